@@ -1,0 +1,45 @@
+"""napari-dinoad: a model of normal from a folder of scans, and where a patient's scan departs from it.
+
+Research use only; not a medical device.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "ArCnnScorer": "scoring.ar_cnn",
+    "CalibrationSettings": "settings",
+    "Cancelled": "errors",
+    "DetectSettings": "settings",
+    "DinoadError": "errors",
+    "DpmmScorer": "scoring.dpmm",
+    "FitSettings": "settings",
+    "Geometry": "images.volume",
+    "MemoryBankScorer": "scoring.memory_bank",
+    "NormativeModel": "normative_model",
+    "PreprocessingSettings": "settings",
+    "Volume": "images.volume",
+    "detect": "pipeline",
+    "discover_scans": "images.discovery",
+    "fit_folder": "pipeline",
+    "load_backbone": "backbones",
+    "preset": "settings",
+    "read_volume": "images.readers",
+}
+
+__all__ = [*sorted(_EXPORTS), "__version__"]  # noqa: PLE0604 - resolved by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when first used, so that importing the package loads neither torch nor napari."""
+    if name in _EXPORTS:
+        return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Backbones: frozen networks and filters that turn slices into patch embeddings."""

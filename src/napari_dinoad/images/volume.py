@@ -1,0 +1,215 @@
+"""`Volume` and `Geometry`: an array and its place in the patient travel together.
+
+Inside the package a 3D array is (z, y, x) of the *nearest canonical orientation*: z grows towards superior,
+y towards anterior, x towards the patient's right (the voxel axes of RAS+, read backwards).
+`Geometry` remembers how the scan was stored and turns arrays there and back exactly (no interpolation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import (
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+
+from napari_dinoad.errors import GeometryError
+
+__all__ = ["OBLIQUE_TOLERANCE_DEG", "Geometry", "Volume"]
+
+OBLIQUE_TOLERANCE_DEG = 0.5
+"""A scan whose axes are farther than this from the patient's axes is called oblique."""
+
+_RAS = np.array([[0, 1], [1, 1], [2, 1]], dtype=float)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The voxel grid on which a scan is stored.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape as stored: (i, j, k) for volumes, (i, j) for 2D scans with an affine, (rows, columns) for images.
+    affine : numpy.ndarray
+        (4, 4) float64; stored voxel index → RAS+ millimetres. For images without physical size the identity.
+    is_physical : bool
+        False for pixels without physical size (PNG, JPEG): nothing then speaks of millimetres.
+
+    Raises
+    ------
+    GeometryError
+        If the shape is not 2D or 3D, or the affine is singular or not finite.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    is_physical: bool = True
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
+            raise GeometryError(f"Grid: expected a 2D or 3D shape without empty axes, got {self.shape}.")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError(f"Affine: expected a finite (4, 4) matrix, got {affine.tolist()}.")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise GeometryError(
+                f"Affine: expected an invertible matrix, got {affine[:3, :3].tolist()}; the scan's header "
+                "gives no usable orientation. Repair it (for instance with nifti_tool or 3D Slicer)."
+            )
+
+    @classmethod
+    def of_pixels(cls, shape: tuple[int, int]) -> Geometry:
+        """Return the grid of an image (rows, columns) without physical size."""
+        return cls(shape, np.eye(4), is_physical=False)
+
+    @property
+    def ndim(self) -> int:
+        """Number of stored axes, 2 or 3."""
+        return len(self.shape)
+
+    @cached_property
+    def _orientation(self) -> np.ndarray:
+        return np.asarray(io_orientation(self.affine))
+
+    @property
+    def _shape3(self) -> tuple[int, int, int]:
+        i, j, *rest = self.shape
+        return (i, j, rest[0] if rest else 1)
+
+    @cached_property
+    def canonical_shape(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) of the array inside the package."""
+        if not self.is_physical:
+            return (1, self.shape[0], self.shape[1])
+        xyz = [0, 0, 0]
+        for stored_axis, (axis, _) in enumerate(self._orientation):
+            xyz[int(axis)] = self._shape3[stored_axis]
+        return (xyz[2], xyz[1], xyz[0])
+
+    @cached_property
+    def canonical_affine(self) -> np.ndarray:
+        """(4, 4) affine from the canonical voxel index (x, y, z) to RAS+ millimetres."""
+        if not self.is_physical:
+            return np.eye(4)
+        return np.asarray(self.affine @ inv_ornt_aff(self._orientation, self._shape3))
+
+    @cached_property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size along (z, y, x) of the canonical array: millimetres, or 1 for pixels."""
+        x, y, z = voxel_sizes(self.canonical_affine)
+        return (float(z), float(y), float(x))
+
+    @cached_property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel in mm³ (2D scans: area in mm²; images without physical size: 1 pixel)."""
+        if not self.is_physical:
+            return 1.0
+        if self.ndim == 2:
+            i, j, _ = voxel_sizes(self.affine)
+            return float(i * j)
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def unit(self) -> str:
+        """``"mm"`` or ``"pixel"``."""
+        return "mm" if self.is_physical else "pixel"
+
+    @cached_property
+    def obliquity_deg(self) -> float:
+        """Largest angle in degrees between a stored axis and the nearest axis of the patient."""
+        directions = self.canonical_affine[:3, :3] / voxel_sizes(self.canonical_affine)
+        cosines = np.clip(np.abs(np.diag(directions)), 0.0, 1.0)
+        return float(np.degrees(np.arccos(cosines)).max())
+
+    @property
+    def is_oblique(self) -> bool:
+        """Whether the scan's axes are turned against the patient's by more than `OBLIQUE_TOLERANCE_DEG`."""
+        return self.obliquity_deg > OBLIQUE_TOLERANCE_DEG
+
+    def to_canonical(self, stored: np.ndarray) -> np.ndarray:
+        """Return the stored array as (z, y, x) of the nearest canonical orientation; a view where possible."""
+        if stored.shape != self.shape:
+            raise GeometryError(f"Array: expected the grid's shape {self.shape}, got {stored.shape}.")
+        if not self.is_physical:
+            return stored[np.newaxis]
+        xyz = apply_orientation(stored.reshape(self._shape3), self._orientation)
+        return np.asarray(xyz).transpose(2, 1, 0)
+
+    def to_stored(self, canonical: np.ndarray) -> np.ndarray:
+        """Return a canonical (z, y, x) array as it lies in the file: the exact inverse of `to_canonical`."""
+        if canonical.shape != self.canonical_shape:
+            raise GeometryError(
+                f"Array: expected the canonical shape {self.canonical_shape}, got {canonical.shape}."
+            )
+        if not self.is_physical:
+            return canonical[0]
+        back = ornt_transform(_RAS, self._orientation)
+        stored = apply_orientation(canonical.transpose(2, 1, 0), back)
+        return np.asarray(stored).reshape(self.shape)
+
+    def canonical_to_stored_index(self, zyx: np.ndarray) -> np.ndarray:
+        """Return stored voxel indices (…, ndim) of canonical indices (…, 3)."""
+        zyx = np.asarray(zyx, dtype=float)
+        if not self.is_physical:
+            return zyx[..., 1:]
+        to_stored = inv_ornt_aff(self._orientation, self._shape3)
+        ijk = zyx[..., ::-1] @ to_stored[:3, :3].T + to_stored[:3, 3]
+        return np.asarray(ijk[..., : self.ndim])
+
+    def canonical_to_world(self, zyx: np.ndarray) -> np.ndarray:
+        """Return RAS+ positions (…, 3) in millimetres of canonical indices (…, 3)."""
+        xyz = np.asarray(zyx, dtype=float)[..., ::-1]
+        return np.asarray(xyz @ self.canonical_affine[:3, :3].T + self.canonical_affine[:3, 3])
+
+    def matches(self, other: Geometry) -> bool:
+        """Whether both are the very same stored grid (same shape, bit-identical affine)."""
+        return (
+            self.shape == other.shape
+            and self.is_physical == other.is_physical
+            and np.array_equal(self.affine, other.affine)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan in memory: 3D, or 2D as a single slice.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        (z, y, x) float32 in canonical orientation, in the scan's own units (Hounsfield units for CT);
+        8- and 16-bit images are scaled to [0, 1].
+    geometry : Geometry
+        The grid on which the scan is stored.
+    name : str
+        File name without its endings; names outputs, never written into a model.
+    header : object, optional
+        The format's own header (`nibabel.Nifti1Header`), to give outputs the same description of space.
+    """
+
+    values: np.ndarray
+    geometry: Geometry
+    name: str = "scan"
+    header: Any = None
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.geometry.canonical_shape:
+            raise GeometryError(
+                f"Volume: expected values of shape {self.geometry.canonical_shape}, got {self.values.shape}."
+            )
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether the scan is a single slice."""
+        return min(self.values.shape) == 1

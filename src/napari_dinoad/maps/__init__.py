@@ -1,0 +1,1 @@
+"""Anomaly maps on the scan's own grid: masks, regions, export, report."""

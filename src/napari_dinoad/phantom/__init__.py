@@ -1,0 +1,1 @@
+"""Procedural normal and abnormal head scans for samples, demo and tests."""

@@ -1,0 +1,1 @@
+"""Scorers: models of normal patch embeddings."""

@@ -1,0 +1,295 @@
+"""Every default of the package, validated, in one place.
+
+All settings are frozen dataclasses; a value that makes no sense raises `SettingError` when the object is
+made, before any work starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from napari_dinoad.errors import SettingError
+
+__all__ = [
+    "FALSE_POSITIVE_RATES",
+    "PRESETS",
+    "ArCnnSettings",
+    "BodyMask",
+    "CalibrationSettings",
+    "Device",
+    "DetectSettings",
+    "DpmmSettings",
+    "FitSettings",
+    "Intensity",
+    "MemoryBankSettings",
+    "Plane",
+    "PreprocessingSettings",
+    "ScorerName",
+    "preset",
+]
+
+Plane = Literal["axial", "coronal", "sagittal", "acquired"]
+"""Slicing direction; ``"acquired"`` is the plane across the largest voxel spacing (or the stored 2D plane)."""
+
+Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
+BodyMask = Literal["automatic", "off"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
+CovarianceType = Literal["diag", "full", "spherical"]
+DpmmUpdate = Literal["exact", "ema", "decay"]
+DpmmScore = Literal["cosine", "negative-log-likelihood", "mahalanobis"]
+ArCnnContext = Literal["two-sided", "causal"]
+
+FALSE_POSITIVE_RATES = (0.1, 0.05, 0.01, 0.001)
+"""Rates of normal voxels marked at which every model states its thresholds."""
+
+
+def _require(condition: bool, what: str, expected: str, got: object) -> None:
+    if not condition:
+        raise SettingError(f"{what}: expected {expected}, got {got!r}.")
+
+
+def _require_choice(what: str, value: object, choices: object) -> None:
+    names = get_args(choices)
+    _require(value in names, what, "one of " + ", ".join(map(str, names)), value)
+
+
+@dataclass(frozen=True)
+class PreprocessingSettings:
+    """How a scan becomes model inputs. Stored in the model file: patients are treated like the normals.
+
+    Attributes
+    ----------
+    preset : str
+        The name of the preset that these settings started from.
+    intensity : str
+        ``"robust-percentiles"`` (inside the body, per volume), ``"slice-percentiles"`` (per slice),
+        ``"window"`` (fixed, ``window``) or ``"as-stored"`` (integer range → [0, 1]).
+    window : tuple of float, optional
+        Lower and upper bound in the scan's own units (Hounsfield units for CT).
+    percentiles : tuple of float
+        Lower and upper percentile that become 0 and 1.
+    plane : str
+        Slicing direction.
+    resolution_px : int, optional
+        Side of the square model input; None takes the backbone's own.
+    body_mask : str
+        ``"automatic"`` finds the body, crops to it and scores only there; ``"off"`` uses the whole image.
+    min_body_fraction : float
+        Slices with less body than this share of the largest slice's body are not scored.
+    """
+
+    preset: str = "image-2d"
+    intensity: Intensity = "as-stored"
+    window: tuple[float, float] | None = None
+    percentiles: tuple[float, float] = (1.0, 99.5)
+    plane: Plane = "acquired"
+    resolution_px: int | None = None
+    body_mask: BodyMask = "automatic"
+    min_body_fraction: float = 0.05
+
+    def __post_init__(self) -> None:
+        _require_choice("intensity", self.intensity, Intensity)
+        _require_choice("plane", self.plane, Plane)
+        _require_choice("body mask", self.body_mask, BodyMask)
+        if self.intensity == "window":
+            ok = self.window is not None and self.window[0] < self.window[1]
+            _require(ok, "intensity window", "a lower and a higher bound", self.window)
+        low, high = self.percentiles
+        _require(0 <= low < high <= 100, "percentiles", "0 <= low < high <= 100", self.percentiles)
+        if self.resolution_px is not None:
+            in_range = 32 <= self.resolution_px <= 4096
+            _require(in_range, "resolution", "32 to 4096 pixels", self.resolution_px)
+        _require(0 <= self.min_body_fraction < 1, "min body fraction", "0 to 1", self.min_body_fraction)
+
+
+def _ct_window(centre_hu: float, width_hu: float) -> tuple[float, float]:
+    return centre_hu - width_hu / 2, centre_hu + width_hu / 2
+
+
+PRESETS: dict[str, PreprocessingSettings] = {
+    "mr-brain": PreprocessingSettings("mr-brain", "robust-percentiles", plane="axial"),
+    "ct-head": PreprocessingSettings("ct-head", "window", _ct_window(40, 80), plane="axial"),
+    "ct-chest": PreprocessingSettings("ct-chest", "window", _ct_window(-600, 1500), plane="axial"),
+    "ct-abdomen": PreprocessingSettings("ct-abdomen", "window", _ct_window(40, 350), plane="axial"),
+    "oct": PreprocessingSettings("oct", "slice-percentiles", body_mask="off"),
+    "image-2d": PreprocessingSettings("image-2d", "as-stored"),
+    "bmad": PreprocessingSettings("bmad", "as-stored", body_mask="off"),
+}
+
+
+def preset(name: str) -> PreprocessingSettings:
+    """Return the preprocessing settings of the preset ``name``.
+
+    Raises
+    ------
+    SettingError
+        If there is no such preset.
+    """
+    if name not in PRESETS:
+        raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}.")
+    return PRESETS[name]
+
+
+@dataclass(frozen=True)
+class DpmmSettings:
+    """Settings of the Dirichlet-process mixture (see ``scoring/dpmm``).
+
+    Attributes
+    ----------
+    n_components : int
+        Truncation K of the stick-breaking construction.
+    covariance : str
+        ``"diag"``, ``"full"`` or ``"spherical"``.
+    update : str
+        ``"exact"`` (statistics over all data each epoch), ``"ema"`` or ``"decay"`` (online).
+    score : str
+        ``"cosine"``, ``"negative-log-likelihood"`` or ``"mahalanobis"``.
+    """
+
+    n_components: int = 500
+    covariance: CovarianceType = "diag"
+    update: DpmmUpdate = "exact"
+    score: DpmmScore = "cosine"
+    alpha0: float = 2.0
+    epochs: int = 40
+    ema_rate: float = 0.2
+    decay_exponent: float = 0.6
+    min_weight: float = 1e-6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_choice("DPMM covariance", self.covariance, CovarianceType)
+        _require_choice("DPMM update", self.update, DpmmUpdate)
+        _require_choice("DPMM score", self.score, DpmmScore)
+        _require(self.n_components >= 1, "DPMM components", "at least 1", self.n_components)
+        _require(self.alpha0 >= 1, "DPMM alpha0", "at least 1", self.alpha0)
+        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _require(0 < self.ema_rate <= 1, "DPMM ema rate", "above 0, at most 1", self.ema_rate)
+        _require(0.5 < self.decay_exponent <= 1, "DPMM decay exponent", "0.5 to 1", self.decay_exponent)
+
+
+@dataclass(frozen=True)
+class ArCnnSettings:
+    """Settings of the autoregressive CNN (see ``scoring/ar_cnn``)."""
+
+    context: ArCnnContext = "two-sided"
+    hidden_channels: int = 256
+    epochs: int = 40
+    batch_maps: int = 64
+    learning_rate: float = 1e-3
+    noise_probability: float = 0.2
+    noise_scale: float = 0.03
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_choice("AR-CNN context", self.context, ArCnnContext)
+        _require(self.hidden_channels >= 1, "AR-CNN hidden channels", "at least 1", self.hidden_channels)
+        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _require(self.batch_maps >= 1, "AR-CNN batch", "at least 1 map", self.batch_maps)
+        _require(self.learning_rate > 0, "AR-CNN learning rate", "above 0", self.learning_rate)
+        _require(0 <= self.noise_probability <= 1, "noise probability", "0 to 1", self.noise_probability)
+
+
+@dataclass(frozen=True)
+class MemoryBankSettings:
+    """Settings of the memory bank (see ``scoring/memory_bank``)."""
+
+    n_patches: int = 10_000
+    n_neighbours: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.n_patches >= 1, "memory bank patches", "at least 1", self.n_patches)
+        _require(self.n_neighbours >= 1, "memory bank neighbours", "at least 1", self.n_neighbours)
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """How raw scores become probabilities.
+
+    Attributes
+    ----------
+    holdout : float
+        Share of the normal *scans* (never slices) that calibrate; at least one scan.
+    scan_top_fraction : float
+        A scan's own score is the mean raw score of this share of its most abnormal body voxels.
+    """
+
+    holdout: float = 0.2
+    scan_top_fraction: float = 0.005
+
+    def __post_init__(self) -> None:
+        _require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
+        ok = 0 < self.scan_top_fraction <= 1
+        _require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that `fit_folder` needs beside the folder.
+
+    Attributes
+    ----------
+    scorer : str
+        ``"dpmm"``, ``"ar-cnn"`` or ``"memory-bank"``.
+    backbone : str
+        A name of the registry; ``"embedded"`` needs no weights.
+    weights : str, optional
+        A local weights file for the backbone.
+    preprocessing : PreprocessingSettings, optional
+        None: `fit_folder` takes the preset that suits the scans found (2D images: ``image-2d``, volumes:
+        ``mr-brain``).
+    epochs : int, optional
+        Overrides the scorer's own number of epochs.
+    """
+
+    scorer: ScorerName = "dpmm"
+    backbone: str = "embedded"
+    weights: str | None = None
+    preprocessing: PreprocessingSettings | None = None
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    dpmm: DpmmSettings = field(default_factory=DpmmSettings)
+    ar_cnn: ArCnnSettings = field(default_factory=ArCnnSettings)
+    memory_bank: MemoryBankSettings = field(default_factory=MemoryBankSettings)
+    epochs: int | None = None
+    device: Device = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_choice("scorer", self.scorer, ScorerName)
+        _require_choice("device", self.device, Device)
+        if self.epochs is not None:
+            _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+
+    def scorer_settings(self) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
+        """Return the chosen scorer's settings, with the seed and number of epochs of this fit."""
+        if self.scorer == "memory-bank":
+            return replace(self.memory_bank, seed=self.seed)
+        chosen = self.dpmm if self.scorer == "dpmm" else self.ar_cnn
+        return replace(chosen, seed=self.seed, epochs=self.epochs or chosen.epochs)
+
+
+@dataclass(frozen=True)
+class DetectSettings:
+    """Settings of `detect`.
+
+    Attributes
+    ----------
+    fpr : float
+        False-positive rate among normal voxels at which the mask is drawn.
+    min_volume_mm3 : float
+        Regions smaller than this are left out (for pixels without physical size: pixels).
+    """
+
+    fpr: float = 0.01
+    min_volume_mm3: float = 0.0
+    device: Device = "auto"
+    batch_slices: int = 8
+
+    def __post_init__(self) -> None:
+        _require_choice("device", self.device, Device)
+        _require(0 < self.fpr < 1, "false-positive rate", "above 0 and below 1", self.fpr)
+        _require(self.min_volume_mm3 >= 0, "minimum volume", "0 or more", self.min_volume_mm3)
+        _require(self.batch_slices >= 1, "batch", "at least 1 slice", self.batch_slices)
