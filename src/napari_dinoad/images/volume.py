@@ -37,7 +37,8 @@ class Geometry:
     Attributes
     ----------
     shape : tuple of int
-        Shape as stored: (i, j, k) for volumes, (i, j) for 2D scans with an affine, (rows, columns) for images.
+        Shape as stored: (i, j, k) for volumes (further axes of length 1 are kept), (i, j) for 2D scans with an
+        affine, (rows, columns) for images.
     affine : numpy.ndarray
         (4, 4) float64; stored voxel index → RAS+ millimetres. For images without physical size the identity.
     is_physical : bool
@@ -58,7 +59,7 @@ class Geometry:
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
+        if len(self.shape) < 2 or min(self.shape) < 1 or any(n > 1 for n in self.shape[3:]):
             raise GeometryError(f"Grid: expected a 2D or 3D shape without empty axes, got {self.shape}.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError(f"Affine: expected a finite (4, 4) matrix, got {affine.tolist()}.")
@@ -75,8 +76,8 @@ class Geometry:
 
     @property
     def ndim(self) -> int:
-        """Number of stored axes, 2 or 3."""
-        return len(self.shape)
+        """Number of spatial axes as stored, 2 or 3."""
+        return min(len(self.shape), 3)
 
     @cached_property
     def _orientation(self) -> np.ndarray:
@@ -188,20 +189,22 @@ class Volume:
     Attributes
     ----------
     values : numpy.ndarray
-        (z, y, x) float32 in canonical orientation, in the scan's own units (Hounsfield units for CT);
-        8- and 16-bit images are scaled to [0, 1].
+        (z, y, x) float32 in canonical orientation, in the scan's own units (Hounsfield units for CT).
     geometry : Geometry
         The grid on which the scan is stored.
     name : str
         File name without its endings; names outputs, never written into a model.
     header : object, optional
         The format's own header (`nibabel.Nifti1Header`), to give outputs the same description of space.
+    full_scale : float, optional
+        The value that means white when the scan was stored as unsigned 8 or 16 bit (255 or 65535), else None.
     """
 
     values: np.ndarray
     geometry: Geometry
     name: str = "scan"
     header: Any = None
+    full_scale: float | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.geometry.canonical_shape:

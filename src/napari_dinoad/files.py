@@ -1,0 +1,86 @@
+"""Writing files so that nothing half-written ever lies under a final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.errors import DinoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["atomic_path", "require_folder", "stem_of", "write_json", "write_text"]
+
+SCAN_SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+"""Endings that the readers know, longest first."""
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name without its scan ending (``scan.nii.gz`` → ``scan``)."""
+    name = path.name
+    for suffix in SCAN_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return path.stem
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its name when the block ends well.
+
+    The temporary name keeps the ending, because writers choose the format by it. When the block
+    raises, the temporary file is removed and an existing ``path`` stays as it was.
+    """
+    path = Path(path)
+    suffix = path.name[len(stem_of(path)) :]
+    try:
+        handle, name = tempfile.mkstemp(prefix=".dinoad-", suffix=suffix, dir=path.parent)
+    except OSError as error:
+        raise DinoadError(
+            f"Cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable."
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise DinoadError(
+            f"Cannot write {path}: {error.strerror or error}. Free disk space or choose another folder."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def require_folder(folder: Path) -> Path:
+    """Make ``folder`` (and its parents) if needed and return it; a clear error if that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DinoadError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document, atomically; NaN and infinity are refused."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")

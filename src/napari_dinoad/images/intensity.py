@@ -1,0 +1,60 @@
+"""From a scan's own units to [0, 1], as the preset says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.errors import ScanReadError, SettingError
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.settings import PreprocessingSettings
+
+__all__ = ["intensity_range"]
+
+
+def intensity_range(
+    volume: Volume, body: np.ndarray, settings: PreprocessingSettings
+) -> tuple[float, float] | None:
+    """Return the values of a scan that become 0 and 1, or None when each slice has its own.
+
+    Parameters
+    ----------
+    volume : Volume
+    body : numpy.ndarray
+        (z, y, x) bool; percentiles are taken inside it.
+    settings : PreprocessingSettings
+
+    Raises
+    ------
+    SettingError
+        If ``"as-stored"`` is asked for and the scan is neither 8 or 16 bit nor within [0, 1].
+    ScanReadError
+        If the percentiles coincide: the scan is all but constant.
+    """
+    if settings.intensity == "slice-percentiles":
+        return None
+    if settings.intensity == "window" and settings.window is not None:
+        return settings.window
+    if settings.intensity == "as-stored":
+        return 0.0, _full_scale(volume)
+    low, high = np.percentile(volume.values[body], settings.percentiles)
+    if high <= low:
+        raise ScanReadError(
+            f"{volume.name}: all but constant: percentiles {settings.percentiles} both are {low:g}."
+        )
+    return float(low), float(high)
+
+
+def _full_scale(volume: Volume) -> float:
+    if volume.full_scale is not None:
+        return volume.full_scale
+    low, high = float(volume.values.min()), float(volume.values.max())
+    if low < 0 or high > 1:
+        raise SettingError(
+            f"intensity as-stored: expected 8 or 16 bit, or values within 0 to 1, got {low:g} to {high:g}. "
+            "Choose a preset for this kind of scan (mr-brain, ct-head, …)."
+        )
+    return 1.0

@@ -1,0 +1,131 @@
+"""Slice ↔ model input: resampling within a plane, and the exact inverse placement of patch maps.
+
+Both directions are separable and linear, hence two small matrices a slice shape: exact, without loops over pixels.
+Coordinates are continuous and edge-based: voxel ``i`` covers [i, i + 1), its centre is at i + ½.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Placement"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the square model input lies on a slice.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (rows, columns) of the slice in display orientation.
+    corner : tuple of float
+        (row, column) of the input's upper left corner, in voxels of the slice (may lie outside).
+    step : tuple of float
+        (row, column) size of an input pixel in voxels; both describe the same length in millimetres.
+    resolution_px : int
+        Side of the input in pixels.
+    """
+
+    shape: tuple[int, int]
+    corner: tuple[float, float]
+    step: tuple[float, float]
+    resolution_px: int
+
+    @classmethod
+    def around(
+        cls,
+        shape: tuple[int, int],
+        spacing: tuple[float, float],
+        box: tuple[tuple[int, int], tuple[int, int]],
+        resolution_px: int,
+        margin: float = 0.0,
+    ) -> Placement:
+        """Place a square that holds ``box`` with its aspect ratio kept.
+
+        Parameters
+        ----------
+        shape, spacing : tuple
+            (rows, columns) of the slice and the size of its voxels.
+        box : tuple
+            ((first row, past last row), (first column, past last column)) to hold.
+        resolution_px : int
+            Side of the input in pixels.
+        margin : float
+            Share of the box's longer side that is added on each side.
+        """
+        lengths = [(stop - start) * size for (start, stop), size in zip(box, spacing, strict=True)]
+        side = max(lengths) * (1 + 2 * margin)
+        corner = [(start + stop) / 2 - side / size / 2 for (start, stop), size in zip(box, spacing, strict=True)]
+        step = [side / size / resolution_px for size in spacing]
+        return cls(shape, (corner[0], corner[1]), (step[0], step[1]), resolution_px)
+
+    @cached_property
+    def _sampling(self) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = (
+            _sampling_matrix(n, corner, step, self.resolution_px)
+            for n, corner, step in zip(self.shape, self.corner, self.step, strict=True)
+        )
+        return rows, columns
+
+    def to_model(self, slices: np.ndarray) -> np.ndarray:
+        """Return model inputs (n, resolution, resolution) float32 of slices (n, rows, columns).
+
+        Linear interpolation; when an input pixel is larger than a voxel, a triangle filter of its width
+        (no aliasing). Outside the slice the input is 0.
+        """
+        rows, columns = self._sampling
+        return np.asarray(np.matmul(np.matmul(rows, slices.astype(np.float32, copy=False)), columns.T))
+
+    def to_slice(self, patch_maps: np.ndarray) -> np.ndarray:
+        """Return maps (n, rows, columns) float32 on the slice's own voxels of patch maps (n, gh, gw).
+
+        Bilinear between patch centres; beyond the outermost centres the nearest patch's value.
+        """
+        rows, columns = (
+            _interpolation_matrix(n, corner, step, self.resolution_px / n_patches, n_patches)
+            for n, corner, step, n_patches in zip(
+                self.shape, self.corner, self.step, patch_maps.shape[1:], strict=True
+            )
+        )
+        return np.asarray(np.matmul(np.matmul(rows, patch_maps.astype(np.float32, copy=False)), columns.T))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values for `from_dict`."""
+        return {
+            "shape": list(self.shape),
+            "corner": list(self.corner),
+            "step": list(self.step),
+            "resolution_px": self.resolution_px,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Placement:
+        """Return the placement that `to_dict` described."""
+        (rows, columns), (row, column), (dr, dc) = values["shape"], values["corner"], values["step"]
+        return cls((rows, columns), (row, column), (dr, dc), values["resolution_px"])
+
+
+def _sampling_matrix(n: int, corner: float, step: float, resolution: int) -> np.ndarray:
+    """Return (resolution, n) weights that take voxels along one axis to input pixels."""
+    centres = corner + (np.arange(resolution) + 0.5) * step
+    reach = max(1.0, step)
+    nearest = np.clip(centres, 0.5, n - 0.5)
+    weights = np.maximum(0.0, 1.0 - np.abs(nearest[:, None] - (np.arange(n) + 0.5)) / reach)
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights[(centres < 0) | (centres > n)] = 0.0
+    return weights.astype(np.float32)
+
+
+def _interpolation_matrix(
+    n: int, corner: float, step: float, patch_px: float, n_patches: int
+) -> np.ndarray:
+    """Return (n, n_patches) weights that take patch values along one axis to voxels."""
+    position = ((np.arange(n) + 0.5 - corner) / step) / patch_px - 0.5
+    position = np.clip(position, 0, n_patches - 1)
+    weights = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(n_patches)))
+    return weights.astype(np.float32)

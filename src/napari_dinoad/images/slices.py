@@ -1,0 +1,161 @@
+"""`Volume` → model inputs, and patch maps back into the volume's slices.
+
+A slice is shown to the model as a radiologist sees it: superior or anterior up, the patient's right on the left
+(for images without physical size: as stored). One crop and one intensity range serve a whole volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.images.body import find_body
+from napari_dinoad.images.intensity import intensity_range
+from napari_dinoad.images.placement import Placement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.settings import PreprocessingSettings
+
+__all__ = ["BODY_MARGIN", "PreparedScan", "prepare_scan", "slice_axis"]
+
+BODY_MARGIN = 0.03
+"""Margin around the body, as a share of its longer side."""
+
+_AXES = {"axial": 0, "coronal": 1, "sagittal": 2}
+
+_SPACING_TOLERANCE = 1.05
+"""The largest spacing must exceed the others by this factor to name the acquired plane."""
+
+
+def slice_axis(volume: Volume, plane: str) -> int:
+    """Return the axis of the canonical array across which slices are taken.
+
+    A 2D scan has only its own plane. ``"acquired"`` is the axis of the largest voxel spacing, or
+    axial when the spacing is even.
+    """
+    shape = volume.values.shape
+    if 1 in shape:
+        return shape.index(1)
+    if plane != "acquired":
+        return _AXES[plane]
+    spacing = volume.geometry.spacing
+    largest = int(np.argmax(spacing))
+    others = [size for axis, size in enumerate(spacing) if axis != largest]
+    return largest if spacing[largest] > _SPACING_TOLERANCE * max(others) else 0
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A scan ready for the backbone.
+
+    Attributes
+    ----------
+    volume : Volume
+    axis : int
+        Axis of the canonical array across which slices are taken.
+    body : numpy.ndarray
+        (z, y, x) bool.
+    indices : tuple of int
+        Slices with enough body to be scored.
+    placement : Placement
+        Where the model input lies on each slice.
+    intensity : tuple of float, optional
+        Values that become 0 and 1; None when each slice has its own.
+    percentiles : tuple of float
+        Used for slices with a range of their own.
+    """
+
+    volume: Volume
+    axis: int
+    body: np.ndarray
+    indices: tuple[int, ...]
+    placement: Placement
+    intensity: tuple[float, float] | None
+    percentiles: tuple[float, float]
+
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        """Return model inputs (n, H, W) float32 in [0, 1] of these slices."""
+        slices = self.to_display(np.take(self.volume.values, indices, axis=self.axis))
+        if self.intensity is not None:
+            low, high = self.intensity
+            scaled = (slices - low) / (high - low)
+        else:
+            low_high = np.percentile(slices, self.percentiles, axis=(1, 2))[:, :, None, None]
+            scaled = (slices - low_high[0]) / np.maximum(low_high[1] - low_high[0], 1e-12)
+        np.clip(scaled, 0.0, 1.0, out=scaled)
+        return self.placement.to_model(scaled)
+
+    def body_slices(self, indices: Sequence[int]) -> np.ndarray:
+        """Return the body (n, rows, columns) bool on these slices, in display orientation."""
+        return self.to_display(np.take(self.body, indices, axis=self.axis))
+
+    def maps_to_slices(self, patch_maps: np.ndarray) -> np.ndarray:
+        """Return patch maps (n, gh, gw) on the slices' own voxels (n, rows, columns), in display orientation."""
+        return self.placement.to_slice(patch_maps)
+
+    def to_display(self, block: np.ndarray) -> np.ndarray:
+        """Return a block of slices of the canonical array as (n, rows, columns) in display orientation."""
+        stack = np.moveaxis(block, self.axis, 0)
+        return stack[:, ::-1, ::-1] if self.volume.geometry.is_physical else stack
+
+    def from_display(self, stack: np.ndarray) -> np.ndarray:
+        """Return slices (n, rows, columns) as a block of the canonical array: the inverse of `to_display`."""
+        block = stack[:, ::-1, ::-1] if self.volume.geometry.is_physical else stack
+        return np.moveaxis(block, 0, self.axis)
+
+
+def prepare_scan(volume: Volume, settings: PreprocessingSettings, resolution_px: int) -> PreparedScan:
+    """Find the body, the intensity range and the crop of a scan.
+
+    Parameters
+    ----------
+    volume : Volume
+    settings : PreprocessingSettings
+    resolution_px : int
+        Side of the model input where ``settings.resolution_px`` is None.
+
+    Raises
+    ------
+    ScanReadError
+        If the scan has no usable intensity range or no slice with body.
+    SettingError
+        If the intensity setting does not suit the scan.
+    """
+    axis = slice_axis(volume, settings.plane)
+    if settings.body_mask == "automatic":
+        body = find_body(volume.values, is_ct=settings.intensity == "window")
+    else:
+        body = np.ones(volume.values.shape, dtype=bool)
+    try:
+        intensity = intensity_range(volume, body, settings)
+    except SettingError as error:
+        raise SettingError(f"{volume.name}: {error}") from error
+    in_plane = tuple(a for a in range(3) if a != axis)
+    counts = np.count_nonzero(body, axis=in_plane)
+    indices = tuple(int(i) for i in np.flatnonzero(counts > settings.min_body_fraction * counts.max()))
+    if not indices:
+        raise ScanReadError(f"{volume.name}: no body was found in any slice.")
+    placement = _placement(volume, body, axis, settings.resolution_px or resolution_px)
+    return PreparedScan(volume, axis, body, indices, placement, intensity, settings.percentiles)
+
+
+def _placement(volume: Volume, body: np.ndarray, axis: int, resolution_px: int) -> Placement:
+    spacing = tuple(s for a, s in enumerate(volume.geometry.spacing) if a != axis)
+    shadow = body.any(axis=axis)
+    rows, columns = shadow.shape
+    if volume.geometry.is_physical:
+        shadow = shadow[::-1, ::-1]
+    box = (_extent(shadow.any(axis=1)), _extent(shadow.any(axis=0)))
+    margin = 0.0 if shadow.all() else BODY_MARGIN
+    return Placement.around((rows, columns), (spacing[0], spacing[1]), box, resolution_px, margin)
+
+
+def _extent(occupied: np.ndarray) -> tuple[int, int]:
+    where = np.flatnonzero(occupied)
+    return int(where[0]), int(where[-1]) + 1
