@@ -1,0 +1,173 @@
+"""Counts of scores by value in bounded memory: the base of calibration and of the streaming metrics.
+
+The bit pattern of a non-negative IEEE 754 number, read as an integer, grows with the number; with the
+sign bit set for positive numbers and all bits flipped for negative ones that holds for every number. The
+upper ``bits`` bits of that integer are an order-preserving key: sign, exponent and the leading ``bits`` −
+9 bits of the mantissa, so that scores fall together only when they differ by less than 2^(9 − ``bits``)
+of their size (1.2e-4 at 22 bits).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_dinoad.errors import ScorerError, SettingError
+
+__all__ = ["DEFAULT_BITS", "ScoreHistogram", "keys_of", "values_of"]
+
+DEFAULT_BITS = 22
+"""Bits of a key: at most 4.2 million keys, in practice some ten thousand."""
+
+_FLOAT32_BITS = 32
+_SIGN_AND_EXPONENT_BITS = 9
+_SIGN = np.uint32(0x80000000)
+_ORDERED_MINUS_INFINITY = np.uint32(0x007FFFFF)
+_CHUNK = 1 << 20
+"""Scores turned to keys at a time, so that temporaries stay at some megabytes."""
+
+
+def keys_of(scores: np.ndarray, bits: int = DEFAULT_BITS) -> np.ndarray:
+    """Return order-preserving integer keys of scores.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Any shape; taken as float32. −0 and 0 have one key; infinities have keys.
+    bits : int
+        9 to 32; at 32 every float32 has its own key.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint32 of the same shape, below 2**bits: a < b implies key(a) <= key(b).
+
+    Raises
+    ------
+    ScorerError
+        If a score is NaN.
+    SettingError
+        If ``bits`` is out of range.
+    """
+    _require_bits(bits)
+    # Adding 0 turns −0 into 0, which compares equal but has another bit pattern.
+    plain = np.asarray(scores, dtype=np.float32) + np.float32(0)
+    if np.isnan(plain).any():
+        raise ScorerError(
+            f"Scores: expected numbers, got {int(np.isnan(plain).sum())} NaN among {plain.size}. "
+            "Leave voxels without a score out."
+        )
+    pattern = np.ascontiguousarray(plain).view(np.uint32).reshape(plain.shape)
+    ordered = np.where(pattern & _SIGN, ~pattern, pattern | _SIGN)
+    return np.asarray(ordered >> np.uint32(_FLOAT32_BITS - bits))
+
+
+def values_of(keys: np.ndarray, bits: int = DEFAULT_BITS) -> np.ndarray:
+    """Return the lowest float32 of each key: the lower edge of its bin, same shape as ``keys``."""
+    _require_bits(bits)
+    lowest = np.asarray(keys, dtype=np.uint32) << np.uint32(_FLOAT32_BITS - bits)
+    # Below −inf the ordered integers stand for NaN.
+    ordered = np.maximum(lowest, _ORDERED_MINUS_INFINITY)
+    pattern = np.where(ordered & _SIGN, ordered ^ _SIGN, ~ordered)
+    return np.asarray(pattern.view(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreHistogram:
+    """How many scores fell on each key; only keys that occur are kept.
+
+    Attributes
+    ----------
+    keys : numpy.ndarray
+        (m,) uint32, strictly ascending; see `keys_of`.
+    counts : numpy.ndarray
+        (m,) int64, at least 1 each.
+    bits : int
+        Bits of a key. Memory is bounded by 12 × 2**bits bytes.
+
+    Examples
+    --------
+    >>> both = ScoreHistogram.of(np.array([0.5, 2.0])) + ScoreHistogram.of(np.array([0.5]))
+    >>> both.values.tolist(), both.counts.tolist(), both.survival().tolist()
+    ([0.5, 2.0], [2, 1], [3, 1])
+    """
+
+    keys: np.ndarray
+    counts: np.ndarray
+    bits: int = DEFAULT_BITS
+
+    @classmethod
+    def empty(cls, bits: int = DEFAULT_BITS) -> ScoreHistogram:
+        """Return a histogram of no score, to sum onto."""
+        _require_bits(bits)
+        return cls(np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.int64), bits)
+
+    @classmethod
+    def of(cls, scores: np.ndarray, bits: int = DEFAULT_BITS) -> ScoreHistogram:
+        """Count scores of any shape and number.
+
+        Raises
+        ------
+        ScorerError
+            If a score is NaN.
+        SettingError
+            If ``bits`` is out of range.
+        """
+        flat = np.asarray(scores).reshape(-1)
+        total = cls.empty(bits)
+        for start in range(0, flat.size, _CHUNK):
+            total = total + _count(keys_of(flat[start : start + _CHUNK], bits), bits)
+        return total
+
+    def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
+        """Return the histogram of both sets of scores; `SettingError` if their ``bits`` differ."""
+        if self.bits != other.bits:
+            raise SettingError(
+                f"Score histograms: expected keys of the same width, got {self.bits} and {other.bits} bits. "
+                "Count both with the same bits."
+            )
+        if not self.keys.size or not other.keys.size:
+            return self if self.keys.size else other
+        keys = np.union1d(self.keys, other.keys)
+        return ScoreHistogram(keys, self.counts_at(keys) + other.counts_at(keys), self.bits)
+
+    @property
+    def total(self) -> int:
+        """Number of scores counted."""
+        return int(self.counts.sum())
+
+    @property
+    def values(self) -> np.ndarray:
+        """(m,) float32, strictly ascending: the lower edge of each key's bin."""
+        return values_of(self.keys, self.bits)
+
+    def survival(self) -> np.ndarray:
+        """Return (m,) int64: the number of scores on each key or a higher one."""
+        return np.cumsum(self.counts[::-1])[::-1]
+
+    def counts_at(self, keys: np.ndarray) -> np.ndarray:
+        """Return int64 counts at these keys (any uint32 array), 0 where a key does not occur."""
+        if not self.keys.size:
+            return np.zeros(keys.shape, dtype=np.int64)
+        where = np.minimum(np.searchsorted(self.keys, keys), self.keys.size - 1)
+        return np.where(self.keys[where] == keys, self.counts[where], 0)
+
+
+def _count(keys: np.ndarray, bits: int) -> ScoreHistogram:
+    """Count keys: by direct address where they lie close together, otherwise by sorting."""
+    lowest = keys.min()
+    span = int(keys.max() - lowest) + 1
+    if span <= 4 * keys.size + 1024:
+        dense = np.bincount(keys - lowest, minlength=span)
+        present = np.flatnonzero(dense)
+        return ScoreHistogram(present.astype(np.uint32) + lowest, dense[present].astype(np.int64), bits)
+    unique, counts = np.unique(keys, return_counts=True)
+    return ScoreHistogram(unique, counts.astype(np.int64), bits)
+
+
+def _require_bits(bits: int) -> None:
+    if not _SIGN_AND_EXPONENT_BITS <= bits <= _FLOAT32_BITS:
+        raise SettingError(
+            f"Bits of a score key: expected {_SIGN_AND_EXPONENT_BITS} to {_FLOAT32_BITS}, got {bits}."
+        )

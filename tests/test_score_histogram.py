@@ -1,0 +1,109 @@
+"""Order-preserving keys and the histogram built on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.score_histogram import ScoreHistogram, keys_of, values_of
+
+FLOATS = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(width=32, allow_nan=False))
+BITS = st.integers(9, 32)
+
+
+@settings(deadline=None)
+@given(FLOATS, BITS)
+def test_keys_keep_the_order(scores: np.ndarray, bits: int) -> None:
+    ascending = np.sort(scores)
+    keys = keys_of(ascending, bits)
+    assert np.all(keys[1:] >= keys[:-1])
+    assert int(keys.max()) < 2**bits
+
+
+@settings(deadline=None)
+@given(FLOATS, BITS)
+def test_the_lower_edge_has_the_same_key_and_is_not_above_the_score(scores: np.ndarray, bits: int) -> None:
+    keys = keys_of(scores, bits)
+    edges = values_of(keys, bits)
+    assert np.all(edges <= scores)
+    assert np.array_equal(keys_of(edges, bits), keys)
+
+
+@settings(deadline=None)
+@given(FLOATS)
+def test_at_32_bits_nothing_is_lost(scores: np.ndarray) -> None:
+    assert np.array_equal(values_of(keys_of(scores, 32), 32), scores)
+
+
+def test_the_resolution_is_as_documented() -> None:
+    scores = np.geomspace(1e-6, 1e6, 10_001).astype(np.float32)
+    error = (scores - values_of(keys_of(scores, 22), 22)) / scores
+    assert error.min() >= 0
+    assert error.max() < 2.0 ** (9 - 22)
+
+
+def test_zero_and_minus_zero_are_one_score() -> None:
+    histogram = ScoreHistogram.of(np.array([0.0, -0.0], dtype=np.float32))
+    assert histogram.counts.tolist() == [2]
+    assert histogram.values.tolist() == [0.0]
+
+
+@settings(deadline=None)
+@given(FLOATS, FLOATS, BITS)
+def test_the_sum_is_the_histogram_of_all_scores(a: np.ndarray, b: np.ndarray, bits: int) -> None:
+    together = ScoreHistogram.of(np.concatenate([a, b]), bits)
+    summed = ScoreHistogram.of(a, bits) + ScoreHistogram.of(b, bits)
+    assert np.array_equal(summed.keys, together.keys)
+    assert np.array_equal(summed.counts, together.counts)
+    assert summed.total == a.size + b.size
+    assert np.all(np.diff(summed.values.astype(np.float64)[np.isfinite(summed.values)]) > 0)
+
+
+@settings(deadline=None)
+@given(FLOATS)
+def test_survival_counts_scores_at_least_as_high(scores: np.ndarray) -> None:
+    histogram = ScoreHistogram.of(scores, 32)
+    expected = [(scores >= value).sum() for value in histogram.values]
+    assert histogram.survival().tolist() == expected
+
+
+def test_chunks_and_both_ways_of_counting_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(size=5000), 10.0 ** rng.uniform(-30, 30, 5000)]).astype(np.float32)
+    whole = ScoreHistogram.of(scores)
+    monkeypatch.setattr("napari_dinoad.score_histogram._CHUNK", 777)
+    pieces = ScoreHistogram.of(scores.reshape(100, 100))
+    keys, counts = np.unique(keys_of(scores), return_counts=True)
+    for histogram in (whole, pieces):
+        assert np.array_equal(histogram.keys, keys)
+        assert np.array_equal(histogram.counts, counts)
+        assert histogram.keys.dtype == np.uint32
+        assert histogram.counts.dtype == np.int64
+
+
+def test_empty() -> None:
+    empty = ScoreHistogram.empty()
+    some = ScoreHistogram.of(np.ones(3))
+    assert empty.total == ScoreHistogram.of(np.empty((0, 2))).total == 0
+    assert empty.survival().size == 0
+    assert (empty + some).total == (some + empty).total == 3
+
+
+def test_counts_at_absent_keys_are_zero() -> None:
+    histogram = ScoreHistogram.of(np.array([1.0, 1.0, 3.0]))
+    assert histogram.counts_at(keys_of(np.array([-5.0, 1.0, 2.0, 3.0, 9.0]))).tolist() == [0, 2, 0, 1, 0]
+    assert ScoreHistogram.empty().counts_at(keys_of(np.array([1.0]))).tolist() == [0]
+
+
+def test_nan_and_wrong_bits_are_refused() -> None:
+    with pytest.raises(ScorerError, match="1 NaN among 2"):
+        ScoreHistogram.of(np.array([0.0, np.nan]))
+    for bits in (8, 33):
+        with pytest.raises(SettingError, match=f"got {bits}"):
+            ScoreHistogram.of(np.zeros(1), bits)
+    with pytest.raises(SettingError, match="20 and 22 bits"):
+        ScoreHistogram.of(np.zeros(1), 20) + ScoreHistogram.of(np.zeros(1), 22)
