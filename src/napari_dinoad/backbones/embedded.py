@@ -1,0 +1,138 @@
+"""The embedded backbone: no DINO. Frozen wavelet scattering for trying out and machines without weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
+from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["EmbeddedBackbone", "EmbeddedConstants", "embedded_constants", "log_features"]
+
+_CONSTANTS_FILE = "embedded_constants.json"
+
+
+@dataclass(frozen=True)
+class EmbeddedConstants:
+    """The frozen numbers of the embedded backbone, written by ``tools/embedded_constants.py``.
+
+    Attributes
+    ----------
+    version : int
+        Grows whenever the computation changes, even where the numbers stay.
+    plan : ScatteringPlan
+    log_offset : float
+        Added to moduli before the logarithm: variation below this share of the intensity range counts as
+        none, so that empty background does not stand out.
+    default_resolution_px : int
+    mean, std : tuple of float
+        Of each channel over the images named in the model card.
+    sha256 : str
+        Of the file's values, hex.
+    """
+
+    version: int
+    plan: ScatteringPlan
+    log_offset: float
+    default_resolution_px: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EmbeddedConstants:
+        """Return the constants of the JSON document ``values``."""
+        plan: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["plan"].items()}
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return cls(
+            version=values["version"],
+            plan=ScatteringPlan(**plan),
+            log_offset=values["log_offset"],
+            default_resolution_px=values["default_resolution_px"],
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+            sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+        )
+
+
+@cache
+def embedded_constants() -> EmbeddedConstants:
+    """Return the constants that ship with the package."""
+    text = files("napari_dinoad.backbones").joinpath(_CONSTANTS_FILE).read_text(encoding="utf-8")
+    return EmbeddedConstants.from_dict(json.loads(text))
+
+
+def log_features(images: torch.Tensor, plan: ScatteringPlan, log_offset: float) -> torch.Tensor:
+    """Return features (n, gh, gw, channels) before standardisation of images (n, H, W) float32."""
+    bank = scattering_bank(plan, images.shape[1], images.shape[2], images.device)
+    moduli, means = bank.moduli_and_means(images)
+    return torch.cat([torch.log(moduli + log_offset), means], dim=-1)
+
+
+class EmbeddedBackbone:
+    """Log wavelet scattering and local means, each channel standardised by built-in constants, unit length.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Notes
+    -----
+    No DINO: it sees edges and texture by size and direction, and brightness, but no meaning. Its card, with
+    what it was measured on, is in ``docs/backbones.md``.
+    """
+
+    name = "embedded"
+    is_dino = False
+    weights_file: Path | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        constants = embedded_constants()
+        self.device = device
+        self._constants = constants
+        self._mean = torch.tensor(constants.mean, dtype=torch.float32, device=device)
+        self._std = torch.tensor(constants.std, dtype=torch.float32, device=device)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of an embedding."""
+        return self._constants.plan.n_channels
+
+    @property
+    def patch_size_px(self) -> int:
+        """Side of a patch in input pixels."""
+        return self._constants.plan.cell_px
+
+    @property
+    def default_resolution_px(self) -> int:
+        """Side of the square input that it is meant for."""
+        return self._constants.default_resolution_px
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 (hex) of its constants."""
+        return self._constants.sha256
+
+    def patch_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return (gh, gw) for inputs of this size; `BackboneError` if it is no multiple of the patch size."""
+        return grid_of(self.name, height, width, self.patch_size_px)
+
+    def __call__(self, images: Images) -> PatchEmbeddings:
+        """Embed grey slices (n, H, W) with values in [0, 1]; `BackboneError` if they do not fit."""
+        tensor = as_images(images, self.device)
+        self.patch_grid(tensor.shape[1], tensor.shape[2])
+        with torch.inference_mode():
+            features = log_features(tensor, self._constants.plan, self._constants.log_offset)
+            unit = torch.nn.functional.normalize((features - self._mean) / self._std, dim=-1)
+        # Scorers train on these, and autograd refuses tensors made in inference mode; a copy is an ordinary one.
+        return PatchEmbeddings(unit.clone(memory_format=torch.contiguous_format), self.patch_size_px)

@@ -1,0 +1,140 @@
+"""`PatchEmbeddings`, the `Backbone` protocol, and how images come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from napari_dinoad.errors import BackboneError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of"]
+
+Images = np.ndarray | torch.Tensor
+"""Grey slices (n, height, width), values in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchEmbeddings:
+    """The embeddings of the patches of n slices.
+
+    Attributes
+    ----------
+    values : torch.Tensor
+        (n, gh, gw, d) float32, contiguous, on the backbone's device. ``values[i, r, c]`` belongs to the pixels
+        ``[r * p : (r + 1) * p, c * p : (c + 1) * p]`` of slice i, p being ``patch_size_px``.
+    patch_size_px : int
+        Side of a patch in input pixels.
+
+    Raises
+    ------
+    BackboneError
+        If the values are not four-dimensional.
+    """
+
+    values: torch.Tensor
+    patch_size_px: int
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 4:
+            shape = tuple(self.values.shape)
+            raise BackboneError(f"Patch embeddings: expected (n, gh, gw, d), got shape {shape}.")
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """(gh, gw)."""
+        return self.values.shape[1], self.values.shape[2]
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length d of an embedding."""
+        return self.values.shape[3]
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+
+class Backbone(Protocol):
+    """A frozen map from slices to patch embeddings. The same input gives the same output.
+
+    Attributes
+    ----------
+    name : str
+        The name it was asked for (``"dinov2_vits14"``, ``"embedded"``).
+    embedding_dim : int
+    default_resolution_px : int
+        Side of the square input that it is meant for.
+    patch_size_px : int
+    is_dino : bool
+        Whether its weights were trained by a DINO method.
+    weights_file : Path, optional
+        Where its weights came from; None when they are built in.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see the class
+    @property
+    def embedding_dim(self) -> int: ...  # noqa: D102
+    @property
+    def default_resolution_px(self) -> int: ...  # noqa: D102
+    @property
+    def patch_size_px(self) -> int: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def is_dino(self) -> bool: ...  # noqa: D102
+    @property
+    def weights_file(self) -> Path | None: ...  # noqa: D102
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 (hex) that names its weights: two backbones with the same one give the same embeddings."""
+        ...
+
+    def patch_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return (gh, gw) for inputs of this size; `BackboneError` if it does not fit."""
+        ...
+
+    def __call__(self, images: Images) -> PatchEmbeddings:
+        """Embed grey slices (n, H, W) with values in [0, 1].
+
+        Raises
+        ------
+        BackboneError
+            If the shape or the values do not fit.
+        """
+        ...
+
+
+def grid_of(name: str, height: int, width: int, patch_size_px: int) -> tuple[int, int]:
+    """Return (gh, gw) of a height × width image, or raise `BackboneError` with the sizes that would fit."""
+    if min(height, width) < patch_size_px or height % patch_size_px or width % patch_size_px:
+        near = [max(1, round(side / patch_size_px)) * patch_size_px for side in (height, width)]
+        raise BackboneError(
+            f"Resolution for {name}: expected multiples of its patch size of {patch_size_px} pixels, got "
+            f"{height}×{width}. Use {near[0]}×{near[1]}, for instance (--resolution)."
+        )
+    return height // patch_size_px, width // patch_size_px
+
+
+def as_images(images: Images, device: torch.device) -> torch.Tensor:
+    """Return slices as a (n, H, W) float32 tensor on ``device``.
+
+    Raises
+    ------
+    BackboneError
+        If there are not three axes, the type is not a float, or a value is not finite.
+    """
+    tensor = torch.as_tensor(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 3 or not tensor.is_floating_point():
+        got = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))} {getattr(images, 'dtype', '')}"
+        raise BackboneError(f"Images: expected grey slices (n, height, width), float32 in [0, 1], got {got}.")
+    tensor = tensor.to(device=device, dtype=torch.float32)
+    if not bool(torch.isfinite(tensor).all()):
+        raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
+    return tensor
