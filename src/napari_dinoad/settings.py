@@ -17,8 +17,8 @@ __all__ = [
     "ArCnnSettings",
     "BodyMask",
     "CalibrationSettings",
-    "Device",
     "DetectSettings",
+    "Device",
     "DpmmSettings",
     "FitSettings",
     "Intensity",
@@ -36,6 +36,7 @@ Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-sto
 BodyMask = Literal["automatic", "off"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
+CalibrationMethod = Literal["auto", "split", "cross"]
 CovarianceType = Literal["diag", "full", "spherical"]
 DpmmUpdate = Literal["exact", "ema", "decay"]
 DpmmScore = Literal["cosine", "negative-log-likelihood", "mahalanobis"]
@@ -211,16 +212,26 @@ class CalibrationSettings:
 
     Attributes
     ----------
+    method : str
+        ``"split"`` holds one share of the scans out; ``"cross"`` refits on folds, so that every scan is scored by a
+        model that has not seen it and all calibrate; ``"auto"`` takes ``"cross"`` below ``cross_below`` scans.
     holdout : float
-        Share of the normal *scans* (never slices) that calibrate; at least one scan.
+        Share of the normal *scans* (never slices) that calibrate with ``"split"``; at least one scan.
+    folds : int
+        Number of folds of ``"cross"`` (at most one a scan).
     scan_top_fraction : float
         A scan's own score is the mean raw score of this share of its most abnormal body voxels.
     """
 
+    method: CalibrationMethod = "auto"
     holdout: float = 0.2
+    folds: int = 5
+    cross_below: int = 100
     scan_top_fraction: float = 0.005
 
     def __post_init__(self) -> None:
+        _require_choice("calibration method", self.method, CalibrationMethod)
+        _require(self.folds >= 2, "calibration folds", "at least 2", self.folds)
         _require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
         ok = 0 < self.scan_top_fraction <= 1
         _require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)

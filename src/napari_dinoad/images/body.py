@@ -67,7 +67,9 @@ def _bright_border(foreground: np.ndarray) -> bool:
     """Whether most of the border of the middle slice across each thick axis is foreground."""
     if min(foreground.shape) > 1:
         # In volumes the neck, or a tight crop, may cut through some faces; look at the eight edges' corners.
-        corners = foreground[:: foreground.shape[0] - 1, :: foreground.shape[1] - 1, :: foreground.shape[2] - 1]
+        corners = foreground[
+            :: foreground.shape[0] - 1, :: foreground.shape[1] - 1, :: foreground.shape[2] - 1
+        ]
         return bool(corners.mean() > _BORDER_FRACTION)
     image = foreground.reshape([n for n in foreground.shape if n > 1] or [1])
     if image.ndim < 2:

@@ -78,7 +78,9 @@ def discover_scans(folder: str | Path) -> Discovery:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ScanReadError(f"{folder}: expected a folder of scans, found {'a file' if folder.exists() else 'nothing'}.")
+        raise ScanReadError(
+            f"{folder}: expected a folder of scans, found {'a file' if folder.exists() else 'nothing'}."
+        )
     scans: list[ScanFile] = []
     skipped: list[SkippedFile] = []
     _walk(folder, scans, skipped)

@@ -60,7 +60,9 @@ class Placement:
         """
         lengths = [(stop - start) * size for (start, stop), size in zip(box, spacing, strict=True)]
         side = max(lengths) * (1 + 2 * margin)
-        corner = [(start + stop) / 2 - side / size / 2 for (start, stop), size in zip(box, spacing, strict=True)]
+        corner = [
+            (start + stop) / 2 - side / size / 2 for (start, stop), size in zip(box, spacing, strict=True)
+        ]
         step = [side / size / resolution_px for size in spacing]
         return cls(shape, (corner[0], corner[1]), (step[0], step[1]), resolution_px)
 
@@ -118,14 +120,12 @@ def _sampling_matrix(n: int, corner: float, step: float, resolution: int) -> np.
     weights = np.maximum(0.0, 1.0 - np.abs(nearest[:, None] - (np.arange(n) + 0.5)) / reach)
     weights /= weights.sum(axis=1, keepdims=True)
     weights[(centres < 0) | (centres > n)] = 0.0
-    return weights.astype(np.float32)
+    return np.asarray(weights, dtype=np.float32)
 
 
-def _interpolation_matrix(
-    n: int, corner: float, step: float, patch_px: float, n_patches: int
-) -> np.ndarray:
+def _interpolation_matrix(n: int, corner: float, step: float, patch_px: float, n_patches: int) -> np.ndarray:
     """Return (n, n_patches) weights that take patch values along one axis to voxels."""
     position = ((np.arange(n) + 0.5 - corner) / step) / patch_px - 0.5
     position = np.clip(position, 0, n_patches - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(n_patches)))
-    return weights.astype(np.float32)
+    return np.asarray(weights, dtype=np.float32)

@@ -65,7 +65,9 @@ def read_volume(path: str | Path, *, frame: int | None = None) -> Volume:
         elif name.endswith(IMAGE_SUFFIXES):
             volume = _read_image(path)
         else:
-            raise ScanReadError(f"{path}: expected one of {', '.join(SCAN_SUFFIXES)}; this ending is not known.")
+            raise ScanReadError(
+                f"{path}: expected one of {', '.join(SCAN_SUFFIXES)}; this ending is not known."
+            )
     except GeometryError as error:
         raise ScanReadError(f"{path}: {error}") from error
     _require_signal(volume, path)
@@ -94,7 +96,11 @@ def _read_nifti(path: Path, frame: int | None) -> Volume:
     image = open_nifti(path)
     dtype = image.get_data_dtype()
     try:
-        stored = np.asanyarray(image.dataobj) if dtype.names else image.get_fdata(dtype=np.float32, caching="unchanged")
+        stored = (
+            np.asanyarray(image.dataobj)
+            if dtype.names
+            else image.get_fdata(dtype=np.float32, caching="unchanged")
+        )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ScanReadError(
             f"{path}: the file is damaged or cut short ({_reason(error)}). Export or download it again."
@@ -127,8 +133,9 @@ def _choose_frame(stored: np.ndarray, frame: int | None, path: Path) -> np.ndarr
 def _read_image(path: Path) -> Volume:
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise ScanReadError(f"{path}: {image.n_frames} pages; expected a single 2D image.")
+            n_pages = int(getattr(image, "n_frames", 1))
+            if n_pages > 1:
+                raise ScanReadError(f"{path}: {n_pages} pages; expected a single 2D image.")
             pixels = _pixels(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ScanReadError(f"{path}: not a readable image ({_reason(error)}).") from error

@@ -147,15 +147,15 @@ def prepare_scan(volume: Volume, settings: PreprocessingSettings, resolution_px:
 
 def _placement(volume: Volume, body: np.ndarray, axis: int, resolution_px: int) -> Placement:
     spacing = tuple(s for a, s in enumerate(volume.geometry.spacing) if a != axis)
-    shadow = body.any(axis=axis)
+    shadow: np.ndarray = np.asarray(body.any(axis=axis))
     rows, columns = shadow.shape
     if volume.geometry.is_physical:
         shadow = shadow[::-1, ::-1]
-    box = (_extent(shadow.any(axis=1)), _extent(shadow.any(axis=0)))
+    box = (_extent(shadow, 1), _extent(shadow, 0))
     margin = 0.0 if shadow.all() else BODY_MARGIN
     return Placement.around((rows, columns), (spacing[0], spacing[1]), box, resolution_px, margin)
 
 
-def _extent(occupied: np.ndarray) -> tuple[int, int]:
-    where = np.flatnonzero(occupied)
+def _extent(shadow: np.ndarray, across: int) -> tuple[int, int]:
+    where = np.flatnonzero(shadow.sum(axis=across))
     return int(where[0]), int(where[-1]) + 1

@@ -154,10 +154,10 @@ class Geometry:
                 f"Array: expected the canonical shape {self.canonical_shape}, got {canonical.shape}."
             )
         if not self.is_physical:
-            return canonical[0]
+            return np.asarray(canonical[0])
         back = ornt_transform(_RAS, self._orientation)
-        stored = apply_orientation(canonical.transpose(2, 1, 0), back)
-        return np.asarray(stored).reshape(self.shape)
+        stored: np.ndarray = np.asarray(apply_orientation(canonical.transpose(2, 1, 0), back))
+        return np.asarray(stored.reshape(self.shape))
 
     def canonical_to_stored_index(self, zyx: np.ndarray) -> np.ndarray:
         """Return stored voxel indices (…, ndim) of canonical indices (…, 3)."""
@@ -215,4 +215,4 @@ class Volume:
     @property
     def is_2d(self) -> bool:
         """Whether the scan is a single slice."""
-        return min(self.values.shape) == 1
+        return 1 in self.values.shape

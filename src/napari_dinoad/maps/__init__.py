@@ -1,1 +1,8 @@
-"""Anomaly maps on the scan's own grid: masks, regions, export, report."""
+"""Anomaly maps on the scan's own grid: masks, regions, export."""
+
+from __future__ import annotations
+
+from napari_dinoad.maps.anomaly_map import AnomalyMap, AnomalyMask
+from napari_dinoad.maps.regions import Region
+
+__all__ = ["AnomalyMap", "AnomalyMask", "Region"]

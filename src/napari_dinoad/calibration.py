@@ -1,0 +1,214 @@
+"""Raw scores → probabilities, from normal scans that the scorer has not seen.
+
+Voxel level: the empirical distribution of raw scores inside the body of held-out normal scans gives
+p(score) = (1 + #{normal voxels at least as high}) / (1 + #normal voxels), kept as a table of −log10 p over raw
+score with a dense upper tail. Scan level: split- or cross-conformal p-value of one figure a scan.
+Neither paper has a calibration; the formulas are those of conformal prediction (Vovk et al., 2005).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_dinoad.errors import ModelFileError, ScorerError
+from napari_dinoad.score_histogram import ScoreHistogram
+
+__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "scan_score"]
+
+MAX_NEG_LOG10_P = 12.0
+"""The map never claims more than this, however far the tail is extended."""
+
+_TABLE_KNOTS = 2048
+"""Knots of the stored table; evenly spaced in −log10 p, so the upper tail is dense."""
+
+_TAIL_SHARE = 1e-3
+"""Share of the highest normal scores that gives the slope of the extended tail."""
+
+_MIN_TAIL_SLOPE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class ScanScores:
+    """What calibration needs of one normal scan that the scorer had not seen.
+
+    Attributes
+    ----------
+    histogram : ScoreHistogram
+        Raw scores of its body voxels.
+    score : float
+        Its own score, see `scan_score`.
+    """
+
+    histogram: ScoreHistogram
+    score: float
+
+    @classmethod
+    def of(cls, body_scores: np.ndarray, top_fraction: float) -> ScanScores:
+        """Return the figures of a scan whose body voxels have these raw scores (n,)."""
+        return cls(ScoreHistogram.of(body_scores), scan_score(body_scores, top_fraction))
+
+
+def scan_score(body_scores: np.ndarray, top_fraction: float) -> float:
+    """Return a scan's own score: the mean of the ``top_fraction`` highest raw scores (n,) of its body voxels.
+
+    −∞ when there is no body voxel: nothing in it is unusual.
+    """
+    if body_scores.size == 0:
+        return float("-inf")
+    n_top = max(1, round(top_fraction * body_scores.size))
+    top = np.partition(body_scores, body_scores.size - n_top)[-n_top:]
+    return float(top.mean(dtype=np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The distribution of normal scores.
+
+    Attributes
+    ----------
+    table_scores : numpy.ndarray
+        (m,) float64, ascending raw scores.
+    table_neg_log10_p : numpy.ndarray
+        (m,) float64, not descending; −log10 p at these scores.
+    n_voxels : int
+        Normal voxels behind the table.
+    scan_scores : numpy.ndarray
+        (n,) float64, ascending; the own scores of the normal scans, each scored by a model that had not seen it.
+    tail_slope : float
+        Rise of −log10 p for a unit of raw score above the highest normal score (exponential tail).
+    method : str
+        ``"split"`` or ``"cross"``.
+    """
+
+    table_scores: np.ndarray
+    table_neg_log10_p: np.ndarray
+    n_voxels: int
+    scan_scores: np.ndarray
+    tail_slope: float
+    method: str = "split"
+
+    @classmethod
+    def from_scans(cls, scans: list[ScanScores], method: str = "split") -> Calibration:
+        """Build the calibration from the scores of normal scans.
+
+        Raises
+        ------
+        ScorerError
+            If there is no scan, or no voxel.
+        """
+        if not scans:
+            raise ScorerError("Calibration: expected at least one held-out normal scan, got none.")
+        pooled = scans[0].histogram
+        for scan in scans[1:]:
+            pooled = pooled + scan.histogram
+        if pooled.total == 0:
+            raise ScorerError("Calibration: the held-out normal scans have no body voxel.")
+        values = pooled.values.astype(np.float64)
+        neg_log10_p = -np.log10((1 + pooled.survival()) / (1 + pooled.total))
+        knots = _choose_knots(neg_log10_p)
+        return cls(
+            values[knots],
+            neg_log10_p[knots],
+            int(pooled.total),
+            np.sort([scan.score for scan in scans]),
+            _tail_slope(values, neg_log10_p),
+            method,
+        )
+
+    @property
+    def n_scans(self) -> int:
+        """Number of normal scans behind the scan-level p-value."""
+        return len(self.scan_scores)
+
+    @property
+    def resolved_neg_log10_p(self) -> float:
+        """The largest −log10 p that normal voxels vouch for; beyond it the tail is extended."""
+        return float(self.table_neg_log10_p[-1])
+
+    def neg_log10_p(self, scores: np.ndarray) -> np.ndarray:
+        """Return −log10 p, float32 of the same shape, of raw voxel scores.
+
+        Within the table: log-linear interpolation. Above the highest normal score the table goes on as an
+        exponential tail, so that regions keep their order; capped at `MAX_NEG_LOG10_P`.
+        """
+        inside = np.interp(scores, self.table_scores, self.table_neg_log10_p, left=0.0)
+        beyond = np.maximum(scores.astype(np.float64) - self.table_scores[-1], 0.0) * self.tail_slope
+        return np.asarray(np.minimum(inside + beyond, MAX_NEG_LOG10_P), dtype=np.float32)
+
+    def threshold(self, fpr: float) -> float:
+        """Return the raw score that this share of normal voxels exceeds."""
+        wanted = -np.log10(fpr)
+        if wanted <= self.table_neg_log10_p[-1]:
+            return float(np.interp(wanted, self.table_neg_log10_p, self.table_scores))
+        return float(self.table_scores[-1] + (wanted - self.table_neg_log10_p[-1]) / self.tail_slope)
+
+    def scan_p_value(self, score: float) -> float:
+        """Return (1 + #{normal scans at least as extreme}) / (1 + #normal scans)."""
+        n_extreme = int(np.count_nonzero(self.scan_scores >= score))
+        return (1 + n_extreme) / (1 + self.n_scans)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays to store, by name."""
+        return {
+            "table_scores": self.table_scores,
+            "table_neg_log10_p": self.table_neg_log10_p,
+            "scan_scores": self.scan_scores,
+        }
+
+    def counts(self) -> dict[str, Any]:
+        """Return the scalar state to store; JSON values."""
+        return {"n_voxels": self.n_voxels, "tail_slope": self.tail_slope, "method": self.method}
+
+    @classmethod
+    def from_stored(cls, arrays: dict[str, np.ndarray], counts: dict[str, Any]) -> Calibration:
+        """Rebuild a calibration from `arrays` and `counts`.
+
+        Raises
+        ------
+        ModelFileError
+            If something is missing or inconsistent.
+        """
+        try:
+            scores, levels = arrays["table_scores"], arrays["table_neg_log10_p"]
+            scan_scores = arrays["scan_scores"]
+            n_voxels, slope = int(counts["n_voxels"]), float(counts["tail_slope"])
+            method = str(counts["method"])
+        except KeyError as error:
+            raise ModelFileError(f"Calibration: {error} is missing.") from error
+        sound = (
+            scores.ndim == 1
+            and scores.shape == levels.shape
+            and scores.size > 0
+            and scan_scores.ndim == 1
+            and bool(np.all(np.diff(scores) > 0))
+            and bool(np.all(np.diff(levels) >= 0))
+            and slope > 0
+        )
+        if not sound:
+            raise ModelFileError("Calibration: the stored table is not an ascending table of scores.")
+        return cls(scores, levels, n_voxels, scan_scores, slope, method)
+
+
+def _choose_knots(neg_log10_p: np.ndarray) -> np.ndarray:
+    """Return indices of table knots: evenly spaced in −log10 p and in rank, first and last included."""
+    n = neg_log10_p.size
+    if n <= _TABLE_KNOTS:
+        return np.arange(n)
+    tail = np.searchsorted(neg_log10_p, np.linspace(0, neg_log10_p[-1], _TABLE_KNOTS // 2))
+    ranks = np.searchsorted(-(10.0**-neg_log10_p), -np.linspace(1, 0, _TABLE_KNOTS // 2))
+    chosen = np.concatenate([tail, ranks, [0, n - 1]])
+    return np.unique(np.clip(chosen, 0, n - 1))
+
+
+def _tail_slope(values: np.ndarray, neg_log10_p: np.ndarray) -> float:
+    """Return the mean rise of −log10 p per unit of score over the highest `_TAIL_SHARE` of normal voxels."""
+    reach = neg_log10_p[-1]
+    first = int(np.searchsorted(neg_log10_p, min(-np.log10(_TAIL_SHARE), reach / 2)))
+    first = min(first, len(values) - 2)
+    if first < 0:
+        return 1.0 / max(abs(float(values[-1])), _MIN_TAIL_SLOPE)
+    rise = (reach - neg_log10_p[first]) / (values[-1] - values[first])
+    return max(float(rise), _MIN_TAIL_SLOPE)

@@ -1,0 +1,141 @@
+"""`dinoad fit`: a folder of normal scans → a model file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from napari_dinoad.cli.output import ProgressBars, print_json
+from napari_dinoad.errors import SettingError
+from napari_dinoad.settings import (
+    PRESETS,
+    CalibrationSettings,
+    Device,
+    FitSettings,
+    Plane,
+    PreprocessingSettings,
+    ScorerName,
+    preset,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_dinoad.normative_model import FitReport, NormativeModel
+
+NAME = "fit"
+HELP = "Fit a model of normal from a folder of normal scans."
+EXAMPLE = "dinoad fit normals/ --out t1.dinoad --preset mr-brain --scorer dpmm"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    defaults = FitSettings()
+    parser.add_argument("folder", type=Path, help="folder of normal scans, also in subfolders")
+    parser.add_argument("--out", type=Path, required=True, metavar="M.dinoad", help="model file to write")
+    parser.add_argument("--scorer", choices=get_args(ScorerName), default=defaults.scorer)
+    parser.add_argument("--backbone", default=defaults.backbone, metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--weights", metavar="FILE", help="local weights of the backbone")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), help="default: image-2d for 2D images, mr-brain for volumes"
+    )
+    parser.add_argument("--plane", choices=get_args(Plane), help="slicing direction; default: the preset's")
+    parser.add_argument("--resolution", type=int, metavar="PX", help="side of the model input in pixels")
+    parser.add_argument(
+        "--holdout", type=float, metavar="SHARE", help="calibrate on one split with this share of scans"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: the scorer's own")
+    parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fit, save, and say what was used."""
+    settings = settings_from(options)
+    if options.out.is_dir() or not options.out.parent.is_dir():
+        raise SettingError(f"--out: expected a file in a folder that exists, got {options.out}.")
+
+    # torch is loaded here, not for --help.
+    from napari_dinoad.pipeline import fit_folder
+
+    with ProgressBars() as progress:
+        model = fit_folder(options.folder, settings, progress)
+    model.save(options.out)
+    if options.json:
+        print_json(fit_summary(model, options.out))
+    else:
+        _print_summary(model, options.out)
+    return 0
+
+
+def settings_from(options: argparse.Namespace) -> FitSettings:
+    """Return validated settings of parsed arguments."""
+    calibration = CalibrationSettings()
+    if options.holdout is not None:
+        calibration = CalibrationSettings(method="split", holdout=options.holdout)
+    return FitSettings(
+        scorer=options.scorer,
+        backbone=options.backbone,
+        weights=options.weights,
+        preprocessing=_preprocessing(options),
+        calibration=calibration,
+        epochs=options.epochs,
+        device=options.device,
+        seed=options.seed,
+    )
+
+
+def _preprocessing(options: argparse.Namespace) -> PreprocessingSettings | None:
+    overrides: dict[str, Any] = {}
+    if options.plane is not None:
+        overrides["plane"] = options.plane
+    if options.resolution is not None:
+        overrides["resolution_px"] = options.resolution
+    if options.preset is not None:
+        return replace(preset(options.preset), **overrides)
+    if overrides:
+        raise SettingError("--plane and --resolution override a preset: name it with --preset.")
+    return None
+
+
+def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
+    """Return what was fitted on what, as JSON values."""
+    report = _report_of(model)
+    return {
+        "model": str(path),
+        "card": model.card(),
+        "n_scans": model.provenance.n_scans,
+        "n_slices": model.provenance.n_slices,
+        "skipped": [{"path": str(item.path), "reason": item.reason} for item in report.skipped],
+        "most_abnormal_normals": [
+            {"path": str(scan.path), "score": scan.score, "p_value": scan.p_value}
+            for scan in report.most_abnormal()
+        ],
+        "history": report.history,
+        "seconds": {stage: round(spent, 3) for stage, spent in report.seconds.items()},
+    }
+
+
+def _report_of(model: NormativeModel) -> FitReport:
+    if model.fit_report is None:
+        raise SettingError("Fit summary: expected a model that was just fitted, got a loaded one.")
+    return model.fit_report
+
+
+def _print_summary(model: NormativeModel, path: Path) -> None:
+    report = _report_of(model)
+    for item in report.skipped:
+        print(f"skipped {item.path}: {item.reason}")
+    calibration = model.calibration
+    print(f"{path}: {model.scorer.name} on {model.backbone.name}, preset {model.preprocessing.preset}")
+    print(f"  fitted on {model.provenance.n_scans} scans, {model.provenance.n_slices} slices")
+    print(
+        f"  calibrated on {calibration.n_scans} held-out scans ({calibration.method}): "
+        f"scan-level p-values go down to {1 / (1 + calibration.n_scans):.3g}"
+    )
+    seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items())
+    print(f"  {seconds}")
+    unusual = ", ".join(f"{scan.path.name}" for scan in report.most_abnormal(3))
+    if unusual:
+        print(f"  least normal of these scans, worth a look: {unusual}")

@@ -1,0 +1,41 @@
+"""`dinoad info`: what a model is, or what can be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.cli.output import print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = "info"
+HELP = "Tell what a model is: scorer, backbone, scans, calibration."
+EXAMPLE = "dinoad info t1.dinoad"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument("model", type=Path, metavar="M.dinoad")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the model's card."""
+    from napari_dinoad.normative_model import NormativeModel
+
+    card = NormativeModel.load(options.model).card()
+    if options.json:
+        print_json(card)
+    else:
+        _print_card(card)
+    return 0
+
+
+def _print_card(card: dict[str, Any], indent: str = "") -> None:
+    for name, value in card.items():
+        if isinstance(value, dict):
+            print(f"{indent}{name}:")
+            _print_card(value, indent + "  ")
+        else:
+            print(f"{indent}{name}: {value}")

@@ -1,0 +1,71 @@
+"""What the verbs share: progress bars on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from napari_dinoad.progress import ProgressEvent
+
+__all__ = ["ProgressBars", "print_json", "print_table"]
+
+
+class ProgressBars:
+    """A `napari_dinoad.progress.Progress` that draws a bar for each stage when stderr is a terminal."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._stage = ""
+        self._bar: Any = None
+        self._active = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Draw the event."""
+        if not self._active:
+            return
+        if event.stage != self._stage or self._bar is None or event.done < self._bar.n:
+            from tqdm import tqdm
+
+            self._close()
+            self._stage = event.stage
+            self._bar = tqdm(desc=self._prefix + event.stage, total=event.total or None, file=sys.stderr)
+        self._bar.update(event.done - self._bar.n)
+        if event.metrics:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in event.metrics.items()})
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows as aligned columns; the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        cells = [
+            f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}"
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())

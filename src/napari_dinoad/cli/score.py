@@ -1,0 +1,140 @@
+"""`dinoad score`: scans and a model → maps, masks, regions and reports."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from napari_dinoad.cli.output import ProgressBars, print_json, print_table
+from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
+from napari_dinoad.files import require_folder, stem_of
+from napari_dinoad.settings import DetectSettings, Device
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = "score"
+HELP = "Find where scans depart from normal: maps, masks, regions and a report for each."
+EXAMPLE = "dinoad score patient.nii.gz --model t1.dinoad --out results/ --fpr 0.01"
+
+OUTPUTS = ("map", "mask", "regions", "report", "picture")
+_DEFAULT_OUTPUTS = "map,mask,regions,report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    defaults = DetectSettings()
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scans, or folders of scans")
+    parser.add_argument("--model", type=Path, required=True, metavar="M.dinoad")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--fpr",
+        type=float,
+        default=defaults.fpr,
+        help="share of normal voxels that the mask marks (%(default)s)",
+    )
+    parser.add_argument("--min-volume-mm3", type=float, default=defaults.min_volume_mm3, metavar="V")
+    parser.add_argument(
+        "--save",
+        default=_DEFAULT_OUTPUTS,
+        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: {_DEFAULT_OUTPUTS})",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
+    parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score each scan; one that cannot be used is named, the others are done."""
+    outputs = _outputs(options.save)
+    settings = DetectSettings(options.fpr, options.min_volume_mm3, options.device)
+    paths = _scan_paths(options.scans)
+    names = _output_names(paths)
+
+    # torch is loaded here, not for --help.
+    from napari_dinoad.cli.scan_results import score_and_save
+    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.pipeline import Detector
+
+    detector = Detector(NormativeModel.load(options.model), settings, options.weights)
+    require_folder(options.out)
+    results: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    for path, name in zip(paths, names, strict=True):
+        try:
+            with ProgressBars(f"{path.name}: ") as progress:
+                results.append(score_and_save(detector, path, options.out, name, outputs, progress))
+        except (ScanReadError, SettingError) as error:
+            failed.append({"scan": str(path), "reason": str(error)})
+            print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
+    if options.json:
+        print_json({"model": str(options.model), "scans": results, "failed": failed})
+    elif results:
+        _print_results(results)
+    return 2 if failed else 0
+
+
+def _outputs(text: str) -> tuple[str, ...]:
+    chosen = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [part for part in chosen if part not in OUTPUTS]
+    if unknown or not chosen:
+        raise SettingError(f"--save: expected some of {', '.join(OUTPUTS)}, got {text!r}.")
+    return chosen
+
+
+def _scan_paths(given: list[Path]) -> list[Path]:
+    paths: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            paths.append(path)
+            continue
+        from napari_dinoad.images.discovery import discover_scans
+
+        found = discover_scans(path)
+        if not found.scans:
+            raise DinoadError(f"{path}: expected scans in this folder, found none.")
+        for item in found.skipped:
+            print(f"dinoad: skipped {item.path}: {item.reason}", file=sys.stderr)
+        paths.extend(scan.path for scan in found.scans)
+    return list(dict.fromkeys(paths))
+
+
+def _output_names(paths: list[Path]) -> list[str]:
+    """Return one name a scan for its outputs: its stem, with as many parent folders as tell it from the others."""
+    names = [stem_of(path) for path in paths]
+    depth = 0
+    while max(Counter(names).values()) > 1:
+        depth += 1
+        counts = Counter(names)
+        longer = [
+            f"{path.resolve().parents[depth - 1].name}_{name}" if counts[name] > 1 else name
+            for path, name in zip(paths, names, strict=True)
+            if depth <= len(path.resolve().parents)
+        ]
+        if len(longer) < len(names) or longer == names:
+            twice = next(name for name, count in counts.items() if count > 1)
+            raise SettingError(
+                f"Two scans would both write {twice}_mask.nii.gz; score them into two folders."
+            )
+        names = longer
+    return names
+
+
+def _print_results(results: list[dict[str, Any]]) -> None:
+    rows = []
+    for result in results:
+        largest = result["regions"][0] if result["regions"] else {}
+        size = largest.get("volume_mm3") or largest.get("area_mm2") or largest.get("area_px")
+        rows.append(
+            (
+                Path(result["scan"]).name,
+                f"{result['p_value']:.3g}",
+                str(result["n_regions"]),
+                f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",
+                f"{size:g}" if size is not None else "-",
+                f"{result['seconds']['total']:.1f}",
+            )
+        )
+    header = ("scan", "scan p", "regions", "peak -log10 p", "its size (mm3, mm2 or px)", "seconds")
+    print_table(header, rows)

@@ -1,0 +1,132 @@
+"""The anomaly map and the mask, on the scan's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_dinoad.errors import GeometryError, SettingError
+from napari_dinoad.maps.export import save_on_grid
+from napari_dinoad.maps.regions import Region, measure_regions
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.volume import Geometry, Volume
+
+__all__ = ["AnomalyMap", "AnomalyMask"]
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyMap:
+    """How unusual each voxel is.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        (z, y, x) float32 in canonical orientation: −log10 p, 0 outside the body. Higher is more abnormal.
+    source : Volume
+        The scan; the map lies on its grid.
+    """
+
+    values: np.ndarray
+    source: Volume
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.geometry.canonical_shape:
+            raise GeometryError(
+                f"Anomaly map: expected shape {self.geometry.canonical_shape}, got {self.values.shape}."
+            )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the scan."""
+        return self.source.geometry
+
+    def mask(self, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
+        """Return the mask at a false-positive rate; see `AnomalyMask.of`."""
+        return AnomalyMask.of(self, fpr, min_volume_mm3)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the map (float32, −log10 p) as NIfTI on the scan's own grid, atomically."""
+        return save_on_grid(Path(path), self.values.astype(np.float32, copy=False), self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyMask:
+    """Voxels that are more unusual than a chosen rate of normal voxels, as connected regions.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        (z, y, x) int32 in canonical orientation: 0, or the number of the region; 1 has the highest peak.
+    anomaly_map : AnomalyMap
+    fpr : float
+        Share of normal voxels that would be marked.
+    """
+
+    labels: np.ndarray
+    anomaly_map: AnomalyMap
+    fpr: float
+
+    @classmethod
+    def of(cls, anomaly_map: AnomalyMap, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
+        """Return the mask of voxels with p ≤ ``fpr``.
+
+        Parameters
+        ----------
+        anomaly_map : AnomalyMap
+        fpr : float
+            False-positive rate among normal voxels, above 0 and below 1.
+        min_volume_mm3 : float
+            Regions smaller than this are left out (scans without physical size: pixels).
+
+        Raises
+        ------
+        SettingError
+            If ``fpr`` is not between 0 and 1.
+        """
+        if not 0 < fpr < 1:
+            raise SettingError(f"False-positive rate: expected above 0 and below 1, got {fpr}.")
+        marked = anomaly_map.values >= np.float32(-np.log10(fpr))
+        labels, n_regions = ndimage.label(marked, structure=np.ones((3, 3, 3)))
+        if n_regions == 0:
+            return cls(labels.astype(np.int32), anomaly_map, fpr)
+        indices = np.arange(1, n_regions + 1)
+        volumes = np.bincount(labels.ravel())[1:] * anomaly_map.geometry.voxel_volume
+        peaks = ndimage.maximum(anomaly_map.values, labels, indices)
+        order = np.lexsort((-volumes, -np.asarray(peaks)))
+        order = order[volumes[order] >= min_volume_mm3]
+        renumbered = np.zeros(n_regions + 1, dtype=np.int32)
+        renumbered[indices[order]] = np.arange(1, len(order) + 1)
+        return cls(renumbered[labels], anomaly_map, fpr)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(z, y, x) uint8: 1 where abnormal."""
+        return (self.labels > 0).astype(np.uint8)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the scan."""
+        return self.anomaly_map.geometry
+
+    @cached_property
+    def _regions(self) -> tuple[Region, ...]:
+        return measure_regions(self.labels, self.anomaly_map.values, self.geometry)
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return the connected regions, the one with the highest peak first."""
+        return self._regions
+
+    def only(self, labels: set[int] | frozenset[int]) -> AnomalyMask:
+        """Return the mask with these regions alone; they keep their numbers."""
+        kept = np.where(np.isin(self.labels, sorted(labels)), self.labels, 0).astype(np.int32)
+        return AnomalyMask(kept, self.anomaly_map, self.fpr)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the mask (uint8, 0 or 1) as NIfTI on the scan's own grid, atomically."""
+        return save_on_grid(Path(path), self.values, self.anomaly_map.source)

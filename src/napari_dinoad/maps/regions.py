@@ -1,0 +1,131 @@
+"""Connected regions of a mask: size, peak, place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.volume import Geometry
+
+__all__ = ["Region", "measure_regions"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected region (neighbours share a face, an edge or a corner).
+
+    Attributes
+    ----------
+    label : int
+        Its number in the mask; 1 has the highest peak.
+    n_voxels : int
+    volume_mm3 : float, optional
+        For volumes with physical size.
+    area_mm2 : float, optional
+        For 2D scans with physical size.
+    area_px : int, optional
+        For images without physical size.
+    peak_neg_log10_p : float
+        Highest −log10 p in the region.
+    peak_ijk : tuple of int
+        Voxel index of the peak as the scan is stored.
+    peak_zyx : tuple of int
+        Index of the peak in the canonical array.
+    peak_mm, centroid_mm : tuple of float, optional
+        RAS+ millimetres; None without physical size.
+    centroid_ijk : tuple of float
+        Centre of gravity as the scan is stored.
+    """
+
+    label: int
+    n_voxels: int
+    volume_mm3: float | None
+    area_mm2: float | None
+    area_px: int | None
+    peak_neg_log10_p: float
+    peak_ijk: tuple[int, ...]
+    peak_zyx: tuple[int, int, int]
+    peak_mm: tuple[float, float, float] | None
+    centroid_ijk: tuple[float, ...]
+    centroid_mm: tuple[float, float, float] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the entries that do not apply."""
+        values = {
+            "label": self.label,
+            "n_voxels": self.n_voxels,
+            "volume_mm3": self.volume_mm3,
+            "area_mm2": self.area_mm2,
+            "area_px": self.area_px,
+            "peak_neg_log10_p": round(self.peak_neg_log10_p, 4),
+            "peak_ijk": list(self.peak_ijk),
+            "peak_mm": _rounded(self.peak_mm),
+            "centroid_ijk": _rounded(self.centroid_ijk),
+            "centroid_mm": _rounded(self.centroid_mm),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geometry) -> tuple[Region, ...]:
+    """Measure the regions of a label array, in the order of their numbers.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        (z, y, x) int in canonical orientation, 0 outside.
+    neg_log10_p : numpy.ndarray
+        (z, y, x) float, the anomaly map.
+    geometry : Geometry
+        The grid of both.
+    """
+    counts = np.bincount(labels.ravel())
+    present = [int(label) for label in np.flatnonzero(counts) if label > 0]
+    if not present:
+        return ()
+    peaks = ndimage.maximum_position(neg_log10_p, labels, present)
+    centroids = ndimage.center_of_mass(labels > 0, labels, present)
+    return tuple(
+        _measure(label, int(counts[label]), peak, centroid, float(neg_log10_p[peak]), geometry)
+        for label, peak, centroid in zip(present, peaks, centroids, strict=True)
+    )
+
+
+def _measure(
+    label: int,
+    n_voxels: int,
+    peak: tuple[int, ...],
+    centroid: tuple[float, ...],
+    peak_value: float,
+    geometry: Geometry,
+) -> Region:
+    z, y, x = (int(i) for i in peak)
+    size = n_voxels * geometry.voxel_volume
+    peak_ijk = geometry.canonical_to_stored_index(np.array([z, y, x]))
+    centroid_ijk = geometry.canonical_to_stored_index(np.array(centroid))
+    physical = geometry.is_physical
+    return Region(
+        label=label,
+        n_voxels=n_voxels,
+        volume_mm3=round(size, 3) if physical and geometry.ndim == 3 else None,
+        area_mm2=round(size, 3) if physical and geometry.ndim == 2 else None,
+        area_px=None if physical else n_voxels,
+        peak_neg_log10_p=peak_value,
+        peak_ijk=tuple(round(float(i)) for i in peak_ijk),
+        peak_zyx=(z, y, x),
+        peak_mm=_position(geometry, (z, y, x)) if physical else None,
+        centroid_ijk=tuple(float(i) for i in centroid_ijk),
+        centroid_mm=_position(geometry, centroid) if physical else None,
+    )
+
+
+def _position(geometry: Geometry, zyx: tuple[float, ...]) -> tuple[float, float, float]:
+    x, y, z = geometry.canonical_to_world(np.array(zyx))
+    return float(x), float(y), float(z)
+
+
+def _rounded(values: tuple[float, ...] | None) -> list[float] | None:
+    return None if values is None else [round(value, 3) for value in values]

@@ -1,0 +1,242 @@
+"""The normative model: everything needed to score a patient's scan like the normal ones, in one file.
+
+The file (``.dinoad``) is a safetensors file: tensors of the scorer and the calibration, and one JSON document in
+its metadata. It holds no pickle, no patient name, identifier or path.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_dinoad import __version__
+from napari_dinoad.calibration import Calibration
+from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.files import atomic_path
+from napari_dinoad.scoring import scorer_from_state
+from napari_dinoad.scoring.protocol import Scorer, ScorerState
+from napari_dinoad.settings import PreprocessingSettings
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.discovery import SkippedFile
+
+__all__ = ["FORMAT_VERSION", "BackboneIdentity", "FitReport", "NormalScan", "NormativeModel", "Provenance"]
+
+FORMAT_VERSION = 1
+"""Version of the file's layout; a file of another version is refused."""
+
+_METADATA_KEY = "napari_dinoad"
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """Which backbone a model was fitted with; scoring with another one is refused."""
+
+    name: str
+    weights_sha256: str
+    embedding_dim: int
+    patch_size_px: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a model came about: counts and versions only."""
+
+    n_scans: int
+    n_slices: int
+    seed: int
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    versions: dict[str, str] = field(
+        default_factory=lambda: {
+            "napari-dinoad": __version__,
+            "torch": str(torch.__version__),
+            "python": python_version(),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class NormalScan:
+    """A normal scan of the cohort, scored by a model that had not seen it.
+
+    Attributes
+    ----------
+    path : Path
+    n_slices : int
+    score : float, optional
+        Its own raw score; None if no held-out score was made.
+    p_value : float, optional
+        Its rank among the other normal scans.
+    """
+
+    path: Path
+    n_slices: int
+    score: float | None = None
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What happened in a fit. It names files, so it is never stored in the model."""
+
+    scans: tuple[NormalScan, ...]
+    skipped: tuple[SkippedFile, ...]
+    history: dict[str, list[float]]
+    seconds: dict[str, float]
+
+    def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
+        """Return the ``n`` normal scans that look least normal, for review."""
+        scored = [scan for scan in self.scans if scan.score is not None]
+        return tuple(sorted(scored, key=lambda scan: -(scan.score or 0.0))[:n])
+
+
+@dataclass(frozen=True, eq=False)
+class NormativeModel:
+    """A fitted model of normal.
+
+    Attributes
+    ----------
+    scorer : Scorer
+    backbone : BackboneIdentity
+    preprocessing : PreprocessingSettings
+        With ``resolution_px`` set.
+    calibration : Calibration
+    scan_top_fraction : float
+        See `CalibrationSettings.scan_top_fraction`.
+    provenance : Provenance
+    fit_report : FitReport, optional
+        Only on a model that was just fitted, not on a loaded one.
+    """
+
+    scorer: Scorer
+    backbone: BackboneIdentity
+    preprocessing: PreprocessingSettings
+    calibration: Calibration
+    scan_top_fraction: float
+    provenance: Provenance
+    fit_report: FitReport | None = None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model, atomically.
+
+        Raises
+        ------
+        DinoadError
+            If the place cannot be written.
+        """
+        path = Path(path)
+        state = self.scorer.state()
+        tensors = {f"scorer.{name}": tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
+        for name, array in self.calibration.arrays().items():
+            tensors[f"calibration.{name}"] = torch.from_numpy(array.copy())
+        document = json.dumps(self._document(state), sort_keys=True, allow_nan=False)
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, {_METADATA_KEY: document})
+        return path
+
+    def _document(self, state: ScorerState) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            "scorer": {"name": state.name, "settings": dict(state.settings), "history": dict(state.history)},
+            "backbone": asdict(self.backbone),
+            "preprocessing": asdict(self.preprocessing),
+            "calibration": {**self.calibration.counts(), "scan_top_fraction": self.scan_top_fraction},
+            "provenance": asdict(self.provenance),
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> NormativeModel:
+        """Read a model.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, no model, of another version, or incomplete.
+        """
+        path = Path(path)
+        document, tensors = _read(path)
+        try:
+            return cls._from_document(document, tensors)
+        except (KeyError, TypeError, SettingError) as error:
+            raise ModelFileError(
+                f"{path}: the model is incomplete ({type(error).__name__}: {error}). Fit or copy it again."
+            ) from error
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_document(cls, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NormativeModel:
+        scorer = document["scorer"]
+        calibration = dict(document["calibration"])
+        state = ScorerState(
+            scorer["name"], scorer["settings"], _with_prefix(tensors, "scorer."), scorer["history"]
+        )
+        arrays = {n: t.numpy() for n, t in _with_prefix(tensors, "calibration.").items()}
+        preprocessing: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document["preprocessing"].items()
+        }
+        return cls(
+            scorer_from_state(state),
+            BackboneIdentity(**document["backbone"]),
+            PreprocessingSettings(**preprocessing),
+            Calibration.from_stored(arrays, calibration),
+            float(calibration["scan_top_fraction"]),
+            Provenance(**document["provenance"]),
+        )
+
+    def without_report(self) -> NormativeModel:
+        """Return the model without its fit report (as it would be loaded)."""
+        return replace(self, fit_report=None)
+
+    def card(self) -> dict[str, Any]:
+        """Return what the model is, as JSON values, for people and for ``dinoad info``."""
+        state = self.scorer.state()
+        return {
+            "format_version": FORMAT_VERSION,
+            "scorer": state.name,
+            "scorer_settings": dict(state.settings),
+            "backbone": asdict(self.backbone),
+            "preprocessing": asdict(self.preprocessing),
+            "calibration": {
+                "method": self.calibration.method,
+                "n_scans": self.calibration.n_scans,
+                "n_voxels": self.calibration.n_voxels,
+                "smallest_scan_p_value": 1 / (1 + self.calibration.n_scans),
+                "resolved_neg_log10_p": round(self.calibration.resolved_neg_log10_p, 3),
+            },
+            **asdict(self.provenance),
+            "use": "Research use only; not a medical device.",
+        }
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise ModelFileError(f"{path}: expected a model file (.dinoad), found no such file.")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            text = (stored.metadata() or {}).get(_METADATA_KEY)
+            if text is None:
+                raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
+            document = json.loads(text)
+            version = document.get("format_version") if isinstance(document, dict) else None
+            if version != FORMAT_VERSION:
+                raise ModelFileError(
+                    f"{path}: model format: expected version {FORMAT_VERSION}, got {version!r}. "
+                    "Fit the model again, or use the version of napari-dinoad that wrote it."
+                )
+            return document, {name: stored.get_tensor(name) for name in stored.keys()}
+    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path}: not a readable model file ({error}). Fit or copy it again.") from error
+
+
+def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,8 @@
+"""The order of the stages, and nothing else: fit a model from a folder, find anomalies in a scan."""
+
+from __future__ import annotations
+
+from napari_dinoad.pipeline.detection import Detection, Detector, detect
+from napari_dinoad.pipeline.fitting import fit_folder
+
+__all__ = ["Detection", "Detector", "detect", "fit_folder"]
