@@ -1,0 +1,347 @@
+"""Scans as napari layers, and layers as scans: the only place that knows napari's world.
+
+napari draws growing coordinates downwards and to the right, so a scan is shown in the *negated* RAS frame: superior
+and anterior are up and the patient's right is on the left. A layer holds the canonical (z, y, x) array with a
+diagonal affine; the true geometry rides in ``layer.metadata``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.readers import to_grey
+from napari_dinoad.images.volume import Geometry, Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Layer
+
+__all__ = [
+    "METADATA_KEY",
+    "LayerScan",
+    "ScanSource",
+    "display_range",
+    "layer_of_volume",
+    "same_layer",
+    "scan_of_layer",
+    "source_layer",
+]
+
+METADATA_KEY = "dinoad"
+"""Key in ``layer.metadata`` under which a `ScanSource` rides."""
+
+_FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+
+_AXIS_LABELS = ("z", "y", "x")
+
+
+@dataclass(frozen=True, eq=False)
+class ScanSource:
+    """Where a layer's array comes from and lies: what `Volume` has beside its values.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        The grid as stored in the file (of one frame, for a series).
+    name : str
+        File name without its endings.
+    header : object, optional
+        The format's own header.
+    full_scale : float, optional
+        The value that means white for unsigned 8 or 16 bit.
+    """
+
+    geometry: Geometry
+    name: str
+    header: Any = None
+    full_scale: float | None = None
+
+    @property
+    def dropped_axis(self) -> int | None:
+        """The canonical axis of length 1 that a 2D layer does not show; None for volumes."""
+        shape = self.geometry.canonical_shape
+        return shape.index(1) if 1 in shape else None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerScan:
+    """The scan in an image layer as it was when asked for; safe to hand to a worker thread.
+
+    Attributes
+    ----------
+    data : array-like
+        The layer's array (NumPy, Dask, Zarr); it is read in `volume` only.
+    source : ScanSource
+    frame : tuple of int
+        Index along the axes before the last spatial ones (time points, echoes).
+    is_rgb : bool
+    is_canonical : bool
+        Whether the array is a canonical one that the plugin put there, or lies as `Geometry.shape` says.
+    notes : tuple of str
+        What had to be assumed, for the user.
+    """
+
+    data: Any
+    source: ScanSource
+    frame: tuple[int, ...] = ()
+    is_rgb: bool = False
+    is_canonical: bool = True
+    notes: tuple[str, ...] = ()
+
+    def volume(self) -> Volume:
+        """Read the array and return it as a scan; slow for lazily loaded layers.
+
+        Raises
+        ------
+        ScanReadError
+            If every voxel has the same value.
+        """
+        array = np.asarray(self.data[self.frame] if self.frame else self.data)
+        if self.is_rgb:
+            array = to_grey(array)
+        array = np.nan_to_num(array.astype(np.float32), posinf=0.0, neginf=0.0)
+        if array.size == 0 or array.min() == array.max():
+            raise ScanReadError(f"Layer {self.source.name!r}: no signal: every voxel has the same value.")
+        return Volume(
+            np.ascontiguousarray(self.to_canonical(array)),
+            self.source.geometry,
+            self.source.name,
+            self.source.header,
+            self.source.full_scale,
+        )
+
+    def to_canonical(self, array: np.ndarray) -> np.ndarray:
+        """Return an array that lies like the layer (of one frame) as canonical (z, y, x)."""
+        if not self.is_canonical:
+            return self.source.geometry.to_canonical(array)
+        axis = self.source.dropped_axis
+        return array if axis is None else np.expand_dims(array, axis)
+
+    def to_layer(self, canonical: np.ndarray) -> np.ndarray:
+        """Return a canonical (z, y, x) array as it lies in the layer (of one frame); a view where possible."""
+        if not self.is_canonical:
+            return self.source.geometry.to_stored(canonical)
+        axis = self.source.dropped_axis
+        return canonical if axis is None else np.squeeze(canonical, axis)
+
+    def canonical_index(self, data_index: Sequence[float]) -> tuple[int, int, int]:
+        """Return the canonical voxel (z, y, x), clipped to the scan, of an index into the layer's array."""
+        index = np.asarray(data_index, dtype=float)
+        shape = self.source.geometry.canonical_shape
+        if self.is_canonical:
+            axis = self.source.dropped_axis
+            zyx = index[-3:] if axis is None else np.insert(index[-2:], axis, 0.0)
+        elif not self.source.geometry.is_physical:
+            zyx = np.array([0.0, *index[-2:]])
+        else:
+            n_axes = self.source.geometry.ndim
+            ijk = np.zeros(3)
+            ijk[:n_axes] = index[-n_axes:]
+            to_canonical = np.linalg.inv(self.source.geometry.canonical_affine) @ self.source.geometry.affine
+            zyx = (to_canonical @ [*ijk, 1.0])[2::-1]
+        clipped = np.clip(np.rint(zyx), 0, np.array(shape) - 1)
+        z, y, x = (int(i) for i in clipped)
+        return z, y, x
+
+    def data_index(self, zyx: Sequence[float]) -> tuple[float, ...]:
+        """Return the index into the layer's array, frame included, of a canonical voxel (z, y, x)."""
+        if self.is_canonical:
+            axis = self.source.dropped_axis
+            spatial = [float(i) for a, i in enumerate(zyx) if a != axis]
+        else:
+            spatial = [float(i) for i in self.source.geometry.canonical_to_stored_index(np.asarray(zyx))]
+        return (*map(float, self.frame), *spatial)
+
+    def overlay_arguments(self, layer: Layer) -> dict[str, Any]:
+        """Return the transforms that make a layer of one frame line up with ``layer``: every one is copied."""
+        n_axes = layer.ndim - len(self.frame)
+        units = tuple(str(unit) for unit in layer.units[-n_axes:])
+        common = {"axis_labels": tuple(layer.axis_labels[-n_axes:]), "units": units}
+        if not self.frame:
+            return common | {
+                "scale": np.array(layer.scale),
+                "translate": np.array(layer.translate),
+                "rotate": np.array(layer.rotate),
+                "shear": np.array(layer.shear),
+                "affine": np.array(layer.affine.affine_matrix),
+            }
+        return common | {"affine": _data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]}
+
+
+def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the layer data tuple (array, arguments, ``"image"``) that shows a scan.
+
+    Volumes become (z, y, x), single slices (rows, columns). With physical size the affine is diagonal (entries
+    −spacing, origin −(RAS origin)) in millimetres; pixels stay pixels.
+    """
+    source = ScanSource(volume.geometry, volume.name, volume.header, volume.full_scale)
+    return source_layer(volume.values, source)
+
+
+def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the layer data tuple of canonical values (…, z, y, x) with leading frame axes or none."""
+    geometry = source.geometry
+    axis = source.dropped_axis
+    n_frame_axes = values.ndim - 3
+    if axis is not None:
+        values = np.squeeze(values, n_frame_axes + axis)
+    arguments: dict[str, Any] = {
+        "name": source.name,
+        "colormap": "gray",
+        "contrast_limits": display_range(values),
+        "metadata": {METADATA_KEY: source},
+    }
+    if geometry.is_physical:
+        spatial = [a for a in range(3) if a != axis]
+        arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
+        arguments["axis_labels"] = ("t",) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
+        arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
+        arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
+    return values, arguments, "image"
+
+
+def _display_affine(geometry: Geometry, spatial: list[int], n_frame_axes: int) -> np.ndarray:
+    origin_zyx = geometry.canonical_to_world(np.zeros(3))[::-1]
+    n = n_frame_axes + len(spatial)
+    affine = np.eye(n + 1)
+    for row, axis in enumerate(spatial, start=n_frame_axes):
+        affine[row, row] = -geometry.spacing[axis]
+        affine[row, n] = -origin_zyx[axis]
+    return affine
+
+
+def display_range(values: np.ndarray) -> tuple[float, float]:
+    """Return grey limits that leave out the extremes: the 1st and 99.8th percentile of what is not background."""
+    sample = np.asarray(values).reshape(-1)
+    sample = sample[:: max(1, sample.size // 200_000)]
+    signal = sample[sample > sample.min()]
+    if signal.size == 0:
+        return float(sample.min()), float(sample.min()) + 1.0
+    low, high = np.percentile(signal, (1.0, 99.8))
+    low = min(float(low), float(sample.min())) if sample.min() >= 0 else float(low)
+    return (low, float(high)) if high > low else (low, low + 1.0)
+
+
+def scan_of_layer(layer: Layer, point: Sequence[float]) -> LayerScan:
+    """Return the scan that an image layer shows; cheap, nothing is read yet.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        From this plugin or any other; 2D, 3D or with frames before the spatial axes, grey or RGB.
+    point : sequence of float
+        The viewer's ``dims.point``, to choose the shown frame.
+
+    Raises
+    ------
+    ScanReadError
+        If the layer has fewer than two axes.
+    """
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    is_rgb = bool(getattr(layer, "rgb", False))
+    source = layer.metadata.get(METADATA_KEY)
+    if isinstance(source, ScanSource):
+        expected = tuple(
+            n for axis, n in enumerate(source.geometry.canonical_shape) if axis != source.dropped_axis
+        )
+        if not is_rgb and tuple(data.shape[-len(expected) :]) == expected:
+            frame = _shown_frame(layer, point, layer.ndim - len(expected))
+            return LayerScan(data, source, frame, notes=_own_notes(source, frame))
+    return _scan_of_foreign_layer(layer, data, is_rgb, point)
+
+
+def _own_notes(source: ScanSource, frame: tuple[int, ...]) -> tuple[str, ...]:
+    notes = [f"Series: the shown frame ({_frame_name(frame)}) is used."] if frame else []
+    if source.geometry.is_physical and source.geometry.is_oblique:
+        notes.append(
+            f"Oblique scan ({source.geometry.obliquity_deg:.0f}°): shown de-obliqued; "
+            "positions and exports keep the true orientation."
+        )
+    return tuple(notes)
+
+
+def _frame_name(frame: tuple[int, ...]) -> str:
+    return ", ".join(str(index + 1) for index in frame)
+
+
+def _shown_frame(layer: Layer, point: Sequence[float], n_frame_axes: int) -> tuple[int, ...]:
+    if n_frame_axes <= 0:
+        return ()
+    world = np.zeros(layer.ndim)
+    shown = np.asarray(point, dtype=float)[-layer.ndim :]
+    world[layer.ndim - len(shown) :] = shown
+    index = np.rint(np.asarray(layer.world_to_data(world))[:n_frame_axes])
+    limits = np.array(layer.data.shape[:n_frame_axes]) - 1
+    return tuple(int(i) for i in np.clip(index, 0, limits))
+
+
+def _data_to_world(layer: Layer) -> np.ndarray:
+    """Return the (n + 1, n + 1) matrix of all of a layer's transforms, built from public calls only."""
+    n = layer.ndim
+    origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=float)
+    matrix = np.eye(n + 1)
+    matrix[:n, n] = origin
+    for axis, unit_vector in enumerate(np.eye(n)):
+        matrix[:n, axis] = np.asarray(layer.data_to_world(unit_vector), dtype=float) - origin
+    return matrix
+
+
+def _millimetres(units: Sequence[Any]) -> np.ndarray | None:
+    """Return what one of each unit is in millimetres, or None where one of them is no length."""
+    if not all(unit.dimensionality == {"[length]": 1} for unit in units):
+        return None
+    return np.array([float((1 * unit).to("mm").magnitude) for unit in units])
+
+
+def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequence[float]) -> LayerScan:
+    if layer.ndim < 2:
+        raise ScanReadError(
+            f"Layer {layer.name!r}: expected an image with two or three axes, got {layer.ndim}."
+        )
+    n_axes = min(layer.ndim, 3)
+    frame = _shown_frame(layer, point, layer.ndim - n_axes)
+    shape = tuple(int(n) for n in data.shape[len(frame) : len(frame) + n_axes])
+    factors = _millimetres(layer.units[-n_axes:])
+    notes: list[str] = []
+    if frame:
+        notes.append(f"Series: the shown frame ({_frame_name(frame)}) is used.")
+    if is_rgb:
+        notes.append("Colour image: read as grey.")
+    if n_axes == 2 and factors is None:
+        notes.append("No physical size in this layer: sizes are in pixels.")
+        geometry = Geometry.of_pixels((shape[0], shape[1]))
+    else:
+        geometry = Geometry(shape, _assumed_affine(layer, n_axes, factors))
+        if factors is None:
+            size = " × ".join(f"{step:g}" for step in geometry.spacing)
+            notes.append(f"No unit in this layer: its voxels are taken to be {size} mm (z × y × x).")
+        if n_axes == 3:
+            notes.append(
+                "No orientation in this layer: read as displayed (up = front, left = patient's right)."
+            )
+    full_scale = _FULL_SCALE.get(np.dtype(data.dtype))
+    source = ScanSource(geometry, str(layer.name), None, full_scale)
+    return LayerScan(data, source, frame, is_rgb, is_canonical=False, notes=tuple(notes))
+
+
+def _assumed_affine(layer: Layer, n_axes: int, factors: np.ndarray | None) -> np.ndarray:
+    """Return the affine, voxel → RAS mm, that follows from where napari draws the layer."""
+    world = _data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]
+    world[:-1] *= (np.ones(n_axes) if factors is None else factors)[:, np.newaxis]
+    affine = np.eye(4)
+    # World axes are (z, y, x), or (y, x) for a single image, of the negated RAS frame.
+    affine[:n_axes, :n_axes] = -world[n_axes - 1 :: -1, :n_axes]
+    affine[:n_axes, 3] = -world[n_axes - 1 :: -1, n_axes]
+    return affine
+
+
+def same_layer(one: Layer | None, other: Layer | None) -> bool:
+    """Whether both are the same layer; plugins may get layers wrapped in proxies, where ``is`` is of no use."""
+    if one is None or other is None:
+        return one is other
+    return bool(one.unique_id == other.unique_id)

@@ -1,0 +1,100 @@
+"""NIfTI through napari's own readers and writers: the grid comes out as it went in."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, Layer
+
+from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.gui.reader import get_reader, read_layers
+from napari_dinoad.gui.writer import write_image, write_labels
+
+AFFINES = {
+    "ras": np.diag([1.0, 1.0, 2.0, 1.0]),
+    "las": np.diag([-1.0, 1.0, 2.0, 1.0]),
+    "permuted": np.array([[0, 0, -2.0, 5], [1.0, 0, 0, -3], [0, -1.0, 0, 8], [0, 0, 0, 1]]),
+    "oblique": np.array([[0.98, -0.17, 0, 1], [0.17, 0.98, 0, 2], [0, 0, 3.0, 3], [0, 0, 0, 1]]),
+}
+
+
+def save(path, shape, affine=AFFINES["ras"], dtype=np.int16):
+    data = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    nib.save(nib.Nifti1Image(data, affine), path)
+    return data
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 1)])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_image_and_labels_go_back_onto_the_same_grid(tmp_path, kind, shape, suffix):
+    path = tmp_path / f"scan{suffix}"
+    data = save(path, shape, AFFINES[kind])
+    (layer_tuple,) = get_reader(str(path))(str(path))
+    image = Layer.create(*layer_tuple)
+    out = tmp_path / f"out{suffix}"
+    written = write_image(str(out), *image.as_layer_data_tuple()[:2])
+    assert written == [str(out)]
+    again = nib.load(out)
+    assert np.array_equal(again.affine, nib.load(path).affine)
+    np.testing.assert_array_equal(again.get_fdata(), data)
+
+    labels = Labels((np.asarray(image.data) > 100).astype(int), metadata=image.metadata)
+    write_labels(str(out), *labels.as_layer_data_tuple()[:2])
+    again = nib.load(out)
+    assert again.get_data_dtype() == np.uint8
+    assert np.array_equal(again.affine, nib.load(path).affine)
+    np.testing.assert_array_equal(again.get_fdata(), data > 100)
+
+
+def test_series_is_a_4d_layer_and_is_written_as_one(tmp_path):
+    path = tmp_path / "series.nii.gz"
+    data = save(path, (5, 6, 7, 3), AFFINES["permuted"])
+    (layer_tuple,) = read_layers(path)
+    layer = Layer.create(*layer_tuple)
+    assert layer.ndim == 4
+    assert layer.data.shape[0] == 3
+    out = tmp_path / "out.nii.gz"
+    write_image(str(out), *layer.as_layer_data_tuple()[:2])
+    np.testing.assert_array_equal(nib.load(out).get_fdata(), data)
+    assert np.array_equal(nib.load(out).affine, AFFINES["permuted"])
+
+
+def test_layer_of_another_plugin_is_written_where_napari_shows_it(tmp_path):
+    layer = Image(
+        np.random.default_rng(0).random((4, 5, 6)), scale=(3, 2, 1), translate=(1, 2, 3), units="mm"
+    )
+    out = tmp_path / "out.nii.gz"
+    write_image(str(out), *layer.as_layer_data_tuple()[:2])
+    image = nib.load(out)
+    assert image.shape == (4, 5, 6)
+    np.testing.assert_allclose(image.affine @ [1, 2, 3, 1], [-(3 + 3), -(2 + 4), -(1 + 3), 1])
+
+
+def test_reader_leaves_other_files_alone(tmp_path):
+    assert get_reader("image.png") is None
+    assert get_reader(["scan.nii", "image.png"]) is None
+    assert get_reader(str(tmp_path)) is None
+
+
+def test_several_files_are_several_layers(tmp_path):
+    paths = [str(tmp_path / f"{name}.nii") for name in "ab"]
+    for path in paths:
+        save(path, (4, 5, 6))
+    layers = get_reader(paths)(paths)
+    assert [arguments["name"] for _, arguments, _ in layers] == ["a", "b"]
+
+
+def test_damaged_file_is_one_clear_line(tmp_path):
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(b"not a scan")
+    with pytest.raises(ScanReadError, match=r"broken\.nii\.gz"):
+        get_reader(str(path))(str(path))
+
+
+def test_colour_is_not_written_as_nifti(tmp_path):
+    layer = Image(np.random.default_rng(0).integers(0, 255, (5, 6, 3), dtype=np.uint8), rgb=True)
+    with pytest.raises(DinoadError, match="colour"):
+        write_image(str(tmp_path / "x.nii.gz"), *layer.as_layer_data_tuple()[:2])
+    assert not list(tmp_path.iterdir())
