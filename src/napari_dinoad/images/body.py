@@ -17,6 +17,12 @@ _MIN_FRACTION = 0.01
 _BORDER_FRACTION = 0.5
 """If more than this share of an image's border is bright, there is no dark surround to tell a body from."""
 
+_NOISE_SIGMAS = 4.0
+"""The body must be brighter than the surround's median by this many of its standard deviations."""
+
+_MAD_TO_SIGMA = 1.4826
+"""Median absolute deviation → standard deviation of a normal distribution."""
+
 _WORKING_VOXELS = 2_000_000
 """Otsu's threshold is taken from at most about this many voxels."""
 
@@ -24,7 +30,7 @@ _WORKING_VOXELS = 2_000_000
 def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     """Return the body as one solid object.
 
-    Bright voxels (Otsu's threshold of the square root of the values above the 1st percentile, halved; for CT
+    Bright voxels (above half of Otsu's threshold, taken of the square roots, and above the surround's noise; for CT
     above `CT_BODY_HU`) are opened by one voxel, the largest connected object is kept, closed, and its holes are
     filled in every plane, so that dark tissue inside (ventricles, air, a dark lesion) belongs to it.
 
@@ -57,10 +63,14 @@ def _threshold(values: np.ndarray) -> float:
     if high <= low:
         return float(low)
     scaled = np.sqrt(np.clip((sample - low) / (high - low), 0, 1))
-    # Halving in the square root keeps dark tissue: Otsu alone lies between dark and bright tissue
-    # when the surround is exactly 0, as in skull-stripped scans.
-    cut = 0.5 * float(threshold_otsu(scaled))
-    return float(low + cut**2 * (high - low))
+    otsu = float(threshold_otsu(scaled))
+    # Otsu alone lies between dark and bright tissue when the surround is exactly 0, as in skull-stripped
+    # scans; half of it keeps dark tissue, as long as that is above the surround's noise.
+    surround = sample[scaled < otsu]
+    middle = np.median(surround)
+    noise = _MAD_TO_SIGMA * np.median(np.abs(surround - middle))
+    above_otsu, above_half = (low + cut**2 * (high - low) for cut in (otsu, 0.5 * otsu))
+    return float(min(above_otsu, max(above_half, middle + _NOISE_SIGMAS * noise)))
 
 
 def _bright_border(foreground: np.ndarray) -> bool:

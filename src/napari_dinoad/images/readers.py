@@ -80,7 +80,7 @@ def open_nifti(path: Path) -> Nifti1Image:
         image = nib.load(path)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ScanReadError(
-            f"{path}: not a readable NIfTI file ({_reason(error)}). Export or download it again."
+            f"{path}: not a readable NIfTI file ({_reason(error, path)}). Export or download it again."
         ) from error
     if not isinstance(image, nib.Nifti1Image):
         raise ScanReadError(f"{path}: expected NIfTI, got {type(image).__name__}.")
@@ -103,7 +103,7 @@ def _read_nifti(path: Path, frame: int | None) -> Volume:
         )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ScanReadError(
-            f"{path}: the file is damaged or cut short ({_reason(error)}). Export or download it again."
+            f"{path}: the file is damaged or cut short ({_reason(error, path)}). Export or download it again."
         ) from error
     if stored.dtype.names:
         stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
@@ -138,7 +138,7 @@ def _read_image(path: Path) -> Volume:
                 raise ScanReadError(f"{path}: {n_pages} pages; expected a single 2D image.")
             pixels = _pixels(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ScanReadError(f"{path}: not a readable image ({_reason(error)}).") from error
+        raise ScanReadError(f"{path}: not a readable image ({_reason(error, path)}).") from error
     full_scale = _FULL_SCALE.get(pixels.dtype)
     grey = to_grey(pixels) if pixels.ndim == 3 else pixels.astype(np.float32)
     geometry = Geometry.of_pixels(grey.shape)
@@ -169,5 +169,6 @@ def _require_signal(volume: Volume, path: Path) -> None:
         raise ScanReadError(f"{path}: no signal: every voxel is {low:g}.")
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _reason(error: Exception, path: Path) -> str:
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line.rstrip(".").replace(str(path), path.name)

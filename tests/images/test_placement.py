@@ -1,0 +1,80 @@
+"""Resampling and its inverse: the same millimetre on both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_dinoad.images.placement import Placement
+
+shapes = st.tuples(st.integers(5, 60), st.integers(5, 60))
+spacings = st.tuples(st.floats(0.3, 5), st.floats(0.3, 5))
+
+
+@settings(max_examples=60)
+@given(shape=shapes, spacing=spacings, patches=st.integers(4, 16), data=st.data())
+def test_linear_ramps_return_exactly(shape, spacing, patches, data):
+    """A plane of values is linear: patch means of the model input, placed back, are the plane again."""
+    box = tuple(
+        tuple(sorted(data.draw(st.tuples(st.integers(0, n // 2 - 1), st.integers(n // 2 + 1, n)))))
+        for n in shape
+    )
+    placement = Placement.around(shape, spacing, box, 8 * patches)
+    rows, columns = np.indices(shape)
+    centre_rows = (np.arange(8 * patches) + 0.5) * placement.step[0] + placement.corner[0] - 0.5
+    centre_columns = (np.arange(8 * patches) + 0.5) * placement.step[1] + placement.corner[1] - 0.5
+    model = 2.0 * centre_rows[:, None] - 3.0 * centre_columns[None, :]
+    patch_map = model.reshape(patches, 8, patches, 8).mean(axis=(1, 3))
+
+    placed = placement.to_slice(patch_map[np.newaxis].astype(np.float32))[0]
+
+    half_patch = [4 * step for step in placement.step]
+    inside = np.ones(shape, dtype=bool)
+    for index, corner, step, half in zip(
+        (rows, columns), placement.corner, placement.step, half_patch, strict=True
+    ):
+        centre = index + 0.5
+        inside &= (centre >= corner + half) & (centre <= corner + step * 8 * patches - half)
+    expected = 2.0 * rows - 3.0 * columns
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(placed[inside], expected[inside], atol=2e-4 * scale)
+
+
+def test_identity_resampling_returns_the_slice():
+    slices = np.random.default_rng(0).random((2, 12, 12), dtype=np.float32)
+    placement = Placement.around((12, 12), (1.0, 1.0), ((0, 12), (0, 12)), 12)
+    np.testing.assert_allclose(placement.to_model(slices), slices, atol=1e-6)
+
+
+def test_proportions_are_kept():
+    """A square in millimetres is a square on the input, whatever the voxels' shape."""
+    slices = np.zeros((1, 40, 10), dtype=np.float32)
+    slices[0, 10:30, 2:7] = 1  # 20 rows of 1 mm, 5 columns of 4 mm
+    placement = Placement.around((40, 10), (1.0, 4.0), ((0, 40), (0, 10)), 200)
+    model = placement.to_model(slices)[0] > 0.5
+    height, width = np.ptp(np.nonzero(model)[0]) + 1, np.ptp(np.nonzero(model)[1]) + 1
+    assert abs(height - width) <= 2
+    assert height == pytest.approx(100, abs=2)
+
+
+def test_shrinking_keeps_the_mean():
+    slices = np.random.default_rng(1).random((1, 256, 256), dtype=np.float32)
+    placement = Placement.around((256, 256), (1.0, 1.0), ((0, 256), (0, 256)), 32)
+    model = placement.to_model(slices)
+    assert model.mean() == pytest.approx(slices.mean(), abs=0.01)
+    assert model.std() < 0.1  # averaged, not picked
+
+
+def test_outside_the_slice_is_black():
+    placement = Placement.around((10, 30), (1.0, 1.0), ((0, 10), (0, 30)), 30)
+    model = placement.to_model(np.ones((1, 10, 30), np.float32))[0]
+    assert (model[:9] == 0).all()
+    assert (model[10:20] == 1).all()
+    assert (model[21:] == 0).all()
+
+
+def test_dictionary_round_trip():
+    placement = Placement.around((10, 30), (1.0, 0.3), ((2, 9), (5, 30)), 224, 0.03)
+    assert Placement.from_dict(placement.to_dict()) == placement

@@ -1,0 +1,160 @@
+"""Real files in: NIfTI of many kinds, 2D images, and files that are broken."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.readers import read_volume
+
+
+def save(path, array, affine=None, **header):
+    image = nib.Nifti1Image(array, np.diag([-2.0, 2.0, 3.0, 1.0]) if affine is None else affine)
+    for name, value in header.items():
+        image.header[name] = value
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture
+def ramp():
+    return np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_values_and_grid(tmp_path, ramp, suffix):
+    volume = read_volume(save(tmp_path / f"a.b{suffix}", ramp))
+    assert volume.name == "a.b"
+    assert volume.values.shape == (6, 5, 4)
+    assert volume.values.dtype == np.float32
+    np.testing.assert_array_equal(volume.values[:, :, ::-1], ramp.transpose(2, 1, 0))
+    assert volume.geometry.shape == ramp.shape
+    np.testing.assert_array_equal(volume.geometry.affine, np.diag([-2.0, 2.0, 3.0, 1.0]))
+
+
+def test_slope_and_intercept_are_applied(tmp_path, ramp):
+    image = nib.Nifti1Image(ramp, np.eye(4))
+    image.header.set_slope_inter(0.5, -1024)
+    nib.save(image, tmp_path / "ct.nii.gz")
+    stored = nib.load(tmp_path / "ct.nii.gz").get_fdata()
+    volume = read_volume(tmp_path / "ct.nii.gz")
+    np.testing.assert_allclose(volume.values, stored.transpose(2, 1, 0))
+
+
+def test_8_bit_nifti_knows_its_white(tmp_path, ramp):
+    assert read_volume(save(tmp_path / "a.nii", ramp.astype(np.uint8))).full_scale == 255
+    assert read_volume(save(tmp_path / "b.nii", ramp)).full_scale is None
+
+
+def test_2d_nifti(tmp_path):
+    volume = read_volume(save(tmp_path / "a.nii.gz", np.arange(20, dtype=np.float32).reshape(4, 5)))
+    assert volume.is_2d
+    assert volume.geometry.shape == (4, 5)
+
+
+def test_4d_needs_a_frame(tmp_path, ramp):
+    series = np.stack([ramp, ramp + 100], axis=-1)
+    path = save(tmp_path / "series.nii.gz", series)
+    with pytest.raises(ScanReadError, match="series of 2 frames"):
+        read_volume(path)
+    volume = read_volume(path, frame=1)
+    assert volume.values.min() == 100
+    with pytest.raises(ScanReadError, match="0 to 1"):
+        read_volume(path, frame=2)
+
+
+def test_rgb_nifti_becomes_grey(tmp_path):
+    rgb = np.zeros((3, 4, 5), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    rgb["G"][1:] = 200
+    volume = read_volume(save(tmp_path / "rgb.nii.gz", rgb, np.eye(4)))
+    assert volume.values.max() == pytest.approx(0.587 * 200)
+
+
+def test_not_finite_voxels_become_zero(tmp_path):
+    values = np.ones((3, 3, 3), dtype=np.float32)
+    values[0, 0, 0], values[1, 1, 1] = np.nan, np.inf
+    volume = read_volume(save(tmp_path / "a.nii", values))
+    assert np.isfinite(volume.values).all()
+    assert np.count_nonzero(volume.values == 0) == 2
+
+
+def test_truncated_file_is_named(tmp_path, ramp):
+    path = save(tmp_path / "cut.nii.gz", np.random.default_rng(0).normal(size=(20, 20, 20)))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ScanReadError, match=r"cut\.nii\.gz.*(damaged|not a readable)"):
+        read_volume(path)
+
+
+def test_text_file_named_nii(tmp_path):
+    path = tmp_path / "notes.nii"
+    path.write_text("not a scan\n" * 50)
+    with pytest.raises(ScanReadError, match="not a readable NIfTI"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("value", [0, 7])
+def test_constant_scan_has_no_signal(tmp_path, value):
+    path = save(tmp_path / "flat.nii.gz", np.full((4, 4, 4), value, dtype=np.int16))
+    with pytest.raises(ScanReadError, match="no signal"):
+        read_volume(path)
+
+
+def test_missing_and_unknown(tmp_path):
+    with pytest.raises(ScanReadError, match="no such file"):
+        read_volume(tmp_path / "none.nii.gz")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(ScanReadError, match="ending is not known"):
+        read_volume(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_8_bit_grey_images_as_they_are(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}")
+    volume = read_volume(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(volume.values[0], pixels)
+    assert volume.full_scale == 255
+    assert not volume.geometry.is_physical
+
+
+def test_colour_alpha_palette_and_jpeg_become_grey(tmp_path):
+    pixels = np.zeros((8, 8, 4), dtype=np.uint8)
+    pixels[2:6, 2:6] = (255, 0, 0, 128)
+    Image.fromarray(pixels).save(tmp_path / "rgba.png")
+    Image.fromarray(pixels[..., :3]).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "c.jpeg", quality=100, subsampling=0)
+    for name in ("rgba.png", "palette.png", "c.jpeg"):
+        assert read_volume(tmp_path / name).values[0, 3, 3] == pytest.approx(0.299 * 255, abs=3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_images(tmp_path, suffix):
+    pixels = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    path = tmp_path / f"deep{suffix}"
+    if suffix == ".png":
+        Image.fromarray(pixels).save(path)
+    else:
+        tifffile.imwrite(path, pixels)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.values[0], pixels)
+    assert volume.full_scale == 65535
+
+
+def test_float_tiff(tmp_path):
+    tifffile.imwrite(tmp_path / "f.tif", np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5))
+    volume = read_volume(tmp_path / "f.tif")
+    assert volume.full_scale is None
+    assert volume.values.max() == 1
+
+
+def test_broken_and_multi_page_images_are_named(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 30)
+    with pytest.raises(ScanReadError, match="not a readable image"):
+        read_volume(tmp_path / "broken.png")
+    tifffile.imwrite(tmp_path / "pages.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(ScanReadError, match="3 pages"):
+        read_volume(tmp_path / "pages.tif")

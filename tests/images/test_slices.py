@@ -1,0 +1,168 @@
+"""Volumes → model inputs → back: the body, the planes, the intensity, the orientation shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.images.body import find_body
+from napari_dinoad.images.slices import prepare_scan, slice_axis
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.settings import PRESETS, PreprocessingSettings, preset
+
+
+def ball(shape=(24, 40, 32), radius=0.8, hole=True):
+    """Return a bright ellipsoid with a dark hole inside, noise around it."""
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    distance = np.sqrt(sum(a**2 for a in axes))
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 3, shape).astype(np.float32)
+    values += np.where(distance < radius, 100 + 20 * axes[2], 0).astype(np.float32)
+    if hole:
+        values[distance < 0.25] = 0
+    return values, distance < radius
+
+
+def volume_of(values, spacing=(1.0, 1.0, 1.0), **options):
+    """Return a volume whose canonical array is ``values`` (z, y, x), stored as LAS."""
+    z, y, x = spacing
+    affine = np.diag([-x, y, z, 1.0])
+    affine[:3, 3] = (values.shape[2] * x / 2, -values.shape[1] * y / 2, -values.shape[0] * z / 2)
+    return Volume(values, Geometry(values.shape[::-1], affine), **options)
+
+
+MR = PreprocessingSettings("mr-brain", "robust-percentiles", plane="axial")
+
+
+def test_the_body_is_one_solid_object():
+    values, truth = ball()
+    values[0, 0, 0] = 200  # a bright speck outside
+    body = find_body(values)
+    overlap = 2 * (body & truth).sum() / (body.sum() + truth.sum())
+    assert overlap > 0.95
+    assert body[12, 20, 16], "the dark hole belongs to the body"
+    assert not body[0, 0, 0]
+
+
+def test_ct_body_is_told_by_hounsfield_units():
+    values, truth = ball(hole=False)
+    hounsfield = np.where(truth, 40.0, -1000.0).astype(np.float32)
+    np.testing.assert_array_equal(find_body(hounsfield, is_ct=True), truth)
+
+
+def test_an_image_without_dark_surround_is_all_body():
+    photograph = np.full((1, 30, 30), 220, np.float32)
+    photograph[0, 10:20, 10:20] = 30
+    assert find_body(photograph).all()
+
+
+@pytest.mark.parametrize(
+    ("plane", "spacing", "axis"),
+    [
+        ("axial", (1, 1, 1), 0),
+        ("coronal", (1, 1, 1), 1),
+        ("sagittal", (1, 1, 1), 2),
+        ("acquired", (1, 1, 1), 0),
+        ("acquired", (1, 5, 1), 1),
+        ("acquired", (0.9, 0.9, 3), 2),
+    ],
+)
+def test_plane(plane, spacing, axis):
+    assert slice_axis(volume_of(ball()[0], spacing), plane) == axis
+
+
+def test_a_2d_scan_has_only_its_own_plane():
+    values = np.random.default_rng(0).random((20, 1, 30), dtype=np.float32)
+    assert slice_axis(volume_of(values), "axial") == 1
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_what_is_shown_returns_to_its_place(plane):
+    values, _ = ball()
+    prepared = prepare_scan(
+        volume_of(values), PreprocessingSettings("x", "robust-percentiles", plane=plane), 64
+    )
+    indices = list(prepared.indices)
+    block = np.take(values, indices, axis=prepared.axis)
+    np.testing.assert_array_equal(prepared.from_display(prepared.to_display(block)), block)
+
+
+def test_superior_is_up_and_the_patients_right_is_left():
+    values, _ = ball(hole=False)
+    values[:, :, 20:] *= 0.5  # x grows towards the patient's right
+    prepared = prepare_scan(
+        volume_of(values), PreprocessingSettings("x", "robust-percentiles", plane="coronal"), 64
+    )
+    image = prepared.images([20])[0]
+    assert image[:, 10:25].mean() < image[:, 40:55].mean(), "the dark right side is shown on the left"
+    values, _ = ball(hole=False)
+    values[14:] *= 0.5
+    prepared = prepare_scan(
+        volume_of(values), PreprocessingSettings("x", "robust-percentiles", plane="coronal"), 64
+    )
+    image = prepared.images([20])[0]
+    assert image[10:25].mean() < image[40:55].mean(), "the dark top is shown above"
+
+
+def test_images_without_physical_size_are_shown_as_stored():
+    pixels = np.zeros((1, 32, 32), np.float32)
+    pixels[0, 8:24, 8:24] = 200
+    pixels[0, 8:12, 8:24] = 100
+    volume = Volume(pixels, Geometry.of_pixels((32, 32)), full_scale=255)
+    image = prepare_scan(volume, preset("image-2d"), 64).images([0])[0]
+    assert image[8:12, 32].mean() < image[50:56, 32].mean()
+    assert image.max() == pytest.approx(200 / 255, abs=0.01)
+
+
+def test_robust_percentiles_ignore_a_scanner_scale():
+    values, _ = ball()
+    images = [
+        prepare_scan(volume_of((values * scale + shift).astype(np.float32)), MR, 48).images([12])
+        for scale, shift in ((1, 0), (37.5, 0))
+    ]
+    np.testing.assert_allclose(images[0], images[1], atol=1e-3)
+    assert images[0].min() >= 0
+    assert images[0].max() <= 1
+
+
+def test_ct_window():
+    values, truth = ball(hole=False)
+    hounsfield = np.where(truth, 40.0, -1000.0).astype(np.float32)
+    image = prepare_scan(volume_of(hounsfield), preset("ct-head"), 64).images([12])[0]
+    assert image[32, 32] == pytest.approx(0.5)
+    assert image[0, 0] == 0
+
+
+def test_slice_percentiles_are_each_slices_own():
+    values = np.random.default_rng(0).random((3, 20, 20), dtype=np.float32)
+    values[1] *= 1000
+    images = prepare_scan(volume_of(values), preset("oct"), 64).images([0, 1])
+    assert images[0].mean() == pytest.approx(images[1].mean(), abs=0.1)
+
+
+def test_as_stored_refuses_other_ranges():
+    values, _ = ball()
+    with pytest.raises(SettingError, match=r"patient.*8 or 16 bit.*preset"):
+        prepare_scan(volume_of(values, name="patient"), preset("bmad"), 64)
+
+
+def test_a_constant_body_is_refused():
+    values = np.zeros((8, 20, 20), np.float32)
+    values[2:6, 5:15, 5:15] = 7
+    with pytest.raises(ScanReadError, match="all but constant"):
+        prepare_scan(volume_of(values), MR, 64)
+
+
+def test_slices_with_hardly_any_body_are_left_out():
+    values, truth = ball()
+    prepared = prepare_scan(volume_of(values), MR, 64)
+    counts = truth.sum(axis=(1, 2))
+    assert set(prepared.indices) < set(range(len(counts)))
+    assert counts.argmax() in prepared.indices
+
+
+def test_every_preset_is_valid_and_named_like_its_key():
+    assert {name: settings.preset for name, settings in PRESETS.items()} == {name: name for name in PRESETS}
+    with pytest.raises(SettingError, match="expected one of"):
+        preset("mr-knee")
