@@ -46,7 +46,7 @@ def test_the_body_is_one_solid_object():
 
 
 def test_ct_body_is_told_by_hounsfield_units():
-    values, truth = ball(hole=False)
+    _, truth = ball(hole=False)
     hounsfield = np.where(truth, 40.0, -1000.0).astype(np.float32)
     np.testing.assert_array_equal(find_body(hounsfield, is_ct=True), truth)
 
@@ -127,7 +127,7 @@ def test_robust_percentiles_ignore_a_scanner_scale():
 
 
 def test_ct_window():
-    values, truth = ball(hole=False)
+    _, truth = ball(hole=False)
     hounsfield = np.where(truth, 40.0, -1000.0).astype(np.float32)
     image = prepare_scan(volume_of(hounsfield), preset("ct-head"), 64).images([12])[0]
     assert image[32, 32] == pytest.approx(0.5)

@@ -1,0 +1,117 @@
+"""Probabilities that mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, ScanScores, scan_score
+from napari_dinoad.errors import ModelFileError, ScorerError
+
+
+def normal_scans(n_scans=6, n_voxels=40_000, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.gamma(2.0, 0.1, n_voxels).astype(np.float32) for _ in range(n_scans)]
+
+
+def calibrated(scans, top_fraction=0.01):
+    return Calibration.from_scans([ScanScores.of(scores, top_fraction) for scores in scans])
+
+
+@pytest.mark.parametrize("fpr", [0.1, 0.05, 0.01, 0.001])
+def test_the_rate_holds_on_normal_voxels_never_seen(fpr):
+    calibration = calibrated(normal_scans())
+    fresh = np.concatenate(normal_scans(n_scans=10, seed=1))
+    marked = (calibration.neg_log10_p(fresh) >= -np.log10(fpr)).mean()
+    spread = 4 * np.sqrt(fpr / 240_000) + 4 * np.sqrt(fpr / 400_000)
+    assert marked == pytest.approx(fpr, abs=spread + 0.002 * fpr)
+    assert (fresh >= calibration.threshold(fpr)).mean() == pytest.approx(fpr, abs=spread + 0.002 * fpr)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1500.0])
+def test_p_is_the_empirical_share(shift):
+    scans = [scores + np.float32(shift) for scores in normal_scans()]
+    calibration = calibrated(scans)
+    pooled = np.concatenate(scans)
+    probes = np.quantile(pooled, [0.05, 0.5, 0.9, 0.99, 0.999]).astype(np.float32)
+    expected = [(1 + np.count_nonzero(pooled >= probe)) / (1 + pooled.size) for probe in probes]
+    # A key of the histogram is 1.2e-4 of the score wide, which matters for scores far from 0.
+    tolerance = 0.02 if shift == 0 else 0.5
+    np.testing.assert_allclose(calibration.neg_log10_p(probes), -np.log10(expected), atol=tolerance)
+
+
+def test_higher_scores_are_never_less_abnormal():
+    calibration = calibrated(normal_scans())
+    scores = np.linspace(-1, 50, 20_001).astype(np.float32)
+    levels = calibration.neg_log10_p(scores)
+    assert (np.diff(levels) >= 0).all()
+    assert levels[0] == 0
+    assert levels.max() <= MAX_NEG_LOG10_P
+    beyond = calibration.table_scores[-1] + np.array([0.01, 0.02, 0.03])
+    assert (np.diff(calibration.neg_log10_p(beyond)) > 0).all(), "regions beyond the table keep their order"
+
+
+def test_scan_level_p_value_counts_scans():
+    calibration = calibrated(normal_scans(n_scans=9))
+    own = calibration.scan_scores
+    assert calibration.n_scans == 9
+    assert calibration.scan_p_value(own[-1] + 1) == pytest.approx(1 / 10)
+    assert calibration.scan_p_value(own[0] - 1) == 1
+    assert calibration.scan_p_value(own[4]) == pytest.approx((1 + 5) / 10)
+
+
+def test_scan_p_values_of_normals_are_valid():
+    """Over many cohorts a normal scan gets p ≤ α in at most a share α of them."""
+    rng = np.random.default_rng(3)
+    p_values = []
+    for _ in range(400):
+        scores = rng.normal(size=10)
+        calibration = calibrated([np.full(3, s, np.float32) for s in scores[1:]], top_fraction=1)
+        p_values.append(calibration.scan_p_value(float(np.float32(scores[0]))))
+    p_values = np.array(p_values)
+    for alpha in (0.1, 0.2, 0.5):
+        assert (p_values <= alpha + 1e-9).mean() <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 400)
+
+
+def test_scan_score_is_the_mean_of_the_top():
+    scores = np.arange(1000, dtype=np.float32)
+    assert scan_score(scores, 0.01) == pytest.approx(np.arange(990, 1000).mean())
+    assert scan_score(scores[:3], 0.01) == 2
+    assert scan_score(np.zeros(0, np.float32), 0.01) == float("-inf")
+
+
+def test_stored_and_rebuilt():
+    calibration = calibrated(normal_scans())
+    again = Calibration.from_stored(calibration.arrays(), calibration.counts())
+    scores = np.random.default_rng(0).gamma(2, 0.2, 1000).astype(np.float32)
+    np.testing.assert_array_equal(again.neg_log10_p(scores), calibration.neg_log10_p(scores))
+    assert again.scan_p_value(0.9) == calibration.scan_p_value(0.9)
+    assert len(calibration.table_scores) <= 2100
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_constant_scores_do_not_break_it(value):
+    calibration = calibrated([np.full(100, value, np.float32)])
+    assert calibration.neg_log10_p(np.array([value], np.float32)) == pytest.approx(0, abs=0.01)
+    assert calibration.neg_log10_p(np.array([value + 5], np.float32)) > 0
+
+
+def test_nothing_to_calibrate_with():
+    with pytest.raises(ScorerError, match="at least one"):
+        Calibration.from_scans([])
+    with pytest.raises(ScorerError, match="no body voxel"):
+        calibrated([np.zeros(0, np.float32)])
+
+
+@pytest.mark.parametrize("fault", ["missing", "shuffled", "shape"])
+def test_a_damaged_table_is_refused(fault):
+    calibration = calibrated(normal_scans())
+    arrays = calibration.arrays()
+    if fault == "missing":
+        del arrays["scan_scores"]
+    elif fault == "shuffled":
+        arrays["table_scores"] = arrays["table_scores"][::-1].copy()
+    else:
+        arrays["table_neg_log10_p"] = arrays["table_neg_log10_p"][:-1]
+    with pytest.raises(ModelFileError, match="Calibration"):
+        Calibration.from_stored(arrays, calibration.counts())
