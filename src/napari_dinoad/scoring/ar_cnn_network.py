@@ -1,0 +1,165 @@
+"""The networks of the AR-CNN scorer: each predicts a patch's embedding from patches around it, never from itself.
+
+A convolution is told its live taps; those outside never enter a product with a learned value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from napari_dinoad.settings import ArCnnContext, ArCnnSettings
+
+__all__ = ["PaperNetwork", "RingsNetwork", "TapConvolution", "make_network"]
+
+Taps = Sequence[tuple[int, int]]
+
+CENTRE: Taps = ((0, 0),)
+EARLIER: Taps = ((-1, -1), (-1, 0), (-1, 1), (0, -1))
+"""The four neighbours before a patch in raster order."""
+RING: Taps = (*EARLIER, (0, 1), (1, -1), (1, 0), (1, 1))
+PAPER_LAYERS = 5
+
+
+class TapConvolution(nn.Module):
+    """A convolution with given live taps, zero outside the grid; the grid keeps its size.
+
+    The kernel is the taps' bounding box (a causal one has two rows, not three); dead taps inside it are held at zero.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    taps : sequence of (dy, dx)
+        Live taps in −1 … 1, in steps of ``dilation``.
+    """
+
+    live: torch.Tensor
+
+    def __init__(self, n_in: int, n_out: int, taps: Taps, dilation: int = 1) -> None:
+        super().__init__()
+        rows, columns = [dy for dy, _ in taps], [dx for _, dx in taps]
+        top, bottom, left, right = min(*rows, 0), max(*rows, 0), min(*columns, 0), max(*columns, 0)
+        self.dilation = dilation
+        self.n_live = len(taps)
+        self.padding = (-left * dilation, right * dilation, -top * dilation, bottom * dilation)
+        live = torch.zeros(1, 1, bottom - top + 1, right - left + 1)
+        for dy, dx in taps:
+            live[0, 0, dy - top, dx - left] = 1
+        self.register_buffer("live", live, persistent=False)
+        self.weight = nn.Parameter(torch.empty(n_out, n_in, *live.shape[2:]))
+        self.bias = nn.Parameter(torch.empty(n_out))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw uniform weights of variance 1/(3 · inputs), as is usual, and zero biases."""
+        bound = 1 / math.sqrt(self.weight.shape[1] * self.n_live)
+        with torch.no_grad():
+            self.weight.copy_(torch.rand(self.weight.shape, generator=generator).mul_(2 * bound).sub_(bound))
+            self.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, n_in, gh, gw) to (n, n_out, gh, gw)."""
+        if any(self.padding):
+            x = functional.pad(x, self.padding)
+        return functional.conv2d(x, self.weight * self.live, self.bias, dilation=self.dilation)
+
+
+class RingsNetwork(nn.Module):
+    """A 1×1 bottleneck, rings of eight neighbours at several distances, then 1×1 layers only.
+
+    The only layer that looks sideways leaves the patch itself out, so nothing leaks it. The bottleneck's bias makes
+    the zero that stands outside the grid a learned value. In causal mode the rings hold their earlier halves only.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_bottleneck: int,
+        n_hidden: int,
+        dilations: Sequence[int],
+        context: ArCnnContext,
+    ) -> None:
+        super().__init__()
+        taps = RING if context == "two-sided" else EARLIER
+        self.reduce = TapConvolution(n_channels, n_bottleneck, CENTRE)
+        self.rings = nn.ModuleList(TapConvolution(n_bottleneck, n_hidden, taps, d) for d in dilations)
+        self.mix = TapConvolution(n_hidden, n_hidden, CENTRE)
+        self.expand = TapConvolution(n_hidden, n_channels, CENTRE)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Predict (n, d, gh, gw) from (n, d, gh, gw)."""
+        neighbours = self.reduce(x)
+        hidden = torch.stack([ring(neighbours) for ring in self.rings]).sum(0)
+        hidden = functional.gelu(hidden)
+        hidden = hidden + functional.gelu(self.mix(hidden))
+        prediction: torch.Tensor = self.expand(hidden)
+        return prediction
+
+
+class _CausalStack(nn.Module):
+    """Five masked 3×3 convolutions: the first sees earlier patches only, the others also their own place."""
+
+    def __init__(self, n_channels: int, n_hidden: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        widths = [n_channels, *[n_hidden] * (PAPER_LAYERS - 1), n_channels]
+        self.layers = nn.ModuleList(
+            TapConvolution(widths[i], widths[i + 1], EARLIER if i == 0 else (*EARLIER, *CENTRE), dilations[i])
+            for i in range(PAPER_LAYERS)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index < PAPER_LAYERS - 1:
+                x = functional.relu(x)
+        return x
+
+
+class PaperNetwork(nn.Module):
+    """The network of arXiv 2603.02974; two-sided adds a second one that runs from the other corner.
+
+    Each of the two sees only what lies before the patch in its own direction, so their sum sees all but the patch.
+    (The authors' bidirectional mode lets the centre through after the first layer.)
+    """
+
+    def __init__(
+        self, n_channels: int, n_hidden: int, dilations: Sequence[int], context: ArCnnContext
+    ) -> None:
+        super().__init__()
+        dilations = tuple(dilations) * PAPER_LAYERS if len(dilations) == 1 else tuple(dilations)
+        self.forwards = _CausalStack(n_channels, n_hidden, dilations)
+        self.backwards = _CausalStack(n_channels, n_hidden, dilations) if context == "two-sided" else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Predict (n, d, gh, gw) from (n, d, gh, gw)."""
+        prediction: torch.Tensor = self.forwards(x)
+        if self.backwards is not None:
+            prediction = prediction + self.backwards(x.flip(2, 3)).flip(2, 3)
+        return prediction
+
+
+def make_network(
+    settings: ArCnnSettings, n_channels: int, generator: torch.Generator
+) -> RingsNetwork | PaperNetwork:
+    """Return the network that ``settings`` describe, for embeddings of ``n_channels``, freshly drawn."""
+    network: RingsNetwork | PaperNetwork
+    if settings.network == "rings":
+        network = RingsNetwork(
+            n_channels,
+            settings.bottleneck_channels,
+            settings.hidden_channels,
+            settings.dilations,
+            settings.context,
+        )
+    else:
+        network = PaperNetwork(n_channels, settings.hidden_channels, settings.dilations, settings.context)
+    for module in network.modules():
+        if isinstance(module, TapConvolution):
+            module.reset(generator)
+    return network.to(memory_format=torch.channels_last)

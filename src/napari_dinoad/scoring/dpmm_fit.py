@@ -1,0 +1,307 @@
+"""Fitting a truncated Dirichlet-process mixture: the epochs of EM, apart from the scorer that uses it.
+
+A fit is a chain of `FitPoint`, one after each epoch; each follows from the one before and the data alone, so a fit
+that stops anywhere continues from its last point to the very same end.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_dinoad.errors import ScorerError
+from napari_dinoad.scoring import stick_breaking
+from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
+from napari_dinoad.scoring.patches import (
+    as_patches,
+    checked_embeddings,
+    sample_patches,
+    seeded_generator,
+    unit_length,
+)
+from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres
+from napari_dinoad.scoring.statistics import (
+    SufficientStatistics,
+    expectation,
+    gaussians,
+    hard_statistics,
+    log_density,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import DpmmSettings
+
+__all__ = ["DpmmParameters", "FitPoint", "next_epoch", "start"]
+
+logger = logging.getLogger(__name__)
+
+ROUNDING = 1e-10
+"""A relative change of the penalised log-likelihood below this is floating-point noise, not a fall."""
+
+
+@dataclass(frozen=True)
+class DpmmParameters:
+    """The parameters of a Dirichlet-process mixture.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Its weights follow from ``sticks``.
+    sticks : torch.Tensor
+        (k,) v.
+    alpha : float
+        Concentration α.
+    """
+
+    mixture: Mixture
+    sticks: torch.Tensor
+    alpha: float
+
+
+@dataclass(frozen=True)
+class FitPoint:
+    """Where a fit stands after an epoch.
+
+    Attributes
+    ----------
+    parameters : DpmmParameters
+        Of this epoch.
+    n_patches, largest_batch : int
+        Patches in all batches, and in the largest.
+    epoch : int
+        Epochs done.
+    previous : DpmmParameters
+        Of the epoch before.
+    best, best_epoch
+        The parameters that will be kept, and their epoch.
+    online : SufficientStatistics, optional
+        Running mean statistics of an online fit, and ``step``, the number of batches behind them.
+    finished : bool
+        No further epoch is needed.
+    history : Mapping[str, tuple of float]
+        ``"train_loss"``: mean −log p of the normal patches as each epoch met them;
+        ``"validation_loss"``: of the held-out ones after it;
+        ``"penalised_log_likelihood"``: Σ log p(x) + log p(v | α) as each epoch met it.
+    """
+
+    parameters: DpmmParameters
+    n_patches: int
+    largest_batch: int
+    epoch: int
+    previous: DpmmParameters
+    best: DpmmParameters
+    best_epoch: int
+    online: SufficientStatistics | None = None
+    step: int = 1
+    finished: bool = False
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def unit_patches(
+    batch: torch.Tensor, n_channels: int | None = None, device: str | torch.device = "cpu"
+) -> torch.Tensor:
+    """Return a batch's patches (n, d) at unit length, checked."""
+    return unit_length(as_patches(checked_embeddings(batch, n_channels, device)))
+
+
+def start(
+    batches: Iterable[torch.Tensor],
+    settings: DpmmSettings,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> FitPoint:
+    """Start from k-means over a sample of all batches.
+
+    The means are k-means centres (at most one for each distinct patch of the sample), the covariances those pooled
+    within the clusters, the weights equal.
+    """
+    generator = seeded_generator(settings.seed)
+    size = settings.n_components * settings.start_patches_per_component
+    sample = sample_patches(batches, size, generator, progress)
+    patches = unit_length(sample.patches)
+    seeds = k_means_plus_plus(patches, settings.n_components, generator)
+    centres = k_means(patches, patches[seeds], settings.start_iterations).to(torch.float64)
+    patches = patches.to(torch.float64)
+    labels, _ = nearest_centres(patches, centres)
+    pooled = _covariance_about_zero(patches - centres[labels], settings)
+    n_components = len(centres)
+    mixture = Mixture(
+        torch.full((n_components,), -math.log(n_components), dtype=torch.float64),
+        centres,
+        pooled.expand(n_components, *pooled.shape).clone(),
+        settings.covariance,
+    )
+    sticks = 1 / torch.arange(n_components, 0, -1, dtype=torch.float64)
+    parameters = DpmmParameters(mixture.to(device), sticks.to(device), settings.alpha0)
+    online = None
+    if settings.update != "exact":
+        hard = hard_statistics(patches, labels, n_components, settings.covariance)
+        online = hard.scaled(1 / len(patches)).to(device)
+    logger.info("the mixture starts with %d components in %d channels", *centres.shape)
+    return FitPoint(
+        parameters, sample.n_patches, sample.largest_batch, 0, parameters, parameters, 0, online=online
+    )
+
+
+def _covariance_about_zero(residuals: torch.Tensor, settings: DpmmSettings) -> torch.Tensor:
+    """Return the regularised covariance of ``residuals`` (n, d) about zero, as that of one component."""
+    labels = torch.zeros(len(residuals), dtype=torch.int64)
+    statistics = hard_statistics(residuals, labels, 1, settings.covariance)
+    statistics = replace(statistics, first=torch.zeros_like(statistics.first))
+    return gaussians(statistics, settings.covariance, settings.effective_regularisation)[1][0]
+
+
+def next_epoch(
+    point: FitPoint,
+    batches: Iterable[torch.Tensor],
+    validation: Iterable[torch.Tensor] | None,
+    settings: DpmmSettings,
+) -> FitPoint:
+    """Return the point one epoch later."""
+    epoch = _exact_epoch if settings.update == "exact" else _online_epoch
+    moved = epoch(point, batches, settings)
+    return moved if moved.finished else _with_best(moved, validation, settings)
+
+
+def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: DpmmSettings) -> FitPoint:
+    """Gather statistics over all batches, then maximise once."""
+    current = point.parameters
+    densities = ComponentDensities(current.mixture)
+    total: SufficientStatistics | None = None
+    for patches in _batches_of_patches(batches, current):
+        statistics = expectation(densities, patches)
+        total = statistics if total is None else total + statistics
+    if total is None or int(total.n_patches) != point.n_patches:
+        raise ScorerError(
+            f"batches: expected the same {point.n_patches} patches every epoch, got "
+            f"{0 if total is None else int(total.n_patches)}; resume with the data the fit began with."
+        )
+    penalised = total.log_likelihood + stick_breaking.log_prior(current.sticks, current.alpha)
+    earlier = point.history.get("penalised_log_likelihood", ())
+    if earlier:
+        gain = penalised - earlier[-1]
+        if gain < -ROUNDING * abs(earlier[-1]):
+            # λ leaves the M-step a little short of optimal; where that outweighs an epoch's gain, EM is done.
+            return _without_last_epoch(point)
+        if gain < settings.tolerance * point.n_patches:
+            return replace(point, finished=True)
+    parameters, _ = _maximise(total, point.n_patches, current, settings, never_lower=True)
+    history = _appended(point.history, "train_loss", -total.log_likelihood / total.n_patches)
+    history = _appended(history, "penalised_log_likelihood", penalised)
+    return replace(point, parameters=parameters, previous=current, epoch=point.epoch + 1, history=history)
+
+
+def _without_last_epoch(point: FitPoint) -> FitPoint:
+    """Return the finished fit as it was one epoch ago."""
+    was_best = point.best_epoch == point.epoch
+    return replace(
+        point,
+        parameters=point.previous,
+        best=point.previous if was_best else point.best,
+        best_epoch=point.best_epoch - was_best,
+        finished=True,
+    )
+
+
+def _online_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: DpmmSettings) -> FitPoint:
+    """Blend each batch's mean statistics into the running ones: S ← (1 − γ) S + γ S_batch.
+
+    γ is meant for a full batch; a batch of the share w of the largest one gets 1 − (1 − γ)ʷ. The starting
+    statistics are step 1 of the ``"decay"`` schedule γ = t^−ρ.
+    """
+    parameters, online, step = point.parameters, point.online, point.step
+    if online is None:
+        raise ScorerError("DPMM: expected the running statistics of an online fit, got none; fit it anew.")
+    log_likelihood = 0.0
+    for patches in _batches_of_patches(batches, parameters):
+        if len(patches) == 0:
+            continue
+        step += 1
+        rate = settings.ema_rate if settings.update == "ema" else step**-settings.decay_exponent
+        rate = 1 - (1 - rate) ** (len(patches) / point.largest_batch)
+        statistics = expectation(ComponentDensities(parameters.mixture), patches)
+        log_likelihood += statistics.log_likelihood
+        online = online.scaled(1 - rate) + statistics.scaled(rate / len(patches))
+        parameters, order = _maximise(online, point.n_patches, parameters, settings, never_lower=False)
+        online = online.reordered(order)
+    return replace(
+        point,
+        parameters=parameters,
+        previous=point.parameters,
+        online=online,
+        step=step,
+        epoch=point.epoch + 1,
+        history=_appended(point.history, "train_loss", -log_likelihood / point.n_patches),
+    )
+
+
+def _batches_of_patches(
+    batches: Iterable[torch.Tensor], parameters: DpmmParameters
+) -> Iterator[torch.Tensor]:
+    means = parameters.mixture.means
+    for batch in batches:
+        yield unit_patches(batch, means.shape[1], means.device)
+
+
+def _maximise(
+    statistics: SufficientStatistics,
+    n_patches: int,
+    current: DpmmParameters,
+    settings: DpmmSettings,
+    never_lower: bool,
+) -> tuple[DpmmParameters, torch.Tensor]:
+    """M-step: return the new parameters and the order that their components have in ``statistics``."""
+    old = current.mixture
+    mean_responsibilities = statistics.responsibilities / statistics.n_patches
+    update = stick_breaking.update_sticks(
+        mean_responsibilities, n_patches, current.alpha, current.sticks if never_lower else None
+    )
+    means, covariances = gaussians(
+        statistics, settings.covariance, settings.effective_regularisation, (old.means, old.covariances)
+    )
+    log_weights = stick_breaking.log_weights(update.sticks)
+    mixture = Mixture(log_weights, means[update.order], covariances[update.order], settings.covariance)
+    return DpmmParameters(mixture, update.sticks, update.alpha), update.order
+
+
+def _with_best(
+    point: FitPoint, validation: Iterable[torch.Tensor] | None, settings: DpmmSettings
+) -> FitPoint:
+    """Keep this epoch's parameters if none explained the held-out normal patches better."""
+    if validation is None:
+        return replace(
+            point, best=point.parameters, best_epoch=point.epoch, finished=point.epoch >= settings.epochs
+        )
+    loss = validation_loss(point.parameters, validation)
+    earlier = point.history.get("validation_loss", ())
+    history = _appended(point.history, "validation_loss", loss)
+    point = replace(point, history=history)
+    if not earlier or loss < min(earlier):
+        point = replace(point, best=point.parameters, best_epoch=point.epoch)
+    stale = point.epoch - point.best_epoch >= settings.patience
+    return replace(point, finished=stale or point.epoch >= settings.epochs)
+
+
+def validation_loss(parameters: DpmmParameters, validation: Iterable[torch.Tensor]) -> float:
+    """Return the mean −log p of held-out normal patches."""
+    densities = ComponentDensities(parameters.mixture)
+    total, n_patches = 0.0, 0
+    for patches in _batches_of_patches(validation, parameters):
+        total -= float(log_density(densities, patches).sum())
+        n_patches += len(patches)
+    if n_patches == 0:
+        raise ScorerError("validation: expected at least one patch, got none; leave it out instead.")
+    return total / n_patches
+
+
+def _appended(
+    history: Mapping[str, tuple[float, ...]], name: str, value: float
+) -> dict[str, tuple[float, ...]]:
+    return {**history, name: (*history.get(name, ()), value)}

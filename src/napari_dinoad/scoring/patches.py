@@ -1,0 +1,200 @@
+"""Embedding batches as the scorers want them: checked, in floating point, and bounded samples of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_dinoad.errors import ScorerError
+from napari_dinoad.progress import report
+
+if TYPE_CHECKING:
+    from napari_dinoad.progress import Progress
+
+__all__ = [
+    "CHUNK_BYTES",
+    "PatchSample",
+    "as_patches",
+    "checked_embeddings",
+    "in_chunks",
+    "n_batches",
+    "require_reiterable",
+    "sample_patches",
+    "seeded_generator",
+    "shuffled",
+    "unit_length",
+]
+
+CHUNK_BYTES = 256 * 2**20
+"""Memory that one chunk of intermediate results may take, above the data itself."""
+
+
+def seeded_generator(*seeds: int) -> torch.Generator:
+    """Return a CPU generator for a tuple of seeds (for instance the fit's seed and the epoch).
+
+    A generator of its own for each epoch makes a resumed fit draw what an undisturbed one draws.
+    """
+    mixed = 0
+    for seed in seeds:
+        # An odd 63-bit multiplier (from the golden ratio) keeps neighbouring seeds apart.
+        mixed = (mixed * 0x5851F42D4C957F2D + seed + 0x14057B7EF767814F) % 2**63
+    return torch.Generator().manual_seed(mixed)
+
+
+def checked_embeddings(
+    batch: torch.Tensor, n_channels: int | None = None, device: str | torch.device = "cpu"
+) -> torch.Tensor:
+    """Return ``batch`` in float32 (float64 stays) on ``device`` after checking it.
+
+    Parameters
+    ----------
+    batch : torch.Tensor
+        (n, gh, gw, d), any floating dtype.
+    n_channels : int, optional
+        The d that is expected.
+
+    Raises
+    ------
+    ScorerError
+        If the shape or dtype is wrong, or a value is NaN or infinite.
+    """
+    if not isinstance(batch, torch.Tensor) or batch.ndim != 4 or not batch.is_floating_point():
+        got = (
+            f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, torch.Tensor) else type(batch).__name__
+        )
+        raise ScorerError(
+            f"embeddings: expected a float tensor (n, gh, gw, d), got {got}; "
+            "give one batch of patch embeddings as the backbone returns them."
+        )
+    if n_channels is not None and batch.shape[-1] != n_channels:
+        raise ScorerError(
+            f"embeddings: expected {n_channels} channels as in the fit, got {batch.shape[-1]}; "
+            "use the backbone that the scorer was fitted with."
+        )
+    if batch.shape[1] == 0 or batch.shape[2] == 0 or batch.shape[3] == 0:
+        raise ScorerError(
+            f"embeddings: expected a patch grid with at least one patch, got shape {tuple(batch.shape)}."
+        )
+    wanted = torch.float64 if batch.dtype == torch.float64 else torch.float32
+    batch = batch.detach().to(device=device, dtype=wanted)
+    # The sum is finite exactly when no value is NaN or infinite (or absurdly large): one fast pass.
+    if not torch.isfinite(batch.sum()) and not torch.isfinite(batch).all():
+        n_bad = int((~torch.isfinite(batch)).any(-1).sum())
+        raise ScorerError(
+            f"embeddings: expected finite values, got NaN or infinity in {n_bad} of "
+            f"{batch[..., 0].numel()} patches; check the scan's intensities and the backbone's precision."
+        )
+    return batch
+
+
+def as_patches(batch: torch.Tensor) -> torch.Tensor:
+    """Return (n, gh, gw, d) as patches (n·gh·gw, d)."""
+    return batch.reshape(-1, batch.shape[-1])
+
+
+def unit_length(patches: torch.Tensor) -> torch.Tensor:
+    """Return ``patches`` (…, d) scaled to unit length; an all-zero patch stays zero."""
+    length: torch.Tensor = torch.linalg.vector_norm(patches, dim=-1, keepdim=True)
+    return patches / length.clamp_min(torch.finfo(patches.dtype).tiny)
+
+
+def in_chunks(rows: torch.Tensor, bytes_per_row: float, budget: int = CHUNK_BYTES) -> Iterator[torch.Tensor]:
+    """Yield ``rows`` in slices along the first axis, each of whose intermediate results fit into the memory budget.
+
+    There is always one slice, even of no rows.
+    """
+    step = max(1, int(budget // max(1.0, bytes_per_row)))
+    for first in range(0, max(1, len(rows)), step):
+        yield rows[first : first + step]
+
+
+def n_batches(batches: Iterable[torch.Tensor]) -> int:
+    """Return how many batches there are, 0 when that is not known."""
+    return len(batches) if isinstance(batches, Sized) else 0
+
+
+def require_reiterable(batches: Iterable[torch.Tensor]) -> None:
+    """Refuse a one-shot iterator, which would be empty from the second epoch on.
+
+    Raises
+    ------
+    ScorerError
+        If ``batches`` is an iterator.
+    """
+    if iter(batches) is batches:
+        raise ScorerError(
+            f"batches: expected a re-iterable (a list, or an object whose __iter__ starts anew), got the "
+            f"one-shot {type(batches).__name__}; a fit reads the data once an epoch."
+        )
+
+
+def shuffled(batches: Iterable[torch.Tensor], generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield the batches in random order where they can be indexed, else as stored."""
+    if isinstance(batches, Sized) and hasattr(batches, "__getitem__"):
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[index]
+    else:
+        yield from batches
+
+
+@dataclass(frozen=True)
+class PatchSample:
+    """A uniform sample of patches over all batches, and the counts met on the way.
+
+    Attributes
+    ----------
+    patches : torch.Tensor
+        (m, d) on the CPU; all patches when there are no more than asked for.
+    n_patches : int
+        Patches in all batches.
+    largest_batch : int
+        Patches in the largest batch.
+    """
+
+    patches: torch.Tensor
+    n_patches: int
+    largest_batch: int
+
+
+def sample_patches(
+    batches: Iterable[torch.Tensor],
+    size: int,
+    generator: torch.Generator,
+    progress: Progress | None = None,
+    stage: str = "Sampling normal patches",
+) -> PatchSample:
+    """Draw ``size`` patches uniformly, without replacement, in one pass and bounded memory.
+
+    Every patch gets a random key; the patches with the smallest keys stay (reservoir sampling).
+
+    Raises
+    ------
+    ScorerError
+        If there is no patch at all, or a batch is not usable.
+    """
+    kept: torch.Tensor | None = None
+    keys = torch.empty(0, dtype=torch.float64)
+    n_patches = largest = 0
+    total = n_batches(batches)
+    for done, batch in enumerate(batches, start=1):
+        checked = checked_embeddings(batch, None if kept is None else kept.shape[1])
+        patches = as_patches(checked)
+        n_patches += len(patches)
+        largest = max(largest, len(patches))
+        new_keys = torch.rand(len(patches), dtype=torch.float64, generator=generator)
+        if kept is None:
+            kept = patches[:0].clone()
+        if len(keys) == size:
+            rows = (new_keys < keys.max()).nonzero().squeeze(1)
+            patches, new_keys = patches[rows], new_keys[rows]
+        kept, keys = torch.cat([kept, patches]), torch.cat([keys, new_keys])
+        if len(keys) > size:
+            smallest = keys.argsort()[:size].sort().values
+            kept, keys = kept[smallest], keys[smallest]
+        report(progress, stage, done, total)
+    if kept is None or n_patches == 0:
+        raise ScorerError("batches: expected at least one patch embedding, got none; add normal scans.")
+    return PatchSample(kept, n_patches, largest)

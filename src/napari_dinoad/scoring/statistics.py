@@ -1,0 +1,164 @@
+"""Sufficient statistics of a mixture: gathered in an E-step, added over batches or hospitals, turned into parameters.
+
+    s_k = Σ_n r_nk,   m_k = Σ_n r_nk x_n,   C_k = Σ_n r_nk x_n x_nᵀ   (diag: x_n², spherical: the mean of x_n²)
+
+Sums, not means: statistics of disjoint data simply add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from napari_dinoad.scoring.mixture import ComponentDensities
+    from napari_dinoad.settings import CovarianceType
+
+__all__ = ["SufficientStatistics", "expectation", "gaussians", "hard_statistics", "log_density"]
+
+EMPTY = 1e-10
+"""A component with fewer patches than this keeps its mean and covariance."""
+
+
+@dataclass(frozen=True)
+class SufficientStatistics:
+    """Sums over patches, float64.
+
+    Attributes
+    ----------
+    n_patches : float
+        How many patches (or their weight, in an online fit).
+    responsibilities : torch.Tensor
+        (k,) Σ r.
+    first : torch.Tensor
+        (k, d) Σ r x.
+    second : torch.Tensor
+        Σ r x²: diag (k, d), spherical (k,), full (k, d, d).
+    log_likelihood : float
+        Σ log p(x) under the mixture of the E-step.
+    """
+
+    n_patches: float
+    responsibilities: torch.Tensor
+    first: torch.Tensor
+    second: torch.Tensor
+    log_likelihood: float = 0.0
+
+    def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
+        return SufficientStatistics(
+            self.n_patches + other.n_patches,
+            self.responsibilities + other.responsibilities,
+            self.first + other.first,
+            self.second + other.second,
+            self.log_likelihood + other.log_likelihood,
+        )
+
+    def scaled(self, factor: float) -> SufficientStatistics:
+        """Return these statistics as if every patch counted ``factor`` times."""
+        return SufficientStatistics(
+            self.n_patches * factor,
+            self.responsibilities * factor,
+            self.first * factor,
+            self.second * factor,
+            self.log_likelihood * factor,
+        )
+
+    def to(self, device: str | torch.device) -> SufficientStatistics:
+        """Return these statistics on ``device``."""
+        return SufficientStatistics(
+            self.n_patches,
+            self.responsibilities.to(device),
+            self.first.to(device),
+            self.second.to(device),
+            self.log_likelihood,
+        )
+
+    def reordered(self, order: torch.Tensor) -> SufficientStatistics:
+        """Return these statistics with the components in another order (or a selection of them)."""
+        return SufficientStatistics(
+            self.n_patches,
+            self.responsibilities[order],
+            self.first[order],
+            self.second[order],
+            self.log_likelihood,
+        )
+
+
+def _second_moments(weights: torch.Tensor, x: torch.Tensor, covariance: CovarianceType) -> torch.Tensor:
+    """Return Σ_n w_nk x_n x_nᵀ for weights (n, k) and patches (n, d)."""
+    if covariance == "diag":
+        return weights.T @ x.square()
+    if covariance == "spherical":
+        return weights.T @ x.square().mean(-1)
+    return torch.stack([x.T @ (w[:, None] * x) for w in weights.T])
+
+
+def expectation(densities: ComponentDensities, patches: torch.Tensor) -> SufficientStatistics:
+    """E-step: the statistics of ``patches`` (n, d) under a mixture, chunked to the memory budget."""
+    mixture = densities.mixture
+    first = torch.zeros_like(mixture.means)
+    second = torch.zeros_like(mixture.covariances)
+    counts = torch.zeros_like(mixture.log_weights)
+    log_likelihood = 0.0
+    alive = densities.alive
+    for chunk in densities.chunks(patches):
+        x = chunk.to(torch.float64)
+        log_joint = densities.log_joint(x)
+        log_density = log_joint.logsumexp(-1)
+        weights = log_joint.sub_(log_density[:, None]).exp_()
+        counts[alive] += weights.sum(0)
+        first[alive] += weights.T @ x
+        second[alive] += _second_moments(weights, x, mixture.covariance)
+        log_likelihood += float(log_density.sum())
+    return SufficientStatistics(float(len(patches)), counts, first, second, log_likelihood)
+
+
+def log_density(densities: ComponentDensities, patches: torch.Tensor) -> torch.Tensor:
+    """Return log p(x) (n,) float64 for patches (n, d), chunked to the memory budget."""
+    return torch.cat([densities.log_joint(chunk).logsumexp(-1) for chunk in densities.chunks(patches)])
+
+
+def hard_statistics(
+    patches: torch.Tensor, labels: torch.Tensor, n_components: int, covariance: CovarianceType
+) -> SufficientStatistics:
+    """Return the statistics of patches (n, d) that each belong wholly to the component ``labels`` (n,)."""
+    x = patches.to(torch.float64)
+    counts = torch.bincount(labels, minlength=n_components).to(torch.float64)
+    first = x.new_zeros(n_components, x.shape[1]).index_add_(0, labels, x)
+    if covariance == "full":
+        second = torch.stack([x[labels == k].T @ x[labels == k] for k in range(n_components)])
+    else:
+        second = torch.zeros_like(first).index_add_(0, labels, x.square())
+        if covariance == "spherical":
+            second = second.mean(-1)
+    return SufficientStatistics(float(len(x)), counts, first, second)
+
+
+def gaussians(
+    statistics: SufficientStatistics,
+    covariance: CovarianceType,
+    regularisation: float,
+    fallback: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """M-step of means and covariances: μ = m/s, Σ = C/s − μμᵀ + λI (spherical: the mean of the diagonal).
+
+    Empty components keep ``fallback`` (their current means and covariances).
+    """
+    s = statistics.responsibilities
+    empty = s < EMPTY
+    safe = torch.where(empty, 1.0, s)
+    means = statistics.first / safe[:, None]
+    if covariance == "diag":
+        covariances = (statistics.second / safe[:, None] - means.square()).clamp_min(0) + regularisation
+    elif covariance == "spherical":
+        covariances = (statistics.second / safe - means.square().mean(-1)).clamp_min(0) + regularisation
+    else:
+        outer = means[:, :, None] * means[:, None, :]
+        covariances = statistics.second / safe[:, None, None] - outer
+        covariances = (covariances + covariances.mT) / 2
+        covariances.diagonal(dim1=-2, dim2=-1).add_(regularisation)
+    if fallback is not None and bool(empty.any()):
+        means[empty], covariances[empty] = fallback[0][empty], fallback[1][empty]
+    return means, covariances
