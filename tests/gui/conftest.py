@@ -29,3 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.viewer)
             if not _HAS_DISPLAY:
                 item.add_marker(skip)
+
+
+@pytest.fixture
+def notifications(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Return the errors that napari is asked to show, in place of showing them."""
+    from napari.utils.notifications import notification_manager
+
+    shown: list[BaseException] = []
+    monkeypatch.setattr(notification_manager, "receive_error", lambda kind, error, trace: shown.append(error))
+    return shown

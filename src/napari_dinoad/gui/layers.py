@@ -129,7 +129,7 @@ class LayerScan:
         axis = self.source.dropped_axis
         return canonical if axis is None else np.squeeze(canonical, axis)
 
-    def canonical_index(self, data_index: Sequence[float]) -> tuple[int, int, int]:
+    def canonical_index(self, data_index: Sequence[float] | np.ndarray) -> tuple[int, int, int]:
         """Return the canonical voxel (z, y, x), clipped to the scan, of an index into the layer's array."""
         index = np.asarray(data_index, dtype=float)
         shape = self.source.geometry.canonical_shape

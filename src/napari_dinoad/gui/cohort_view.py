@@ -1,0 +1,146 @@
+"""What a folder holds, and how a fit ended: text and lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_dinoad.gui.parts import NoteLabel
+from napari_dinoad.gui.remaining_time import duration_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from napari_dinoad.gui.jobs import FitOutcome
+    from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile
+
+__all__ = ["CohortView", "discovery_in_words", "outcome_in_words"]
+
+MAX_ROWS = 500
+
+MIN_SCANS = 2
+"""One scan to fit on, one to calibrate with."""
+
+
+def discovery_in_words(discovery: Discovery) -> str:
+    """Return how many scans a folder holds and of which sizes."""
+    if not discovery.scans:
+        return "No scan was found in this folder."
+    parts = []
+    for kind, title in (("volume", "volume"), ("image", "2D image")):
+        scans = [scan for scan in discovery.scans if scan.kind == kind]
+        if scans:
+            plural = "" if len(scans) == 1 else "s"
+            parts.append(f"{len(scans)} {title}{plural}, {_sizes(scans)}{_spacings(scans)}")
+    return "Found " + "; ".join(parts) + "."
+
+
+def _sizes(scans: Sequence[ScanFile]) -> str:
+    sizes = Counter(scan.shape for scan in scans)
+    commonest = " × ".join(map(str, sizes.most_common(1)[0][0]))
+    if len(sizes) == 1:
+        return f"all {commonest}"
+    return f"{len(sizes)} sizes (most often {commonest})"
+
+
+def _spacings(scans: Sequence[ScanFile]) -> str:
+    steps = [step for scan in scans for step in scan.spacing_mm or ()]
+    if not steps:
+        return ""
+    low, high = min(steps), max(steps)
+    return (
+        f", voxels of {low:.2g} mm"
+        if f"{low:.2g}" == f"{high:.2g}"
+        else f", voxels of {low:.2g} to {high:.2g} mm"
+    )
+
+
+def outcome_in_words(outcome: FitOutcome) -> str:
+    """Return what a finished fit has made."""
+    report = outcome.report
+    seconds = sum(report.seconds.values())
+    n_slices = sum(scan.n_slices for scan in report.scans)
+    return (
+        f"Done in {duration_in_words(seconds)}: {len(report.scans)} scans, {n_slices} slices, "
+        f"{len(report.skipped)} skipped. Saved as {outcome.path.name}."
+    )
+
+
+class CohortView(QWidget):
+    """A line of text with two lists that can be opened: files skipped, and scans to review."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.text = NoteLabel()
+        self.skipped = _FoldedList(("File", "Why it is not used"))
+        self.review = _FoldedList(("Normal scan", "p"))
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(2)
+        for widget in (self.text, self.skipped, self.review):
+            rows.addWidget(widget)
+
+    def show_nothing(self, text: str = "", *, error: bool = False) -> None:
+        """Show a text alone."""
+        self.text.tell(text, error=error)
+        self.skipped.show_rows("", ())
+        self.review.show_rows("", ())
+
+    def show_discovery(self, discovery: Discovery) -> None:
+        """Show what a folder holds."""
+        text = discovery_in_words(discovery)
+        too_few = len(discovery.scans) < MIN_SCANS
+        if too_few:
+            text += f" At least {MIN_SCANS} are needed, and tens make better probabilities."
+        self.text.tell(text, error=too_few)
+        self._show_skipped(discovery.skipped, discovery.folder)
+        self.review.show_rows("", ())
+
+    def show_outcome(self, outcome: FitOutcome) -> None:
+        """Show how a fit ended."""
+        self.text.tell(outcome_in_words(outcome))
+        self._show_skipped(outcome.report.skipped, None)
+        rows = [
+            (scan.path.name, "" if scan.p_value is None else f"{scan.p_value:.2g}")
+            for scan in outcome.report.most_abnormal()
+        ]
+        self.review.show_rows(f"Least normal of the normal scans ({len(rows)}), for review", rows)
+
+    def _show_skipped(self, skipped: Sequence[SkippedFile], folder: Path | None) -> None:
+        rows = []
+        for item in skipped:
+            inside = folder is not None and item.path.is_relative_to(folder)
+            name = str(item.path.relative_to(folder)) if folder and inside else item.path.name
+            rows.append((name, item.reason))
+        self.skipped.show_rows(f"Skipped ({len(rows)})" if rows else "", rows)
+
+
+class _FoldedList(QCollapsible):
+    """A list that is folded until it is asked for; hidden while it is empty."""
+
+    def __init__(self, columns: tuple[str, str]) -> None:
+        super().__init__("", collapsedIcon="▶", expandedIcon="▼")
+        self.setDuration(0)
+        self.tree = QTreeWidget()
+        self.tree.setHeaderLabels(columns)
+        self.tree.setRootIsDecorated(False)
+        self.tree.setMinimumHeight(90)
+        self.tree.setMaximumHeight(140)
+        self.addWidget(self.tree)
+        self.hide()
+
+    def show_rows(self, title: str, rows: Iterable[tuple[str, str]]) -> None:
+        self.setText(title)
+        self.tree.clear()
+        for first, second in list(rows)[:MAX_ROWS]:
+            item = QTreeWidgetItem([first, second])
+            item.setToolTip(0, first)
+            item.setToolTip(1, second)
+            self.tree.addTopLevelItem(item)
+        self.tree.resizeColumnToContents(0)
+        self.tree.setColumnWidth(0, min(self.tree.columnWidth(0), 220))
+        self.setVisible(bool(title))

@@ -1,0 +1,194 @@
+"""The dock widget: scan, normal, find, result, from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING
+
+from napari.layers import Layer as LayerClass
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.configuration import read_configuration
+from napari_dinoad.gui.find_controller import FindController
+from napari_dinoad.gui.find_step import FindStep
+from napari_dinoad.gui.fit_panel import FitDialog
+from napari_dinoad.gui.jobs import ReadJob
+from napari_dinoad.gui.normal_step import NormalStep
+from napari_dinoad.gui.parts import JobRow
+from napari_dinoad.gui.result_panel import ResultPanel
+from napari_dinoad.gui.scan_step import ScanStep
+from napari_dinoad.gui.session import session_of
+from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.settings import DetectSettings, FitSettings, preset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    import napari.viewer
+
+__all__ = ["DockWidget"]
+
+logger = logging.getLogger(__name__)
+
+_SETTLE_MS = 40
+"""What follows the slice in view is drawn this long after scrolling."""
+
+
+class DockWidget(QWidget):
+    """Joins the steps: it holds no logic of its own but who hears whom."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self.session = session_of(napari_viewer)
+        self._configuration = read_configuration()
+        self.finder = FindController(napari_viewer, self)
+        self.reader = JobRunner(self)
+        self.scan = ScanStep(napari_viewer)
+        self.normal = NormalStep(self.session.library)
+        self.find = FindStep(self.finder.runner)
+        self.result = ResultPanel(self.finder, self._configuration.fpr)
+        self.reading = JobRow()
+        self.fitting = JobRow()
+        self.fit_dialog: FitDialog | None = None
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._build()
+        self._connect()
+        self._on_layer_changed()
+
+    def _build(self) -> None:
+        content = QWidget()
+        rows = QVBoxLayout(content)
+        rows.setContentsMargins(6, 4, 6, 4)
+        rows.setSpacing(8)
+        self.scan.rows.addWidget(self.reading)
+        self.normal.rows.addWidget(self.fitting)
+        for step in (self.scan, self.normal, self.find):
+            rows.addWidget(step)
+        rows.addWidget(self.result, 1)
+        rows.addStretch(0)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+
+    def sizeHint(self) -> QSize:
+        """Fit a screen of 900 px; taller screens give the region table more room."""
+        return QSize(330, 700)
+
+    def minimumSizeHint(self) -> QSize:
+        """Let the dock be made small: its content scrolls."""
+        return QSize(300, 200)
+
+    def _connect(self) -> None:
+        self.reading.follow(self.reader)
+        self.fitting.follow(self.session.fit.runner)
+        self.reader.succeeded.connect(self._on_read)
+        self.reader.failed.connect(lambda message: self.scan.about.tell(message, error=True))
+        self.scan.files_chosen.connect(self.open_files)
+        self.scan.layer_changed.connect(self._on_layer_changed)
+        self.normal.model_changed.connect(self._show_readiness)
+        self.normal.fit_asked.connect(self.open_fit_dialog)
+        self.normal.demo_asked.connect(self.fit_demo_model)
+        self.find.find_asked.connect(self.start_finding)
+        self.finder.result_changed.connect(self._show_misfits)
+        self.session.model_fitted.connect(self.normal.choose)
+        self.session.fit.runner.failed.connect(lambda text: self.normal.about.tell(text, error=True))
+        self.session.fit.runner.started.connect(self._show_readiness)
+        self.session.fit.ended.connect(self._show_readiness)
+        self._settle.timeout.connect(self._on_settled)
+        self._viewer.dims.events.point.connect(self._on_scrolled)
+        self.destroyed.connect(_closer(self.finder))
+
+    def reset_choices(self) -> None:
+        """List the viewer's layers anew; napari calls this whenever they change."""
+        self.scan.reset_choices()
+        self._on_layer_changed()
+
+    def open_files(self, paths: tuple[Path, ...]) -> None:
+        """Read scans in the background and show them."""
+        self.reader.start(ReadJob(tuple(paths)), "Reading")
+
+    def open_fit_dialog(self) -> None:
+        """Show the window in which a model is fitted."""
+        if self.fit_dialog is None:
+            self.fit_dialog = FitDialog(self._viewer, self.session, self)
+        self.fit_dialog.show()
+        self.fit_dialog.raise_()
+        self.fit_dialog.activateWindow()
+
+    def fit_demo_model(self) -> None:
+        """Fit the demo model on phantoms, in the background."""
+        settings = FitSettings(preprocessing=preset("mr-brain"), device=self._configuration.device)
+        self.session.fit.start_demo(settings, self.session.library.free_path("demo"))
+
+    def start_finding(self, only_shown: bool = False) -> None:
+        """Score the chosen scan with the chosen model."""
+        layer, model = self.scan.layer, self.normal.model
+        if layer is None or model is None:
+            return
+        configuration = self._configuration
+        settings = DetectSettings(
+            fpr=self.result.rate.rate,
+            min_volume_mm3=configuration.min_volume_mm3,
+            device=configuration.device,
+        )
+        try:
+            self.finder.find(layer, model.path, settings, only_shown=only_shown)
+        except DinoadError as error:
+            self.find.note.tell(str(error), error=True)
+            return
+        self.session.library.remember(model.path)
+
+    def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
+        added = None
+        for data in layers:
+            added = self._viewer.add_layer(LayerClass.create(*data))
+        if added is not None:
+            self.scan.choose(added)
+
+    def _on_layer_changed(self) -> None:
+        self.finder.look_at(self.scan.layer)
+        self._show_readiness()
+
+    def _show_readiness(self) -> None:
+        missing = []
+        if self.scan.layer is None:
+            missing.append("a scan")
+        if self.normal.model is None:
+            missing.append("a model of normal")
+        self.find.set_missing(f"Choose {' and '.join(missing)} first." if missing else "")
+        self.normal.demo_button.setEnabled(not self.session.fit.runner.is_running)
+        self._show_misfits()
+
+    def _show_misfits(self) -> None:
+        model, result = self.normal.model, self.finder.result
+        self.normal.tell_misfits([] if model is None or result is None else model.misfits(result.volume))
+
+    def _on_scrolled(self) -> None:
+        self._settle.start()
+
+    def _on_settled(self) -> None:
+        self.scan.describe()
+        self.result.show_slice_in_view()
+
+
+def _closer(finder: FindController) -> Any:
+    """Return what stops a run when its widget is gone, without keeping anything alive."""
+    reference = weakref.ref(finder.runner)
+
+    def close() -> None:
+        runner = reference()
+        if runner is not None:
+            runner.cancel()
+
+    return close

@@ -1,0 +1,265 @@
+"""Finding anomalies: runs the job, keeps the results, and shows them. Knows no widget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_dinoad.gui.jobs import DetectJob, DetectorCache, DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.gui.layers import same_layer, scan_of_layer
+from napari_dinoad.gui.overlay import Overlay
+from napari_dinoad.gui.result import ScanResult
+from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
+from napari_dinoad.gui.worker import JobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from pathlib import Path
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.maps import Region
+    from napari_dinoad.settings import DetectSettings
+
+__all__ = ["FindController"]
+
+_MEASURE_DELAY_MS = 150
+"""Regions are measured once the slider has rested for so long; the mask itself follows at once."""
+
+
+@dataclass(eq=False)
+class _Found:
+    """What the viewer shows for one layer."""
+
+    layer: Layer
+    scan: LayerScan
+    model_path: Path
+    result: ScanResult
+    overlay: Overlay | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """The job under way."""
+
+    layer: Layer
+    scan: LayerScan
+    model_path: Path
+    settings: DetectSettings
+
+
+class FindController(QObject):
+    """Scores scans and holds one result for each image layer.
+
+    `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
+    `regions_changed` when regions, ticks or the scan-level figures are others.
+    """
+
+    result_changed = Signal()
+    map_changed = Signal()
+    regions_changed = Signal()
+
+    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._found: dict[Hashable, _Found] = {}
+        self._shown_key: Hashable | None = None
+        self._request: _Request | None = None
+        self._detectors = DetectorCache()
+        self._measure_timer = QTimer(self)
+        self._measure_timer.setSingleShot(True)
+        self._measure_timer.setInterval(_MEASURE_DELAY_MS)
+        self._measure_timer.timeout.connect(self._measure)
+        self.runner = JobRunner(self)
+        self.runner.delivered.connect(self._on_delivered)
+        self.runner.succeeded.connect(self._on_succeeded)
+        self.runner.finished.connect(self._on_finished)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    @property
+    def result(self) -> ScanResult | None:
+        """The result of the layer that was chosen with `look_at`, if it has one."""
+        found = self._current
+        return None if found is None else found.result
+
+    @property
+    def _current(self) -> _Found | None:
+        return None if self._shown_key is None else self._found.get(self._shown_key)
+
+    def look_at(self, layer: Layer | None) -> None:
+        """Choose the layer whose result is asked about."""
+        key = None if layer is None else layer.unique_id
+        if key != self._shown_key:
+            self._shown_key = key
+            self.result_changed.emit()
+
+    def find(self, layer: Layer, model_path: Path, settings: DetectSettings, *, only_shown: bool) -> bool:
+        """Start scoring a layer's scan; return False while another job is under way.
+
+        Raises
+        ------
+        DinoadError
+            If the layer cannot be taken for a scan.
+        """
+        if self.runner.is_running:
+            return False
+        scan = scan_of_layer(layer, self._viewer.dims.point)
+        shown = scan.canonical_index(point_in_layer(self._viewer, layer))
+        self.look_at(layer)
+        # The mask's own settings are no part of what the detector is loaded for.
+        plain = replace(settings, fpr=type(settings)().fpr, min_volume_mm3=0.0)
+        self._request = _Request(layer, scan, model_path, settings)
+        job = DetectJob(scan, model_path, plain, shown, only_shown, self._detectors)
+        return self.runner.start(job, "Scoring this slice" if only_shown else "Scoring the scan")
+
+    def set_rate(self, fpr: float) -> None:
+        """Move the mask to another false-positive rate at once; the regions follow."""
+        found = self._current
+        if found is not None:
+            found.result.set_rate(fpr)
+            if found.overlay is not None:
+                found.overlay.refresh_mask()
+            self._measure_timer.start()
+
+    def set_min_volume(self, min_volume_mm3: float) -> None:
+        """Leave out regions smaller than this."""
+        if self.result is not None:
+            self.result.set_min_volume(min_volume_mm3)
+            self._measure_timer.start()
+
+    def set_ticked(self, region: Region, ticked: bool) -> None:
+        """Tick or untick a region: unticked ones leave the mask and are not exported."""
+        found = self._current
+        if found is not None:
+            found.result.set_ticked(region, ticked)
+            if found.overlay is not None:
+                found.overlay.refresh_mask()
+
+    def jump_to_region(self, region: Region) -> None:
+        """Show the peak of a region."""
+        found = self._current
+        if found is not None:
+            show_index(self._viewer, found.layer, found.scan.data_index(region.peak_zyx))
+
+    def jump_to_slice(self, index: int) -> None:
+        """Show a slice, at the place within it that is in view."""
+        found = self._current
+        if found is not None:
+            zyx = list(found.scan.canonical_index(point_in_layer(self._viewer, found.layer)))
+            zyx[found.result.axis] = index
+            show_index(self._viewer, found.layer, found.scan.data_index(zyx))
+
+    def shown_slice(self) -> int | None:
+        """Return the slice in view, counted along the result's axis."""
+        found = self._current
+        if found is None:
+            return None
+        return found.scan.canonical_index(point_in_layer(self._viewer, found.layer))[found.result.axis]
+
+    def close(self) -> None:
+        """Stop what is under way; for when the interface goes away."""
+        self.runner.cancel()
+        self._measure_timer.stop()
+
+    def _on_delivered(self, item: object) -> None:
+        if isinstance(item, ScanRead):
+            self._on_scan_read(item)
+        elif isinstance(item, SlicesScored):
+            self._on_slices(item)
+
+    def _on_scan_read(self, read: ScanRead) -> None:
+        request = self._request
+        if request is None or request.layer not in self._viewer.layers:
+            return
+        key = request.layer.unique_id
+        known = self._found.get(key)
+        fits = (
+            known is not None
+            and known.model_path == request.model_path
+            and known.scan.frame == request.scan.frame
+            and known.result.axis == read.axis
+            and known.result.values.shape == read.volume.values.shape
+        )
+        if known is not None and fits:
+            known.scan, known.result.volume = request.scan, read.volume
+            return
+        if known is not None and known.overlay is not None:
+            overlay, known.overlay = known.overlay, None
+            overlay.remove()
+        settings = request.settings
+        result = ScanResult(read.volume, read.axis, settings.fpr, settings.min_volume_mm3)
+        self._found[key] = _Found(request.layer, request.scan, request.model_path, result)
+        self.result_changed.emit()
+
+    def _on_slices(self, scored: SlicesScored) -> None:
+        found = self._running
+        if found is None:
+            return
+        found.result.put(scored)
+        if found.overlay is None:
+            found.overlay = Overlay(self._viewer, found.layer, found.scan, found.result)
+        elif self._is_in_view(found, scored):
+            found.overlay.refresh_map()
+        if found is self._current:
+            self.map_changed.emit()
+
+    def _is_in_view(self, found: _Found, scored: SlicesScored) -> bool:
+        """Whether the new slices may be on screen: they are, unless the view is another slice of the same plane."""
+        layer_ndim = found.layer.ndim
+        n_before = self._viewer.dims.ndim - layer_ndim
+        layer_axis = layer_ndim - 3 + found.result.axis + n_before
+        if not found.scan.is_canonical or layer_ndim < 3 or layer_axis in self._viewer.dims.displayed:
+            return True
+        shown = found.scan.canonical_index(point_in_layer(self._viewer, found.layer))
+        return shown[found.result.axis] in scored.indices
+
+    @property
+    def _running(self) -> _Found | None:
+        return None if self._request is None else self._found.get(self._request.layer.unique_id)
+
+    def _on_succeeded(self, outcome: object) -> None:
+        found = self._running
+        if found is not None and isinstance(outcome, DetectOutcome):
+            if outcome.p_value is not None or found.result.outcome is None:
+                found.result.outcome = outcome
+
+    def _on_finished(self) -> None:
+        found, self._request = self._running, None
+        if found is None:
+            return
+        found.result.measure()
+        if found.overlay is not None:
+            found.overlay.refresh_map()
+        if found is self._current:
+            self._measure_timer.stop()
+            self.map_changed.emit()
+            self.regions_changed.emit()
+
+    def _measure(self) -> None:
+        found = self._current
+        if found is None:
+            return
+        found.result.measure()
+        if found.overlay is not None:
+            found.overlay.refresh_mask()
+        self.regions_changed.emit()
+
+    def _on_layer_removed(self, event: object) -> None:
+        layer = getattr(event, "value", None)
+        if layer is None:
+            return
+        if self._request is not None and same_layer(layer, self._request.layer):
+            self.runner.cancel()
+        gone = [
+            key
+            for key, found in self._found.items()
+            if same_layer(layer, found.layer) or (found.overlay is not None and found.overlay.holds(layer))
+        ]
+        for key in gone:
+            del self._found[key]
+        if self._shown_key in gone:
+            self.result_changed.emit()

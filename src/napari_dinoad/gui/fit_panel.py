@@ -1,0 +1,196 @@
+"""Fitting a model of normal from a folder: choose, look at what was found, fit, read the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import FileEdit
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QDialog, QFormLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_dinoad.errors import SettingError
+from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
+from napari_dinoad.gui.fit_form import FitForm
+from napari_dinoad.gui.model_library import MODEL_SUFFIX
+from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.profile_plot import CurvePlot
+from napari_dinoad.gui.session import session_of
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_dinoad.gui.session import Session
+
+__all__ = ["FitDialog", "FitPanel"]
+
+
+class FitPanel(QWidget):
+    """The form, the findings, the progress and the report. All state is in the session's `FitController`."""
+
+    def __init__(
+        self,
+        napari_viewer: napari.viewer.Viewer,
+        session: Session | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.session = session or session_of(napari_viewer)
+        self._fit = self.session.fit
+        self._preset_by_user = False
+        self._out_by_user = False
+        self.folder = FileEdit(
+            mode="d", tooltip="Folder of normal scans; subfolders are looked into as well."
+        )
+        self.out = FileEdit(mode="w", filter=f"*{MODEL_SUFFIX}", tooltip="Where the model is saved.")
+        self.form = FitForm(self.session.configuration.device)
+        self.notes = NoteLabel()
+        self.found = CohortView()
+        self.start_button = QPushButton("Fit")
+        self.start_button.setToolTip("Fit the model. This window may be closed meanwhile.")
+        self.job = JobRow()
+        self.curves = CurvePlot()
+        self.report = CohortView()
+        self._build()
+        self._connect()
+        self._show_state()
+
+    def _build(self) -> None:
+        content = QWidget()
+        rows = QVBoxLayout(content)
+        rows.setSpacing(6)
+        form = QFormLayout()
+        form.addRow("Normal scans", self.folder.native)
+        rows.addLayout(form)
+        rows.addWidget(self.found)
+        rows.addWidget(self.form.native)
+        rows.addWidget(self.notes)
+        advanced = QCollapsible("More settings", collapsedIcon="▶", expandedIcon="▼")
+        advanced.setDuration(0)
+        advanced.addWidget(self.form.advanced.native)
+        rows.addWidget(advanced)
+        save = QFormLayout()
+        save.addRow("Save as", self.out.native)
+        rows.addLayout(save)
+        rows.addWidget(self.start_button)
+        rows.addWidget(self.job)
+        rows.addWidget(self.curves)
+        rows.addWidget(self.report)
+        rows.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+
+    def _connect(self) -> None:
+        fit = self._fit
+        self.job.follow(fit.runner)
+        self.folder.changed.connect(self._on_folder)
+        self.out.line_edit.native.textEdited.connect(self._on_out_edited)
+        self.form.preset.native.activated.connect(self._on_preset_chosen)
+        self.form.changed.connect(self._show_notes)
+        self.start_button.clicked.connect(self.start)
+        fit.discovered.connect(self._show_found)
+        fit.curves_changed.connect(self._show_curves)
+        fit.runner.started.connect(self._show_state)
+        fit.ended.connect(self._show_state)
+
+    def sizeHint(self) -> QSize:
+        """Leave room for the report."""
+        return QSize(460, 640)
+
+    def start(self) -> None:
+        """Start the fit with the settings in the form."""
+        try:
+            settings = self.form.settings()
+            out = self._checked_out()
+        except SettingError as error:
+            self.report.show_nothing(str(error), error=True)
+            return
+        self._fit.start(Path(self.folder.value), settings, out)
+
+    def _checked_out(self) -> Path:
+        out = Path(self.out.value).expanduser()
+        if out.suffix != MODEL_SUFFIX:
+            out = out.with_name(out.name + MODEL_SUFFIX)
+        if out.exists() and self._out_by_user:
+            raise SettingError(f"Save as: {out} exists already. Choose another name, or remove it first.")
+        return out if not out.exists() else self.session.library.free_path(out.stem)
+
+    def _on_folder(self) -> None:
+        folder = Path(self.folder.value)
+        if str(self.folder.value).strip() in ("", ".") or not folder.is_dir():
+            self.found.show_nothing("Choose a folder of normal scans.", error=True)
+            self.start_button.setEnabled(False)
+            return
+        self.found.show_nothing("Looking into the folder…")
+        self.start_button.setEnabled(False)
+        if not self._out_by_user:
+            self.out.value = self.session.library.free_path(folder.name or "normal")
+        self._fit.look_into(folder)
+
+    def _on_out_edited(self) -> None:
+        self._out_by_user = True
+
+    def _on_preset_chosen(self) -> None:
+        self._preset_by_user = True
+
+    def _show_found(self) -> None:
+        discovery = self._fit.discovery
+        if discovery is None:
+            self.found.show_nothing(self._fit.message, error=True)
+        else:
+            self.found.show_discovery(discovery)
+            if not self._preset_by_user and discovery.scans:
+                self.form.preset.value = "image-2d" if discovery.is_mostly_2d else "mr-brain"
+        self._show_start()
+
+    def _show_notes(self) -> None:
+        self.notes.tell(self.form.notes())
+
+    def _show_start(self) -> None:
+        discovery = self._fit.discovery
+        enough = discovery is not None and len(discovery.scans) >= MIN_SCANS
+        self.start_button.setEnabled(enough and not self._fit.runner.is_running)
+
+    def _show_curves(self) -> None:
+        losses = {name: values for name, values in self._fit.curves.items() if "loss" in name}
+        self.curves.setVisible(bool(losses))
+        self.curves.show_curves(losses)
+
+    def _show_state(self) -> None:
+        """Show what the controller knows, also to a panel that is opened in the middle of a fit."""
+        fit = self._fit
+        if fit.discovery is not None:
+            blocked = self.folder.native.blockSignals(True)
+            with self.folder.changed.blocked():
+                self.folder.value = fit.discovery.folder
+            self.folder.native.blockSignals(blocked)
+            if not self._out_by_user and str(self.out.value).strip() in ("", "."):
+                self.out.value = self.session.library.free_path(fit.discovery.folder.name or "normal")
+            self.found.show_discovery(fit.discovery)
+        self._show_notes()
+        self._show_start()
+        self._show_curves()
+        if fit.outcome is not None:
+            self.report.show_outcome(fit.outcome)
+        else:
+            self.report.show_nothing(
+                fit.message, error=bool(fit.message) and not fit.message.startswith("Cancelled")
+            )
+
+
+class FitDialog(QDialog):
+    """The fit panel in a window of its own; closing it does not stop the fit."""
+
+    def __init__(self, viewer: napari.viewer.Viewer, session: Session, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Fit a model of normal")
+        self.panel = FitPanel(viewer, session)
+        rows = QVBoxLayout(self)
+        rows.addWidget(self.panel)
+        self.setSizeGripEnabled(True)

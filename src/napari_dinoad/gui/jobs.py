@@ -1,0 +1,256 @@
+"""Requests of the interface, frozen before they start, that run on a worker thread; and what they bring back.
+
+torch is imported inside the jobs only, so that opening a widget does not load it.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.files import require_folder
+from napari_dinoad.images.discovery import Discovery, discover_scans
+from napari_dinoad.progress import ProgressEvent
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.worker import JobChannel
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.normative_model import FitReport
+    from napari_dinoad.pipeline import Detector
+    from napari_dinoad.settings import DetectSettings, FitSettings
+
+__all__ = [
+    "DemoModelJob",
+    "DetectJob",
+    "DetectOutcome",
+    "DetectorCache",
+    "DiscoverJob",
+    "FitJob",
+    "FitOutcome",
+    "ReadJob",
+    "ScanRead",
+    "SlicesScored",
+]
+
+logger = logging.getLogger(__name__)
+
+N_DEMO_SCANS = 12
+"""Phantoms that the demo model is fitted on."""
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """Reads scans as layer data tuples."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, channel: JobChannel) -> list[tuple[Any, dict[str, Any], str]]:
+        """Return the layer data tuples of all scans."""
+        from napari_dinoad.gui.reader import read_layers
+
+        layers = []
+        for i, path in enumerate(self.paths):
+            channel.progress(ProgressEvent("Reading", i, len(self.paths)))
+            layers += read_layers(path)
+        return layers
+
+
+@dataclass(frozen=True)
+class DiscoverJob:
+    """Looks into a folder."""
+
+    folder: Path
+
+    def __call__(self, channel: JobChannel) -> Discovery:
+        """Return what the folder holds."""
+        channel.progress(ProgressEvent("Looking into the folder", 0, 0))
+        return discover_scans(self.folder)
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """A model that was fitted and saved.
+
+    Attributes
+    ----------
+    path : Path
+    report : FitReport
+        The scans used, those skipped with their reasons, curves and times.
+    """
+
+    path: Path
+    report: FitReport
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Fits a model of normal from a folder and saves it."""
+
+    folder: Path
+    settings: FitSettings
+    out: Path
+
+    def __call__(self, channel: JobChannel) -> FitOutcome:
+        """Fit, save, and return where the model is and how it went."""
+        from napari_dinoad.pipeline import fit_folder
+
+        require_folder(self.out.parent)
+        model = fit_folder(self.folder, self.settings, channel.progress)
+        if model.fit_report is None:
+            raise RuntimeError("A model that was just fitted has no report.")
+        channel.progress(ProgressEvent("Saving the model", 0, 0))
+        model.save(self.out)
+        return FitOutcome(self.out, model.fit_report)
+
+
+@dataclass(frozen=True)
+class DemoModelJob:
+    """Fits a small model on normal phantoms, to try the plugin without any scan."""
+
+    settings: FitSettings
+    out: Path
+
+    def __call__(self, channel: JobChannel) -> FitOutcome:
+        """Make the phantoms, fit, save, and return where the model is."""
+        from napari_dinoad.maps.export import save_on_grid
+        from napari_dinoad.phantom import make_normal
+
+        with tempfile.TemporaryDirectory(prefix="dinoad-demo-") as folder:
+            for seed in range(N_DEMO_SCANS):
+                channel.progress(ProgressEvent("Making phantoms", seed, N_DEMO_SCANS))
+                volume = make_normal(seed)
+                save_on_grid(Path(folder) / f"normal-{seed:02d}.nii", volume.values, volume)
+            return FitJob(Path(folder), self.settings, self.out)(channel)
+
+
+class DetectorCache:
+    """Keeps the detector used last, so that the next slice does not load the backbone again.
+
+    Only jobs use it, and only one runs at a time.
+    """
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._detector: Detector | None = None
+
+    def get(self, path: Path, settings: DetectSettings) -> Detector:
+        """Return the detector of the model in a file, loading what is not loaded yet.
+
+        Raises
+        ------
+        DinoadError
+            If the model or its backbone cannot be loaded.
+        """
+        from napari_dinoad.normative_model import NormativeModel
+        from napari_dinoad.pipeline import Detector
+
+        modified = path.stat().st_mtime_ns if path.is_file() else None
+        key = (path, modified, settings)
+        if self._detector is None or key != self._key:
+            self._detector = None
+            self._detector = Detector(NormativeModel.load(path), settings)
+            self._key = key
+        return self._detector
+
+
+@dataclass(frozen=True, eq=False)
+class ScanRead:
+    """Delivered first: the scan itself, and across which axis of the canonical array it is sliced."""
+
+    volume: Volume
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class SlicesScored:
+    """Delivered after each batch.
+
+    Attributes
+    ----------
+    axis : int
+        Axis of the canonical array.
+    indices : tuple of int
+    values : numpy.ndarray
+        (n, …) float32, −log10 p of these slices.
+    """
+
+    axis: int
+    indices: tuple[int, ...]
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DetectOutcome:
+    """What is known at the end beside the map.
+
+    Attributes
+    ----------
+    p_value : float, optional
+        Of the whole scan; None when only some slices were scored.
+    n_calibration_scans, n_more_normal : int
+        Normal scans compared with, and how many of them are less extreme than this one.
+    seconds : float
+    """
+
+    p_value: float | None
+    n_calibration_scans: int
+    n_more_normal: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class DetectJob:
+    """Scores a layer's scan: the shown slice first, then outwards; or the shown slice alone.
+
+    Attributes
+    ----------
+    scan : LayerScan
+    model_path : Path
+    settings : DetectSettings
+    shown : tuple of int
+        Canonical voxel (z, y, x) in view.
+    only_shown : bool
+        Whether to score the slice in view alone.
+    detectors : DetectorCache
+    """
+
+    scan: LayerScan
+    model_path: Path
+    settings: DetectSettings
+    shown: tuple[int, int, int]
+    only_shown: bool
+    detectors: DetectorCache
+
+    def __call__(self, channel: JobChannel) -> DetectOutcome:
+        """Score, delivering a `ScanRead` and then `SlicesScored` as they come."""
+        channel.progress(ProgressEvent("Reading the scan", 0, 0))
+        volume = self.scan.volume()
+        channel.progress(ProgressEvent("Loading the model", 0, 0))
+        detector = self.detectors.get(self.model_path, self.settings)
+        axis = detector.slice_axis(volume)
+        channel.deliver(ScanRead(volume, axis))
+        channel.progress(ProgressEvent("Preparing the scan", 0, 0))
+        detection = detector.detect(
+            volume,
+            slices=[self.shown[axis]] if self.only_shown else None,
+            start_slice=self.shown[axis],
+            progress=channel.progress,
+            on_slices=partial(_deliver_slices, channel),
+        )
+        return DetectOutcome(
+            detection.p_value,
+            detection.n_calibration_scans,
+            detection.n_more_normal,
+            detection.seconds["total"],
+        )
+
+
+def _deliver_slices(channel: JobChannel, axis: int, indices: list[int], values: np.ndarray) -> None:
+    channel.deliver(SlicesScored(axis, tuple(indices), values.copy()))

@@ -1,0 +1,171 @@
+"""The models of normal that this user has: those in the model folder and those opened lately."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from napari_dinoad.errors import DinoadError, ModelFileError
+from napari_dinoad.files import require_folder, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.volume import Volume
+
+__all__ = ["MODEL_SUFFIX", "ModelLibrary", "ModelSummary", "read_model_summary"]
+
+logger = logging.getLogger(__name__)
+
+MODEL_SUFFIX = ".dinoad"
+
+_RECENT_FILE = "recent.json"
+
+_MAX_RECENT = 12
+
+_SCORER_TITLES = {"dpmm": "DPMM", "ar-cnn": "AR-CNN", "memory-bank": "memory bank"}
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a model file says about itself; read without torch.
+
+    Attributes
+    ----------
+    path : Path
+    preset, scorer, backbone : str
+    n_scans, n_slices : int
+        Normal scans and slices that it was fitted on.
+    created : datetime
+    """
+
+    path: Path
+    preset: str
+    scorer: str
+    backbone: str
+    n_scans: int
+    n_slices: int
+    created: datetime
+
+    @property
+    def name(self) -> str:
+        """The file name without its ending."""
+        return self.path.stem
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether it was fitted on 2D images."""
+        return self.preset == "image-2d"
+
+    def describe(self) -> str:
+        """Return one line that says what the model is."""
+        scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}"
+        scorer = _SCORER_TITLES.get(self.scorer, self.scorer)
+        created = self.created.astimezone().strftime("%d %b %Y")
+        return f"{self.preset} · {scorer} on {self.backbone} · {scans} · {created}"
+
+    def misfits(self, volume: Volume) -> list[str]:
+        """Return why this model may not suit a scan, one sentence each; empty when nothing speaks against it."""
+        reasons = []
+        if self.is_2d and not volume.is_2d:
+            reasons.append("The model is of 2D images, this scan is a volume.")
+        if not self.is_2d and volume.is_2d and self.preset not in ("oct", "bmad"):
+            reasons.append("The model is of volumes, this scan is a single slice.")
+        lowest = float(volume.values.min())
+        if self.preset.startswith("mr-") and lowest <= _CT_AIR_HU:
+            reasons.append("The model is of MR, this scan looks like CT (air at −1000).")
+        if self.preset.startswith("ct-") and lowest > _CT_AIR_HU:
+            reasons.append("The model is of CT, this scan has no values of air (−1000).")
+        return reasons
+
+
+_CT_AIR_HU = -500.0
+"""Every CT scan has air below this; MR and photographs have nothing near it."""
+
+
+def read_model_summary(path: str | Path) -> ModelSummary:
+    """Read what a model file says about itself.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing or no model; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: expected a model file ({MODEL_SUFFIX}), found no such file.")
+    try:
+        with safe_open(path, framework="np") as stored:
+            document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
+        provenance = document["provenance"]
+        return ModelSummary(
+            path,
+            str(document["preprocessing"]["preset"]),
+            str(document["scorer"]["name"]),
+            str(document["backbone"]["name"]),
+            int(provenance["n_scans"]),
+            int(provenance["n_slices"]),
+            datetime.fromisoformat(provenance["created"]),
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: not a model of napari-dinoad ({type(error).__name__}: {error}). Choose a {MODEL_SUFFIX} file."
+        ) from error
+
+
+class ModelLibrary:
+    """Finds models and remembers which were used.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds models (``*.dinoad``) and the list of those used lately.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def models(self) -> list[ModelSummary]:
+        """Return the readable models, the one used last first, then by date, newest first."""
+        recent = self._recent()
+        inside = sorted(self.folder.glob(f"*{MODEL_SUFFIX}")) if self.folder.is_dir() else []
+        summaries = []
+        for path in [*recent, *(path for path in inside if path not in recent)]:
+            try:
+                summaries.append(read_model_summary(path))
+            except ModelFileError as error:
+                logger.info("Not listed: %s", error)
+        n_recent = sum(summary.path in recent for summary in summaries)
+        newest_first = sorted(summaries[n_recent:], key=lambda summary: summary.created, reverse=True)
+        return summaries[:n_recent] + newest_first
+
+    def remember(self, path: Path) -> None:
+        """Put a model at the top of the list; a folder that cannot be written is no reason to stop."""
+        paths = [path, *(known for known in self._recent() if known != path)][:_MAX_RECENT]
+        try:
+            require_folder(self.folder)
+            write_json(self.folder / _RECENT_FILE, [str(known) for known in paths])
+        except DinoadError as error:
+            logger.warning("The list of recent models was not saved: %s", error)
+
+    def free_path(self, stem: str) -> Path:
+        """Return a path in the folder for a new model that no file has yet."""
+        path = self.folder / f"{stem}{MODEL_SUFFIX}"
+        number = 2
+        while path.exists():
+            path = self.folder / f"{stem}-{number}{MODEL_SUFFIX}"
+            number += 1
+        return path
+
+    def _recent(self) -> Sequence[Path]:
+        try:
+            listed = json.loads((self.folder / _RECENT_FILE).read_text(encoding="utf-8"))
+            return [Path(entry) for entry in listed]
+        except (OSError, ValueError, TypeError):
+            return []

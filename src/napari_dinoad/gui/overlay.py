@@ -1,0 +1,105 @@
+"""Heatmap and mask as napari layers over the scan. Main thread only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+
+from napari_dinoad.gui.layers import METADATA_KEY, same_layer
+from napari_dinoad.gui.viewer_parts import show_colour_bar
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.result import ScanResult
+
+__all__ = ["HEATMAP_LIMITS", "OVERLAY_KEY", "Overlay", "is_overlay"]
+
+OVERLAY_KEY = "dinoad_overlay"
+"""Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
+
+HEATMAP_LIMITS = (1.0, 4.0)
+"""Fixed limits of the heatmap in −log10 p, from p = 10 % to p = 0.01 %; never fitted to a scan, so that a normal one
+stays dark and colours mean the same in every scan."""
+
+_HEAT = Colormap(
+    [[0.45, 0.0, 0.35, 0.0], [0.75, 0.05, 0.3, 0.55], [0.98, 0.45, 0.1, 0.7], [1.0, 0.95, 0.45, 0.85]],
+    name="dinoad heat",
+    display_name="DINOAD heat",
+    controls=[0.0, 0.2, 0.6, 1.0],
+)
+
+_MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
+
+
+def is_overlay(layer: Layer) -> bool:
+    """Whether a layer is a heatmap or mask of the plugin, not a scan."""
+    return bool(layer.metadata.get(OVERLAY_KEY))
+
+
+class Overlay:
+    """The two layers that show a `ScanResult`; they share memory with it where the layout allows."""
+
+    def __init__(self, viewer: Viewer, layer: Layer, scan: LayerScan, result: ScanResult) -> None:
+        self._viewer = viewer
+        self._scan = scan
+        self._result = result
+        arguments = scan.overlay_arguments(layer)
+        metadata: dict[str, Any] = {OVERLAY_KEY: True}
+        if scan.is_canonical:
+            metadata[METADATA_KEY] = scan.source
+        self.heatmap = Image(
+            scan.to_layer(result.values),
+            name=f"{layer.name} · anomaly, −log10 p",
+            colormap=_HEAT,
+            contrast_limits=HEATMAP_LIMITS,
+            blending="translucent",
+            interpolation2d="linear",
+            metadata=dict(metadata),
+            **arguments,
+        )
+        self.mask = Labels(
+            scan.to_layer(result.mask),
+            name=f"{layer.name} · mask",
+            colormap=DirectLabelColormap(color_dict={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: _MASK_COLOUR}),
+            opacity=0.9,
+            metadata=dict(metadata),
+            **arguments,
+        )
+        self.mask.contour = 1
+        selected = list(viewer.layers.selection)
+        place = viewer.layers.index(layer) + 1
+        viewer.layers.insert(place, self.heatmap)
+        viewer.layers.insert(place + 1, self.mask)
+        viewer.layers.selection = set(selected)
+        show_colour_bar(self.heatmap)
+
+    def holds(self, layer: Layer) -> bool:
+        """Whether a layer is one of the two."""
+        return same_layer(layer, self.heatmap) or same_layer(layer, self.mask)
+
+    def refresh_map(self) -> None:
+        """Show the map and the mask as they are now."""
+        self._show(self.heatmap, self._result.values)
+        self.refresh_mask()
+
+    def refresh_mask(self) -> None:
+        """Show the mask as it is now."""
+        self._show(self.mask, self._result.mask)
+
+    def _show(self, layer: Layer, canonical: np.ndarray) -> None:
+        if np.shares_memory(layer.data, canonical):
+            layer.refresh(extent=False)
+        else:
+            layer.data = self._scan.to_layer(canonical)
+
+    def remove(self) -> None:
+        """Take both layers out of the viewer, where they still are."""
+        for layer in (self.mask, self.heatmap):
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)

@@ -1,0 +1,146 @@
+"""Small widgets that the steps are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_dinoad.gui.remaining_time import duration_in_words
+
+if TYPE_CHECKING:
+    from napari_dinoad.gui.worker import JobProgress, JobRunner
+
+__all__ = ["WARNING_COLOUR", "JobRow", "NoteLabel", "Step"]
+
+WARNING_COLOUR = "#ff9d3b"
+_ERROR_COLOUR = "#ff6b5e"
+_MUTED_COLOUR = "#9aa5b1"
+
+
+class NoteLabel(QLabel):
+    """A line of small text that wraps, takes no room while it is empty, and can be copied."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.hide()
+
+    def tell(self, text: str, *, warning: bool = False, error: bool = False) -> None:
+        """Show a text, or nothing where it is empty."""
+        colour = _ERROR_COLOUR if error else WARNING_COLOUR if warning else _MUTED_COLOUR
+        self.setStyleSheet(f"color: {colour};")
+        self.setText(text)
+        self.setVisible(bool(text))
+
+
+class Step(QWidget):
+    """A numbered step with its title; subclasses add rows to ``self.rows``."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.rows = QVBoxLayout(self)
+        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.rows.setSpacing(4)
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        font.setPointSizeF(font.pointSizeF() * 1.15)
+        heading.setFont(font)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 2, 0, 0)
+        row.addWidget(heading)
+        row.addWidget(line, 1)
+        self.rows.addLayout(row)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def add_row(self, *widgets: QWidget) -> None:
+        """Add widgets side by side; those that want room share it."""
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for widget in widgets:
+            row.addWidget(widget)
+        self.rows.addLayout(row)
+
+
+class JobRow(QWidget):
+    """Shows how a job goes: stage, bar, remaining time, cancel. Hidden while none is under way."""
+
+    cancel_asked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.stage = QLabel()
+        self.stage.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Stop after the piece of work in hand. What is done so far is kept.")
+        self.cancel_button.clicked.connect(self._on_cancel)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.cancel_button)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(2)
+        rows.addWidget(self.stage)
+        rows.addLayout(row)
+        self.hide()
+
+    def sizeHint(self) -> QSize:
+        """Keep the height the same whatever the text."""
+        return super().sizeHint()
+
+    def follow(self, runner: JobRunner) -> None:
+        """Show the jobs of a runner, also the one already under way, and let the button cancel them."""
+        runner.started.connect(self._on_started)
+        runner.progressed.connect(self.show_progress)
+        runner.finished.connect(self.hide)
+        self.cancel_asked.connect(runner.cancel)
+        if runner.is_running:
+            self._on_started(runner.title)
+            if runner.last_progress is not None:
+                self.show_progress(runner.last_progress)
+
+    def show_progress(self, progress: JobProgress) -> None:
+        """Show one step."""
+        event = progress.event
+        text = event.stage
+        if event.total:
+            text += f"  {min(event.done, event.total)} of {event.total}"
+        if event.detail:
+            text += f"  ({event.detail})"
+        if progress.remaining_s is not None and event.done < event.total:
+            text += f"  ·  about {duration_in_words(progress.remaining_s)} left"
+        if self.cancel_button.isEnabled():
+            self.stage.setText(text)
+        self.bar.setRange(0, event.total)
+        self.bar.setValue(min(event.done, event.total))
+
+    def _on_started(self, title: str) -> None:
+        self.stage.setText(title)
+        self.bar.setRange(0, 0)
+        self.cancel_button.setEnabled(True)
+        self.show()
+
+    def _on_cancel(self) -> None:
+        self.cancel_button.setEnabled(False)
+        self.stage.setText("Stopping…")
+        self.cancel_asked.emit()

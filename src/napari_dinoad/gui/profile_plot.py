@@ -1,0 +1,155 @@
+"""Small plots, drawn by hand: the anomaly of each slice, and curves of a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["CurvePlot", "ProfilePlot"]
+
+_MARGIN_PX = 2
+_BAR = QColor("#d9552b")
+_UNSCORED = QColor(128, 128, 128, 60)
+_HERE = QColor("#00f2ff")
+_CURVES = (QColor("#00c2d1"), QColor("#ff9d3b"), QColor("#b48ead"), QColor("#a3be8c"))
+
+
+class ProfilePlot(QWidget):
+    """The highest −log10 p of each slice; a click asks for that slice.
+
+    Slices that were not scored yet are grey. The line marks the mask's threshold, the cursor the slice in view.
+    """
+
+    slice_chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._profile = np.zeros(0, dtype=np.float32)
+        self._scored = np.zeros(0, dtype=bool)
+        self._threshold = 0.0
+        self._shown: int | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip("The most unusual voxel of each slice (−log10 p). Click to go to a slice.")
+        self.setAccessibleName("Anomaly of each slice")
+
+    def sizeHint(self) -> QSize:
+        """Return a strip that leaves the height to the regions."""
+        return QSize(200, 56)
+
+    def show_profile(self, profile: np.ndarray, scored: np.ndarray, threshold: float) -> None:
+        """Show values (n,) of slices, which of them were scored (n,) bool, and the threshold in −log10 p."""
+        self._profile, self._scored, self._threshold = profile.copy(), scored.copy(), threshold
+        self.update()
+
+    def set_shown(self, index: int | None) -> None:
+        """Mark the slice in view."""
+        if index != self._shown:
+            self._shown = index
+            self.update()
+
+    def slice_at(self, x_px: float) -> int | None:
+        """Return the slice drawn at a horizontal position, or None where there is none."""
+        n = len(self._profile)
+        width = self.width() - 2 * _MARGIN_PX
+        if n == 0 or width <= 0:
+            return None
+        return int(np.clip((x_px - _MARGIN_PX) / width * n, 0, n - 1))
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Ask for the slice that was clicked."""
+        self._choose(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Ask for the slice under the pressed pointer."""
+        self._choose(event)
+
+    def _choose(self, event: QMouseEvent | None) -> None:
+        if event is not None and event.buttons() & Qt.MouseButton.LeftButton:
+            index = self.slice_at(event.position().x())
+            if index is not None and index != self._shown:
+                self.slice_chosen.emit(index)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the bars, the threshold and the slice in view."""
+        n = len(self._profile)
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(0, 0, 0, 50))
+        if n:
+            self._paint(painter, n)
+        painter.end()
+
+    def _paint(self, painter: QPainter, n: int) -> None:
+        width = (self.width() - 2 * _MARGIN_PX) / n
+        height = self.height() - 2 * _MARGIN_PX
+        top = max(float(self._profile.max()), self._threshold * 1.25, 1.0)
+        for i, value in enumerate(self._profile):
+            left = _MARGIN_PX + i * width
+            if not self._scored[i]:
+                painter.fillRect(QRectF(left, _MARGIN_PX, width, height), _UNSCORED)
+                continue
+            bar = height * float(value) / top
+            painter.fillRect(QRectF(left, _MARGIN_PX + height - bar, max(width - 0.5, 1.0), bar), _BAR)
+        level = _MARGIN_PX + height * (1 - self._threshold / top)
+        painter.setPen(QPen(QColor(255, 255, 255, 160), 1, Qt.PenStyle.DashLine))
+        painter.drawLine(QPointF(0, level), QPointF(self.width(), level))
+        if self._shown is not None:
+            painter.setPen(QPen(_HERE, 2))
+            x = _MARGIN_PX + (self._shown + 0.5) * width
+            painter.drawLine(QPointF(x, 0), QPointF(x, self.height()))
+
+
+class CurvePlot(QWidget):
+    """Curves of a fit, one for each figure, on a common scale."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._curves: dict[str, list[float]] = {}
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip("How the fit goes: lower is better.")
+
+    def sizeHint(self) -> QSize:
+        """Return a strip."""
+        return QSize(200, 80)
+
+    def show_curves(self, curves: Mapping[str, Sequence[float]]) -> None:
+        """Show curves by name; values that are not finite are left out."""
+        finite = {name: [v for v in values if np.isfinite(v)] for name, values in curves.items()}
+        self._curves = {name: values for name, values in finite.items() if values}
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the curves with their names and last values."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.fillRect(self.rect(), QColor(0, 0, 0, 50))
+        text_height = painter.fontMetrics().height()
+        everything = [value for values in self._curves.values() for value in values]
+        if everything:
+            low, high = min(everything), max(everything)
+            x_text = 4
+            for (name, values), colour in zip(self._curves.items(), _CURVES * 4, strict=False):
+                painter.setPen(QPen(colour, 1.5))
+                painter.drawPolyline(self._polygon(values, low, (high - low) or 1.0, text_height))
+                label = f"{name.replace('_', ' ')} {values[-1]:.4g}"
+                painter.drawText(x_text, painter.fontMetrics().ascent() + 1, label)
+                x_text += painter.fontMetrics().horizontalAdvance(label) + 12
+        painter.end()
+
+    def _polygon(self, values: Sequence[float], low: float, span: float, top_px: int) -> QPolygonF:
+        width = self.width() - 2 * _MARGIN_PX
+        height = self.height() - top_px - 2 * _MARGIN_PX
+        step = width / max(len(values) - 1, 1)
+        return QPolygonF(
+            [
+                QPointF(_MARGIN_PX + i * step, top_px + _MARGIN_PX + height * (1 - (value - low) / span))
+                for i, value in enumerate(values)
+            ]
+        )

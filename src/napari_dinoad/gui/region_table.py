@@ -1,0 +1,129 @@
+"""The regions of a mask: size, how unusual, where; ticked ones are exported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_dinoad.maps import Region
+
+__all__ = ["RegionTable", "place_in_words", "probability_in_words", "size_in_words"]
+
+MAX_ROWS = 200
+"""More regions than this are not listed one by one; they stay in the mask and in exports."""
+
+_COLUMNS = ("", "Size", "Peak p", "Place of the peak")
+
+
+def size_in_words(region: Region) -> str:
+    """Return the size of a region with its unit."""
+    if region.volume_mm3 is not None:
+        return (
+            f"{region.volume_mm3 / 1000:.2f} ml"
+            if region.volume_mm3 >= 1000
+            else f"{region.volume_mm3:.0f} mm³"
+        )
+    if region.area_mm2 is not None:
+        return f"{region.area_mm2:.0f} mm²"
+    return f"{region.area_px} px"
+
+
+def probability_in_words(neg_log10_p: float) -> str:
+    """Return p as people read it: ``"0.4 %"``, ``"0.003 %"``, ``"1e-06"``."""
+    p = 10.0**-neg_log10_p
+    return f"{float(f'{100 * p:.1g}'):g} %" if p >= 1e-5 else f"{p:.0e}"
+
+
+def place_in_words(region: Region) -> str:
+    """Return where the peak is: true RAS+ millimetres with the patient's sides, or the pixel."""
+    if region.peak_mm is None:
+        row, column = region.peak_ijk[:2]
+        return f"row {row}, column {column}"
+    sides = (("R", "L"), ("A", "P"), ("S", "I"))
+    return "  ".join(
+        f"{positive if value >= 0 else negative} {abs(value):.0f}"
+        for value, (positive, negative) in zip(region.peak_mm, sides, strict=True)
+    )
+
+
+class RegionTable(QTreeWidget):
+    """Lists regions; a click, or the arrow keys, asks to go there; ticks say what is kept."""
+
+    region_chosen = Signal(object)
+    region_ticked = Signal(object, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._regions: tuple[Region, ...] = ()
+        self.setColumnCount(len(_COLUMNS))
+        self.setHeaderLabels(_COLUMNS)
+        self.setRootIsDecorated(False)
+        self.setUniformRowHeights(True)
+        self.setAlternatingRowColors(True)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setAccessibleName("Regions")
+        self.setToolTip(
+            "Click a region to go to its peak. Untick one to take it out of the mask and of what is exported.\n"
+            "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
+            "S/I head/foot."
+        )
+        header = self.header()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.itemChanged.connect(self._on_item_changed)
+        self.currentItemChanged.connect(self._on_current_changed)
+        self.itemClicked.connect(self._on_clicked)
+
+    def sizeHint(self) -> QSize:
+        """Return room for some six regions."""
+        return QSize(280, 150)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return room for three regions."""
+        return QSize(200, 96)
+
+    def show_regions(self, regions: Sequence[Region], is_ticked: Callable[[Region], bool]) -> None:
+        """List regions with their ticks; emits nothing. The chosen row stays when its peak is still there."""
+        chosen = self.chosen_region()
+        blocked = self.blockSignals(True)
+        self._regions = tuple(regions)
+        self.clear()
+        for index, region in enumerate(self._regions[:MAX_ROWS]):
+            texts = [str(region.label), size_in_words(region), probability_in_words(region.peak_neg_log10_p)]
+            item = QTreeWidgetItem([*texts, place_in_words(region)])
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            state = Qt.CheckState.Checked if is_ticked(region) else Qt.CheckState.Unchecked
+            item.setCheckState(0, state)
+            item.setData(0, Qt.ItemDataRole.UserRole, index)
+            self.addTopLevelItem(item)
+            if chosen is not None and region.peak_zyx == chosen.peak_zyx:
+                self.setCurrentItem(item)
+        self.blockSignals(blocked)
+
+    def chosen_region(self) -> Region | None:
+        """Return the region of the current row."""
+        return self._region_of(self.currentItem())
+
+    def _region_of(self, item: QTreeWidgetItem | None) -> Region | None:
+        return None if item is None else self._regions[item.data(0, Qt.ItemDataRole.UserRole)]
+
+    def _on_item_changed(self, item: QTreeWidgetItem, column: int) -> None:
+        region = self._region_of(item)
+        if column == 0 and region is not None:
+            self.region_ticked.emit(region, item.checkState(0) == Qt.CheckState.Checked)
+
+    def _on_current_changed(self, current: QTreeWidgetItem | None, previous: object) -> None:
+        region = self._region_of(current)
+        if region is not None:
+            self.region_chosen.emit(region)
+
+    def _on_clicked(self, item: QTreeWidgetItem, column: int) -> None:
+        # A click on the current row goes there again, after the user has scrolled away.
+        region = self._region_of(item)
+        if region is not None and column > 0:
+            self.region_chosen.emit(region)

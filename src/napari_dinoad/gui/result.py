@@ -1,0 +1,161 @@
+"""The result for one scan as it grows: map, mask, regions, and which of them are ticked. NumPy only, no napari."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region
+
+if TYPE_CHECKING:
+    from napari_dinoad.gui.jobs import DetectOutcome, SlicesScored
+    from napari_dinoad.images.volume import Volume
+
+__all__ = ["ScanResult", "scan_level_words"]
+
+
+class ScanResult:
+    """Map and mask of one scan with one model.
+
+    Parameters
+    ----------
+    volume : Volume
+    axis : int
+        Axis of the canonical array across which slices are scored.
+    fpr : float
+        False-positive rate at which the mask is drawn.
+    min_volume_mm3 : float
+        Smaller regions are left out.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        (z, y, x) float32, −log10 p; 0 where nothing was scored. Changed in place.
+    mask : numpy.ndarray
+        (z, y, x) uint8, 1 in what would be exported. Changed in place.
+    scored : numpy.ndarray
+        (n_slices,) bool.
+    profile : numpy.ndarray
+        (n_slices,) float32, the highest −log10 p of each slice.
+    outcome : DetectOutcome, optional
+        Scan-level figures, once the whole scan was scored.
+    """
+
+    def __init__(self, volume: Volume, axis: int, fpr: float, min_volume_mm3: float = 0.0) -> None:
+        shape = volume.values.shape
+        self.volume = volume
+        self.axis = axis
+        self.values = np.zeros(shape, dtype=np.float32)
+        self.mask = np.zeros(shape, dtype=np.uint8)
+        self.scored = np.zeros(shape[axis], dtype=bool)
+        self.profile = np.zeros(shape[axis], dtype=np.float32)
+        self.outcome: DetectOutcome | None = None
+        self._fpr = fpr
+        self._min_volume_mm3 = min_volume_mm3
+        self._regions: tuple[Region, ...] = ()
+        self._labels: AnomalyMask | None = None
+        self._unticked_peaks: set[tuple[int, int, int]] = set()
+
+    @property
+    def fpr(self) -> float:
+        """False-positive rate of the mask."""
+        return self._fpr
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions as last measured, the one with the highest peak first."""
+        return self._regions
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether `regions` belong to the mask as it is now."""
+        return self._labels is not None
+
+    def put(self, scored: SlicesScored) -> None:
+        """Take in newly scored slices."""
+        where = self._at(scored.indices)
+        block = np.moveaxis(scored.values, 0, self.axis)
+        self.values[where] = block
+        self.mask[where] = block >= self._threshold
+        self.scored[list(scored.indices)] = True
+        self.profile[list(scored.indices)] = scored.values.reshape(len(scored.indices), -1).max(axis=1)
+        self._labels = None
+
+    def set_rate(self, fpr: float) -> None:
+        """Draw the mask at another false-positive rate; fast, the regions follow with `measure`."""
+        if fpr != self._fpr:
+            self._fpr = fpr
+            self._labels = None
+            np.greater_equal(self.values, self._threshold, out=self.mask.view(bool))
+
+    def set_min_volume(self, min_volume_mm3: float) -> None:
+        """Leave out other sizes of regions; they follow with `measure`."""
+        if min_volume_mm3 != self._min_volume_mm3:
+            self._min_volume_mm3 = min_volume_mm3
+            self._labels = None
+
+    def measure(self) -> None:
+        """Find the regions of the mask; those whose peak was unticked before stay unticked."""
+        if self._labels is None:
+            anomaly_map = self.anomaly_map()
+            self._labels = AnomalyMask.of(anomaly_map, self._fpr, self._min_volume_mm3)
+            self._regions = self._labels.regions()
+        self._draw()
+
+    def is_ticked(self, region: Region) -> bool:
+        """Whether a region is shown and exported."""
+        return region.peak_zyx not in self._unticked_peaks
+
+    def set_ticked(self, region: Region, ticked: bool) -> None:
+        """Tick or untick a region."""
+        if ticked:
+            self._unticked_peaks.discard(region.peak_zyx)
+        else:
+            self._unticked_peaks.add(region.peak_zyx)
+        self._draw()
+
+    def anomaly_map(self) -> AnomalyMap:
+        """Return the map on the scan's grid."""
+        return AnomalyMap(self.values, self.volume)
+
+    def ticked_mask(self) -> AnomalyMask:
+        """Return the mask of the ticked regions alone, measuring first where needed."""
+        if self._labels is None:
+            self.measure()
+        if self._labels is None:
+            raise DinoadError("Mask: nothing was scored yet; press Find first.")
+        return self._labels.only({region.label for region in self._regions if self.is_ticked(region)})
+
+    @property
+    def _threshold(self) -> np.float32:
+        return np.float32(-np.log10(self._fpr))
+
+    def _at(self, indices: tuple[int, ...]) -> tuple[slice | list[int], ...]:
+        where: list[slice | list[int]] = [slice(None)] * 3
+        where[self.axis] = list(indices)
+        return tuple(where)
+
+    def _draw(self) -> None:
+        if self._labels is None:
+            return
+        all_ticked = all(self.is_ticked(region) for region in self._regions)
+        labels = self._labels.labels if all_ticked else self.ticked_mask().labels
+        np.greater(labels, 0, out=self.mask.view(bool))
+
+
+def scan_level_words(outcome: DetectOutcome) -> str:
+    """Return what the scan-level p-value says, for people; it claims no more than the normal scans allow."""
+    n, lower = outcome.n_calibration_scans, outcome.n_more_normal
+    p_value = outcome.p_value
+    if p_value is None:
+        return "Only some slices were scored: no statement about the whole scan."
+    if lower == n:
+        return (
+            f"More unusual than all {n} normal scans (p = {p_value:.2g}; "
+            f"with {n} scans nothing smaller can be claimed)."
+        )
+    if lower == 0:
+        return f"Not more unusual than any of {n} normal scans (p = {p_value:.2g})."
+    return f"More unusual than {lower} of {n} normal scans (p = {p_value:.2g})."

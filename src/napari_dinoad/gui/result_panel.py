@@ -1,0 +1,154 @@
+"""Reading the result: rate, scan-level words, profile, regions, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QWidget
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.export_job import EXPORTS, export_of
+from napari_dinoad.gui.parts import NoteLabel, Step
+from napari_dinoad.gui.profile_plot import ProfilePlot
+from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
+from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable
+from napari_dinoad.gui.result import scan_level_words
+from napari_dinoad.gui.worker import JobRunner
+
+if TYPE_CHECKING:
+    from napari_dinoad.gui.find_controller import FindController
+    from napari_dinoad.maps import Region
+
+__all__ = ["ResultPanel"]
+
+
+class ResultPanel(Step):
+    """Shows the result that a `FindController` looks at, and passes on what the user does with it."""
+
+    rate_changed = Signal(float)
+
+    def __init__(self, controller: FindController, rate: float, parent: QWidget | None = None) -> None:
+        super().__init__("Result", parent)
+        self._controller = controller
+        self.exporter = JobRunner(self)
+        self.scan_words = QLabel()
+        self.scan_words.setWordWrap(True)
+        self.rate = RateSlider(rate)
+        self.profile = ProfilePlot()
+        self.table = RegionTable()
+        self.summary = NoteLabel()
+        self.export_button = QToolButton()
+        self.export_note = NoteLabel()
+        self._build()
+        self._connect()
+        self.show_result()
+
+    def _build(self) -> None:
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.rows.addWidget(self.scan_words)
+        self.rows.addWidget(self.rate)
+        self.rows.addWidget(self.profile)
+        self.rows.addWidget(self.table, 1)
+        self.export_button.setText("Export ticked regions")
+        self.export_button.setToolTip(
+            "Write mask, map, regions and report into a folder, on the scan's own grid."
+        )
+        self.export_button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        menu = QMenu(self.export_button)
+        for key, title in EXPORTS.items():
+            menu.addAction(f"{title} only…").triggered.connect(
+                lambda checked=False, key=key: self._ask_for_folder((key,))
+            )
+        self.export_button.setMenu(menu)
+        row = QHBoxLayout()
+        row.addWidget(self.summary, 1)
+        row.addWidget(self.export_button)
+        self.rows.addLayout(row)
+        self.rows.addWidget(self.export_note)
+
+    def _connect(self) -> None:
+        controller = self._controller
+        controller.result_changed.connect(self.show_result)
+        controller.map_changed.connect(self._show_profile)
+        controller.regions_changed.connect(self.show_result)
+        self.rate.rate_changed.connect(controller.set_rate)
+        self.rate.rate_changed.connect(self.rate_changed)
+        self.rate.rate_changed.connect(self._show_profile)
+        self.profile.slice_chosen.connect(controller.jump_to_slice)
+        self.table.region_chosen.connect(controller.jump_to_region)
+        self.table.region_ticked.connect(self._on_ticked)
+        self.export_button.clicked.connect(lambda: self._ask_for_folder(tuple(EXPORTS)))
+        self.exporter.succeeded.connect(self._on_exported)
+        self.exporter.failed.connect(lambda message: self.export_note.tell(message, error=True))
+        self.exporter.finished.connect(self._show_summary)
+
+    def show_result(self) -> None:
+        """Show the controller's result as it is now."""
+        result = self._controller.result
+        self.setVisible(result is not None)
+        if result is None:
+            return
+        self.rate.set_rate(result.fpr)
+        self.scan_words.setText("" if result.outcome is None else scan_level_words(result.outcome))
+        self.scan_words.setVisible(result.outcome is not None)
+        self.table.show_regions(result.regions, result.is_ticked)
+        self._show_profile()
+        self._show_summary()
+
+    def show_slice_in_view(self) -> None:
+        """Mark the slice in view in the profile."""
+        self.profile.set_shown(self._controller.shown_slice())
+
+    def export(self, folder: Path, outputs: tuple[str, ...] = tuple(EXPORTS)) -> None:
+        """Write the chosen outputs into a folder, in the background."""
+        result = self._controller.result
+        if result is None:
+            return
+        try:
+            job = export_of(result, folder, outputs)
+        except DinoadError as error:
+            self.export_note.tell(str(error), error=True)
+            return
+        self.export_note.tell("")
+        self.exporter.start(job, "Exporting")
+        self.export_button.setEnabled(False)
+
+    def _show_profile(self) -> None:
+        result = self._controller.result
+        if result is not None:
+            self.profile.setVisible(len(result.profile) > 1)
+            self.profile.show_profile(result.profile, result.scored, -float(np.log10(result.fpr)))
+            self.show_slice_in_view()
+
+    def _show_summary(self) -> None:
+        result = self._controller.result
+        if result is None:
+            return
+        n = len(result.regions)
+        n_ticked = sum(result.is_ticked(region) for region in result.regions)
+        if n == 0:
+            text = f"No region at {rate_in_words(result.fpr)}."
+        elif n_ticked == n:
+            text = f"{n} region{'s' if n > 1 else ''}."
+        else:
+            text = f"{n_ticked} of {n} regions ticked."
+        if n > MAX_ROWS:
+            text += f" The first {MAX_ROWS} are listed."
+        self.summary.tell(text)
+        self.export_button.setEnabled(not self.exporter.is_running)
+
+    def _on_ticked(self, region: Region, ticked: bool) -> None:
+        self._controller.set_ticked(region, ticked)
+        self._show_summary()
+
+    def _ask_for_folder(self, outputs: tuple[str, ...]) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Export into folder")
+        if name:
+            self.export(Path(name), outputs)
+
+    def _on_exported(self, paths: tuple[Path, ...]) -> None:
+        names = ", ".join(path.name for path in paths)
+        self.export_note.tell(f"Written into {paths[0].parent}: {names}")

@@ -1,0 +1,138 @@
+"""Step 1: which scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.files import SCAN_SUFFIXES
+from napari_dinoad.gui.layers import same_layer, scan_of_layer
+from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.parts import NoteLabel, Step
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+    from napari_dinoad.gui.layers import LayerScan
+
+__all__ = ["STUDY_FILTER", "ScanStep", "scan_in_words"]
+
+STUDY_FILTER = f"Scans ({' '.join('*' + suffix for suffix in SCAN_SUFFIXES)});;All files (*)"
+
+
+def scan_in_words(scan: LayerScan) -> str:
+    """Return size and spacing of a scan."""
+    geometry = scan.source.geometry
+    shape = " × ".join(str(n) for n in reversed(geometry.canonical_shape) if n > 1)
+    if not geometry.is_physical:
+        return f"{shape} pixels"
+    spacing = " × ".join(
+        f"{step:.2g}" for step, n in zip(reversed(geometry.spacing), reversed(geometry.canonical_shape), strict=True)
+        if n > 1
+    )  # fmt: skip
+    return (
+        f"{shape} voxels of {spacing} mm (right–left × front–back × head–foot)"
+        if shape.count("×") == 2
+        else (f"{shape} pixels of {spacing} mm")
+    )
+
+
+class ScanStep(Step):
+    """Chooses an image layer, or files to open; scans can be dropped on it too."""
+
+    layer_changed = Signal()
+    files_chosen = Signal(object)  # tuple of Path
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__("1  Scan", parent)
+        self._viewer = viewer
+        self.layers = ComboBox(choices=self._choices, nullable=True)
+        self.layers.native.setToolTip("The image layer with the scan to look at.")
+        self.layers.native.setAccessibleName("Scan")
+        self.open_button = QPushButton("Open study…")
+        self.open_button.setToolTip(
+            "Open NIfTI, PNG, JPEG or TIFF files with their geometry. Files can also be dropped here."
+        )
+        self.about = NoteLabel()
+        self.assumed = NoteLabel()
+        self.add_row(self.layers.native, self.open_button)
+        self.rows.setStretch(0, 0)
+        self.layers.native.setMinimumWidth(80)
+        self.layers.native.setSizeAdjustPolicy(
+            self.layers.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.layers.native.setSizePolicy(self.sizePolicy().Policy.Expanding, self.sizePolicy().Policy.Fixed)
+        self.rows.addWidget(self.about)
+        self.rows.addWidget(self.assumed)
+        self.setAcceptDrops(True)
+        self.layers.changed.connect(self._on_changed)
+        self.open_button.clicked.connect(self.ask_for_files)
+        self.reset_choices()
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen image layer."""
+        return self.layers.value
+
+    def choose(self, layer: Layer) -> None:
+        """Choose a layer."""
+        self.reset_choices()
+        self.layers.value = next((known for known in self.layers.choices if same_layer(known, layer)), None)
+
+    def reset_choices(self) -> None:
+        """List the viewer's image layers anew; a first one is chosen by itself."""
+        self.layers.reset_choices()
+        if self.layers.value is None and self._choices():
+            self.layers.value = self._choices()[-1]
+        self.describe()
+
+    def describe(self) -> None:
+        """Say what the chosen scan is and what had to be assumed."""
+        layer = self.layer
+        try:
+            scan = None if layer is None else scan_of_layer(layer, self._viewer.dims.point)
+        except DinoadError as error:
+            self.about.tell(str(error), error=True)
+            self.assumed.tell("")
+            return
+        if scan is None:
+            self.about.tell("Open a scan, or drop its file here.")
+            self.assumed.tell("")
+            return
+        self.about.tell(scan_in_words(scan))
+        self.assumed.tell(" ".join(scan.notes), warning=True)
+
+    def _choices(self, widget: object = None) -> list[Layer]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_overlay(layer)]
+
+    def _on_changed(self) -> None:
+        self.describe()
+        self.layer_changed.emit()
+
+    def ask_for_files(self) -> None:
+        """Ask for files to open; `files_chosen` follows."""
+        names, _ = QFileDialog.getOpenFileNames(self, "Open study", "", STUDY_FILTER)
+        if names:
+            self.files_chosen.emit(tuple(Path(name) for name in names))
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Accept files."""
+        if event is not None and event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Ask for the dropped files to be opened."""
+        if event is None:
+            return
+        paths = tuple(Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())
+        if paths:
+            event.acceptProposedAction()
+            self.files_chosen.emit(paths)

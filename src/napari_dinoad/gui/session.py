@@ -1,0 +1,43 @@
+"""What the dock widget and the fit panel of one viewer share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_dinoad.gui.configuration import read_configuration
+from napari_dinoad.gui.fit_controller import FitController
+from napari_dinoad.gui.model_library import ModelLibrary
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+__all__ = ["Session", "session_of"]
+
+
+class Session(QObject):
+    """The models at hand and the fit under way; lives as long as one of its widgets or its job."""
+
+    model_fitted = Signal(object)  # Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.configuration = read_configuration()
+        self.library = ModelLibrary(self.configuration.model_folder)
+        self.fit = FitController(self)
+        self.fit.fitted.connect(self._on_fitted)
+
+    def _on_fitted(self) -> None:
+        if self.fit.outcome is not None:
+            self.library.remember(self.fit.outcome.path)
+            self.model_fitted.emit(self.fit.outcome.path)
+
+
+def session_of(viewer: Viewer) -> Session:
+    """Return the session of the plugin's widgets in this viewer, or a new one."""
+    for widget in viewer.window.dock_widgets.values():
+        session = getattr(widget, "session", None)
+        if isinstance(session, Session):
+            return session
+    return Session()

@@ -1,0 +1,61 @@
+"""Parts of the viewer that moved between napari versions, found by public names only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["camera_of", "point_in_layer", "scale_bar_of", "show_colour_bar", "show_index"]
+
+
+def camera_of(viewer: Viewer) -> Any:
+    """Return the camera: ``viewer.scene.camera`` since napari 0.9, ``viewer.camera`` before."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
+
+
+def scale_bar_of(viewer: Viewer) -> Any:
+    """Return the scale bar: ``viewer.canvas.overlays.scale_bar`` since napari 0.9, ``viewer.scale_bar`` before."""
+    overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
+    return viewer.scale_bar if overlays is None else overlays.scale_bar
+
+
+def show_colour_bar(layer: Layer) -> None:
+    """Show the layer's colour bar, where napari has one (since 0.7)."""
+    bar = getattr(layer, "colorbar", None)
+    if bar is not None:
+        bar.visible = True
+
+
+def point_in_layer(viewer: Viewer, layer: Layer) -> np.ndarray:
+    """Return the index into the layer's array (n,) float of the viewer's current point."""
+    world = np.zeros(layer.ndim)
+    point = np.asarray(viewer.dims.point, dtype=float)[-layer.ndim :]
+    world[layer.ndim - len(point) :] = point
+    return np.asarray(layer.world_to_data(world), dtype=float)
+
+
+def show_index(viewer: Viewer, layer: Layer, data_index: Sequence[float]) -> None:
+    """Move the viewer to an index of a layer's array; the camera only where it would lie outside the view."""
+    world = np.asarray(layer.data_to_world(np.asarray(data_index, dtype=float)), dtype=float)
+    point = np.array(viewer.dims.point, dtype=float)
+    n = min(len(point), len(world))
+    point[len(point) - n :] = world[len(world) - n :]
+    viewer.dims.point = tuple(float(value) for value in point)
+    camera = camera_of(viewer)
+    displayed = list(viewer.dims.displayed)
+    target = point[displayed]
+    centre = np.asarray(camera.center, dtype=float)[-len(displayed) :]
+    size_px = getattr(getattr(viewer, "canvas", None), "size", None)
+    if size_px is not None and len(displayed) == 2:
+        half_view = np.asarray(size_px, dtype=float) / (2 * camera.zoom)
+        if np.all(np.abs(target - centre) < half_view):
+            return
+    camera.center = (0.0,) * (3 - len(displayed)) + tuple(float(value) for value in target)

@@ -1,0 +1,222 @@
+"""Long jobs on a worker thread: the only place that knows about threads.
+
+A job is a plain callable that gets a `JobChannel`. It runs on a worker thread and touches no layer and no widget;
+what it has to tell goes through the channel and arrives, as Qt signals, on the main thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
+from napari.utils.notifications import notification_manager
+from napari.utils.progress import cancelable_progress
+from qtpy.QtCore import QObject, Signal
+
+from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.gui.remaining_time import RemainingTime
+
+if TYPE_CHECKING:
+    from napari_dinoad.progress import ProgressEvent
+
+__all__ = ["Job", "JobChannel", "JobProgress", "JobRunner"]
+
+logger = logging.getLogger(__name__)
+
+_REPORT_INTERVAL_S = 0.05
+"""Progress goes to the main thread at most this often, so that a fast loop does not flood it."""
+
+
+@dataclass(frozen=True)
+class JobChannel:
+    """What a running job may call, from its worker thread.
+
+    Attributes
+    ----------
+    progress : callable
+        Takes a `ProgressEvent`; raises `Cancelled` once the user has asked to stop.
+    deliver : callable
+        Hands an intermediate result to the main thread; then as ``progress``.
+    """
+
+    progress: Callable[[ProgressEvent], None]
+    deliver: Callable[[object], None]
+
+
+Job = Callable[[JobChannel], Any]
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """A `ProgressEvent` with the time that its stage may still take.
+
+    Attributes
+    ----------
+    event : ProgressEvent
+    remaining_s : float, optional
+        Seconds; None while it cannot be told.
+    """
+
+    event: ProgressEvent
+    remaining_s: float | None
+
+
+class _JobSignals(WorkerBaseSignals):
+    progressed = Signal(object)
+    delivered = Signal(object)
+    succeeded = Signal(object)
+    aborted = Signal()
+
+
+class _JobWorker(WorkerBase):
+    """Runs one job; made by `JobRunner` through napari's `create_worker`, so the viewer knows of it."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(SignalsClass=_JobSignals)
+        self._job = job
+        self._last_report = (-_REPORT_INTERVAL_S, "")
+
+    def work(self) -> None:
+        try:
+            self._stop_if_asked()
+            result = self._job(JobChannel(self._report, self._deliver))
+        except Cancelled:
+            self.quit()
+            self.aborted.emit()
+            return
+        # Not `returned`: that stays silent when the wish to cancel comes after the work was done.
+        self.succeeded.emit(result)
+
+    def _report(self, event: ProgressEvent) -> None:
+        self._stop_if_asked()
+        sent, stage = self._last_report
+        now = time.monotonic()
+        is_due = now - sent >= _REPORT_INTERVAL_S or stage != event.stage or event.done == event.total
+        if is_due or event.metrics:
+            self._last_report = (now, event.stage)
+            self.progressed.emit(event)
+
+    def _deliver(self, item: object) -> None:
+        self.delivered.emit(item)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.abort_requested:
+            raise Cancelled("Cancelled.")
+
+
+class _ActivityBar(cancelable_progress):
+    """A bar in napari's activity dock whose cancel button stops the job at once."""
+
+    def __init__(self, title: str, cancel: Callable[[], None]) -> None:
+        # gui=True keeps tqdm from drawing the bar in the terminal as well.
+        super().__init__(desc=title, total=0, cancel_callback=cancel, gui=True)
+        self._shown_total = 0
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.cancel_callback()
+
+    def show(self, progress: JobProgress, title: str) -> None:
+        event = progress.event
+        if self._shown_total != event.total:
+            self._shown_total = self.total = event.total
+        self.set_description(f"{title}: {event.stage}")
+        if event.total:
+            self.n = min(event.done, event.total)
+            self.events.value(value=self.n)
+
+
+class JobRunner(QObject):
+    """Runs one job at a time and tells, on the main thread, how it goes.
+
+    Every job ends with exactly one of `succeeded`, `cancelled` and `failed`, and then `finished`. A `DinoadError`
+    is told as one line; anything else is logged with its traceback and shown as napari's error notification too.
+    """
+
+    started = Signal(str)
+    progressed = Signal(object)  # JobProgress
+    delivered = Signal(object)
+    succeeded = Signal(object)
+    cancelled = Signal()
+    failed = Signal(str)
+    finished = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: _JobWorker | None = None
+        self._activity: _ActivityBar | None = None
+        self._remaining = RemainingTime()
+        self._title = ""
+        self.last_progress: JobProgress | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is under way."""
+        return self._worker is not None
+
+    @property
+    def title(self) -> str:
+        """What the job under way, or the last one, does."""
+        return self._title
+
+    def start(self, job: Job, title: str) -> bool:
+        """Start a job; return False, and do nothing, while another one is under way."""
+        if self._worker is not None:
+            return False
+        self._title = title
+        self._remaining = RemainingTime()
+        self.last_progress = None
+        worker = create_worker(job, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
+        # The worker outlives every widget; it keeps this object, whose slots it calls, alive until it is done.
+        worker.runner = self
+        worker.progressed.connect(self._on_progress)
+        worker.delivered.connect(self.delivered)
+        worker.succeeded.connect(self.succeeded)
+        worker.aborted.connect(self.cancelled)
+        worker.errored.connect(self._on_error)
+        worker.warned.connect(_log_warning)
+        worker.finished.connect(self._on_finished)
+        self._worker = worker
+        self._activity = _ActivityBar(title, self.cancel)
+        worker.start()
+        self.started.emit(title)
+        return True
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it does after the unit of work in hand."""
+        if self._worker is not None:
+            self._worker.quit()
+
+    def _on_progress(self, event: ProgressEvent) -> None:
+        progress = JobProgress(event, self._remaining.update(event, time.monotonic()))
+        self.last_progress = progress
+        if self._activity is not None:
+            self._activity.show(progress, self._title)
+        self.progressed.emit(progress)
+
+    def _on_error(self, error: Exception) -> None:
+        if isinstance(error, DinoadError):
+            logger.info("%s: %s", self._title, error)
+            self.failed.emit(str(error))
+            return
+        logger.error("%s failed.", self._title, exc_info=error)
+        self.failed.emit(f"{self._title} failed: {type(error).__name__}: {error}. The log has the details.")
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
+    def _on_finished(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+        self._worker = None
+        self.finished.emit()
+
+
+def _log_warning(arguments: tuple[Any, ...]) -> None:
+    """Log a Python warning from a worker: the arguments of `warnings.showwarning`."""
+    message, category = arguments[:2]
+    logger.warning("%s: %s", category.__name__, message)

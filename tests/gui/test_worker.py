@@ -1,0 +1,192 @@
+"""Jobs on the worker thread: one ending each, signals on the main thread, cancel that works."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.progress import ProgressEvent
+
+TIMEOUT_MS = 10_000
+
+
+class Log:
+    """Records every signal of a runner and the thread on which it came."""
+
+    def __init__(self, runner: JobRunner) -> None:
+        self.events: list[tuple[str, object]] = []
+        self.threads: set[int] = set()
+        for name in ("started", "progressed", "delivered", "succeeded", "cancelled", "failed", "finished"):
+            getattr(runner, name).connect(lambda *args, name=name: self.note(name, *args))
+
+    def note(self, name: str, *args: object) -> None:
+        self.events.append((name, args[0] if args else None))
+        self.threads.add(threading.get_ident())
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.events]
+
+
+@pytest.fixture
+def runner(qtbot):
+    runner = JobRunner()
+    yield runner
+    runner.cancel()
+    qtbot.waitUntil(lambda: not runner.is_running, timeout=TIMEOUT_MS)
+
+
+def finish(qtbot, runner, job, title="Job"):
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        assert runner.start(job, title)
+
+
+def test_result_progress_and_deliveries_arrive_on_the_main_thread(qtbot, runner):
+    log = Log(runner)
+    worker_threads = set()
+
+    def job(channel):
+        worker_threads.add(threading.get_ident())
+        for i in range(4):
+            channel.progress(ProgressEvent("counting", i, 4))
+            channel.deliver(i)
+        return "done"
+
+    finish(qtbot, runner, job)
+    assert [item for name, item in log.events if name == "delivered"] == [0, 1, 2, 3]
+    assert ("succeeded", "done") in log.events
+    assert log.names()[0] == "started"
+    assert log.names()[-1] == "finished"
+    assert log.threads == {threading.get_ident()}
+    assert worker_threads.isdisjoint(log.threads)
+
+
+def test_progress_is_thinned_but_first_last_and_stages_come_through(qtbot, runner):
+    log = Log(runner)
+
+    def job(channel):
+        for stage in ("a", "b"):
+            for i in range(1, 2001):
+                channel.progress(ProgressEvent(stage, i, 2000))
+
+    finish(qtbot, runner, job)
+    events = [item.event for name, item in log.events if name == "progressed"]
+    assert len(events) < 400
+    assert [(e.stage, e.done) for e in events if e.done in (1, 2000)] == [
+        ("a", 1),
+        ("a", 2000),
+        ("b", 1),
+        ("b", 2000),
+    ]
+
+
+@pytest.mark.parametrize("call", ["progress", "deliver"])
+def test_cancel_stops_at_the_next_call(qtbot, runner, call):
+    log = Log(runner)
+    steps = []
+    go_on = threading.Event()
+
+    def job(channel):
+        for i in range(1000):
+            steps.append(i)
+            if call == "progress":
+                channel.progress(ProgressEvent("x", i, 1000))
+            else:
+                channel.deliver(i)
+            if i == 0:
+                assert go_on.wait(10)
+
+    runner.start(job, "Job")
+    qtbot.waitUntil(lambda: bool(steps), timeout=TIMEOUT_MS)
+    runner.cancel()
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        go_on.set()
+    assert steps == [0, 1]
+    assert "cancelled" in log.names()
+    assert not {"succeeded", "failed"} & set(log.names())
+
+
+def test_cancel_that_comes_too_late_does_not_lose_the_result(qtbot, runner):
+    log = Log(runner)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def job(channel):
+        inside.set()
+        assert go_on.wait(10)
+        return 42
+
+    runner.start(job, "Job")
+    qtbot.waitUntil(inside.is_set, timeout=TIMEOUT_MS)
+    runner.cancel()
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        go_on.set()
+    assert ("succeeded", 42) in log.events
+    assert "cancelled" not in log.names()
+
+
+def test_fault_of_the_user_is_one_line_and_no_notification(qtbot, runner, notifications):
+    log = Log(runner)
+
+    def job(channel):
+        raise DinoadError("scan.nii: expected a scan, got a text file.")
+
+    finish(qtbot, runner, job)
+    assert ("failed", "scan.nii: expected a scan, got a text file.") in log.events
+    assert notifications == []
+
+
+def test_fault_of_ours_is_logged_and_notified(qtbot, runner, notifications, caplog):
+    log = Log(runner)
+
+    def job(channel):
+        raise ZeroDivisionError("oops")
+
+    finish(qtbot, runner, job, "Counting")
+    (message,) = [item for name, item in log.events if name == "failed"]
+    assert "Counting failed: ZeroDivisionError: oops" in message
+    assert "Traceback" in caplog.text
+    assert [type(error) for error in notifications] == [ZeroDivisionError]
+
+
+def test_one_job_at_a_time_and_another_one_after(qtbot, runner):
+    go_on = threading.Event()
+    assert runner.start(lambda channel: go_on.wait(10), "One")
+    assert not runner.start(lambda channel: None, "Two")
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        go_on.set()
+    log = Log(runner)
+    finish(qtbot, runner, lambda channel: "again")
+    assert ("succeeded", "again") in log.events
+
+
+def test_activity_dock_shows_the_job_and_can_cancel_it(qtbot, runner):
+    from napari.utils.progress import progress
+
+    before = set(progress._all_instances)
+    go_on = threading.Event()
+
+    def job(channel):
+        channel.progress(ProgressEvent("Working", 1, 3))
+        assert go_on.wait(10)
+        channel.progress(ProgressEvent("Working", 2, 3))
+
+    log = Log(runner)
+    runner.start(job, "Job")
+    (bar,) = set(progress._all_instances) - before
+    qtbot.waitUntil(lambda: "progressed" in log.names(), timeout=TIMEOUT_MS)
+    assert (bar.n, bar.total) == (1, 3)
+    assert "Working" in bar.desc
+    bar.cancel()
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        go_on.set()
+    assert "cancelled" in log.names()
+    assert set(progress._all_instances) == before
+
+
+def test_nothing_is_drawn_in_the_terminal(qtbot, runner, capfd):
+    finish(qtbot, runner, lambda channel: channel.progress(ProgressEvent("Working", 1, 1)))
+    out, err = capfd.readouterr()
+    assert "Working" not in out + err
+    assert "it/s" not in out + err
