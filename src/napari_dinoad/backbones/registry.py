@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from napari_dinoad.errors import BackboneError
 
@@ -11,6 +12,8 @@ __all__ = ["BackboneSpec", "find_backbone", "list_backbones"]
 
 TIMM_PREFIX = "timm:"
 """``timm:<name>`` takes any vision transformer or ConvNeXt that timm knows."""
+
+_LAYERS = re.compile(r"^(?P<name>.+):last(?P<n>[1-9]\d?)$")
 
 _DINOV3_LICENCE = "DINOv3 License (https://ai.meta.com/resources/models-and-libraries/dinov3-license/)"
 _EUPE_LICENCE = "FAIR Noncommercial Research License"
@@ -23,7 +26,8 @@ class BackboneSpec:
     Attributes
     ----------
     name : str
-        The paper's name (``"dinov2_vits14"``), or ``timm:<name>``.
+        The paper's name (``"dinov2_vits14"``), or ``timm:<name>``; ``:last4`` after it averages the last four
+        blocks.
     family : str
         ``"DINOv2"``, ``"DINOv3"``, ``"DINOv3 ConvNeXt"``, ``"EUPE"``, ``"embedded"`` or ``"timm"``.
     description : str
@@ -40,6 +44,12 @@ class BackboneSpec:
         Side of the square input.
     timm_name : str, optional
         timm's name of model and weights; None for the embedded backbone.
+    meta_stem : str, optional
+        How the file names of Meta's release begin.
+    transformers_repo : str, optional
+        Repository of the weights in Transformers' layout.
+    n_layers : int
+        Patch tokens are averaged over this many last blocks, each normalised.
     """
 
     name: str
@@ -51,6 +61,9 @@ class BackboneSpec:
     licence: str
     default_resolution_px: int
     timm_name: str | None = None
+    meta_stem: str | None = None
+    transformers_repo: str | None = None
+    n_layers: int = 1
 
     @property
     def needs_weights(self) -> bool:
@@ -60,42 +73,60 @@ class BackboneSpec:
     @property
     def is_dino(self) -> bool:
         """Whether the weights were trained by a DINO method."""
-        return "dino" in (self.timm_name or "") and self.family != "EUPE"
+        timm_name = self.timm_name or ""
+        return "dino" in timm_name and ".eupe" not in timm_name
+
+    @property
+    def base_name(self) -> str:
+        """The name without the choice of layers: what weights are kept under."""
+        found = _LAYERS.match(self.name)
+        return found["name"] if found else self.name
 
 
-def _dinov2(size: str, long_name: str, parameters: int, dim: int) -> list[BackboneSpec]:
-    rows = []
-    for suffix, timm_part, extra, added in (
-        ("", "", "", 0),
-        ("_reg", "_reg4", ", four register tokens", 3 * dim),
-    ):
-        rows.append(
-            BackboneSpec(
-                f"dinov2_vit{size}14{suffix}",
-                "DINOv2",
-                f"DINOv2 ViT-{size.upper() if size != 'g' else 'g'}/14{extra}",
-                parameters + added,
-                14,
-                dim,
-                "Apache-2.0",
-                448,
-                f"vit_{long_name}_patch14{timm_part}_dinov2.lvd142m",
-            )
-        )
-    return rows
+def _dinov2(size: str, long_name: str, parameters: int, dim: int) -> tuple[BackboneSpec, BackboneSpec]:
+    letter = "g" if size == "g" else size.upper()
+    plain = BackboneSpec(
+        f"dinov2_vit{size}14",
+        "DINOv2",
+        f"DINOv2 ViT-{letter}/14",
+        parameters,
+        14,
+        dim,
+        "Apache-2.0",
+        448,
+        f"vit_{long_name}_patch14_dinov2.lvd142m",
+        f"dinov2_vit{size}14_pretrain",
+        f"facebook/dinov2-{long_name}",
+    )
+    # Four register tokens come, and the class token's own place in the positional embedding goes.
+    registers = replace(
+        plain,
+        name=f"dinov2_vit{size}14_reg",
+        description=f"DINOv2 ViT-{letter}/14 with four register tokens",
+        parameters=parameters + 3 * dim,
+        timm_name=f"vit_{long_name}_patch14_reg4_dinov2.lvd142m",
+        meta_stem=f"dinov2_vit{size}14_reg4_pretrain",
+        transformers_repo=f"facebook/dinov2-with-registers-{long_name}",
+    )
+    return plain, registers
 
 
-def _dinov3(name: str, title: str, parameters: int, dim: int, timm_name: str, note: str = "") -> BackboneSpec:
+def _dinov3(
+    size: str, title: str, parameters: int, dim: int, timm_name: str, *, satellite: bool = False
+) -> BackboneSpec:
+    data = "sat493m" if satellite else "lvd1689m"
     return BackboneSpec(
-        f"dinov3_{name}",
+        f"dinov3_{size}_sat" if satellite else f"dinov3_{size}",
         "DINOv3",
-        f"DINOv3 {title}{note}",
+        f"DINOv3 {title}, trained on satellite images" if satellite else f"DINOv3 {title}",
         parameters,
         16,
         dim,
         _DINOV3_LICENCE,
         448,
-        timm_name,
+        f"{timm_name}.{data}",
+        f"dinov3_{size}_pretrain_{data}",
+        f"facebook/dinov3-{size}-pretrain-{data}",
     )
 
 
@@ -103,13 +134,15 @@ def _convnext(size: str, parameters: int, dim: int) -> BackboneSpec:
     return BackboneSpec(
         f"dinov3_convnext_{size}",
         "DINOv3 ConvNeXt",
-        f"DINOv3 ConvNeXt {size}, coarse 32-pixel patches",
+        f"DINOv3 ConvNeXt {size}, a coarse grid of 32-pixel patches",
         parameters,
         32,
         dim,
         _DINOV3_LICENCE,
         448,
         f"convnext_{size}.dinov3_lvd1689m",
+        f"dinov3_convnext_{size}_pretrain_lvd1689m",
+        f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m",
     )
 
 
@@ -124,36 +157,37 @@ def _eupe(size: str, long_name: str, parameters: int, dim: int) -> BackboneSpec:
         _EUPE_LICENCE,
         448,
         f"vit_{long_name}_patch16_dinov3_qkvb.eupe_lvd1689m",
+        f"EUPE-ViT-{size.upper()}",
     )
 
 
-_SATELLITE = ", trained on satellite images"
+_EMBEDDED = BackboneSpec(
+    name="embedded",
+    family="embedded",
+    description="no DINO: wavelet scattering, for trying out and machines without weights",
+    parameters=0,
+    patch_size_px=16,
+    embedding_dim=51,
+    licence="BSD-3-Clause",
+    default_resolution_px=256,
+)
 
 _SPECS: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
-        BackboneSpec(
-            "embedded",
-            "embedded",
-            "no DINO: wavelet scattering, for trying out and machines without weights",
-            0,
-            16,
-            51,
-            "BSD-3-Clause",
-            256,
-        ),
+        _EMBEDDED,
         *_dinov2("s", "small", 22_056_192, 384),
         *_dinov2("b", "base", 86_579_712, 768),
         *_dinov2("l", "large", 304_367_616, 1024),
         *_dinov2("g", "giant", 1_136_479_232, 1536),
-        _dinov3("vits16", "ViT-S/16", 21_586_944, 384, "vit_small_patch16_dinov3.lvd1689m"),
-        _dinov3("vits16plus", "ViT-S+/16", 28_683_264, 384, "vit_small_plus_patch16_dinov3.lvd1689m"),
-        _dinov3("vitb16", "ViT-B/16", 85_641_216, 768, "vit_base_patch16_dinov3.lvd1689m"),
-        _dinov3("vitl16", "ViT-L/16", 303_079_424, 1024, "vit_large_patch16_dinov3.lvd1689m"),
-        _dinov3("vitl16_sat", "ViT-L/16", 303_079_424, 1024, "vit_large_patch16_dinov3.sat493m", _SATELLITE),
-        _dinov3("vith16plus", "ViT-H+/16", 840_509_440, 1280, "vit_huge_plus_patch16_dinov3.lvd1689m"),
-        _dinov3("vit7b16", "ViT-7B/16", 6_716_030_976, 4096, "vit_7b_patch16_dinov3.lvd1689m"),
-        _dinov3("vit7b16_sat", "ViT-7B/16", 6_716_030_976, 4096, "vit_7b_patch16_dinov3.sat493m", _SATELLITE),
+        _dinov3("vits16", "ViT-S/16", 21_586_944, 384, "vit_small_patch16_dinov3"),
+        _dinov3("vits16plus", "ViT-S+/16", 28_683_264, 384, "vit_small_plus_patch16_dinov3"),
+        _dinov3("vitb16", "ViT-B/16", 85_641_216, 768, "vit_base_patch16_dinov3"),
+        _dinov3("vitl16", "ViT-L/16", 303_079_424, 1024, "vit_large_patch16_dinov3"),
+        _dinov3("vitl16", "ViT-L/16", 303_079_424, 1024, "vit_large_patch16_dinov3", satellite=True),
+        _dinov3("vith16plus", "ViT-H+/16", 840_509_440, 1280, "vit_huge_plus_patch16_dinov3"),
+        _dinov3("vit7b16", "ViT-7B/16", 6_716_030_976, 4096, "vit_7b_patch16_dinov3"),
+        _dinov3("vit7b16", "ViT-7B/16", 6_716_030_976, 4096, "vit_7b_patch16_dinov3", satellite=True),
         _convnext("tiny", 27_820_128, 768),
         _convnext("small", 49_454_688, 768),
         _convnext("base", 87_566_464, 1024),
@@ -176,13 +210,16 @@ def find_backbone(name: str) -> BackboneSpec:
     Parameters
     ----------
     name : str
-        A name of `list_backbones`, or ``timm:<name>``.
+        A name of `list_backbones` or ``timm:<name>``, with ``:last<n>`` after it to average the last n blocks.
 
     Raises
     ------
     BackboneError
         If there is none; the message names those that were probably meant.
     """
+    layers = _LAYERS.match(name)
+    if layers:
+        return _with_layers(find_backbone(layers["name"]), int(layers["n"]))
     if name in _SPECS:
         return _SPECS[name]
     if name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX):
@@ -193,20 +230,36 @@ def find_backbone(name: str) -> BackboneSpec:
     raise BackboneError(f"Backbone: {name!r} is not known. {_suggestion(name)}")
 
 
+def _with_layers(spec: BackboneSpec, n_layers: int) -> BackboneSpec:
+    if spec.family in ("embedded", "DINOv3 ConvNeXt"):
+        raise BackboneError(
+            f"Backbone: {spec.name!r} has no blocks of one size to average. Leave out ':last{n_layers}'."
+        )
+    suffix = f", mean of the last {n_layers} blocks" if n_layers > 1 else ""
+    return replace(
+        spec,
+        name=f"{spec.name}:last{n_layers}",
+        description=f"{spec.description}{suffix}",
+        n_layers=n_layers,
+    )
+
+
 def _suggestion(name: str) -> str:
     plain = name.lower().replace("-", "_").strip()
     by_timm_name = {
         key: spec.name
-        for spec in _SPECS.values()
+        for spec in reversed(_SPECS.values())
         if spec.timm_name
         for key in (spec.timm_name, spec.timm_name.split(".")[0])
     }
     if plain in by_timm_name:
-        return f"Use {by_timm_name[plain]!r}, or 'timm:{name}' for timm's name."
-    beginning = [known for known in _SPECS if plain and (known.startswith(plain) or plain in known)]
+        return f"Use {by_timm_name[plain]!r}, or '{TIMM_PREFIX}{plain}' for timm's name."
+    if plain in _SPECS:
+        return f"Did you mean {plain!r}?"
+    beginning = [known for known in _SPECS if plain and plain in known]
     meant = beginning or difflib.get_close_matches(plain, _SPECS, n=4, cutoff=0.6)
     if len(meant) == 1:
         return f"Did you mean {meant[0]!r}?"
     if meant:
         return f"It could be {', '.join(meant[:-1])} or {meant[-1]}; write the one you mean."
-    return f"Known are {', '.join(_SPECS)}, and 'timm:<name>' for timm's other vision transformers."
+    return f"Known are {', '.join(_SPECS)}, and '{TIMM_PREFIX}<name>' for timm's other vision transformers."

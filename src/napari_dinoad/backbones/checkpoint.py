@@ -1,0 +1,142 @@
+"""Reading a weights file without running anything that it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from napari_dinoad.errors import WeightsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["INDEX_SUFFIX", "check_hash_in_name", "read_checkpoint", "sha256_of_file"]
+
+INDEX_SUFFIX = ".safetensors.index.json"
+"""Ending of the list of a checkpoint that is spread over several files."""
+
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
+"""Meta's file names end in the first characters of the file's SHA-256."""
+
+_WRAPPERS = ("model", "state_dict", "teacher", "model_ema", "module")
+"""Keys under which training scripts put the weights themselves."""
+
+_PREFIXES = ("module.", "backbone.", "_orig_mod.")
+"""What wrapping a model puts before all of its names."""
+
+_ANY_READ_ERROR = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    SafetensorError,
+)
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file by name, on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        safetensors (also an index of several), or PyTorch's ``.pth``/``.pt``/``.bin``, which is read with
+        ``weights_only=True``: code inside it is refused, never run. The kind is told by content, not by ending.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, no weights file, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"Weights: {path} is not there. Check the path.")
+    check_hash_in_name(path)
+    try:
+        if path.name.endswith(INDEX_SUFFIX):
+            return _read_index(path)
+        document = load_file(path) if _is_safetensors(path) else _torch_load(path)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"Weights: {path} holds code or objects besides tensors, or is damaged; nothing of it was run. Expected "
+            "a plain file of weights: get the official file, or save the state dict as safetensors."
+        ) from error
+    except _ANY_READ_ERROR as error:
+        raise WeightsError(
+            f"Weights: {path} could not be read: it is damaged, cut short or no weights file "
+            f"({_first_line(error)}). Expected safetensors or PyTorch's .pth; download it again."
+        ) from error
+    return _without_prefixes(_unwrapped(document, path))
+
+
+def check_hash_in_name(path: Path) -> None:
+    """Compare a file with the hash in its name, where it has one; `WeightsError` if they differ."""
+    found = _HASH_IN_NAME.search(path.name)
+    if found and not sha256_of_file(path).startswith(found[1]):
+        raise WeightsError(
+            f"Weights: {path} is not the file that its name says: expected a SHA-256 beginning with {found[1]}, "
+            f"got {sha256_of_file(path)[: len(found[1])]}. It is damaged or cut short; download it again."
+        )
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_safetensors(path: Path) -> bool:
+    # Eight bytes of header length, then the header, a JSON object.
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _torch_load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_index(path: Path) -> dict[str, torch.Tensor]:
+    parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    tensors: dict[str, torch.Tensor] = {}
+    for part in parts:
+        if "/" in part or "\\" in part:
+            raise WeightsError(f"Weights: {path} points outside its folder ({part}). Download it again.")
+        tensors.update(load_file(path.with_name(part)))
+    return tensors
+
+
+def _unwrapped(document: Any, path: Path) -> dict[str, torch.Tensor]:
+    while isinstance(document, Mapping):
+        inner = next((document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), None)
+        if inner is None:
+            break
+        document = inner
+    if not isinstance(document, Mapping):
+        raise WeightsError(f"Weights: {path} holds a {type(document).__name__}; expected tensors by name.")
+    tensors = {str(key): value for key, value in document.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise WeightsError(f"Weights: {path} holds no tensors. Expected the weights of a network.")
+    return tensors
+
+
+def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in tensors):
+            return _without_prefixes({key.removeprefix(prefix): value for key, value in tensors.items()})
+    return tensors
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,231 @@
+"""Vision transformers and ConvNeXts of timm as backbones."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
+from napari_dinoad.errors import BackboneError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from napari_dinoad.backbones.layouts import Architecture
+    from napari_dinoad.backbones.registry import BackboneSpec
+
+__all__ = ["TimmBackbone", "architecture_of", "import_timm", "make_model"]
+
+_GRIDS_KEPT = 8
+"""Positional embeddings are kept for this many grids."""
+
+
+def import_timm() -> ModuleType:
+    """Return timm; `BackboneError` with the command that mends it where it cannot be imported."""
+    try:
+        import timm
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        # PyTorch and torchvision of different builds fail with "operator torchvision::nms does not exist".
+        version = torch.__version__.split("+")[0]
+        raise BackboneError(
+            f"timm could not be imported ({str(error).strip().splitlines()[0]}). PyTorch {torch.__version__} and the "
+            "torchvision installed here do not belong together, or timm is missing. Install a matching set: "
+            f'pip install --force-reinstall "torch=={version}" torchvision timm (with one --index-url for all, '
+            "if PyTorch was installed with one)."
+        ) from error
+    module: ModuleType = timm
+    return module
+
+
+def make_model(spec: BackboneSpec, *, with_bias: bool = False) -> nn.Module:
+    """Return timm's network for a backbone, with random weights, on the default device.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    with_bias : bool
+        Whether a DINOv3's queries and values have biases (zero in all published weights, and then left out).
+
+    Raises
+    ------
+    BackboneError
+        If timm does not know the name, or it is neither a vision transformer nor a ConvNeXt.
+    """
+    timm = import_timm()
+    name = spec.timm_name or ""
+    if with_bias and "_dinov3" in name and "_qkvb" not in name:
+        name = name.replace("_dinov3", "_dinov3_qkvb")
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0]}*")[:5]
+        raise BackboneError(
+            f"Backbone: timm {timm.__version__} knows no {name!r}. "
+            + (f"It knows {', '.join(near)}." if near else "Look the name up with timm.list_models().")
+        )
+    options = {} if name.startswith("convnext") else {"dynamic_img_size": True}
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BackboneError(
+            f"Backbone: {name!r} of timm cannot be used ({str(error).splitlines()[0]}). Expected a vision "
+            "transformer that takes any image size, or a ConvNeXt."
+        ) from error
+    is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "patch_embed")
+    if not is_vit and not name.startswith("convnext"):
+        raise BackboneError(
+            f"Backbone: {name!r} of timm is a {type(model).__name__}; expected a vision transformer or a ConvNeXt."
+        )
+    return model.eval().requires_grad_(False)
+
+
+def architecture_of(model: nn.Module) -> Architecture:
+    """Return which published layouts suit this network."""
+    if hasattr(model, "stages") and hasattr(model, "stem"):
+        return "convnext"
+    if getattr(model, "rope", None) is not None and getattr(model, "reg_token", None) is not None:
+        return "dinov3"
+    if getattr(model, "pos_embed", None) is not None and hasattr(model, "blocks"):
+        return "dinov2"
+    return "other"
+
+
+class TimmBackbone:
+    """Patch tokens of a frozen timm network: last block, final norm applied, class and register tokens dropped.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    model : torch.nn.Module
+        timm's network with its weights.
+    device : torch.device
+    weights_file : Path, optional
+        Where the weights came from.
+
+    Notes
+    -----
+    Images get three equal channels and the mean and standard deviation of timm's configuration. For DINOv2 the
+    positional embedding is interpolated as in the published models (bicubic; anti-aliased only with registers), not
+    as timm does by default, so that the tokens are those of the original code at any resolution.
+    """
+
+    def __init__(
+        self, spec: BackboneSpec, model: Any, device: torch.device, weights_file: Path | None = None
+    ) -> None:
+        self._spec = spec
+        self._model = model.to(device)
+        self._is_convnext = architecture_of(model) == "convnext"
+        self.device = device
+        self.weights_file = weights_file
+        configuration = self._model.pretrained_cfg
+        self._mean = torch.tensor(configuration["mean"], device=device)[:, None, None]
+        self._std = torch.tensor(configuration["std"], device=device)[:, None, None]
+        self._positions: dict[tuple[int, int], torch.Tensor] = {}
+        if spec.family == "DINOv2":
+            self._published_positions = self._model.pos_embed.detach().clone()
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for."""
+        return self._spec.name
+
+    @property
+    def is_dino(self) -> bool:
+        """Whether its weights were trained by a DINO method."""
+        return self._spec.is_dino
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of an embedding."""
+        return int(self._model.num_features)
+
+    @property
+    def patch_size_px(self) -> int:
+        """Side of a patch in input pixels."""
+        if self._is_convnext:
+            return int(self._model.feature_info[-1]["reduction"])
+        rows, columns = self._model.patch_embed.patch_size
+        if rows != columns:
+            raise BackboneError(f"Backbone {self.name}: expected square patches, got {rows}×{columns}.")
+        return int(rows)
+
+    @property
+    def default_resolution_px(self) -> int:
+        """Side of the square input: 448 pixels, or the nearest multiple of the patch size."""
+        return round(self._spec.default_resolution_px / self.patch_size_px) * self.patch_size_px
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 (hex) of the weights themselves, so that it is the same for every layout they are stored in."""
+        digest = hashlib.sha256()
+        with torch.inference_mode():
+            for name, tensor in sorted(self._own_state().items()):
+                digest.update(f"{name}{tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def patch_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return (gh, gw) for inputs of this size; `BackboneError` if it is no multiple of the patch size."""
+        return grid_of(self.name, height, width, self.patch_size_px)
+
+    def __call__(self, images: Images) -> PatchEmbeddings:
+        """Embed grey slices (n, H, W) with values in [0, 1]; `BackboneError` if they do not fit."""
+        tensor = as_images(images, self.device)
+        grid = self.patch_grid(tensor.shape[1], tensor.shape[2])
+        with torch.inference_mode():
+            channels = (tensor[:, None] - self._mean) / self._std  # (n, 3, H, W)
+            tokens = self._tokens(channels, grid)
+        # Scorers train on these, and autograd refuses tensors made in inference mode; a copy is an ordinary one.
+        return PatchEmbeddings(tokens.clone(memory_format=torch.contiguous_format), self.patch_size_px)
+
+    def _tokens(self, channels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        if self._is_convnext:
+            features: torch.Tensor = self._model.head.norm(self._model.forward_features(channels))
+            return features.permute(0, 2, 3, 1).float()  # (n, d, gh, gw) → (n, gh, gw, d)
+        if self._spec.family == "DINOv2":
+            self._place_positions(grid)
+        if self._spec.n_layers == 1:
+            tokens: torch.Tensor = self._model.forward_features(channels)[:, self._model.num_prefix_tokens :]
+            if isinstance(self._model.norm, nn.Identity) and hasattr(self._model, "fc_norm"):
+                tokens = self._model.fc_norm(tokens)
+        else:
+            layers = self._model.forward_intermediates(
+                channels, indices=self._spec.n_layers, norm=True, output_fmt="NLC", intermediates_only=True
+            )
+            tokens = torch.stack(layers).mean(0)
+        return tokens.float().reshape(len(tokens), *grid, -1)  # (n, gh · gw, d) → (n, gh, gw, d)
+
+    def _place_positions(self, grid: tuple[int, int]) -> None:
+        """Give timm's network the positional embedding of this grid, so that it need not interpolate its own."""
+        if grid not in self._positions:
+            if len(self._positions) == _GRIDS_KEPT:
+                self._positions.clear()
+            self._positions[grid] = self._interpolated(grid)
+        self._model.pos_embed.data = self._positions[grid]
+        self._model.patch_embed.grid_size = grid
+
+    def _interpolated(self, grid: tuple[int, int]) -> torch.Tensor:
+        published: torch.Tensor = self._published_positions
+        prefix = 0 if self._model.no_embed_class else self._model.num_prefix_tokens
+        patches = published[:, prefix:]
+        side = round(patches.shape[1] ** 0.5)
+        if grid == (side, side):
+            return published
+        square = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, d, side, side)
+        resized = nn.functional.interpolate(
+            square,
+            size=grid,
+            mode="bicubic",
+            align_corners=False,
+            antialias=self._model.reg_token is not None,
+        )
+        return torch.cat([published[:, :prefix], resized.flatten(2).transpose(1, 2)], dim=1)
+
+    def _own_state(self) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = self._model.state_dict()
+        if self._spec.family == "DINOv2":
+            state["pos_embed"] = self._published_positions
+        return state

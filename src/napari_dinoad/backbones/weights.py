@@ -1,0 +1,193 @@
+"""Where a backbone's weights are looked for, and the three ways to get them when they are nowhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import platformdirs
+
+from napari_dinoad.backbones.hub import HUB_FILES, cached_in_hub, download_from_hub, hub_repositories
+from napari_dinoad.backbones.registry import list_backbones
+from napari_dinoad.errors import WeightsError
+from napari_dinoad.files import atomic_path, require_folder
+
+if TYPE_CHECKING:
+    from napari_dinoad.backbones.registry import BackboneSpec
+
+__all__ = [
+    "WEIGHTS_VARIABLE",
+    "WeightsFile",
+    "add_weights",
+    "find_weights",
+    "installed_weights",
+    "names_for_file",
+    "weights_folder",
+]
+
+WEIGHTS_VARIABLE = "DINOAD_WEIGHTS"
+"""Environment variable that names another settings folder for weights."""
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+Source = Literal["given", "settings folder", "cache", "download"]
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file that was found.
+
+    Attributes
+    ----------
+    path : Path
+    source : str
+        ``"given"``, ``"settings folder"``, ``"cache"`` or ``"download"``.
+    """
+
+    path: Path
+    source: Source
+
+
+def weights_folder() -> Path:
+    """Return the settings folder for weights: ``DINOAD_WEIGHTS``, else the user's data folder. It need not exist."""
+    override = os.environ.get(WEIGHTS_VARIABLE)
+    if override:
+        return Path(override).expanduser()
+    return platformdirs.user_data_path("napari-dinoad", appauthor=False) / "weights"
+
+
+def find_weights(spec: BackboneSpec, given: str | Path | None = None) -> WeightsFile:
+    """Return the weights file of a backbone.
+
+    Searched in this order: the file given, the settings folder, the caches of the model hub and of ``torch.hub``, the
+    model hub itself.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    given : path, optional
+        A weights file, or a folder that holds one under the name of a hub repository's file.
+
+    Raises
+    ------
+    WeightsError
+        If there is none (the message says where was looked and the three ways to get it), or the settings folder
+        holds more than one.
+    """
+    if given is not None:
+        return WeightsFile(_given(Path(given).expanduser(), spec), "given")
+    installed = _in_settings_folder(spec)
+    if installed is not None:
+        return WeightsFile(installed, "settings folder")
+    cached = cached_in_hub(spec)
+    if cached is not None:
+        return WeightsFile(cached, "cache")
+    try:
+        return WeightsFile(download_from_hub(spec), "download")
+    except WeightsError as error:
+        raise WeightsError(_three_ways(spec, str(error))) from error
+
+
+def installed_weights() -> dict[str, Path]:
+    """Return what the settings folder holds: backbone name → file."""
+    found = {}
+    for spec in list_backbones():
+        if spec.needs_weights:
+            path = _in_settings_folder(spec)
+            if path is not None:
+                found[spec.name] = path
+    return found
+
+
+def add_weights(file: str | Path, name: str) -> Path:
+    """Copy a weights file into the settings folder, where every later search finds it.
+
+    Parameters
+    ----------
+    file : path
+        Checked by the caller (``loading.verify_weights``).
+    name : str
+        The backbone that it belongs to.
+
+    Returns
+    -------
+    Path
+        The copy, under the backbone's name.
+    """
+    source = Path(file)
+    suffix = source.suffix if source.suffix in SUFFIXES else ".pth"
+    target = require_folder(weights_folder()) / f"{_file_name(name)}{suffix}"
+    for other in _candidates(name):
+        if other != target and other.is_file():
+            raise WeightsError(f"Weights of {name}: {other} is there already. Remove it first.")
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target
+
+
+def names_for_file(file: str | Path) -> tuple[str, ...]:
+    """Return the backbones that a weights file belongs to by its name; official names are unambiguous."""
+    stem = Path(file).name
+    exact = [
+        spec.name
+        for spec in list_backbones()
+        if stem.rsplit(".", 1)[0] in (spec.name, spec.timm_name)
+        or (spec.meta_stem is not None and stem.startswith(spec.meta_stem))
+    ]
+    return tuple(exact)
+
+
+def _given(path: Path, spec: BackboneSpec) -> Path:
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in (*HUB_FILES, *(f"{spec.base_name}{suffix}" for suffix in SUFFIXES)):
+            if (path / name).is_file():
+                return path / name
+        raise WeightsError(f"Weights: the folder {path} has no {', '.join(HUB_FILES)}. Name the file itself.")
+    raise WeightsError(f"Weights: {path} is not there. Check the path given with --weights.")
+
+
+def _file_name(name: str) -> str:
+    return name.replace(":", "_").replace("/", "_")
+
+
+def _candidates(name: str) -> list[Path]:
+    return [weights_folder() / f"{_file_name(name)}{suffix}" for suffix in SUFFIXES]
+
+
+def _in_settings_folder(spec: BackboneSpec) -> Path | None:
+    folder = weights_folder()
+    if not folder.is_dir():
+        return None
+    found = [path for path in _candidates(spec.base_name) if path.is_file()]
+    for stem in (spec.meta_stem, spec.timm_name):
+        if stem:
+            found += [p for p in sorted(folder.glob(f"{stem}*")) if p.suffix in SUFFIXES and p not in found]
+    for repository in hub_repositories(spec):
+        for place in (folder / repository, folder / repository.split("/")[1]):
+            found += [place / name for name in HUB_FILES if (place / name).is_file()][:1]
+    if len(found) > 1:
+        raise WeightsError(
+            f"Weights of {spec.base_name}: expected one file in {folder}, found "
+            f"{', '.join(str(path.relative_to(folder)) for path in found)}. Remove all but one, or choose with "
+            "--weights."
+        )
+    return found[0] if found else None
+
+
+def _three_ways(spec: BackboneSpec, reason: str) -> str:
+    files = [f"model.safetensors from https://huggingface.co/{name}" for name in hub_repositories(spec)]
+    if spec.meta_stem:
+        files.insert(0, f"{spec.meta_stem}*.pth of the official release")
+    return (
+        f"Weights of {spec.base_name} were not found. Looked in the settings folder {weights_folder()} (for "
+        f"{_file_name(spec.base_name)}.safetensors and the official names) and in the caches of the model hub and "
+        f"of torch.hub; downloading failed: {reason}. Three ways to get them: (1) run this once where there is "
+        f"internet, and they are downloaded; (2) on any other machine get {' or '.join(files) or 'the file'} "
+        f"(licence: {spec.licence}) and name it with --weights FILE; (3) put that file into the settings folder, "
+        "for every later run. Without any weights, --backbone embedded works (no DINO)."
+    )
