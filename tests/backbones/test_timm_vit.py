@@ -1,0 +1,121 @@
+"""Patch tokens of timm's networks."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dinoad.backbones.registry import find_backbone
+from napari_dinoad.backbones.timm_vit import TimmBackbone, import_timm, make_model
+from napari_dinoad.errors import BackboneError
+
+from .tiny_networks import FAMILIES, randomise
+
+CPU = torch.device("cpu")
+
+
+def backbone_of(name):
+    spec = find_backbone(name)
+    model = make_model(spec)
+    randomise(model)
+    return TimmBackbone(spec, model, CPU)
+
+
+@pytest.mark.parametrize(("name", "grid"), [("dinov2_vits14", (32, 32)), ("dinov3_vits16", (28, 28))])
+def test_published_sizes_give_the_papers_grids(name, grid):
+    spec = find_backbone(name)
+    backbone = TimmBackbone(spec, make_model(spec), CPU)
+    assert backbone.default_resolution_px == 448
+    assert backbone.patch_grid(448, 448) == grid
+    assert backbone(np.zeros((1, 448, 448), np.float32)).values.shape == (1, *grid, 384)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_any_size_and_order_of_slices(name, tiny_timm):
+    backbone = backbone_of(name)
+    patch = backbone.patch_size_px
+    images = np.random.default_rng(0).random((3, 5 * patch, 9 * patch), dtype=np.float32)
+    embeddings = backbone(images)
+    assert embeddings.values.shape == (3, 5, 9, backbone.embedding_dim)
+    assert embeddings.patch_grid == backbone.patch_grid(5 * patch, 9 * patch) == (5, 9)
+    assert embeddings.values.dtype == torch.float32
+    assert embeddings.values.is_contiguous()
+    assert torch.equal(embeddings.values, backbone(images).values)
+    for i in range(3):
+        torch.testing.assert_close(
+            backbone(images[i : i + 1]).values[0], embeddings.values[i], atol=1e-4, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_another_size_in_between_changes_nothing(name, tiny_timm):
+    backbone = backbone_of(name)
+    patch = backbone.patch_size_px
+    images = torch.rand(1, 6 * patch, 4 * patch)
+    before, digest = backbone(images).values, backbone.weights_sha256
+    backbone(torch.rand(1, 8 * patch, 8 * patch))
+    assert torch.equal(backbone(images).values, before)
+    del backbone.weights_sha256
+    assert backbone.weights_sha256 == digest
+
+
+def test_scorers_may_train_on_the_embeddings(tiny_timm):
+    values = backbone_of("dinov2_vits14")(torch.rand(1, 56, 56)).values
+    layer = torch.nn.Linear(values.shape[-1], 2)
+    layer(values).sum().backward()
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["dinov2_vits14_reg", "dinov3_vits16"])
+def test_averaged_layers(name, tiny_timm):
+    last, only, both = (backbone_of(name + suffix) for suffix in ("", ":last1", ":last2"))
+    patch = last.patch_size_px
+    images = torch.rand(1, 4 * patch, 6 * patch)
+    torch.testing.assert_close(only(images).values, last(images).values)
+    assert both(images).values.shape == last(images).values.shape
+    assert not torch.allclose(both(images).values, last(images).values)
+    assert both.weights_sha256 == last.weights_sha256
+
+
+def test_moved_content_moves_the_embeddings():
+    """Rows are rows and columns are columns: an object at the lower left changes most there."""
+    spec = find_backbone("dinov3_vits16")
+    backbone = TimmBackbone(spec, make_model(spec), CPU)
+    plain = torch.full((1, 64, 128), 0.2)
+    marked = plain.clone()
+    marked[0, 48:, :16] = 0.9
+    change = (backbone(marked).values - backbone(plain).values).norm(dim=-1)[0]
+    assert np.unravel_index(int(change.argmax()), change.shape) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((1, 60, 56), np.float32), r"multiples of its patch size of 14.*56×56"),
+        (np.zeros((1, 7, 14), np.float32), r"Use 14×14"),
+        (np.zeros((56, 56), np.float32), r"expected grey slices"),
+        (np.zeros((1, 56, 56), np.uint8), r"expected grey slices"),
+        (np.full((1, 56, 56), np.nan, np.float32), r"finite"),
+    ],
+)
+def test_wrong_images_are_refused(images, message, tiny_timm):
+    with pytest.raises(BackboneError, match=message):
+        backbone_of("dinov2_vits14")(images)
+
+
+def test_mismatched_torchvision_says_what_to_install(monkeypatch):
+    real_import = builtins.__import__
+
+    def failing_import(name, *args, **kwargs):
+        if name == "timm":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", failing_import)
+    with pytest.raises(
+        BackboneError, match=r'pip install --force-reinstall "torch==\d+\.\d+\.\d+" torchvision timm'
+    ):
+        import_timm()

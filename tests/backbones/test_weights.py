@@ -1,0 +1,249 @@
+"""Where weights are looked for, and which files are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_dinoad.backbones import load_backbone
+from napari_dinoad.backbones.hub import download_from_hub
+from napari_dinoad.backbones.loading import verify_weights
+from napari_dinoad.backbones.registry import find_backbone
+from napari_dinoad.backbones.timm_vit import make_model
+from napari_dinoad.backbones.weights import (
+    add_weights,
+    find_weights,
+    installed_weights,
+    names_for_file,
+    weights_folder,
+)
+from napari_dinoad.errors import BackboneError, WeightsError
+
+from .tiny_networks import to_meta
+
+SPEC = find_backbone("dinov2_vits14")
+OFFICIAL = "dinov2_vits14_pretrain.pth"
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def put_in_hub_cache(repository, name="model.safetensors"):
+    folder = os.path.join(huggingface_hub.constants.HF_HUB_CACHE, "models--" + repository.replace("/", "--"))
+    from pathlib import Path
+
+    touch(Path(folder, "refs", "main")).write_text("0" * 40)
+    return touch(Path(folder, "snapshots", "0" * 40, name))
+
+
+def test_search_goes_from_the_given_file_to_the_settings_folder_to_the_caches(tmp_path):
+    in_torch_hub = touch(tmp_path / "torch" / "hub" / "checkpoints" / OFFICIAL)
+    assert find_weights(SPEC).path == in_torch_hub
+    in_hub = put_in_hub_cache("timm/vit_small_patch14_dinov2.lvd142m")
+    assert find_weights(SPEC).path == in_hub
+    assert find_weights(SPEC).source == "cache"
+    installed = touch(weights_folder() / OFFICIAL)
+    assert find_weights(SPEC).path == installed
+    given = touch(tmp_path / "mine.pth")
+    assert find_weights(SPEC, given).path == given
+    assert find_weights(SPEC, str(given)).source == "given"
+
+
+def test_a_repository_in_the_layout_of_transformers_counts_too():
+    path = put_in_hub_cache("facebook/dinov2-small")
+    assert find_weights(SPEC).path == path
+
+
+def test_weights_of_another_size_are_not_taken(tmp_path):
+    touch(weights_folder() / "dinov2_vits14_reg4_pretrain.pth")
+    touch(weights_folder() / "dinov2_vitb14_pretrain.pth")
+    with pytest.raises(WeightsError, match="not found"):
+        find_weights(SPEC)
+    assert set(installed_weights()) == {"dinov2_vits14_reg", "dinov2_vitb14"}
+
+
+def test_message_when_nothing_is_found_names_places_and_three_ways():
+    with pytest.raises(WeightsError) as caught:
+        load_backbone("dinov2_vits14", device="cpu")
+    message = str(caught.value)
+    for part in (
+        str(weights_folder()),
+        "(1)",
+        "(2)",
+        "(3)",
+        "--weights",
+        "HF_HUB_OFFLINE",
+        "embedded",
+        OFFICIAL[:-4],
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_licence_of_dinov3_is_named():
+    with pytest.raises(WeightsError, match="DINOv3 License"):
+        load_backbone("dinov3_vits16", device="cpu")
+
+
+def test_unreachable_hub_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        download_from_hub(SPEC)
+
+
+def test_a_download_that_came_damaged_is_removed(monkeypatch, tmp_path):
+    blob = touch(tmp_path / "blobs" / hashlib.sha256(b"y").hexdigest())
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("napari_dinoad.backbones.hub._require_reachable", lambda endpoint: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, name: str(blob))
+    with pytest.raises(WeightsError, match="damaged"):
+        download_from_hub(SPEC)
+    assert not blob.exists()
+    blob.write_bytes(b"y")
+    assert download_from_hub(SPEC) == blob
+
+
+def test_two_files_for_one_backbone_are_refused():
+    touch(weights_folder() / OFFICIAL)
+    touch(weights_folder() / "dinov2_vits14.safetensors")
+    with pytest.raises(WeightsError, match="expected one file"):
+        find_weights(SPEC)
+
+
+def test_official_names_tell_their_backbone():
+    assert names_for_file(OFFICIAL) == ("dinov2_vits14",)
+    assert names_for_file("dinov2_vits14_reg4_pretrain.pth") == ("dinov2_vits14_reg",)
+    assert names_for_file("dinov3_vits16_pretrain_lvd1689m-08c60483.pth") == ("dinov3_vits16",)
+    assert names_for_file("dinov3_vitl16_pretrain_sat493m-eadcf0ff.pth") == ("dinov3_vitl16_sat",)
+    assert names_for_file("vit_small_plus_patch16_dinov3.lvd1689m.safetensors") == ("dinov3_vits16plus",)
+    assert names_for_file("model.safetensors") == ()
+
+
+def test_added_weights_are_found_and_a_second_file_is_refused(tmp_path):
+    path = add_weights(touch(tmp_path / OFFICIAL), "dinov2_vits14")
+    assert find_weights(SPEC).path == path
+    with pytest.raises(WeightsError, match="there already"):
+        add_weights(touch(tmp_path / "other.safetensors"), "dinov2_vits14")
+
+
+def test_missing_path_and_empty_folder_are_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth is not there"):
+        find_weights(SPEC, tmp_path / "nowhere.pth")
+    with pytest.raises(WeightsError, match=r"has no model\.safetensors"):
+        find_weights(SPEC, tmp_path)
+
+
+def test_embedded_takes_no_weights(tmp_path):
+    with pytest.raises(BackboneError, match="takes none"):
+        load_backbone("embedded", tmp_path / "x.pth")
+
+
+@pytest.fixture
+def state(tiny_timm):
+    return to_meta(make_model(SPEC).state_dict())
+
+
+def test_a_good_file_is_verified(state, tmp_path):
+    torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "wrapped.pth")
+    save_file(state, tmp_path / "plain.safetensors")
+    hashes = {verify_weights("dinov2_vits14", path) for path in tmp_path.iterdir() if path.is_file()}
+    assert len(hashes) == 1
+
+
+class Malicious:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+def test_code_in_a_pickle_is_refused_and_not_run(tiny_timm, tmp_path):
+    target = tmp_path / "made_by_the_pickle"
+    torch.save({"weights": Malicious(str(target))}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match="nothing of it was run"):
+        load_backbone("dinov2_vits14", tmp_path / "evil.pth", "cpu")
+    assert not target.exists()
+
+
+def test_truncated_files_are_refused(state, tmp_path):
+    torch.save(state, tmp_path / "whole.pth")
+    save_file(state, tmp_path / "whole.safetensors")
+    for name in ("whole.pth", "whole.safetensors"):
+        content = (tmp_path / name).read_bytes()
+        for share in (0.0, 0.1, 0.9):
+            cut = tmp_path / f"cut_{share}_{name}"
+            cut.write_bytes(content[: int(len(content) * share)])
+            with pytest.raises(WeightsError, match="cut short|damaged"):
+                load_backbone("dinov2_vits14", cut, "cpu")
+
+
+def test_missing_surplus_and_misshapen_tensors_are_named(state, tmp_path):
+    faulty = {
+        "missing": {key: value for key, value in state.items() if key != "norm.bias"},
+        "surplus": {**state, "extra.weight": torch.zeros(2)},
+        "another shape": {**state, "norm.bias": torch.zeros(7)},
+    }
+    for fault, tensors in faulty.items():
+        torch.save(tensors, tmp_path / "faulty.pth")
+        with pytest.raises(WeightsError, match=fault):
+            load_backbone("dinov2_vits14", tmp_path / "faulty.pth", "cpu")
+
+
+def test_weights_of_another_network_are_described(state, tmp_path):
+    torch.save(state, tmp_path / OFFICIAL)
+    for name in ("dinov2_vits14_reg", "dinov3_vits16", "dinov3_convnext_tiny"):
+        with pytest.raises(WeightsError, match=r"embeddings of length 48, 2 blocks, patches of 14 px"):
+            load_backbone(name, tmp_path / OFFICIAL, "cpu")
+
+
+def test_a_file_of_something_else_is_refused(tiny_timm, tmp_path):
+    torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="vision transformer or ConvNeXt"):
+        load_backbone("dinov2_vits14", tmp_path / "other.pth", "cpu")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match="holds a list"):
+        load_backbone("dinov2_vits14", tmp_path / "list.pth", "cpu")
+    (tmp_path / "text.pth").write_text("not weights at all, but long enough to look into")
+    with pytest.raises(WeightsError):
+        load_backbone("dinov2_vits14", tmp_path / "text.pth", "cpu")
+
+
+def test_the_hash_in_an_official_name_is_checked(state, tmp_path):
+    torch.save(state, tmp_path / "weights.pth")
+    digest = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+    good, bad = tmp_path / f"x-{digest[:8]}.pth", tmp_path / f"x-{'0' * 8}.pth"
+    for path in (good, bad):
+        path.write_bytes((tmp_path / "weights.pth").read_bytes())
+    assert load_backbone("dinov2_vits14", good, "cpu").weights_file == good
+    with pytest.raises(WeightsError, match="SHA-256 beginning with 00000000"):
+        load_backbone("dinov2_vits14", bad, "cpu")
+
+
+def test_a_checkpoint_of_several_files_is_read_and_stays_in_its_folder(state, tmp_path):
+    import json
+
+    names = sorted(state)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for part, keys in parts.items():
+        save_file({key: state[key].contiguous() for key in keys}, tmp_path / part)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {key: part for part, keys in parts.items() for key in keys}}))
+    save_file(state, tmp_path / "one.safetensors")
+    assert verify_weights("dinov2_vits14", index) == verify_weights(
+        "dinov2_vits14", tmp_path / "one.safetensors"
+    )
+    index.write_text(json.dumps({"weight_map": {"x": "../one.safetensors"}}))
+    with pytest.raises(WeightsError, match="outside its folder"):
+        verify_weights("dinov2_vits14", index)
