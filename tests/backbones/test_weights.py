@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
@@ -37,11 +39,9 @@ def touch(path):
 
 
 def put_in_hub_cache(repository, name="model.safetensors"):
-    folder = os.path.join(huggingface_hub.constants.HF_HUB_CACHE, "models--" + repository.replace("/", "--"))
-    from pathlib import Path
-
-    touch(Path(folder, "refs", "main")).write_text("0" * 40)
-    return touch(Path(folder, "snapshots", "0" * 40, name))
+    folder = Path(huggingface_hub.constants.HF_HUB_CACHE, "models--" + repository.replace("/", "--"))
+    touch(folder / "refs" / "main").write_text("0" * 40)
+    return touch(folder / "snapshots" / ("0" * 40) / name)
 
 
 def test_search_goes_from_the_given_file_to_the_settings_folder_to_the_caches(tmp_path):
@@ -185,7 +185,7 @@ def test_truncated_files_are_refused(state, tmp_path):
         for share in (0.0, 0.1, 0.9):
             cut = tmp_path / f"cut_{share}_{name}"
             cut.write_bytes(content[: int(len(content) * share)])
-            with pytest.raises(WeightsError, match="cut short|damaged"):
+            with pytest.raises(WeightsError, match=r"cut short|damaged"):
                 load_backbone("dinov2_vits14", cut, "cpu")
 
 
@@ -232,8 +232,6 @@ def test_the_hash_in_an_official_name_is_checked(state, tmp_path):
 
 
 def test_a_checkpoint_of_several_files_is_read_and_stays_in_its_folder(state, tmp_path):
-    import json
-
     names = sorted(state)
     parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
     for part, keys in parts.items():
