@@ -13,6 +13,7 @@ from napari_dinoad.errors import SettingError
 
 __all__ = [
     "FALSE_POSITIVE_RATES",
+    "HEATMAP_LIMITS",
     "PRESETS",
     "ArCnnSettings",
     "BodyMask",
@@ -46,6 +47,9 @@ MemoryReduction = Literal["coreset", "k-means", "random"]
 
 FALSE_POSITIVE_RATES = (0.1, 0.05, 0.01, 0.001)
 """Rates of normal voxels marked at which every model states its thresholds."""
+
+HEATMAP_LIMITS = (1.3, 5.0)
+"""−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
 
 
 def _require(condition: bool, what: str, expected: str, got: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,17 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from napari_dinoad.files import atomic_path
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.volume import Geometry
     from napari_dinoad.maps.anomaly_map import AnomalyMask
 
-__all__ = ["HEAT_LIMITS", "save_picture"]
-
-HEAT_LIMITS = (1.0, 5.0)
-"""−log10 p at which the heatmap begins and is brightest: fixed, so that scans compare. 1 is one voxel in ten."""
+__all__ = ["save_picture"]
 
 _HEAT_STOPS = np.array(
     [(60, 0, 90), (170, 20, 110), (235, 80, 50), (255, 170, 20), (255, 250, 160)], dtype=np.float32
@@ -28,6 +26,12 @@ _MASK_COLOUR = (0, 230, 255)
 _TRUTH_COLOUR = (60, 255, 60)
 _PANEL_PX = 320
 _N_SLICES = 4
+_BORDER = 2
+"""Voxels left around the body."""
+
+_BACKGROUND_SHARE = 0.15
+"""Voxels below this share of the brightest are cut away at the picture's edge."""
+
 _MIN_GAP = 0.06
 """Chosen slices lie at least this share of the volume apart."""
 
@@ -43,12 +47,11 @@ def save_picture(path: Path, mask: AnomalyMask, truth: np.ndarray | None = None)
     truth : numpy.ndarray, optional
         (z, y, x) bool in canonical orientation; its outline is drawn in green.
     """
-    volume = mask.anomaly_map.source
-    axis = volume.values.shape.index(1) if volume.is_2d else 0
-    low, high = np.percentile(volume.values, (0.5, 99.8))
+    view = _View.of(mask)
+    low, high = np.percentile(mask.anomaly_map.source.values, (0.5, 99.8))
     rows = [
-        _row(mask, truth, axis, index, (float(low), float(high)))
-        for index in _most_abnormal(mask.anomaly_map.values, axis)
+        _row(mask, truth, view, index, (float(low), float(high)))
+        for index in _most_abnormal(mask.anomaly_map.values, view.axis)
     ]
     picture = Image.fromarray(np.concatenate(rows))
     with atomic_path(path) as temporary:
@@ -56,10 +59,48 @@ def save_picture(path: Path, mask: AnomalyMask, truth: np.ndarray | None = None)
     return path
 
 
+@dataclass(frozen=True)
+class _View:
+    """How slices are looked at: across which axis, cut to which part, in true proportions."""
+
+    axis: int
+    part: tuple[slice, slice]
+    spacing: tuple[float, float]
+    is_flipped: bool
+
+    @classmethod
+    def of(cls, mask: AnomalyMask) -> _View:
+        values, geometry = mask.anomaly_map.source.values, mask.geometry
+        axis = values.shape.index(1) if 1 in values.shape else 0
+        shadow = values.max(axis=axis) > np.percentile(values, 99.5) * _BACKGROUND_SHARE
+        rows, columns = (_extent(shadow.any(axis=other)) if shadow.any() else slice(None) for other in (1, 0))
+        spacing = [s for a, s in enumerate(geometry.spacing) if a != axis]
+        return cls(axis, (rows, columns), (spacing[0], spacing[1]), geometry.is_physical)
+
+    def show(self, values: np.ndarray, index: int, *, smooth: bool) -> np.ndarray:
+        """Return one slice, centred in a square panel."""
+        plane = np.take(values, index, axis=self.axis)[self.part].astype(np.float32)
+        if self.is_flipped:
+            plane = plane[::-1, ::-1]
+        lengths = [n * s for n, s in zip(plane.shape, self.spacing, strict=True)]
+        rows, columns = (max(1, round(_PANEL_PX * length / max(lengths))) for length in lengths)
+        kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+        zoomed = np.asarray(Image.fromarray(plane).resize((columns, rows), kind))
+        panel = np.full((_PANEL_PX, _PANEL_PX), plane.min() if smooth else 0, dtype=np.float32)
+        top, left = (_PANEL_PX - rows) // 2, (_PANEL_PX - columns) // 2
+        panel[top : top + rows, left : left + columns] = zoomed
+        return panel
+
+
+def _extent(occupied: np.ndarray) -> slice:
+    where = np.flatnonzero(occupied)
+    return slice(max(0, int(where[0]) - _BORDER), int(where[-1]) + 1 + _BORDER)
+
+
 def _most_abnormal(neg_log10_p: np.ndarray, axis: int) -> list[int]:
     """Return indices of the slices with the most anomaly, a gap apart, in anatomical order (top first)."""
     others = tuple(a for a in range(3) if a != axis)
-    load = np.maximum(neg_log10_p - HEAT_LIMITS[0], 0).sum(axis=others)
+    load = np.maximum(neg_log10_p - HEATMAP_LIMITS[0], 0).sum(axis=others)
     gap = max(1, round(_MIN_GAP * len(load)))
     chosen: list[int] = []
     for index in np.argsort(-load, kind="stable"):
@@ -71,40 +112,20 @@ def _most_abnormal(neg_log10_p: np.ndarray, axis: int) -> list[int]:
 
 
 def _row(
-    mask: AnomalyMask, truth: np.ndarray | None, axis: int, index: int, window: tuple[float, float]
+    mask: AnomalyMask, truth: np.ndarray | None, view: _View, index: int, window: tuple[float, float]
 ) -> np.ndarray:
-    geometry = mask.geometry
-    volume = mask.anomaly_map.source
-    grey = _shown(volume.values, axis, index, geometry, order=1)
+    grey = view.show(mask.anomaly_map.source.values, index, smooth=True)
     grey = np.clip((grey - window[0]) / max(window[1] - window[0], 1e-12), 0, 1)
     plain = np.repeat(grey[..., None] * 255, 3, axis=2)
-    heat = _shown(mask.anomaly_map.values, axis, index, geometry, order=1)
-    overlay = _blend(plain, heat)
-    _outline(overlay, _shown(mask.values, axis, index, geometry, order=0) > 0, _MASK_COLOUR)
+    overlay = _blend(plain, view.show(mask.anomaly_map.values, index, smooth=True))
+    _outline(overlay, view.show(mask.values, index, smooth=False) > 0, _MASK_COLOUR)
     if truth is not None:
-        _outline(overlay, _shown(truth.astype(np.uint8), axis, index, geometry, order=0) > 0, _TRUTH_COLOUR)
+        _outline(overlay, view.show(truth, index, smooth=False) > 0, _TRUTH_COLOUR)
     return np.concatenate([plain, overlay], axis=1).astype(np.uint8)
 
 
-def _shown(values: np.ndarray, axis: int, index: int, geometry: Geometry, order: int) -> np.ndarray:
-    """Return one slice as it is looked at: true proportions, centred in a square panel."""
-    plane = np.take(values, index, axis=axis).astype(np.float32)
-    if geometry.is_physical:
-        plane = plane[::-1, ::-1]
-    spacing = [s for a, s in enumerate(geometry.spacing) if a != axis]
-    lengths = [n * s for n, s in zip(plane.shape, spacing, strict=True)]
-    size = [max(1, round(_PANEL_PX * length / max(lengths))) for length in lengths]
-    zoomed = Image.fromarray(plane).resize(
-        (size[1], size[0]), Image.Resampling.BILINEAR if order else Image.Resampling.NEAREST
-    )
-    panel = np.full((_PANEL_PX, _PANEL_PX), plane.min() if order else 0, dtype=np.float32)
-    top, left = ((_PANEL_PX - n) // 2 for n in size)
-    panel[top : top + size[0], left : left + size[1]] = np.asarray(zoomed)
-    return panel
-
-
 def _blend(plain: np.ndarray, neg_log10_p: np.ndarray) -> np.ndarray:
-    low, high = HEAT_LIMITS
+    low, high = HEATMAP_LIMITS
     share = np.clip((neg_log10_p - low) / (high - low), 0, 1)
     opacity = np.where(neg_log10_p > low, 0.25 + 0.5 * share, 0.0)[..., None]
     return np.asarray(plain * (1 - opacity) + _heat_colour(share) * opacity)
@@ -126,8 +147,8 @@ def _with_legend(picture: Image.Image, fpr: float, has_truth: bool) -> Image.Ima
     font = ImageFont.load_default(size=12)
     bar = np.repeat(_heat_colour(np.linspace(0, 1, 160))[None], 12, axis=0).astype(np.uint8)
     strip.paste(Image.fromarray(bar), (60, 8))
-    low, high = HEAT_LIMITS
-    draw.text((10, 6), f"p {10**-low:g}", (220, 220, 220), font)
+    low, high = HEATMAP_LIMITS
+    draw.text((10, 6), f"p {10**-low:.1g}", (220, 220, 220), font)
     draw.text((226, 6), f"{10**-high:.0e}", (220, 220, 220), font)
     draw.text((10, 28), f"mask: {fpr:g} of normal voxels", _MASK_COLOUR, font)
     if has_truth:
