@@ -1,0 +1,194 @@
+"""ROC and precision-recall from two histograms of scores, without holding the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from napari_dinoad.errors import SettingError
+from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["BestDice", "LabelledHistogram", "RocCurve", "threshold_at_fpr"]
+
+
+class RocCurve(NamedTuple):
+    """Rates as the threshold falls: three arrays (m + 1,), from (0, 0) at +inf to (1, 1) at the lowest score."""
+
+    fpr: np.ndarray
+    tpr: np.ndarray
+    thresholds: np.ndarray
+
+
+class BestDice(NamedTuple):
+    """The highest Dice that any threshold reaches, and that threshold (scores on or above it are marked)."""
+
+    dice: float
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledHistogram:
+    """Scores of normal and of abnormal voxels, counted by value.
+
+    Sums of counts are exact; scores that share a key (see `napari_dinoad.score_histogram`) are taken as tied. With 32
+    bits that is no restriction; with 22, AUROC and average precision of continuous scores agree with the exact
+    ones to about 1e-6 and 1e-5, whatever the number of voxels.
+
+    Attributes
+    ----------
+    normal, abnormal : ScoreHistogram
+        Of the same ``bits``.
+    """
+
+    normal: ScoreHistogram
+    abnormal: ScoreHistogram
+
+    @classmethod
+    def empty(cls, bits: int = DEFAULT_BITS) -> LabelledHistogram:
+        """Return a histogram of nothing, to sum onto."""
+        return cls(ScoreHistogram.empty(bits), ScoreHistogram.empty(bits))
+
+    @classmethod
+    def of(cls, scores: np.ndarray, labels: np.ndarray, bits: int = DEFAULT_BITS) -> LabelledHistogram:
+        """Count scores by label.
+
+        Parameters
+        ----------
+        scores : numpy.ndarray
+            Any shape; higher is more abnormal.
+        labels : numpy.ndarray
+            The same shape; abnormal where above 0.
+
+        Raises
+        ------
+        SettingError
+            If the shapes differ.
+        ScorerError
+            If a score is NaN.
+        """
+        abnormal = _labels(scores, labels)
+        return cls(
+            ScoreHistogram.of(scores[~abnormal], bits),
+            ScoreHistogram.of(scores[abnormal], bits),
+        )
+
+    @classmethod
+    def of_maps(
+        cls, maps: Iterable[tuple[np.ndarray, np.ndarray]], bits: int = DEFAULT_BITS
+    ) -> LabelledHistogram:
+        """Count many (scores, labels) pairs, one after the other: no more than one is held."""
+        total = cls.empty(bits)
+        for scores, labels in maps:
+            total = total + cls.of(scores, labels, bits)
+        return total
+
+    def __add__(self, other: LabelledHistogram) -> LabelledHistogram:
+        """Return the histogram of both; `SettingError` if their ``bits`` differ."""
+        return LabelledHistogram(self.normal + other.normal, self.abnormal + other.abnormal)
+
+    @cached_property
+    def _descending(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keys from the highest down, with the numbers of normal and abnormal scores on each."""
+        keys = np.union1d(self.normal.keys, self.abnormal.keys)[::-1]
+        return keys, self.normal.counts_at(keys), self.abnormal.counts_at(keys)
+
+    def roc(self) -> RocCurve:
+        """Return the ROC curve; the rates of an absent class are NaN."""
+        keys, normal, abnormal = self._descending
+        thresholds = values_of(keys, self.normal.bits).astype(np.float64)
+        return RocCurve(
+            _shares(normal, self.normal.total),
+            _shares(abnormal, self.abnormal.total),
+            np.concatenate([[np.inf], thresholds]),
+        )
+
+    def auroc(self) -> float:
+        """Return the area under the ROC curve: P(abnormal > normal) + P(tie) / 2 (Mann and Whitney, 1947).
+
+        NaN when there is no normal or no abnormal score: it is not defined then.
+        """
+        n_normal, n_abnormal = self.normal.total, self.abnormal.total
+        if not n_normal or not n_abnormal:
+            return float("nan")
+        _, normal, abnormal = self._descending
+        lower = n_normal - np.cumsum(normal)
+        won = np.dot(abnormal.astype(np.float64), lower + 0.5 * normal)
+        return float(won / n_normal / n_abnormal)
+
+    def average_precision(self) -> float:
+        """Return the average precision (AUPR), Σ (R_k − R_{k−1}) P_k over falling thresholds, without interpolation.
+
+        NaN when there is no abnormal score: recall is not defined then.
+        """
+        if not self.abnormal.total:
+            return float("nan")
+        _, normal, abnormal = self._descending
+        found = np.cumsum(abnormal)
+        precision = found / (found + np.cumsum(normal))
+        return float(np.dot(abnormal, precision) / self.abnormal.total)
+
+    def best_dice(self) -> BestDice:
+        """Return the highest Dice over all thresholds; (NaN, NaN) when there is no abnormal score."""
+        if not self.abnormal.total:
+            return BestDice(float("nan"), float("nan"))
+        keys, normal, abnormal = self._descending
+        found = np.cumsum(abnormal)
+        scores = 2 * found / (found + np.cumsum(normal) + self.abnormal.total)
+        best = int(scores.argmax())
+        return BestDice(float(scores[best]), float(values_of(keys[best : best + 1], self.normal.bits)[0]))
+
+    def dice_at(self, threshold: float) -> float:
+        """Return the Dice of the mask ``scores >= threshold``; 1 when mask and truth are both empty.
+
+        The threshold acts through its key: scores that share it count as on or above it.
+        """
+        key = keys_of(np.array([threshold], dtype=np.float32), self.normal.bits)[0]
+        false = int(self.normal.counts[self.normal.keys >= key].sum())
+        found = int(self.abnormal.counts[self.abnormal.keys >= key].sum())
+        marked_and_true = false + found + self.abnormal.total
+        return 2 * found / marked_and_true if marked_and_true else 1.0
+
+
+def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
+    """Return the lowest score at or above which at most this share of normal scores lies.
+
+    Parameters
+    ----------
+    normal : ScoreHistogram
+        Scores of normal voxels, of scans other than those to be judged.
+    fpr : float
+        False-positive rate, 0 to 1.
+
+    Returns
+    -------
+    float
+        +inf when even the highest normal score is reached too often, or there is none.
+
+    Raises
+    ------
+    SettingError
+        If the rate is out of range.
+    """
+    if not 0 <= fpr <= 1:
+        raise SettingError(f"false-positive rate: expected 0 to 1, got {fpr}.")
+    allowed = np.flatnonzero(normal.survival() <= fpr * normal.total)
+    return float(normal.values[allowed[0]]) if allowed.size else float("inf")
+
+
+def _labels(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    if scores.shape != labels.shape:
+        raise SettingError(f"Truth: expected the scores' shape {scores.shape}, got {labels.shape}.")
+    return np.asarray(labels > 0)
+
+
+def _shares(counts: np.ndarray, total: int) -> np.ndarray:
+    """Return the running share of a count, from 0; NaN throughout when there is nothing to share."""
+    if not total:
+        return np.full(counts.size + 1, np.nan)
+    return np.concatenate([[0], np.cumsum(counts)]) / total

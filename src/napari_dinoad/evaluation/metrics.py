@@ -1,0 +1,131 @@
+"""Metrics of arrays that fit in memory: voxels, masks, and whole images. Higher scores are more abnormal.
+
+For more voxels than fit, sum `LabelledHistogram` and `RegionOverlap` over the scans.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.calibration import scan_score
+from napari_dinoad.errors import SettingError
+from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["auroc", "average_precision", "best_dice", "dice", "image_auroc", "image_score"]
+
+_EXACT_BITS = 32
+
+
+def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return the exact area under the ROC curve, ties counted half.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Any shape, taken as float32.
+    labels : numpy.ndarray
+        The same shape; abnormal where above 0.
+
+    Returns
+    -------
+    float
+        NaN when there is no normal or no abnormal voxel: it is not defined then.
+
+    Raises
+    ------
+    SettingError
+        If the shapes differ.
+    ScorerError
+        If a score is NaN.
+    """
+    return LabelledHistogram.of(scores, labels, _EXACT_BITS).auroc()
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return the exact average precision (AUPR): parameters and errors as for `auroc`.
+
+    NaN when there is no abnormal voxel. Without skill it is the share of abnormal voxels.
+    """
+    return LabelledHistogram.of(scores, labels, _EXACT_BITS).average_precision()
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|) of two masks, each set where above 0.
+
+    Two empty masks agree: 1. An empty truth with a mask that is not empty gives 0.
+
+    Raises
+    ------
+    SettingError
+        If the shapes differ.
+    """
+    if mask.shape != truth.shape:
+        raise SettingError(f"Truth: expected the mask's shape {mask.shape}, got {truth.shape}.")
+    marked, true = mask > 0, truth > 0
+    both = int(np.count_nonzero(marked)) + int(np.count_nonzero(true))
+    return 2 * int(np.count_nonzero(marked & true)) / both if both else 1.0
+
+
+def best_dice(scores: np.ndarray, truth: np.ndarray) -> BestDice:
+    """Return the highest Dice of any mask ``scores >= threshold``, with the threshold.
+
+    It is an upper bound: no threshold chosen without the truth reaches it by right. (NaN, NaN) when the truth is
+    empty; errors as for `auroc`.
+    """
+    return LabelledHistogram.of(scores, truth, _EXACT_BITS).best_dice()
+
+
+def image_score(score_map: np.ndarray, top_fraction: float | None = None) -> float:
+    """Return one score of a whole map: its maximum, or the mean of this share of its highest scores.
+
+    Raises
+    ------
+    SettingError
+        If the map is empty or the share is not above 0 and at most 1.
+    """
+    if score_map.size == 0:
+        raise SettingError(f"Score map: expected at least one score, got shape {score_map.shape}.")
+    if top_fraction is None:
+        return float(score_map.max())
+    if not 0 < top_fraction <= 1:
+        raise SettingError(f"top fraction: expected a share above 0, at most 1, got {top_fraction}.")
+    return scan_score(score_map.ravel(), top_fraction)
+
+
+def image_auroc(
+    score_maps: Sequence[np.ndarray],
+    is_abnormal: Sequence[bool] | np.ndarray,
+    top_fraction: float | None = None,
+) -> float:
+    """Return how well maps as a whole tell abnormal from normal images: AUROC of `image_score`.
+
+    Parameters
+    ----------
+    score_maps : sequence of numpy.ndarray
+        One map an image, of any shapes.
+    is_abnormal : sequence of bool
+        As many.
+    top_fraction : float, optional
+        None takes each map's maximum.
+
+    Returns
+    -------
+    float
+        NaN when all images are normal, or all abnormal.
+
+    Raises
+    ------
+    SettingError
+        If the numbers differ, a map is empty, or the share is out of range.
+    """
+    if len(score_maps) != len(is_abnormal):
+        raise SettingError(
+            f"Image labels: expected one for each of {len(score_maps)} maps, got {len(is_abnormal)}."
+        )
+    scores = np.array([image_score(score_map, top_fraction) for score_map in score_maps])
+    return auroc(scores, np.asarray(is_abnormal, dtype=bool))
