@@ -1,0 +1,33 @@
+"""Folders of small scans."""
+
+from __future__ import annotations
+
+import pytest
+
+from small_heads import add_bad_scans, save_head
+
+
+@pytest.fixture(scope="session")
+def normal_folder(tmp_path_factory):
+    """A folder of six small normal heads."""
+    folder = tmp_path_factory.mktemp("normals")
+    for seed in range(6):
+        save_head(folder / f"normal_{seed}.nii.gz", seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def patient_path(tmp_path_factory):
+    """A small head with a bright lesion."""
+    return save_head(tmp_path_factory.mktemp("patients") / "patient.nii.gz", 100, lesion=True)
+
+
+@pytest.fixture
+def messy_folder(tmp_path):
+    """Three good scans beside everything that goes wrong."""
+    folder = tmp_path / "messy"
+    folder.mkdir()
+    for seed in range(3):
+        save_head(folder / f"good_{seed}.nii.gz", seed)
+    add_bad_scans(folder)
+    return folder

@@ -1,0 +1,179 @@
+"""The whole flow on small heads: fit, save, load, detect."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_dinoad import NormativeModel, read_volume
+from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
+from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.settings import (
+    ArCnnSettings,
+    CalibrationSettings,
+    DetectSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+from small_heads import BAD_SCANS, lesion_of_head
+
+SMALL = FitSettings(
+    scorer="memory-bank",
+    preprocessing=replace(preset("mr-brain"), resolution_px=160),
+    memory_bank=MemoryBankSettings(n_patches=1500),
+    dpmm=DpmmSettings(n_components=60, epochs=8),
+    ar_cnn=ArCnnSettings(hidden_channels=64, epochs=20, batch_maps=8),
+)
+
+
+@pytest.fixture(scope="module")
+def model(normal_folder):
+    return fit_folder(normal_folder, SMALL)
+
+
+@pytest.fixture(scope="module")
+def patient(patient_path):
+    return read_volume(patient_path)
+
+
+def lesion_canonical(patient):
+    return patient.geometry.to_canonical(lesion_of_head())
+
+
+@pytest.mark.parametrize("scorer", ["dpmm", "ar-cnn", "memory-bank"])
+def test_each_scorer_finds_the_lesion(normal_folder, patient, scorer):
+    fitted = fit_folder(normal_folder, replace(SMALL, scorer=scorer))
+    result = detect(patient, fitted)
+    lesion = lesion_canonical(patient)
+    values = result.anomaly_map.values
+    assert values.shape == patient.values.shape
+    assert values.dtype == np.float32
+    assert values[lesion].mean() > values[~lesion].mean() + 0.5
+    assert fitted.scorer.name == scorer
+    assert result.n_calibration_scans == 6
+
+
+def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
+    model.save(tmp_path / "m.dinoad")
+    again = NormativeModel.load(tmp_path / "m.dinoad")
+    one, other = detect(patient, model), detect(patient, again)
+    np.testing.assert_array_equal(one.anomaly_map.values, other.anomaly_map.values)
+    assert one.p_value == other.p_value
+    assert again.fit_report is None
+    assert again.card() == model.card()
+
+
+def test_the_same_seed_gives_the_same_model(normal_folder, tmp_path):
+    contents = []
+    for name in ("a", "b"):
+        fit_folder(normal_folder, SMALL).save(tmp_path / name)
+        contents.append(re.sub(rb"created[^,]*,", b"", (tmp_path / name).read_bytes()))
+    assert contents[0] == contents[1]
+
+
+def test_no_name_or_path_is_stored(model, normal_folder, tmp_path):
+    model.save(tmp_path / "m.dinoad")
+    stored = (tmp_path / "m.dinoad").read_bytes()
+    for scan in normal_folder.iterdir():
+        assert scan.name.split(".")[0].encode() not in stored
+    assert str(normal_folder).encode() not in stored
+
+
+def test_normal_voxels_are_marked_at_about_the_rate(normal_folder, model):
+    """Every normal scan calibrated by a fold that had not seen it; seen ones are marked no more than the rate."""
+    marked = [detect(read_volume(p), model).mask(0.05).values.mean() for p in normal_folder.iterdir()]
+    assert np.mean(marked) <= 0.05
+
+
+def test_every_normal_scan_gets_a_held_out_score(model):
+    report = model.fit_report
+    assert len(report.scans) == 6
+    assert all(scan.score is not None and scan.p_value > 0 for scan in report.scans)
+    scores = [scan.score for scan in report.most_abnormal(6)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_split_calibration_holds_scans_out(normal_folder):
+    settings = replace(SMALL, calibration=CalibrationSettings(method="split", holdout=0.3))
+    fitted = fit_folder(normal_folder, settings)
+    assert fitted.calibration.n_scans == 2
+    assert fitted.calibration.method == "split"
+    assert sum(scan.score is not None for scan in fitted.fit_report.scans) == 2
+
+
+def test_single_slices_agree_with_the_whole(model, patient):
+    detector = Detector(model)
+    whole = detector.detect(patient)
+    axis = detector.slice_axis(patient)
+    index = whole.slices[len(whole.slices) // 2]
+    one = detector.detect(patient, slices=[index])
+    np.testing.assert_allclose(
+        one.anomaly_map.values.take(index, axis), whole.anomaly_map.values.take(index, axis), atol=2e-3
+    )
+    assert one.p_value is None, "one slice has no scan-level p-value"
+    assert not np.delete(one.anomaly_map.values, index, axis).any()
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plane):
+    settings = replace(SMALL, preprocessing=replace(SMALL.preprocessing, plane=plane))
+    detector = Detector(fit_folder(normal_folder, settings), DetectSettings(batch_slices=4))
+    collected = np.zeros_like(patient.values)
+    order = []
+
+    def collect(axis, indices, values):
+        order.extend(indices)
+        np.moveaxis(collected, axis, 0)[indices] = values
+
+    start = patient.values.shape[detector.slice_axis(patient)] // 2
+    result = detector.detect(patient, start_slice=start, on_slices=collect)
+    np.testing.assert_array_equal(collected, result.anomaly_map.values)
+    assert sorted(order) == list(result.slices)
+    distances = [abs(index - start) for index in order]
+    assert distances == sorted(distances)
+
+
+def test_slices_outside_the_scan_are_refused(model, patient):
+    with pytest.raises(SettingError, match=r"expected 0 to 15, got \[99\]"):
+        Detector(model).detect(patient, slices=[99])
+
+
+def test_bad_scans_are_named_and_good_ones_used(messy_folder):
+    fitted = fit_folder(messy_folder, SMALL)
+    assert fitted.provenance.n_scans == 3
+    reasons = {item.path.name: item.reason for item in fitted.fit_report.skipped}
+    assert set(reasons) == set(BAD_SCANS)
+    for name, part in BAD_SCANS.items():
+        assert part in reasons[name]
+
+
+def test_too_few_scans_are_told_with_reasons(tmp_path):
+    with pytest.raises(ScanReadError, match="empty folder"):
+        fit_folder(tmp_path, SMALL)
+    (tmp_path / "text.nii").write_text("no scan")
+    with pytest.raises(ScanReadError, match=r"at least 2 usable.*text\.nii"):
+        fit_folder(tmp_path, SMALL)
+
+
+@pytest.mark.parametrize("stage", ["Reading and embedding", "Scoring held-out normal scans"])
+def test_cancelling_leaves_nothing_behind(normal_folder, tmp_path, monkeypatch, stage):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def cancel(event):
+        if event.stage == stage and event.done == 1:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        fit_folder(normal_folder, SMALL, cancel)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_are_refused(model):
+    other = replace(model, backbone=replace(model.backbone, weights_sha256="0" * 64))
+    with pytest.raises(ModelFileError, match="fitted with other weights"):
+        Detector(other)

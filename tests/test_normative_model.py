@@ -1,0 +1,96 @@
+"""Files that are no models are refused with a clear word."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, safe_open, save_file
+
+from napari_dinoad import NormativeModel
+from napari_dinoad.errors import ModelFileError
+from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
+
+
+@pytest.fixture(scope="module")
+def model_path(normal_folder, tmp_path_factory):
+    preprocessing = PreprocessingSettings("mr-brain", "robust-percentiles", plane="axial", resolution_px=64)
+    settings = FitSettings(preprocessing=preprocessing, dpmm=DpmmSettings(n_components=5, epochs=2))
+    path = tmp_path_factory.mktemp("model") / "m.dinoad"
+    return fit_folder(normal_folder, settings).save(path)
+
+
+def parts(path):
+    with safe_open(path, framework="pt") as stored:
+        return load_file(path), json.loads(stored.metadata()["napari_dinoad"])
+
+
+def rewritten(path, tensors, document):
+    save_file(tensors, path, {"napari_dinoad": json.dumps(document)})
+    return path
+
+
+def test_there_is_no_pickle_in_it(model_path):
+    tensors, document = parts(model_path)
+    assert document["format_version"] == 1
+    assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
+    assert document["provenance"]["n_scans"] == 6
+    assert document["backbone"]["name"] == "embedded"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04K\x01.", b"\xff" * 200])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "m.dinoad").write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"m\.dinoad: not a readable model"):
+        NormativeModel.load(tmp_path / "m.dinoad")
+
+
+def test_truncated_and_missing(tmp_path, model_path):
+    (tmp_path / "cut.dinoad").write_bytes(model_path.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="not a readable model"):
+        NormativeModel.load(tmp_path / "cut.dinoad")
+    with pytest.raises(ModelFileError, match="no such file"):
+        NormativeModel.load(tmp_path / "none.dinoad")
+
+
+def test_a_safetensors_file_of_another_kind(tmp_path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelFileError, match="not a model of napari-dinoad"):
+        NormativeModel.load(tmp_path / "other.safetensors")
+
+
+def test_another_version_is_refused(tmp_path, model_path):
+    tensors, document = parts(model_path)
+    document["format_version"] = 99
+    with pytest.raises(ModelFileError, match="expected version 1, got 99"):
+        NormativeModel.load(rewritten(tmp_path / "m.dinoad", tensors, document))
+
+
+def test_every_missing_tensor_is_noticed(tmp_path, model_path):
+    tensors, document = parts(model_path)
+    for name in tensors:
+        rest = {other: tensor for other, tensor in tensors.items() if other != name}
+        with pytest.raises(ModelFileError):
+            NormativeModel.load(rewritten(tmp_path / "m.dinoad", rest, document))
+
+
+@pytest.mark.parametrize("section", ["scorer", "backbone", "preprocessing", "calibration", "provenance"])
+def test_every_missing_section_is_noticed(tmp_path, model_path, section):
+    tensors, document = parts(model_path)
+    del document[section]
+    with pytest.raises(ModelFileError, match="incomplete"):
+        NormativeModel.load(rewritten(tmp_path / "m.dinoad", tensors, document))
+
+
+def test_a_wrong_shape_is_noticed(tmp_path, model_path):
+    tensors, document = parts(model_path)
+    for name, tensor in tensors.items():
+        if not name.startswith("scorer.") or tensor.ndim == 0:
+            continue
+        wrong = {**tensors, name: torch.zeros((tensor.shape[0] + 1, *tensor.shape[1:]), dtype=tensor.dtype)}
+        with pytest.raises(ModelFileError):
+            NormativeModel.load(rewritten(tmp_path / "m.dinoad", wrong, document))
+    assert np.isfinite(tensors["calibration.table_scores"].numpy()).all()
