@@ -39,3 +39,65 @@ def notifications(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     shown: list[BaseException] = []
     monkeypatch.setattr(notification_manager, "receive_error", lambda kind, error, trace: shown.append(error))
     return shown
+
+
+TIMEOUT_MS = 60_000
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory):
+    """Return a small phantom cohort on disk."""
+    from napari_dinoad.phantom import write_cohort
+
+    return write_cohort(tmp_path_factory.mktemp("cohort"), 4, ("bright",), shape=(20, 64, 56))
+
+
+@pytest.fixture(scope="session")
+def fast_settings():
+    """Return settings with which a fit takes a second."""
+    from dataclasses import replace
+
+    from napari_dinoad.settings import FitSettings, MemoryBankSettings, preset
+
+    return FitSettings(
+        scorer="memory-bank",
+        memory_bank=MemoryBankSettings(n_patches=400),
+        preprocessing=replace(preset("mr-brain"), resolution_px=64),
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def model_path(cohort, fast_settings, tmp_path_factory):
+    """Return a model fitted on the cohort, as a file."""
+    from napari_dinoad.pipeline import fit_folder
+
+    path = tmp_path_factory.mktemp("model") / "phantom.dinoad"
+    fit_folder(cohort.normal_folder, fast_settings).save(path)
+    return path
+
+
+@pytest.fixture
+def own_folders(monkeypatch, tmp_path):
+    """Keep models and settings of this test apart from those of the user."""
+    from napari_dinoad.gui import configuration
+
+    monkeypatch.setattr(configuration, "_general_settings", lambda: None)
+    monkeypatch.setattr(configuration, "user_data_path", lambda *args, **kwargs: tmp_path / "user")
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, own_folders):
+    """Return a real viewer."""
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, qtbot):
+    """Return the plugin's dock widget in a real viewer; its jobs have ended when the test has."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    yield widget
+    runners = (widget.finder.runner, widget.reader, widget.session.fit.runner, widget.result.exporter)
+    for runner in runners:
+        runner.cancel()
+    qtbot.waitUntil(lambda: not any(runner.is_running for runner in runners), timeout=TIMEOUT_MS)

@@ -6,9 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
-from napari_dinoad.gui.parts import NoteLabel
+from napari_dinoad.gui.parts import Folded, NoteLabel
 from napari_dinoad.gui.remaining_time import duration_in_words
 
 if TYPE_CHECKING:
@@ -119,12 +118,11 @@ class CohortView(QWidget):
         self.skipped.show_rows(f"Skipped ({len(rows)})" if rows else "", rows)
 
 
-class _FoldedList(QCollapsible):
+class _FoldedList(Folded):
     """A list that is folded until it is asked for; hidden while it is empty."""
 
     def __init__(self, columns: tuple[str, str]) -> None:
-        super().__init__("", collapsedIcon="▶", expandedIcon="▼")
-        self.setDuration(0)
+        super().__init__("")
         self.tree = QTreeWidget()
         self.tree.setHeaderLabels(columns)
         self.tree.setRootIsDecorated(False)

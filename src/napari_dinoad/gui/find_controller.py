@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_dinoad.gui.jobs import DetectJob, DetectorCache, DetectOutcome, ScanRead, SlicesScored
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import Overlay
-from napari_dinoad.gui.result import ScanResult
+from napari_dinoad.gui.result import Measured, ScanResult
 from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
 from napari_dinoad.gui.worker import JobRunner
 
@@ -74,6 +75,10 @@ class FindController(QObject):
         self._measure_timer.setSingleShot(True)
         self._measure_timer.setInterval(_MEASURE_DELAY_MS)
         self._measure_timer.timeout.connect(self._measure)
+        self._measurer = JobRunner(self, in_activity_dock=False)
+        self._measurer.succeeded.connect(self._on_measured)
+        self._measurer.finished.connect(self._measure_again)
+        self._measured: _Found | None = None
         self.runner = JobRunner(self)
         self.runner.delivered.connect(self._on_delivered)
         self.runner.succeeded.connect(self._on_succeeded)
@@ -96,6 +101,7 @@ class FindController(QObject):
         if key != self._shown_key:
             self._shown_key = key
             self.result_changed.emit()
+            self._measure_timer.start()
 
     def find(self, layer: Layer, model_path: Path, settings: DetectSettings, *, only_shown: bool) -> bool:
         """Start scoring a layer's scan; return False while another job is under way.
@@ -121,7 +127,7 @@ class FindController(QObject):
         found = self._current
         if found is not None:
             found.result.set_rate(fpr)
-            if found.overlay is not None:
+            if found.overlay is not None and found.overlay.is_live:
                 found.overlay.refresh_mask()
             self._measure_timer.start()
 
@@ -159,6 +165,19 @@ class FindController(QObject):
         if found is None:
             return None
         return found.scan.canonical_index(point_in_layer(self._viewer, found.layer))[found.result.axis]
+
+    def is_mirrored(self) -> bool:
+        """Whether the viewer's slider runs against the result's slices; superior is at its left, for instance."""
+        found = self._current
+        if found is None or len(found.result.profile) < 2:
+            return False
+        first, second = [0, 0, 0], [0, 0, 0]
+        second[found.result.axis] = 1
+        step = np.subtract(
+            found.layer.data_to_world(found.scan.data_index(second)),
+            found.layer.data_to_world(found.scan.data_index(first)),
+        )
+        return bool(step[np.argmax(np.abs(step))] < 0)
 
     def close(self) -> None:
         """Stop what is under way; for when the interface goes away."""
@@ -231,22 +250,35 @@ class FindController(QObject):
         found, self._request = self._running, None
         if found is None:
             return
-        found.result.measure()
         if found.overlay is not None:
             found.overlay.refresh_map()
         if found is self._current:
-            self._measure_timer.stop()
             self.map_changed.emit()
             self.regions_changed.emit()
+            self._measure()
 
     def _measure(self) -> None:
+        """Find the regions of the mask in the background: that takes a while on large scans."""
         found = self._current
-        if found is None:
+        if found is None or found.result.is_measured or self._measurer.is_running:
             return
-        found.result.measure()
+        self._measured = found
+        measurement = found.result.measurement()
+        self._measurer.start(lambda channel: measurement.run(), "Measuring regions")
+
+    def _on_measured(self, measured: object) -> None:
+        found, self._measured = self._measured, None
+        if found is None or not isinstance(measured, Measured) or not found.result.accept(measured):
+            return
         if found.overlay is not None:
             found.overlay.refresh_mask()
-        self.regions_changed.emit()
+        if found is self._current:
+            self.regions_changed.emit()
+
+    def _measure_again(self) -> None:
+        """Measure what has changed, or come into view, while the last measurement ran."""
+        if self._request is None and not self._measure_timer.isActive():
+            self._measure()
 
     def _on_layer_removed(self, event: object) -> None:
         layer = getattr(event, "value", None)

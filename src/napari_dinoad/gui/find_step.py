@@ -47,6 +47,8 @@ class FindStep(Step):
 
     def set_missing(self, what: str) -> None:
         """Say what has to be chosen before anything can be found; empty when nothing is missing."""
+        if self._missing and not what:
+            self.note.tell("")
         self._missing = what
         self._show_enabled()
 

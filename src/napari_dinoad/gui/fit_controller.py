@@ -75,7 +75,8 @@ class FitController(QObject):
         if self.runner.is_running:
             return False
         self.outcome, self.curves, self.message = None, {}, ""
-        return self.runner.start(job, title)
+        # The fit goes on when its panels are closed, and the session with it.
+        return self.runner.start(job, title, keep_alive=self.parent())
 
     def _on_discovered(self, discovery: object) -> None:
         if isinstance(discovery, Discovery) and discovery.folder == self._wanted_folder:

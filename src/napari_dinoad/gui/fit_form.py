@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from magicgui.widgets import ComboBox, Container, FileEdit, SpinBox
+from magicgui.widgets import ComboBox, FileEdit, SpinBox
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
 from napari_dinoad.settings import PRESETS, Device, FitSettings, ScorerName, preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["FitForm"]
 
@@ -35,10 +40,13 @@ _OWN = 0
 """In the form, the number that means: as the method itself has it."""
 
 
-class FitForm(Container):
-    """Preset, scorer and backbone."""
+class FitForm(QWidget):
+    """Preset, scorer and backbone; the rest is in ``advanced``."""
 
-    def __init__(self, device: Device) -> None:
+    changed = Signal()
+
+    def __init__(self, device: Device, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         defaults = FitSettings()
         self.preset = ComboBox(
             label="Kind of scan",
@@ -58,8 +66,9 @@ class FitForm(Container):
             value=defaults.backbone,
             tooltip="What turns slices into patch embeddings. Only 'embedded' needs no weights.",
         )
-        super().__init__(widgets=[self.preset, self.scorer, self.backbone], labels=True)
-        self.margins = (0, 0, 0, 0)
+        _lay_out(self, (self.preset, self.scorer, self.backbone))
+        for choice in (self.preset, self.scorer, self.backbone):
+            choice.changed.connect(lambda value: self.changed.emit())
         self.advanced = _AdvancedForm(device)
 
     def notes(self) -> str:
@@ -102,10 +111,11 @@ class FitForm(Container):
         )
 
 
-class _AdvancedForm(Container):
+class _AdvancedForm(QWidget):
     """What most people leave as it is."""
 
     def __init__(self, device: Device) -> None:
+        super().__init__()
         self.weights = FileEdit(
             label="Weights file",
             mode="r",
@@ -126,7 +136,14 @@ class _AdvancedForm(Container):
         self.seed = SpinBox(
             label="Seed", value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same model."
         )
-        super().__init__(
-            widgets=[self.weights, self.resolution_px, self.epochs, self.device, self.seed], labels=True
-        )
-        self.margins = (0, 0, 0, 0)
+        _lay_out(self, (self.weights, self.resolution_px, self.epochs, self.device, self.seed))
+
+
+def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
+    """Put magicgui fields into rows with aligned labels."""
+    form = QFormLayout(parent)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for field in fields:
+        form.addRow(field.label, field.native)
+        form.labelForField(field.native).setToolTip(field.tooltip)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QDialog, QFormLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
 from napari_dinoad.gui.model_library import MODEL_SUFFIX
-from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot
 from napari_dinoad.gui.session import session_of
 
@@ -64,11 +63,10 @@ class FitPanel(QWidget):
         form.addRow("Normal scans", self.folder.native)
         rows.addLayout(form)
         rows.addWidget(self.found)
-        rows.addWidget(self.form.native)
+        rows.addWidget(self.form)
         rows.addWidget(self.notes)
-        advanced = QCollapsible("More settings", collapsedIcon="▶", expandedIcon="▼")
-        advanced.setDuration(0)
-        advanced.addWidget(self.form.advanced.native)
+        advanced = Folded("More settings")
+        advanced.addWidget(self.form.advanced)
         rows.addWidget(advanced)
         save = QFormLayout()
         save.addRow("Save as", self.out.native)

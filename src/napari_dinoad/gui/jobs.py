@@ -9,7 +9,6 @@ import logging
 import tempfile
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.files import require_folder
@@ -17,6 +16,8 @@ from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from napari_dinoad.gui.layers import LayerScan
@@ -119,15 +120,11 @@ class DemoModelJob:
 
     def __call__(self, channel: JobChannel) -> FitOutcome:
         """Make the phantoms, fit, save, and return where the model is."""
-        from napari_dinoad.maps.export import save_on_grid
-        from napari_dinoad.phantom import make_normal
+        from napari_dinoad.phantom import write_cohort
 
         with tempfile.TemporaryDirectory(prefix="dinoad-demo-") as folder:
-            for seed in range(N_DEMO_SCANS):
-                channel.progress(ProgressEvent("Making phantoms", seed, N_DEMO_SCANS))
-                volume = make_normal(seed)
-                save_on_grid(Path(folder) / f"normal-{seed:02d}.nii", volume.values, volume)
-            return FitJob(Path(folder), self.settings, self.out)(channel)
+            cohort = write_cohort(folder, N_DEMO_SCANS, kinds=(), progress=channel.progress)
+            return FitJob(cohort.normal_folder, self.settings, self.out)(channel)
 
 
 class DetectorCache:

@@ -10,6 +10,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from napari_dinoad.gui.layers import METADATA_KEY, same_layer
 from napari_dinoad.gui.viewer_parts import show_colour_bar
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -18,14 +19,10 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan
     from napari_dinoad.gui.result import ScanResult
 
-__all__ = ["HEATMAP_LIMITS", "OVERLAY_KEY", "Overlay", "is_overlay"]
+__all__ = ["OVERLAY_KEY", "Overlay", "is_overlay"]
 
 OVERLAY_KEY = "dinoad_overlay"
 """Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
-
-HEATMAP_LIMITS = (1.0, 4.0)
-"""Fixed limits of the heatmap in −log10 p, from p = 10 % to p = 0.01 %; never fitted to a scan, so that a normal one
-stays dark and colours mean the same in every scan."""
 
 _HEAT = Colormap(
     [[0.45, 0.0, 0.35, 0.0], [0.75, 0.05, 0.3, 0.55], [0.98, 0.45, 0.1, 0.7], [1.0, 0.95, 0.45, 0.85]],
@@ -71,13 +68,23 @@ class Overlay:
             metadata=dict(metadata),
             **arguments,
         )
-        self.mask.contour = 1
+        self._follow_dimensions()
         selected = list(viewer.layers.selection)
         place = viewer.layers.index(layer) + 1
         viewer.layers.insert(place, self.heatmap)
         viewer.layers.insert(place + 1, self.mask)
         viewer.layers.selection = set(selected)
         show_colour_bar(self.heatmap)
+        viewer.dims.events.ndisplay.connect(self._follow_dimensions)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the mask can follow a slider at once; in 3D whole volumes would go to the graphics card."""
+        return bool(self._viewer.dims.ndisplay == 2)
+
+    def _follow_dimensions(self, event: object = None) -> None:
+        """Draw outlines in 2D, filled regions in 3D, where napari has no outlines."""
+        self.mask.contour = 1 if self.is_live else 0
 
     def holds(self, layer: Layer) -> bool:
         """Whether a layer is one of the two."""
@@ -100,6 +107,7 @@ class Overlay:
 
     def remove(self) -> None:
         """Take both layers out of the viewer, where they still are."""
+        self._viewer.dims.events.ndisplay.disconnect(self._follow_dimensions)
         for layer in (self.mask, self.heatmap):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QPointF, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -15,17 +16,20 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_dinoad.gui.remaining_time import duration_in_words
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.worker import JobProgress, JobRunner
 
-__all__ = ["WARNING_COLOUR", "JobRow", "NoteLabel", "Step"]
+__all__ = ["Folded", "JobRow", "NoteLabel", "Step"]
 
-WARNING_COLOUR = "#ff9d3b"
+_WARNING_COLOUR = "#ff9d3b"
 _ERROR_COLOUR = "#ff6b5e"
 _MUTED_COLOUR = "#9aa5b1"
+
+_ARROW_PX = 16
 
 
 class NoteLabel(QLabel):
@@ -41,7 +45,7 @@ class NoteLabel(QLabel):
 
     def tell(self, text: str, *, warning: bool = False, error: bool = False) -> None:
         """Show a text, or nothing where it is empty."""
-        colour = _ERROR_COLOUR if error else WARNING_COLOUR if warning else _MUTED_COLOUR
+        colour = _ERROR_COLOUR if error else _WARNING_COLOUR if warning else _MUTED_COLOUR
         self.setStyleSheet(f"color: {colour};")
         self.setText(text)
         self.setVisible(bool(text))
@@ -79,6 +83,27 @@ class Step(QWidget):
         self.rows.addLayout(row)
 
 
+class Folded(QCollapsible):
+    """Content under a title that opens with a click, at once and with arrows that show on dark and light themes."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(title, parent, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
+        self.setDuration(0)
+
+
+def _arrow(*, down: bool) -> QIcon:
+    pixmap = QPixmap(_ARROW_PX, _ARROW_PX)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(_MUTED_COLOUR))
+    corners = [(3, 5), (13, 5), (8, 12)] if down else [(5, 3), (12, 8), (5, 13)]
+    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    painter.end()
+    return QIcon(pixmap)
+
+
 class JobRow(QWidget):
     """Shows how a job goes: stage, bar, remaining time, cancel. Hidden while none is under way."""
 
@@ -103,10 +128,6 @@ class JobRow(QWidget):
         rows.addWidget(self.stage)
         rows.addLayout(row)
         self.hide()
-
-    def sizeHint(self) -> QSize:
-        """Keep the height the same whatever the text."""
-        return super().sizeHint()
 
     def follow(self, runner: JobRunner) -> None:
         """Show the jobs of a runner, also the one already under way, and let the button cancel them."""

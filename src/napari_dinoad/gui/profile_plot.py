@@ -35,6 +35,7 @@ class ProfilePlot(QWidget):
         self._scored = np.zeros(0, dtype=bool)
         self._threshold = 0.0
         self._shown: int | None = None
+        self._is_mirrored = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip("The most unusual voxel of each slice (−log10 p). Click to go to a slice.")
@@ -49,6 +50,11 @@ class ProfilePlot(QWidget):
         self._profile, self._scored, self._threshold = profile.copy(), scored.copy(), threshold
         self.update()
 
+    def set_mirrored(self, is_mirrored: bool) -> None:
+        """Draw the first slice at the right, where the viewer's own slider has it at the right."""
+        self._is_mirrored = is_mirrored
+        self.update()
+
     def set_shown(self, index: int | None) -> None:
         """Mark the slice in view."""
         if index != self._shown:
@@ -61,7 +67,12 @@ class ProfilePlot(QWidget):
         width = self.width() - 2 * _MARGIN_PX
         if n == 0 or width <= 0:
             return None
-        return int(np.clip((x_px - _MARGIN_PX) / width * n, 0, n - 1))
+        place = int(np.clip((x_px - _MARGIN_PX) / width * n, 0, n - 1))
+        return self._place(place)
+
+    def _place(self, index: int) -> int:
+        """Return the place from the left of a slice, and the slice of a place."""
+        return len(self._profile) - 1 - index if self._is_mirrored else index
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Ask for the slice that was clicked."""
@@ -91,7 +102,7 @@ class ProfilePlot(QWidget):
         height = self.height() - 2 * _MARGIN_PX
         top = max(float(self._profile.max()), self._threshold * 1.25, 1.0)
         for i, value in enumerate(self._profile):
-            left = _MARGIN_PX + i * width
+            left = _MARGIN_PX + self._place(i) * width
             if not self._scored[i]:
                 painter.fillRect(QRectF(left, _MARGIN_PX, width, height), _UNSCORED)
                 continue
@@ -102,7 +113,7 @@ class ProfilePlot(QWidget):
         painter.drawLine(QPointF(0, level), QPointF(self.width(), level))
         if self._shown is not None:
             painter.setPen(QPen(_HERE, 2))
-            x = _MARGIN_PX + (self._shown + 0.5) * width
+            x = _MARGIN_PX + (self._place(self._shown) + 0.5) * width
             painter.drawLine(QPointF(x, 0), QPointF(x, self.height()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,31 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["ScanResult", "scan_level_words"]
+__all__ = ["Measured", "Measurement", "ScanResult", "scan_level_words"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Regions of a mask, and of which version of the result."""
+
+    mask: AnomalyMask
+    version: int
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Finds the regions of a mask; frozen, because that takes a while on large scans."""
+
+    anomaly_map: AnomalyMap
+    fpr: float
+    min_volume_mm3: float
+    version: int
+
+    def run(self) -> Measured:
+        """Find and measure the regions."""
+        mask = AnomalyMask.of(self.anomaly_map, self.fpr, self.min_volume_mm3)
+        mask.regions()
+        return Measured(mask, self.version)
 
 
 class ScanResult:
@@ -56,6 +81,7 @@ class ScanResult:
         self._min_volume_mm3 = min_volume_mm3
         self._regions: tuple[Region, ...] = ()
         self._labels: AnomalyMask | None = None
+        self._version = 0
         self._unticked_peaks: set[tuple[int, int, int]] = set()
 
     @property
@@ -81,28 +107,36 @@ class ScanResult:
         self.mask[where] = block >= self._threshold
         self.scored[list(scored.indices)] = True
         self.profile[list(scored.indices)] = scored.values.reshape(len(scored.indices), -1).max(axis=1)
-        self._labels = None
+        self._forget()
 
     def set_rate(self, fpr: float) -> None:
-        """Draw the mask at another false-positive rate; fast, the regions follow with `measure`."""
+        """Draw the mask at another false-positive rate; fast, the regions follow with a `measurement`."""
         if fpr != self._fpr:
             self._fpr = fpr
-            self._labels = None
+            self._forget()
             np.greater_equal(self.values, self._threshold, out=self.mask.view(bool))
 
     def set_min_volume(self, min_volume_mm3: float) -> None:
-        """Leave out other sizes of regions; they follow with `measure`."""
+        """Leave out other sizes of regions; they follow with a `measurement`."""
         if min_volume_mm3 != self._min_volume_mm3:
             self._min_volume_mm3 = min_volume_mm3
-            self._labels = None
+            self._forget()
 
-    def measure(self) -> None:
-        """Find the regions of the mask; those whose peak was unticked before stay unticked."""
-        if self._labels is None:
-            anomaly_map = self.anomaly_map()
-            self._labels = AnomalyMask.of(anomaly_map, self._fpr, self._min_volume_mm3)
-            self._regions = self._labels.regions()
+    def measurement(self) -> Measurement:
+        """Return what finds the regions of the mask as it is now; it may run on a worker thread."""
+        frozen = AnomalyMap(self.values.copy(), self.volume)
+        return Measurement(frozen, self._fpr, self._min_volume_mm3, self._version)
+
+    def accept(self, measured: Measured) -> bool:
+        """Take in measured regions; return False, and do nothing, when the mask has changed since.
+
+        Regions whose peak was unticked before stay unticked.
+        """
+        if measured.version != self._version:
+            return False
+        self._labels, self._regions = measured.mask, measured.mask.regions()
         self._draw()
+        return True
 
     def is_ticked(self, region: Region) -> bool:
         """Whether a region is shown and exported."""
@@ -123,10 +157,15 @@ class ScanResult:
     def ticked_mask(self) -> AnomalyMask:
         """Return the mask of the ticked regions alone, measuring first where needed."""
         if self._labels is None:
-            self.measure()
+            self.accept(self.measurement().run())
         if self._labels is None:
             raise DinoadError("Mask: nothing was scored yet; press Find first.")
         return self._labels.only({region.label for region in self._regions if self.is_ticked(region)})
+
+    def _forget(self) -> None:
+        """Note that regions measured before are not those of the mask any more."""
+        self._version += 1
+        self._labels = None
 
     @property
     def _threshold(self) -> np.float32:
@@ -140,9 +179,9 @@ class ScanResult:
     def _draw(self) -> None:
         if self._labels is None:
             return
-        all_ticked = all(self.is_ticked(region) for region in self._regions)
-        labels = self._labels.labels if all_ticked else self.ticked_mask().labels
-        np.greater(labels, 0, out=self.mask.view(bool))
+        is_shown = np.zeros(int(self._labels.labels.max(initial=0)) + 1, dtype=bool)
+        is_shown[[region.label for region in self._regions if self.is_ticked(region)]] = True
+        np.take(is_shown, self._labels.labels, out=self.mask.view(bool), mode="clip")
 
 
 def scan_level_words(outcome: DetectOutcome) -> str:

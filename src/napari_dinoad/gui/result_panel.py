@@ -120,6 +120,7 @@ class ResultPanel(Step):
         result = self._controller.result
         if result is not None:
             self.profile.setVisible(len(result.profile) > 1)
+            self.profile.set_mirrored(self._controller.is_mirrored())
             self.profile.show_profile(result.profile, result.scored, -float(np.log10(result.fpr)))
             self.show_slice_in_view()
 

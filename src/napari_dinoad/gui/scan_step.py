@@ -38,11 +38,7 @@ def scan_in_words(scan: LayerScan) -> str:
         f"{step:.2g}" for step, n in zip(reversed(geometry.spacing), reversed(geometry.canonical_shape), strict=True)
         if n > 1
     )  # fmt: skip
-    return (
-        f"{shape} voxels of {spacing} mm (right–left × front–back × head–foot)"
-        if shape.count("×") == 2
-        else (f"{shape} pixels of {spacing} mm")
-    )
+    return f"{shape} {'voxels' if shape.count('×') == 2 else 'pixels'} of {spacing} mm"
 
 
 class ScanStep(Step):
@@ -62,6 +58,7 @@ class ScanStep(Step):
             "Open NIfTI, PNG, JPEG or TIFF files with their geometry. Files can also be dropped here."
         )
         self.about = NoteLabel()
+        self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed = NoteLabel()
         self.add_row(self.layers.native, self.open_button)
         self.rows.setStretch(0, 0)

@@ -146,8 +146,9 @@ class JobRunner(QObject):
     failed = Signal(str)
     finished = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, *, in_activity_dock: bool = True) -> None:
         super().__init__(parent)
+        self._in_activity_dock = in_activity_dock
         self._worker: _JobWorker | None = None
         self._activity: _ActivityBar | None = None
         self._remaining = RemainingTime()
@@ -164,16 +165,24 @@ class JobRunner(QObject):
         """What the job under way, or the last one, does."""
         return self._title
 
-    def start(self, job: Job, title: str) -> bool:
-        """Start a job; return False, and do nothing, while another one is under way."""
+    def start(self, job: Job, title: str, keep_alive: object = None) -> bool:
+        """Start a job; return False, and do nothing, while another one is under way.
+
+        Parameters
+        ----------
+        job : callable
+        title : str
+            What it does, for people.
+        keep_alive : object, optional
+            Lives at least as long as the job, for jobs that go on when their widgets are gone.
+        """
         if self._worker is not None:
             return False
         self._title = title
         self._remaining = RemainingTime()
         self.last_progress = None
         worker = create_worker(job, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
-        # The worker outlives every widget; it keeps this object, whose slots it calls, alive until it is done.
-        worker.runner = self
+        worker.keep_alive = keep_alive
         worker.progressed.connect(self._on_progress)
         worker.delivered.connect(self.delivered)
         worker.succeeded.connect(self.succeeded)
@@ -182,7 +191,10 @@ class JobRunner(QObject):
         worker.warned.connect(_log_warning)
         worker.finished.connect(self._on_finished)
         self._worker = worker
-        self._activity = _ActivityBar(title, self.cancel)
+        if self._in_activity_dock:
+            self._activity = _ActivityBar(title, worker.quit)
+            # Not through this object, which may be gone by then.
+            worker.finished.connect(self._activity.close)
         worker.start()
         self.started.emit(title)
         return True
@@ -209,10 +221,7 @@ class JobRunner(QObject):
         notification_manager.receive_error(type(error), error, error.__traceback__)
 
     def _on_finished(self) -> None:
-        if self._activity is not None:
-            self._activity.close()
-            self._activity = None
-        self._worker = None
+        self._activity = self._worker = None
         self.finished.emit()
 
 

@@ -1,0 +1,54 @@
+"""Sample data: generated heads, so that the plugin can be tried without any scan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoad.gui.layers import layer_of_volume
+
+if TYPE_CHECKING:
+    from napari_dinoad.phantom import PhantomPatient
+
+__all__ = ["normal_volume", "patient_slice", "patient_volume"]
+
+LayerTuple = tuple[np.ndarray, dict[str, Any], str]
+
+_NORMAL_SEED = 500_000
+"""No cohort draws this one, so that the sample is none of the scans that a demo model has seen."""
+
+_PATIENT_SEED = 1_500_000
+
+_PATIENT_KIND = "bright-rim"
+
+
+def normal_volume() -> list[LayerTuple]:
+    """Return a normal head (npe2 sample data contribution)."""
+    from napari_dinoad.phantom import make_normal
+
+    return [layer_of_volume(make_normal(_NORMAL_SEED))]
+
+
+def patient_volume() -> list[LayerTuple]:
+    """Return a head with a lesion, and the truth as a hidden layer (npe2 sample data contribution)."""
+    from napari_dinoad.phantom import make_patient
+
+    return _with_truth(make_patient(_PATIENT_SEED, _PATIENT_KIND))
+
+
+def patient_slice() -> list[LayerTuple]:
+    """Return one slice of a head with a lesion, in pixels (npe2 sample data contribution)."""
+    from napari_dinoad.phantom import make_patient_slice
+
+    return _with_truth(make_patient_slice(_PATIENT_SEED, _PATIENT_KIND))
+
+
+def _with_truth(patient: PhantomPatient) -> list[LayerTuple]:
+    values, arguments, kind = layer_of_volume(patient.volume)
+    truth = patient.lesion_mask.reshape(values.shape).astype(np.uint8)
+    shared = {
+        key: arguments[key] for key in ("affine", "units", "axis_labels", "metadata") if key in arguments
+    }
+    name = f"{arguments['name']} · true lesion"
+    return [(truth, shared | {"name": name, "visible": False}, "labels"), (values, arguments, kind)]

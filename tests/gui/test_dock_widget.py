@@ -1,0 +1,464 @@
+"""The dock widget in a real viewer, driven through its widgets."""
+
+from __future__ import annotations
+
+import threading
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from napari.utils.progress import progress
+from qtpy.QtCore import Qt, QThreadPool
+
+from napari_dinoad.gui import jobs
+from napari_dinoad.gui.layers import same_layer
+from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.settings import HEATMAP_LIMITS
+
+TIMEOUT_MS = 60_000
+
+
+@pytest.fixture
+def patient(cohort):
+    return cohort.patients["bright"]
+
+
+@pytest.fixture
+def ready(dock, viewer, patient, model_path):
+    """Return the dock with a patient's scan and a model chosen."""
+    viewer.open(str(patient), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    return dock
+
+
+def click(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def find(qtbot, dock, button=None):
+    with qtbot.waitSignal(dock.finder.runner.finished, timeout=TIMEOUT_MS):
+        click(qtbot, button or dock.find.scan_button)
+    qtbot.waitUntil(lambda: dock.finder.result is None or dock.finder.result.is_measured, timeout=TIMEOUT_MS)
+
+
+def overlays(viewer):
+    heatmap = next(layer for layer in viewer.layers if is_overlay(layer) and isinstance(layer, Image))
+    mask = next(layer for layer in viewer.layers if is_overlay(layer) and isinstance(layer, Labels))
+    return heatmap, mask
+
+
+def test_says_what_is_missing(dock, viewer, patient, model_path):
+    assert not dock.find.scan_button.isEnabled()
+    assert "a scan and a model" in dock.find.note.text()
+    assert dock.result.isHidden()
+    viewer.open(str(patient), plugin="napari-dinoad")
+    assert dock.scan.layer is not None
+    assert "a model of normal first" in dock.find.note.text()
+    dock.normal.choose(model_path)
+    assert dock.find.scan_button.isEnabled()
+    assert dock.find.note.text() == ""
+    assert "mr-brain" in dock.normal.about.text()
+    assert "4 normal scans" in dock.normal.about.text()
+
+
+def test_finding_adds_heatmap_and_mask_that_line_up(qtbot, ready, viewer):
+    find(qtbot, ready)
+    scan = ready.scan.layer
+    heatmap, mask = overlays(viewer)
+    for overlay in (heatmap, mask):
+        assert np.array_equal(overlay.affine.affine_matrix, scan.affine.affine_matrix)
+        assert overlay.units == scan.units
+        assert overlay.axis_labels == scan.axis_labels
+        assert overlay.data.shape == scan.data.shape
+    assert tuple(heatmap.contrast_limits) == HEATMAP_LIMITS
+    assert heatmap.colorbar.visible
+    result = ready.finder.result
+    assert np.array_equal(mask.data > 0, heatmap.data >= np.float32(2))
+    assert result.scored.any()
+    assert len(result.regions) == ready.result.table.topLevelItemCount() > 0
+    assert "normal scans" in ready.result.scan_words.text()
+    assert "p = " in ready.result.scan_words.text()
+    assert [layer for layer in ready.scan.layers.choices if layer is not None] == [scan]
+
+
+def test_same_as_the_command_line_would_find(qtbot, ready, patient, model_path):
+    from napari_dinoad.images.readers import read_volume
+    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.pipeline import detect
+
+    find(qtbot, ready)
+    expected = detect(read_volume(patient), NormativeModel.load(model_path))
+    np.testing.assert_allclose(ready.finder.result.values, expected.anomaly_map.values, atol=1e-4)
+    assert ready.finder.result.outcome.p_value == expected.p_value
+
+
+def test_slice_alone(qtbot, ready, viewer):
+    z = 9
+    viewer.dims.point = tuple(ready.scan.layer.data_to_world((z, 0, 0)))
+    find(qtbot, ready, ready.find.slice_button)
+    result = ready.finder.result
+    assert np.flatnonzero(result.scored).tolist() == [z]
+    assert "no statement about the whole scan" in ready.result.scan_words.text()
+    find(qtbot, ready)
+    assert result is ready.finder.result
+    assert result.scored.sum() > 1
+    assert "p = " in ready.result.scan_words.text()
+
+
+def test_shown_slice_comes_first_then_outwards(qtbot, ready, viewer):
+    order = []
+    z = 12
+    viewer.dims.point = tuple(ready.scan.layer.data_to_world((z, 0, 0)))
+    ready.finder.runner.delivered.connect(lambda item: order.extend(getattr(item, "indices", ())))
+    find(qtbot, ready)
+    assert order[0] == z
+    distances = [abs(index - z) for index in order]
+    assert distances == sorted(distances)
+
+
+def test_slider_moves_the_mask_at_once_and_the_regions_follow(qtbot, ready, viewer):
+    find(qtbot, ready)
+    heatmap, mask = overlays(viewer)
+    before = len(ready.finder.result.regions)
+    with qtbot.waitSignal(ready.finder.regions_changed, timeout=TIMEOUT_MS):
+        ready.result.rate.slider.setValue(3.0)
+        assert np.array_equal(mask.data > 0, heatmap.data >= np.float32(3))
+        assert ready.result.rate.value_label.text() == "0.1 %"
+    qtbot.waitUntil(lambda: ready.finder.result.is_measured, timeout=TIMEOUT_MS)
+    assert len(ready.finder.result.regions) <= before
+    assert all(region.peak_neg_log10_p >= 3 for region in ready.finder.result.regions)
+
+
+def test_region_click_jumps_to_its_peak(qtbot, ready, viewer):
+    find(qtbot, ready)
+    table = ready.result.table
+    for row in (0, table.topLevelItemCount() - 1):
+        item = table.topLevelItem(row)
+        table.scrollToItem(item)
+        table.setCurrentItem(item)
+        region = ready.finder.result.regions[row]
+        index = ready.scan.layer.world_to_data(viewer.dims.point)
+        assert round(index[0]) == region.peak_zyx[0]
+
+
+def test_unticked_region_leaves_the_mask_and_the_export(qtbot, ready, viewer, tmp_path, patient):
+    find(qtbot, ready)
+    result, table = ready.finder.result, ready.result.table
+    assert len(result.regions) >= 2
+    _, mask = overlays(viewer)
+    gone, kept = result.regions[0], result.regions[1]
+    table.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)
+    assert mask.data[gone.peak_zyx] == 0
+    assert mask.data[kept.peak_zyx] == 1
+    assert f"{len(result.regions) - 1} of {len(result.regions)}" in ready.result.summary.text()
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        ready.result.export(tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    stem = "patient_bright"
+    assert names == {
+        f"{stem}_{what}" for what in ("mask.nii.gz", "anomaly.nii.gz", "regions.csv", "report.json")
+    }
+    exported = nib.load(tmp_path / "out" / f"{stem}_mask.nii.gz")
+    source = nib.load(patient)
+    assert np.array_equal(exported.affine, source.affine)
+    assert exported.shape == source.shape
+    geometry = result.volume.geometry
+    stored = np.asarray(exported.dataobj)
+    np.testing.assert_array_equal(geometry.to_canonical(stored), mask.data)
+    lines = (tmp_path / "out" / f"{stem}_regions.csv").read_text().splitlines()
+    assert len(lines) == len(result.regions)  # a header and all regions but one
+    table.topLevelItem(0).setCheckState(0, Qt.CheckState.Checked)
+    assert mask.data[gone.peak_zyx] == 1
+
+
+def test_unticked_region_stays_unticked_when_the_mask_moves(qtbot, ready, viewer):
+    find(qtbot, ready)
+    peak = ready.finder.result.regions[0].peak_zyx
+    ready.result.table.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)
+    with qtbot.waitSignal(ready.finder.regions_changed, timeout=TIMEOUT_MS):
+        ready.result.rate.slider.setValue(2.5)
+    qtbot.waitUntil(lambda: ready.finder.result.is_measured, timeout=TIMEOUT_MS)
+    item = ready.result.table.topLevelItem(0)
+    assert ready.finder.result.regions[0].peak_zyx == peak
+    assert item.checkState(0) == Qt.CheckState.Unchecked
+    _, mask = overlays(viewer)
+    assert mask.data[peak] == 0
+
+
+def test_save_selected_layers_writes_the_mask_on_the_scans_grid(qtbot, ready, viewer, tmp_path, patient):
+    find(qtbot, ready)
+    _, mask = overlays(viewer)
+    out = tmp_path / "mask.nii.gz"
+    viewer.layers.selection = {mask}
+    assert viewer.layers.save(str(out), selected=True, plugin="napari-dinoad") == [str(out)]
+    image = nib.load(out)
+    assert np.array_equal(image.affine, nib.load(patient).affine)
+    np.testing.assert_array_equal(
+        ready.finder.result.volume.geometry.to_canonical(np.asarray(image.dataobj)), mask.data
+    )
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Hold the worker after each batch of slices until the gate is opened."""
+    gate = threading.Event()
+    deliver = jobs._deliver_slices
+
+    def deliver_and_wait(*arguments):
+        deliver(*arguments)
+        assert gate.wait(60)
+
+    monkeypatch.setattr(jobs, "_deliver_slices", deliver_and_wait)
+    return gate
+
+
+def test_cancel_keeps_what_is_done_and_the_next_run_gives_the_same(qtbot, ready, gate):
+    runner = ready.finder.runner
+    cancelled = []
+    runner.cancelled.connect(lambda: cancelled.append(True))
+
+    def cancel():
+        click(qtbot, ready.find.job.cancel_button)
+        gate.set()
+
+    ready.finder.map_changed.connect(cancel)
+    find(qtbot, ready)
+    assert cancelled
+    partly = ready.finder.result.scored.copy()
+    assert 0 < partly.sum() < len(partly)
+    values = ready.finder.result.values.copy()
+    assert "kept" in ready.find.note.text()
+    assert ready.find.scan_button.isEnabled()
+    assert ready.find.job.isHidden()
+    ready.finder.map_changed.disconnect(cancel)
+    find(qtbot, ready)
+    assert ready.finder.result.scored.sum() > partly.sum()
+    np.testing.assert_array_equal(ready.finder.result.values[partly], values[partly])
+
+
+def test_removing_the_scan_stops_its_run(qtbot, ready, viewer, notifications, gate):
+    layer = ready.scan.layer
+
+    def remove():
+        if layer in viewer.layers:
+            viewer.layers.remove(layer)
+        gate.set()
+
+    ready.finder.map_changed.connect(remove)
+    find(qtbot, ready)
+    assert ready.finder.result is None
+    assert ready.result.isHidden()
+    assert ready.scan.layer is None
+    assert notifications == []
+
+
+def test_removing_an_overlay_forgets_the_result_and_finding_again_works(qtbot, ready, viewer):
+    find(qtbot, ready)
+    heatmap, _ = overlays(viewer)
+    viewer.layers.remove(heatmap)
+    assert ready.finder.result is None
+    find(qtbot, ready)
+    assert ready.finder.result is not None
+
+
+def test_each_scan_keeps_its_own_result(qtbot, ready, viewer, cohort):
+    find(qtbot, ready)
+    first, first_result = ready.scan.layer, ready.finder.result
+    (other,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    ready.scan.choose(other)
+    assert ready.finder.result is None
+    find(qtbot, ready)
+    assert ready.finder.result is not first_result
+    ready.scan.choose(first)
+    assert ready.finder.result is first_result
+
+
+@pytest.mark.parametrize("kind", ["rgb", "grey2d", "dask", "series", "foreign", "oblique"])
+def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
+    from napari_dinoad.phantom import make_patient, make_patient_slice
+
+    values = nib.load(patient).get_fdata(dtype=np.float32).transpose(2, 1, 0)[::-1, ::-1, ::-1]
+    picture = make_patient_slice(3, "bright").volume.values[0, ::4, ::4].astype(np.uint8)
+    if kind == "rgb":
+        layer = viewer.add_image(np.stack([picture] * 3, axis=-1), rgb=True)
+    elif kind == "grey2d":
+        layer = viewer.add_image(picture)
+    elif kind == "dask":
+        layer = viewer.add_image(
+            pytest.importorskip("dask.array").from_array(values), scale=(9, 3, 3), units="mm"
+        )
+    elif kind == "series":
+        layer = viewer.add_image(np.stack([values * 0 + 1, values]), scale=(1, 9, 3, 3))
+        viewer.dims.set_current_step(0, 1)
+    elif kind == "oblique":
+        from napari_dinoad.gui.layers import layer_of_volume
+
+        volume = make_patient(3, "bright", (20, 64, 56), oblique_deg=15, orientation="PIR").volume
+        array, arguments, _ = layer_of_volume(volume)
+        layer = viewer.add_image(array, **arguments)
+    else:
+        layer = viewer.add_image(values, scale=(9, 3, 3))
+    dock.scan.choose(layer)
+    dock.normal.choose(model_path)
+    find(qtbot, dock)
+    assert dock.find.note.text() == ""
+    assert dock.finder.result.values.max() > 0
+    heatmap, mask = overlays(viewer)
+    spatial = layer.data.shape[-3:] if kind not in ("rgb", "grey2d") else layer.data.shape[:2]
+    assert heatmap.data.shape == tuple(spatial)
+    assert mask.data.shape == tuple(spatial)
+    index = tuple(n // 2 for n in heatmap.data.shape)
+    own = (1, *index) if kind == "series" else index
+    np.testing.assert_allclose(heatmap.data_to_world(index), layer.data_to_world(own)[-len(index) :])
+    if kind != "oblique":
+        assert dock.scan.assumed.text() or kind == "dask"
+    if dock.finder.result.regions:
+        ready_region = dock.finder.result.regions[0]
+        dock.finder.jump_to_region(ready_region)
+        shown = dock.finder.shown_slice()
+        assert shown == ready_region.peak_zyx[dock.finder.result.axis]
+
+
+def test_scan_without_signal_is_told_in_one_line(qtbot, dock, viewer, model_path, notifications):
+    viewer.add_image(np.zeros((8, 32, 32)))
+    dock.normal.choose(model_path)
+    find(qtbot, dock)
+    assert "no signal" in dock.find.note.text()
+    assert notifications == []
+    assert dock.find.scan_button.isEnabled()
+
+
+def test_model_that_has_gone_is_told_in_one_line(qtbot, ready, notifications, tmp_path, model_path):
+    copy = tmp_path / "gone.dinoad"
+    copy.write_bytes(model_path.read_bytes())
+    ready.normal.choose(copy)
+    copy.unlink()
+    find(qtbot, ready)
+    assert "gone.dinoad" in ready.find.note.text()
+    assert notifications == []
+
+
+def test_file_that_is_no_model_is_told_in_one_line(dock, tmp_path):
+    path = tmp_path / "no.dinoad"
+    path.write_text("hello")
+    dock.normal.choose(path)
+    assert "not a model" in dock.normal.about.text()
+    assert dock.normal.model is None
+
+
+def test_open_study_reads_in_the_background(qtbot, dock, viewer, patient, tmp_path):
+    from PIL import Image as Picture
+
+    picture = tmp_path / "photo.png"
+    Picture.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)
+    with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
+        dock.scan.files_chosen.emit((patient, picture))
+    assert [layer.name for layer in viewer.layers] == ["patient_bright", "photo"]
+    assert same_layer(dock.scan.layer, viewer.layers[-1])
+    with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
+        dock.scan.files_chosen.emit((tmp_path / "none.nii",))
+    assert "none.nii" in dock.scan.about.text()
+
+
+def test_misfit_is_warned_of(qtbot, dock, viewer, model_path):
+    rng = np.random.default_rng(0)
+    ct = rng.normal(40, 10, (8, 32, 32))
+    ct[:, :4] = -1000
+    viewer.add_image(ct, scale=(9, 3, 3))
+    dock.normal.choose(model_path)
+    find(qtbot, dock)
+    assert "looks like CT" in dock.normal.misfit.text()
+
+
+def test_fits_a_screen_of_900_px(qtbot, ready, viewer):
+    find(qtbot, ready)
+    assert (
+        viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")[0].minimumSizeHint().height()
+        < 500
+    )
+    ready.resize(330, 780)
+    ready.show()
+    needed = ready.findChild(type(ready.scan.parentWidget())).minimumSizeHint().height()
+    assert needed < 780
+
+
+def test_profile_click_goes_to_the_slice(qtbot, ready):
+    find(qtbot, ready)
+    plot = ready.result.profile
+    plot.resize(200, 56)
+    for x in (20, 100, 180):
+        wanted = plot.slice_at(x)
+        plot.slice_chosen.emit(wanted)
+        assert ready.finder.shown_slice() == wanted
+
+
+# napari says once that it has no outlines in 3D, before the plugin hears of the change.
+@pytest.mark.filterwarnings("ignore:Contours are not displayed")
+def test_dims_in_3d_have_no_outlines(qtbot, ready, viewer):
+    find(qtbot, ready)
+    _, mask = overlays(viewer)
+    assert mask.contour == 1
+    viewer.dims.ndisplay = 3
+    assert mask.contour == 0
+    viewer.dims.ndisplay = 2
+    assert mask.contour == 1
+
+
+def wait_for_workers(qtbot):
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().waitForDone(20), timeout=TIMEOUT_MS)
+    qtbot.wait(50)
+
+
+def test_closing_the_viewer_in_a_run_ends_cleanly(
+    qtbot, make_napari_viewer, own_folders, patient, model_path, gate, notifications
+):
+    bars = set(progress._all_instances)
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    viewer.open(str(patient), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    dock.find.scan_button.click()
+    qtbot.waitUntil(lambda: dock.finder.result is not None, timeout=TIMEOUT_MS)
+    viewer.close()
+    dock = None
+    gate.set()
+    wait_for_workers(qtbot)
+    assert set(progress._all_instances) == bars
+    assert notifications == []
+
+
+def test_closing_the_dock_in_a_run_ends_cleanly(
+    qtbot, viewer, own_folders, patient, model_path, gate, notifications
+):
+    bars = set(progress._all_instances)
+    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    viewer.open(str(patient), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    dock.find.scan_button.click()
+    qtbot.waitUntil(lambda: dock.finder.result is not None, timeout=TIMEOUT_MS)
+    viewer.window.remove_dock_widget(window_dock)
+    dock = window_dock = None
+    gate.set()
+    wait_for_workers(qtbot)
+    assert set(progress._all_instances) == bars
+    assert notifications == []
+
+
+def test_layers_are_touched_on_the_main_thread_only(
+    qtbot, make_napari_viewer_proxy, own_folders, patient, model_path, notifications
+):
+    from napari_dinoad.gui.dock_widget import DockWidget
+
+    viewer = make_napari_viewer_proxy()
+    dock = DockWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="DINOAD")
+    viewer.open(str(patient), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    dock.reset_choices()
+    find(qtbot, dock)
+    assert notifications == []
+    assert dock.find.note.text() == ""
+    assert dock.finder.result.scored.any()
+    dock.finder.jump_to_region(dock.finder.result.regions[0])
+    viewer.window.remove_dock_widget(dock)
