@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline import Detection, Detector
     from napari_dinoad.progress import Progress
 
-__all__ = ["score_and_save"]
+__all__ = ["save_result", "scan_result", "score_and_save"]
 
 
 def score_and_save(
@@ -36,8 +36,20 @@ def score_and_save(
         The scan's entry in ``dinoad score --json``.
     """
     detection = detector.detect(read_volume(path), progress=progress)
-    settings = detector.settings
-    mask = detection.mask(settings.fpr, settings.min_volume_mm3)
+    mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
+    return save_result(detection, mask, path, folder, name, outputs, detector.model.card())
+
+
+def save_result(
+    detection: Detection,
+    mask: AnomalyMask,
+    path: Path,
+    folder: Path,
+    name: str,
+    outputs: Collection[str],
+    card: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the chosen outputs of a scored scan and return its result; see `score_and_save`."""
     result = scan_result(path, detection, mask)
     if "map" in outputs:
         result["map"] = str(detection.anomaly_map.save(folder / f"{name}_anomaly.nii.gz"))
@@ -50,9 +62,7 @@ def score_and_save(
     if "report" in outputs:
         # File names only: a report may be handed on, the place of a scan on a hospital's disk should not be.
         told = {k: v for k, v in result.items() if k not in ("scan", "map", "mask", "picture")}
-        write_json(
-            folder / f"{name}_report.json", {"scan": path.name, **told, "model": detector.model.card()}
-        )
+        write_json(folder / f"{name}_report.json", {"scan": path.name, **told, "model": card})
     return result
 
 

@@ -1,0 +1,261 @@
+"""The command line as a user meets it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.cli.main import main
+from napari_dinoad.cli.score import _output_names
+from small_heads import BAD_SCANS, add_bad_scans, save_head
+
+
+@pytest.fixture(scope="module")
+def model_path(normal_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "m.dinoad"
+    assert main(fit_arguments(normal_folder, path)) == 0
+    return path
+
+
+def fit_arguments(folder, path):
+    options = "--scorer memory-bank --preset mr-brain --resolution 160"
+    return ["fit", str(folder), "--out", str(path), *options.split()]
+
+
+def test_help_loads_neither_torch_nor_napari():
+    for arguments in (
+        ["--help"],
+        ["fit", "--help"],
+        ["score", "--help"],
+        ["info", "--help"],
+        ["demo", "--help"],
+    ):
+        code = (
+            "import sys; from napari_dinoad.cli.main import main\n"
+            f"try: main({arguments!r})\n"
+            "except SystemExit as end: assert end.code == 0\n"
+            "loaded = {'torch', 'timm', 'napari', 'qtpy'} & set(sys.modules)\n"
+            "assert not loaded, loaded"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "example:" in done.stdout
+
+
+def test_importing_the_package_loads_neither_torch_nor_napari():
+    code = (
+        "import sys, napari_dinoad; from napari_dinoad import read_volume, FitSettings, discover_scans\n"
+        "loaded = {'torch', 'timm', 'napari', 'qtpy'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_exists():
+    import napari_dinoad
+
+    for name in napari_dinoad.__all__:
+        assert getattr(napari_dinoad, name) is not None
+    with pytest.raises(AttributeError, match="no attribute"):
+        _ = napari_dinoad.no_such_name
+
+
+def test_score_writes_what_the_design_says(model_path, patient_path, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["score", str(patient_path), "--model", str(model_path), "--out", str(out), "--json"]
+    assert main(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    (scan,) = document["scans"]
+    assert {path.name for path in out.iterdir()} == {
+        "patient_anomaly.nii.gz",
+        "patient_mask.nii.gz",
+        "patient_regions.csv",
+        "patient_report.json",
+    }
+    source, anomaly, mask = (nib.load(p) for p in (patient_path, scan["map"], scan["mask"]))
+    for written in (anomaly, mask):
+        assert written.shape == source.shape
+        assert written.affine.tobytes() == source.affine.tobytes()
+    assert anomaly.get_data_dtype() == np.float32
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(np.asarray(mask.dataobj) > 0, np.asarray(anomaly.dataobj) >= np.float32(2))
+    assert scan["threshold_fpr"] == 0.01
+    assert scan["n_regions"] == len(scan["regions"]) > 0
+    assert set(scan["seconds"]) == {"prepare", "embed", "score", "map", "total"}
+    first = scan["regions"][0]
+    needed = {"label", "volume_mm3", "peak_neg_log10_p", "peak_ijk", "peak_mm", "centroid_mm"}
+    assert needed <= set(first)
+    np.testing.assert_allclose(first["peak_mm"], source.affine[:3] @ [*first["peak_ijk"], 1], atol=1e-3)
+    with (out / "patient_regions.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == scan["n_regions"]
+    report = (out / "patient_report.json").read_text()
+    assert str(patient_path.parent) not in report
+    assert "Research use only" in report
+
+
+def test_save_chooses_the_outputs(model_path, patient_path, tmp_path):
+    arguments = ["score", str(patient_path), "--model", str(model_path), "--out", str(tmp_path)]
+    assert main([*arguments, "--save", "mask,picture"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"patient_mask.nii.gz", "patient_picture.png"}
+
+
+def test_a_smaller_rate_marks_less(model_path, patient_path, tmp_path):
+    sizes = []
+    for fpr in ("0.1", "0.01", "0.001"):
+        arguments = [
+            "score",
+            str(patient_path),
+            "--model",
+            str(model_path),
+            "--out",
+            str(tmp_path),
+            "--fpr",
+            fpr,
+        ]
+        assert main(arguments) == 0
+        sizes.append(np.asarray(nib.load(tmp_path / "patient_mask.nii.gz").dataobj).sum())
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_good_scans_are_used_and_bad_ones_named(messy_folder, tmp_path, capsys):
+    assert main([*fit_arguments(messy_folder, tmp_path / "m.dinoad"), "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["n_scans"] == 3
+    reasons = {item["path"].rsplit("/", 1)[-1]: item["reason"] for item in document["skipped"]}
+    assert set(reasons) == set(BAD_SCANS)
+    for name, part in BAD_SCANS.items():
+        assert part in reasons[name]
+    assert "Traceback" not in captured.err
+
+
+def test_only_bad_scans_is_exit_code_2_and_one_line(tmp_path):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    add_bad_scans(folder)
+    command = [sys.executable, "-m", "napari_dinoad.cli.main", *fit_arguments(folder, tmp_path / "m.dinoad")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "expected at least 2 usable normal scans, got 0" in done.stderr
+    assert not (tmp_path / "m.dinoad").exists()
+
+
+def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys):
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_text("no scan")
+    arguments = [
+        "score",
+        str(bad),
+        str(patient_path),
+        "--model",
+        str(model_path),
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert len(document["scans"]) == 1
+    assert document["failed"][0]["scan"] == str(bad)
+    assert "bad.nii.gz" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "x.nii", "--model", "none.dinoad", "--out", "o"], "no such file"),
+        (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--fpr", "2"], "false-positive rate"),
+        (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--save", "hologram"], "--save"),
+        (["info", "none.dinoad"], "no such file"),
+        (["fit", "none", "--out", "m.dinoad"], "expected a folder"),
+        (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out"),
+        (["fit", ".", "--out", "m.dinoad", "--epochs", "0"], "epochs"),
+        (["fit", ".", "--out", "m.dinoad", "--holdout", "1"], "holdout"),
+        (["fit", ".", "--out", "m.dinoad", "--plane", "axial"], "--preset"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert message in captured.err
+
+
+def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, model_path):
+    def fail(*_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("napari_dinoad.normative_model.NormativeModel.load", fail)
+    assert main(["info", str(model_path)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_cancelling_is_exit_code_130(monkeypatch, normal_folder, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_dinoad.pipeline.fitting.prepare_scan", interrupt)
+    assert main(fit_arguments(normal_folder, tmp_path / "m.dinoad")) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info(model_path, capsys):
+    assert main(["info", str(model_path), "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["scorer"] == "memory-bank"
+    assert card["n_scans"] == 6
+    assert main(["info", str(model_path)]) == 0
+    assert "backbone" in capsys.readouterr().out
+
+
+def test_2d_images_end_to_end(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for number in range(6):
+        rows, columns = np.mgrid[:80, :64]
+        distance = np.hypot((rows - 40) / 36, (columns - 32) / 28)
+        pixels = np.where(distance < 1, 120 + 20 * np.sin(rows / 3 + number), 0) + rng.normal(0, 3, (80, 64))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    model, out = tmp_path / "m.dinoad", tmp_path / "out"
+    assert main(["fit", str(folder), "--out", str(model), "--scorer", "memory-bank"]) == 0
+    capsys.readouterr()
+    assert main(["score", str(folder / "0.png"), "--model", str(model), "--out", str(out), "--json"]) == 0
+    (scan,) = json.loads(capsys.readouterr().out)["scans"]
+    written = nib.load(scan["map"])
+    assert written.shape == (80, 64)
+    np.testing.assert_array_equal(written.affine, np.eye(4))
+    assert all("area_px" in region and "volume_mm3" not in region for region in scan["regions"])
+
+
+def test_scans_of_one_name_do_not_overwrite_each_other(tmp_path):
+    paths = []
+    for patient in ("a", "b"):
+        (tmp_path / patient).mkdir()
+        paths.append(save_head(tmp_path / patient / "t1.nii.gz", 1))
+    assert _output_names(paths) == ["a_t1", "b_t1"]
+    assert _output_names([paths[0]]) == ["t1"]
+
+
+def test_demo_finds_the_lesions(tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--normals", "3", "--scorer", "memory-bank", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert json.loads((out / "figures.json").read_text()) == document
+    for patient in document["patients"]:
+        kind = patient["truth"]["kind"]
+        assert (out / f"patient_{kind}_picture.png").stat().st_size > 10_000
+        assert patient["truth"]["auroc"] > 0.75, kind
