@@ -31,7 +31,7 @@ _EXPORTS = {
     "read_volume": "images.readers",
 }
 
-__all__ = [*sorted(_EXPORTS), "__version__"]  # noqa: PLE0604 - resolved by __getattr__
+__all__ = [*sorted(_EXPORTS), "__version__"]
 
 
 def __getattr__(name: str) -> Any:
