@@ -167,6 +167,8 @@ class DpmmSettings:
         Components lighter than this do not count as normal in the cosine and Mahalanobis scores.
     regularisation : float, optional
         λ, added to every variance; None: 1e-6, and 1e-3 for full covariances.
+    merge : bool
+        Merge clusters of the start that the data do not tell apart (by Schwarz's criterion).
     start_patches_per_component, start_iterations : int
         Patches sampled (over all scans) for each component, and Lloyd iterations, of the k-means start.
     """
@@ -183,6 +185,7 @@ class DpmmSettings:
     decay_exponent: float = 0.6
     min_weight: float = 1e-6
     regularisation: float | None = None
+    merge: bool = True
     start_patches_per_component: int = 40
     start_iterations: int = 10
     seed: int = 0

@@ -7,21 +7,17 @@ that stops anywhere continues from its last point to the very same end.
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from napari_dinoad.errors import ScorerError
-from napari_dinoad.scoring import stick_breaking
+from napari_dinoad.scoring.merging import merge_alike
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
 from napari_dinoad.scoring.patches import (
-    as_patches,
-    checked_embeddings,
     sample_patches,
     seeded_generator,
     unit_length,
+    unit_patches,
 )
 from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres
 from napari_dinoad.scoring.statistics import (
@@ -29,11 +25,13 @@ from napari_dinoad.scoring.statistics import (
     expectation,
     gaussians,
     hard_statistics,
-    log_density,
 )
+from napari_dinoad.scoring.stick_breaking import log_prior, log_weights, update_sticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    import torch
 
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import DpmmSettings
@@ -104,13 +102,6 @@ class FitPoint:
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def unit_patches(
-    batch: torch.Tensor, n_channels: int | None = None, device: str | torch.device = "cpu"
-) -> torch.Tensor:
-    """Return a batch's patches (n, d) at unit length, checked."""
-    return unit_length(as_patches(checked_embeddings(batch, n_channels, device)))
-
-
 def start(
     batches: Iterable[torch.Tensor],
     settings: DpmmSettings,
@@ -119,43 +110,53 @@ def start(
 ) -> FitPoint:
     """Start from k-means over a sample of all batches.
 
-    The means are k-means centres (at most one for each distinct patch of the sample), the covariances those pooled
-    within the clusters, the weights equal.
+    The clusters' statistics come from a pass over all patches. Clusters that the data do not tell apart are merged
+    (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer distinct
+    patches.
     """
     generator = seeded_generator(settings.seed)
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
     patches = unit_length(sample.patches)
     seeds = k_means_plus_plus(patches, settings.n_components, generator)
-    centres = k_means(patches, patches[seeds], settings.start_iterations).to(torch.float64)
-    patches = patches.to(torch.float64)
-    labels, _ = nearest_centres(patches, centres)
-    pooled = _covariance_about_zero(patches - centres[labels], settings)
-    n_components = len(centres)
-    mixture = Mixture(
-        torch.full((n_components,), -math.log(n_components), dtype=torch.float64),
-        centres,
-        pooled.expand(n_components, *pooled.shape).clone(),
-        settings.covariance,
-    )
-    sticks = 1 / torch.arange(n_components, 0, -1, dtype=torch.float64)
-    parameters = DpmmParameters(mixture.to(device), sticks.to(device), settings.alpha0)
-    online = None
-    if settings.update != "exact":
-        hard = hard_statistics(patches, labels, n_components, settings.covariance)
-        online = hard.scaled(1 / len(patches)).to(device)
-    logger.info("the mixture starts with %d components in %d channels", *centres.shape)
+    centres = k_means(patches, patches[seeds], settings.start_iterations).to(device)
+    n_components, n_channels = centres.shape
+    total: SufficientStatistics | None = None
+    for batch in batches:
+        x = unit_patches(batch, n_channels, device)
+        labels, _ = nearest_centres(x.to(centres.dtype), centres)
+        statistics = hard_statistics(x, labels, n_components, settings.covariance)
+        total = statistics if total is None else total + statistics
+    if total is None or total.n_patches != sample.n_patches:
+        raise _changed_data(sample.n_patches, total)
+    total = total.reordered((total.responsibilities > 0).nonzero().squeeze(1))
+    if settings.merge:
+        total = merge_alike(total, settings.covariance, settings.effective_regularisation)
+    logger.info("of %d clusters %d are told apart", n_components, len(total.responsibilities))
+    means, covariances = gaussians(total, settings.covariance, settings.effective_regularisation)
+    mean_statistics = total.scaled(1 / total.n_patches)
+    sticks = update_sticks(mean_statistics.responsibilities, total.n_patches, settings.alpha0)
+    order = sticks.order
+    mixture = Mixture(log_weights(sticks.sticks), means[order], covariances[order], settings.covariance)
+    parameters = DpmmParameters(mixture, sticks.sticks, settings.alpha0)
     return FitPoint(
-        parameters, sample.n_patches, sample.largest_batch, 0, parameters, parameters, 0, online=online
+        parameters=parameters,
+        n_patches=sample.n_patches,
+        largest_batch=sample.largest_batch,
+        epoch=0,
+        previous=parameters,
+        best=parameters,
+        best_epoch=0,
+        online=None if settings.update == "exact" else mean_statistics.reordered(order),
     )
 
 
-def _covariance_about_zero(residuals: torch.Tensor, settings: DpmmSettings) -> torch.Tensor:
-    """Return the regularised covariance of ``residuals`` (n, d) about zero, as that of one component."""
-    labels = torch.zeros(len(residuals), dtype=torch.int64)
-    statistics = hard_statistics(residuals, labels, 1, settings.covariance)
-    statistics = replace(statistics, first=torch.zeros_like(statistics.first))
-    return gaussians(statistics, settings.covariance, settings.effective_regularisation)[1][0]
+def _changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
+    got = 0 if statistics is None else int(statistics.n_patches)
+    return ScorerError(
+        f"batches: expected the same {expected} patches in every pass, got {got}; "
+        "do not change the data during a fit, and resume with the data it began with."
+    )
 
 
 def next_epoch(
@@ -179,11 +180,8 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
         statistics = expectation(densities, patches)
         total = statistics if total is None else total + statistics
     if total is None or int(total.n_patches) != point.n_patches:
-        raise ScorerError(
-            f"batches: expected the same {point.n_patches} patches every epoch, got "
-            f"{0 if total is None else int(total.n_patches)}; resume with the data the fit began with."
-        )
-    penalised = total.log_likelihood + stick_breaking.log_prior(current.sticks, current.alpha)
+        raise _changed_data(point.n_patches, total)
+    penalised = total.log_likelihood + log_prior(current.sticks, current.alpha)
     earlier = point.history.get("penalised_log_likelihood", ())
     if earlier:
         gain = penalised - earlier[-1]
@@ -260,14 +258,15 @@ def _maximise(
     """M-step: return the new parameters and the order that their components have in ``statistics``."""
     old = current.mixture
     mean_responsibilities = statistics.responsibilities / statistics.n_patches
-    update = stick_breaking.update_sticks(
+    update = update_sticks(
         mean_responsibilities, n_patches, current.alpha, current.sticks if never_lower else None
     )
     means, covariances = gaussians(
         statistics, settings.covariance, settings.effective_regularisation, (old.means, old.covariances)
     )
-    log_weights = stick_breaking.log_weights(update.sticks)
-    mixture = Mixture(log_weights, means[update.order], covariances[update.order], settings.covariance)
+    mixture = Mixture(
+        log_weights(update.sticks), means[update.order], covariances[update.order], settings.covariance
+    )
     return DpmmParameters(mixture, update.sticks, update.alpha), update.order
 
 
@@ -294,7 +293,7 @@ def validation_loss(parameters: DpmmParameters, validation: Iterable[torch.Tenso
     densities = ComponentDensities(parameters.mixture)
     total, n_patches = 0.0, 0
     for patches in _batches_of_patches(validation, parameters):
-        total -= float(log_density(densities, patches).sum())
+        total -= float(densities.log_density(patches).sum())
         n_patches += len(patches)
     if n_patches == 0:
         raise ScorerError("validation: expected at least one patch, got none; leave it out instead.")

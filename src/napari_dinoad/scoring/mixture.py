@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_dinoad.scoring.patches import in_chunks
+from napari_dinoad.scoring.patches import CHUNK_BYTES, in_chunks
+from napari_dinoad.scoring.quadratic_forms import (
+    DiagonalForms,
+    FullForms,
+    QuadraticForms,
+    SparsePairs,
+    screened_pairs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +26,13 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import CovarianceType
 
 __all__ = ["ComponentDensities", "Mixture"]
+
+CACHE_BYTES = 16 * 2**20
+"""Intermediate results of a chunk on the CPU: larger ones only leave the cache."""
+
+NEGLIGIBLE_NATS = 42.0
+"""Components this far below a patch's best are left out: e⁻⁴² = 6e-19, so a thousand of them are below the
+rounding of float64."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,15 @@ class Mixture:
         """K."""
         return len(self.means)
 
+    def selected(self, components: torch.Tensor) -> Mixture:
+        """Return a mixture of some of the components, with the weights that they have here."""
+        return Mixture(
+            self.log_weights[components],
+            self.means[components],
+            self.covariances[components],
+            self.covariance,
+        )
+
     def to(self, device: str | torch.device) -> Mixture:
         """Return this mixture on ``device``."""
         return Mixture(
@@ -55,48 +78,75 @@ class Mixture:
 
 
 class ComponentDensities:
-    """Log-densities of a mixture's components; holds what does not depend on the patches.
+    """Log-densities of a mixture's components; holds all that does not depend on the patches.
 
-    Components of weight 0 take no part.
+    Components of weight 0 take no part: k' are alive, at the places `alive`.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    alive : torch.Tensor
+        (k',) int64 indices into the mixture.
     """
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
         self.alive = torch.isfinite(mixture.log_weights).nonzero().squeeze(1)
         means, covariances = mixture.means[self.alive], mixture.covariances[self.alive]
-        self._means = means
-        n_channels = means.shape[1]
+        self._forms: QuadraticForms
         if mixture.covariance == "full":
-            cholesky = torch.linalg.cholesky(covariances)
-            eye = torch.eye(n_channels, dtype=means.dtype, device=means.device)
-            self._whitening = torch.linalg.solve_triangular(cholesky, eye.expand_as(cholesky), upper=False)
-            log_det = 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            self._forms = FullForms(means, covariances)
+        elif mixture.covariance == "spherical":
+            self._forms = DiagonalForms(means, covariances[:, None].expand_as(means))
         else:
-            if mixture.covariance == "spherical":
-                covariances = covariances[:, None].expand_as(means)
-            self._precisions = 1 / covariances
-            log_det = covariances.log().sum(-1)
-            self._scaled_means = means * self._precisions
-            self._mean_quadratic = (means * self._scaled_means).sum(-1)
-        self._constants = mixture.log_weights[self.alive] - 0.5 * (
-            n_channels * math.log(2 * math.pi) + log_det
-        )
+            self._forms = DiagonalForms(means, covariances)
+        log_normaliser = means.shape[1] * math.log(2 * math.pi) + self._forms.log_determinants
+        self._constants = mixture.log_weights[self.alive] - 0.5 * log_normaliser
+        self._crowded = False
 
     def chunks(self, patches: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield ``patches`` (n, d) in slices whose intermediate results fit into the memory budget."""
-        return in_chunks(patches, 24 * (len(self.alive) + patches.shape[1]))
-
-    def squared_mahalanobis(self, patches: torch.Tensor) -> torch.Tensor:
-        """Return (x − μ_k)ᵀ Σ_k⁻¹ (x − μ_k) for patches (n, d), as (n, k alive) float64."""
-        x = patches.to(torch.float64)
-        if self.mixture.covariance == "full":
-            distances = x.new_empty(len(x), len(self._means))
-            for k, (mean, whitening) in enumerate(zip(self._means, self._whitening, strict=True)):
-                distances[:, k] = ((x - mean) @ whitening.T).square().sum(-1)
-            return distances
-        distances = torch.addmm(self._mean_quadratic, x.square(), self._precisions.T)
-        return distances.addmm_(x, self._scaled_means.T, alpha=-2).clamp_min_(0)
+        """Yield ``patches`` (n, d) in slices whose intermediate results fit into the cache or memory budget."""
+        budget = CACHE_BYTES if patches.device.type == "cpu" else CHUNK_BYTES
+        return in_chunks(patches, 8 * (len(self.alive) + patches.shape[1]), budget)
 
     def log_joint(self, patches: torch.Tensor) -> torch.Tensor:
-        """Return log π_k N(x_n | μ_k, Σ_k) for patches (n, d), as (n, k alive) float64."""
-        return self.squared_mahalanobis(patches).mul_(-0.5).add_(self._constants)
+        """Return log π_k N(x_n | μ_k, Σ_k) for patches (n, d), as (n, k') float64."""
+        return self._forms.all_pairs(patches).mul_(-0.5).add_(self._constants)
+
+    def sparse_log_joint(self, patches: torch.Tensor) -> SparsePairs | None:
+        """Return log π_k N(x_n | μ_k, Σ_k) of the pairs that matter for patches (n, d) of at most unit length.
+
+        The pairs left out are below e⁻⁴² of their patch's largest. None where this would not be cheaper than
+        `log_joint`: on other devices than the CPU, and where too many components overlap.
+        """
+        return self._screened(patches, self._constants, NEGLIGIBLE_NATS)
+
+    def log_density(self, patches: torch.Tensor) -> torch.Tensor:
+        """Return log p(x) (n,) float64 for patches (n, d) of at most unit length."""
+
+        def of_chunk(chunk: torch.Tensor) -> torch.Tensor:
+            sparse = self.sparse_log_joint(chunk)
+            if sparse is None:
+                return self.log_joint(chunk).logsumexp(-1)
+            return torch.from_numpy(sparse.log_sum_exp())
+
+        return torch.cat([of_chunk(chunk) for chunk in self.chunks(patches)])
+
+    def nearest_mahalanobis(self, patches: torch.Tensor) -> torch.Tensor:
+        """Return the distance (n,) float64 to the nearest component, for patches (n, d) of at most unit length."""
+
+        def of_chunk(chunk: torch.Tensor) -> torch.Tensor:
+            sparse = self._screened(chunk, torch.zeros_like(self._constants), cutoff=0.0)
+            if sparse is None:
+                return self._forms.all_pairs(chunk).amin(-1)
+            return torch.from_numpy(-2 * sparse.largest())
+
+        return torch.cat([of_chunk(chunk) for chunk in self.chunks(patches)]).clamp_min(0).sqrt()
+
+    def _screened(self, patches: torch.Tensor, constants: torch.Tensor, cutoff: float) -> SparsePairs | None:
+        if patches.device.type != "cpu" or len(patches) == 0 or self._crowded:
+            return None
+        pairs = screened_pairs(self._forms, patches, constants, cutoff)
+        # Where components overlap for one chunk they do for the next: no need to screen it for nothing.
+        self._crowded = pairs is None
+        return pairs

@@ -26,6 +26,7 @@ __all__ = [
     "seeded_generator",
     "shuffled",
     "unit_length",
+    "unit_patches",
 ]
 
 CHUNK_BYTES = 256 * 2**20
@@ -99,6 +100,13 @@ def unit_length(patches: torch.Tensor) -> torch.Tensor:
     """Return ``patches`` (…, d) scaled to unit length; an all-zero patch stays zero."""
     length: torch.Tensor = torch.linalg.vector_norm(patches, dim=-1, keepdim=True)
     return patches / length.clamp_min(torch.finfo(patches.dtype).tiny)
+
+
+def unit_patches(
+    batch: torch.Tensor, n_channels: int | None = None, device: str | torch.device = "cpu"
+) -> torch.Tensor:
+    """Return a batch's patches (n, d) at unit length, checked."""
+    return unit_length(as_patches(checked_embeddings(batch, n_channels, device)))
 
 
 def in_chunks(rows: torch.Tensor, bytes_per_row: float, budget: int = CHUNK_BYTES) -> Iterator[torch.Tensor]:

@@ -8,15 +8,19 @@ Sums, not means: statistics of disjoint data simply add.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
     from napari_dinoad.scoring.mixture import ComponentDensities
+    from napari_dinoad.scoring.quadratic_forms import SparsePairs
     from napari_dinoad.settings import CovarianceType
 
-__all__ = ["SufficientStatistics", "expectation", "gaussians", "hard_statistics", "log_density"]
+__all__ = ["SufficientStatistics", "expectation", "gaussians", "hard_statistics"]
 
 EMPTY = 1e-10
 """A component with fewer patches than this keeps its mean and covariance."""
@@ -86,38 +90,74 @@ class SufficientStatistics:
         )
 
 
-def _second_moments(weights: torch.Tensor, x: torch.Tensor, covariance: CovarianceType) -> torch.Tensor:
-    """Return Σ_n w_nk x_n x_nᵀ for weights (n, k) and patches (n, d)."""
-    if covariance == "diag":
-        return weights.T @ x.square()
-    if covariance == "spherical":
-        return weights.T @ x.square().mean(-1)
-    return torch.stack([x.T @ (w[:, None] * x) for w in weights.T])
-
-
 def expectation(densities: ComponentDensities, patches: torch.Tensor) -> SufficientStatistics:
     """E-step: the statistics of ``patches`` (n, d) under a mixture, chunked to the memory budget."""
-    mixture = densities.mixture
+    mixture, alive = densities.mixture, densities.alive
     first = torch.zeros_like(mixture.means)
     second = torch.zeros_like(mixture.covariances)
     counts = torch.zeros_like(mixture.log_weights)
     log_likelihood = 0.0
-    alive = densities.alive
     for chunk in densities.chunks(patches):
-        x = chunk.to(torch.float64)
-        log_joint = densities.log_joint(x)
-        log_density = log_joint.logsumexp(-1)
-        weights = log_joint.sub_(log_density[:, None]).exp_()
-        counts[alive] += weights.sum(0)
-        first[alive] += weights.T @ x
-        second[alive] += _second_moments(weights, x, mixture.covariance)
-        log_likelihood += float(log_density.sum())
+        sparse = densities.sparse_log_joint(chunk)
+        if sparse is None:
+            part = _dense_statistics(densities, chunk)
+        else:
+            part = _sparse_statistics(sparse, chunk, len(alive), mixture.covariance)
+        counts[alive] += part.responsibilities
+        first[alive] += part.first
+        second[alive] += part.second
+        log_likelihood += part.log_likelihood
     return SufficientStatistics(float(len(patches)), counts, first, second, log_likelihood)
 
 
-def log_density(densities: ComponentDensities, patches: torch.Tensor) -> torch.Tensor:
-    """Return log p(x) (n,) float64 for patches (n, d), chunked to the memory budget."""
-    return torch.cat([densities.log_joint(chunk).logsumexp(-1) for chunk in densities.chunks(patches)])
+def _dense_statistics(densities: ComponentDensities, patches: torch.Tensor) -> SufficientStatistics:
+    """Return the statistics of the components alive, from all pairs."""
+    x = patches.to(torch.float64)
+    log_joint = densities.log_joint(x)
+    log_density = log_joint.logsumexp(-1)
+    weights = log_joint.sub_(log_density[:, None]).exp_()
+    covariance = densities.mixture.covariance
+    if covariance == "diag":
+        second = weights.T @ x.square()
+    elif covariance == "spherical":
+        second = weights.T @ x.square().mean(-1)
+    else:
+        second = torch.stack([x.T @ (w[:, None] * x) for w in weights.T])
+    return SufficientStatistics(
+        float(len(x)), weights.sum(0), weights.T @ x, second, float(log_density.sum())
+    )
+
+
+def _sparse_statistics(
+    log_joint: SparsePairs, patches: torch.Tensor, n_components: int, covariance: CovarianceType
+) -> SufficientStatistics:
+    """Return the statistics of the components alive, from the pairs that matter."""
+    log_density = log_joint.log_sum_exp()
+    weights = np.exp(log_joint.values - log_density[log_joint.rows])
+    shape = (n_components, len(patches))
+    by_component = csr_array((weights, (log_joint.components, log_joint.rows)), shape=shape)
+    x = patches.to(torch.float64).numpy()
+    if covariance == "full":
+        second = _weighted_outer_products(by_component, x)
+    else:
+        second = by_component @ (np.square(x) if covariance == "diag" else np.square(x).mean(-1))
+    return SufficientStatistics(
+        float(len(patches)),
+        torch.from_numpy(by_component.sum(1)),
+        torch.from_numpy(by_component @ x),
+        torch.from_numpy(second),
+        float(log_density.sum()),
+    )
+
+
+def _weighted_outer_products(by_component: csr_array, x: np.ndarray) -> np.ndarray:
+    """Return Σ_n w_kn x_n x_nᵀ (k, d, d), each component over its own patches."""
+    result = np.zeros((by_component.shape[0], x.shape[1], x.shape[1]))
+    for k, (first, last) in enumerate(pairwise(by_component.indptr)):
+        if last > first:
+            own = x[by_component.indices[first:last]]
+            result[k] = own.T @ (by_component.data[first:last, None] * own)
+    return result
 
 
 def hard_statistics(

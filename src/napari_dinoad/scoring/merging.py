@@ -1,0 +1,108 @@
+"""Merging components that the data do not tell apart, by their statistics alone.
+
+k-means gives as many clusters as it is asked for, and EM with point estimates keeps a cluster that was cut into
+pieces in pieces. Here pairs of components are merged, the least costly first, down to a single one; of all the
+mixtures on that path the one with the highest classification likelihood, with Schwarz's penalty for its p parameters
+a component, is taken:
+
+    Σ_k [s log s − ½ s Σ_d (log σ²_d + V_d / σ²_d) − ½ p log n],   V = C/s − (m/s)²,   σ² = V + λ
+
+A whole path is needed: of a Gaussian cut into many pieces no pair gains by merging, but the whole of them does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from napari_dinoad.scoring.statistics import SufficientStatistics
+    from napari_dinoad.settings import CovarianceType
+
+__all__ = ["classification_likelihood", "merge_alike"]
+
+
+def classification_likelihood(
+    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float
+) -> torch.Tensor:
+    """Return s log s − ½ s Σ_d (log σ²_d + V_d / σ²_d) (k,).
+
+    Parameters
+    ----------
+    s, first, second : torch.Tensor
+        Σ r (k,), Σ r x (k, d), and Σ r x² (k, d) or its mean over channels (k, 1).
+    """
+    safe = s.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
+    squared_means = (first / safe).square()
+    if second.shape[1] == 1:
+        squared_means = squared_means.mean(-1, keepdim=True)
+    spread = (second / safe - squared_means).clamp_min(0)
+    variances = spread + regularisation
+    per_channel = (variances.log() + spread / variances).mean(-1)
+    entropy: torch.Tensor = torch.special.xlogy(s, s)
+    return entropy - 0.5 * s * per_channel * first.shape[1]
+
+
+def merge_alike(
+    statistics: SufficientStatistics, covariance: CovarianceType, regularisation: float
+) -> SufficientStatistics:
+    """Return the statistics with alike components merged, and empty ones dropped.
+
+    Full covariances are judged by their diagonal.
+    """
+    kept = (statistics.responsibilities > 0).nonzero().squeeze(1)
+    statistics = statistics.reordered(kept)
+    s, first, second = statistics.responsibilities, statistics.first, statistics.second
+    if covariance == "full":
+        judged = second.diagonal(dim1=-2, dim2=-1)
+    else:
+        judged = second.reshape(len(second), -1)
+    merges = _best_merges(s, first, judged, regularisation)
+    group = torch.arange(len(s), device=s.device)
+    for into, gone in merges:
+        group[group == gone] = into
+    _, group = torch.unique(group, return_inverse=True)
+
+    def summed(tensor: torch.Tensor) -> torch.Tensor:
+        result = tensor.new_zeros(len(s) - len(merges), *tensor.shape[1:])
+        return result.index_add_(0, group, tensor)
+
+    return replace(statistics, responsibilities=summed(s), first=summed(first), second=summed(second))
+
+
+def _best_merges(
+    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float
+) -> list[tuple[int, int]]:
+    """Return the merges (into, gone), in order, that lead to the best mixture on the greedy path."""
+    s, first, second = s.clone(), first.clone(), second.clone()
+    penalty = 0.5 * (1 + first.shape[1] + second.shape[1]) * math.log(float(s.sum()))
+    own = classification_likelihood(s, first, second, regularisation)
+    gone = torch.zeros(len(s), dtype=torch.bool, device=s.device)
+
+    def gains_with(k: int) -> torch.Tensor:
+        together = classification_likelihood(s + s[k], first + first[k], second + second[k], regularisation)
+        gains = (together - own - own[k] + penalty).masked_fill_(gone, -torch.inf)
+        gains[k] = -torch.inf
+        return gains
+
+    gains = torch.stack([gains_with(k) for k in range(len(s))])
+    merges: list[tuple[int, int]] = []
+    total, best_total, n_best = 0.0, 0.0, 0
+    for _ in range(len(s) - 1):
+        into, other = divmod(int(gains.argmax()), len(s))
+        total += float(gains[into, other])
+        merges.append((into, other))
+        if total > best_total:
+            best_total, n_best = total, len(merges)
+        gone[other] = True
+        for tensor in (s, first, second):
+            tensor[into] += tensor[other]
+        one = slice(into, into + 1)
+        own[one] = classification_likelihood(s[one], first[one], second[one], regularisation)
+        gains[other], gains[:, other] = -torch.inf, -torch.inf
+        gains[into] = gains_with(into)
+        gains[:, into] = gains[into]
+    return merges[:n_best]
