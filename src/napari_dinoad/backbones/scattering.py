@@ -109,8 +109,9 @@ class ScatteringBank:
         spectrum = torch.fft.fft2(images[:, rows][:, :, columns])
         averaged = []
         for scale in self._scales:
-            response = _low_frequencies(spectrum, scale.kept)[:, None] * scale.filters
-            modulus = torch.fft.ifft2(_fold(response, scale.folds)).abs()  # (n, angles, rows, columns)
+            low = _low_frequencies(spectrum, scale.kept)
+            response = _filtered_and_folded(low, scale.filters, scale.folds)
+            modulus = torch.fft.ifft2(response).abs()  # (n, angles, rows, columns)
             averaged.append(
                 torch.matmul(
                     torch.matmul(scale.row_windows[:, None, None], modulus),
@@ -195,24 +196,37 @@ def _low_frequencies(spectrum: torch.Tensor, kept: tuple[int, int]) -> torch.Ten
     return spectrum
 
 
-def _fold(spectrum: torch.Tensor, folds: int) -> torch.Tensor:
-    """Fold a spectrum (n, angles, r, c) to (…, r / folds, c / folds): the signal at every folds-th sample."""
-    if folds == 1:
-        return spectrum
-    n, angles, rows, columns = spectrum.shape
-    return spectrum.reshape(n, angles, folds, rows // folds, folds, columns // folds).sum(dim=(2, 4))
+def _filtered_and_folded(spectrum: torch.Tensor, filters: torch.Tensor, folds: int) -> torch.Tensor:
+    """Return the spectra (n, angles, r / folds, c / folds) of the filtered signal at every folds-th sample.
+
+    Decimation adds up the blocks of a spectrum; the spectrum is (n, r, c), the filters are (angles, r, c). Summed
+    block by block: a reduction over strided axes is six times slower.
+    """
+    rows, columns = spectrum.shape[1] // folds, spectrum.shape[2] // folds
+    total = spectrum.new_zeros(len(spectrum), len(filters), rows, columns)
+    for r in range(0, folds * rows, rows):
+        for c in range(0, folds * columns, columns):
+            total += (
+                spectrum[:, None, r : r + rows, c : c + columns] * filters[:, r : r + rows, c : c + columns]
+            )
+    return total
 
 
 def _wavelet(padded: tuple[int, ...], kept: tuple[int, ...], j: int, angle: int, angles: int) -> np.ndarray:
     """Return a Morlet wavelet's (real) spectrum on the block of lowest frequencies; its peak is near 1."""
-    sigma = _FIRST_SIGMA_PX * 2**j
-    centre = _FIRST_FREQUENCY / 2**j
+    sigma, centre = _FIRST_SIGMA_PX * 2**j, _FIRST_FREQUENCY / 2**j
     theta = math.pi * angle / angles
     omega_r, omega_c = (
         2 * np.pi * np.fft.fftfreq(size, 1 / size) / n for n, size in zip(padded, kept, strict=True)
     )
-    along = omega_c * math.cos(theta) + omega_r[:, None] * math.sin(theta)
-    across = (-omega_c * math.sin(theta) + omega_r[:, None] * math.cos(theta)) * (angles / _SLANT)
-    gabor = np.exp(-0.5 * sigma**2 * ((along - centre) ** 2 + across**2))
-    at_zero = np.exp(-0.5 * sigma**2 * (along**2 + across**2))
-    return np.asarray(gabor - math.exp(-0.5 * (sigma * centre) ** 2) * at_zero)
+    gabor, lowpass = np.zeros(kept), np.zeros(kept)
+    # Sampling on pixels repeats the spectrum every 2π; the finest wavelet reaches into its neighbours.
+    for turn_r in (-2 * np.pi, 0.0, 2 * np.pi):
+        for turn_c in (-2 * np.pi, 0.0, 2 * np.pi):
+            r, c = omega_r[:, None] + turn_r, omega_c + turn_c
+            along = c * math.cos(theta) + r * math.sin(theta)
+            across = (r * math.cos(theta) - c * math.sin(theta)) * (angles / _SLANT)
+            gabor += np.exp(-0.5 * sigma**2 * ((along - centre) ** 2 + across**2))
+            lowpass += np.exp(-0.5 * sigma**2 * (along**2 + across**2))
+    # The mean of a slice must not pass: what the plane wave leaves at zero frequency is taken off.
+    return np.asarray(gabor - gabor[0, 0] / lowpass[0, 0] * lowpass)
