@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QSize, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.configuration import read_configuration
 from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
+from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.jobs import ReadJob
 from napari_dinoad.gui.normal_step import NormalStep
-from napari_dinoad.gui.parts import JobRow
+from napari_dinoad.gui.orientation import OrientationLetters
+from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_step import ScanStep
 from napari_dinoad.gui.session import session_of
@@ -54,7 +56,10 @@ class DockWidget(QWidget):
         self.result = ResultPanel(self.finder, self._configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
+        self.help_button = QPushButton("Help")
         self.fit_dialog: FitDialog | None = None
+        self.help_dialog: HelpDialog | None = None
+        self._letters = OrientationLetters(napari_viewer)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -73,6 +78,7 @@ class DockWidget(QWidget):
             rows.addWidget(step)
         rows.addWidget(self.result, 1)
         rows.addStretch(0)
+        rows.addLayout(self._build_footer())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -80,6 +86,16 @@ class DockWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
+
+    def _build_footer(self) -> QHBoxLayout:
+        footer = QHBoxLayout()
+        note = NoteLabel()
+        note.tell("Research use only; not a medical device.")
+        self.help_button.setToolTip("How it works and what the numbers mean.")
+        self.help_button.clicked.connect(self.open_help)
+        footer.addWidget(note, 1)
+        footer.addWidget(self.help_button)
+        return footer
 
     def sizeHint(self) -> QSize:
         """Fit a screen of 900 px; taller screens give the region table more room."""
@@ -126,6 +142,13 @@ class DockWidget(QWidget):
         self.fit_dialog.raise_()
         self.fit_dialog.activateWindow()
 
+    def open_help(self) -> None:
+        """Show how it works and what the numbers mean."""
+        if self.help_dialog is None:
+            self.help_dialog = HelpDialog(self)
+        self.help_dialog.show()
+        self.help_dialog.raise_()
+
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
         settings = FitSettings(preprocessing=preset("mr-brain"), device=self._configuration.device)
@@ -158,6 +181,7 @@ class DockWidget(QWidget):
 
     def _on_layer_changed(self) -> None:
         self.finder.look_at(self.scan.layer)
+        self._letters.follow(self.scan.layer)
         self._show_readiness()
 
     def _show_readiness(self) -> None:

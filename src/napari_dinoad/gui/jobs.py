@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.files import require_folder
+from napari_dinoad.gui.llvm_clash import keep_triton_out
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.progress import ProgressEvent
 
@@ -100,6 +101,7 @@ class FitJob:
 
     def __call__(self, channel: JobChannel) -> FitOutcome:
         """Fit, save, and return where the model is and how it went."""
+        keep_triton_out()
         from napari_dinoad.pipeline import fit_folder
 
         require_folder(self.out.parent)
@@ -145,6 +147,7 @@ class DetectorCache:
         DinoadError
             If the model or its backbone cannot be loaded.
         """
+        keep_triton_out()
         from napari_dinoad.normative_model import NormativeModel
         from napari_dinoad.pipeline import Detector
 

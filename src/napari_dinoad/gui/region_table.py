@@ -19,6 +19,8 @@ MAX_ROWS = 200
 
 _COLUMNS = ("", "Size", "Peak p", "Place of the peak")
 
+_PLACE_COLUMN = 3
+
 
 def size_in_words(region: Region) -> str:
     """Return the size of a region with its unit."""
@@ -51,6 +53,27 @@ def place_in_words(region: Region) -> str:
     )
 
 
+class _RegionItem(QTreeWidgetItem):
+    """A row; it sorts by figures, not by their words."""
+
+    def __init__(self, texts: list[str], region: Region) -> None:
+        super().__init__(texts)
+        self.region = region
+
+    def __lt__(self, other: QTreeWidgetItem) -> bool:
+        tree = self.treeWidget()
+        column = 0 if tree is None else tree.sortColumn()
+        if not isinstance(other, _RegionItem) or column >= _PLACE_COLUMN:
+            return bool(self.text(column) < other.text(column))
+        mine, others = _sort_figures(self.region), _sort_figures(other.region)
+        return mine[column] < others[column]
+
+
+def _sort_figures(region: Region) -> tuple[float, float, float]:
+    """Return what the first three columns sort by."""
+    return region.label, region.n_voxels, -region.peak_neg_log10_p
+
+
 class RegionTable(QTreeWidget):
     """Lists regions; a click, or the arrow keys, asks to go there; ticks say what is kept."""
 
@@ -74,6 +97,8 @@ class RegionTable(QTreeWidget):
         header = self.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
+        self.setSortingEnabled(True)
+        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.itemChanged.connect(self._on_item_changed)
         self.currentItemChanged.connect(self._on_current_changed)
         self.itemClicked.connect(self._on_clicked)
@@ -90,18 +115,19 @@ class RegionTable(QTreeWidget):
         """List regions with their ticks; emits nothing. The chosen row stays when its peak is still there."""
         chosen = self.chosen_region()
         blocked = self.blockSignals(True)
+        self.setSortingEnabled(False)
         self._regions = tuple(regions)
         self.clear()
-        for index, region in enumerate(self._regions[:MAX_ROWS]):
+        for region in self._regions[:MAX_ROWS]:
             texts = [str(region.label), size_in_words(region), probability_in_words(region.peak_neg_log10_p)]
-            item = QTreeWidgetItem([*texts, place_in_words(region)])
+            item = _RegionItem([*texts, place_in_words(region)], region)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             state = Qt.CheckState.Checked if is_ticked(region) else Qt.CheckState.Unchecked
             item.setCheckState(0, state)
-            item.setData(0, Qt.ItemDataRole.UserRole, index)
             self.addTopLevelItem(item)
             if chosen is not None and region.peak_zyx == chosen.peak_zyx:
                 self.setCurrentItem(item)
+        self.setSortingEnabled(True)
         self.blockSignals(blocked)
 
     def chosen_region(self) -> Region | None:
@@ -109,7 +135,7 @@ class RegionTable(QTreeWidget):
         return self._region_of(self.currentItem())
 
     def _region_of(self, item: QTreeWidgetItem | None) -> Region | None:
-        return None if item is None else self._regions[item.data(0, Qt.ItemDataRole.UserRole)]
+        return item.region if isinstance(item, _RegionItem) else None
 
     def _on_item_changed(self, item: QTreeWidgetItem, column: int) -> None:
         region = self._region_of(item)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_job import EXPORTS, export_of
@@ -40,7 +40,7 @@ class ResultPanel(Step):
         self.profile = ProfilePlot()
         self.table = RegionTable()
         self.summary = NoteLabel()
-        self.export_button = QToolButton()
+        self.export_button = QPushButton("Export…")
         self.export_note = NoteLabel()
         self._build()
         self._connect()
@@ -52,14 +52,15 @@ class ResultPanel(Step):
         self.rows.addWidget(self.rate)
         self.rows.addWidget(self.profile)
         self.rows.addWidget(self.table, 1)
-        self.export_button.setText("Export ticked regions")
         self.export_button.setToolTip(
-            "Write mask, map, regions and report into a folder, on the scan's own grid."
+            "Write files on the scan's own grid; the mask holds the ticked regions."
         )
-        self.export_button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
         menu = QMenu(self.export_button)
+        everything = menu.addAction("Everything into a folder…")
+        everything.triggered.connect(lambda checked=False: self._ask_for_folder(tuple(EXPORTS)))
+        menu.addSeparator()
         for key, title in EXPORTS.items():
-            menu.addAction(f"{title} only…").triggered.connect(
+            menu.addAction(f"{title}…").triggered.connect(
                 lambda checked=False, key=key: self._ask_for_folder((key,))
             )
         self.export_button.setMenu(menu)
@@ -80,7 +81,6 @@ class ResultPanel(Step):
         self.profile.slice_chosen.connect(controller.jump_to_slice)
         self.table.region_chosen.connect(controller.jump_to_region)
         self.table.region_ticked.connect(self._on_ticked)
-        self.export_button.clicked.connect(lambda: self._ask_for_folder(tuple(EXPORTS)))
         self.exporter.succeeded.connect(self._on_exported)
         self.exporter.failed.connect(lambda message: self.export_note.tell(message, error=True))
         self.exporter.finished.connect(self._show_summary)

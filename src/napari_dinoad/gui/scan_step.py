@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import SCAN_SUFFIXES
+from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel, Step
@@ -57,6 +58,11 @@ class ScanStep(Step):
         self.open_button.setToolTip(
             "Open NIfTI, PNG, JPEG or TIFF files with their geometry. Files can also be dropped here."
         )
+        self.window = QComboBox()
+        self.window.addItems([AUTOMATIC, *CT_WINDOWS_HU])
+        self.window.setToolTip("Window and level of the CT scan.")
+        self.window.setAccessibleName("Window")
+        self.window.hide()
         self.about = NoteLabel()
         self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed = NoteLabel()
@@ -67,10 +73,12 @@ class ScanStep(Step):
             self.layers.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.layers.native.setSizePolicy(self.sizePolicy().Policy.Expanding, self.sizePolicy().Policy.Fixed)
+        self.rows.addWidget(self.window)
         self.rows.addWidget(self.about)
         self.rows.addWidget(self.assumed)
         self.setAcceptDrops(True)
         self.layers.changed.connect(self._on_changed)
+        self.window.textActivated.connect(self._on_window)
         self.open_button.clicked.connect(self.ask_for_files)
         self.reset_choices()
 
@@ -110,7 +118,13 @@ class ScanStep(Step):
     def _choices(self, widget: object = None) -> list[Layer]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_overlay(layer)]
 
+    def _on_window(self, name: str) -> None:
+        if self.layer is not None:
+            apply_window(self.layer, name)
+
     def _on_changed(self) -> None:
+        self.window.setVisible(self.layer is not None and looks_like_ct(self.layer))
+        self.window.setCurrentText(AUTOMATIC)
         self.describe()
         self.layer_changed.emit()
 

@@ -1,0 +1,52 @@
+"""Window and level: presets for CT, automatic limits for everything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.gui.layers import display_range
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+__all__ = ["AUTOMATIC", "CT_WINDOWS_HU", "apply_window", "looks_like_ct"]
+
+AUTOMATIC = "Automatic"
+
+CT_WINDOWS_HU = {
+    "Brain": (40, 80),
+    "Stroke": (40, 40),
+    "Subdural": (75, 215),
+    "Bone": (600, 2800),
+    "Lung": (-600, 1500),
+    "Soft tissue": (40, 400),
+}
+"""Centre and width in Hounsfield units, as radiologists call them."""
+
+_AIR_HU = -500.0
+"""Every CT scan has air below this; MR and photographs have nothing near it."""
+
+_SAMPLE_STEP = 8
+
+
+def looks_like_ct(layer: Layer) -> bool:
+    """Whether a layer's values look like Hounsfield units; only arrays in memory are looked at."""
+    data = layer.data
+    if not isinstance(data, np.ndarray) or data.ndim < 2 or getattr(layer, "rgb", False):
+        return False
+    sample = data[..., ::_SAMPLE_STEP, ::_SAMPLE_STEP]
+    return bool(sample.size and sample.min() <= _AIR_HU)
+
+
+def apply_window(layer: Layer, name: str) -> None:
+    """Set a layer's grey limits to a preset of `CT_WINDOWS_HU`, or automatically."""
+    if name == AUTOMATIC:
+        limits = display_range(np.asarray(layer.data))
+    else:
+        centre, width = CT_WINDOWS_HU[name]
+        limits = (centre - width / 2, centre + width / 2)
+    low, high = layer.contrast_limits_range
+    layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+    layer.contrast_limits = limits

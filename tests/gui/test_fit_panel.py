@@ -1,0 +1,242 @@
+"""Fitting from a folder: what is shown before, during and after, and that it does not depend on the window."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+
+import pytest
+from qtpy.QtCore import QThreadPool
+
+from napari_dinoad.gui import jobs
+from napari_dinoad.gui.fit_panel import FitPanel
+from napari_dinoad.gui.session import session_of
+
+TIMEOUT_MS = 60_000
+
+
+@pytest.fixture
+def folder(cohort, tmp_path):
+    """Return a folder of normal scans with some that cannot be used."""
+    root = tmp_path / "normals"
+    shutil.copytree(cohort.normal_folder, root)
+    (root / "notes.txt").write_text("hello")
+    (root / "broken.nii.gz").write_bytes(b"\x1f\x8b broken")
+    return root
+
+
+@pytest.fixture
+def quick(monkeypatch, fast_settings):
+    """Let every fit be a quick one."""
+    real = jobs.FitJob.__call__
+
+    def fit(self, channel):
+        return real(replace(self, settings=fast_settings), channel)
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", fit)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Hold a fit at its first step until the gate is opened."""
+    gate = threading.Event()
+    real = jobs.FitJob.__call__
+
+    def fit(self, channel):
+        channel.progress(jobs.ProgressEvent("Waiting", 1, 4))
+        assert gate.wait(60)
+        return real(self, channel)
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", fit)
+    return gate
+
+
+def open_panel(qtbot, dock, folder):
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = folder
+    return panel
+
+
+def fit(qtbot, panel):
+    with qtbot.waitSignal(panel.session.fit.ended, timeout=TIMEOUT_MS):
+        panel.start_button.click()
+
+
+def test_folder_is_summed_up_before_anything_starts(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    assert "Found 4 volumes, all 56 × 64 × 20" in panel.found.text.text()
+    assert panel.found.skipped.text() == "Skipped (2)"
+    tree = panel.found.skipped.tree
+    reasons = {tree.topLevelItem(i).text(0): tree.topLevelItem(i).text(1) for i in range(2)}
+    assert set(reasons) == {"notes.txt", "broken.nii.gz"}
+    assert all(reasons.values())
+    assert panel.form.preset.value == "mr-brain"
+    assert panel.start_button.isEnabled()
+    assert not dock.session.fit.runner.is_running
+
+
+def test_fitted_model_is_chosen_in_the_dock(qtbot, dock, folder, quick):
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    outcome = dock.session.fit.outcome
+    assert outcome.path.is_file()
+    assert dock.normal.model.path == outcome.path
+    assert dock.normal.model.n_scans == 4
+    assert "4 scans" in panel.report.text.text()
+    assert "2 skipped" in panel.report.text.text()
+    assert "Least normal" in panel.report.review.text()
+    assert "broken.nii.gz" in {path.path.name for path in outcome.report.skipped}
+
+
+def test_a_second_fit_does_not_replace_the_first(qtbot, dock, folder, quick):
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    first = dock.session.fit.outcome.path
+    fit(qtbot, panel)
+    second = dock.session.fit.outcome.path
+    assert first.is_file()
+    assert second.is_file()
+    assert first != second
+
+
+def test_window_may_be_closed_and_opened_again_in_a_fit(qtbot, dock, viewer, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    dock.fit_dialog.close()
+    assert dock.session.fit.runner.is_running
+    assert not dock.fitting.isHidden()
+    assert "Waiting" in dock.fitting.stage.text()
+    another = FitPanel(viewer)
+    qtbot.addWidget(another)
+    assert another.session is dock.session
+    assert "Waiting" in another.job.stage.text()
+    assert not another.start_button.isEnabled()
+    assert "4 volumes" in another.found.text.text()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert dock.normal.model is not None
+    assert "Done" in another.report.text.text()
+
+
+def test_cancel_leaves_no_model_and_keeps_the_one_that_was_chosen(
+    qtbot, dock, folder, quick, gate, model_path
+):
+    dock.normal.choose(model_path)
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    panel.job.cancel_button.click()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert "Cancelled" in panel.report.text.text()
+    assert not list(dock.session.library.folder.glob("*.dinoad"))
+    assert dock.normal.model.path == model_path
+    assert panel.start_button.isEnabled()
+
+
+def test_closing_the_dock_does_not_stop_a_fit(qtbot, viewer, own_folders, folder, quick, gate):
+    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    models = dock.session.library.folder
+    viewer.window.remove_dock_widget(window_dock)
+    dock = window_dock = panel = None
+    gate.set()
+    qtbot.waitUntil(lambda: bool(list(models.glob("*.dinoad"))), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().waitForDone(20), timeout=TIMEOUT_MS)
+    qtbot.wait(50)
+
+
+def test_closing_the_viewer_in_a_fit_ends_cleanly(
+    qtbot, make_napari_viewer, own_folders, folder, quick, gate, notifications
+):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    models = dock.session.library.folder
+    viewer.close()
+    dock = panel = None
+    gate.set()
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().waitForDone(20), timeout=TIMEOUT_MS)
+    qtbot.wait(50)
+    assert notifications == []
+    assert not list(models.glob("*.dinoad"))
+
+
+def test_folder_without_scans_cannot_be_fitted(qtbot, dock, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    panel = open_panel(qtbot, dock, empty)
+    assert "No scan" in panel.found.text.text()
+    assert not panel.start_button.isEnabled()
+
+
+def test_folder_of_pictures_suggests_the_2d_preset(qtbot, dock, tmp_path):
+    from PIL import Image
+
+    for i in range(3):
+        Image.new("L", (32, 32), 10 * i).save(tmp_path / f"{i}.png")
+    panel = open_panel(qtbot, dock, tmp_path)
+    assert panel.form.preset.value == "image-2d"
+    assert "3 2D images" in panel.found.text.text()
+
+
+def test_weights_that_are_missing_are_told_in_one_line(qtbot, dock, folder, notifications):
+    panel = open_panel(qtbot, dock, folder)
+    panel.form.advanced.weights.value = folder / "none.pth"
+    panel.start_button.click()
+    assert "none.pth" in panel.report.text.text()
+    assert not dock.session.fit.runner.is_running
+    panel.form.advanced.weights.value = None
+    panel.form.backbone.value = "dinov2_vits14"
+    panel.form.advanced.weights.value = folder / "notes.txt"
+    fit(qtbot, panel)
+    assert panel.report.text.text()
+    assert "Traceback" not in panel.report.text.text()
+    assert notifications == []
+
+
+def test_form_is_frozen_into_settings(qtbot, dock):
+    dock.normal.fit_button.click()
+    form = dock.fit_dialog.panel.form
+    form.preset.value = "ct-head"
+    form.scorer.value = "ar-cnn"
+    form.advanced.resolution_px.value = 128
+    form.advanced.epochs.value = 3
+    form.advanced.device.value = "cpu"
+    settings = form.settings()
+    assert settings.preprocessing.preset == "ct-head"
+    assert settings.preprocessing.window == (0, 80)
+    assert settings.preprocessing.resolution_px == 128
+    assert (settings.scorer, settings.epochs, settings.device) == ("ar-cnn", 3, "cpu")
+    assert settings.weights is None
+    assert "AR-CNN" in form.notes()
+
+
+def test_fit_panel_as_a_dock_widget_shares_the_session(qtbot, viewer, own_folders):
+    _, panel = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    assert dock.session is panel.session
+    assert session_of(viewer) is dock.session
+
+
+@pytest.mark.slow
+def test_demo_model_finds_the_sample_patients_lesion(qtbot, dock, viewer, monkeypatch):
+    monkeypatch.setattr(jobs, "N_DEMO_SCANS", 4)
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=240_000):
+        dock.normal.demo_button.click()
+    assert dock.normal.model is not None, dock.session.fit.message
+    viewer.open_sample("napari-dinoad", "patient")
+    with qtbot.waitSignal(dock.finder.runner.finished, timeout=240_000):
+        dock.find.scan_button.click()
+    truth = next(layer for layer in viewer.layers if "true lesion" in layer.name)
+    inside = dock.finder.result.values[truth.data > 0]
+    outside = dock.finder.result.values[(truth.data == 0) & (dock.finder.result.values > 0)]
+    assert inside.mean() > 2 * outside.mean()
