@@ -106,6 +106,19 @@ def test_slice_alone(qtbot, ready, viewer):
     assert "p = " in ready.result.scan_words.text()
 
 
+def test_slice_outside_the_body_is_no_error(qtbot, ready, viewer, notifications):
+    layer = ready.scan.layer
+    data = np.array(layer.data)
+    data[0] = 0
+    layer.data = data
+    viewer.dims.point = tuple(layer.data_to_world((0, 0, 0)))
+    find(qtbot, ready, ready.find.slice_button)
+    assert notifications == []
+    assert ready.find.note.text() == ""
+    assert ready.finder.result.scored[0]
+    assert not ready.finder.result.values.any()
+
+
 def test_shown_slice_comes_first_then_outwards(qtbot, ready, viewer):
     order = []
     z = 12

@@ -99,7 +99,7 @@ class FitPanel(QWidget):
 
     def sizeHint(self) -> QSize:
         """Leave room for the report."""
-        return QSize(460, 640)
+        return QSize(480, 740)
 
     def start(self) -> None:
         """Start the fit with the settings in the form."""

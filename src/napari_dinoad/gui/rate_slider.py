@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QFontMetrics, QPainter, QPaintEvent
+from qtpy.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 from superqt import QDoubleSlider
 
@@ -52,6 +52,24 @@ def _position(rate: float) -> float:
     return math.log(rate / _LOOSEST) / math.log(_STRICTEST / _LOOSEST)
 
 
+class _KeyboardSlider(QDoubleSlider):
+    """superqt's slider, which follows the mouse only, with the keys that every slider knows."""
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        if event is None:
+            return
+        keys = Qt.Key
+        single, page = self.singleStep(), self.pageStep()
+        steps = {keys.Key_Left: -single, keys.Key_Down: -single, keys.Key_Right: single, keys.Key_Up: single}
+        steps |= {keys.Key_PageDown: -page, keys.Key_PageUp: page}
+        if event.key() in (keys.Key_Home, keys.Key_End):
+            self.setValue(self.minimum() if event.key() == keys.Key_Home else self.maximum())
+        elif event.key() in steps:
+            self.setValue(min(max(self.value() + steps[event.key()], self.minimum()), self.maximum()))
+        else:
+            super().keyPressEvent(event)
+
+
 class RateSlider(QWidget):
     """Chooses a false-positive rate; emits `rate_changed` while it is dragged."""
 
@@ -59,7 +77,7 @@ class RateSlider(QWidget):
 
     def __init__(self, rate: float = 0.01, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)
+        self.slider = _KeyboardSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(-math.log10(_LOOSEST), -math.log10(_STRICTEST))
         self.slider.setSingleStep(0.05)
         self.slider.setPageStep(0.5)

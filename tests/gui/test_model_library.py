@@ -1,0 +1,89 @@
+"""The models at hand: what their files say, and in which order they are offered."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from napari_dinoad.errors import ModelFileError
+from napari_dinoad.gui.model_library import ModelLibrary, read_model_summary
+from napari_dinoad.images.volume import Geometry, Volume
+
+
+def test_summary_says_what_the_card_says(model_path):
+    from napari_dinoad.normative_model import NormativeModel
+
+    summary = read_model_summary(model_path)
+    card = NormativeModel.load(model_path).card()
+    assert summary.scorer == card["scorer"]
+    assert summary.backbone == card["backbone"]["name"]
+    assert summary.preset == card["preprocessing"]["preset"]
+    assert (summary.n_scans, summary.n_slices) == (card["n_scans"], card["n_slices"])
+    assert summary.created.isoformat() == card["created"]
+    assert "4 normal scans" in summary.describe()
+
+
+def test_summary_needs_no_torch(model_path):
+    code = (
+        "import sys; from napari_dinoad.gui.model_library import read_model_summary; "
+        f"read_model_summary({str(model_path)!r}); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_other_files_are_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "x.dinoad"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"x\.dinoad") as caught:
+        read_model_summary(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelFileError, match="no such file"):
+        read_model_summary(tmp_path / "y.dinoad")
+
+
+def test_models_used_last_come_first_and_what_cannot_be_read_is_left_out(tmp_path, model_path):
+    library = ModelLibrary(tmp_path / "models")
+    assert library.models() == []
+    elsewhere = tmp_path / "elsewhere.dinoad"
+    shutil.copy(model_path, elsewhere)
+    library.remember(elsewhere)
+    for name in "ab":
+        shutil.copy(model_path, library.folder / f"{name}.dinoad")
+    (library.folder / "broken.dinoad").write_text("no")
+    assert {summary.name for summary in library.models()} == {"elsewhere", "a", "b"}
+    assert library.models()[0].name == "elsewhere"
+    library.remember(library.folder / "b.dinoad")
+    assert [summary.name for summary in library.models()] == ["b", "elsewhere", "a"]
+    elsewhere.unlink()
+    assert [summary.name for summary in library.models()] == ["b", "a"]
+
+
+def test_free_path_is_free(tmp_path):
+    library = ModelLibrary(tmp_path)
+    assert library.free_path("x").name == "x.dinoad"
+    (tmp_path / "x.dinoad").touch()
+    assert library.free_path("x").name == "x-2.dinoad"
+
+
+def test_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path, model_path, caplog):
+    (tmp_path / "file").touch()
+    ModelLibrary(tmp_path / "file").remember(model_path)
+    assert "not saved" in caplog.text
+
+
+def test_misfits(model_path):
+    summary = read_model_summary(model_path)
+    mr = Volume(np.ones((4, 5, 6), np.float32), Geometry((6, 5, 4), np.eye(4)))
+    ct = Volume(np.full((4, 5, 6), -1000, np.float32), Geometry((6, 5, 4), np.eye(4)))
+    picture = Volume(np.ones((1, 5, 6), np.float32), Geometry.of_pixels((5, 6)))
+    assert summary.misfits(mr) == []
+    assert "CT" in summary.misfits(ct)[0]
+    assert "single slice" in summary.misfits(picture)[0]

@@ -1,0 +1,191 @@
+"""The small widgets: slider, table, profile, letters, windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image, Layer
+from qtpy.QtCore import QPointF, Qt
+
+from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
+from napari_dinoad.gui.layers import layer_of_volume
+from napari_dinoad.gui.orientation import letters_at_edges
+from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
+from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
+from napari_dinoad.gui.region_table import RegionTable, place_in_words, probability_in_words, size_in_words
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import Region
+
+
+def region(label, n_voxels=10, peak=3.0, mm=(12.0, -3.4, 50.0)):
+    return Region(
+        label, n_voxels, 24.0 * n_voxels, None, None, peak, (1, 2, 3), (3, 2, label), mm, (1, 2, 3), mm
+    )
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.05, 0.01, 0.0033, 0.0001])
+def test_slider_holds_the_rate(qtbot, rate):
+    slider = RateSlider()
+    qtbot.addWidget(slider)
+    slider.set_rate(rate)
+    assert slider.rate == pytest.approx(rate, rel=1e-6)
+    assert slider.value_label.text() == rate_in_words(rate)
+
+
+def test_slider_is_clipped_silent_when_set_and_works_with_keys(qtbot):
+    slider = RateSlider(0.01)
+    qtbot.addWidget(slider)
+    heard = []
+    slider.rate_changed.connect(heard.append)
+    slider.set_rate(0.5)
+    assert slider.rate == pytest.approx(0.1)
+    assert heard == []
+    for key in ("Right", "PageUp", "End"):
+        before = slider.rate
+        qtbot.keyClick(slider.slider, getattr(Qt.Key, f"Key_{key}"))
+        assert heard[-1] == slider.rate < before
+    qtbot.keyClick(slider.slider, Qt.Key.Key_Home)
+    assert heard[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"), [(0.1, "10 %"), (0.01, "1 %"), (0.00032, "0.032 %"), (0.0001, "0.01 %")]
+)
+def test_rates_in_words(rate, words):
+    assert rate_in_words(rate) == words
+
+
+def test_regions_in_words():
+    assert size_in_words(region(1, 10)) == "240 mm³"
+    assert size_in_words(region(1, 1000)) == "24.00 ml"
+    assert place_in_words(region(1)) == "R 12  P 3  S 50"
+    assert place_in_words(region(1, mm=(-1.0, 2.0, -3.0))) == "L 1  A 2  I 3"
+    assert probability_in_words(2.4) == "0.4 %"
+    assert probability_in_words(6.0) == "1e-06"
+    pixels = Region(1, 7, None, None, 7, 2.0, (4, 9), (0, 4, 9), None, (4, 9), None)
+    assert size_in_words(pixels) == "7 px"
+    assert place_in_words(pixels) == "row 4, column 9"
+
+
+def test_table_sorts_by_figures_and_tells_of_clicks_and_ticks(qtbot):
+    table = RegionTable()
+    qtbot.addWidget(table)
+    regions = [region(1, 9, 5.0), region(2, 1000, 4.0), region(3, 50, 3.0)]
+    unticked = {2}
+    table.show_regions(regions, lambda r: r.label not in unticked)
+    table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    assert [table.topLevelItem(i).text(0) for i in range(3)] == ["2", "3", "1"]
+    assert table.topLevelItem(0).checkState(0) == Qt.CheckState.Unchecked
+    chosen, ticked = [], []
+    table.region_chosen.connect(chosen.append)
+    table.region_ticked.connect(lambda r, on: ticked.append((r.label, on)))
+    table.setCurrentItem(table.topLevelItem(1))
+    assert [r.label for r in chosen] == [3]
+    table.topLevelItem(0).setCheckState(0, Qt.CheckState.Checked)
+    assert ticked == [(2, True)]
+    table.show_regions(regions[::-1], lambda r: True)
+    assert table.chosen_region().label == 3
+    assert chosen[1:] == []
+
+
+def test_profile_finds_slices_in_both_directions(qtbot):
+    plot = ProfilePlot()
+    qtbot.addWidget(plot)
+    assert plot.slice_at(10) is None
+    plot.resize(104, 56)
+    plot.show_profile(np.arange(10, dtype=np.float32), np.arange(10) < 5, 2.0)
+    plot.set_shown(3)
+    plot.grab()
+    assert [plot.slice_at(x) for x in (-5, 3, 51, 103, 500)] == [0, 0, 4, 9, 9]
+    plot.set_mirrored(True)
+    plot.grab()
+    assert [plot.slice_at(x) for x in (3, 103)] == [9, 0]
+    with qtbot.waitSignal(plot.slice_chosen) as heard:
+        qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=QPointF(3, 5).toPoint())
+    assert heard.args == [9]
+
+
+def test_curves_are_drawn_whatever_they_hold(qtbot):
+    plot = CurvePlot()
+    qtbot.addWidget(plot)
+    for curves in (
+        {},
+        {"loss": [1.0]},
+        {"loss": [2.0, 2.0]},
+        {"a": [3.0, float("nan"), 1.0], "b": [1.0, 2.0]},
+    ):
+        plot.show_curves(curves)
+        plot.grab()
+
+
+@pytest.mark.parametrize(
+    ("order", "letters"),
+    [
+        ((0, 1, 2), ("A", "P", "R", "L")),
+        ((1, 0, 2), ("S", "I", "R", "L")),
+        ((2, 0, 1), ("S", "I", "A", "P")),
+        ((0, 2, 1), ("R", "L", "A", "P")),
+    ],
+)
+def test_orientation_letters(order, letters):
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    affine = np.array([[0, 0, -2.0, 5], [1.0, 0, 0, -3], [0, -1.0, 0, 8], [0, 0, 0, 1]])
+    geometry = Geometry((4, 5, 6), affine)
+    volume = Volume(np.random.default_rng(0).random(geometry.canonical_shape, np.float32), geometry)
+    layer = viewer.add_layer(Layer.create(*layer_of_volume(volume)))
+    viewer.dims.order = order
+    assert letters_at_edges(viewer, layer) == letters
+    # The letters say what the affine says: walk along the screen and see where it leads.
+    down, right = viewer.dims.displayed
+    for axis, towards in ((down, letters[1]), (right, letters[3])):
+        start, step = np.zeros(3), np.zeros(3)
+        step[axis] = 1.0
+        indices = [layer.world_to_data(point) for point in (start, step)]
+        ras = [geometry.canonical_to_world(np.asarray(index)) for index in indices]
+        change = ras[1] - ras[0]
+        word = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}[towards]
+        assert change[word[0]] * word[1] > 0
+
+
+def test_no_letters_where_the_orientation_is_not_known():
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    layer = viewer.add_layer(Image(np.random.default_rng(0).random((4, 5, 6))))
+    assert letters_at_edges(viewer, layer) is None
+    assert letters_at_edges(viewer, None) is None
+
+
+def test_letters_are_on_the_canvas_and_go_in_3d(viewer, qtbot):
+    from napari_dinoad.gui.dock_widget import DockWidget
+
+    dock = DockWidget(viewer)
+    qtbot.addWidget(dock)
+    viewer.open_sample("napari-dinoad", "normal")
+    dock.reset_choices()
+    overlays = viewer.canvas.overlays
+    assert (overlays["dinoad_top_center"].text, overlays["dinoad_middle_left"].text) == ("A", "R")
+    viewer.dims.order = (1, 0, 2)
+    assert overlays["dinoad_top_center"].text == "S"
+    viewer.dims.ndisplay = 3
+    assert not overlays["dinoad_top_center"].visible
+    viewer.layers.clear()
+    dock.reset_choices()
+    viewer.dims.ndisplay = 2
+    assert not overlays["dinoad_top_center"].visible
+
+
+def test_ct_windows():
+    rng = np.random.default_rng(0)
+    ct = Image(rng.integers(-1000, 2000, (4, 32, 32)).astype(np.float32))
+    mr = Image(rng.random((4, 32, 32)))
+    assert looks_like_ct(ct)
+    assert not looks_like_ct(mr)
+    for name, (centre, width) in CT_WINDOWS_HU.items():
+        apply_window(ct, name)
+        assert tuple(ct.contrast_limits) == (centre - width / 2, centre + width / 2)
+    apply_window(ct, AUTOMATIC)
+    low, high = ct.contrast_limits
+    assert low < high

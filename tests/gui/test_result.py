@@ -1,0 +1,123 @@
+"""The result of one scan as it grows: map, mask, regions, ticks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.export_job import EXPORTS, export_of
+from napari_dinoad.gui.jobs import DetectOutcome, SlicesScored
+from napari_dinoad.gui.result import ScanResult, scan_level_words
+from napari_dinoad.gui.worker import JobChannel
+from napari_dinoad.images.volume import Geometry, Volume
+
+SHAPE = (6, 8, 10)
+
+
+@pytest.fixture
+def values():
+    values = np.zeros(SHAPE, np.float32)
+    values[1:3, 1:3, 1:3] = 2.5
+    values[1, 1, 1] = 4.0
+    values[4:, 5:7, 5:8] = 3.0
+    values[5, 6, 7] = 3.5
+    return values
+
+
+@pytest.fixture(params=[0, 1, 2])
+def result(request, values):
+    volume = Volume(np.ones(SHAPE, np.float32), Geometry(SHAPE[::-1], np.diag([2.0, 3.0, 4.0, 1.0])), "scan")
+    result = ScanResult(volume, request.param, 0.01)
+    for index in range(SHAPE[request.param]):
+        block = np.take(values, [index], axis=request.param)
+        result.put(SlicesScored(request.param, (index,), np.moveaxis(block, request.param, 0)))
+    return result
+
+
+def measure(result):
+    assert result.accept(result.measurement().run())
+
+
+def test_slices_fill_map_mask_and_profile(result, values):
+    np.testing.assert_array_equal(result.values, values)
+    np.testing.assert_array_equal(result.mask, values >= 2)
+    assert result.scored.all()
+    others = tuple(axis for axis in range(3) if axis != result.axis)
+    np.testing.assert_array_equal(result.profile, values.max(axis=others))
+
+
+def test_rate_moves_the_mask_and_regions_follow(result, values):
+    measure(result)
+    assert [region.peak_neg_log10_p for region in result.regions] == [4.0, 3.5]
+    result.set_rate(10**-3.2)
+    np.testing.assert_array_equal(result.mask, values >= 3.2)
+    assert not result.is_measured
+    measure(result)
+    assert [region.n_voxels for region in result.regions] == [1, 1]
+
+
+def test_measurement_of_an_older_mask_is_refused(result):
+    old = result.measurement()
+    result.set_rate(0.001)
+    assert not result.accept(old.run())
+    assert not result.is_measured
+
+
+def test_small_regions_are_left_out(result):
+    result.set_min_volume(9 * 24.0)
+    measure(result)
+    assert [region.n_voxels for region in result.regions] == [12]
+    assert result.mask.sum() == 12
+
+
+def test_unticked_region_is_out_of_mask_and_export(result, values, tmp_path):
+    measure(result)
+    first, second = result.regions
+    result.set_ticked(first, False)
+    assert result.mask[first.peak_zyx] == 0
+    assert result.mask[second.peak_zyx] == 1
+    written = export_of(result, tmp_path, tuple(EXPORTS))(JobChannel(lambda event: None, lambda item: None))
+    assert len(written) == 4
+    import json
+
+    import nibabel as nib
+
+    stored = np.asarray(nib.load(tmp_path / "scan_mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(result.volume.geometry.to_canonical(stored), result.mask)
+    report = json.loads((tmp_path / "scan_report.json").read_text())
+    assert report["n_regions"] == 1
+    assert report["regions"][0]["label"] == second.label
+    result.set_ticked(first, True)
+    np.testing.assert_array_equal(result.mask, values >= 2)
+
+
+def test_export_is_of_the_moment_it_was_asked_for(result, tmp_path, values):
+    job = export_of(result, tmp_path, ("map",))
+    result.values[:] = 0
+    job(JobChannel(lambda event: None, lambda item: None))
+    import nibabel as nib
+
+    stored = nib.load(tmp_path / "scan_anomaly.nii.gz").get_fdata(dtype=np.float32)
+    np.testing.assert_array_equal(result.volume.geometry.to_canonical(stored), values)
+
+
+@pytest.mark.parametrize(
+    ("p_value", "n", "lower", "words"),
+    [
+        (0.05, 39, 38, "More unusual than 38 of 39 normal scans (p = 0.05)."),
+        (0.025, 39, 39, "More unusual than all 39 normal scans (p = 0.025; with 39 scans nothing smaller"),
+        (1.0, 39, 0, "Not more unusual than any of 39 normal scans"),
+        (None, 39, 3, "no statement about the whole scan"),
+    ],
+)
+def test_scan_level_in_words(p_value, n, lower, words):
+    assert words in scan_level_words(DetectOutcome(p_value, n, lower, 1.0))
+
+
+def test_folder_that_cannot_be_made_is_one_clear_error(result, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DinoadError, match="folder"):
+        export_of(result, tmp_path / "file" / "out", ("mask",))(
+            JobChannel(lambda event: None, lambda item: None)
+        )
