@@ -36,6 +36,9 @@ MIN_SCALE = 1e-3
 MIN_NORMAL_ERROR = 1e-2
 """A place's normal error is at least this share of the mean: one that never changes does not divide by nothing."""
 
+LEAST_ERROR = 1e-12
+"""No normal error is smaller, even of embeddings that are all the same."""
+
 ACTIVATION_COPIES = 12
 """Copies of the input, in size, that a training step's intermediate results and gradients take."""
 
@@ -193,7 +196,7 @@ class Training:
         self.finished = stale or self.epoch >= self.settings.epochs
         if self.finished and self.settings.normalise_positions:
             errors, _ = mean_errors(self.best, batches, self.census, self.device)
-            floor = MIN_NORMAL_ERROR * float(errors.mean()) + torch.finfo(torch.float32).tiny
+            floor = max(MIN_NORMAL_ERROR * float(errors.mean()), LEAST_ERROR)
             self.position_errors = errors.clamp_min(floor).float()
 
     def _train(self, batches: Iterable[torch.Tensor]) -> None:

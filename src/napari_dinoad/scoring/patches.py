@@ -32,6 +32,9 @@ __all__ = [
 CHUNK_BYTES = 256 * 2**20
 """Memory that one chunk of intermediate results may take, above the data itself."""
 
+SAFE_LENGTHS = (1e-15, 1e15)
+"""Lengths whose squares are exact in float32."""
+
 
 def seeded_generator(*seeds: int) -> torch.Generator:
     """Return a CPU generator for a tuple of seeds (for instance the fit's seed and the epoch).
@@ -99,7 +102,14 @@ def as_patches(batch: torch.Tensor) -> torch.Tensor:
 def unit_length(patches: torch.Tensor) -> torch.Tensor:
     """Return ``patches`` (…, d) scaled to unit length; an all-zero patch stays zero."""
     length: torch.Tensor = torch.linalg.vector_norm(patches, dim=-1, keepdim=True)
-    return patches / length.clamp_min(torch.finfo(patches.dtype).tiny)
+    safe = (length > SAFE_LENGTHS[0]) & (length < SAFE_LENGTHS[1])
+    if not bool(safe.all()):
+        # Squares that underflow or overflow: rare, so only these pay for a first scaling by the largest value.
+        largest = patches.abs().amax(-1, keepdim=True)
+        patches = torch.where(safe, patches, patches / torch.where(largest > 0, largest, 1.0))
+        length = torch.linalg.vector_norm(patches, dim=-1, keepdim=True)
+        length = torch.where(length > 0, length, 1.0)
+    return patches / length
 
 
 def unit_patches(

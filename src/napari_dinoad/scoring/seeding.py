@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from napari_dinoad.scoring.patches import in_chunks
@@ -10,7 +12,10 @@ __all__ = ["greedy_k_centre", "k_means", "k_means_plus_plus", "nearest_centres"]
 
 
 def k_means_plus_plus(patches: torch.Tensor, n_centres: int, generator: torch.Generator) -> torch.Tensor:
-    """Choose up to ``n_centres`` rows, each with a probability that grows with its squared distance to the others.
+    """Choose up to ``n_centres`` rows far from each other (greedy k-means++: Arthur and Vassilvitskii, SODA 2007).
+
+    Of 2 + log k rows, drawn with a probability that grows with the squared distance to the rows chosen so far, the
+    one that leaves the least total distance is next.
 
     Parameters
     ----------
@@ -24,18 +29,25 @@ def k_means_plus_plus(patches: torch.Tensor, n_centres: int, generator: torch.Ge
     """
     squared = patches.square().sum(-1)
     rounding = _distance_rounding(squared)
-    first = int(torch.randint(len(patches), (1,), generator=generator))
-    chosen = [first]
-    nearest = torch.full_like(squared, torch.inf)
-    for _ in range(n_centres - 1):
-        centre = chosen[-1]
-        distance = squared + squared[centre] - 2 * (patches @ patches[centre])
-        nearest = torch.minimum(nearest, torch.where(distance > rounding, distance, 0.0))
+    n_trials = 2 + int(math.log(n_centres))
+
+    def distances(rows: torch.Tensor) -> torch.Tensor:
+        products = patches[rows] @ patches.T
+        apart = squared + squared[rows][:, None] - 2 * products
+        return torch.where(apart > rounding, apart, 0.0)
+
+    chosen = [int(torch.randint(len(patches), (1,), generator=generator))]
+    nearest = distances(torch.tensor(chosen))[0]
+    while len(chosen) < n_centres:
         cumulative = nearest.to(torch.float64).cumsum(0)
         if float(cumulative[-1]) <= 0:
             break
-        draw = torch.rand(1, dtype=torch.float64, generator=generator) * cumulative[-1]
-        chosen.append(int(torch.searchsorted(cumulative, draw, right=True).clamp_max(len(patches) - 1)))
+        draws = torch.rand(n_trials, dtype=torch.float64, generator=generator) * cumulative[-1]
+        trials = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(patches) - 1)
+        left = torch.minimum(nearest, distances(trials))
+        best = int(left.sum(1, dtype=torch.float64).argmin())
+        nearest = left[best]
+        chosen.append(int(trials[best]))
     return torch.tensor(chosen)
 
 

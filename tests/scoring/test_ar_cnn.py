@@ -1,0 +1,208 @@
+"""What the autoregressive network may look at, and what its training must achieve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.scoring.ar_cnn import ArCnnScorer
+from napari_dinoad.scoring.ar_cnn_network import TapConvolution, make_network
+from napari_dinoad.scoring.ar_cnn_training import groups_of_maps, take_census
+from napari_dinoad.scoring.patches import seeded_generator
+from napari_dinoad.settings import ArCnnSettings
+
+SMALL = ArCnnSettings(bottleneck_channels=5, hidden_channels=7, dilations=(1, 2, 4))
+NETWORKS = {
+    "rings": SMALL,
+    "rings, one": replace(SMALL, dilations=(1,)),
+    "paper": replace(SMALL, network="paper", dilations=(4,)),
+    "paper, dense first": replace(SMALL, network="paper", dilations=(1, 2, 4, 4, 4)),
+}
+
+
+def influence(network, grid, n_channels=3):
+    """Whether output patch i depends on input patch j: (n, n) bool, by the Jacobian at several points."""
+    n = grid[0] * grid[1]
+    depends = torch.zeros(n, n, dtype=torch.bool)
+    for seed in range(3):
+        x = torch.randn(1, n_channels, *grid, generator=torch.Generator().manual_seed(seed))
+        jacobian = torch.autograd.functional.jacobian(network, x)
+        blocks = jacobian.reshape(n_channels, n, n_channels, n)
+        depends |= (blocks != 0).any(0).any(1)
+    return depends
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("context", ["two-sided", "causal"])
+@pytest.mark.parametrize("grid", [(4, 5), (9, 7), (1, 6), (2, 2)])
+def test_no_output_sees_its_own_patch_and_causal_ones_see_none_later(name, context, grid):
+    settings = replace(NETWORKS[name], context=context)
+    network = make_network(settings, 3, seeded_generator(1))
+    depends = influence(network, grid)
+    assert not depends.diagonal().any()
+    if context == "causal":
+        assert not depends.triu().any()
+
+
+@pytest.mark.parametrize("context", ["two-sided", "causal"])
+def test_every_near_neighbour_is_seen(context):
+    """The nearest patches are looked at, whatever the dilations after the first."""
+    grid = (7, 7)
+    for name in ("rings", "paper, dense first"):
+        depends = influence(
+            make_network(replace(NETWORKS[name], context=context), 3, seeded_generator(2)), grid
+        )
+        centre = 3 * 7 + 3
+        earlier = {(2, 2), (2, 3), (2, 4), (3, 2)}
+        later = {(3, 4), (4, 2), (4, 3), (4, 4)}
+        seen = {divmod(int(j), 7) for j in depends[centre].nonzero()}
+        assert earlier <= seen
+        assert (later <= seen) == (context == "two-sided")
+
+
+def test_the_default_two_sided_network_sees_three_rings():
+    network = make_network(SMALL, 3, seeded_generator(3))
+    seen = influence(network, (9, 9))[4 * 9 + 4].reshape(9, 9).nonzero() - 4
+    wanted = {(d * dy, d * dx) for d in (1, 2, 4) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} - {(0, 0)}
+    assert {tuple(offset) for offset in seen.tolist()} == wanted
+
+
+def test_dead_taps_stay_dead_in_training(make_smooth):
+    maps = [make_smooth(4, (6, 6), 8, seed=1)]
+    for name, chosen in NETWORKS.items():
+        scorer = ArCnnScorer(replace(chosen, epochs=3, context="causal", batch_maps=2)).fit(maps)
+        assert not influence(scorer._training.best, (4, 5), 8).triu().any(), name
+
+
+def test_a_causal_layer_computes_two_rows_of_taps_not_three():
+    layer = TapConvolution(4, 4, ((-1, -1), (-1, 0), (-1, 1), (0, -1)), dilation=3)
+    assert layer.weight.shape[2:] == (2, 3)
+    assert layer(torch.zeros(1, 4, 5, 6)).shape == (1, 4, 5, 6)
+
+
+def test_the_papers_network_has_its_layers():
+    network = make_network(
+        ArCnnSettings(network="paper", dilations=(4,), context="causal"), 384, seeded_generator(0)
+    )
+    layers = [m for m in network.modules() if isinstance(m, TapConvolution)]
+    widths = [layer.weight.shape[1] for layer in layers] + [layers[-1].weight.shape[0]]
+    assert widths == [384, 256, 256, 256, 256, 384]
+    assert [layer.n_live for layer in layers] == [4, 5, 5, 5, 5]
+    assert {layer.dilation for layer in layers} == {4}
+
+
+@pytest.mark.parametrize("network", ["rings", "paper"])
+@pytest.mark.parametrize("context", ["two-sided", "causal"])
+def test_training_loss_falls_below_that_of_the_mean(network, context, make_smooth):
+    maps = make_smooth(24, (10, 10), 12, seed=2)
+    dilations = (1, 2) if network == "rings" else (1,)
+    chosen = ArCnnSettings(
+        network=network, context=context, dilations=dilations, bottleneck_channels=12, hidden_channels=32,
+        epochs=20, batch_maps=4, learning_rate=3e-3,
+    )  # fmt: skip
+    scorer = ArCnnScorer(chosen).fit(list(maps.split(8)), validation=[make_smooth(6, (10, 10), 12, seed=3)])
+    history = scorer.state().history
+    assert history["train_loss"][-1] < 0.6 * history["train_loss"][0]
+    assert history["validation_loss"][-1] < 0.6  # 1 is what predicting the mean costs
+
+
+@pytest.mark.parametrize("context", ["two-sided", "causal"])
+def test_a_planted_patch_swap_stands_out(context, make_smooth):
+    """Two patches of a held-out map exchanged score higher than 99 % of untouched patches of held-out maps."""
+    train, held_out = make_smooth(60, (12, 12), 12, seed=4), make_smooth(20, (12, 12), 12, seed=5)
+    chosen = ArCnnSettings(
+        context=context,
+        bottleneck_channels=12,
+        hidden_channels=48,
+        epochs=30,
+        batch_maps=6,
+        learning_rate=3e-3,
+    )
+    scorer = ArCnnScorer(chosen).fit(list(train.split(10)))
+    untouched = scorer.score(held_out)
+    limit = float(untouched.quantile(0.99))
+    generator = np.random.default_rng(0)
+    higher = []
+    for index in range(len(held_out)):
+        patches = held_out[index].reshape(144, 12)
+        inner = [i for i in range(144) if 2 <= i // 12 < 10 and 2 <= i % 12 < 10]
+        a = generator.choice(inner)
+        # An exchange that changes something: with the least alike inner patch.
+        b = inner[int((patches[inner] - patches[a]).square().sum(1).argmax())]
+        swapped = patches.clone()
+        swapped[[a, b]] = patches[[b, a]]
+        scores = scorer.score(swapped.reshape(1, 12, 12, 12)).flatten()
+        higher += [float(scores[a]) > limit, float(scores[b]) > limit]
+    assert np.mean(higher) >= 0.99
+
+
+def test_standardised_scores_ignore_the_scale_of_channels(make_smooth):
+    maps = make_smooth(10, (6, 6), 8, seed=6)
+    factors = 10 ** torch.linspace(-1, 1, 8)
+    chosen = replace(SMALL, epochs=3, batch_maps=5)
+    plain = ArCnnScorer(chosen).fit([maps])
+    scaled = ArCnnScorer(chosen).fit([maps * factors + 3])
+    torch.testing.assert_close(plain.score(maps), scaled.score(maps * factors + 3), rtol=0.02, atol=1e-3)
+
+
+def test_normalised_positions_have_a_mean_of_one_on_normal_maps(make_smooth):
+    maps = make_smooth(30, (6, 7), 8, seed=7)
+    scorer = ArCnnScorer(replace(SMALL, epochs=5, batch_maps=5, normalise_positions=True)).fit([maps])
+    torch.testing.assert_close(scorer.score(maps).mean(0), torch.ones(6, 7), rtol=1e-4, atol=1e-4)
+    assert scorer.score(make_smooth(1, (9, 5), 8, seed=8)).shape == (1, 9, 5)
+
+
+def test_census_is_that_of_all_maps_and_spares_constant_channels(make_smooth):
+    maps = make_smooth(9, (4, 4), 6, seed=9)
+    maps[..., 2] = 5.0
+    census = take_census([maps[:2].half().float(), maps[2:]], standardise=True)
+    every = torch.cat([maps[:2].half().float(), maps[2:]]).double().reshape(-1, 6)
+    torch.testing.assert_close(census.mean, every.mean(0).float(), rtol=1e-6, atol=1e-6)
+    assert census.n_maps == 9
+    assert census.grid == (4, 4)
+    varying = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(
+        census.scale[varying], every.std(0, correction=0).float()[varying], rtol=1e-5, atol=0
+    )
+    assert float(census.scale[2]) == pytest.approx(1e-3 * float(census.scale.max()))
+
+
+def test_maps_are_regrouped_without_loss():
+    maps = torch.arange(23.0)[:, None, None, None].expand(-1, 2, 2, 1).contiguous()
+    batches = [maps[:1], maps[1:9], maps[9:11], maps[11:]]
+    groups = list(groups_of_maps(batches, 4, torch.Generator().manual_seed(0)))
+    assert [len(group) for group in groups] == [4, 4, 4, 4, 4, 3]
+    seen = torch.cat(groups)[:, 0, 0, 0]
+    assert sorted(seen.tolist()) == list(range(23))
+    assert seen.tolist() != list(range(23))
+    again = torch.cat(list(groups_of_maps(batches, 4, torch.Generator().manual_seed(1))))
+    assert again[:, 0, 0, 0].tolist() != seen.tolist()
+
+
+def test_grids_that_differ_are_refused(make_smooth):
+    maps = [make_smooth(2, (4, 4), 6, seed=1), make_smooth(2, (5, 4), 6, seed=1)]
+    with pytest.raises(ScorerError, match="one patch grid"):
+        ArCnnScorer(SMALL).fit(maps)
+
+
+def test_divergence_is_told(make_smooth):
+    maps = [make_smooth(4, (4, 4), 6, seed=1) * 1e25]
+    with pytest.raises(ScorerError, match="finite training loss"):
+        ArCnnScorer(replace(SMALL, standardise=False, epochs=2)).fit(maps)
+
+
+def test_settings_are_checked():
+    for wrong in (
+        {"dilations": ()},
+        {"dilations": (0,)},
+        {"network": "paper", "dilations": (1, 2)},
+        {"learning_rate": 0.0},
+        {"context": "sideways"},
+        {"noise_scale": -1.0},
+    ):
+        with pytest.raises(SettingError):
+            ArCnnSettings(**wrong)

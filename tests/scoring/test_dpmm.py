@@ -1,0 +1,168 @@
+"""What a fit of the Dirichlet-process mixture must hold, whatever the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import BayesianGaussianMixture
+
+from napari_dinoad.scoring import dpmm_fit
+from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
+from napari_dinoad.scoring.patches import unit_patches
+from napari_dinoad.scoring.stick_breaking import log_prior
+from napari_dinoad.settings import DpmmSettings
+
+
+def heavy_tailed_maps(make_clustered):
+    """Patches of no Gaussian shape: products of normals, much skewed."""
+    maps = make_clustered(6, (6, 6), 10, 4, 1.0, seed=3)
+    return maps * maps.abs().mean(-1, keepdim=True) + 0.2
+
+
+DATA_SETS = {
+    "clusters": lambda clustered, smooth: clustered(6, (6, 6), 12, 7, 0.4, seed=1),
+    "smooth fields": lambda clustered, smooth: smooth(6, (6, 6), 12, seed=2),
+    "heavy tails": lambda clustered, smooth: heavy_tailed_maps(clustered),
+}
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
+@pytest.mark.parametrize("data_set", DATA_SETS)
+def test_penalised_likelihood_never_falls(data_set, covariance, make_clustered, make_smooth):
+    maps = DATA_SETS[data_set](make_clustered, make_smooth)
+    chosen = DpmmSettings(
+        n_components=20, covariance=covariance, epochs=40, tolerance=0, merge=False, start_iterations=0
+    )
+    batches = list(maps.split(2))
+    point = dpmm_fit.start(batches, chosen)
+    while not point.finished:
+        point = dpmm_fit.next_epoch(point, batches, None, chosen)
+    curve = np.array(point.history["penalised_log_likelihood"])
+    assert len(curve) >= 5
+    assert (np.diff(curve) >= -1e-9 * np.abs(curve[:-1])).all()
+    # What is kept is as good as the last epoch that was weighed.
+    kept = float(ComponentDensities(point.best.mixture).log_density(unit_patches(maps)).sum())
+    kept += log_prior(point.best.sticks, point.best.alpha)
+    assert kept >= curve[-1] - 1e-6 * abs(curve[-1])
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
+def test_responsibilities_sum_to_one_and_agree_with_the_assignment(covariance, make_clustered):
+    maps = make_clustered(4, (5, 7), 8, 5, 0.5, seed=4)
+    scorer = DpmmScorer(DpmmSettings(n_components=12, covariance=covariance, epochs=3)).fit([maps])
+    r = scorer.responsibilities(maps)
+    assert r.shape[:3] == (4, 5, 7)
+    torch.testing.assert_close(r.sum(-1), torch.ones(4, 5, 7, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert torch.equal(scorer.assign(maps), r.argmax(-1))
+
+
+@pytest.mark.parametrize("n_clusters", [5, 20, 80])
+@pytest.mark.parametrize("n_components", [100, 150])
+def test_recovers_the_number_of_well_separated_clusters(n_clusters, n_components, make_clustered):
+    maps = make_clustered(10, (20, 20), 32, n_clusters, 0.25, seed=n_clusters)
+    scorer = DpmmScorer(DpmmSettings(n_components=n_components, epochs=5)).fit(list(maps.split(3)))
+    in_use = int((scorer.parameters.mixture.log_weights.exp() > 1e-3).sum())
+    assert abs(in_use - n_clusters) <= 0.1 * n_clusters
+    assert len(scorer.assign(maps).unique()) == in_use
+
+
+def test_agrees_with_scikit_learn_on_held_out_data(make_clustered):
+    maps = make_clustered(60, (8, 8), 12, 6, 0.3, seed=5)
+    train, held_out = maps[:40], maps[40:]
+    chosen = DpmmSettings(n_components=12, epochs=100, tolerance=1e-6, score="negative-log-likelihood")
+    ours = -float(DpmmScorer(chosen).fit([train]).score(held_out).double().mean())
+    oracle = BayesianGaussianMixture(
+        n_components=12, covariance_type="diag", max_iter=1000, n_init=3, random_state=0
+    ).fit(unit_patches(train).numpy())
+    # Both as plain mixtures: scikit-learn's own score integrates over its posterior.
+    theirs = Mixture(
+        *(torch.from_numpy(t) for t in (np.log(oracle.weights_), oracle.means_, oracle.covariances_)), "diag"
+    )
+    wanted = float(ComponentDensities(theirs).log_density(unit_patches(held_out)).mean())
+    assert ours == pytest.approx(wanted, rel=0.01)
+
+
+def test_the_epoch_that_explains_held_out_scans_best_is_kept(make_clustered):
+    train = make_clustered(2, (5, 5), 30, 3, 1.5, seed=6)
+    held_out = make_clustered(6, (5, 5), 30, 3, 1.5, seed=6)[2:]
+    chosen = DpmmSettings(n_components=8, epochs=30, patience=4, merge=False, tolerance=0)
+    states = []
+    scorer = DpmmScorer(chosen).fit([train], validation=[held_out], checkpoint=states.append)
+    losses = scorer.state().history["validation_loss"]
+    best = int(np.argmin(losses)) + 1
+    assert scorer.state().settings["best_epoch"] == best
+    assert len(losses) <= best + chosen.patience
+    kept = -ComponentDensities(scorer.parameters.mixture).log_density(unit_patches(held_out)).mean()
+    assert float(kept) == pytest.approx(min(losses), rel=1e-12)
+    assert len(states) >= len(losses)
+
+
+@pytest.mark.parametrize("update", ["ema", "decay"])
+def test_online_fit_learns_and_weights_batches_by_size(update, make_clustered):
+    maps = make_clustered(20, (6, 6), 12, 5, 0.4, seed=7)
+    chosen = DpmmSettings(n_components=10, update=update, epochs=6, merge=False)
+    whole = DpmmScorer(chosen).fit(list(maps.split(8)))  # a last batch of four
+    losses = whole.state().history["train_loss"]
+    assert losses[-1] < losses[0]
+    assert torch.isfinite(whole.score(maps)).all()
+
+    # One batch twice as large counts as much as two of its halves: 1 − (1 − γ) = 1 − ((1 − γ)^½)².
+    twice = torch.cat([maps[:8], maps[:8]])
+    halves = dpmm_fit.start([twice], chosen)
+    ema = DpmmSettings(n_components=10, update="ema", epochs=1, merge=False)
+    one = dpmm_fit.next_epoch(halves, [twice], None, ema).online
+    rate = ema.ema_rate
+    assert one.n_patches == pytest.approx((1 - rate) * halves.online.n_patches + rate)
+
+
+def test_a_small_last_batch_hardly_moves_an_online_fit(make_clustered):
+    maps = make_clustered(17, (6, 6), 12, 5, 0.4, seed=8)
+    odd = 5 * torch.ones(1, 6, 6, 12)
+    chosen = DpmmSettings(n_components=6, update="ema", epochs=1, merge=False)
+    start = dpmm_fit.start([maps[:16], odd], chosen)
+
+    def movement(*batches):
+        after = dpmm_fit.next_epoch(start, batches, None, chosen).online
+        return float((after.responsibilities - start.online.responsibilities).abs().sum())
+
+    assert movement(odd) < 0.15 * movement(odd.expand(16, -1, -1, -1))
+
+
+def test_scores_need_no_more_than_the_direction(make_clustered):
+    maps = make_clustered(3, (5, 5), 16, 4, 0.3, seed=9)
+    scorer = DpmmScorer(DpmmSettings(n_components=8, epochs=3)).fit([maps])
+    torch.testing.assert_close(scorer.score(maps * 7.5), scorer.score(maps), rtol=0, atol=1e-6)
+    cosine = scorer.score(maps)
+    assert bool(((cosine >= -1e-6) & (cosine <= 2 + 1e-6)).all())
+
+
+@pytest.mark.parametrize("score", ["cosine", "negative-log-likelihood", "mahalanobis"])
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
+def test_foreign_patches_score_higher(score, covariance, make_clustered):
+    maps = make_clustered(6, (6, 6), 16, 4, 0.3, seed=10)
+    chosen = DpmmSettings(n_components=8, epochs=5, covariance=covariance, score=score)
+    scorer = DpmmScorer(chosen).fit([maps])
+    foreign = torch.randn(2, 6, 6, 16, generator=torch.Generator().manual_seed(0))
+    assert float(scorer.score(foreign).min()) > float(scorer.score(maps).quantile(0.95))
+
+
+def test_light_components_do_not_count_as_normal(make_clustered):
+    """One stray patch gets a component of its own; its kind must not pass for normal."""
+    maps = make_clustered(40, (6, 6), 16, 3, 0.1, seed=11)
+    stray = torch.nn.functional.normalize(torch.ones(16), dim=0)
+    maps[0, 0, 0] = stray
+    chosen = DpmmSettings(n_components=40, epochs=5, merge=False, min_weight=0.01)
+    scorer = DpmmScorer(chosen).fit([maps])
+    alike = stray.expand(1, 1, 1, 16)
+    assert float(scorer.score(alike)) > float(scorer.score(maps).quantile(0.99))
+
+
+def test_data_that_change_during_a_fit_are_refused(make_clustered):
+    from napari_dinoad.errors import ScorerError
+
+    maps = make_clustered(4, (4, 4), 8, 3, 0.3, seed=12)
+    point = dpmm_fit.start([maps], DpmmSettings(n_components=4))
+    with pytest.raises(ScorerError, match="same 64 patches in every pass, got 48"):
+        dpmm_fit.next_epoch(point, [maps[:3]], None, DpmmSettings(n_components=4))

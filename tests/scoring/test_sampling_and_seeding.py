@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+
+from napari_dinoad.scoring.merging import merge_alike
+from napari_dinoad.scoring.patches import in_chunks, sample_patches, seeded_generator, unit_length
+from napari_dinoad.scoring.seeding import greedy_k_centre, k_means, k_means_plus_plus, nearest_centres
+from napari_dinoad.scoring.statistics import hard_statistics
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any), wanted=st.integers(1, 60))
+def test_a_sample_is_without_replacement_and_in_bounds(sizes, wanted):
+    total = 4 * sum(sizes)
+    every = torch.arange(float(total)).reshape(-1, 2, 2, 1)
+    batches = list(every.split(sizes))
+    sample = sample_patches(batches, wanted, seeded_generator(0))
+    values = sample.patches.flatten().tolist()
+    assert len(values) == len(set(values)) == min(wanted, total)
+    assert sample.n_patches == total
+    assert sample.largest_batch == 4 * max(sizes)
+
+
+def test_a_sample_is_uniform_over_all_batches():
+    every = torch.arange(400.0).reshape(-1, 2, 2, 1)
+    hits = torch.zeros(400)
+    for seed in range(300):
+        hits[sample_patches(list(every.split(7)), 40, seeded_generator(seed)).patches.flatten().long()] += 1
+    # 300 draws of a tenth: mean 30, standard deviation 5.2.
+    assert float(hits.mean()) == 30
+    assert 4.5 < float(hits.std()) < 6
+    assert abs(float(hits[:200].mean()) - 30) < 1.2
+
+
+def test_generators_of_different_seeds_differ_and_of_the_same_agree():
+    draws = {
+        (a, b): float(torch.rand(1, generator=seeded_generator(a, b))) for a in range(20) for b in range(20)
+    }
+    assert len(set(draws.values())) == len(draws)
+    assert float(torch.rand(1, generator=seeded_generator(3, 4))) == draws[3, 4]
+
+
+def test_chunks_cover_all_rows_in_order():
+    rows = torch.arange(10)
+    assert [c.tolist() for c in in_chunks(rows, 10, 30)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert [len(c) for c in in_chunks(rows, 1e12)] == [1] * 10
+    assert [len(c) for c in in_chunks(rows[:0], 1)] == [0]
+
+
+def test_unit_length_of_extreme_and_zero_patches():
+    patches = torch.tensor([[3.0, 4.0], [3e-30, 4e-30], [0.0, 0.0], [3e30, -4e30]])
+    wanted = torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0], [0.6, -0.8]])
+    torch.testing.assert_close(unit_length(patches), wanted)
+    torch.testing.assert_close(unit_length(patches[:1]), wanted[:1])
+
+
+def test_k_means_is_as_good_as_scikit_learns(make_clustered):
+    patches = make_clustered(10, (10, 10), 6, 12, 0.5, seed=1).reshape(-1, 6)
+    centres = patches[k_means_plus_plus(patches, 12, seeded_generator(0))]
+    ours = float(nearest_centres(patches, k_means(patches, centres, 50))[1].sum())
+    theirs = KMeans(12, n_init=1, random_state=0).fit(patches.numpy()).inertia_
+    assert ours < 1.1 * theirs
+
+
+def test_centres_are_distinct_and_no_more_than_distinct_rows():
+    patches = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.8]])
+    for choose in (k_means_plus_plus, greedy_k_centre):
+        rows = choose(patches, 5, seeded_generator(1))
+        assert len(rows) == 3
+        assert len(patches[rows].unique(dim=0)) == 3
+
+
+def test_greedy_k_centre_is_within_twice_the_best():
+    generator = torch.Generator().manual_seed(3)
+    patches = torch.rand(200, 2, generator=generator)
+    rows = greedy_k_centre(patches, 10, seeded_generator(3))
+    radius = nearest_centres(patches, patches[rows])[1].max().sqrt()
+    # k + 1 patches that far apart: no ten centres have half that radius.
+    farthest = torch.cat([rows, nearest_centres(patches, patches[rows])[1].argmax()[None]])
+    apart = torch.cdist(patches[farthest], patches[farthest]).fill_diagonal_(9)
+    assert float(apart.min()) >= float(radius) - 1e-6
+
+
+def test_merging_joins_a_gaussian_cut_into_pieces_and_nothing_else(make_clustered):
+    patches = make_clustered(20, (10, 10), 8, 4, 0.3, seed=4).reshape(-1, 8)
+    centres = k_means(patches, patches[k_means_plus_plus(patches, 40, seeded_generator(0))], 10)
+    labels, _ = nearest_centres(patches, centres)
+    for covariance in ("diag", "spherical", "full"):
+        cut = hard_statistics(patches, labels, 40, covariance)
+        merged = merge_alike(cut, covariance, 1e-6)
+        assert len(merged.responsibilities) == 4
+        for name in ("responsibilities", "first", "second"):
+            before, after = getattr(cut, name).sum(0), getattr(merged, name).sum(0)
+            torch.testing.assert_close(after, before, rtol=1e-10, atol=1e-8)
+        again = merge_alike(merged, covariance, 1e-6)
+        assert len(again.responsibilities) == 4
+
+
+def test_merging_drops_empty_components():
+    patches = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    statistics = hard_statistics(patches, torch.full((50,), 2), 5, "diag")
+    assert len(merge_alike(statistics, "diag", 1e-6).responsibilities) == 1
+    np.testing.assert_allclose(merge_alike(statistics, "diag", 1e-6).first[0], patches.double().sum(0))
