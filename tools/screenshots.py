@@ -36,7 +36,7 @@ def main() -> None:
         # Neither the models nor the settings of whoever runs this are touched or shown.
         os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = folder
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
-        Photographer(options.out, Path(folder), options.timeout).take_all(options.normals)
+        Photographer(options.out, Path(folder), options.timeout).take_all(options.normals, options.scorer)
 
 
 class Photographer:
@@ -56,7 +56,7 @@ class Photographer:
         self._application = QApplication.instance()
         _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
 
-    def take_all(self, n_normals: int) -> None:
+    def take_all(self, n_normals: int, scorer: str | None) -> None:
         """Take every picture."""
         from qtpy.QtCore import Qt
 
@@ -69,7 +69,7 @@ class Photographer:
         (cohort.normal_folder / "letter.txt").write_text("Not a scan.", encoding="utf-8")
         (cohort.normal_folder / "broken.nii.gz").write_bytes(b"cut short")
         viewer.open_sample("napari-dinoad", "patient")
-        self._fit(cohort.normal_folder)
+        self._fit(cohort.normal_folder, scorer)
 
         dock.find.scan_button.click()
         self.wait_for(lambda: dock.finder.result is not None and dock.finder.result.scored.sum() > 15)
@@ -94,12 +94,14 @@ class Photographer:
         dock.help_dialog.close()
         viewer.close()
 
-    def _fit(self, normal_folder: Path) -> None:
+    def _fit(self, normal_folder: Path, scorer: str | None) -> None:
         dock = self.dock
         dock.open_fit_dialog()
         panel = dock.fit_dialog.panel
         panel.folder.value = normal_folder
         self.wait_for(lambda: dock.session.fit.discovery is not None)
+        if scorer is not None:
+            panel.form.scorer.value = scorer
         panel.found.skipped.expand()
         self.settle()
         dock.fit_dialog.grab().save(str(self._out / "2-fit-folder.png"))

@@ -24,7 +24,7 @@ from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_step import ScanStep
 from napari_dinoad.gui.session import session_of
 from napari_dinoad.gui.worker import JobRunner
-from napari_dinoad.settings import DetectSettings, FitSettings, preset
+from napari_dinoad.settings import DetectSettings, FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +151,7 @@ class DockWidget(QWidget):
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
-        settings = FitSettings(preprocessing=preset("mr-brain"), device=self._configuration.device)
+        settings = FitSettings(device=self._configuration.device)
         self.session.fit.start_demo(settings, self.session.library.free_path("demo"))
 
     def start_finding(self, only_shown: bool = False) -> None:

@@ -120,7 +120,7 @@ class _AdvancedForm(QWidget):
             label="Weights file",
             mode="r",
             nullable=True,
-            tooltip="Local weights of the backbone; empty to search for them.",
+            tooltip="Local weights of the backbone, kept for scoring; empty to search for them.",
         )
         self.resolution_px = SpinBox(
             label="Resolution", value=_OWN, min=_OWN, max=4096, step=32, tooltip="Pixels of the square input."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.llvm_clash import keep_triton_out
 from napari_dinoad.images.discovery import Discovery, discover_scans
@@ -110,7 +111,22 @@ class FitJob:
             raise RuntimeError("A model that was just fitted has no report.")
         channel.progress(ProgressEvent("Saving the model", 0, 0))
         model.save(self.out)
+        self._keep_weights()
         return FitOutcome(self.out, model.fit_report)
+
+    def _keep_weights(self) -> None:
+        """Copy a weights file that was chosen to where scoring will look for it."""
+        if self.settings.weights is None:
+            return
+        from napari_dinoad.backbones.weights import add_weights, installed_weights
+
+        if self.settings.backbone in installed_weights():
+            # Models fitted before rest on those; they are not replaced.
+            return
+        try:
+            add_weights(self.settings.weights, self.settings.backbone)
+        except DinoadError as error:
+            logger.warning("The weights were not kept for scoring: %s", error)
 
 
 @dataclass(frozen=True)
