@@ -40,6 +40,7 @@ ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
 CalibrationMethod = Literal["auto", "split", "cross"]
 CovarianceType = Literal["diag", "full", "spherical"]
 DpmmUpdate = Literal["exact", "ema", "decay"]
+DpmmStart = Literal["principal-splits", "k-means++"]
 DpmmScore = Literal["cosine", "negative-log-likelihood", "mahalanobis"]
 ArCnnContext = Literal["two-sided", "causal"]
 ArCnnNetwork = Literal["rings", "paper"]
@@ -169,6 +170,8 @@ class DpmmSettings:
         λ, added to every variance; None: 1e-6, and 1e-3 for full covariances.
     merge : bool
         Merge clusters of the start that the data do not tell apart (by Schwarz's criterion).
+    start : str
+        Where k-means starts: ``"principal-splits"`` (no random choice but the sample) or ``"k-means++"``.
     start_patches_per_component, start_iterations : int
         Patches sampled (over all scans) for each component, and Lloyd iterations, of the k-means start.
     """
@@ -186,6 +189,7 @@ class DpmmSettings:
     min_weight: float = 1e-6
     regularisation: float | None = None
     merge: bool = True
+    start: DpmmStart = "principal-splits"
     start_patches_per_component: int = 40
     start_iterations: int = 10
     seed: int = 0
@@ -193,6 +197,7 @@ class DpmmSettings:
     def __post_init__(self) -> None:
         _require_choice("DPMM covariance", self.covariance, CovarianceType)
         _require_choice("DPMM update", self.update, DpmmUpdate)
+        _require_choice("DPMM start", self.start, DpmmStart)
         _require_choice("DPMM score", self.score, DpmmScore)
         _require(self.n_components >= 1, "DPMM components", "at least 1", self.n_components)
         _require(self.alpha0 >= 1, "DPMM alpha0", "at least 1", self.alpha0)

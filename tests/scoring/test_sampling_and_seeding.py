@@ -8,7 +8,13 @@ from sklearn.cluster import KMeans
 
 from napari_dinoad.scoring.merging import merge_alike
 from napari_dinoad.scoring.patches import in_chunks, sample_patches, seeded_generator, unit_length
-from napari_dinoad.scoring.seeding import greedy_k_centre, k_means, k_means_plus_plus, nearest_centres
+from napari_dinoad.scoring.seeding import (
+    greedy_k_centre,
+    k_means,
+    k_means_plus_plus,
+    nearest_centres,
+    principal_splits,
+)
 from napari_dinoad.scoring.statistics import hard_statistics
 
 
@@ -64,6 +70,19 @@ def test_k_means_is_as_good_as_scikit_learns(make_clustered):
     ours = float(nearest_centres(patches, k_means(patches, centres, 50))[1].sum())
     theirs = KMeans(12, n_init=1, random_state=0).fit(patches.numpy()).inertia_
     assert ours < 1.1 * theirs
+
+
+def test_principal_splits_are_as_good_a_start_as_any_and_need_no_chance(make_clustered):
+    patches = make_clustered(10, (10, 10), 6, 12, 0.5, seed=1).reshape(-1, 6)
+    centres = principal_splits(patches, 12)
+    assert torch.equal(centres, principal_splits(patches, 12))
+    ours = float(nearest_centres(patches, k_means(patches, centres, 50))[1].sum())
+    theirs = KMeans(12, n_init=1, random_state=0).fit(patches.numpy()).inertia_
+    assert ours < 1.1 * theirs
+    distinct = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.8]])
+    assert len(principal_splits(distinct, 5)) == 3
+    assert len(principal_splits(torch.full((7, 3), 0.3), 5)) == 1
+    assert len(principal_splits(torch.zeros(7, 3), 5)) == 1
 
 
 def test_centres_are_distinct_and_no_more_than_distinct_rows():

@@ -19,7 +19,7 @@ from napari_dinoad.scoring.patches import (
     unit_length,
     unit_patches,
 )
-from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres
+from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres, principal_splits
 from napari_dinoad.scoring.statistics import (
     SufficientStatistics,
     expectation,
@@ -118,8 +118,11 @@ def start(
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
     patches = unit_length(sample.patches)
-    seeds = k_means_plus_plus(patches, settings.n_components, generator)
-    centres = k_means(patches, patches[seeds], settings.start_iterations).to(device)
+    if settings.start == "k-means++":
+        seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
+    else:
+        seeds = principal_splits(patches, settings.n_components)
+    centres = k_means(patches, seeds, settings.start_iterations).to(device)
     n_components, n_channels = centres.shape
     total: SufficientStatistics | None = None
     for batch in batches:

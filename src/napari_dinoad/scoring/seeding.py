@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 
 import torch
 
 from napari_dinoad.scoring.patches import in_chunks
 
-__all__ = ["greedy_k_centre", "k_means", "k_means_plus_plus", "nearest_centres"]
+__all__ = ["greedy_k_centre", "k_means", "k_means_plus_plus", "nearest_centres", "principal_splits"]
+
+POWER_ITERATIONS = 10
+"""Enough for a direction of large spread; it need not be the very largest."""
+
+FLAT = 1e-9
+"""A group with less than this share of all squares is not cut further."""
 
 
 def k_means_plus_plus(patches: torch.Tensor, n_centres: int, generator: torch.Generator) -> torch.Tensor:
@@ -49,6 +56,38 @@ def k_means_plus_plus(patches: torch.Tensor, n_centres: int, generator: torch.Ge
         nearest = left[best]
         chosen.append(int(trials[best]))
     return torch.tensor(chosen)
+
+
+def principal_splits(patches: torch.Tensor, n_centres: int) -> torch.Tensor:
+    """Return up to ``n_centres`` means (k, d) of groups, halved again and again; nothing in it is random.
+
+    The group with the largest sum of squared distances to its mean is cut through that mean, across its principal axis
+    (PCA-Part: Su and Dy, Intelligent Data Analysis 11, 2007).
+    """
+
+    def weighed(rows: torch.Tensor) -> tuple[float, int, torch.Tensor]:
+        own = patches[rows]
+        squares = (own - own.mean(0)).square().sum()
+        return -float(squares), int(rows[0]), rows
+
+    whole = weighed(torch.arange(len(patches)))
+    # Differences that are only rounding make no group.
+    least = FLAT * -whole[0] + torch.finfo(patches.dtype).eps ** 2 * float(patches.square().sum())
+    groups = [whole]
+    while len(groups) < n_centres and -groups[0][0] > least:
+        rows = heapq.heappop(groups)[2]
+        centred = patches[rows] - patches[rows].mean(0)
+        axis = centred[int(centred.square().sum(1).argmax())]
+        for _ in range(POWER_ITERATIONS):
+            axis = centred.T @ (centred @ axis)
+            axis = axis / torch.linalg.vector_norm(axis).clamp_min(torch.finfo(axis.dtype).tiny)
+        above = centred @ axis > 0
+        if not bool(above.any()) or bool(above.all()):
+            heapq.heappush(groups, (0.0, int(rows[0]), rows))
+            continue
+        for side in (rows[above], rows[~above]):
+            heapq.heappush(groups, weighed(side))
+    return torch.stack([patches[rows].mean(0) for _, _, rows in groups])
 
 
 def nearest_centres(patches: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
