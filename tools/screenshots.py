@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder for the pictures (PNG)")
     parser.add_argument("--normals", type=int, default=12, help="phantoms to fit on (%(default)s)")
+    parser.add_argument("--scorer", default=None, help="the fit panel's own by default")
     parser.add_argument(
         "--timeout", type=float, default=900.0, help="seconds for a single step (%(default)s)"
     )

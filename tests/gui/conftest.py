@@ -22,11 +22,14 @@ _HAS_DISPLAY = sys.platform in ("darwin", "win32") or any(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that open a viewer where there is no display, with the reason."""
+    # napari's own, when its first labels layer draws its random colours.
+    clipped = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
     skip = pytest.mark.skip(reason="needs a display with OpenGL (run under xvfb-run -a)")
     for item in items:
         viewer_fixtures = {"make_napari_viewer", "make_napari_viewer_proxy", "qtbot"}
         if viewer_fixtures & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.viewer)
+            item.add_marker(clipped)
             if not _HAS_DISPLAY:
                 item.add_marker(skip)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -183,6 +185,23 @@ def test_activity_dock_shows_the_job_and_can_cancel_it(qtbot, runner):
         go_on.set()
     assert "cancelled" in log.names()
     assert set(progress._all_instances) == before
+
+
+class Payload:
+    """Stands for a scan."""
+
+
+def test_job_is_let_go_of_when_it_has_run(qtbot, runner, make_napari_viewer):
+    viewer = make_napari_viewer()
+    payload, owner = Payload(), Payload()
+    gone = [weakref.ref(payload), weakref.ref(owner)]
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        runner.start(lambda channel, payload=payload: None, "Job", keep_alive=owner)
+    del payload, owner
+    qtbot.wait(20)
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
+    assert viewer.layers is not None
 
 
 def test_nothing_is_drawn_in_the_terminal(qtbot, runner, capfd):

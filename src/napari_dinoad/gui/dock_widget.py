@@ -6,6 +6,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
+from napari.layers import Image
 from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
@@ -19,6 +20,7 @@ from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.jobs import ReadJob
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
+from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_step import ScanStep
@@ -47,13 +49,12 @@ class DockWidget(QWidget):
         super().__init__(parent)
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
-        self._configuration = read_configuration()
         self.finder = FindController(napari_viewer, self)
         self.reader = JobRunner(self)
         self.scan = ScanStep(napari_viewer)
         self.normal = NormalStep(self.session.library)
         self.find = FindStep(self.finder.runner)
-        self.result = ResultPanel(self.finder, self._configuration.fpr)
+        self.result = ResultPanel(self.finder, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
         self.help_button = QPushButton("Help")
@@ -123,6 +124,7 @@ class DockWidget(QWidget):
         self.session.fit.ended.connect(self._show_readiness)
         self._settle.timeout.connect(self._on_settled)
         self._viewer.dims.events.point.connect(self._on_scrolled)
+        self._viewer.layers.events.inserted.connect(self._on_inserted)
         self.destroyed.connect(_closer(self.finder))
 
     def reset_choices(self) -> None:
@@ -151,7 +153,7 @@ class DockWidget(QWidget):
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
-        settings = FitSettings(device=self._configuration.device)
+        settings = FitSettings(device=read_configuration().device)
         self.session.fit.start_demo(settings, self.session.library.free_path("demo"))
 
     def start_finding(self, only_shown: bool = False) -> None:
@@ -159,7 +161,7 @@ class DockWidget(QWidget):
         layer, model = self.scan.layer, self.normal.model
         if layer is None or model is None:
             return
-        configuration = self._configuration
+        configuration = read_configuration()
         settings = DetectSettings(
             fpr=self.result.rate.rate,
             min_volume_mm3=configuration.min_volume_mm3,
@@ -178,6 +180,11 @@ class DockWidget(QWidget):
             added = self._viewer.add_layer(LayerClass.create(*data))
         if added is not None:
             self.scan.choose(added)
+
+    def _on_inserted(self, event: Any) -> None:
+        """Choose a scan that was just opened, by whatever way."""
+        if isinstance(event.value, Image) and not is_overlay(event.value):
+            self.scan.choose(event.value)
 
     def _on_layer_changed(self) -> None:
         self.finder.look_at(self.scan.layer)

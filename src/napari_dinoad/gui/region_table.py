@@ -89,6 +89,10 @@ class RegionTable(QTreeWidget):
         self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setAccessibleName("Regions")
+        # napari's themes draw nothing where a box is not ticked.
+        self.setStyleSheet(
+            "QTreeView::indicator:unchecked { border: 1px solid #9aa5b1; border-radius: 2px; }"
+        )
         self.setToolTip(
             "Click a region to go to its peak. Untick one to take it out of the mask and of what is exported.\n"
             "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "

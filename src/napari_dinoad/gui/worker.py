@@ -65,6 +65,28 @@ class JobProgress:
     remaining_s: float | None
 
 
+class _Task:
+    """A job with its title, for napari's list of running tasks, which is read when a window closes.
+
+    napari keeps that list, and with it every worker and its function, for as long as the window lives; so the job,
+    which may hold a whole scan, is let go of as soon as it has run.
+    """
+
+    def __init__(self, job: Job, title: str) -> None:
+        self._job: Job | None = job
+        self._title = title
+
+    def __repr__(self) -> str:
+        return self._title
+
+    def take(self) -> Job:
+        """Return the job, once."""
+        job, self._job = self._job, None
+        if job is None:
+            raise RuntimeError(f"{self._title}: a job runs once.")
+        return job
+
+
 class _JobSignals(WorkerBaseSignals):
     progressed = Signal(object)
     delivered = Signal(object)
@@ -75,15 +97,15 @@ class _JobSignals(WorkerBaseSignals):
 class _JobWorker(WorkerBase):
     """Runs one job; made by `JobRunner` through napari's `create_worker`, so the viewer knows of it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, task: _Task) -> None:
         super().__init__(SignalsClass=_JobSignals)
-        self._job = job
+        self._task = task
         self._last_report = (-_REPORT_INTERVAL_S, "")
 
     def work(self) -> None:
         try:
             self._stop_if_asked()
-            result = self._job(JobChannel(self._report, self._deliver))
+            result = self._task.take()(JobChannel(self._report, self._deliver))
         except Cancelled:
             self.quit()
             self.aborted.emit()
@@ -181,8 +203,9 @@ class JobRunner(QObject):
         self._title = title
         self._remaining = RemainingTime()
         self.last_progress = None
-        worker = create_worker(job, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
-        worker.keep_alive = keep_alive
+        task = _Task(job, title)
+        worker = create_worker(task, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
+        kept = [keep_alive]
         worker.progressed.connect(self._on_progress)
         worker.delivered.connect(self.delivered)
         worker.succeeded.connect(self.succeeded)
@@ -190,6 +213,8 @@ class JobRunner(QObject):
         worker.errored.connect(self._on_error)
         worker.warned.connect(_log_warning)
         worker.finished.connect(self._on_finished)
+        # A plain function: the worker's own methods are no slots any more once Qt has deleted it.
+        worker.finished.connect(lambda: kept.clear())
         self._worker = worker
         if self._in_activity_dock:
             self._activity = _ActivityBar(title, worker.quit)
@@ -213,7 +238,8 @@ class JobRunner(QObject):
 
     def _on_error(self, error: Exception) -> None:
         if isinstance(error, DinoadError):
-            logger.info("%s: %s", self._title, error)
+            # The message may name a scan's file, which does not belong in a log.
+            logger.info("%s ended with a %s.", self._title, type(error).__name__)
             self.failed.emit(str(error))
             return
         logger.error("%s failed.", self._title, exc_info=error)
