@@ -68,9 +68,10 @@ def main() -> None:
     )
     results = {}
     for name, batch in data_sets(arguments.patches, arguments.channels).items():
-        point = dpmm_fit.next_epoch(dpmm_fit.start([batch], settings), [batch], None, settings)
+        # Above the data and before the start: what the allocator keeps from it would otherwise not be seen again.
         forget_peak()
         before = memory_mib("VmRSS")
+        point = dpmm_fit.next_epoch(dpmm_fit.start([batch], settings), [batch], None, settings)
         seconds = float("inf")
         for _ in range(arguments.repeats):
             begin = time.perf_counter()

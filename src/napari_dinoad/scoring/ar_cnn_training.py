@@ -125,10 +125,10 @@ def mean_errors(
     device: torch.device,
 ) -> tuple[torch.Tensor, int]:
     """Return the mean error (gh, gw) float64 at each place of the grid, and the number of maps."""
-    total, n_maps = torch.zeros(census.grid, dtype=torch.float64, device=device), 0
+    total, n_maps = torch.zeros(census.grid, dtype=torch.float64), 0
     for batch in batches:
         maps = standardised(checked_embeddings(batch, len(census.mean), device), census)
-        total = total + squared_errors(network, maps).double().sum(0)
+        total = total + squared_errors(network, maps).cpu().double().sum(0)
         n_maps += len(maps)
     return total / max(1, n_maps), n_maps
 
@@ -197,7 +197,7 @@ class Training:
         if self.finished and self.settings.normalise_positions:
             errors, _ = mean_errors(self.best, batches, self.census, self.device)
             floor = max(MIN_NORMAL_ERROR * float(errors.mean()), LEAST_ERROR)
-            self.position_errors = errors.clamp_min(floor).float()
+            self.position_errors = errors.clamp_min(floor).float().to(self.device)
 
     def _train(self, batches: Iterable[torch.Tensor]) -> None:
         """One pass over the maps, in an order and with noise that depend on the seed and the epoch alone."""
@@ -205,12 +205,15 @@ class Training:
         generator = seeded_generator(settings.seed, self.epoch + 1)
         n_steps = math.ceil(self.census.n_maps / settings.batch_maps)
         total, n_maps = 0.0, 0
-        for step, maps in enumerate(groups_of_maps(batches, settings.batch_maps, generator)):
-            rate = settings.learning_rate * self._schedule((self.epoch + step / n_steps) / settings.epochs)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            total += self._step(standardised(maps.to(self.device), self.census), generator) * len(maps)
-            n_maps += len(maps)
+        # cuDNN chooses its kernels by racing them unless told otherwise.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            for step, maps in enumerate(groups_of_maps(batches, settings.batch_maps, generator)):
+                share_done = (self.epoch + step / n_steps) / settings.epochs
+                for group in self.optimiser.param_groups:
+                    group["lr"] = settings.learning_rate * self._schedule(share_done)
+                loss = self._step(standardised(maps.to(self.device), self.census), generator)
+                total += loss * len(maps)
+                n_maps += len(maps)
         if n_maps != self.census.n_maps:
             raise ScorerError(
                 f"batches: expected the same {self.census.n_maps} maps in every pass, got {n_maps}; "

@@ -134,7 +134,8 @@ def start(
         raise _changed_data(sample.n_patches, total)
     total = total.reordered((total.responsibilities > 0).nonzero().squeeze(1))
     if settings.merge:
-        total = merge_alike(total, settings.covariance, settings.effective_regularisation)
+        merged = merge_alike(total.to("cpu"), settings.covariance, settings.effective_regularisation)
+        total = merged.to(device)
     logger.info("of %d clusters %d are told apart", n_components, len(total.responsibilities))
     means, covariances = gaussians(total, settings.covariance, settings.effective_regularisation)
     mean_statistics = total.scaled(1 / total.n_patches)

@@ -51,7 +51,7 @@ def merge_alike(
 ) -> SufficientStatistics:
     """Return the statistics with alike components merged, and empty ones dropped.
 
-    Full covariances are judged by their diagonal.
+    Full covariances are judged by their diagonal. On the CPU.
     """
     kept = (statistics.responsibilities > 0).nonzero().squeeze(1)
     statistics = statistics.reordered(kept)
@@ -61,7 +61,7 @@ def merge_alike(
     else:
         judged = second.reshape(len(second), -1)
     merges = _best_merges(s, first, judged, regularisation)
-    group = torch.arange(len(s), device=s.device)
+    group = torch.arange(len(s))
     for into, gone in merges:
         group[group == gone] = into
     _, group = torch.unique(group, return_inverse=True)
@@ -80,7 +80,7 @@ def _best_merges(
     s, first, second = s.clone(), first.clone(), second.clone()
     penalty = 0.5 * (1 + first.shape[1] + second.shape[1]) * math.log(float(s.sum()))
     own = classification_likelihood(s, first, second, regularisation)
-    gone = torch.zeros(len(s), dtype=torch.bool, device=s.device)
+    gone = torch.zeros(len(s), dtype=torch.bool)
 
     def gains_with(k: int) -> torch.Tensor:
         together = classification_likelihood(s + s[k], first + first[k], second + second[k], regularisation)

@@ -82,7 +82,8 @@ def checked_embeddings(
         raise ScorerError(
             f"embeddings: expected a patch grid with at least one patch, got shape {tuple(batch.shape)}."
         )
-    wanted = torch.float64 if batch.dtype == torch.float64 else torch.float32
+    has_float64 = torch.device(device).type != "mps"
+    wanted = torch.float64 if batch.dtype == torch.float64 and has_float64 else torch.float32
     batch = batch.detach().to(device=device, dtype=wanted)
     # The sum is finite exactly when no value is NaN or infinite (or absurdly large): one fast pass.
     if not torch.isfinite(batch.sum()) and not torch.isfinite(batch).all():

@@ -61,7 +61,7 @@ def k_means_plus_plus(patches: torch.Tensor, n_centres: int, generator: torch.Ge
 def principal_splits(patches: torch.Tensor, n_centres: int) -> torch.Tensor:
     """Return up to ``n_centres`` means (k, d) of groups, halved again and again; nothing in it is random.
 
-    The group with the largest sum of squared distances to its mean is cut through that mean, across its principal axis
+    The group with the largest sum of squared distances to its mean is cut through the mean, across its principal axis
     (PCA-Part: Su and Dy, Intelligent Data Analysis 11, 2007).
     """
 

@@ -7,7 +7,7 @@ Sums, not means: statistics of disjoint data simply add.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -116,16 +116,21 @@ def _dense_statistics(densities: ComponentDensities, patches: torch.Tensor) -> S
     log_joint = densities.log_joint(x)
     log_density = log_joint.logsumexp(-1)
     weights = log_joint.sub_(log_density[:, None]).exp_()
-    covariance = densities.mixture.covariance
+    statistics = _weighted_statistics(weights, x, densities.mixture.covariance)
+    return replace(statistics, log_likelihood=float(log_density.sum()))
+
+
+def _weighted_statistics(
+    weights: torch.Tensor, x: torch.Tensor, covariance: CovarianceType
+) -> SufficientStatistics:
+    """Return the statistics of patches (n, d) with weights (n, k), both float64."""
     if covariance == "diag":
         second = weights.T @ x.square()
     elif covariance == "spherical":
         second = weights.T @ x.square().mean(-1)
     else:
         second = torch.stack([x.T @ (w[:, None] * x) for w in weights.T])
-    return SufficientStatistics(
-        float(len(x)), weights.sum(0), weights.T @ x, second, float(log_density.sum())
-    )
+    return SufficientStatistics(float(len(x)), weights.sum(0), weights.T @ x, second)
 
 
 def _sparse_statistics(
@@ -136,17 +141,24 @@ def _sparse_statistics(
     weights = np.exp(log_joint.values - log_density[log_joint.rows])
     shape = (n_components, len(patches))
     by_component = csr_array((weights, (log_joint.components, log_joint.rows)), shape=shape)
+    statistics = _sparsely_weighted_statistics(by_component, patches, covariance)
+    return replace(statistics, log_likelihood=float(log_density.sum()))
+
+
+def _sparsely_weighted_statistics(
+    by_component: csr_array, patches: torch.Tensor, covariance: CovarianceType
+) -> SufficientStatistics:
+    """Return the statistics of patches (n, d) with weights (k, n), on the CPU."""
     x = patches.to(torch.float64).numpy()
     if covariance == "full":
         second = _weighted_outer_products(by_component, x)
     else:
         second = by_component @ (np.square(x) if covariance == "diag" else np.square(x).mean(-1))
     return SufficientStatistics(
-        float(len(patches)),
+        float(len(x)),
         torch.from_numpy(by_component.sum(1)),
         torch.from_numpy(by_component @ x),
         torch.from_numpy(second),
-        float(log_density.sum()),
     )
 
 
@@ -164,16 +176,14 @@ def hard_statistics(
     patches: torch.Tensor, labels: torch.Tensor, n_components: int, covariance: CovarianceType
 ) -> SufficientStatistics:
     """Return the statistics of patches (n, d) that each belong wholly to the component ``labels`` (n,)."""
-    x = patches.to(torch.float64)
-    counts = torch.bincount(labels, minlength=n_components).to(torch.float64)
-    first = x.new_zeros(n_components, x.shape[1]).index_add_(0, labels, x)
-    if covariance == "full":
-        second = torch.stack([x[labels == k].T @ x[labels == k] for k in range(n_components)])
-    else:
-        second = torch.zeros_like(first).index_add_(0, labels, x.square())
-        if covariance == "spherical":
-            second = second.mean(-1)
-    return SufficientStatistics(float(len(x)), counts, first, second)
+    if patches.device.type != "cpu":
+        # A product with an indicator matrix: adding rows by index has no fixed order on a GPU.
+        weights = torch.nn.functional.one_hot(labels, n_components).to(torch.float64)
+        return _weighted_statistics(weights, patches.to(torch.float64), covariance)
+    rows = np.arange(len(patches))
+    one = np.ones(len(patches))
+    by_component = csr_array((one, (labels.numpy(), rows)), shape=(n_components, len(patches)))
+    return _sparsely_weighted_statistics(by_component, patches, covariance)
 
 
 def gaussians(
