@@ -17,6 +17,7 @@ __all__ = ["CurvePlot", "ProfilePlot"]
 _MARGIN_PX = 2
 _BAR = QColor("#d9552b")
 _UNSCORED = QColor(128, 128, 128, 60)
+_THRESHOLD = QColor(220, 220, 220)
 _HERE = QColor("#00f2ff")
 _CURVES = (QColor("#00c2d1"), QColor("#ff9d3b"), QColor("#b48ead"), QColor("#a3be8c"))
 
@@ -101,15 +102,20 @@ class ProfilePlot(QWidget):
         width = (self.width() - 2 * _MARGIN_PX) / n
         height = self.height() - 2 * _MARGIN_PX
         top = max(float(self._profile.max()), self._threshold * 1.25, 1.0)
+        bars, blanks = [], []
         for i, value in enumerate(self._profile):
             left = _MARGIN_PX + self._place(i) * width
-            if not self._scored[i]:
-                painter.fillRect(QRectF(left, _MARGIN_PX, width, height), _UNSCORED)
-                continue
             bar = height * float(value) / top
-            painter.fillRect(QRectF(left, _MARGIN_PX + height - bar, max(width - 0.5, 1.0), bar), _BAR)
+            if self._scored[i]:
+                bars.append(QRectF(left, _MARGIN_PX + height - bar, max(width - 0.5, 1.0), bar))
+            else:
+                blanks.append(QRectF(left, _MARGIN_PX, width, height))
+        painter.setPen(Qt.PenStyle.NoPen)
+        for rectangles, colour in ((bars, _BAR), (blanks, _UNSCORED)):
+            painter.setBrush(colour)
+            painter.drawRects(rectangles)
         level = _MARGIN_PX + height * (1 - self._threshold / top)
-        painter.setPen(QPen(QColor(255, 255, 255, 160), 1, Qt.PenStyle.DashLine))
+        painter.setPen(QPen(_THRESHOLD, 1))
         painter.drawLine(QPointF(0, level), QPointF(self.width(), level))
         if self._shown is not None:
             painter.setPen(QPen(_HERE, 2))
