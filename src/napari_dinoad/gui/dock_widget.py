@@ -20,7 +20,7 @@ from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.jobs import ReadJob
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
-from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.overlay import is_overlay, warm_up
 from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_step import ScanStep
@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 _SETTLE_MS = 40
 """What follows the slice in view is drawn this long after scrolling."""
+
+_WARM_UP_MS = 400
+"""After the dock has opened and been drawn."""
 
 
 class DockWidget(QWidget):
@@ -64,6 +67,10 @@ class DockWidget(QWidget):
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
+        self._warm_up = QTimer(self)
+        self._warm_up.setSingleShot(True)
+        self._warm_up.timeout.connect(warm_up)
+        self._warm_up.start(_WARM_UP_MS)
         self._build()
         self._connect()
         self._on_layer_changed()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import Colormap, DirectLabelColormap
+from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
 from napari_dinoad.gui.layers import METADATA_KEY, same_layer
 from napari_dinoad.gui.viewer_parts import show_colour_bar
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan
     from napari_dinoad.gui.result import ScanResult
 
-__all__ = ["OVERLAY_KEY", "Overlay", "is_overlay"]
+__all__ = ["OVERLAY_KEY", "Overlay", "is_overlay", "warm_up"]
 
 OVERLAY_KEY = "dinoad_overlay"
 """Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
@@ -37,6 +37,16 @@ _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
 def is_overlay(layer: Layer) -> bool:
     """Whether a layer is a heatmap or mask of the plugin, not a scan."""
     return bool(layer.metadata.get(OVERLAY_KEY))
+
+
+def warm_up() -> None:
+    """Make a first labels layer, which takes napari half a second, while nobody waits for it."""
+    Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours())
+
+
+def _mask_colours() -> CyclicLabelColormap:
+    # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
+    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), _MASK_COLOUR], name="dinoad mask")
 
 
 class Overlay:
@@ -63,7 +73,7 @@ class Overlay:
         self.mask = Labels(
             scan.to_layer(result.mask),
             name=f"{layer.name} · mask",
-            colormap=DirectLabelColormap(color_dict={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: _MASK_COLOUR}),
+            colormap=_mask_colours(),
             opacity=0.9,
             metadata=dict(metadata),
             **arguments,
