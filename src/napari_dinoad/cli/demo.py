@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.files import require_folder, write_json
-from napari_dinoad.settings import FALSE_POSITIVE_RATES, DetectSettings, Device, FitSettings, ScorerName
+from napari_dinoad.settings import (
+    FALSE_POSITIVE_RATES,
+    ArCnnSettings,
+    CalibrationSettings,
+    DetectSettings,
+    Device,
+    DpmmSettings,
+    FitSettings,
+    ScorerName,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
     )
-    parser.add_argument("--scorer", choices=get_args(ScorerName), default=defaults.scorer)
+    parser.add_argument(
+        "--scorer", choices=get_args(ScorerName), default="ar-cnn", help="default: %(default)s"
+    )
     parser.add_argument("--normals", type=int, default=N_NORMAL, metavar="N", help="default: %(default)s")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
     parser.add_argument("--seed", type=int, default=defaults.seed)
@@ -44,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline import Detector, fit_folder
 
     folder = require_folder(options.out)
-    settings = FitSettings(scorer=options.scorer, device=options.device, seed=options.seed)
+    settings = demo_settings(options.scorer, options.device, options.seed)
     with ProgressBars() as progress:
         cohort = write_cohort(folder, options.normals, seed=options.seed, progress=progress)
         model = fit_folder(cohort.normal_folder, settings, progress)
@@ -58,6 +69,18 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_figures(folder, results)
     return 0
+
+
+def demo_settings(scorer: ScorerName, device: Device, seed: int) -> FitSettings:
+    """Return settings that fit in a minute or two on two cores: one split instead of folds, a short training."""
+    return FitSettings(
+        scorer=scorer,
+        calibration=CalibrationSettings(method="split", holdout=0.3),
+        ar_cnn=ArCnnSettings(hidden_channels=128, batch_maps=16, epochs=20),
+        dpmm=DpmmSettings(n_components=200, epochs=15),
+        device=device,
+        seed=seed,
+    )
 
 
 def _score_patient(
