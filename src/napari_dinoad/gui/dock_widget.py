@@ -17,7 +17,7 @@ from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.help_text import HelpDialog
-from napari_dinoad.gui.jobs import ReadJob
+from napari_dinoad.gui.jobs import ReadJob, demo_settings
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.overlay import is_overlay, warm_up
@@ -26,7 +26,7 @@ from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_step import ScanStep
 from napari_dinoad.gui.session import session_of
 from napari_dinoad.gui.worker import JobRunner
-from napari_dinoad.settings import DetectSettings, FitSettings
+from napari_dinoad.settings import DetectSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +160,7 @@ class DockWidget(QWidget):
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
-        settings = FitSettings(device=read_configuration().device)
+        settings = demo_settings(read_configuration().device)
         self.session.fit.start_demo(settings, self.session.library.free_path("demo"))
 
     def start_finding(self, only_shown: bool = False) -> None:

@@ -40,7 +40,7 @@ class NormalStep(Step):
         self.fit_button.setToolTip("Make a model of normal from a folder of normal scans.")
         self.demo_button = QPushButton("Demo model")
         self.demo_button.setToolTip(
-            "Make a small model from generated phantoms (some minutes), to try the plugin with its sample data."
+            "Make a small model from generated phantoms (a minute or two), to try the plugin with its sample data."
         )
         self.about = NoteLabel()
         self.misfit = NoteLabel()
