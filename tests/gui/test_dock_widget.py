@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from napari.utils.progress import progress
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import QMimeData, QPointF, Qt, QThreadPool, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_dinoad.gui import jobs
 from napari_dinoad.gui.jobs import SlicesScored
@@ -495,3 +499,38 @@ def test_layers_are_touched_on_the_main_thread_only(
     dock.finder.jump_to_slice(3)
     assert dock.finder.shown_slice() == 3
     viewer.window.remove_dock_widget(dock)
+
+
+def test_no_widget_outlives_its_viewer(qtbot, make_napari_viewer, own_folders, patient, model_path):
+    viewer = make_napari_viewer(strict_qt="raise")
+    before = set(QApplication.topLevelWidgets())
+    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    viewer.open(str(patient), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    find(qtbot, dock)
+    dock.open_fit_dialog()
+    click(qtbot, dock.help_button)
+    assert dock.help_dialog.isVisible()
+    viewer.window.remove_dock_widget(window_dock)
+    gone = weakref.ref(dock)
+    dock = window_dock = None
+
+    def is_gone():
+        gc.collect()
+        return gone() is None
+
+    qtbot.waitUntil(is_gone, timeout=TIMEOUT_MS)
+    left = {widget for widget in QApplication.topLevelWidgets() if widget not in before}
+    assert not [widget for widget in left if type(widget).__module__.startswith("napari_dinoad")]
+
+
+def test_files_can_be_dropped_on_the_scan_step(qtbot, dock, viewer, patient):
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(patient))])
+    arguments = (Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+    enter = QDragEnterEvent(QPointF(5, 5).toPoint(), *arguments)
+    dock.scan.dragEnterEvent(enter)
+    assert enter.isAccepted()
+    with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
+        dock.scan.dropEvent(QDropEvent(QPointF(5, 5), *arguments))
+    assert dock.scan.layer.name == "patient_bright"
