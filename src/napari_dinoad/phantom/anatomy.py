@@ -72,8 +72,9 @@ def render_head(
     cerebellum = _cerebellum(lateral, cerebrum)
     stem = _brainstem(points)
     braincase = soft_min(soft_min(cerebrum, cerebellum, 14.0), stem, 10.0) - np.float32(subject.csf_gap_mm)
-    values = _paint_soft_tissue(points, lateral, egg, grain, subject, voxel_mm)
-    _paint_skull(values, points, braincase, grain, subject, voxel_mm)
+    speckle = _speckle(points)
+    values = _paint_soft_tissue(points, lateral, egg, speckle, subject, voxel_mm)
+    _paint_skull(values, points, braincase, speckle, subject, voxel_mm)
     near = np.flatnonzero(np.minimum(np.minimum(cerebrum, cerebellum), stem) < _BRAIN_MARGIN_MM)
     x, y, z = (axis.ravel()[near] for axis in points)
     u, v, w = (smooth_noise(rng, shape, spacing_mm, 14.0).ravel()[near] for _ in range(3))
@@ -128,8 +129,17 @@ def _brainstem(points: Points) -> np.ndarray:
     return soft_min(soft_min(midbrain, pons, 6.0), soft_min(medulla, cord, 4.0), 6.0)
 
 
+def _speckle(points: Points) -> np.ndarray:
+    """Return a fine texture, spread about 1, that every head has in the same places: its make-up, not its folds."""
+    x, y, z = points
+    first = np.sin(0.50 * x + 1.3 * np.sin(0.23 * y) + 0.21 * z)
+    second = np.sin(0.47 * y + 1.1 * np.sin(0.27 * z) - 0.17 * x)
+    third = np.sin(0.52 * z + 1.2 * np.sin(0.25 * x) + 0.19 * y)
+    return np.asarray(0.82 * (first + second + third), dtype=np.float32)
+
+
 def _paint_soft_tissue(
-    points: Points, lateral: Points, egg: Points, grain: np.ndarray, subject: Subject, voxel_mm: float
+    points: Points, lateral: Points, egg: Points, speckle: np.ndarray, subject: Subject, voxel_mm: float
 ) -> np.ndarray:
     """Return the head without skull and brain: skin, fat, muscle, airways, orbits, on air."""
     tissue = subject.tissues
@@ -141,34 +151,39 @@ def _paint_soft_tissue(
     surface = soft_min(soft_min(cranium, soft_min(face, nose, 10.0), 22.0), neck, 24.0)
     values = np.full(surface.shape, tissue.air, dtype=np.float32)
     # Muscle is streaked with fat.
-    flesh = tissue.muscle + (tissue.fat - tissue.muscle) * np.clip(0.8 * grain - 0.7, 0, 0.8)
+    flesh = tissue.muscle + (tissue.fat - tissue.muscle) * np.clip(0.8 * speckle - 0.7, 0, 0.8)
     paint(values, inside(surface, voxel_mm), tissue.skin)
-    paint(values, inside(surface + 1.8, voxel_mm), tissue.fat * (1 + 0.05 * grain))
+    paint(values, inside(surface + 1.8, voxel_mm), tissue.fat * (1 + 0.05 * speckle))
     paint(values, inside(surface + np.float32(1.8 + subject.scalp_mm), voxel_mm), flesh)
-    _paint_face(values, points, lateral, grain, subject, voxel_mm)
+    _paint_face(values, points, lateral, speckle, subject, voxel_mm)
     return values
 
 
 def _paint_face(
-    values: np.ndarray, points: Points, lateral: Points, grain: np.ndarray, subject: Subject, voxel_mm: float
+    values: np.ndarray,
+    points: Points,
+    lateral: Points,
+    speckle: np.ndarray,
+    subject: Subject,
+    voxel_mm: float,
 ) -> None:
     tissue = subject.tissues
-    # Only the lower half of the grid holds any of it.
-    low = slice(0, int(np.searchsorted(points[2].max(axis=(1, 2)), 0.0)) + 1)
+    # Only slices of which some part lies below the eyes' upper edge hold any of it.
+    low = slice(0, int(np.searchsorted(points[2].min(axis=(1, 2)), -8.0)))
     z = tuple(axis[low] for axis in points)
     below: Points = (z[0], z[1], z[2])
     beside: Points = (lateral[0][low], z[1], z[2])
-    target, speckle = values[low], grain[low]
+    target, rough = values[low], speckle[low]
     jaw = ellipsoid(below, (0, 48, -58), (40, 36, 24))
-    paint(target, inside(jaw, voxel_mm) * np.clip(speckle + 0.4, 0, 1) * 0.7, tissue.bone)
+    paint(target, inside(jaw, voxel_mm) * np.clip(rough + 0.4, 0, 1) * 0.7, tissue.bone)
     nasal = ellipsoid(below, (0, 58, -42), (15, 34, 22))
-    paint(target, inside(nasal, voxel_mm) * np.clip(0.75 - 0.5 * speckle, 0, 1), tissue.air)
+    paint(target, inside(nasal, voxel_mm) * np.clip(0.75 - 0.5 * rough, 0, 1), tissue.air)
     sinus = ellipsoid(beside, (30, 62, -54), (13, 15, 12))
     paint(target, inside(sinus, voxel_mm), tissue.air)
     throat = capsule(below, (0, 26, -56), (0, 8, -130), (9, 8))
     paint(target, inside(throat, voxel_mm), tissue.air)
     ear = ellipsoid(beside, (54, -26, -44), (13, 16, 15))
-    paint(target, inside(ear, voxel_mm) * np.clip(0.7 - 0.5 * speckle, 0, 1), tissue.bone)
+    paint(target, inside(ear, voxel_mm) * np.clip(0.7 - 0.5 * rough, 0, 1), tissue.bone)
     orbit = ellipsoid(beside, (31, 60, -27), (18, 25, 16))
     paint(target, inside(orbit, voxel_mm), tissue.fat * 0.95)
     nerve = capsule(beside, (31, 66, -27), (12, 30, -21), (2.4, 2.4))
@@ -184,7 +199,7 @@ def _paint_skull(
     values: np.ndarray,
     points: Points,
     braincase: np.ndarray,
-    grain: np.ndarray,
+    speckle: np.ndarray,
     subject: Subject,
     voxel_mm: float,
 ) -> None:
@@ -197,8 +212,8 @@ def _paint_skull(
     middle = np.abs(braincase - thickness / 2) - (thickness / 2 - 1.6)
     high = np.clip((points[2] + 15) * np.float32(1 / 20), 0, 1)
     # The vault has one layer of marrow, the base patches of it.
-    paint(values, inside(middle, voxel_mm) * np.maximum(high, np.clip(0.6 * grain, 0, 1)), tissue.marrow)
+    paint(values, inside(middle, voxel_mm) * np.maximum(high, np.clip(0.6 * speckle, 0, 1)), tissue.marrow)
     paint(values, inside(braincase, voxel_mm), tissue.csf)
     clivus = ellipsoid(points, (0, 4, -38), (15, 13, 11))
     paint(values, inside(clivus, 2 * voxel_mm), tissue.bone)
-    paint(values, inside(clivus + 2.5, 2 * voxel_mm), tissue.marrow * 1.4 * (1 + 0.15 * grain))
+    paint(values, inside(clivus + 2.5, 2 * voxel_mm), tissue.marrow * 1.4 * (1 + 0.15 * speckle))

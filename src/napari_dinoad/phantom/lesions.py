@@ -21,23 +21,26 @@ KINDS: tuple[LesionKind, ...] = get_args(LesionKind)
 """What a lesion can be.
 
 ``bright`` and ``dark`` differ by intensity; ``mass`` pushes the surrounding tissue aside and is itself about as
-intense as the cortex; ``texture`` is coarsely mottled about the intensity that was there; ``bright-rim`` has a bright
-ring around a dark core.
+intense as the cortex; ``texture`` is grainy about the intensity that was there; ``bright-rim`` has a bright ring
+around a dark core. All are grainy to some degree, as heterogeneous tumours are: no normal tissue of the phantom is.
 """
 
 _RADIUS_MM: dict[LesionKind, tuple[float, float]] = {
-    "bright": (7.0, 12.0),
-    "dark": (7.5, 12.5),
-    "mass": (11.0, 15.0),
-    "texture": (11.0, 15.0),
-    "bright-rim": (9.0, 14.0),
+    "bright": (11.0, 14.0),
+    "dark": (11.0, 14.0),
+    "mass": (12.0, 15.0),
+    "texture": (12.0, 15.0),
+    "bright-rim": (12.0, 15.0),
 }
 """Range of the mean radius."""
 
 _EDGE_MM = 2.0
 """Width of a lesion's soft edge (at least one voxel)."""
 
-_LEAST_LATERAL_MM = 14.0
+_DEPTH_MM = 4.0
+"""A lesion keeps this distance from the surface of the brain."""
+
+_LEAST_LATERAL_MM = 16.0
 _LEAST_HEIGHT_MM = -2.0
 _SKULL_REACH_MM = 14.0
 """A mass moves tissue less and less within this distance of the skull."""
@@ -70,7 +73,7 @@ class Lesion:
         Mean radius.
     level : numpy.ndarray
         (z, y, x) float32: 0 at the centre, 1 on the irregular surface, growing outwards.
-    mottle : numpy.ndarray
+    grain : numpy.ndarray
         (z, y, x) float32 random field of the lesion's own texture, spread about 1.
     contrast : float
         Drawn from 0 to 1: how strong a lesion of its kind it is.
@@ -80,7 +83,7 @@ class Lesion:
     centre_mm: np.ndarray
     radius_mm: float
     level: np.ndarray
-    mottle: np.ndarray
+    grain: np.ndarray
     contrast: float
 
     @classmethod
@@ -113,8 +116,11 @@ class Lesion:
         shape = points[0].shape
         lumps = smooth_noise(rng, shape, spacing_mm, 0.75 * radius)
         level = np.sqrt(squared) * np.exp(np.float32(0.14) * lumps)
-        mottle = smooth_noise(rng, shape, spacing_mm, 3.0)
-        return cls(kind, centre, radius, level, mottle, float(rng.uniform(0, 1)))
+        # The lumps change the volume; the surface is moved so that the mean radius is what was drawn.
+        volume_mm3 = max(int(np.count_nonzero(level < 1)), 1) * float(np.prod(spacing_mm))
+        level *= np.float32(np.cbrt(0.75 * volume_mm3 / np.pi) / radius)
+        grain = smooth_noise(rng, shape, spacing_mm, 2.0)
+        return cls(kind, centre, radius, level, grain, float(rng.uniform(0, 1)))
 
     def share(self, voxel_mm: float) -> np.ndarray:
         """Return how much of each voxel (z, y, x) the lesion fills; 0.5 on its surface."""
@@ -134,8 +140,9 @@ class Lesion:
         push = np.float32(_MASS_PUSH * self.radius_mm) * share * room * room * (3 - 2 * room)
         offsets = [p - np.float32(c) for p, c in zip(points, self.centre_mm, strict=True)]
         distance = np.sqrt(sum(o * o for o in offsets)) + np.float32(1e-3)
-        kept = np.maximum(1 - push / distance, np.float32(0.05))
-        x, y, z = (o * kept + np.float32(c) for o, c in zip(offsets, self.centre_mm, strict=True))
+        moved = np.minimum(push / distance, np.float32(0.95))
+        # Exactly the point itself where nothing moves, so that skull and scalp stay bit for bit.
+        x, y, z = (p - moved * o for p, o in zip(points, offsets, strict=True))
         return x, y, z
 
     def paint(
@@ -144,37 +151,38 @@ class Lesion:
         """Paint the lesion over the head, in place, where there is brain."""
         tissue = subject.tissues
         share = self.share(voxel_mm) * brain_share
+        grain = self.grain
         if self.kind == "bright":
-            paint(intensity, share, tissue.white * (1.35 + 0.25 * self.contrast) * (1 + 0.05 * self.mottle))
+            paint(intensity, share, tissue.white * (1.12 + 0.1 * self.contrast + 0.36 * grain))
         elif self.kind == "dark":
             dark = tissue.csf + (tissue.white - tissue.csf) * (0.30 - 0.15 * self.contrast)
-            paint(intensity, share, dark * (1 + 0.08 * self.mottle))
+            paint(intensity, share, dark + tissue.white * 0.14 * grain)
         elif self.kind == "mass":
             core = tissue.grey * (0.86 + 0.08 * self.contrast)
-            paint(intensity, share, core * (1 + 0.05 * self.mottle))
+            paint(intensity, share, core + tissue.white * 0.20 * grain)
         elif self.kind == "bright-rim":
             centre = inside((self.level - 0.66) * np.float32(self.radius_mm), max(voxel_mm, _EDGE_MM))
-            paint(intensity, share, tissue.white * (1.35 + 0.25 * self.contrast) * (1 + 0.04 * self.mottle))
-            paint(intensity, share * centre, tissue.csf * 1.5 * (1 + 0.08 * self.mottle))
+            paint(intensity, share, tissue.white * (1.15 + 0.1 * self.contrast + 0.36 * grain))
+            paint(intensity, share * centre, tissue.csf * 1.5 + tissue.white * 0.15 * grain)
         else:
             self._paint_texture(intensity, share, subject)
+        np.maximum(intensity, 0, out=intensity)
 
     def _paint_texture(self, intensity: np.ndarray, share: np.ndarray, subject: Subject) -> None:
-        """Mottle what is there without changing its mean."""
+        """Make what is there grainy without changing its mean."""
         total = float(share.sum(dtype=np.float64))
         if total == 0:
             return
-        mean = float((share * self.mottle).sum(dtype=np.float64)) / total
-        amplitude = np.float32(subject.tissues.white * (0.20 + 0.06 * self.contrast))
-        intensity += share * amplitude * (self.mottle - np.float32(mean))
-        np.maximum(intensity, 0, out=intensity)
+        mean = float((share * self.grain).sum(dtype=np.float64)) / total
+        amplitude = np.float32(subject.tissues.white * (0.25 + 0.06 * self.contrast))
+        intensity += share * amplitude * (self.grain - np.float32(mean))
 
 
 def _place(points: Points, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Draw a centre (x, y, z) deep enough for the lesion, in one hemisphere, above the base of the brain."""
     coarse = tuple(axis[::2, ::2, ::2] for axis in points)
     x, y, z = coarse
-    fits = _depth((x, y, z)) > max(0.9 * radius, 8.0)
+    fits = _depth((x, y, z)) > radius + _DEPTH_MM
     fits &= (np.abs(x) > max(_LEAST_LATERAL_MM, 0.9 * radius)) & (z > _LEAST_HEIGHT_MM)
     places = np.flatnonzero(fits)
     if places.size == 0:

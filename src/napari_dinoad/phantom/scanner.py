@@ -15,11 +15,11 @@ __all__ = ["FIELD_OF_VIEW_MM", "SHAPE", "Zyx", "acquire", "head_points", "scan_g
 
 Zyx = tuple[float, float, float]
 
-SHAPE = (104, 128, 112)
+SHAPE = (84, 128, 112)
 """Voxels along (z, y, x): 1.75 mm in the field of view."""
 
-FIELD_OF_VIEW_MM = (182.0, 224.0, 196.0)
-"""Extent along (z, y, x)."""
+FIELD_OF_VIEW_MM = (147.0, 224.0, 196.0)
+"""Extent along (z, y, x): from the base of the skull to above the vertex."""
 
 _WARP_MM = 1.6
 """Spread of the smooth displacement by which no two heads have their structures in quite the same place."""
@@ -27,7 +27,7 @@ _WARP_MM = 1.6
 _WARP_SCALE_MM = 45.0
 _BIAS_SCALE_MM = 75.0
 _POINT_SPREAD_VOXELS = 0.45
-_CENTRE_MM = (0.0, -2.0, -2.0)
+_CENTRE_MM = (0.0, -2.0, -18.0)
 """Where the origin of the mean head lies in the field of view, (x, y, z) from its middle."""
 
 

@@ -57,7 +57,7 @@ def make_normal(
     shape : tuple of int
         (z, y, x) voxels in canonical orientation.
     spacing_mm : float or tuple of float, optional
-        Voxel size, or sizes along (z, y, x); by default the head fills the grid (182 × 224 × 196 mm).
+        Voxel size, or sizes along (z, y, x); by default the head fills the grid (147 × 224 × 196 mm).
     orientation : str
         How the scan is stored: the direction in which each stored axis grows, for instance ``"LAS"``.
     oblique_deg : float
@@ -98,7 +98,7 @@ def make_patient(
     kind : str
         One of `napari_dinoad.phantom.KINDS`.
     diameter_mm : float, optional
-        Mean diameter in the mean head, 6 to 40 mm; drawn from the seed (14 to 30 mm) by default.
+        Mean diameter in the mean head, 6 to 40 mm; drawn from the seed (22 to 30 mm) by default.
 
     Raises
     ------

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_dinoad.errors import SettingError
+
 __all__ = ["Stream", "Subject", "Tissues", "generator"]
 
 
@@ -20,7 +22,9 @@ class Stream:
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:
-    """Return the generator of one stream of a subject's seed."""
+    """Return the generator of one stream of a subject's seed; `SettingError` if the seed is below 0."""
+    if seed < 0:
+        raise SettingError(f"phantom seed: expected 0 or more, got {seed}.")
     return np.random.default_rng([seed, stream])
 
 
@@ -135,7 +139,7 @@ class Subject:
             bend_mm=rng.uniform(2.5, 4.0),
             tissues=Tissues.drawn(rng),
             bias=rng.uniform(0.04, 0.10),
-            noise=rng.uniform(0.012, 0.03),
+            noise=rng.uniform(0.008, 0.015),
             gain=float(np.exp(rng.uniform(np.log(250), np.log(1200)))),
         )
 
