@@ -1,0 +1,66 @@
+"""Self-contained pages: well-formed, escaped, with plots whose points lie where they should."""
+
+from __future__ import annotations
+
+import base64
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from napari_dinoad.html import Series, element, facts, page, picture, plot, section, table
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+NASTY = """<script>alert("x")</script> & 'Ångström'"""
+
+
+def test_every_text_is_escaped_and_nothing_is_loaded():
+    content = (
+        section(NASTY, NASTY, table([NASTY], [[NASTY]]), facts({NASTY: NASTY})),
+        picture(PNG, NASTY),
+        plot(NASTY, [Series(NASTY, [0, 1], [0, 1])], NASTY, NASTY),
+    )
+    text = page(NASTY, *content)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert not re.search(r'(src|href)="(?!data:image/png)', text)
+    assert "default-src 'none'" in text
+
+
+def test_elements_are_well_formed():
+    content = element("div", section("a", "b"), plot("c", [Series("s", [1, 2], [3, 4])], "x", "y"))
+    tree = ElementTree.fromstring(content)
+    assert [node.tag for node in tree] == ["section", "figure"]
+
+
+def test_numbers_are_set_to_the_right_and_none_is_a_dash():
+    text = table(["name", "value"], [["a", 1.23456], ["b", None]])
+    assert '<td class="number">1.235</td>' in text
+    assert '<td class="number">–</td>' in text
+    assert "<td>a</td>" in text
+
+
+def points_of(svg):
+    line = ElementTree.fromstring(svg).find(".//polyline").get("points")
+    return [tuple(map(float, pair.split(","))) for pair in line.split()]
+
+
+def test_points_keep_their_order_and_stay_in_the_frame():
+    drawn = points_of(plot("", [Series("s", [0, 1, 2, 3], [5.0, 1.0, float("nan"), 3.0])], "x", "y"))
+    assert len(drawn) == 3, "a point that is not a number is left out"
+    xs, ys = zip(*drawn, strict=True)
+    assert list(xs) == sorted(xs)
+    assert ys[0] < ys[2] < ys[1], "higher values are drawn higher up"
+    assert all(0 < x < 420 and 0 < y < 240 for x, y in drawn)
+
+
+@pytest.mark.parametrize("y", [[], [float("inf")]])
+def test_a_plot_of_nothing_says_so(y):
+    assert "nothing to show" in plot("losses", [Series("s", list(range(len(y))), y)], "x", "y")
+
+
+def test_a_single_value_is_a_dot():
+    tree = ElementTree.fromstring(plot("", [Series("s", [1], [2.0])], "x", "y"))
+    assert len(tree.findall(".//circle")) == 1
