@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["atomic_path", "require_folder", "stem_of", "write_json", "write_text"]
 
-SCAN_SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-"""Endings that the readers know, longest first."""
+SCAN_SUFFIXES = (
+    ".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima",
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp",
+)  # fmt: skip
+"""Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
 
 
 def stem_of(path: Path) -> str:
@@ -26,7 +29,8 @@ def stem_of(path: Path) -> str:
     for suffix in SCAN_SUFFIXES:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
-    return path.stem
+    # DICOM files are often named like a UID: what follows the last dot is no ending then.
+    return name if path.suffix[1:].isdigit() else path.stem
 
 
 @contextmanager

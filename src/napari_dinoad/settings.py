@@ -26,6 +26,7 @@ __all__ = [
     "MemoryBankSettings",
     "Plane",
     "PreprocessingSettings",
+    "ReadSettings",
     "ScorerName",
     "preset",
 ]
@@ -61,6 +62,32 @@ def _require(condition: bool, what: str, expected: str, got: object) -> None:
 def _require_choice(what: str, value: object, choices: object) -> None:
     names = get_args(choices)
     _require(value in names, what, "one of " + ", ".join(map(str, names)), value)
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What is meant where a file or folder could be read in several ways.
+
+    Attributes
+    ----------
+    series : str, optional
+        Which DICOM series: its number, its description, or the end of its UID.
+    frame : int, optional
+        Which volume of a 4D scan, or page of a stack, from 0.
+    resample : bool
+        Make even volumes of uneven or tilted DICOM slices by interpolation, instead of refusing them.
+    stack_folders : bool
+        The 2D images of one folder are the slices of one scan (OCT B-scans), not a scan each.
+    """
+
+    series: str | None = None
+    frame: int | None = None
+    resample: bool = False
+    stack_folders: bool = False
+
+    def __post_init__(self) -> None:
+        if self.frame is not None:
+            _require(self.frame >= 0, "frame", "0 or more", self.frame)
 
 
 @dataclass(frozen=True)
@@ -370,6 +397,8 @@ class FitSettings:
     preprocessing : PreprocessingSettings, optional
         None: `fit_folder` takes the preset that suits the scans found (2D images: ``image-2d``, volumes:
         ``mr-brain``).
+    reading : ReadSettings
+        Which series and frame of the normal scans are meant.
     epochs : int, optional
         Overrides the scorer's own number of epochs.
     """
@@ -378,6 +407,7 @@ class FitSettings:
     backbone: str = "embedded"
     weights: str | None = None
     preprocessing: PreprocessingSettings | None = None
+    reading: ReadSettings = field(default_factory=ReadSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     dpmm: DpmmSettings = field(default_factory=DpmmSettings)
     ar_cnn: ArCnnSettings = field(default_factory=ArCnnSettings)

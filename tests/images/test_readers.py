@@ -151,10 +151,39 @@ def test_float_tiff(tmp_path):
     assert volume.values.max() == 1
 
 
-def test_broken_and_multi_page_images_are_named(tmp_path):
+def test_broken_images_and_animations_are_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 30)
     with pytest.raises(ScanReadError, match="not a readable image"):
         read_volume(tmp_path / "broken.png")
-    tifffile.imwrite(tmp_path / "pages.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    pages = [Image.fromarray(np.full((8, 8), grey, np.uint8)) for grey in (0, 90, 200)]
+    pages[0].save(tmp_path / "film.png", save_all=True, append_images=pages[1:])
     with pytest.raises(ScanReadError, match="3 pages"):
-        read_volume(tmp_path / "pages.tif")
+        read_volume(tmp_path / "film.png")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_pages_of_a_tiff_are_slices(tmp_path, dtype):
+    pages = np.random.default_rng(0).uniform(0, 200, (3, 8, 10)).astype(dtype)
+    tifffile.imwrite(tmp_path / "b_scans.tif", pages, photometric="minisblack")
+    volume = read_volume(tmp_path / "b_scans.tif")
+    np.testing.assert_array_equal(volume.values, pages)
+    assert volume.geometry.shape == (3, 8, 10)
+    assert not volume.geometry.is_physical
+    assert volume.full_scale == {np.uint8: 255, np.uint16: 65535}.get(dtype)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), pages)
+    assert volume.geometry.canonical_to_stored_index(np.array([2, 5, 7])).tolist() == [2, 5, 7]
+    page = read_volume(tmp_path / "b_scans.tif", frame=1)
+    np.testing.assert_array_equal(page.values[0], pages[1])
+    with pytest.raises(ScanReadError, match="0 to 2"):
+        read_volume(tmp_path / "b_scans.tif", frame=3)
+
+
+def test_the_images_of_a_folder_are_slices_in_natural_order(tmp_path):
+    for number in (1, 2, 10):
+        Image.fromarray(np.full((6, 7), number, np.uint8)).save(tmp_path / f"b{number}.png")
+    volume = read_volume(tmp_path)
+    assert volume.values[:, 0, 0].tolist() == [1, 2, 10]
+    assert "3 images" in volume.notes[0]
+    Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "b3.png")
+    with pytest.raises(ScanReadError, match="one size"):
+        read_volume(tmp_path)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
-
-from PIL import Image, UnidentifiedImageError
+from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import SCAN_SUFFIXES
-from napari_dinoad.images.readers import IMAGE_SUFFIXES, NIFTI_SUFFIXES, open_nifti
+from napari_dinoad.files import SCAN_SUFFIXES, stem_of
+from napari_dinoad.images.image_files import IMAGE_SUFFIXES, image_shape, in_natural_order, read_image_stack
+from napari_dinoad.images.itk_files import ITK_SUFFIXES, itk_shape
+from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, count_frames, open_nifti
+from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_volume
+from napari_dinoad.settings import ReadSettings
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.dicom_headers import DicomSeries
+    from napari_dinoad.images.volume import Volume
 
 __all__ = ["Discovery", "ScanFile", "SkippedFile", "discover_scans"]
 
@@ -22,18 +30,38 @@ class ScanFile:
     Attributes
     ----------
     path : Path
+        Its file; for a DICOM series or a stack of images in several files the folder that holds them.
     kind : {"volume", "image"}
-        A 3D (or 2D with an affine) NIfTI scan, or a 2D image without physical size.
+        A scan with several slices or an affine, or a 2D image without physical size.
     shape : tuple of int
-        Shape as stored.
+        Shape as stored (of one frame).
     spacing_mm : tuple of float, optional
-        Voxel size along the stored axes; None for images.
+        Voxel size along the stored axes; None where there is no physical size, or no even one.
+    name : str
+        Names outputs: the file or folder name without endings, and the series where a folder holds several.
+    series : DicomSeries, optional
+    images : tuple of Path
+        The 2D images that make up a stack.
     """
 
     path: Path
     kind: Literal["volume", "image"]
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...] | None = None
+    name: str = ""
+    series: DicomSeries | None = None
+    images: tuple[Path, ...] = ()
+
+    def read(self, reading: ReadSettings | None = None) -> Volume:
+        """Read the scan; `ScanReadError` when it cannot be used."""
+        reading = reading or ReadSettings()
+        if self.series is not None:
+            return read_dicom_series(
+                self.series, self.path, self.name, frame=reading.frame, resample=reading.resample
+            )
+        if self.images:
+            return read_image_stack(self.images, self.path)
+        return read_volume(self.path, frame=reading.frame)
 
 
 @dataclass(frozen=True)
@@ -58,18 +86,31 @@ class Discovery:
         return 2 * sum(scan.kind == "image" for scan in self.scans) > len(self.scans)
 
 
-def discover_scans(folder: str | Path) -> Discovery:
+@dataclass
+class _Found:
+    """What a walk through the folders has come across."""
+
+    scans: list[ScanFile] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    dicom: list[Path] = field(default_factory=list)
+
+
+def discover_scans(folder: str | Path, reading: ReadSettings | None = None) -> Discovery:
     """Find the scans in a folder and its subfolders.
+
+    DICOM files are known by content and put together by series, wherever in the folder they lie.
 
     Parameters
     ----------
     folder : str or Path
         Symbolic links to files are followed, hidden files and folders are not looked into.
+    reading : ReadSettings, optional
+        Which series and frame are meant, and whether the 2D images of a folder are one scan.
 
     Returns
     -------
     Discovery
-        Every file appears once: as a scan, or as skipped with its reason.
+        Every file appears once: in a scan, or as skipped with its reason.
 
     Raises
     ------
@@ -81,30 +122,38 @@ def discover_scans(folder: str | Path) -> Discovery:
         raise ScanReadError(
             f"{folder}: expected a folder of scans, found {'a file' if folder.exists() else 'nothing'}."
         )
-    scans: list[ScanFile] = []
-    skipped: list[SkippedFile] = []
-    _walk(folder, scans, skipped)
-    return Discovery(folder, tuple(scans), tuple(skipped))
+    reading = reading or ReadSettings()
+    found = _Found()
+    _walk(folder, reading, found)
+    _add_series(reading, found)
+    found.scans.sort(key=lambda scan: (scan.path, scan.name))
+    return Discovery(folder, tuple(found.scans), tuple(found.skipped))
 
 
-def _walk(folder: Path, scans: list[ScanFile], skipped: list[SkippedFile]) -> None:
+def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        skipped.append(SkippedFile(folder, f"folder cannot be opened ({error.strerror})"))
+        found.skipped.append(SkippedFile(folder, f"folder cannot be opened ({error.strerror})"))
         return
     if not entries:
-        skipped.append(SkippedFile(folder, "empty folder"))
+        found.skipped.append(SkippedFile(folder, "empty folder"))
+    images: list[ScanFile] = []
     for path in entries:
         if path.name.startswith("."):
-            skipped.append(SkippedFile(path, "hidden"))
+            found.skipped.append(SkippedFile(path, "hidden"))
         elif path.is_dir():
-            _walk(path, scans, skipped)
+            _walk(path, reading, found)
+        elif is_dicom(path):
+            found.dicom.append(path)
         else:
             try:
-                scans.append(_inspect(path))
+                scan = _inspect(path, reading)
             except ScanReadError as error:
-                skipped.append(SkippedFile(path, without_path(error, path)))
+                found.skipped.append(SkippedFile(path, without_path(error, path)))
+                continue
+            (images if scan.kind == "image" else found.scans).append(scan)
+    found.scans.extend(_stacked(images, folder) if reading.stack_folders else images)
 
 
 def without_path(error: Exception, path: Path) -> str:
@@ -112,36 +161,107 @@ def without_path(error: Exception, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _inspect(path: Path) -> ScanFile:
+def _inspect(path: Path, reading: ReadSettings) -> ScanFile:
     name = path.name.lower()
-    if name.endswith(NIFTI_SUFFIXES):
-        return _inspect_nifti(path)
+    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+        return _inspect_nifti(path, reading)
+    if name.endswith(ITK_SUFFIXES):
+        shape, spacing, n_frames = itk_shape(path)
+        _require_frame(path, n_frames, reading)
+        if len(shape) == 2:
+            return ScanFile(path, "image", shape[::-1], name=stem_of(path))
+        return ScanFile(path, "volume", shape, spacing, stem_of(path))
     if name.endswith(IMAGE_SUFFIXES):
-        return _inspect_image(path)
-    raise ScanReadError(f"{path}: not a scan (endings known: {', '.join(SCAN_SUFFIXES)})")
+        shape = image_shape(path)
+        return ScanFile(path, "image" if len(shape) == 2 else "volume", shape, name=stem_of(path))
+    raise ScanReadError(f"{path}: not a scan (neither DICOM nor one of {', '.join(SCAN_SUFFIXES)})")
 
 
-def _inspect_nifti(path: Path) -> ScanFile:
+def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
     image = open_nifti(path)
     shape = tuple(int(n) for n in image.shape)
-    n_frames = 1
-    for n in shape[3:]:
-        n_frames *= n
-    if n_frames > 1:
-        raise ScanReadError(f"{path}: a series of {n_frames} frames (shape {shape}); expected one 3D volume")
     if len(shape) < 2 or min(shape) < 1:
         raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
+    _require_frame(path, count_frames(image), reading)
     zooms = tuple(float(z) for z in image.header.get_zooms()[: min(3, len(shape))])
-    return ScanFile(path, "volume", shape, zooms)
+    return ScanFile(path, "volume", shape[:3] if count_frames(image) > 1 else shape, zooms, stem_of(path))
 
 
-def _inspect_image(path: Path) -> ScanFile:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            n_pages = getattr(image, "n_frames", 1)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ScanReadError(f"{path}: not a readable image ({type(error).__name__})") from error
-    if n_pages > 1:
-        raise ScanReadError(f"{path}: {n_pages} pages; expected a single 2D image")
-    return ScanFile(path, "image", (height, width))
+def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:
+    if n_frames > 1 and reading.frame is None:
+        raise ScanReadError(
+            f"{path}: a series of {n_frames} frames; expected one volume. Choose one with --frame"
+        )
+
+
+def _stacked(images: list[ScanFile], folder: Path) -> list[ScanFile]:
+    """Return the images of one folder as one scan each size; an image alone stays what it is."""
+    by_shape: dict[tuple[int, ...], list[ScanFile]] = {}
+    for image in images:
+        by_shape.setdefault(image.shape, []).append(image)
+    scans = []
+    for shape, alike in by_shape.items():
+        if len(alike) == 1:
+            scans.extend(alike)
+            continue
+        paths = tuple(in_natural_order(image.path for image in alike))
+        size = f"_{shape[0]}x{shape[1]}" if len(by_shape) > 1 else ""
+        scans.append(
+            ScanFile(folder, "volume", (len(paths), *shape), name=f"{folder.name}{size}", images=paths)
+        )
+    return scans
+
+
+def _add_series(reading: ReadSettings, found: _Found) -> None:
+    """Put the DICOM files together, and take the series that are meant and can be scans."""
+    if not found.dicom:
+        return
+    from napari_dinoad.images.dicom_headers import group_series
+
+    series, skipped = group_series(found.dicom)
+    found.skipped.extend(SkippedFile(path, reason) for path, reason in skipped.items())
+    scans: list[ScanFile] = []
+    for one in series:
+        path = _home_of(one)
+        if one.is_localiser:
+            found.skipped.append(SkippedFile(path, f"{one.label}: a localiser (scout), not a scan"))
+        elif reading.series is not None and not one.answers_to(reading.series):
+            found.skipped.append(SkippedFile(path, f"{one.label}: not the series chosen"))
+        else:
+            scans.append(_scan_of(one, path))
+    found.scans.extend(_with_own_names(scans))
+
+
+def _scan_of(one: DicomSeries, path: Path) -> ScanFile:
+    first = one.frames[0]
+    rows, columns = first.shape
+    name = stem_of(path) if path.is_file() else path.name
+    if first.pixel_spacing is None or first.position is None:
+        shape = (rows, columns) if len(one.frames) == 1 else (len(one.frames), rows, columns)
+        return ScanFile(path, "image" if len(one.frames) == 1 else "volume", shape, None, name, one)
+    row_mm, column_mm = first.pixel_spacing
+    return ScanFile(path, "volume", (columns, rows, len(one.frames)), (column_mm, row_mm), name, one)
+
+
+def _home_of(one: DicomSeries) -> Path:
+    """Return the file of a series, or the innermost folder that holds all its files."""
+    files = one.files
+    return files[0] if len(files) == 1 else Path(os.path.commonpath([file.parent for file in files]))
+
+
+def _with_own_names(scans: list[ScanFile]) -> list[ScanFile]:
+    """Add the series number, and the end of the UID where needed, to names that several scans share."""
+
+    def numbered(scan: ScanFile) -> str:
+        number = None if scan.series is None else scan.series.number
+        return f"{scan.name}_series{number}" if number is not None else scan.name
+
+    shared = Counter((scan.path, scan.name) for scan in scans)
+    scans = [
+        replace(scan, name=numbered(scan)) if shared[scan.path, scan.name] > 1 else scan for scan in scans
+    ]
+    shared = Counter((scan.path, scan.name) for scan in scans)
+    return [
+        replace(scan, name=f"{scan.name}_{place}") if shared[scan.path, scan.name] > 1 else scan
+        for place, scan in enumerate(scans, start=1)
+    ]

@@ -1,48 +1,59 @@
-"""One scan on disk → `Volume`: NIfTI volumes and slices, PNG/JPEG/TIFF/BMP images."""
+"""One scan on disk → `Volume`, whatever its format."""
 
 from __future__ import annotations
 
 import logging
-import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from PIL import Image, UnidentifiedImageError
 
 from napari_dinoad.errors import GeometryError, ScanReadError
 from napari_dinoad.files import SCAN_SUFFIXES, stem_of
-from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.image_files import IMAGE_SUFFIXES, read_image, read_image_stack
+from napari_dinoad.images.itk_files import ITK_SUFFIXES, read_itk
+from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, open_nifti, read_nifti
 
 if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Image
+    from collections.abc import Sequence
 
-__all__ = ["IMAGE_SUFFIXES", "NIFTI_SUFFIXES", "open_nifti", "read_volume", "to_grey"]
+    from napari_dinoad.images.dicom_headers import DicomSeries
+    from napari_dinoad.images.volume import Volume
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "NIFTI_SUFFIXES",
+    "is_dicom",
+    "open_nifti",
+    "read_dicom_series",
+    "read_volume",
+    "to_grey",
+]
 
 logger = logging.getLogger(__name__)
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-IMAGE_SUFFIXES = tuple(s for s in SCAN_SUFFIXES if not s.startswith(".nii"))
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
-
-_FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-
-
-def read_volume(path: str | Path, *, frame: int | None = None) -> Volume:
+def read_volume(
+    path: str | Path, *, series: str | None = None, frame: int | None = None, resample: bool = False
+) -> Volume:
     """Read one scan.
 
     Parameters
     ----------
     path : str or Path
-        A NIfTI file (``.nii``, ``.nii.gz``; 2D, 3D, or 4D with ``frame``) or a 2D image
-        (PNG, JPEG, TIFF, BMP; colour becomes grey).
+        A file: NIfTI (``.nii``, ``.nii.gz``), MGH (``.mgz``, ``.mgh``), NRRD or MetaImage (``.nrrd``, ``.nhdr``,
+        ``.mha``, ``.mhd``; needs the extra ``itk``), a 2D image (PNG, JPEG, TIFF, BMP; colour becomes grey), a
+        multi-page TIFF (its pages are slices), or any file of a DICOM series, whatever its name (the files of its
+        series beside it are read with it). A folder: one with a DICOM series, or with 2D images of one size, which
+        are slices of one scan.
+    series : str, optional
+        Which series of a DICOM folder with several: its number, its description, or the end of its UID.
     frame : int, optional
-        Which frame of a 4D series to take, from 0.
+        Which volume of a 4D scan (or page of a TIFF) to take, from 0.
+    resample : bool
+        Make an even volume of uneven or tilted DICOM slices by interpolation; the volume's notes say so.
 
     Returns
     -------
@@ -52,123 +63,132 @@ def read_volume(path: str | Path, *, frame: int | None = None) -> Volume:
     Raises
     ------
     ScanReadError
-        If the file is missing, of an unknown kind, damaged, 4D without ``frame``, or empty (all voxels the
-        same); the message names the file.
+        If the scan is missing, of an unknown kind, damaged, 4D without ``frame``, one of several series without
+        ``series``, uneven without ``resample``, or empty (all voxels the same); the message names it.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise ScanReadError(f"{path}: expected a scan, found no such file.")
-    name = path.name.lower()
     try:
-        if name.endswith(NIFTI_SUFFIXES):
-            volume = _read_nifti(path, frame)
-        elif name.endswith(IMAGE_SUFFIXES):
-            volume = _read_image(path)
-        else:
-            raise ScanReadError(
-                f"{path}: expected one of {', '.join(SCAN_SUFFIXES)}; this ending is not known."
-            )
+        volume = _read(path, series, frame, resample)
     except GeometryError as error:
         raise ScanReadError(f"{path}: {error}") from error
-    _require_signal(volume, path)
-    return volume
+    return _checked(volume, path)
 
 
-def open_nifti(path: Path) -> Nifti1Image:
-    """Open a NIfTI file, reading its header only; `ScanReadError` when it is none."""
+def read_dicom_series(
+    one: DicomSeries, path: Path, name: str, *, frame: int | None = None, resample: bool = False
+) -> Volume:
+    """Read a series whose files are known; ``path`` (its folder or file) names it in errors."""
+    from napari_dinoad.images.dicom_reader import read_series
+
     try:
-        image = nib.load(path)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        volume = read_series(one, name, frame=frame, resample=resample)
+    except (GeometryError, ScanReadError) as error:
+        raise ScanReadError(f"{path}: {error}") from error
+    return _checked(volume, path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its magic word; endings of other formats are believed unread."""
+    if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)):
+        return False
+    from napari_dinoad.images import dicom_headers
+
+    return dicom_headers.is_dicom(path)
+
+
+def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
+    name = path.name.lower()
+    if path.is_dir():
+        return _read_folder(path, series, frame, resample)
+    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+        return read_nifti(path, frame)
+    if name.endswith(ITK_SUFFIXES):
+        return read_itk(path, frame)
+    if name.endswith(IMAGE_SUFFIXES):
+        return read_image(path, frame)
+    if is_dicom(path):
+        one = _series_of_file(path)
+        name = stem_of(path) if len(one.files) == 1 else path.resolve().parent.name
+        return read_dicom_series(one, path, name, frame=frame, resample=resample)
+    raise ScanReadError(
+        f"{path}: expected DICOM or one of {', '.join(SCAN_SUFFIXES)}; it is no DICOM and its ending is not known."
+    )
+
+
+def _read_folder(folder: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
+    dicom = [path for path in files if is_dicom(path)]
+    if dicom:
+        from napari_dinoad.images.dicom_headers import group_series
+
+        found, skipped = group_series(dicom)
+        chosen, notes = _choose_series(found, series, folder, len(skipped))
+        volume = read_dicom_series(chosen, folder, folder.resolve().name, frame=frame, resample=resample)
+        return replace(volume, notes=(*notes, *volume.notes))
+    images = [path for path in files if path.parent == folder and path.name.lower().endswith(IMAGE_SUFFIXES)]
+    if not images:
+        raise ScanReadError(f"{folder}: expected a DICOM series or 2D images in this folder, found neither.")
+    if frame is not None or len(images) == 1:
         raise ScanReadError(
-            f"{path}: not a readable NIfTI file ({_reason(error, path)}). Export or download it again."
-        ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise ScanReadError(f"{path}: expected NIfTI, got {type(image).__name__}.")
-    return image
-
-
-def to_grey(pixels: np.ndarray) -> np.ndarray:
-    """Return grey float32 pixels (…) of colour pixels (…, 3 or 4); an alpha channel is left out."""
-    return np.asarray(pixels[..., :3].astype(np.float32) @ _LUMA)
-
-
-def _read_nifti(path: Path, frame: int | None) -> Volume:
-    image = open_nifti(path)
-    dtype = image.get_data_dtype()
-    try:
-        stored = (
-            np.asanyarray(image.dataobj)
-            if dtype.names
-            else image.get_fdata(dtype=np.float32, caching="unchanged")
+            f"{folder}: a folder of {len(images)} images is read as one stack; name a file to read one."
         )
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ScanReadError(
-            f"{path}: the file is damaged or cut short ({_reason(error, path)}). Export or download it again."
-        ) from error
-    if stored.dtype.names:
-        stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
-        dtype = np.dtype(np.uint8)
-    stored = _choose_frame(stored, frame, path)
-    geometry = Geometry(stored.shape, image.affine)
-    values = np.ascontiguousarray(geometry.to_canonical(stored), dtype=np.float32)
-    scaled = image.dataobj.slope != 1.0 or image.dataobj.inter != 0.0
-    full_scale = None if scaled else _FULL_SCALE.get(np.dtype(dtype))
-    return Volume(_without_nan(values), geometry, stem_of(path), image.header.copy(), full_scale)
+    return read_image_stack(images, folder)
 
 
-def _choose_frame(stored: np.ndarray, frame: int | None, path: Path) -> np.ndarray:
-    n_frames = int(np.prod(stored.shape[3:], dtype=int))
-    if n_frames == 1:
-        return stored
-    if frame is None:
+def _choose_series(
+    found: Sequence[DicomSeries], wanted: str | None, folder: Path, n_skipped: int
+) -> tuple[DicomSeries, tuple[str, ...]]:
+    """Return the series that is meant, and a note when localisers were passed over."""
+    if not found:
+        raise ScanReadError(f"{folder}: expected a DICOM image series, found {n_skipped} other DICOM files.")
+    told = "; ".join(str(one) for one in found)
+    if wanted is not None:
+        matches = [one for one in found if one.answers_to(wanted)]
+        if len(matches) != 1:
+            raise ScanReadError(
+                f"{folder}: series {wanted!r}: expected to match one of the series by number, description or end of "
+                f"UID, matched {len(matches)}. There are: {told}."
+            )
+        return matches[0], ()
+    scans = [one for one in found if not one.is_localiser] or list(found)
+    if len(scans) > 1:
         raise ScanReadError(
-            f"{path}: a series of {n_frames} frames (shape {stored.shape}); expected one 3D volume. "
-            "Choose one frame or split the series."
+            f"{folder}: {len(scans)} series; expected one. Choose with --series (number, description or end of "
+            f"UID): {told}."
         )
-    if not 0 <= frame < n_frames:
-        raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
-    return stored.reshape(*stored.shape[:3], n_frames)[..., frame]
+    n_other = len(found) - len(scans)
+    return scans[0], (f"{n_other} localiser series of the folder were left out.",) if n_other else ()
 
 
-def _read_image(path: Path) -> Volume:
-    try:
-        with Image.open(path) as image:
-            n_pages = int(getattr(image, "n_frames", 1))
-            if n_pages > 1:
-                raise ScanReadError(f"{path}: {n_pages} pages; expected a single 2D image.")
-            pixels = _pixels(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ScanReadError(f"{path}: not a readable image ({_reason(error, path)}).") from error
-    full_scale = _FULL_SCALE.get(pixels.dtype)
-    grey = to_grey(pixels) if pixels.ndim == 3 else pixels.astype(np.float32)
-    geometry = Geometry.of_pixels(grey.shape)
-    return Volume(_without_nan(grey[np.newaxis]), geometry, stem_of(path), None, full_scale)
+def _series_of_file(path: Path) -> DicomSeries:
+    """Return the series of a file, with the files of it that lie beside it."""
+    from napari_dinoad.images.dicom_headers import group_series, read_header
+
+    header = read_header(path)
+    alone, _ = group_series([path])
+    if alone[0].is_multi_frame or not alone[0].frames[0].is_placed:
+        return alone[0]
+    beside = sorted(other for other in path.parent.iterdir() if other.is_file() and is_dicom(other))
+    found, _ = group_series(beside)
+    return next(one for one in found if one.uid == str(header.SeriesInstanceUID))
 
 
-def _pixels(image: Any) -> np.ndarray:
-    """Return the pixels (rows, columns) or (rows, columns, 3), with palettes and odd modes resolved."""
-    if image.mode in ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB"):
-        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-    pixels = np.asarray(image)
-    if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= _FULL_SCALE[np.dtype(np.uint16)]:
-        return pixels.astype(np.uint16)
-    return pixels.astype(pixels.dtype.newbyteorder("="))
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _without_nan(values: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(values)
-    if finite.all():
-        return values
-    logger.info("%d voxels without a finite value were set to 0.", values.size - np.count_nonzero(finite))
-    return np.where(finite, values, np.float32(0))
-
-
-def _require_signal(volume: Volume, path: Path) -> None:
+def _checked(volume: Volume, path: Path) -> Volume:
+    """Return the volume without NaN and infinities; raise when nothing is left to see."""
+    finite = np.isfinite(volume.values)
+    if not finite.all():
+        n_bad = volume.values.size - np.count_nonzero(finite)
+        logger.info("%d voxels without a finite value were set to 0.", n_bad)
+        note = f"{n_bad} voxels without a finite value were set to 0."
+        values = np.where(finite, volume.values, np.float32(0))
+        volume = replace(volume, values=values, notes=(*volume.notes, note))
     low, high = float(volume.values.min()), float(volume.values.max())
     if low == high:
         raise ScanReadError(f"{path}: no signal: every voxel is {low:g}.")
-
-
-def _reason(error: Exception, path: Path) -> str:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return first_line.rstrip(".").replace(str(path), path.name)
+    return volume

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -22,7 +22,10 @@ from nibabel.orientations import (
 
 from napari_dinoad.errors import GeometryError
 
-__all__ = ["OBLIQUE_TOLERANCE_DEG", "Geometry", "Volume"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["OBLIQUE_TOLERANCE_DEG", "DisplayWindow", "Geometry", "Volume"]
 
 OBLIQUE_TOLERANCE_DEG = 0.5
 """A scan whose axes are farther than this from the patient's axes is called oblique."""
@@ -38,7 +41,7 @@ class Geometry:
     ----------
     shape : tuple of int
         Shape as stored: (i, j, k) for volumes (further axes of length 1 are kept), (i, j) for 2D scans with an
-        affine, (rows, columns) for images.
+        affine; without physical size (rows, columns) for an image and (n, rows, columns) for a stack of images.
     affine : numpy.ndarray
         (4, 4) float64; stored voxel index → RAS+ millimetres. For images without physical size the identity.
     is_physical : bool
@@ -70,8 +73,8 @@ class Geometry:
             )
 
     @classmethod
-    def of_pixels(cls, shape: tuple[int, int]) -> Geometry:
-        """Return the grid of an image (rows, columns) without physical size."""
+    def of_pixels(cls, shape: tuple[int, ...]) -> Geometry:
+        """Return the grid of an image (rows, columns) or a stack (n, rows, columns) without physical size."""
         return cls(shape, np.eye(4), is_physical=False)
 
     @property
@@ -92,7 +95,7 @@ class Geometry:
     def canonical_shape(self) -> tuple[int, int, int]:
         """Shape (z, y, x) of the array inside the package."""
         if not self.is_physical:
-            return (1, self.shape[0], self.shape[1])
+            return (self.shape[0] if self.ndim == 3 else 1, self.shape[-2], self.shape[-1])
         xyz = [0, 0, 0]
         for stored_axis, (axis, _) in enumerate(self._orientation):
             xyz[int(axis)] = self._shape3[stored_axis]
@@ -143,7 +146,7 @@ class Geometry:
         if stored.shape != self.shape:
             raise GeometryError(f"Array: expected the grid's shape {self.shape}, got {stored.shape}.")
         if not self.is_physical:
-            return stored[np.newaxis]
+            return stored if self.ndim == 3 else stored[np.newaxis]
         xyz = apply_orientation(stored.reshape(self._shape3), self._orientation)
         return np.asarray(xyz).transpose(2, 1, 0)
 
@@ -154,7 +157,7 @@ class Geometry:
                 f"Array: expected the canonical shape {self.canonical_shape}, got {canonical.shape}."
             )
         if not self.is_physical:
-            return np.asarray(canonical[0])
+            return np.asarray(canonical.reshape(self.shape))
         back = ornt_transform(_RAS, self._orientation)
         stored: np.ndarray = np.asarray(apply_orientation(canonical.transpose(2, 1, 0), back))
         return np.asarray(stored.reshape(self.shape))
@@ -163,7 +166,7 @@ class Geometry:
         """Return stored voxel indices (…, ndim) of canonical indices (…, 3)."""
         zyx = np.asarray(zyx, dtype=float)
         if not self.is_physical:
-            return zyx[..., 1:]
+            return zyx[..., -self.ndim :]
         to_stored = inv_ornt_aff(self._orientation, self._shape3)
         ijk = zyx[..., ::-1] @ to_stored[:3, :3].T + to_stored[:3, 3]
         return np.asarray(ijk[..., : self.ndim])
@@ -182,6 +185,23 @@ class Geometry:
         )
 
 
+@dataclass(frozen=True)
+class DisplayWindow:
+    """A range of values that the scanner or the radiographer chose for looking at a scan.
+
+    Attributes
+    ----------
+    name : str
+        What the header calls it, or ``"Window 1"``, ….
+    low, high : float
+        Values shown black and white, in the scan's own units.
+    """
+
+    name: str
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A scan in memory: 3D, or 2D as a single slice.
@@ -198,6 +218,16 @@ class Volume:
         The format's own header (`nibabel.Nifti1Header`), to give outputs the same description of space.
     full_scale : float, optional
         The value that means white when the scan was stored as unsigned 8 or 16 bit (255 or 65535), else None.
+    dicom_files : tuple of Path, optional
+        The DICOM files that the values come from, in the order of the stored slices (the last axis of
+        ``geometry.shape``); one file when it holds all slices. None for other formats.
+    notes : tuple of str
+        What was assumed, chosen or resampled on reading, a sentence each, for the user and the report. They hold no
+        patient tag and no path.
+    display_windows : tuple of DisplayWindow
+        The window presets of the header.
+    is_resampled : bool
+        Whether ``geometry`` is an even grid made from uneven or tilted slices, and not that of ``dicom_files``.
     """
 
     values: np.ndarray
@@ -205,6 +235,10 @@ class Volume:
     name: str = "scan"
     header: Any = None
     full_scale: float | None = None
+    dicom_files: tuple[Path, ...] | None = None
+    notes: tuple[str, ...] = ()
+    display_windows: tuple[DisplayWindow, ...] = ()
+    is_resampled: bool = False
 
     def __post_init__(self) -> None:
         if self.values.shape != self.geometry.canonical_shape:

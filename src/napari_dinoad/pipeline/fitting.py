@@ -14,7 +14,6 @@ import torch
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.discovery import SkippedFile, discover_scans, without_path
-from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.normative_model import (
     BackboneIdentity,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.pipeline.holdout import FittedScorer
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import PreprocessingSettings
+    from napari_dinoad.settings import PreprocessingSettings, ReadSettings
 
 __all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
 
@@ -69,7 +68,8 @@ def fit_folder(
     Parameters
     ----------
     folder : str or Path
-        NIfTI volumes or 2D images, also in subfolders. What cannot be used is skipped, with its reason.
+        Scans of any kind that `read_volume` knows, also in subfolders; each DICOM series is a scan. What cannot be
+        used is skipped, with its reason.
     settings : FitSettings, optional
     progress : callable, optional
         Called after each scan and epoch; may raise `Cancelled`.
@@ -87,7 +87,7 @@ def fit_folder(
         If the backbone or its weights cannot be had.
     """
     settings = settings or FitSettings()
-    found = discover_scans(folder)
+    found = discover_scans(folder, settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
     preprocessing = settings.preprocessing or default_preprocessing(found)
@@ -96,7 +96,8 @@ def fit_folder(
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     with tempfile.TemporaryDirectory(prefix="dinoad-") as temporary:
-        cohort = _embed_cohort(found, preprocessing, backbone, EmbeddingCache(Path(temporary)), progress)
+        cache = EmbeddingCache(Path(temporary))
+        cohort = _embed_cohort(found, settings.reading, preprocessing, backbone, cache, progress)
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         embedded = time.perf_counter()
@@ -124,6 +125,7 @@ def default_preprocessing(found: Discovery) -> PreprocessingSettings:
 
 def _embed_cohort(
     found: Discovery,
+    reading: ReadSettings,
     preprocessing: PreprocessingSettings,
     backbone: Backbone,
     cache: EmbeddingCache,
@@ -134,7 +136,7 @@ def _embed_cohort(
     for i, scan in enumerate(found.scans):
         report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
         try:
-            prepared = prepare_scan(read_volume(scan.path), preprocessing, backbone.default_resolution_px)
+            prepared = prepare_scan(scan.read(reading), preprocessing, backbone.default_resolution_px)
         except (ScanReadError, SettingError) as error:
             skipped.append(SkippedFile(scan.path, without_path(error, scan.path)))
             continue

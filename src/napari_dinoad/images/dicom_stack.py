@@ -1,0 +1,277 @@
+"""The images of a DICOM series → one stack in order, or a refusal that says what is wrong with it.
+
+The rules of the standard for place and order are highdicom's; here is only what makes a stack unfit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+import numpy as np
+from highdicom.spatial import get_plane_sort_index, get_volume_positions
+
+from napari_dinoad.errors import ScanReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.dicom_headers import DicomFrame, DicomSeries
+
+__all__ = ["SliceStack", "arrange_slices"]
+
+SPACING_TOLERANCE = 0.01
+"""Gaps between slices may differ from their mean by this share of it (headers round positions)."""
+
+SPACING_TOLERANCE_MM = 0.02
+"""… or by this much: headers that round positions to hundredths of a millimetre are even."""
+
+SHIFT_TOLERANCE_PX = 0.1
+"""Slices may be shifted in their plane against the first one by this much; more is a tilted gantry."""
+
+ORIENTATION_TOLERANCE = 1e-6
+"""Direction vectors whose cosine is within this of 1 (0.08°) are the same orientation."""
+
+PIXEL_SPACING_TOLERANCE_MM = 1e-4
+"""Pixel spacings within this are the same."""
+
+POSITION_DECIMALS = 2
+"""Positions that agree to so many decimals of a millimetre are the same position."""
+
+MAX_BRIDGED_GAP = 3.0
+"""Resampling bridges gaps up to this many times the usual one; over a wider one it would invent tissue."""
+
+_ANY_DIRECTION = 3.0
+"""highdicom's limit on 1 − cosine, out of use: shifts are judged in pixels (`SHIFT_TOLERANCE_PX`)."""
+
+_PLANES = ("sagittal", "coronal", "axial")
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStack:
+    """The images that make up a scan, in the order of its slices.
+
+    Attributes
+    ----------
+    frames : tuple of DicomFrame
+    geometry : highdicom.VolumeGeometry, optional
+        (slices, rows, columns), LPS; as if the slices were even when they are not. None without physical place.
+    offsets : numpy.ndarray
+        (n, 3) place of each slice's first pixel in ``geometry``: slice, row and column index.
+    faults : tuple of str
+        Why the slices are no even stack; empty when they are.
+    can_resample : bool
+        Whether an even stack can be made of them by interpolation.
+    notes : tuple of str
+        What was left out or chosen.
+    """
+
+    frames: tuple[DicomFrame, ...]
+    geometry: hd.VolumeGeometry | None
+    offsets: np.ndarray
+    faults: tuple[str, ...] = ()
+    can_resample: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
+    """Put the images of a series in order.
+
+    Parameters
+    ----------
+    series : DicomSeries
+    frame : int, optional
+        Which image of each position to take, from 0, where there are several (time points, echoes); which image,
+        where none has a position.
+
+    Raises
+    ------
+    ScanReadError
+        If the images make no single scan: localisers, mixed orientation or size, duplicates, several volumes without
+        ``frame``. The message begins with what is wrong and names no path.
+    """
+    if series.is_mosaic:
+        raise ScanReadError(
+            "slices stored as tiles of one picture (Siemens mosaic), which give no position each. "
+            "Convert the series with dcm2niix and open the NIfTI file."
+        )
+    frames, notes = _without_localisers(series)
+    _require_one_kind(frames)
+    if not frames[0].is_placed:
+        return _unplaced(frames, frame, notes)
+    frames, more = _choose_frame(frames, frame)
+    return _ordered(frames, (*notes, *more))
+
+
+def _without_localisers(series: DicomSeries) -> tuple[list[DicomFrame], tuple[str, ...]]:
+    frames = [one for one in series.frames if not one.is_localiser]
+    if not frames:
+        raise ScanReadError("a localiser (scout), not a scan. Choose another series.")
+    n_left_out = len(series.frames) - len(frames)
+    notes = () if not n_left_out else (f"{n_left_out} localiser images of the series were left out.",)
+    return frames, notes
+
+
+def _require_one_kind(frames: Sequence[DicomFrame]) -> None:
+    """Raise unless all images have one size, one pixel spacing, one orientation and one frame of reference."""
+    sizes = Counter(one.shape for one in frames)
+    if len(sizes) > 1:
+        told = ", ".join(f"{n} of {rows} × {columns}" for (rows, columns), n in sizes.most_common())
+        raise ScanReadError(f"images of different sizes in one series: {told} pixels. Split the series.")
+    n_placed = sum(one.is_placed for one in frames)
+    if 0 < n_placed < len(frames):
+        raise ScanReadError(
+            f"{len(frames) - n_placed} of {len(frames)} images have no position. Split the series."
+        )
+    if not n_placed:
+        return
+    if len({one.frame_of_reference for one in frames}) > 1:
+        raise ScanReadError("images with different frames of reference in one series. Split the series.")
+    _require_one_orientation(frames)
+    spacings = np.array([one.pixel_spacing for one in frames])
+    if np.ptp(spacings, axis=0).max() > PIXEL_SPACING_TOLERANCE_MM:
+        low, high = spacings.min(), spacings.max()
+        raise ScanReadError(f"images of different pixel spacing, {low:g} to {high:g} mm. Split the series.")
+
+
+def _require_one_orientation(frames: Sequence[DicomFrame]) -> None:
+    groups: list[list[np.ndarray]] = []
+    for one in frames:
+        vectors = np.array(one.orientation).reshape(2, 3)
+        for group in groups:
+            if ((vectors * group[0]).sum(axis=1) > 1 - ORIENTATION_TOLERANCE).all():
+                group.append(vectors)
+                break
+        else:
+            groups.append([vectors])
+    if len(groups) > 1:
+        groups.sort(key=len, reverse=True)
+        told = ", ".join(f"{len(group)} {_plane_of(group[0])}" for group in groups[:4])
+        more = f" and {len(groups) - 4} others" if len(groups) > 4 else ""
+        raise ScanReadError(f"images of mixed orientation: {told}{more}. Split the series by orientation.")
+
+
+def _plane_of(vectors: np.ndarray) -> str:
+    return _PLANES[int(np.abs(np.cross(*vectors)).argmax())]
+
+
+def _unplaced(frames: list[DicomFrame], frame: int | None, notes: tuple[str, ...]) -> SliceStack:
+    """Return images without a place in the patient, as they lie in their file: X-rays, ultrasound, OCT."""
+    if frame is not None:
+        frames = [_pick(frames, frame)]
+        notes = (*notes, f"Image {frame} of the series, counted from 0.")
+    told = "No position or pixel spacing in the header: sizes are in pixels."
+    return SliceStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
+
+
+def _pick(frames: Sequence[DicomFrame], frame: int) -> DicomFrame:
+    if not 0 <= frame < len(frames):
+        raise ScanReadError(f"frame: expected 0 to {len(frames) - 1}, got {frame}.")
+    return frames[frame]
+
+
+def _choose_frame(
+    frames: Sequence[DicomFrame], frame: int | None
+) -> tuple[list[DicomFrame], tuple[str, ...]]:
+    """Return one image for each position."""
+
+    def place(one: DicomFrame) -> tuple[float, ...]:
+        return tuple(round(x, POSITION_DECIMALS) + 0.0 for x in one.position or ())
+
+    at = [list(group) for _, group in groupby(sorted(frames, key=place), key=place)]
+    counts = Counter(len(group) for group in at)
+    n_volumes = max(counts)
+    if n_volumes == 1:
+        if frame not in (None, 0):
+            raise ScanReadError(f"frame: expected 0, the only one, got {frame}.")
+        return [group[0] for group in at], ()
+    if len(counts) > 1:
+        n_double = sum(n for count, n in counts.items() if count > 1)
+        raise ScanReadError(
+            f"duplicates: {n_double} of {len(at)} positions hold more than one image. "
+            "Remove the images that do not belong to the scan."
+        )
+    if frame is None:
+        raise ScanReadError(
+            f"a series of {n_volumes} frames: {n_volumes} images at each of {len(at)} positions (time points, "
+            f"echoes, contrasts); expected one volume. Choose one with --frame 0 to {n_volumes - 1}."
+        )
+    chosen = [_pick(sorted(group, key=lambda one: (one.rank, one.image_type)), frame) for group in at]
+    return chosen, (f"Frame {frame} of {n_volumes}, counted from 0.",)
+
+
+def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
+    """Sort by place, and judge whether the stack is even."""
+    first = frames[0]
+    orientation, pixel_spacing = first.orientation, first.pixel_spacing
+    if orientation is None or pixel_spacing is None:
+        raise ScanReadError("images without position.")
+    positions = np.array([one.position for one in frames])
+    order = get_plane_sort_index(positions, orientation)
+    frames, positions = [frames[i] for i in order], positions[order]
+    unit = _geometry(first, positions[0], len(frames), 1.0)
+    places = unit.map_reference_to_indices(positions)  # first column: millimetres along the normal
+    gaps = np.diff(places[:, 0])
+    spacing = _even_spacing(positions, orientation, gaps)
+    shifts = np.abs(places[:, 1:]).max(axis=0)
+    faults = []
+    if spacing is None:
+        faults.append(_gap_fault(gaps))
+    if shifts.max() > SHIFT_TOLERANCE_PX:
+        faults.append(_tilt_fault(places, pixel_spacing))
+    usual = float(np.median(gaps)) if len(gaps) else 1.0
+    can_resample = bool(len(gaps) == 0 or (gaps.min() > 0.01 and gaps.max() <= MAX_BRIDGED_GAP * usual))
+    spacing = spacing if spacing is not None else max(usual, 0.01)
+    offsets = places / (spacing, 1, 1)
+    geometry = _geometry(first, positions[0], len(frames), spacing)
+    return SliceStack(tuple(frames), geometry, offsets, tuple(faults), can_resample, notes)
+
+
+def _geometry(first: DicomFrame, position: np.ndarray, n_slices: int, spacing: float) -> hd.VolumeGeometry:
+    return hd.VolumeGeometry.from_attributes(
+        image_position=position.tolist(),
+        image_orientation=list(first.orientation or ()),
+        rows=first.shape[0],
+        columns=first.shape[1],
+        pixel_spacing=list(first.pixel_spacing or ()),
+        spacing_between_slices=spacing,
+        number_of_frames=n_slices,
+        coordinate_system="PATIENT",
+    )
+
+
+def _even_spacing(positions: np.ndarray, orientation: Sequence[float], gaps: np.ndarray) -> float | None:
+    if len(gaps) == 0:
+        return 1.0
+    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.mean(gaps)))
+    spacing, _ = get_volume_positions(
+        positions, orientation, atol=tolerance, perpendicular_tol=_ANY_DIRECTION
+    )
+    return None if spacing is None else float(spacing)
+
+
+def _gap_fault(gaps: np.ndarray) -> str:
+    """Say which gaps there are and where the odd ones lie: missing slices, or an uneven series."""
+    usual = float(np.median(gaps))
+    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * usual)
+    multiples = np.rint(gaps / usual)
+    if (multiples >= 1).all() and (np.abs(gaps - multiples * usual) <= tolerance * multiples).all():
+        n_missing = int((multiples - 1).sum())
+        where = ", ".join(f"{gaps[i]:.2f} mm after slice {i + 1}" for i in np.flatnonzero(multiples > 1)[:5])
+        return f"{n_missing} missing slices: the slices are {usual:.2f} mm apart, but {where}"
+    runs = [(size, len(list(run))) for size, run in groupby(np.round(gaps, 2))]
+    told = ", ".join(f"{n} × {size:.2f} mm" for size, n in runs[:8])
+    more = f" and {len(runs) - 8} more changes" if len(runs) > 8 else ""
+    return f"uneven gaps between the slices: {told}{more}"
+
+
+def _tilt_fault(places: np.ndarray, pixel_spacing: Sequence[float]) -> str:
+    along, *across = np.ptp(places, axis=0) * (1.0, *pixel_spacing)
+    angle = np.degrees(np.arctan2(np.hypot(*across), along))
+    return (
+        f"a tilted gantry: the slices are shifted against each other in their plane by {np.hypot(*across):.1f} mm "
+        f"from the first to the last ({angle:.1f}°)"
+    )

@@ -1,0 +1,153 @@
+"""NIfTI and MGH/MGZ files → `Volume`."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.files import stem_of
+from napari_dinoad.images.grey import FULL_SCALE, to_grey
+from napari_dinoad.images.volume import Geometry, Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nibabel.freesurfer.mghformat import MGHImage
+    from nibabel.nifti1 import Nifti1Image
+
+__all__ = ["MGH_SUFFIXES", "NIFTI_SUFFIXES", "count_frames", "open_nifti", "read_nifti"]
+
+logger = logging.getLogger(__name__)
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+MGH_SUFFIXES = (".mgz", ".mgh")
+
+FORM_TOLERANCE_VOXELS = 0.1
+"""sform and qform disagree when a corner of the scan lies farther apart than this share of its smallest voxel."""
+
+_MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
+
+_LARGEST_VOXEL_MM = 100.0
+"""A larger voxel means that the header's unit is wrong."""
+
+
+def open_nifti(path: Path) -> Nifti1Image | MGHImage:
+    """Open a NIfTI or MGH file, reading its header only; `ScanReadError` when it is none."""
+    try:
+        image = nib.load(path)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise ScanReadError(
+            f"{path}: not a readable {_format_of(path)} file ({_reason(error, path)}). Export or download it again."
+        ) from error
+    if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
+        raise ScanReadError(f"{path}: expected {_format_of(path)}, got {type(image).__name__}.")
+    return image
+
+
+def count_frames(image: Nifti1Image | MGHImage) -> int:
+    """Return how many volumes a file holds."""
+    return int(np.prod(image.shape[3:], dtype=int))
+
+
+def read_nifti(path: Path, frame: int | None = None) -> Volume:
+    """Read a NIfTI or MGH file; see `napari_dinoad.images.readers.read_volume`."""
+    image = open_nifti(path)
+    dtype = image.get_data_dtype()
+    if dtype.kind == "c":
+        raise ScanReadError(f"{path}: complex values; expected real ones. Export the magnitude.")
+    stored, notes = _load(image, frame, path)
+    if stored.dtype.names:
+        stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
+        dtype = np.dtype(np.uint8)
+        notes.append("Colour was read as grey.")
+    affine = image.affine
+    if isinstance(image, nib.Nifti1Image):
+        notes += _form_notes(image)
+        affine, more = _in_millimetres(image)
+        notes += more
+    geometry = Geometry(stored.shape, affine)
+    values = np.ascontiguousarray(geometry.to_canonical(stored), dtype=np.float32)
+    header = image.header.copy() if isinstance(image, nib.Nifti1Image) else None
+    is_scaled = header is not None and (image.dataobj.slope != 1.0 or image.dataobj.inter != 0.0)
+    full_scale = None if is_scaled else FULL_SCALE.get(np.dtype(dtype).newbyteorder("="))
+    return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes))
+
+
+def _load(image: Any, frame: int | None, path: Path) -> tuple[np.ndarray, list[str]]:
+    """Read the voxels of one frame, as stored; colours stay structured."""
+    n_frames = count_frames(image)
+    if n_frames > 1 and frame is None:
+        raise ScanReadError(
+            f"{path}: a series of {n_frames} frames (shape {image.shape}); expected one 3D volume. "
+            "Choose one frame with --frame, or split the series."
+        )
+    if frame is not None and not 0 <= frame < n_frames:
+        raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
+    where: Any = ...
+    notes = []
+    if n_frames > 1:
+        where = (..., *(int(i) for i in np.unravel_index(frame or 0, image.shape[3:])))
+        notes.append(f"Frame {frame} of {n_frames}, counted from 0.")
+    is_colour = image.get_data_dtype().names
+    try:
+        stored = image.dataobj[where] if n_frames > 1 else np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ScanReadError(
+            f"{path}: the file is damaged or cut short ({_reason(error, path)}). Export or download it again."
+        ) from error
+    return np.asanyarray(stored if is_colour else stored.astype(np.float32, copy=False)), notes
+
+
+def _form_notes(image: Nifti1Image) -> list[str]:
+    """Say which of sform and qform places the scan, where that is a question."""
+    header = image.header
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except HeaderDataError:
+        qform, qform_code = None, 0
+    if not sform_code and not qform_code:
+        return [
+            "No orientation in the header (sform and qform are unset): assumed left-anterior-superior order."
+        ]
+    if not sform_code or not qform_code:
+        return []
+    corners = np.array(list(product(*[(0, n - 1) for n in (*image.shape, 1)[:3]])))
+    apart = float(np.abs(apply_affine(sform, corners) - apply_affine(qform, corners)).max())
+    if apart <= FORM_TOLERANCE_VOXELS * float(voxel_sizes(sform).min()):
+        return []
+    note = f"sform and qform disagree by up to {apart:.1f} mm: the sform is used."
+    logger.warning(note)
+    return [note]
+
+
+def _in_millimetres(image: Nifti1Image) -> tuple[np.ndarray, list[str]]:
+    """Return the affine in millimetres, and a note when the header has another unit."""
+    unit = image.header.get_xyzt_units()[0]
+    factor = _MM_PER_UNIT.get(unit)
+    if factor is None:
+        return image.affine, []
+    affine = np.diag([factor, factor, factor, 1.0]) @ image.affine
+    if voxel_sizes(affine).max() > _LARGEST_VOXEL_MM:
+        return image.affine, [
+            f"The header's unit is {unit}, which gives impossible voxels: read as millimetres."
+        ]
+    return affine, [f"The header's unit is {unit}: positions and sizes were converted to millimetres."]
+
+
+def _format_of(path: Path) -> str:
+    return "MGH" if path.name.lower().endswith(MGH_SUFFIXES) else "NIfTI"
+
+
+def _reason(error: Exception, path: Path) -> str:
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line.rstrip(".").replace(str(path), path.name)

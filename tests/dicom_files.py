@@ -1,0 +1,142 @@
+"""DICOM series written by the tests themselves, so that every fault can be had."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+PATIENT_NAME = "Secret^Patient"
+PATIENT_TAGS = {
+    "PatientName": PATIENT_NAME,
+    "PatientID": "ID-4711-SECRET",
+    "PatientBirthDate": "19470811",
+    "PatientSex": "F",
+    "AccessionNumber": "ACC-0815",
+    "StudyDate": "20190517",
+    "StudyDescription": "SecretStudy",
+    "InstitutionName": "SecretHospital",
+}
+"""Tags that must never be seen again."""
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def ct_values(n=6, rows=10, columns=12, seed=0):
+    """Return stored values (n, rows, columns) int16 that tell every voxel from every other."""
+    return (
+        np.random.default_rng(seed).permutation(n * rows * columns).reshape(n, rows, columns).astype(np.int16)
+    )
+
+
+def image_dataset(pixels, *, sop_class=CTImageStorage, **tags):
+    """Return a single-frame data set of ``pixels`` (rows, columns) or (rows, columns, 3)."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = sop_class
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    for name, value in PATIENT_TAGS.items():
+        setattr(dataset, name, value)
+    dataset.StudyInstanceUID = generate_uid()
+    dataset.Modality = "CT"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    set_pixels(dataset, pixels)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def set_pixels(dataset, pixels):
+    """Put native pixels (rows, columns), (frames, rows, columns) or (rows, columns, 3) into a data set."""
+    is_colour = pixels.ndim == 3 and pixels.shape[-1] == 3
+    dataset.SamplesPerPixel = 3 if is_colour else 1
+    dataset.PhotometricInterpretation = "RGB" if is_colour else "MONOCHROME2"
+    if is_colour:
+        dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = pixels.shape[:2] if is_colour else pixels.shape[-2:]
+    bits = pixels.dtype.itemsize * 8
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+
+
+def series_datasets(
+    values, *, spacing=(0.5, 0.5), gap=2.0, origin=(-3.0, -4.0, 5.0), orientation=AXIAL, places=None, **tags
+):
+    """Return one data set a slice of ``values`` (n, rows, columns).
+
+    Parameters
+    ----------
+    spacing : tuple
+        PixelSpacing: between rows, between columns.
+    gap : float
+        Millimetres between slices, along the normal.
+    places : sequence of (3,), optional
+        ImagePositionPatient of each slice, in place of ``gap``.
+    """
+    normal = np.cross(orientation[:3], orientation[3:])
+    uid, frame_of_reference = generate_uid(), generate_uid()
+    datasets = []
+    for number, pixels in enumerate(values):
+        place = np.array(origin) + number * gap * normal if places is None else places[number]
+        common = {
+            "SeriesInstanceUID": uid,
+            "FrameOfReferenceUID": frame_of_reference,
+            "SeriesNumber": 3,
+            "InstanceNumber": number + 1,
+            "ImagePositionPatient": [f"{x:.8g}" for x in place],
+            "ImageOrientationPatient": [f"{x:.10g}" for x in orientation],
+            "PixelSpacing": list(spacing),
+            "RescaleSlope": 1,
+            "RescaleIntercept": 0,
+        }
+        datasets.append(image_dataset(pixels, **(common | tags)))
+    return datasets
+
+
+def save_all(datasets, folder, rng=None):
+    """Write data sets under random names without ending, in random order; return the paths in the order given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = rng or np.random.default_rng(0)
+    names = [f"1.2.{number}.{order}" for order, number in enumerate(rng.permutation(1000)[: len(datasets)])]
+    paths = []
+    for dataset, name in zip(datasets, rng.permutation(names), strict=True):
+        dataset.save_as(folder / str(name), enforce_file_format=True)
+        paths.append(folder / str(name))
+    return paths
+
+
+def enhanced_dataset(
+    values, *, spacing=(0.5, 0.5), gap=2.0, origin=(-3.0, -4.0, 5.0), orientation=AXIAL, places=None
+):
+    """Return one enhanced multi-frame CT data set of ``values`` (n, rows, columns), with rescale a frame."""
+    dataset = image_dataset(values, sop_class=EnhancedCTImageStorage)
+    dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = generate_uid(), generate_uid()
+    dataset.SeriesNumber, dataset.InstanceNumber = 7, 1
+    dataset.NumberOfFrames = len(values)
+    normal = np.cross(orientation[:3], orientation[3:])
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [_item(PixelSpacing=list(spacing), SliceThickness=gap)]
+    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=list(orientation))]
+    shared.FrameVOILUTSequence = [_item(WindowCenter=[40, 600], WindowWidth=[80, 2800])]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for number in range(len(values)):
+        place = np.array(origin) + number * gap * normal if places is None else places[number]
+        frame = Dataset()
+        frame.PlanePositionSequence = [_item(ImagePositionPatient=[f"{x:.8g}" for x in place])]
+        frame.PixelValueTransformationSequence = [
+            _item(RescaleSlope=1 + number, RescaleIntercept=-10 * number, RescaleType="HU")
+        ]
+        frames.append(frame)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    return dataset
+
+
+def _item(**tags):
+    item = Dataset()
+    for name, value in tags.items():
+        setattr(item, name, value)
+    return item
