@@ -115,3 +115,34 @@ def test_a_damaged_table_is_refused(fault):
         arrays["table_neg_log10_p"] = arrays["table_neg_log10_p"][:-1]
     with pytest.raises(ModelFileError, match="Calibration"):
         Calibration.from_stored(arrays, calibration.counts())
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_joined_by_counts_is_calibrated_on_all(shift):
+    """Of two hospitals of unlike size and scores, as if all scans had been at hand."""
+    here = normal_scans(n_scans=6)
+    there = [scores + np.float32(shift) for scores in normal_scans(n_scans=3, n_voxels=10_000, seed=1)]
+    joined = Calibration.joined([calibrated(here), calibrated(there)])
+    wanted = calibrated([*here, *there])
+    assert (joined.n_voxels, joined.n_scans) == (wanted.n_voxels, wanted.n_scans)
+    np.testing.assert_array_equal(joined.scan_scores, wanted.scan_scores)
+    probes = np.linspace(0, wanted.table_scores[-1], 5001).astype(np.float32)
+    # The tables have knots at other places; among the highest few of 240,000 voxels that shows.
+    np.testing.assert_allclose(joined.neg_log10_p(probes), wanted.neg_log10_p(probes), atol=0.06)
+    assert (np.diff(joined.neg_log10_p(probes)) >= 0).all()
+    again = Calibration.from_stored(joined.arrays(), joined.counts())
+    assert again.method == "joined"
+
+
+def test_joining_one_calibration_changes_nothing():
+    own = calibrated(normal_scans())
+    joined = Calibration.joined([own])
+    probes = np.linspace(0, own.table_scores[-1], 1001).astype(np.float32)
+    np.testing.assert_allclose(joined.neg_log10_p(probes), own.neg_log10_p(probes), atol=1e-6)
+
+
+def test_a_shifted_calibration_is_that_of_shifted_scores():
+    own = calibrated(normal_scans())
+    probes = np.linspace(-1, 4, 1001)
+    np.testing.assert_allclose(own.shifted(0.7).neg_log10_p(probes + 0.7), own.neg_log10_p(probes), atol=1e-6)
+    assert own.shifted(0.7).scan_p_value(1.7) == own.scan_p_value(1.0)

@@ -27,6 +27,7 @@ _EXPORTS = {
     "discover_scans": "images.discovery",
     "fit_folder": "pipeline",
     "load_backbone": "backbones",
+    "merge_models": "pipeline",
     "preset": "settings",
     "read_volume": "images.readers",
 }

@@ -8,13 +8,16 @@ Neither paper has a calibration; the formulas are those of conformal prediction 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_dinoad.errors import ModelFileError, ScorerError
 from napari_dinoad.score_histogram import ScoreHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "scan_score"]
 
@@ -80,7 +83,7 @@ class Calibration:
     tail_slope : float
         Rise of −log10 p for a unit of raw score above the highest normal score (exponential tail).
     method : str
-        ``"split"`` or ``"cross"``.
+        ``"split"``, ``"cross"``, or ``"joined"`` (of several calibrations).
     """
 
     table_scores: np.ndarray
@@ -117,6 +120,45 @@ class Calibration:
             _tail_slope(values, neg_log10_p),
             method,
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Calibration]) -> Calibration:
+        """Return the calibration of all the normal scans behind ``parts``, by their counts.
+
+        Each table says how many normal voxels score at least s; these numbers add (a mixture of survival functions,
+        weighted by voxels). The own scores of the scans are pooled.
+
+        Parameters
+        ----------
+        parts : sequence of Calibration
+            At least one, whose scores mean the same.
+        """
+        scores = np.unique(np.concatenate([part.table_scores for part in parts]))
+        n_voxels = sum(part.n_voxels for part in parts)
+        n_at_least = np.sum([part._n_at_least(scores) for part in parts], axis=0)
+        # Ascending whatever the interpolation rounds.
+        neg_log10_p = np.maximum.accumulate(-np.log10((1 + n_at_least) / (1 + n_voxels)))
+        knots = _choose_knots(neg_log10_p)
+        return cls(
+            scores[knots],
+            neg_log10_p[knots],
+            n_voxels,
+            np.sort(np.concatenate([part.scan_scores for part in parts])),
+            _tail_slope(scores, neg_log10_p),
+            "joined",
+        )
+
+    def _n_at_least(self, scores: np.ndarray) -> np.ndarray:
+        """Return how many normal voxels (n,) float64 score at least as high as ``scores`` (n,)."""
+        levels = np.interp(scores, self.table_scores, self.table_neg_log10_p, left=0.0)
+        counts = (1 + self.n_voxels) * 10.0**-levels - 1
+        counts[scores < self.table_scores[0]] = self.n_voxels
+        counts[scores > self.table_scores[-1]] = 0
+        return np.asarray(np.maximum(counts, 0.0))
+
+    def shifted(self, by: float) -> Calibration:
+        """Return the calibration of scores that are all higher by ``by``."""
+        return replace(self, table_scores=self.table_scores + by, scan_scores=self.scan_scores + by)
 
     @property
     def n_scans(self) -> int:

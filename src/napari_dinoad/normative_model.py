@@ -48,11 +48,21 @@ class BackboneIdentity:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a model came about: counts and versions only."""
+    """How a model came about: counts and versions only.
+
+    Attributes
+    ----------
+    n_scans, n_slices : int
+        Normal scans and slices behind it, of all fits that it was made from.
+    seed : int
+    n_merged : int
+        How many fitted models were merged into it; 1 for a model that was fitted.
+    """
 
     n_scans: int
     n_slices: int
     seed: int
+    n_merged: int = 1
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     versions: dict[str, str] = field(
         default_factory=lambda: {

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from napari_dinoad.pipeline.detection import Detection, Detector, detect
 from napari_dinoad.pipeline.fitting import fit_folder
+from napari_dinoad.pipeline.merging import merge_models
 
-__all__ = ["Detection", "Detector", "detect", "fit_folder"]
+__all__ = ["Detection", "Detector", "detect", "fit_folder", "merge_models"]

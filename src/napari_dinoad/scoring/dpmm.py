@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
@@ -9,17 +10,19 @@ import torch
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import dpmm_fit, dpmm_state
+from napari_dinoad.scoring.dpmm_pooling import pooled, statistics_of
 from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import in_chunks, require_reiterable, unit_length, unit_patches
 from napari_dinoad.scoring.saved_state import require_scorer
 from napari_dinoad.settings import DpmmSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari_dinoad.progress import Progress
     from napari_dinoad.scoring.dpmm_fit import DpmmParameters, FitPoint
     from napari_dinoad.scoring.protocol import ScorerState
+    from napari_dinoad.scoring.statistics import SufficientStatistics
 
 __all__ = ["DpmmScorer"]
 
@@ -107,6 +110,93 @@ class DpmmScorer:
             report(progress, "Fitting DPMM", point.epoch, self.settings.epochs, metrics=latest)
         self._set(point)
         return self
+
+    def updated(
+        self,
+        batches: Iterable[torch.Tensor],
+        *,
+        validation: Iterable[torch.Tensor] | None = None,
+        progress: Progress | None = None,
+        checkpoint: Callable[[ScorerState], None] | None = None,
+    ) -> Self:
+        """Return a scorer fitted on the patches behind this one and on new ones; this one stays as it is.
+
+        The earlier patches are known by this mixture alone. The fit is exact whatever ``settings.update`` says. See
+        `fit` for the parameters, ``scoring/dpmm_pooling`` for the method.
+
+        Raises
+        ------
+        ScorerError
+            If there is nothing to fit on, or an embedding is NaN, infinite, or of another backbone.
+        """
+        require_reiterable(batches)
+        other = type(self)(replace(self.settings, update="exact"), device=self.device)
+        statistics, alpha = self._statistics(), self.parameters.alpha
+        other._set(dpmm_fit.start_update(statistics, alpha, batches, other.settings, other.device, progress))
+        return other.fit(batches, validation=validation, progress=progress, checkpoint=checkpoint)
+
+    def _statistics(self) -> SufficientStatistics:
+        """Return what the mixture knows of the patches that it was fitted on."""
+        point = self._fitted()
+        return statistics_of(point.best.mixture, point.n_patches, self.settings.effective_regularisation)
+
+    @property
+    def n_patches(self) -> int:
+        """The number of patches that it was fitted on."""
+        return self._fitted().n_patches
+
+    @classmethod
+    def merged(cls, scorers: Sequence[Self]) -> Self:
+        """Return a scorer of the patches behind all of ``scorers``, from their mixtures alone.
+
+        The union of the components, each with the patches that it stands for; those that the data do not tell apart
+        are merged, and the least different ones until no more than the largest of the truncations are left. The
+        order of the scorers has no influence.
+
+        Parameters
+        ----------
+        scorers : sequence of DpmmScorer
+            At least one; of one covariance, regularisation, score and least weight.
+
+        Raises
+        ------
+        ScorerError
+            If their settings or channels do not go together.
+        """
+        first = scorers[0].settings
+        for name in ("covariance", "effective_regularisation", "score", "min_weight"):
+            values = [getattr(scorer.settings, name) for scorer in scorers]
+            if len(set(values)) > 1:
+                raise ScorerError(
+                    f"DPMM {name.removeprefix('effective_').replace('_', ' ')}: expected the same in all, got "
+                    f"{', '.join(map(str, values))}; fit them with the same settings."
+                )
+        channels = [scorer.parameters.mixture.means.shape[1] for scorer in scorers]
+        if len(set(channels)) > 1:
+            raise ScorerError(
+                f"DPMM channels: expected the same in all, got {', '.join(map(str, channels))}; "
+                "merge models of one backbone."
+            )
+        settings = replace(first, n_components=max(scorer.settings.n_components for scorer in scorers))
+        parts = [scorer._statistics() for scorer in scorers]
+        regularisation = settings.effective_regularisation
+        statistics = pooled(parts, settings.covariance, regularisation, settings.n_components)
+        alpha = sum(scorer.parameters.alpha * scorer.n_patches for scorer in scorers) / statistics.n_patches
+        parameters, _ = dpmm_fit.parameters_of(statistics, settings, alpha)
+        merged = cls(settings, device=scorers[0].device)
+        merged._set(
+            dpmm_fit.FitPoint(
+                parameters=parameters,
+                n_patches=int(statistics.n_patches),
+                largest_batch=max(scorer._fitted().largest_batch for scorer in scorers),
+                epoch=0,
+                previous=parameters,
+                best=parameters,
+                best_epoch=0,
+                finished=True,
+            )
+        )
+        return merged
 
     def _set(self, point: FitPoint) -> None:
         self._point = point

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScorerError
-from napari_dinoad.scoring.merging import merge_alike
+from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, side_by_side
+from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
 from napari_dinoad.scoring.patches import (
+    PatchSample,
     sample_patches,
     seeded_generator,
     unit_length,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import DpmmSettings
 
-__all__ = ["DpmmParameters", "FitPoint", "next_epoch", "start"]
+__all__ = ["DpmmParameters", "FitPoint", "next_epoch", "parameters_of", "start", "start_update"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class FitPoint:
         Of the epoch before.
     best, best_epoch
         The parameters that will be kept, and their epoch.
+    earlier : SufficientStatistics, optional
+        Of the patches of an earlier fit that are no longer at hand; they take part in each exact epoch as they are.
     online : SufficientStatistics, optional
         Running mean statistics of an online fit, and ``step``, the number of batches behind them.
     finished : bool
@@ -96,6 +100,7 @@ class FitPoint:
     previous: DpmmParameters
     best: DpmmParameters
     best_epoch: int
+    earlier: SufficientStatistics | None = None
     online: SufficientStatistics | None = None
     step: int = 1
     finished: bool = False
@@ -114,6 +119,74 @@ def start(
     (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer distinct
     patches.
     """
+    clusters, sample = _clusters(batches, settings, device, progress)
+    if settings.merge:
+        merged = merge_alike(clusters.to("cpu"), settings.covariance, settings.effective_regularisation)
+        logger.info(
+            "of %d clusters %d are told apart", len(clusters.responsibilities), len(merged.responsibilities)
+        )
+        clusters = merged.to(device)
+    parameters, order = parameters_of(clusters, settings, settings.alpha0)
+    mean_statistics = clusters.scaled(1 / clusters.n_patches)
+    return FitPoint(
+        parameters=parameters,
+        n_patches=sample.n_patches,
+        largest_batch=sample.largest_batch,
+        epoch=0,
+        previous=parameters,
+        best=parameters,
+        best_epoch=0,
+        online=None if settings.update == "exact" else mean_statistics.reordered(order),
+    )
+
+
+def start_update(
+    earlier: SufficientStatistics,
+    alpha: float,
+    batches: Iterable[torch.Tensor],
+    settings: DpmmSettings,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> FitPoint:
+    """Start a fit on the patches of an earlier one, known by their statistics, and on new batches.
+
+    The new patches are clustered as in `start`; clusters that the data do not tell apart from a component of the
+    earlier fit are merged into it, the others become new components. At most ``settings.n_components`` are left.
+
+    Parameters
+    ----------
+    earlier : SufficientStatistics
+        Of the earlier fit, no component empty.
+    alpha : float
+        Its concentration.
+    """
+    clusters, sample = _clusters(batches, settings, device, progress)
+    clusters = clusters.to("cpu")
+    both = side_by_side([earlier, clusters])
+    group = alike_groups(both, settings.covariance, settings.effective_regularisation, settings.n_components)
+    n_before, n_after = len(earlier.responsibilities), int(group.max()) + 1
+    logger.info("%d components before, %d with the new scans", n_before, n_after)
+    without_new = side_by_side([earlier, clusters.scaled(0.0)])
+    parameters, order = parameters_of(grouped(both, group).to(device), settings, alpha)
+    return FitPoint(
+        parameters=parameters,
+        n_patches=int(both.n_patches),
+        largest_batch=sample.largest_batch,
+        epoch=0,
+        previous=parameters,
+        best=parameters,
+        best_epoch=0,
+        earlier=grouped(without_new, group).to(device).reordered(order),
+    )
+
+
+def _clusters(
+    batches: Iterable[torch.Tensor],
+    settings: DpmmSettings,
+    device: str | torch.device,
+    progress: Progress | None,
+) -> tuple[SufficientStatistics, PatchSample]:
+    """Return the statistics of k-means clusters of all patches, none empty, and the sample they started from."""
     generator = seeded_generator(settings.seed)
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
@@ -132,27 +205,19 @@ def start(
         total = statistics if total is None else total + statistics
     if total is None or total.n_patches != sample.n_patches:
         raise _changed_data(sample.n_patches, total)
-    total = total.reordered((total.responsibilities > 0).nonzero().squeeze(1))
-    if settings.merge:
-        merged = merge_alike(total.to("cpu"), settings.covariance, settings.effective_regularisation)
-        total = merged.to(device)
-    logger.info("of %d clusters %d are told apart", n_components, len(total.responsibilities))
-    means, covariances = gaussians(total, settings.covariance, settings.effective_regularisation)
-    mean_statistics = total.scaled(1 / total.n_patches)
-    sticks = update_sticks(mean_statistics.responsibilities, total.n_patches, settings.alpha0)
+    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), sample
+
+
+def parameters_of(
+    statistics: SufficientStatistics, settings: DpmmSettings, alpha: float
+) -> tuple[DpmmParameters, torch.Tensor]:
+    """Return the parameters that statistics of a first division of the patches give, and their components' order."""
+    means, covariances = gaussians(statistics, settings.covariance, settings.effective_regularisation)
+    mean_responsibilities = statistics.responsibilities / statistics.n_patches
+    sticks = update_sticks(mean_responsibilities, statistics.n_patches, alpha)
     order = sticks.order
     mixture = Mixture(log_weights(sticks.sticks), means[order], covariances[order], settings.covariance)
-    parameters = DpmmParameters(mixture, sticks.sticks, settings.alpha0)
-    return FitPoint(
-        parameters=parameters,
-        n_patches=sample.n_patches,
-        largest_batch=sample.largest_batch,
-        epoch=0,
-        previous=parameters,
-        best=parameters,
-        best_epoch=0,
-        online=None if settings.update == "exact" else mean_statistics.reordered(order),
-    )
+    return DpmmParameters(mixture, sticks.sticks, alpha), order
 
 
 def _changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
@@ -179,7 +244,7 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
     """Gather statistics over all batches, then maximise once."""
     current = point.parameters
     densities = ComponentDensities(current.mixture)
-    total: SufficientStatistics | None = None
+    total = _earlier_statistics(point)
     for patches in _batches_of_patches(batches, current):
         statistics = expectation(densities, patches)
         total = statistics if total is None else total + statistics
@@ -194,10 +259,19 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
             return _without_last_epoch(point)
         if gain < settings.tolerance * point.n_patches:
             return replace(point, finished=True)
-    parameters, _ = _maximise(total, point.n_patches, current, settings, never_lower=True)
+    parameters, order = _maximise(total, point.n_patches, current, settings, never_lower=True)
+    if point.earlier is not None:
+        point = replace(point, earlier=point.earlier.reordered(order))
     history = _appended(point.history, "train_loss", -total.log_likelihood / total.n_patches)
     history = _appended(history, "penalised_log_likelihood", penalised)
     return replace(point, parameters=parameters, previous=current, epoch=point.epoch + 1, history=history)
+
+
+def _earlier_statistics(point: FitPoint) -> SufficientStatistics | None:
+    """Return the statistics of patches no longer at hand, with what the current parameters make of them."""
+    if point.earlier is None:
+        return None
+    return replace(point.earlier, log_likelihood=expected_log_joint(point.earlier, point.parameters.mixture))
 
 
 def _without_last_epoch(point: FitPoint) -> FitPoint:

@@ -36,12 +36,13 @@ def state_of(name: str, settings: DpmmSettings, point: FitPoint) -> ScorerState:
         values["step"] = point.step
         tensors |= _parameter_tensors("current.", point.parameters)
         tensors |= _parameter_tensors("previous.", point.previous)
-        if point.online is not None:
-            values["online_patches"] = point.online.n_patches
-            values["online_log_likelihood"] = point.online.log_likelihood
-            tensors["online.responsibilities"] = point.online.responsibilities
-            tensors["online.first"] = point.online.first
-            tensors["online.second"] = point.online.second
+        for which, statistics in (("online", point.online), ("earlier", point.earlier)):
+            if statistics is not None:
+                values[f"{which}_patches"] = statistics.n_patches
+                values[f"{which}_log_likelihood"] = statistics.log_likelihood
+                tensors[f"{which}.responsibilities"] = statistics.responsibilities
+                tensors[f"{which}.first"] = statistics.first
+                tensors[f"{which}.second"] = statistics.second
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
     return ScorerState(name, values, tensors, {key: list(curve) for key, curve in point.history.items()})
 
@@ -67,13 +68,15 @@ def point_of(state: ScorerState, device: torch.device) -> tuple[DpmmSettings, Fi
     finished = saved_value(state, "finished", bool)
     best = _saved_parameters(state, "", saved_value(state, "alpha", float), settings, device)
     current = previous = best
-    online = None
+    online = earlier = None
     if not finished:
         alphas = [saved_value(state, f"{which}_alpha", float) for which in ("current", "previous")]
         current = _saved_parameters(state, "current.", alphas[0], settings, device)
         previous = _saved_parameters(state, "previous.", alphas[1], settings, device)
         if settings.update != "exact":
-            online = _saved_online(state, current.mixture).to(device)
+            online = _saved_statistics(state, "online", current.mixture).to(device)
+        if "earlier_patches" in state.settings:
+            earlier = _saved_statistics(state, "earlier", current.mixture).to(device)
     point = FitPoint(
         parameters=current,
         n_patches=saved_value(state, "n_patches", int),
@@ -82,6 +85,7 @@ def point_of(state: ScorerState, device: torch.device) -> tuple[DpmmSettings, Fi
         previous=previous,
         best=best,
         best_epoch=saved_value(state, "best_epoch", int),
+        earlier=earlier,
         online=online,
         step=1 if finished else saved_value(state, "step", int),
         finished=finished,
@@ -90,13 +94,13 @@ def point_of(state: ScorerState, device: torch.device) -> tuple[DpmmSettings, Fi
     return settings, point
 
 
-def _saved_online(state: ScorerState, mixture: Mixture) -> SufficientStatistics:
+def _saved_statistics(state: ScorerState, which: str, mixture: Mixture) -> SufficientStatistics:
     return SufficientStatistics(
-        saved_value(state, "online_patches", float),
-        saved_tensor(state, "online.responsibilities", mixture.log_weights.shape),
-        saved_tensor(state, "online.first", mixture.means.shape),
-        saved_tensor(state, "online.second", mixture.covariances.shape),
-        saved_value(state, "online_log_likelihood", float),
+        saved_value(state, f"{which}_patches", float),
+        saved_tensor(state, f"{which}.responsibilities", mixture.log_weights.shape),
+        saved_tensor(state, f"{which}.first", mixture.means.shape),
+        saved_tensor(state, f"{which}.second", mixture.covariances.shape),
+        saved_value(state, f"{which}_log_likelihood", float),
     )
 
 

@@ -8,6 +8,10 @@ a component, is taken:
     Σ_k [s log s − ½ s Σ_d (log σ²_d + V_d / σ²_d) − ½ p log n],   V = C/s − (m/s)²,   σ² = V + λ
 
 A whole path is needed: of a Gaussian cut into many pieces no pair gains by merging, but the whole of them does.
+
+Without the terms of the weights and the penalty, what a merge costs is n times Runnalls' bound of the
+Kullback-Leibler divergence between the mixtures before and after it (IEEE Trans. Aerosp. Electron. Syst. 43, 2007);
+so where fewer components are wanted than Schwarz's criterion leaves, the path is followed further.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.statistics import SufficientStatistics
     from napari_dinoad.settings import CovarianceType
 
-__all__ = ["classification_likelihood", "merge_alike"]
+__all__ = ["alike_groups", "classification_likelihood", "grouped", "merge_alike"]
 
 
 def classification_likelihood(
@@ -55,28 +59,58 @@ def merge_alike(
     """
     kept = (statistics.responsibilities > 0).nonzero().squeeze(1)
     statistics = statistics.reordered(kept)
+    return grouped(statistics, alike_groups(statistics, covariance, regularisation))
+
+
+def alike_groups(
+    statistics: SufficientStatistics,
+    covariance: CovarianceType,
+    regularisation: float,
+    at_most: int | None = None,
+) -> torch.Tensor:
+    """Return which components belong together: the number (k,) int64 of each one's group.
+
+    Parameters
+    ----------
+    statistics : SufficientStatistics
+        On the CPU, no component empty.
+    at_most : int, optional
+        No more groups than this, even where the data tell more apart.
+    """
     s, first, second = statistics.responsibilities, statistics.first, statistics.second
     if covariance == "full":
         judged = second.diagonal(dim1=-2, dim2=-1)
     else:
         judged = second.reshape(len(second), -1)
-    merges = _best_merges(s, first, judged, regularisation)
     group = torch.arange(len(s))
-    for into, gone in merges:
+    for into, gone in _best_merges(s, first, judged, regularisation, len(s) if at_most is None else at_most):
         group[group == gone] = into
-    _, group = torch.unique(group, return_inverse=True)
+    numbers: torch.Tensor = torch.unique(group, return_inverse=True)[1]
+    return numbers
+
+
+def grouped(statistics: SufficientStatistics, group: torch.Tensor) -> SufficientStatistics:
+    """Return the statistics of the groups that `alike_groups` numbered: sums over their components."""
+    n_groups = int(group.max()) + 1
 
     def summed(tensor: torch.Tensor) -> torch.Tensor:
-        result = tensor.new_zeros(len(s) - len(merges), *tensor.shape[1:])
-        return result.index_add_(0, group, tensor)
+        return tensor.new_zeros(n_groups, *tensor.shape[1:]).index_add_(0, group, tensor)
 
-    return replace(statistics, responsibilities=summed(s), first=summed(first), second=summed(second))
+    return replace(
+        statistics,
+        responsibilities=summed(statistics.responsibilities),
+        first=summed(statistics.first),
+        second=summed(statistics.second),
+    )
 
 
 def _best_merges(
-    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float
+    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float, at_most: int
 ) -> list[tuple[int, int]]:
-    """Return the merges (into, gone), in order, that lead to the best mixture on the greedy path."""
+    """Return the merges (into, gone), in order, that lead to the best mixture on the greedy path.
+
+    Of those with ``at_most`` components.
+    """
     s, first, second = s.clone(), first.clone(), second.clone()
     penalty = 0.5 * (1 + first.shape[1] + second.shape[1]) * math.log(float(s.sum()))
     own = classification_likelihood(s, first, second, regularisation)
@@ -90,12 +124,13 @@ def _best_merges(
 
     gains = torch.stack([gains_with(k) for k in range(len(s))])
     merges: list[tuple[int, int]] = []
-    total, best_total, n_best = 0.0, 0.0, 0
+    n_needed = max(0, len(s) - at_most)
+    total, best_total, n_best = 0.0, 0.0 if n_needed == 0 else -math.inf, 0
     for _ in range(len(s) - 1):
         into, other = divmod(int(gains.argmax()), len(s))
         total += float(gains[into, other])
         merges.append((into, other))
-        if total > best_total:
+        if len(merges) >= n_needed and total > best_total:
             best_total, n_best = total, len(merges)
         gone[other] = True
         for tensor in (s, first, second):

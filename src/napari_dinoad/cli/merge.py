@@ -1,0 +1,54 @@
+"""`dinoad merge`: models of several hospitals → one model, without an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_dinoad.cli.output import print_json
+from napari_dinoad.errors import SettingError
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = "merge"
+HELP = "Merge dpmm models that were fitted on different scans, without the scans."
+EXAMPLE = "dinoad merge north.dinoad south.dinoad --out both.dinoad"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument(
+        "models",
+        type=Path,
+        nargs="+",
+        metavar="M.dinoad",
+        help="two or more; no scan may be behind two of them",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="M.dinoad", help="model file to write")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Merge, save, and say what the model rests on."""
+    if len(options.models) < 2:
+        raise SettingError(f"Models to merge: expected at least 2, got {len(options.models)}.")
+    if options.out.is_dir() or not options.out.parent.is_dir():
+        raise SettingError(f"--out: expected a file in a folder that exists, got {options.out}.")
+
+    # torch is loaded here, not for --help.
+    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.pipeline import merge_models
+
+    models = [NormativeModel.load(path) for path in options.models]
+    merged = merge_models(models)
+    merged.save(options.out)
+    if options.json:
+        print_json({"model": str(options.out), "card": merged.card()})
+        return 0
+    provenance = merged.provenance
+    print(f"{options.out}: {len(models)} models, {provenance.n_scans} scans, {provenance.n_slices} slices")
+    print(
+        f"  calibration joined from {merged.calibration.n_scans} held-out scans, each scored by the model that was "
+        "fitted where it lies: p-values are upper bounds"
+    )
+    return 0

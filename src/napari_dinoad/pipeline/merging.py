@@ -1,0 +1,133 @@
+"""Models fitted at several hospitals → one model, without an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.calibration import Calibration
+from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.normative_model import NormativeModel, Provenance
+from napari_dinoad.scoring.dpmm import DpmmScorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["join_calibrations", "merge_models", "require_mixture"]
+
+
+def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
+    """Merge models of the Dirichlet-process mixture: the model of all their normal scans.
+
+    The components are put together, each with the number of patches that it stands for, and alike ones are merged
+    (see `DpmmScorer.merged`). The calibrations are joined by counts (see `join_calibrations`); the numbers of scans
+    and slices add. The order of the models has no influence on the mixture.
+
+    Parameters
+    ----------
+    models : sequence of NormativeModel
+        At least two, of one backbone (with the same weights), preprocessing and kind of mixture.
+
+    Raises
+    ------
+    SettingError
+        If there are fewer than two, or a model has another scorer than ``dpmm``.
+    ModelFileError
+        If the models do not go together; the message says what differs.
+    """
+    if len(models) < 2:
+        raise SettingError(f"Models to merge: expected at least 2, got {len(models)}.")
+    scorers = [require_mixture(model, "merged") for model in models]
+    first = models[0]
+    for number, model in enumerate(models[1:], start=2):
+        _require_alike(first, model, number)
+    merged = DpmmScorer.merged(scorers)
+    provenance = Provenance(
+        sum(model.provenance.n_scans for model in models),
+        sum(model.provenance.n_slices for model in models),
+        first.provenance.seed,
+        n_merged=sum(model.provenance.n_merged for model in models),
+    )
+    calibration = join_calibrations(
+        [model.calibration for model in models], scorers, merged.settings.score, merged.n_patches
+    )
+    return NormativeModel(
+        merged, first.backbone, first.preprocessing, calibration, first.scan_top_fraction, provenance
+    )
+
+
+def join_calibrations(
+    calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer], score: str, n_patches: int
+) -> Calibration:
+    """Join the calibrations of mixtures for the mixture of all their patches.
+
+    Each table was made with its own mixture, of which the scorers are parts in the joint one. The joint mixture holds
+    the components of each part (or ones close to them), so by it a patch is no farther from normal than by the part:
+    the distances of the part bound those of the whole from above, and so do the p-values. A density loses weight, by
+    the part's share w of all patches: −log p(x) ≤ −log p_part(x) − log w; the part's table is moved by that.
+
+    Parameters
+    ----------
+    calibrations : sequence of Calibration
+    scorers : sequence of DpmmScorer
+        The mixture that each was made with.
+    score : str
+        Of the joint mixture, see `DpmmSettings.score`.
+    n_patches : int
+        Patches behind the joint mixture.
+    """
+    if score == "negative-log-likelihood":
+        calibrations = [
+            calibration.shifted(-math.log(scorer.n_patches / n_patches))
+            for calibration, scorer in zip(calibrations, scorers, strict=True)
+        ]
+    return Calibration.joined(calibrations)
+
+
+def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
+    """Return the model's scorer if it is a Dirichlet-process mixture; a `SettingError` says that no other can be.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    done : str
+        What should be done with it: ``"merged"`` or ``"updated"``.
+    """
+    if not isinstance(model.scorer, DpmmScorer):
+        raise SettingError(
+            f"Scorer: only models of the scorer 'dpmm' can be {done} without the scans that they were fitted on, got "
+            f"{model.scorer.name!r}. Fit a new model on all scans, or use --scorer dpmm."
+        )
+    return model.scorer
+
+
+def _require_alike(first: NormativeModel, other: NormativeModel, number: int) -> None:
+    differences = [
+        *_differences("backbone", asdict(first.backbone), asdict(other.backbone)),
+        *_differences("preprocessing", asdict(first.preprocessing), asdict(other.preprocessing)),
+    ]
+    mixtures = (first.scorer.state().settings["settings"], other.scorer.state().settings["settings"])
+    kept = ("covariance", "score", "min_weight", "regularisation")
+    differences += _differences("dpmm", *({name: mixture[name] for name in kept} for mixture in mixtures))
+    if first.scan_top_fraction != other.scan_top_fraction:
+        differences.append(f"scan top fraction {first.scan_top_fraction} and {other.scan_top_fraction}")
+    if differences:
+        raise ModelFileError(
+            f"Models to merge: expected models of one backbone and preprocessing, got in the first and number "
+            f"{number}: {'; '.join(differences)}. Fit them with the same settings."
+        )
+
+
+def _differences(what: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return what differs, in words; the name of the preset that settings began with does not count."""
+    return [
+        f"{what} {name.replace('_', ' ')} {_short(one[name])} and {_short(other[name])}"
+        for name in one
+        if name != "preset" and one[name] != other[name]
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text

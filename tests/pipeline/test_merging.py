@@ -1,0 +1,129 @@
+"""Models of two hospitals, merged without a scan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_dinoad import NormativeModel, merge_models, read_volume
+from napari_dinoad.cli.main import main
+from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.pipeline import detect, fit_folder
+from napari_dinoad.settings import DpmmSettings, FitSettings, MemoryBankSettings, preset
+from small_heads import lesion_of_head
+
+SETTINGS = FitSettings(
+    preprocessing=replace(preset("mr-brain"), resolution_px=96),
+    dpmm=DpmmSettings(n_components=40, epochs=3),
+    memory_bank=MemoryBankSettings(n_patches=100),
+)
+
+
+@pytest.fixture(scope="module")
+def hospitals(normal_folder, tmp_path_factory):
+    """Two models, of three heads each, and the files that they were saved to."""
+    paths = []
+    scans = sorted(normal_folder.iterdir())
+    for name, own in (("north", scans[:3]), ("south", scans[3:])):
+        folder = tmp_path_factory.mktemp(name)
+        for scan in own:
+            (folder / scan.name).symlink_to(scan)
+        paths.append(fit_folder(folder, SETTINGS).save(folder.with_suffix(".dinoad")))
+    return [NormativeModel.load(path) for path in paths], paths
+
+
+def test_a_merged_model_finds_the_lesion(hospitals, patient_path):
+    models, _ = hospitals
+    merged = merge_models(models)
+    patient = read_volume(patient_path)
+    values = detect(patient, merged).anomaly_map.values
+    lesion = patient.geometry.to_canonical(lesion_of_head())
+    assert values[lesion].mean() > values[~lesion].mean() + 0.5
+
+
+def test_counts_add(hospitals):
+    models, _ = hospitals
+    merged = merge_models(models)
+    assert merged.provenance.n_scans == 6
+    assert merged.provenance.n_slices == sum(model.provenance.n_slices for model in models)
+    assert merged.provenance.n_merged == 2
+    assert merged.calibration.n_scans == 6
+    assert merged.calibration.n_voxels == sum(model.calibration.n_voxels for model in models)
+    again = merge_models([merged, models[0]])
+    assert again.provenance.n_merged == 3
+
+
+def test_a_likelihood_is_calibrated_for_the_share_of_each_part(hospitals):
+    """The joint density of a part's patch is at least the part's share of its own density."""
+    models, _ = hospitals
+    likelihood = []
+    for model in models:
+        state = model.scorer.state()
+        chosen = {**state.settings["settings"], "score": "negative-log-likelihood"}
+        state = replace(state, settings={**state.settings, "settings": chosen})
+        scorer = type(model.scorer).from_state(state)
+        likelihood.append(replace(model, scorer=scorer))
+    merged = merge_models(likelihood)
+    n_patches = [model.scorer.n_patches for model in models]
+    wanted = [
+        model.calibration.scan_scores - np.log(n / sum(n_patches))
+        for model, n in zip(models, n_patches, strict=True)
+    ]
+    np.testing.assert_allclose(merged.calibration.scan_scores, np.sort(np.concatenate(wanted)))
+
+
+def test_other_models_are_refused_with_what_differs(hospitals):
+    models, _ = hospitals
+    first, second = models
+    changes = {
+        "backbone name": {"backbone": replace(first.backbone, name="dinov2_vits14")},
+        "backbone weights sha256": {"backbone": replace(first.backbone, weights_sha256="0" * 64)},
+        "preprocessing resolution px 96 and 112": {
+            "preprocessing": replace(first.preprocessing, resolution_px=112)
+        },
+        "preprocessing plane axial and sagittal": {
+            "preprocessing": replace(first.preprocessing, plane="sagittal")
+        },
+        "scan top fraction": {"scan_top_fraction": 0.5},
+    }
+    for message, change in changes.items():
+        with pytest.raises(ModelFileError, match=f"number 2: .*{message}"):
+            merge_models([first, replace(second, **change)])
+    with pytest.raises(SettingError, match="at least 2, got 1"):
+        merge_models([first])
+
+
+def test_scorers_that_cannot_be_merged_are_named(hospitals, normal_folder):
+    other = fit_folder(normal_folder, replace(SETTINGS, scorer="memory-bank"))
+    with pytest.raises(SettingError, match=r"only models of the scorer 'dpmm' can be merged.*'memory-bank'"):
+        merge_models([hospitals[0][0], other])
+
+
+def test_merge_on_the_command_line(hospitals, tmp_path, capsys):
+    _, paths = hospitals
+    out = tmp_path / "both.dinoad"
+    arguments = ["merge", *map(str, paths), "--out", str(out)]
+    assert main([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["card"]["n_scans"] == 6
+    loaded = NormativeModel.load(out).card()
+    assert document["card"] == json.loads(json.dumps(loaded))
+    assert main(arguments) == 0
+    assert "6 scans" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["merge", "a.dinoad", "--out", "m.dinoad"], "at least 2, got 1"),
+        (["merge", "a.dinoad", "b.dinoad", "--out", "m.dinoad"], "no such file"),
+        (["merge", "a.dinoad", "b.dinoad", "--out", "no/folder/m.dinoad"], "--out"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
