@@ -26,6 +26,45 @@ class WeightsError(BackboneError):
     """Backbone weights were not found, or a file does not hold the weights it should."""
 
 
+class WeightsNotFoundError(WeightsError):
+    """No weights of a backbone are on this machine, and none could be downloaded.
+
+    Its message is one line with all of it; the attributes are for an interface that shows it as a list.
+
+    Attributes
+    ----------
+    backbone : str
+    licence : str
+        Of the weights.
+    looked_in : tuple of str
+        Places that were searched, in order.
+    download_error : str
+        Why downloading failed.
+    ways : tuple of str
+        What can be done, one sentence each.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        licence: str,
+        looked_in: tuple[str, ...],
+        download_error: str,
+        ways: tuple[str, ...],
+    ) -> None:
+        self.backbone = backbone
+        self.licence = licence
+        self.looked_in = looked_in
+        self.download_error = download_error
+        self.ways = ways
+        numbered = " ".join(f"({number}) {way}" for number, way in enumerate(ways, start=1))
+        super().__init__(
+            f"Weights of {backbone} were not found. Looked in {'; '.join(looked_in)}. Downloading failed: "
+            f"{download_error}. {len(ways)} ways to get them (licence of the weights: {licence}): {numbered} "
+            "Without any weights, --backbone embedded works (no DINO)."
+        )
+
+
 class ScorerError(DinoadError):
     """A scorer got data that it cannot be fitted on or cannot score."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -14,7 +15,7 @@ from napari_dinoad.errors import DinoadError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "require_folder", "stem_of", "write_json", "write_text"]
+__all__ = ["atomic_path", "require_folder", "sha256_of_file", "stem_of", "write_json", "write_text"]
 
 SCAN_SUFFIXES = (
     ".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima",
@@ -77,6 +78,12 @@ def require_folder(folder: Path) -> Path:
     except OSError as error:
         raise DinoadError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
     return folder
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

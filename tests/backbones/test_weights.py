@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.backbones.hub import download_from_hub
-from napari_dinoad.backbones.loading import verify_weights
-from napari_dinoad.backbones.registry import find_backbone
+from napari_dinoad.backbones.matching import check_weights, recognise_weights
+from napari_dinoad.backbones.official import official_file
+from napari_dinoad.backbones.registry import find_backbone, list_backbones
 from napari_dinoad.backbones.timm_vit import make_model
 from napari_dinoad.backbones.weights import (
     add_weights,
@@ -24,7 +24,7 @@ from napari_dinoad.backbones.weights import (
     names_for_file,
     weights_folder,
 )
-from napari_dinoad.errors import BackboneError, WeightsError
+from napari_dinoad.errors import BackboneError, WeightsError, WeightsNotFoundError
 
 from .tiny_networks import to_meta
 
@@ -70,20 +70,18 @@ def test_weights_of_another_size_are_not_taken(tmp_path):
     assert set(installed_weights()) == {"dinov2_vits14_reg", "dinov2_vitb14"}
 
 
-def test_message_when_nothing_is_found_names_places_and_three_ways():
-    with pytest.raises(WeightsError) as caught:
+def test_when_nothing_is_found_places_and_three_ways_are_told():
+    with pytest.raises(WeightsNotFoundError) as caught:
         load_backbone("dinov2_vits14", device="cpu")
-    message = str(caught.value)
-    for part in (
-        str(weights_folder()),
-        "(1)",
-        "(2)",
-        "(3)",
-        "--weights",
-        "HF_HUB_OFFLINE",
-        "embedded",
-        OFFICIAL[:-4],
-    ):
+    error = caught.value
+    assert error.backbone == "dinov2_vits14"
+    assert error.licence == "Apache-2.0"
+    assert "HF_HUB_OFFLINE" in error.download_error
+    for place, part in zip(error.looked_in, (str(weights_folder()), "hub", "torch"), strict=True):
+        assert part in place
+    assert len(error.ways) == 3
+    message = str(error)
+    for part in (*error.looked_in, *error.ways, "(1)", "(2)", "(3)", "--weights", "embedded", OFFICIAL):
         assert part in message
     assert "\n" not in message
 
@@ -91,27 +89,6 @@ def test_message_when_nothing_is_found_names_places_and_three_ways():
 def test_licence_of_dinov3_is_named():
     with pytest.raises(WeightsError, match="DINOv3 License"):
         load_backbone("dinov3_vits16", device="cpu")
-
-
-def test_unreachable_hub_is_told_at_once(monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(WeightsError, match="cannot be reached"):
-        download_from_hub(SPEC)
-
-
-def test_a_download_that_came_damaged_is_removed(monkeypatch, tmp_path):
-    blob = touch(tmp_path / "blobs" / hashlib.sha256(b"y").hexdigest())
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("napari_dinoad.backbones.hub._require_reachable", lambda endpoint: None)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, name: str(blob))
-    with pytest.raises(WeightsError, match="damaged"):
-        download_from_hub(SPEC)
-    assert not blob.exists()
-    blob.write_bytes(b"y")
-    assert download_from_hub(SPEC) == blob
 
 
 def test_two_files_for_one_backbone_are_refused():
@@ -157,7 +134,9 @@ def state(tiny_timm):
 def test_a_good_file_is_verified(state, tmp_path):
     torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "wrapped.pth")
     save_file(state, tmp_path / "plain.safetensors")
-    hashes = {verify_weights("dinov2_vits14", path) for path in tmp_path.iterdir() if path.is_file()}
+    hashes = {
+        check_weights("dinov2_vits14", path).weights_sha256 for path in tmp_path.iterdir() if path.is_file()
+    }
     assert len(hashes) == 1
 
 
@@ -210,7 +189,7 @@ def test_weights_of_another_network_are_described(state, tmp_path):
 
 def test_a_file_of_something_else_is_refused(tiny_timm, tmp_path):
     torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="vision transformer or ConvNeXt"):
+    with pytest.raises(WeightsError, match=r"no vision transformer or ConvNeXt of DINO's"):
         load_backbone("dinov2_vits14", tmp_path / "other.pth", "cpu")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="holds a list"):
@@ -239,9 +218,48 @@ def test_a_checkpoint_of_several_files_is_read_and_stays_in_its_folder(state, tm
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {key: part for part, keys in parts.items() for key in keys}}))
     save_file(state, tmp_path / "one.safetensors")
-    assert verify_weights("dinov2_vits14", index) == verify_weights(
-        "dinov2_vits14", tmp_path / "one.safetensors"
+    assert (
+        check_weights("dinov2_vits14", index).weights_sha256
+        == check_weights("dinov2_vits14", tmp_path / "one.safetensors").weights_sha256
     )
     index.write_text(json.dumps({"weight_map": {"x": "../one.safetensors"}}))
     with pytest.raises(WeightsError, match="outside its folder"):
-        verify_weights("dinov2_vits14", index)
+        check_weights("dinov2_vits14", index)
+
+
+def test_names_of_official_files_carry_their_hash_or_it_is_known():
+    for spec in list_backbones():
+        official = official_file(spec)
+        if spec.family in ("embedded", "EUPE"):
+            assert official is None
+            continue
+        assert names_for_file(official.name) == (spec.name,)
+        assert bytes.fromhex(official.sha256)
+        if spec.family == "DINOv2":
+            assert len(official.sha256) == 64
+            assert official.url.endswith(f"/{spec.name.removesuffix('_reg')}/{official.name}")
+        else:
+            assert official.name.endswith(f"-{official.sha256}.pth")
+            assert official.url is None
+    hashes = [official_file(spec).sha256 for spec in list_backbones() if official_file(spec)]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_file_is_recognised_by_its_tensors_and_described(tmp_path):
+    torch.save(to_meta(make_model(SPEC).state_dict()), tmp_path / "renamed.pth")
+    assert recognise_weights(tmp_path / "renamed.pth") == ("dinov2_vits14",)
+    checked = check_weights("dinov2_vits14", tmp_path / "renamed.pth")
+    assert checked.layout == "meta"
+    assert checked.is_official is False
+    torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="no vision transformer"):
+        recognise_weights(tmp_path / "other.pth")
+
+
+def test_the_classifier_of_a_supervised_transformer_is_left_out(tiny_timm, tmp_path):
+    name = "timm:vit_tiny_patch16_224.augreg_in21k"
+    state = make_model(find_backbone(name)).state_dict()
+    torch.save(
+        {**state, "head.weight": torch.zeros(5, 48), "head.bias": torch.zeros(5)}, tmp_path / "vit.pth"
+    )
+    assert load_backbone(name, tmp_path / "vit.pth", "cpu").embedding_dim == 48

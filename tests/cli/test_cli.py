@@ -36,6 +36,7 @@ def test_help_loads_neither_torch_nor_napari():
         ["score", "--help"],
         ["info", "--help"],
         ["demo", "--help"],
+        ["weights", "--help"],
     ):
         code = (
             "import sys; from napari_dinoad.cli.main import main\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -15,11 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from napari_dinoad.errors import WeightsError
+from napari_dinoad.files import sha256_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["INDEX_SUFFIX", "check_hash_in_name", "read_checkpoint", "sha256_of_file"]
+__all__ = ["INDEX_SUFFIX", "check_hash_in_name", "read_checkpoint"]
 
 INDEX_SUFFIX = ".safetensors.index.json"
 """Ending of the list of a checkpoint that is spread over several files."""
@@ -88,12 +88,6 @@ def check_hash_in_name(path: Path) -> None:
             f"Weights: {path} is not the file that its name says: expected a SHA-256 beginning with {found[1]}, "
             f"got {sha256_of_file(path)[: len(found[1])]}. It is damaged or cut short; download it again."
         )
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -1,22 +1,28 @@
-"""Weights from the model hub: what its cache holds already, and downloading."""
+"""Weights from elsewhere: what the caches on this machine hold already, and downloading."""
 
 from __future__ import annotations
 
+import inspect
 import logging
+import os
 import re
 import socket
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from napari_dinoad.backbones.checkpoint import sha256_of_file
+from napari_dinoad.backbones.download import MIB, download
+from napari_dinoad.backbones.official import official_file
 from napari_dinoad.errors import WeightsError
+from napari_dinoad.files import sha256_of_file
+from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec
+    from napari_dinoad.progress import Progress
 
-__all__ = ["HUB_FILES", "cached_in_hub", "download_from_hub", "hub_repositories"]
+__all__ = ["HUB_FILES", "cached_weights", "download_weights", "hub_repositories", "torch_hub_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +30,7 @@ HUB_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model
 """File names of weights in a repository, in the order of preference."""
 
 PROBE_TIMEOUT_S = 5.0
-"""A hub that does not answer for this long is taken for unreachable (the client itself would retry for minutes)."""
+"""A server that does not answer for this long is taken for unreachable (the hub's client would retry for minutes)."""
 
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
@@ -35,8 +41,15 @@ def hub_repositories(spec: BackboneSpec) -> tuple[str, ...]:
     return tuple(name for name in (timm_repository, spec.transformers_repo) if name)
 
 
-def cached_in_hub(spec: BackboneSpec) -> Path | None:
-    """Return this backbone's weights in the hub's cache or in ``torch.hub``'s, or None."""
+def torch_hub_folder() -> Path:
+    """Return where ``torch.hub`` keeps the files that it downloaded; needs no torch."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", str(Path(cache, "torch")))
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def cached_weights(spec: BackboneSpec) -> Path | None:
+    """Return this backbone's weights in the model hub's cache or in ``torch.hub``'s, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     for repository in hub_repositories(spec):
@@ -44,51 +57,98 @@ def cached_in_hub(spec: BackboneSpec) -> Path | None:
             path = try_to_load_from_cache(repository, name)
             if isinstance(path, str):
                 return Path(path)
-    return _cached_in_torch_hub(spec)
-
-
-def _cached_in_torch_hub(spec: BackboneSpec) -> Path | None:
-    import torch
-
     if spec.meta_stem is None:
         return None
-    return next(iter(sorted(Path(torch.hub.get_dir(), "checkpoints").glob(f"{spec.meta_stem}*.pth"))), None)
+    return next(iter(sorted(torch_hub_folder().glob(f"{spec.meta_stem}*.pth"))), None)
 
 
-def download_from_hub(spec: BackboneSpec) -> Path:
-    """Download this backbone's weights into the hub's cache and return the file.
+def download_weights(spec: BackboneSpec, progress: Progress | None = None) -> Path:
+    """Download this backbone's weights into the cache of ``torch.hub`` or of the model hub and return the file.
 
-    An interrupted download is continued; the file is checked against the SHA-256 that the hub names for it. Proxies
-    and ``HF_HUB_OFFLINE`` are the client's own and hold here.
+    Meta's own file comes first where anyone may have it: its SHA-256 is known beforehand. Else the model hub, whose
+    file is checked against the SHA-256 that it names for the revision. An interrupted download is continued.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    progress : callable, optional
+        Called in steps of mebibytes; may raise `Cancelled`.
 
     Raises
     ------
     WeightsError
-        If the hub is switched off, cannot be reached, or does not have the file; the message is the reason.
+        If downloads are switched off, or no source can be reached or has the file; the message is the reason.
     """
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import constants
 
-    repository = next(iter(hub_repositories(spec)), None)
-    if repository is None:
-        raise WeightsError("timm names no repository for it (write timm:<model>.<weights>)")
     if constants.is_offline_mode():
         raise WeightsError("downloads are switched off (HF_HUB_OFFLINE)")
-    _require_reachable(constants.ENDPOINT)
-    logger.warning(
-        "Downloading %s from %s; licence of the weights: %s.", spec.base_name, repository, spec.licence
-    )
+    reasons = []
+    official = official_file(spec)
+    if official is not None and official.url is not None:
+        _say_licence(spec, official.url)
+        try:
+            _require_reachable(official.url)
+            target = torch_hub_folder() / official.name
+            return download(official.url, target, official.sha256, progress, f"Downloading {spec.base_name}")
+        except WeightsError as error:
+            reasons.append(str(error))
+    for repository in hub_repositories(spec):
+        _say_licence(spec, f"{constants.ENDPOINT}/{repository}")
+        try:
+            _require_reachable(constants.ENDPOINT)
+            return _download_from_hub(repository, progress, f"Downloading {spec.base_name}")
+        except WeightsError as error:
+            reasons.append(str(error))
+    if not reasons:
+        reasons.append("timm names no repository for it (write timm:<model>.<weights>)")
+    raise WeightsError("; ".join(dict.fromkeys(reasons)))
+
+
+def _say_licence(spec: BackboneSpec, place: str) -> None:
+    logger.warning("Downloading %s from %s; licence of the weights: %s.", spec.base_name, place, spec.licence)
+
+
+def _download_from_hub(repository: str, progress: Progress | None, stage: str) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    options: dict[str, Any] = {}
+    if progress is not None and "tqdm_class" in inspect.signature(hf_hub_download).parameters:
+        options["tqdm_class"] = _progress_bar(progress, stage)
     try:
-        path = Path(hf_hub_download(repository, HUB_FILES[0]))
+        announced = get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0])).etag
+        path = Path(hf_hub_download(repository, HUB_FILES[0], **options))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()
         raise WeightsError(f"{repository}: {reason[0] if reason else type(error).__name__}") from error
-    _require_announced_hash(path)
+    if announced and _SHA256.match(announced) and sha256_of_file(path) != announced:
+        path.resolve().unlink()
+        raise WeightsError(
+            f"{repository}: the file came damaged (its SHA-256 is not the one that the hub names); it was removed"
+        )
     return path
 
 
-def _require_reachable(endpoint: str) -> None:
-    address = urlsplit(endpoint)
+def _progress_bar(progress: Progress, stage: str) -> type:
+    """Return a bar for the hub's client that tells our progress callable instead of drawing."""
+    from tqdm import tqdm
+
+    class ReportingBar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+            self.total, self.n = kwargs.get("total") or 0, kwargs.get("initial") or 0
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            report(progress, stage, int(self.n) // MIB, int(self.total) // MIB)
+
+    return ReportingBar
+
+
+def _require_reachable(url: str) -> None:
+    address = urlsplit(url)
     if urllib.request.getproxies().get(address.scheme):
         return
     port = address.port or (443 if address.scheme == "https" else 80)
@@ -96,13 +156,3 @@ def _require_reachable(endpoint: str) -> None:
         socket.create_connection((address.hostname or "", port), timeout=PROBE_TIMEOUT_S).close()
     except OSError as error:
         raise WeightsError(f"{address.hostname} cannot be reached ({error.strerror or error})") from error
-
-
-def _require_announced_hash(path: Path) -> None:
-    # The cache keeps a large file under its SHA-256, which the hub named before sending it.
-    announced = path.resolve().name
-    if _SHA256.match(announced) and sha256_of_file(path) != announced:
-        path.resolve().unlink()
-        raise WeightsError(
-            "the file came damaged (its SHA-256 is not the one that the hub names); it was removed"
-        )

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from napari_dinoad.errors import WeightsError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Architecture", "Layout", "describe", "layout_of", "to_timm"]
+__all__ = ["Architecture", "Layout", "describe", "embedding_dim_of", "layout_of", "to_timm"]
 
 Layout = Literal["timm", "meta", "transformers"]
 Architecture = Literal["dinov2", "dinov3", "convnext", "other"]
@@ -137,8 +135,8 @@ def to_timm(tensors: Mapping[str, torch.Tensor], architecture: Architecture) -> 
         named = _renamed(named, _TO_TIMM[architecture])
         if architecture == "dinov2" and "reg_token" in named:
             named = _class_position_folded(named)
-    if architecture == "convnext":
-        named = {key: value for key, value in named.items() if not key.startswith("head.fc.")}
+    head = "head.fc." if architecture == "convnext" else "head."
+    named = {key: value for key, value in named.items() if not key.startswith(head)}
     named = {key: value.float() if value.is_floating_point() else value for key, value in named.items()}
     return _without_zero_bias(named) if architecture == "dinov3" else named
 
@@ -211,21 +209,27 @@ def _class_position_folded(tensors: Tensors) -> Tensors:
     return folded
 
 
+def embedding_dim_of(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Return the length of the embeddings that a network with these weights gives, or 0 if they are of none."""
+    last_norm = (
+        r"^(?:[a-z0-9_]+\.)?(?:norm|layer_norm)\.weight$" if _is_convnext(tensors) else r"(?:^|\.)cls_token$"
+    )
+    return next((value.shape[-1] for key, value in tensors.items() if re.search(last_norm, key)), 0)
+
+
+def _is_convnext(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return any(part in key for key in tensors for part in (".depthwise_conv.", ".dwconv.", ".conv_dw."))
+
+
 def describe(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return in words what network these weights seem to be of, for messages."""
     layout = layout_of(tensors)
-    if any(".depthwise_conv." in k or ".dwconv." in k or ".conv_dw." in k for k in tensors):
-        last = next(
-            (v for k, v in tensors.items() if re.search(r"(?:^|\.)(?:norm|layer_norm)\.weight$", k)), None
-        )
-        return f"a ConvNeXt ({len(last) if last is not None else '?'} channels) in {layout}'s layout"
-    token = next((v for k, v in tensors.items() if k.endswith("cls_token")), None)
+    dim = embedding_dim_of(tensors)
+    if _is_convnext(tensors):
+        return f"a ConvNeXt ({dim or '?'} channels) in {layout}'s layout"
     blocks = {found[1] for k in tensors if (found := re.search(r"(?:blocks|layer)\.(\d+)\.", k))}
-    if token is None or not blocks:
-        raise WeightsError(
-            f"Weights: expected those of a vision transformer or ConvNeXt, got {len(tensors)} tensors with other "
-            f"names (such as {next(iter(tensors))!r})."
-        )
+    if not dim or not blocks:
+        return f"no vision transformer or ConvNeXt of DINO's ({len(tensors)} tensors such as {next(iter(tensors))!r})"
     registers = next(
         (
             v.shape[1]
@@ -236,6 +240,6 @@ def describe(tensors: Mapping[str, torch.Tensor]) -> str:
     )
     patch = next((v.shape[-1] for k, v in tensors.items() if v.ndim == 4 and "patch_embed" in k), 0)
     return (
-        f"a vision transformer with embeddings of length {token.shape[-1]}, {len(blocks)} blocks, patches of "
+        f"a vision transformer with embeddings of length {dim}, {len(blocks)} blocks, patches of "
         f"{patch} px and {registers} register tokens in {layout}'s layout"
     )

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Literal
 
 import platformdirs
 
-from napari_dinoad.backbones.hub import HUB_FILES, cached_in_hub, download_from_hub, hub_repositories
+from napari_dinoad.backbones.hub import (
+    HUB_FILES,
+    cached_weights,
+    download_weights,
+    hub_repositories,
+    torch_hub_folder,
+)
+from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import list_backbones
-from napari_dinoad.errors import WeightsError
+from napari_dinoad.errors import WeightsError, WeightsNotFoundError
 from napari_dinoad.files import atomic_path, require_folder
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec
+    from napari_dinoad.progress import Progress
 
 __all__ = [
     "WEIGHTS_VARIABLE",
@@ -24,6 +32,7 @@ __all__ = [
     "add_weights",
     "find_weights",
     "installed_weights",
+    "local_weights",
     "names_for_file",
     "weights_folder",
 ]
@@ -59,36 +68,47 @@ def weights_folder() -> Path:
     return platformdirs.user_data_path("napari-dinoad", appauthor=False) / "weights"
 
 
-def find_weights(spec: BackboneSpec, given: str | Path | None = None) -> WeightsFile:
+def find_weights(
+    spec: BackboneSpec, given: str | Path | None = None, progress: Progress | None = None
+) -> WeightsFile:
     """Return the weights file of a backbone.
 
-    Searched in this order: the file given, the settings folder, the caches of the model hub and of ``torch.hub``, the
-    model hub itself.
+    Searched in this order: the file given, the settings folder, the caches of the model hub and of ``torch.hub``;
+    then it is downloaded.
 
     Parameters
     ----------
     spec : BackboneSpec
     given : path, optional
         A weights file, or a folder that holds one under the name of a hub repository's file.
+    progress : callable, optional
+        Told how far a download is; may raise `Cancelled`.
 
     Raises
     ------
+    WeightsNotFoundError
+        If there is none; it says where was looked and the three ways to get it.
     WeightsError
-        If there is none (the message says where was looked and the three ways to get it), or the settings folder
-        holds more than one.
+        If what was given is not there, or the settings folder holds more than one.
     """
     if given is not None:
         return WeightsFile(_given(Path(given).expanduser(), spec), "given")
+    found = local_weights(spec)
+    if found is not None:
+        return found
+    try:
+        return WeightsFile(download_weights(spec, progress), "download")
+    except WeightsError as error:
+        raise _not_found(spec, str(error)) from error
+
+
+def local_weights(spec: BackboneSpec) -> WeightsFile | None:
+    """Return the weights file of a backbone that is on this machine already, or None; see `find_weights`."""
     installed = _in_settings_folder(spec)
     if installed is not None:
         return WeightsFile(installed, "settings folder")
-    cached = cached_in_hub(spec)
-    if cached is not None:
-        return WeightsFile(cached, "cache")
-    try:
-        return WeightsFile(download_from_hub(spec), "download")
-    except WeightsError as error:
-        raise WeightsError(_three_ways(spec, str(error))) from error
+    cached = cached_weights(spec)
+    return None if cached is None else WeightsFile(cached, "cache")
 
 
 def installed_weights() -> dict[str, Path]:
@@ -179,15 +199,29 @@ def _in_settings_folder(spec: BackboneSpec) -> Path | None:
     return found[0] if found else None
 
 
-def _three_ways(spec: BackboneSpec, reason: str) -> str:
-    files = [f"model.safetensors from https://huggingface.co/{name}" for name in hub_repositories(spec)]
-    if spec.meta_stem:
-        files.insert(0, f"{spec.meta_stem}*.pth of the official release")
-    return (
-        f"Weights of {spec.base_name} were not found. Looked in the settings folder {weights_folder()} (for "
-        f"{_file_name(spec.base_name)}.safetensors and the official names) and in the caches of the model hub and "
-        f"of torch.hub; downloading failed: {reason}. Three ways to get them: (1) run this once where there is "
-        f"internet, and they are downloaded; (2) on any other machine get {' or '.join(files) or 'the file'} "
-        f"(licence: {spec.licence}) and name it with --weights FILE; (3) put that file into the settings folder, "
-        "for every later run. Without any weights, --backbone embedded works (no DINO)."
+def _not_found(spec: BackboneSpec, reason: str) -> WeightsNotFoundError:
+    from huggingface_hub import constants
+
+    stem = _file_name(spec.base_name)
+    official = official_file(spec)
+    files = [f"model.safetensors of https://huggingface.co/{name}" for name in hub_repositories(spec)]
+    if official is not None:
+        files.insert(0, official.url or f"{official.name} of Meta's release")
+    elif spec.meta_stem:
+        files.insert(0, f"{spec.meta_stem}*.pth of Meta's release")
+    return WeightsNotFoundError(
+        spec.base_name,
+        spec.licence,
+        (
+            f"the settings folder {weights_folder()} (for {stem}.safetensors or .pth, or the official file name)",
+            f"the model hub's cache {constants.HF_HUB_CACHE}",
+            f"torch.hub's cache {torch_hub_folder()}",
+        ),
+        reason,
+        (
+            f"On a machine with internet run 'dinoad weights get {spec.base_name}', or the same command there.",
+            f"On any other machine download {' or '.join(files) or 'the file'}, bring it here and name it with "
+            "--weights FILE.",
+            "Bring that file here and run 'dinoad weights add FILE' once; every later run finds it.",
+        ),
     )

@@ -76,6 +76,8 @@ class Detector:
     settings : DetectSettings, optional
     weights : str, optional
         A local weights file of the model's backbone.
+    progress : callable, optional
+        Told how far a download of weights is; may raise `Cancelled`.
 
     Raises
     ------
@@ -86,11 +88,15 @@ class Detector:
     """
 
     def __init__(
-        self, model: NormativeModel, settings: DetectSettings | None = None, weights: str | None = None
+        self,
+        model: NormativeModel,
+        settings: DetectSettings | None = None,
+        weights: str | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.model = model
         self.settings = settings or DetectSettings()
-        self.backbone: Backbone = load_backbone(model.backbone.name, weights, self.settings.device)
+        self.backbone: Backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
         if self.backbone.weights_sha256 != model.backbone.weights_sha256:
             raise ModelFileError(
                 f"Weights of {model.backbone.name}: expected SHA-256 {model.backbone.weights_sha256[:12]}…, got "
@@ -162,7 +168,7 @@ def detect(
     Detection
         The anomaly map ``.anomaly_map.values`` is (z, y, x) float32, −log10 p.
     """
-    return Detector(model, settings).detect(volume, progress=progress)
+    return Detector(model, settings, progress=progress).detect(volume, progress=progress)
 
 
 class _Run:

@@ -92,7 +92,7 @@ def fit_folder(
         raise _too_few(found.folder, 0, found.skipped)
     preprocessing = settings.preprocessing or default_preprocessing(found)
     started = time.perf_counter()
-    backbone = load_backbone(settings.backbone, settings.weights, settings.device)
+    backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     with tempfile.TemporaryDirectory(prefix="dinoad-") as temporary:

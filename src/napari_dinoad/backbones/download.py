@@ -1,0 +1,130 @@
+"""Downloading one file: continued where it broke off, checked by its SHA-256, through whatever proxy is set."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from napari_dinoad.errors import WeightsError
+from napari_dinoad.files import require_folder, sha256_of_file
+from napari_dinoad.progress import report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dinoad.progress import Progress
+
+__all__ = ["MIB", "download"]
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+"""Progress of a download is told in mebibytes."""
+
+_BLOCK = 1 << 20
+_TIMEOUT_S = 30.0
+"""A server that says nothing for this long is taken for gone."""
+
+_ATTEMPTS = 5
+"""A connection that breaks is made again this often, as long as each brings something."""
+
+_TOTAL = re.compile(r"/(\d+)$")
+
+
+def download(
+    url: str, target: Path, sha256: str, progress: Progress | None = None, stage: str = "Downloading"
+) -> Path:
+    """Download a file and return ``target``, which exists only once it is whole and right.
+
+    What has come stays in ``<target>.part`` when the connection breaks or the caller cancels, and the next call
+    goes on from there. Proxies are those of the environment (``https_proxy``, ``no_proxy``), certificates too
+    (``SSL_CERT_FILE``).
+
+    Parameters
+    ----------
+    url : str
+    target : Path
+        Its folder is made if needed.
+    sha256 : str
+        Of the whole file, hex.
+    progress : callable, optional
+        Called after each mebibyte; may raise `Cancelled`.
+    stage : str
+        What is told to ``progress``.
+
+    Raises
+    ------
+    WeightsError
+        If the server cannot be reached or refuses, or another file came (it is removed).
+    """
+    part = target.with_name(target.name + ".part")
+    require_folder(target.parent)
+    _fetch(url, part, progress, stage)
+    got = sha256_of_file(part)
+    if got != sha256:
+        part.unlink()
+        raise WeightsError(
+            f"{url}: the file came damaged or is another one (expected SHA-256 {sha256[:12]}…, got {got[:12]}…); "
+            "it was removed"
+        )
+    part.replace(target)
+    return target
+
+
+def _fetch(url: str, part: Path, progress: Progress | None, stage: str) -> None:
+    """Bring ``part`` to the file's full length, over as many connections as it takes."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = part.stat().st_size if part.is_file() else 0
+        try:
+            if _receive(url, part, progress, stage):
+                return
+            reason = "the connection broke"
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != 416:
+                raise WeightsError(f"{url}: the server says {error.code} {error.reason}") from error
+            part.unlink(missing_ok=True)  # What is there does not fit the file: begin again.
+            before, reason = -1, "the server has another file"
+        except (OSError, http.client.HTTPException) as error:
+            inner = getattr(error, "reason", None) or error
+            reason = str(getattr(inner, "strerror", None) or inner)
+        gained = (part.stat().st_size if part.is_file() else 0) > before
+        if not gained:
+            break
+        logger.info("Download broke off (%s), attempt %d", reason, attempt)
+    raise WeightsError(f"{url}: {reason}")
+
+
+def _receive(url: str, part: Path, progress: Progress | None, stage: str) -> bool:
+    """Receive what is missing over one connection; return whether the file is whole."""
+    start = part.stat().st_size if part.is_file() else 0
+    headers = {"User-Agent": "napari-dinoad", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(url, headers=headers)
+    # A fresh opener reads the proxies of the environment now; the shared one keeps those it first saw.
+    with urllib.request.build_opener().open(request, timeout=_TIMEOUT_S) as answer:
+        if answer.status != 206:
+            start = 0
+        total = _total_bytes(answer, start)
+        done = start
+        with part.open("ab" if start else "wb") as stream:
+            report(progress, stage, done // MIB, total // MIB)
+            while block := answer.read(_BLOCK):
+                stream.write(block)
+                done += len(block)
+                report(progress, stage, done // MIB, total // MIB)
+    return total == 0 or done == total
+
+
+def _total_bytes(answer: http.client.HTTPResponse, start: int) -> int:
+    """Return the length of the whole file, or 0 where the server does not say."""
+    found = _TOTAL.search(answer.headers.get("Content-Range", ""))
+    if found:
+        return int(found[1])
+    length = answer.headers.get("Content-Length")
+    return start + int(length) if length else 0

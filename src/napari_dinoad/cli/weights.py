@@ -1,0 +1,195 @@
+"""`dinoad weights`: which weights are on this machine, and bringing some here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.cli.output import ProgressBars, print_json, print_table
+from napari_dinoad.errors import SettingError, WeightsError
+
+if TYPE_CHECKING:
+    from napari_dinoad.backbones.matching import CheckedWeights
+
+NAME = "weights"
+HELP = "List, add, download or check the weights of backbones; where they lie."
+EXAMPLE = "dinoad weights add dinov2_vits14_pretrain.pth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of this verb."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every backbone, its licence, and where its weights lie")
+    adding = actions.add_parser("add", help="check a file and copy it to where every later run finds it")
+    adding.add_argument("file", type=Path, metavar="FILE", help="in timm's, Meta's or Transformers' layout")
+    adding.add_argument("--backbone", metavar="NAME", help="whose it is; without it, told by name or content")
+    getting = actions.add_parser("get", help="download the weights of a backbone")
+    getting.add_argument("backbone", metavar="NAME")
+    path = actions.add_parser("path", help="the settings folder for weights")
+    verifying = actions.add_parser("verify", help="read weights and check that they are what they should be")
+    verifying.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: all on this machine")
+    verifying.add_argument(
+        "--backbone", metavar="NAME", help="whose it is; without it, told by name or content"
+    )
+    for action in (listing, adding, getting, path, verifying):
+        # Also before the action's name; what is given here must not be undone by the verb's own default.
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    actions = {"list": _list, "add": _add, "get": _get, "path": _path, "verify": _verify}
+    return actions[options.action](options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from napari_dinoad.backbones import list_backbones
+    from napari_dinoad.backbones.weights import local_weights
+
+    rows: list[dict[str, Any]] = []
+    for spec in list_backbones():
+        found = local_weights(spec) if spec.needs_weights else None
+        rows.append(
+            {
+                "backbone": spec.name,
+                "description": spec.description,
+                "parameters": spec.parameters,
+                "licence": spec.licence,
+                "path": None if found is None else str(found.path),
+                "source": found.source if found else None if spec.needs_weights else "built in",
+            }
+        )
+    if options.json:
+        print_json({"backbones": rows})
+        return 0
+    table = [
+        (
+            row["backbone"],
+            f"{row['parameters'] / 1e6:.0f}" if row["parameters"] else "-",
+            row["licence"].split(" (")[0],
+            row["source"] or "-",
+        )
+        for row in rows
+    ]
+    print_table(("backbone", "million weights", "licence", "weights"), table)
+    return 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    from napari_dinoad.backbones.matching import check_weights
+    from napari_dinoad.backbones.weights import add_weights
+
+    _require_file(options.file)
+    checked = check_weights(_backbone_of(options.file, options.backbone), options.file)
+    target = add_weights(options.file, checked.backbone)
+    if options.json:
+        print_json({**_as_json(checked), "path": str(target)})
+    else:
+        _print_checked(checked)
+        print(f"  kept as {target}")
+    return 0
+
+
+def _get(options: argparse.Namespace) -> int:
+    from napari_dinoad.backbones import find_backbone
+    from napari_dinoad.backbones.matching import check_weights
+    from napari_dinoad.backbones.weights import find_weights
+
+    spec = find_backbone(options.backbone)
+    if not spec.needs_weights:
+        raise SettingError(f"Weights: the backbone {spec.name!r} has them built in; there is nothing to get.")
+    with ProgressBars() as progress:
+        found = find_weights(spec, progress=progress)
+    checked = check_weights(spec.name, found.path)
+    if options.json:
+        print_json({**_as_json(checked), "source": found.source, "licence": spec.licence})
+    else:
+        _print_checked(checked)
+        print(f"  licence: {spec.licence}")
+    return 0
+
+
+def _path(options: argparse.Namespace) -> int:
+    from napari_dinoad.backbones.weights import weights_folder
+
+    folder = weights_folder()
+    if options.json:
+        print_json({"path": str(folder), "exists": folder.is_dir()})
+    else:
+        print(folder)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from napari_dinoad.backbones import list_backbones
+    from napari_dinoad.backbones.matching import check_weights
+    from napari_dinoad.backbones.weights import local_weights
+
+    if options.file is not None:
+        _require_file(options.file)
+        files = [(_backbone_of(options.file, options.backbone), options.file)]
+    else:
+        chosen = [spec for spec in list_backbones() if spec.needs_weights]
+        if options.backbone is not None:
+            chosen = [spec for spec in chosen if spec.name == options.backbone]
+        places = [(spec, local_weights(spec)) for spec in chosen]
+        files = [(spec.name, found.path) for spec, found in places if found is not None]
+    good, bad = [], []
+    for name, path in files:
+        try:
+            good.append(check_weights(name, path))
+        except WeightsError as error:
+            bad.append({"backbone": name, "path": str(path), "reason": str(error)})
+    if options.json:
+        print_json({"verified": [_as_json(checked) for checked in good], "refused": bad})
+    else:
+        for checked in good:
+            _print_checked(checked)
+        for fault in bad:
+            print(f"{fault['backbone']}: REFUSED. {fault['reason']}")
+        if not files:
+            print("No weights are on this machine (see 'dinoad weights list').")
+    return 2 if bad else 0
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise SettingError(f"Weights: expected a file, found none at {path}. Check the path.")
+
+
+def _backbone_of(file: Path, named: str | None) -> str:
+    """Return the backbone that a file belongs to: as the user says, by its official name, or by its tensors."""
+    if named is not None:
+        return named
+    from napari_dinoad.backbones.matching import recognise_weights
+    from napari_dinoad.backbones.weights import names_for_file
+
+    fitting = names_for_file(file) or recognise_weights(file)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise SettingError(
+            f"Weights: {file} fits {' and '.join(fitting)}; say whose it is with --backbone NAME."
+        )
+    raise SettingError(
+        f"Weights: {file} fits no backbone that is listed by 'dinoad weights list'. Name it with --backbone "
+        "timm:<name> if it is another transformer of timm's."
+    )
+
+
+def _as_json(checked: CheckedWeights) -> dict[str, Any]:
+    return {
+        "backbone": checked.backbone,
+        "path": str(checked.path),
+        "layout": checked.layout,
+        "weights_sha256": checked.weights_sha256,
+        "file_sha256": checked.file_sha256,
+        "is_official": checked.is_official,
+    }
+
+
+def _print_checked(checked: CheckedWeights) -> None:
+    told = {True: ", the official file", False: ", not the official file byte for byte", None: ""}
+    print(f"{checked.backbone}: {checked.path} fits ({checked.layout}'s layout{told[checked.is_official]})")
+    print(f"  SHA-256 of the weights {checked.weights_sha256[:16]}…, of the file {checked.file_sha256[:16]}…")

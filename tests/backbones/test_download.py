@@ -1,0 +1,217 @@
+"""Downloading from a server on this machine: whole, broken off, damaged, through a proxy, from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from napari_dinoad.backbones import hub
+from napari_dinoad.backbones.download import download
+from napari_dinoad.backbones.official import OfficialFile
+from napari_dinoad.backbones.registry import find_backbone
+from napari_dinoad.backbones.weights import find_weights, local_weights
+from napari_dinoad.errors import Cancelled, WeightsError, WeightsNotFoundError
+
+SPEC = find_backbone("dinov2_vits14")
+CONTENT = os.urandom(1 << 20) + b"the last bytes"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT under every address, as an origin, a proxy, or the model hub would."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.send_header("ETag", f'"{self.server.announced}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+
+    def do_GET(self):
+        self.server.requests.append((self.path, self.headers.get("Range")))
+        if self.server.status != 200:
+            self.send_error(self.server.status)
+            return
+        start = 0
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if asked and self.server.resumes:
+            start = int(asked[1])
+            if start >= len(CONTENT):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        end = start + self.server.breaks_after if self.server.breaks_after else len(CONTENT)
+        self.wfile.write(CONTENT[start:end])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
+    server.announced = SHA256
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_whole_file_comes_with_progress(server, tmp_path):
+    events = []
+    target = download(
+        f"{server.url}/w.pth", tmp_path / "deep" / "w.pth", SHA256, events.append, "Downloading x"
+    )
+    assert target.read_bytes() == CONTENT
+    assert [p.name for p in target.parent.iterdir()] == ["w.pth"]
+    assert {event.stage for event in events} == {"Downloading x"}
+    assert (events[0].done, events[-1].done, events[-1].total) == (0, 1, 1)
+
+
+def test_a_broken_connection_is_made_again_where_it_broke(server, tmp_path):
+    server.breaks_after = 400_000
+    assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == [None, "bytes=400000-", "bytes=800000-"]
+
+
+def test_a_cancelled_download_goes_on_in_the_next_call(server, tmp_path):
+    def cancel(event):
+        if event.done:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256, cancel)
+    assert not (tmp_path / "w.pth").exists()
+    assert (tmp_path / "w.pth.part").read_bytes() == CONTENT[: 1 << 20]
+    download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
+    assert server.requests[-1][1] == f"bytes={1 << 20}-"
+
+
+def test_a_server_that_cannot_resume_sends_all_again(server, tmp_path):
+    server.resumes = False
+    (tmp_path / "w.pth.part").write_bytes(b"wrong beginning")
+    assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+
+
+def test_more_than_the_file_is_thrown_away(server, tmp_path):
+    (tmp_path / "w.pth.part").write_bytes(CONTENT + b"more")
+    assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+
+
+def test_another_file_is_refused_and_removed(server, tmp_path):
+    with pytest.raises(WeightsError, match="damaged or is another one"):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_what_the_server_says_is_told(server, tmp_path, status):
+    server.status = status
+    with pytest.raises(WeightsError, match=f"the server says {status}"):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
+
+
+def test_a_server_that_is_gone_is_told(server, tmp_path):
+    with pytest.raises(WeightsError, match="refused"):
+        download("http://127.0.0.1:9/w.pth", tmp_path / "w.pth", SHA256)
+
+
+def test_the_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url)
+    download("http://weights.invalid/w.pth", tmp_path / "w.pth", SHA256)
+    assert server.requests == [("http://weights.invalid/w.pth", None)]
+
+
+@pytest.fixture
+def online(server, monkeypatch):
+    """The test server in place of Meta's and of the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    official = OfficialFile("dinov2_vits14_pretrain.pth", SHA256, f"{server.url}/dinov2_vits14_pretrain.pth")
+    monkeypatch.setattr(hub, "official_file", lambda spec: official if spec == SPEC else None)
+    return server
+
+
+def test_the_official_file_is_downloaded_once_and_its_licence_is_named(online, caplog):
+    events = []
+    found = find_weights(SPEC, progress=events.append)
+    assert found.source == "download"
+    assert found.path.read_bytes() == CONTENT
+    assert "licence of the weights: Apache-2.0" in caplog.text
+    assert events[-1].stage == "Downloading dinov2_vits14"
+    assert local_weights(SPEC).path == found.path
+    assert len(online.requests) == 1
+
+
+def test_the_hub_is_the_second_source(online, monkeypatch, caplog):
+    monkeypatch.setattr(hub, "official_file", lambda spec: None)
+    events = []
+    spec = find_backbone("dinov3_vits16")
+    found = find_weights(spec, progress=events.append)
+    assert found.path.read_bytes() == CONTENT
+    assert "DINOv3 License" in caplog.text
+    repository = "/timm/vit_small_patch16_dinov3.lvd1689m/resolve/"
+    assert any(repository in path for path, _ in online.requests)
+    assert events and events[-1].stage == "Downloading dinov3_vits16"
+    assert local_weights(spec).source == "cache"
+
+
+def test_a_file_that_is_not_what_the_hub_announced_is_removed(online, monkeypatch):
+    monkeypatch.setattr(hub, "official_file", lambda spec: None)
+    online.announced = "0" * 64
+    with pytest.raises(WeightsNotFoundError, match="damaged"):
+        find_weights(find_backbone("dinov3_vits16"))
+    assert local_weights(find_backbone("dinov3_vits16")) is None
+
+
+def test_every_source_that_failed_is_named(online):
+    online.status = 403
+    with pytest.raises(WeightsNotFoundError) as caught:
+        find_weights(SPEC)
+    for part in ("says 403", "timm/vit_small_patch14_dinov2", "facebook/dinov2-small"):
+        assert part in caught.value.download_error
+
+
+def test_offline_mode_asks_no_server(online, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsNotFoundError, match="HF_HUB_OFFLINE"):
+        find_weights(SPEC)
+    assert online.requests == []
+
+
+def test_an_unreachable_server_is_told_at_once(online, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WeightsNotFoundError, match=r"127\.0\.0\.1 cannot be reached"):
+        find_weights(find_backbone("dinov3_vits16"))
+
+
+def test_torch_hub_s_folder_is_where_torch_says(monkeypatch):
+    import torch
+
+    for variables in ({"TORCH_HOME": "/a/b"}, {"XDG_CACHE_HOME": "/c"}, {}):
+        for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert hub.torch_hub_folder() == Path(torch.hub.get_dir(), "checkpoints")

@@ -1,0 +1,114 @@
+"""`dinoad weights`, and fitting with weights that are on no machine, or in a file."""
+
+from __future__ import annotations
+
+import json
+
+import huggingface_hub.constants
+import pytest
+import torch
+
+from napari_dinoad.backbones.registry import find_backbone, list_backbones
+from napari_dinoad.backbones.timm_vit import make_model
+from napari_dinoad.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """Random weights of a whole ViT-S/14, under a name that tells nothing."""
+    path = tmp_path_factory.mktemp("weights") / "file.pth"
+    torch.save(make_model(find_backbone("dinov2_vits14")).state_dict(), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def empty_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("DINOAD_WEIGHTS", str(tmp_path / "settings"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+def printed(capsys, *arguments):
+    assert main(["weights", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_path_and_list_of_a_machine_without_weights(capsys, tmp_path):
+    assert printed(capsys, "path") == {"path": str(tmp_path / "settings"), "exists": False}
+    rows = {row["backbone"]: row for row in printed(capsys, "list")["backbones"]}
+    assert list(rows) == [spec.name for spec in list_backbones()]
+    assert rows["embedded"]["source"] == "built in"
+    assert {row["source"] for name, row in rows.items() if name != "embedded"} == {None}
+    assert "DINOv3 License" in rows["dinov3_vits16"]["licence"]
+    assert main(["weights", "list"]) == 0
+    assert "dinov2_vits14 " in capsys.readouterr().out
+
+
+def test_a_file_is_recognised_added_listed_and_verified(capsys, weights_file):
+    added = printed(capsys, "add", weights_file)
+    assert added["backbone"] == "dinov2_vits14"
+    assert added["layout"] == "timm"
+    assert added["path"].endswith("dinov2_vits14.pth")
+    rows = {row["backbone"]: row for row in printed(capsys, "list")["backbones"]}
+    assert rows["dinov2_vits14"]["path"] == added["path"]
+    assert rows["dinov2_vits14"]["source"] == "settings folder"
+    verified = printed(capsys, "verify")
+    assert [item["weights_sha256"] for item in verified["verified"]] == [added["weights_sha256"]]
+    assert verified["refused"] == []
+    assert printed(capsys, "get", "dinov2_vits14")["source"] == "settings folder"
+
+
+def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_file):
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(weights_file.read_bytes()[:100_000])
+    assert main(["weights", "add", str(cut), "--backbone", "dinov2_vits14"]) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert not (tmp_path / "settings").exists()
+    assert main(["weights", "verify", str(cut), "--backbone", "dinov2_vits14", "--json"]) == 2
+    assert "damaged" in json.loads(capsys.readouterr().out)["refused"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["add", "nowhere.pth"], "found none at nowhere.pth"),
+        (["get", "embedded"], "nothing to get"),
+        (["get", "dinov2_vits14"], "3 ways to get them"),
+        (["get", "dinov9"], "is not known"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(capsys, arguments, message):
+    assert main(["weights", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def fit_arguments(folder, out):
+    options = "--backbone dinov2_vits14 --scorer memory-bank --preset mr-brain --resolution 56"
+    return ["fit", str(folder), "--out", str(out), *options.split()]
+
+
+def test_fit_without_weights_ends_with_the_three_ways(capsys, normal_folder, tmp_path):
+    assert main(fit_arguments(normal_folder, tmp_path / "m.dinoad")) == 2
+    told = capsys.readouterr().err
+    for part in (
+        "Looked in",
+        "(1)",
+        "(2)",
+        "(3)",
+        "dinov2_vits14_pretrain.pth",
+        "--weights FILE",
+        "weights add",
+    ):
+        assert part in told
+    assert not (tmp_path / "m.dinoad").exists()
+
+
+def test_fit_with_a_file_runs(capsys, normal_folder, tmp_path, weights_file):
+    arguments = fit_arguments(normal_folder, tmp_path / "m.dinoad")
+    assert main([*arguments, "--weights", str(weights_file), "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)["card"]
+    assert card["backbone"]["name"] == "dinov2_vits14"
+    assert (tmp_path / "m.dinoad").is_file()
