@@ -96,7 +96,8 @@ def _score_patient(
     mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
     name = f"patient_{kind}"
     outputs = ("map", "mask", "regions", "report")
-    result = save_result(detection, mask, path, folder, name, outputs, detector.model.card())
+    findings = detection.findings(mask, path.name, detector.model.card())
+    result = save_result(findings, path, folder, name, outputs)
     truth = read_volume(cohort.truths[kind]).values > 0
     scores = detection.anomaly_map.values
     result["picture"] = str(save_picture(folder / f"{name}_picture.png", mask, truth))

@@ -20,7 +20,7 @@ HELP = "Find where scans depart from normal: maps, masks, regions and a report f
 EXAMPLE = "dinoad score patient.nii.gz --model t1.dinoad --out results/ --fpr 0.01"
 
 OUTPUTS = ("map", "mask", "regions", "report", "picture")
-_DEFAULT_OUTPUTS = "map,mask,regions,report"
+"""Keys of `napari_dinoad.maps.outputs.OUTPUTS`, stated here so that ``--help`` need not load SciPy."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-volume-mm3", type=float, default=defaults.min_volume_mm3, metavar="V")
     parser.add_argument(
         "--save",
-        default=_DEFAULT_OUTPUTS,
-        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: {_DEFAULT_OUTPUTS})",
+        metavar="WHAT",
+        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: map,mask,regions,report)",
     )
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
@@ -75,7 +75,10 @@ def run(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _outputs(text: str) -> tuple[str, ...]:
+def _outputs(text: str | None) -> tuple[str, ...] | None:
+    """Return the outputs asked for; None when nothing was said: what suits each scan."""
+    if text is None:
+        return None
     chosen = tuple(part.strip() for part in text.split(",") if part.strip())
     unknown = [part for part in chosen if part not in OUTPUTS]
     if unknown or not chosen:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_dinoad.files import require_folder, write_json
-from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.maps.export import write_regions_csv
-from napari_dinoad.progress import ProgressEvent
+from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps.outputs import available_outputs, save_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,15 +17,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.worker import JobChannel
     from napari_dinoad.maps import AnomalyMask
 
-__all__ = ["EXPORTS", "ExportJob", "export_of"]
-
-EXPORTS = {
-    "mask": "Mask (NIfTI)",
-    "map": "Anomaly map, −log10 p (NIfTI)",
-    "regions": "Regions (CSV)",
-    "report": "Report (JSON)",
-}
-"""What can be exported, with its title."""
+__all__ = ["ExportJob", "export_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,60 +26,48 @@ class ExportJob:
 
     Attributes
     ----------
-    mask : AnomalyMask
-        Of the ticked regions.
-    outcome : DetectOutcome, optional
+    findings : Findings
+        With the mask of the ticked regions.
     folder : Path
     name : str
         Begins each file's name.
     outputs : collection of str
-        Keys of `EXPORTS`.
+        Keys of `napari_dinoad.maps.outputs.OUTPUTS`.
     """
 
-    mask: AnomalyMask
-    outcome: DetectOutcome | None
+    findings: Findings
     folder: Path
     name: str
     outputs: Collection[str]
 
     def __call__(self, channel: JobChannel) -> tuple[Path, ...]:
         """Write the files and return their paths."""
-        require_folder(self.folder)
-        written: list[Path] = []
-        for i, output in enumerate(self.outputs):
-            channel.progress(ProgressEvent("Writing", i, len(self.outputs)))
-            written.append(self._write(output))
-        return tuple(written)
-
-    def _write(self, output: str) -> Path:
-        if output == "mask":
-            return self.mask.save(self.folder / f"{self.name}_mask.nii.gz")
-        if output == "map":
-            return self.mask.anomaly_map.save(self.folder / f"{self.name}_anomaly.nii.gz")
-        if output == "regions":
-            path = self.folder / f"{self.name}_regions.csv"
-            write_regions_csv(path, self.mask.regions())
-            return path
-        path = self.folder / f"{self.name}_report.json"
-        write_json(path, self._report())
-        return path
-
-    def _report(self) -> dict[str, object]:
-        regions = [region.to_dict() for region in self.mask.regions()]
-        scan_level = {"p_value": None} if self.outcome is None else asdict(self.outcome)
-        return {
-            "scan": self.name,
-            **scan_level,
-            "threshold_fpr": self.mask.fpr,
-            "n_regions": len(regions),
-            "regions": regions,
-            "use": "Research use only; not a medical device.",
-        }
+        written = save_outputs(self.findings, self.folder, self.name, self.outputs, progress=channel.progress)
+        return tuple(written.values())
 
 
-def export_of(result: ScanResult, folder: Path, outputs: Collection[str]) -> ExportJob:
-    """Return the job that exports a result as it is now; later changes to the result do not reach it."""
+def export_of(result: ScanResult, folder: Path, outputs: Collection[str] | None = None) -> ExportJob:
+    """Return the job that exports a result as it is now; later changes to the result do not reach it.
+
+    None exports everything that the scan allows.
+    """
     mask = result.ticked_mask()
     frozen_map = AnomalyMap(result.values.copy(), result.volume)
     frozen = type(mask)(mask.labels, frozen_map, mask.fpr)
-    return ExportJob(frozen, result.outcome, folder, result.volume.name, tuple(outputs))
+    chosen = available_outputs(result.volume) if outputs is None else tuple(outputs)
+    return ExportJob(_findings(frozen, result.outcome), folder, result.volume.name, chosen)
+
+
+def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:
+    scan = mask.anomaly_map.source.name
+    if outcome is None:
+        return Findings(mask, scan)
+    return Findings(
+        mask,
+        scan,
+        outcome.p_value,
+        outcome.n_calibration_scans,
+        outcome.n_more_normal,
+        {"total": outcome.seconds},
+        outcome.card,
+    )

@@ -225,12 +225,15 @@ class DetectOutcome:
     n_calibration_scans, n_more_normal : int
         Normal scans compared with, and how many of them are less extreme than this one.
     seconds : float
+    card : dict, optional
+        The card of the model that scored.
     """
 
     p_value: float | None
     n_calibration_scans: int
     n_more_normal: int
     seconds: float
+    card: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,6 +280,7 @@ class DetectJob:
             detection.n_calibration_scans,
             detection.n_more_normal,
             detection.seconds["total"],
+            detector.model.card(),
         )
 
 

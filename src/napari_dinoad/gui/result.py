@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region
+from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region, findings
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.jobs import DetectOutcome, SlicesScored
@@ -186,15 +186,4 @@ class ScanResult:
 
 def scan_level_words(outcome: DetectOutcome) -> str:
     """Return what the scan-level p-value says, for people; it claims no more than the normal scans allow."""
-    n, lower = outcome.n_calibration_scans, outcome.n_more_normal
-    p_value = outcome.p_value
-    if p_value is None:
-        return "Only some slices were scored: no statement about the whole scan."
-    if lower == n:
-        return (
-            f"More unusual than all {n} normal scans (p = {p_value:.2g}; "
-            f"with {n} scans nothing smaller can be claimed)."
-        )
-    if lower == 0:
-        return f"Not more unusual than any of {n} normal scans (p = {p_value:.2g})."
-    return f"More unusual than {lower} of {n} normal scans (p = {p_value:.2g})."
+    return findings.scan_level_words(outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal)

@@ -10,13 +10,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.export_job import EXPORTS, export_of
+from napari_dinoad.gui.export_job import export_of
 from napari_dinoad.gui.parts import NoteLabel, Step
 from napari_dinoad.gui.profile_plot import ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable
 from napari_dinoad.gui.result import scan_level_words
 from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.maps.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.find_controller import FindController
@@ -57,9 +58,9 @@ class ResultPanel(Step):
         )
         menu = QMenu(self.export_button)
         everything = menu.addAction("Everything into a folder…")
-        everything.triggered.connect(lambda checked=False: self._ask_for_folder(tuple(EXPORTS)))
+        everything.triggered.connect(lambda checked=False: self._ask_for_folder(None))
         menu.addSeparator()
-        for key, title in EXPORTS.items():
+        for key, title in OUTPUTS.items():
             menu.addAction(f"{title}…").triggered.connect(
                 lambda checked=False, key=key: self._ask_for_folder((key,))
             )
@@ -102,8 +103,8 @@ class ResultPanel(Step):
         """Mark the slice in view in the profile."""
         self.profile.set_shown(self._controller.shown_slice())
 
-    def export(self, folder: Path, outputs: tuple[str, ...] = tuple(EXPORTS)) -> None:
-        """Write the chosen outputs into a folder, in the background."""
+    def export(self, folder: Path, outputs: tuple[str, ...] | None = None) -> None:
+        """Write the chosen outputs (None: all that the scan allows) into a folder, in the background."""
         result = self._controller.result
         if result is None:
             return
@@ -145,7 +146,7 @@ class ResultPanel(Step):
         self._controller.set_ticked(region, ticked)
         self._show_summary()
 
-    def _ask_for_folder(self, outputs: tuple[str, ...]) -> None:
+    def _ask_for_folder(self, outputs: tuple[str, ...] | None) -> None:
         name = QFileDialog.getExistingDirectory(self, "Export into folder")
         if name:
             self.export(Path(name), outputs)

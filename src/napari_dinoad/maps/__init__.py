@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_dinoad.maps.anomaly_map import AnomalyMap, AnomalyMask
+from napari_dinoad.maps.findings import Findings
 from napari_dinoad.maps.regions import Region
 
-__all__ = ["AnomalyMap", "AnomalyMask", "Region"]
+__all__ = ["AnomalyMap", "AnomalyMask", "Findings", "Region"]

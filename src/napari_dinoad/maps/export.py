@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["REGION_COLUMNS", "nifti_on_grid", "save_on_grid", "write_regions_csv"]
 
+_SCANNER = 1
+"""NIfTI's code for scanner-based coordinates."""
+
+_QFORM_TOLERANCE_MM = 1e-3
+"""A quaternion that is farther than this from the affine does not describe it."""
+
 REGION_COLUMNS = (
     "label",
     "n_voxels",
@@ -43,28 +49,50 @@ REGION_COLUMNS = (
 def nifti_on_grid(canonical: np.ndarray, source: Volume) -> nib.Nifti1Image:
     """Return a NIfTI image of a canonical (z, y, x) array on the grid of the scan.
 
-    Shape and orientation are as stored, the affine is bit-identical, and the codes that say how the affine
-    came about (sform, qform, units) are the scan's own. Patient-related header fields are not copied.
+    Shape and orientation are as stored. For a NIfTI scan the affine is bit-identical, since sform, qform, their codes
+    and the unit are the scan's own, and the version (1 or 2) too; for other scans the affine is rounded to
+    NIfTI-1's float32. Values are stored unscaled. Text fields (``descrip``, ``aux_file``, ``db_name``,
+    ``intent_name``), extensions and all else that could name a patient are empty.
     """
     stored = np.ascontiguousarray(source.geometry.to_stored(canonical))
-    image = nib.Nifti1Image(stored, source.geometry.affine)
     header = source.header
     if isinstance(header, nib.Nifti1Header):
+        # NIfTI-2 headers are Nifti1Headers to nibabel, but hold the affine in float64.
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        image = kind(stored, source.geometry.affine)
         _copy_space(header, image)
-    image.header.set_xyzt_units(xyz="mm" if source.geometry.is_physical else "unknown")
+    else:
+        image = nib.Nifti1Image(stored, source.geometry.affine)
+        _state_space(image, source)
     return image
 
 
 def _copy_space(header: nib.Nifti1Header, image: nib.Nifti1Image) -> None:
-    """Give the image the scan's sform and qform, byte for byte, so every viewer places both alike."""
+    """Give the image the scan's sform, qform and unit, byte for byte, so every viewer places both alike."""
     target = image.header
-    n_axes = min(len(image.shape), 3)
-    target["pixdim"][: n_axes + 1] = header["pixdim"][: n_axes + 1]
+    # The first entry is the handedness of the qform; a 2D scan's slice thickness counts in its affine too.
+    target["pixdim"][:4] = header["pixdim"][:4]
     for name in (
         "sform_code", "qform_code", "srow_x", "srow_y", "srow_z",
         "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
     ):  # fmt: skip
         target[name] = header[name]
+    unit = header.get_xyzt_units()[0]
+    target.set_xyzt_units(xyz="mm" if unit == "unknown" else unit)
+
+
+def _state_space(image: nib.Nifti1Image, source: Volume) -> None:
+    """Say where a scan without NIfTI header lies: scanner coordinates, as sform and where possible as qform."""
+    if not source.geometry.is_physical:
+        image.header.set_xyzt_units(xyz="unknown")
+        return
+    affine = source.geometry.affine
+    image.set_sform(affine, _SCANNER)
+    image.set_qform(affine, _SCANNER)
+    if not np.allclose(image.get_qform(), affine, atol=_QFORM_TOLERANCE_MM):
+        # A quaternion cannot say shear; readers then go by the sform alone.
+        image.set_qform(affine, 0)
+    image.header.set_xyzt_units(xyz="mm")
 
 
 def save_on_grid(path: Path, canonical: np.ndarray, source: Volume) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.images.slices import prepare_scan, slice_axis
-from napari_dinoad.maps import AnomalyMap, AnomalyMask
+from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.progress import report
 from napari_dinoad.settings import DetectSettings
 
@@ -65,6 +65,18 @@ class Detection:
     def mask(self, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
         """Return the mask at a false-positive rate; see `AnomalyMask.of`."""
         return AnomalyMask.of(self.anomaly_map, fpr, min_volume_mm3)
+
+    def findings(self, mask: AnomalyMask, scan: str, card: Mapping[str, Any] | None = None) -> Findings:
+        """Return what is to be written about the scan; ``scan`` is its file name, ``card`` the model's."""
+        return Findings(
+            mask,
+            scan,
+            self.p_value,
+            self.n_calibration_scans,
+            self.n_more_normal,
+            self.seconds,
+            card,
+        )
 
 
 class Detector:

@@ -1,0 +1,101 @@
+"""What was found in one scan, with what a reader needs to judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.maps.anomaly_map import AnomalyMask
+
+__all__ = ["RESEARCH_USE", "Findings", "scan_level_words"]
+
+RESEARCH_USE = "Research use only; not a medical device."
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Mask, scan-level figures and model of one scan: everything that is written about it.
+
+    Attributes
+    ----------
+    mask : AnomalyMask
+        With its anomaly map and the scan.
+    scan : str
+        File name of the scan; never its folder, which may name a patient.
+    p_value : float, optional
+        Of the whole scan; None when only some of its slices were scored.
+    n_calibration_scans, n_more_normal : int, optional
+        Normal scans compared with, and how many of them are less extreme; None when nothing was compared.
+    seconds : mapping of str to float
+        By stage.
+    card : mapping, optional
+        The model's card.
+    notes : tuple of str
+        What was assumed or done on the way, for people.
+    """
+
+    mask: AnomalyMask
+    scan: str
+    p_value: float | None = None
+    n_calibration_scans: int | None = None
+    n_more_normal: int | None = None
+    seconds: Mapping[str, float] | None = None
+    card: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def volume(self) -> Volume:
+        """The scan."""
+        return self.mask.anomaly_map.source
+
+    def only(self, labels: Collection[int]) -> Findings:
+        """Return the findings with these regions alone; they keep their numbers."""
+        return replace(self, mask=self.mask.only(frozenset(labels)))
+
+    def scan_words(self) -> str:
+        """Return what the scan-level figures say, for people."""
+        if self.n_calibration_scans is None or self.n_more_normal is None:
+            return scan_level_words(None, 0, 0)
+        return scan_level_words(self.p_value, self.n_calibration_scans, self.n_more_normal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the model's card and without any folder."""
+        regions = [region.to_dict() for region in self.mask.regions()]
+        return {
+            "scan": self.scan,
+            "p_value": self.p_value,
+            "n_calibration_scans": self.n_calibration_scans,
+            "n_more_normal": self.n_more_normal,
+            "threshold_fpr": self.mask.fpr,
+            "n_regions": len(regions),
+            "regions": regions,
+            "seconds": None if self.seconds is None else dict(self.seconds),
+            "notes": list(self.notes),
+        }
+
+
+def scan_level_words(p_value: float | None, n_normal: int, n_more_normal: int) -> str:
+    """Return what a scan-level p-value says, for people; it claims no more than the normal scans allow.
+
+    Parameters
+    ----------
+    p_value : float, optional
+    n_normal : int
+        Normal scans compared with.
+    n_more_normal : int
+        How many of them are less extreme than this scan.
+    """
+    if p_value is None:
+        return "Only some slices were scored: no statement about the whole scan."
+    if n_more_normal == n_normal:
+        return (
+            f"More unusual than all {n_normal} normal scans (p = {p_value:.2g}; "
+            f"with {n_normal} scans nothing smaller can be claimed)."
+        )
+    if n_more_normal == 0:
+        return f"Not more unusual than any of {n_normal} normal scans (p = {p_value:.2g})."
+    return f"More unusual than {n_more_normal} of {n_normal} normal scans (p = {p_value:.2g})."

@@ -1,0 +1,109 @@
+"""The files that are written about a scan."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_dinoad.errors import Cancelled, DinoadError, SettingError
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps.findings import scan_level_words
+from napari_dinoad.maps.outputs import (
+    OUTPUTS,
+    available_outputs,
+    check_outputs,
+    default_outputs,
+    save_outputs,
+)
+
+CARD = {
+    "scorer": "dpmm",
+    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
+    "n_scans": 39,
+    "created": "2026-01-02T03:04:05+00:00",
+}
+
+
+@pytest.fixture
+def findings():
+    """Two regions in a head-sized box."""
+    geometry = Geometry(
+        (20, 24, 16), np.array([[-2.0, 0, 0, 20], [0, 2, 0, -24], [0, 0, 3, -24], [0, 0, 0, 1]])
+    )
+    values = np.random.default_rng(0).random(geometry.canonical_shape).astype(np.float32)
+    neg_log10_p = np.zeros_like(values)
+    neg_log10_p[2:4, 3:6, 4:8] = 4
+    neg_log10_p[10:12, 15:18, 12:15] = 3
+    mask = AnomalyMap(neg_log10_p, Volume(values, geometry, "scan")).mask(0.01)
+    return Findings(mask, "scan.nii.gz", 0.05, 39, 38, {"total": 1.5}, CARD)
+
+
+def test_everything_that_a_scan_allows_can_be_written(findings, tmp_path):
+    outputs = available_outputs(findings.volume)
+    assert set(default_outputs(findings.volume)) <= set(outputs) <= set(OUTPUTS)
+    events = []
+    written = save_outputs(findings, tmp_path / "new" / "out", "p1", outputs, progress=events.append)
+    assert all(path.is_file() and path.name.startswith("p1_") for path in written.values())
+    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {p.name for p in written.values()}
+    assert (events[0].done, events[-1].done) == (0, events[-1].total)
+    assert events[-1].total == len(outputs)
+
+
+def test_ticked_regions_alone_are_in_every_output(findings, tmp_path):
+    written = save_outputs(findings, tmp_path, "p1", ("mask", "regions", "report"), keep_labels={2})
+    assert np.asarray(nib.load(written["mask"]).dataobj).sum() == 18
+    assert len(written["regions"].read_text().splitlines()) == 2
+    report = json.loads(written["report"].read_text())
+    assert [region["label"] for region in report["regions"]] == [2]
+    assert report["n_regions"] == 1
+
+
+def test_the_report_tells_scan_level_figures_and_model(findings, tmp_path):
+    report = json.loads(save_outputs(findings, tmp_path, "p1", ("report",))["report"].read_text())
+    assert (report["p_value"], report["n_more_normal"], report["n_calibration_scans"]) == (0.05, 38, 39)
+    assert report["model"] == CARD
+    assert "Research use only" in report["use"]
+    assert report["scan"] == "scan.nii.gz"
+
+
+@pytest.mark.parametrize("outputs", [("hologram",), ("mask", "hologram"), ()])
+def test_unknown_outputs_are_refused_before_anything_is_written(findings, tmp_path, outputs):
+    with pytest.raises(SettingError, match="expected some of map, mask"):
+        check_outputs(findings.volume, outputs)
+    with pytest.raises(SettingError):
+        save_outputs(findings, tmp_path / "out", "p1", outputs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_cancelling_leaves_whole_files_only(findings, tmp_path):
+    def stop_at_the_third(event):
+        if event.done == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        save_outputs(findings, tmp_path, "p1", ("map", "mask", "regions"), progress=stop_at_the_third)
+    assert {path.name for path in tmp_path.iterdir()} == {"p1_anomaly.nii.gz", "p1_mask.nii.gz"}
+    nib.load(tmp_path / "p1_mask.nii.gz").get_fdata()
+
+
+def test_a_folder_that_cannot_be_made_is_told(findings, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DinoadError, match="Cannot make the folder"):
+        save_outputs(findings, tmp_path / "file" / "out", "p1")
+
+
+@pytest.mark.parametrize(
+    ("p_value", "n", "lower", "words"),
+    [
+        (0.05, 39, 38, "More unusual than 38 of 39 normal scans (p = 0.05)."),
+        (0.025, 39, 39, "More unusual than all 39 normal scans (p = 0.025; with 39 scans nothing smaller"),
+        (1.0, 39, 0, "Not more unusual than any of 39 normal scans"),
+        (None, 39, 3, "no statement about the whole scan"),
+    ],
+)
+def test_scan_level_in_words(p_value, n, lower, words):
+    assert words in scan_level_words(p_value, n, lower)
