@@ -1,0 +1,164 @@
+"""Panels of a picture: a slice of the scan in grey, and the same with heatmap, outlines and labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from napari_dinoad.settings import HEATMAP_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_dinoad.maps.anomaly_map import AnomalyMask
+    from napari_dinoad.maps.slice_view import SliceView
+
+__all__ = [
+    "MASK_COLOUR",
+    "TRUTH_COLOUR",
+    "annotate",
+    "blend",
+    "colour_bar",
+    "grey_panel",
+    "grey_window",
+    "heat_colour",
+    "overlay_panel",
+]
+
+MASK_COLOUR = (0, 230, 255)
+TRUTH_COLOUR = (60, 255, 60)
+
+_HEAT_STOPS = np.array(
+    [(60, 0, 90), (170, 20, 110), (235, 80, 50), (255, 170, 20), (255, 250, 160)], dtype=np.float32
+)
+_OPACITY = (0.25, 0.75)
+"""Opacity of the heatmap where it begins and where it is brightest."""
+
+_LABEL_COLOUR = (225, 225, 225)
+_BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
+
+
+def grey_window(mask: AnomalyMask, preprocessing: Mapping[str, object] | None = None) -> tuple[float, float]:
+    """Return the values shown black and white: the model's window where it has one, else robust percentiles."""
+    window = None if preprocessing is None else preprocessing.get("window")
+    if preprocessing is not None and preprocessing.get("intensity") == "window" and window is not None:
+        low, high = (float(value) for value in np.asarray(window, dtype=float))
+        return low, high
+    low, high = np.percentile(mask.anomaly_map.source.values, (0.5, 99.8))
+    return float(low), float(high)
+
+
+def grey_panel(
+    values: np.ndarray, view: SliceView, index: int, size_px: int, window: tuple[float, float]
+) -> np.ndarray:
+    """Return (size, size, 3) float32 grey, 0 to 255, of one slice of the scan."""
+    grey = view.show(values, index, size_px, smooth=True)
+    grey = np.clip((grey - window[0]) / max(window[1] - window[0], 1e-12), 0, 1)
+    return np.repeat(grey[..., None] * 255, 3, axis=2)
+
+
+def overlay_panel(
+    grey: np.ndarray, mask: AnomalyMask, view: SliceView, index: int, truth: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the grey panel with the heatmap over it and the mask's (and the truth's) outline."""
+    size_px = grey.shape[0]
+    overlay = blend(grey, view.show(mask.anomaly_map.values, index, size_px, smooth=True))
+    _outline(overlay, view.show(mask.values, index, size_px, smooth=False) > 0, MASK_COLOUR)
+    if truth is not None:
+        _outline(overlay, view.show(truth, index, size_px, smooth=False) > 0, TRUTH_COLOUR)
+    return overlay
+
+
+def blend(grey: np.ndarray, neg_log10_p: np.ndarray) -> np.ndarray:
+    """Return colours (…, 3) of grey ones under the heatmap of −log10 p (…)."""
+    share, opacity = heat_share(neg_log10_p)
+    return np.asarray(grey * (1 - opacity[..., None]) + heat_colour(share) * opacity[..., None])
+
+
+def heat_share(neg_log10_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place within the heatmap's limits (0 to 1) and the opacity (0 below them)."""
+    low, high = HEATMAP_LIMITS
+    share = np.clip((neg_log10_p - low) / (high - low), 0, 1)
+    faint, strong = _OPACITY
+    return share, np.where(neg_log10_p > low, faint + (strong - faint) * share, 0.0)
+
+
+def heat_colour(share: np.ndarray) -> np.ndarray:
+    """Return colours (…, 3), 0 to 255, of places within the heatmap's limits (0 to 1)."""
+    stops = np.linspace(0, 1, len(_HEAT_STOPS))
+    return np.stack([np.interp(share, stops, _HEAT_STOPS[:, c]) for c in range(3)], axis=-1)
+
+
+def colour_bar(width_px: int, height_px: int) -> Image.Image:
+    """Return the heatmap's colours from its lower to its upper limit."""
+    colours = heat_colour(np.linspace(0, 1, width_px))[None]
+    return Image.fromarray(np.repeat(colours, height_px, axis=0).astype(np.uint8))
+
+
+def annotate(
+    panel: np.ndarray,
+    view: SliceView,
+    *,
+    region_labels: np.ndarray | None = None,
+    index: int = 0,
+    max_label: int = 0,
+) -> Image.Image:
+    """Return the panel as an image with orientation letters, a scale bar and, on request, region numbers.
+
+    Parameters
+    ----------
+    panel : numpy.ndarray
+        (size, size, 3), 0 to 255.
+    view : SliceView
+    region_labels : numpy.ndarray, optional
+        (z, y, x) numbers of regions; those up to ``max_label`` are written beside their region.
+    index : int
+        The slice, for ``region_labels``.
+    max_label : int
+    """
+    image = Image.fromarray(np.clip(panel, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    size = image.width
+    font = ImageFont.load_default(size=max(10, size // 24))
+    if view.edges is not None:
+        top, bottom, left, right = view.edges
+        middle, margin = size // 2, size // 60 + 2
+        for text, place, anchor in (
+            (top, (middle, margin), "mt"),
+            (bottom, (middle, size - margin), "mb"),
+            (left, (margin, middle), "lm"),
+            (right, (size - margin, middle), "rm"),
+        ):
+            draw.text(place, text, _LABEL_COLOUR, font, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
+        _draw_scale_bar(draw, view.pixels_per_unit(size), size, font)
+    if region_labels is not None:
+        shown = view.show(region_labels, index, size, smooth=False).astype(np.int64)
+        for label in np.unique(shown[(shown > 0) & (shown <= max_label)]):
+            rows, columns = np.nonzero(shown == label)
+            place = (min(int(columns.max()) + 3, size - 12), int(rows.mean()))
+            draw.text(
+                place, str(label), MASK_COLOUR, font, anchor="lm", stroke_width=2, stroke_fill=(0, 0, 0)
+            )
+    return image
+
+
+def _draw_scale_bar(
+    draw: ImageDraw.ImageDraw, px_per_mm: float, size: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
+    """Draw a bar of a round length, about a fifth of the panel, into the lower right corner."""
+    length = max((mm for mm in _BAR_LENGTHS_MM if mm * px_per_mm <= 0.25 * size), default=None)
+    if length is None:
+        return
+    right, bottom, margin = size - size // 40, size - size // 40, size // 60
+    left = right - round(length * px_per_mm)
+    draw.line([(left, bottom), (right, bottom)], _LABEL_COLOUR, width=2)
+    text = f"{length // 10} cm" if length % 10 == 0 else f"{length} mm"
+    place = ((left + right) // 2, bottom - margin)
+    draw.text(place, text, _LABEL_COLOUR, font, anchor="mb", stroke_width=1, stroke_fill=(0, 0, 0))
+
+
+def _outline(pixels: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
+    pixels[inside & ~ndimage.binary_erosion(inside)] = colour

@@ -1,0 +1,134 @@
+"""How slices of a scan are looked at: which plane, which part, in true proportions and radiological orientation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.volume import Geometry, Volume
+
+__all__ = ["PLANE_NAMES", "SliceView", "most_abnormal_slices"]
+
+PLANE_NAMES = ("axial", "coronal", "sagittal")
+"""Names of the planes across axes z, y and x."""
+
+_EDGES = (("A", "P", "R", "L"), ("S", "I", "R", "L"), ("S", "I", "A", "P"))
+"""What lies at the top, bottom, left and right edge of each plane: the patient's right is on the left."""
+
+_BORDER = 2
+"""Voxels left around the body."""
+
+_BACKGROUND_SHARE = 0.15
+"""Voxels below this share of the brightest are cut away at the picture's edge."""
+
+_MIN_GAP = 0.06
+"""Chosen slices lie at least this share of the volume apart."""
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """One plane of a scan, cut to the body.
+
+    Attributes
+    ----------
+    axis : int
+        Axis of the canonical array across which slices are taken.
+    part : tuple of slice
+        Rows and columns that show the body.
+    spacing : tuple of float
+        Size of a voxel along rows and columns.
+    geometry : Geometry
+    """
+
+    axis: int
+    part: tuple[slice, slice]
+    spacing: tuple[float, float]
+    geometry: Geometry
+
+    @classmethod
+    def of(cls, volume: Volume, axis: int | None = None) -> SliceView:
+        """Return the view across ``axis``; None: the plane of a 2D scan, or axial."""
+        values = volume.values
+        if axis is None:
+            axis = values.shape.index(1) if 1 in values.shape else 0
+        shadow = values.max(axis=axis) > np.percentile(values, 99.5) * _BACKGROUND_SHARE
+        rows, columns = (_extent(shadow.any(axis=other)) if shadow.any() else slice(None) for other in (1, 0))
+        spacing = [s for a, s in enumerate(volume.geometry.spacing) if a != axis]
+        return cls(axis, (rows, columns), (spacing[0], spacing[1]), volume.geometry)
+
+    @property
+    def name(self) -> str:
+        """``"axial"``, ``"coronal"`` or ``"sagittal"``; ``"image"`` for pixels without a place in the patient."""
+        return PLANE_NAMES[self.axis] if self.geometry.is_physical else "image"
+
+    @property
+    def edges(self) -> tuple[str, str, str, str] | None:
+        """Letters for the top, bottom, left and right edge; None for pixels without a place in the patient."""
+        return _EDGES[self.axis] if self.geometry.is_physical else None
+
+    def show(self, values: np.ndarray, index: int, size_px: int, *, smooth: bool) -> np.ndarray:
+        """Return one slice of a canonical array, centred in a square panel of float32."""
+        plane = np.take(values, index, axis=self.axis)[self.part].astype(np.float32)
+        if self.geometry.is_physical:
+            plane = plane[::-1, ::-1]
+        rows, columns = self._drawn_size(size_px)
+        kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+        zoomed = np.asarray(Image.fromarray(plane).resize((columns, rows), kind))
+        panel = np.full((size_px, size_px), plane.min() if smooth else 0, dtype=np.float32)
+        top, left = (size_px - rows) // 2, (size_px - columns) // 2
+        panel[top : top + rows, left : left + columns] = zoomed
+        return panel
+
+    def pixels_per_unit(self, size_px: int) -> float:
+        """Return how many pixels of a panel a millimetre takes (or an image pixel, without physical size)."""
+        return size_px / max(self._lengths)
+
+    def position(self, index: int) -> str:
+        """Return where a slice lies, for people."""
+        if not self.geometry.is_physical:
+            return f"image {index + 1}" if self.geometry.canonical_shape[0] > 1 else ""
+        middle = [(n - 1) / 2 for n in self.geometry.canonical_shape]
+        middle[self.axis] = index
+        offset = float(self.geometry.canonical_to_world(np.array(middle))[2 - self.axis])
+        letter = ("SI", "AP", "RL")[self.axis][0 if offset >= 0 else 1]
+        return (
+            f"{letter} {abs(offset):.1f} mm, slice {index + 1} of {self.geometry.canonical_shape[self.axis]}"
+        )
+
+    @property
+    def _lengths(self) -> tuple[float, float]:
+        shape = [n for a, n in enumerate(self.geometry.canonical_shape) if a != self.axis]
+        rows, columns = (len(range(*part.indices(n))) for part, n in zip(self.part, shape, strict=True))
+        return rows * self.spacing[0], columns * self.spacing[1]
+
+    def _drawn_size(self, size_px: int) -> tuple[int, int]:
+        rows, columns = (max(1, round(length * self.pixels_per_unit(size_px))) for length in self._lengths)
+        return rows, columns
+
+
+def most_abnormal_slices(load: np.ndarray, axis: int, n_slices: int) -> list[int]:
+    """Return indices of the slices with the highest sum of ``load`` (z, y, x), a gap apart.
+
+    In anatomical order, top first. Slices without any load are left out, but one slice is always chosen.
+    """
+    others = tuple(a for a in range(3) if a != axis)
+    sums = load.sum(axis=others, dtype=np.float64)
+    gap = max(1, round(_MIN_GAP * len(sums)))
+    chosen: list[int] = []
+    for index in np.argsort(-sums, kind="stable"):
+        if chosen and sums[index] <= 0:
+            break
+        if all(abs(int(index) - other) >= gap for other in chosen):
+            chosen.append(int(index))
+        if len(chosen) == n_slices:
+            break
+    return sorted(chosen, reverse=True)
+
+
+def _extent(occupied: np.ndarray) -> slice:
+    where = np.flatnonzero(occupied)
+    return slice(max(0, int(where[0]) - _BORDER), int(where[-1]) + 1 + _BORDER)
