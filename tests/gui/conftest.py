@@ -44,7 +44,7 @@ def notifications(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     return shown
 
 
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 120_000
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +100,22 @@ def dock(viewer, qtbot):
     """Return the plugin's dock widget in a real viewer; its jobs have ended when the test has."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     yield widget
-    runners = (widget.finder.runner, widget.reader, widget.session.fit.runner, widget.result.exporter)
+    runners = (
+        widget.finder.runner,
+        widget.finder.preparer,
+        widget.reader,
+        widget.session.fit.runner,
+        widget.result.exporter,
+    )
     for runner in runners:
         runner.cancel()
     qtbot.waitUntil(lambda: not any(runner.is_running for runner in runners), timeout=TIMEOUT_MS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker_processes():
+    """End the worker processes with the tests."""
+    from napari_dinoad.gui.processes import pool
+
+    yield
+    pool.close()

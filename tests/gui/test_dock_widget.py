@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -15,13 +17,13 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_dinoad.gui import jobs
+from napari_dinoad.gui import processes
 from napari_dinoad.gui.jobs import SlicesScored
 from napari_dinoad.gui.layers import same_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.settings import HEATMAP_LIMITS
 
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 120_000
 
 
 @pytest.fixture
@@ -239,13 +241,15 @@ def test_save_selected_layers_writes_the_mask_on_the_scans_grid(qtbot, ready, vi
 def gate(monkeypatch):
     """Hold the worker after each batch of slices until the gate is opened."""
     gate = threading.Event()
-    deliver = jobs._deliver_slices
+    pass_on = processes._pass_on
 
-    def deliver_and_wait(*arguments):
-        deliver(*arguments)
-        assert gate.wait(60)
+    def pass_on_and_wait(answer, channel):
+        goes_on = pass_on(answer, channel)
+        if isinstance(answer.content, SlicesScored):
+            assert gate.wait(60)
+        return goes_on and not channel.is_stopping()
 
-    monkeypatch.setattr(jobs, "_deliver_slices", deliver_and_wait)
+    monkeypatch.setattr(processes, "_pass_on", pass_on_and_wait)
     return gate
 
 
@@ -534,3 +538,29 @@ def test_files_can_be_dropped_on_the_scan_step(qtbot, dock, viewer, patient):
     with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
         dock.scan.dropEvent(QDropEvent(QPointF(5, 5), *arguments))
     assert dock.scan.layer.name == "patient_bright"
+
+
+def test_the_windows_process_needs_no_torch(patient, model_path, tmp_path):
+    """Finding is the worker process's work: importing torch would freeze the window for seconds."""
+    code = f"""
+import sys
+from pathlib import Path
+from napari_dinoad.gui.layers import scan_of_layer, layer_of_volume
+from napari_dinoad.gui.scan_jobs import DetectJob
+from napari_dinoad.gui.worker import JobChannel
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.settings import DetectSettings
+import napari.layers
+array, arguments, kind = layer_of_volume(read_volume({str(patient)!r}))
+layer = napari.layers.Image(array, **arguments)
+items = []
+scan, settings = scan_of_layer(layer, (0, 0, 0)), DetectSettings(device="cpu")
+job = DetectJob(scan, Path({str(model_path)!r}), settings, (9, 9, 9), True)
+job(JobChannel(lambda event: None, items.append))
+assert [type(item).__name__ for item in items] == ["ScanRead", "SlicesScored"], items
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

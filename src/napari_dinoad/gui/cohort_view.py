@@ -60,12 +60,9 @@ def _spacings(scans: Sequence[ScanFile]) -> str:
 
 def outcome_in_words(outcome: FitOutcome) -> str:
     """Return what a finished fit has made."""
-    report = outcome.report
-    seconds = sum(report.seconds.values())
-    n_slices = sum(scan.n_slices for scan in report.scans)
     return (
-        f"Done in {duration_in_words(seconds)}: {len(report.scans)} scans, {n_slices} slices, "
-        f"{len(report.skipped)} skipped. Saved as {outcome.path.name}."
+        f"Done in {duration_in_words(outcome.seconds)}: {outcome.n_scans} scans, {outcome.n_slices} slices, "
+        f"{len(outcome.skipped)} skipped. Saved as {outcome.path.name}."
     )
 
 
@@ -102,10 +99,10 @@ class CohortView(QWidget):
     def show_outcome(self, outcome: FitOutcome) -> None:
         """Show how a fit ended."""
         self.text.tell(outcome_in_words(outcome))
-        self._show_skipped(outcome.report.skipped, None)
+        self._show_skipped(outcome.skipped, None)
         rows = [
-            (scan.path.name, "" if scan.p_value is None else f"{scan.p_value:.2g}")
-            for scan in outcome.report.most_abnormal()
+            (scan.name, "" if scan.p_value is None else f"{scan.p_value:.2g}")
+            for scan in outcome.least_normal
         ]
         self.review.show_rows(f"Least normal of the normal scans ({len(rows)}), for review", rows)
 

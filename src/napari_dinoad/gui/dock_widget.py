@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 _SETTLE_MS = 40
 """What follows the slice in view is drawn this long after scrolling."""
 
+_PREPARE_MS = 700
+"""A scan and a model that stay chosen for so long are got ready for finding."""
+
 _WARM_UP_MS = 400
 """After the dock has opened and been drawn."""
 
@@ -71,6 +74,9 @@ class DockWidget(QWidget):
         self._warm_up.setSingleShot(True)
         self._warm_up.timeout.connect(warm_up)
         self._warm_up.start(_WARM_UP_MS)
+        self._prepare = QTimer(self)
+        self._prepare.setSingleShot(True)
+        self._prepare.setInterval(_PREPARE_MS)
         self._build()
         self._connect()
         self._on_layer_changed()
@@ -130,6 +136,7 @@ class DockWidget(QWidget):
         self.session.fit.runner.started.connect(self._show_readiness)
         self.session.fit.ended.connect(self._show_readiness)
         self._settle.timeout.connect(self._on_settled)
+        self._prepare.timeout.connect(self._on_prepare)
         self._viewer.dims.events.point.connect(self._on_scrolled)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         self.destroyed.connect(_closer(self.finder))
@@ -168,18 +175,26 @@ class DockWidget(QWidget):
         layer, model = self.scan.layer, self.normal.model
         if layer is None or model is None:
             return
-        configuration = read_configuration()
-        settings = DetectSettings(
-            fpr=self.result.rate.rate,
-            min_volume_mm3=configuration.min_volume_mm3,
-            device=configuration.device,
-        )
+        self._prepare.stop()
         try:
-            self.finder.find(layer, model.path, settings, only_shown=only_shown)
+            self.finder.find(layer, model.path, self._detect_settings(), only_shown=only_shown)
         except DinoadError as error:
             self.find.note.tell(str(error), error=True)
             return
         self.session.library.remember(model.path)
+
+    def _detect_settings(self) -> DetectSettings:
+        configuration = read_configuration()
+        return DetectSettings(
+            fpr=self.result.rate.rate,
+            min_volume_mm3=configuration.min_volume_mm3,
+            device=configuration.device,
+        )
+
+    def _on_prepare(self) -> None:
+        layer, model = self.scan.layer, self.normal.model
+        if layer is not None and model is not None:
+            self.finder.prepare(layer, model.path, self._detect_settings())
 
     def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
         added = None
@@ -206,6 +221,10 @@ class DockWidget(QWidget):
             missing.append("a model of normal")
         self.find.set_missing(f"Choose {' and '.join(missing)} first." if missing else "")
         self.normal.demo_button.setEnabled(not self.session.fit.runner.is_running)
+        if missing:
+            self._prepare.stop()
+        else:
+            self._prepare.start()
         self._show_misfits()
 
     def _show_misfits(self) -> None:

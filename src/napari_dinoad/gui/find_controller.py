@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_dinoad.gui.jobs import DetectJob, DetectorCache, DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import Overlay
 from napari_dinoad.gui.result import Measured, ScanResult
+from napari_dinoad.gui.scan_jobs import DetectJob, PrepareJob
 from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
 from napari_dinoad.gui.worker import JobRunner
 
@@ -70,7 +72,7 @@ class FindController(QObject):
         self._found: dict[Hashable, _Found] = {}
         self._shown_key: Hashable | None = None
         self._request: _Request | None = None
-        self._detectors = DetectorCache()
+        self.preparer = JobRunner(self, in_activity_dock=False)
         self._measure_timer = QTimer(self)
         self._measure_timer.setSingleShot(True)
         self._measure_timer.setInterval(_MEASURE_DELAY_MS)
@@ -116,11 +118,24 @@ class FindController(QObject):
         scan = scan_of_layer(layer, self._viewer.dims.point)
         shown = scan.canonical_index(point_in_layer(self._viewer, layer))
         self.look_at(layer)
-        # The mask's own settings are no part of what the detector is loaded for.
-        plain = replace(settings, fpr=type(settings)().fpr, min_volume_mm3=0.0)
+        self.preparer.cancel()
         self._request = _Request(layer, scan, model_path, settings)
-        job = DetectJob(scan, model_path, plain, shown, only_shown, self._detectors)
+        job = DetectJob(scan, model_path, _without_mask(settings), shown, only_shown)
         return self.runner.start(job, "Scoring this slice" if only_shown else "Scoring the scan")
+
+    def prepare(self, layer: Layer, model_path: Path, settings: DetectSettings) -> None:
+        """Load the model and look at the scan ahead, quietly, so that finding begins at once.
+
+        Faults are told when finding. Layers that are read lazily are left alone until then.
+        """
+        if self.preparer.is_running or self.runner.is_running or not isinstance(layer.data, np.ndarray):
+            return
+        try:
+            scan = scan_of_layer(layer, self._viewer.dims.point)
+        except DinoadError:
+            return
+        shown = scan.canonical_index(point_in_layer(self._viewer, layer))
+        self.preparer.start(PrepareJob(scan, model_path, _without_mask(settings), shown), "Preparing")
 
     def set_rate(self, fpr: float) -> None:
         """Move the mask to another false-positive rate at once; the regions follow."""
@@ -136,6 +151,15 @@ class FindController(QObject):
         if self.result is not None:
             self.result.set_min_volume(min_volume_mm3)
             self._measure_timer.start()
+
+    def show_again(self) -> None:
+        """Draw the result that is looked at anew and measure its regions; for values put in from elsewhere."""
+        found = self._current
+        if found is not None:
+            if found.overlay is not None:
+                found.overlay.refresh_map()
+            self.map_changed.emit()
+            self._measure()
 
     def set_ticked(self, region: Region, ticked: bool) -> None:
         """Tick or untick a region: unticked ones leave the mask and are not exported."""
@@ -182,6 +206,7 @@ class FindController(QObject):
     def close(self) -> None:
         """Stop what is under way; for when the interface goes away."""
         self.runner.cancel()
+        self.preparer.cancel()
         self._measure_timer.stop()
 
     def _on_delivered(self, item: object) -> None:
@@ -295,3 +320,8 @@ class FindController(QObject):
             del self._found[key]
         if self._shown_key in gone:
             self.result_changed.emit()
+
+
+def _without_mask(settings: DetectSettings) -> DetectSettings:
+    """Return settings without those of the mask, which are no part of what a detector is loaded for."""
+    return replace(settings, fpr=type(settings)().fpr, min_volume_mm3=0.0)

@@ -1,6 +1,7 @@
-"""Requests of the interface, frozen before they start, that run on a worker thread; and what they bring back.
+"""Requests of the interface, frozen before they start; and what they bring back.
 
-torch is imported inside the jobs only, so that opening a widget does not load it.
+Each is called on a worker thread. What computes then has its `work` done in a worker process, the only place where
+torch is imported; the thread waits for it and hands on what it tells.
 """
 
 from __future__ import annotations
@@ -8,13 +9,12 @@ from __future__ import annotations
 import logging
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import require_folder
-from napari_dinoad.gui.llvm_clash import keep_triton_out
-from napari_dinoad.images.discovery import Discovery, discover_scans
+from napari_dinoad.gui.processes import run_in_process
+from napari_dinoad.images.discovery import Discovery, SkippedFile, discover_scans
 from napari_dinoad.progress import ProgressEvent
 from napari_dinoad.settings import ArCnnSettings, CalibrationSettings, FitSettings
 
@@ -23,21 +23,19 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.work_process import Desk
     from napari_dinoad.gui.worker import JobChannel
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.normative_model import FitReport
-    from napari_dinoad.pipeline import Detector
-    from napari_dinoad.settings import DetectSettings, Device
+    from napari_dinoad.settings import Device
 
 __all__ = [
     "DemoModelJob",
-    "DetectJob",
     "DetectOutcome",
-    "DetectorCache",
     "DiscoverJob",
     "FitJob",
     "FitOutcome",
+    "NormalRank",
     "ReadJob",
     "ScanRead",
     "SlicesScored",
@@ -90,18 +88,46 @@ class DiscoverJob:
 
 
 @dataclass(frozen=True)
+class NormalRank:
+    """How a normal scan compares with the others, scored by a model that had not seen it."""
+
+    name: str
+    p_value: float | None
+
+
+@dataclass(frozen=True)
 class FitOutcome:
-    """A model that was fitted and saved.
+    """A model that was fitted and saved. It holds nothing that would bring torch into the window's process.
 
     Attributes
     ----------
     path : Path
-    report : FitReport
-        The scans used, those skipped with their reasons, curves and times.
+    n_scans, n_slices : int
+        Fitted on.
+    skipped : tuple of SkippedFile
+    least_normal : tuple of NormalRank
+        For review: a folder of normal scans is never fully normal.
+    seconds : float
     """
 
     path: Path
-    report: FitReport
+    n_scans: int
+    n_slices: int
+    skipped: tuple[SkippedFile, ...]
+    least_normal: tuple[NormalRank, ...]
+    seconds: float
+
+    @classmethod
+    def of(cls, path: Path, report: FitReport) -> FitOutcome:
+        """Return what a fit's report says."""
+        return cls(
+            path,
+            len(report.scans),
+            sum(scan.n_slices for scan in report.scans),
+            report.skipped,
+            tuple(NormalRank(scan.path.name, scan.p_value) for scan in report.most_abnormal()),
+            sum(report.seconds.values()),
+        )
 
 
 @dataclass(frozen=True)
@@ -113,18 +139,22 @@ class FitJob:
     out: Path
 
     def __call__(self, channel: JobChannel) -> FitOutcome:
+        """Have it done in a worker process."""
+        outcome: FitOutcome = run_in_process(self, channel)
+        return outcome
+
+    def work(self, desk: Desk) -> FitOutcome:
         """Fit, save, and return where the model is and how it went."""
-        keep_triton_out()
         from napari_dinoad.pipeline import fit_folder
 
         require_folder(self.out.parent)
-        model = fit_folder(self.folder, self.settings, channel.progress)
+        model = fit_folder(self.folder, self.settings, desk.progress)
         if model.fit_report is None:
             raise RuntimeError("A model that was just fitted has no report.")
-        channel.progress(ProgressEvent("Saving the model", 0, 0))
+        desk.progress(ProgressEvent("Saving the model", 0, 0))
         model.save(self.out)
         self._keep_weights()
-        return FitOutcome(self.out, model.fit_report)
+        return FitOutcome.of(self.out, model.fit_report)
 
     def _keep_weights(self) -> None:
         """Copy a weights file that was chosen to where scoring will look for it."""
@@ -147,45 +177,20 @@ class DemoModelJob:
 
     settings: FitSettings
     out: Path
+    n_scans: int = N_DEMO_SCANS
 
     def __call__(self, channel: JobChannel) -> FitOutcome:
+        """Have it done in a worker process."""
+        outcome: FitOutcome = run_in_process(self, channel)
+        return outcome
+
+    def work(self, desk: Desk) -> FitOutcome:
         """Make the phantoms, fit, save, and return where the model is."""
         from napari_dinoad.phantom import write_cohort
 
         with tempfile.TemporaryDirectory(prefix="dinoad-demo-") as folder:
-            cohort = write_cohort(folder, N_DEMO_SCANS, kinds=(), progress=channel.progress)
-            return FitJob(cohort.normal_folder, self.settings, self.out)(channel)
-
-
-class DetectorCache:
-    """Keeps the detector used last, so that the next slice does not load the backbone again.
-
-    Only jobs use it, and only one runs at a time.
-    """
-
-    def __init__(self) -> None:
-        self._key: object = None
-        self._detector: Detector | None = None
-
-    def get(self, path: Path, settings: DetectSettings) -> Detector:
-        """Return the detector of the model in a file, loading what is not loaded yet.
-
-        Raises
-        ------
-        DinoadError
-            If the model or its backbone cannot be loaded.
-        """
-        keep_triton_out()
-        from napari_dinoad.normative_model import NormativeModel
-        from napari_dinoad.pipeline import Detector
-
-        modified = path.stat().st_mtime_ns if path.is_file() else None
-        key = (path, modified, settings)
-        if self._detector is None or key != self._key:
-            self._detector = None
-            self._detector = Detector(NormativeModel.load(path), settings)
-            self._key = key
-        return self._detector
+            cohort = write_cohort(folder, self.n_scans, kinds=(), progress=desk.progress)
+            return FitJob(cohort.normal_folder, self.settings, self.out).work(desk)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,55 +239,3 @@ class DetectOutcome:
     n_more_normal: int
     seconds: float
     card: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class DetectJob:
-    """Scores a layer's scan: the shown slice first, then outwards; or the shown slice alone.
-
-    Attributes
-    ----------
-    scan : LayerScan
-    model_path : Path
-    settings : DetectSettings
-    shown : tuple of int
-        Canonical voxel (z, y, x) in view.
-    only_shown : bool
-        Whether to score the slice in view alone.
-    detectors : DetectorCache
-    """
-
-    scan: LayerScan
-    model_path: Path
-    settings: DetectSettings
-    shown: tuple[int, int, int]
-    only_shown: bool
-    detectors: DetectorCache
-
-    def __call__(self, channel: JobChannel) -> DetectOutcome:
-        """Score, delivering a `ScanRead` and then `SlicesScored` as they come."""
-        channel.progress(ProgressEvent("Reading the scan", 0, 0))
-        volume = self.scan.volume()
-        channel.progress(ProgressEvent("Loading the model", 0, 0))
-        detector = self.detectors.get(self.model_path, self.settings)
-        axis = detector.slice_axis(volume)
-        channel.deliver(ScanRead(volume, axis))
-        channel.progress(ProgressEvent("Preparing the scan", 0, 0))
-        detection = detector.detect(
-            volume,
-            slices=[self.shown[axis]] if self.only_shown else None,
-            start_slice=self.shown[axis],
-            progress=channel.progress,
-            on_slices=partial(_deliver_slices, channel),
-        )
-        return DetectOutcome(
-            detection.p_value,
-            detection.n_calibration_scans,
-            detection.n_more_normal,
-            detection.seconds["total"],
-            detector.model.card(),
-        )
-
-
-def _deliver_slices(channel: JobChannel, axis: int, indices: list[int], values: np.ndarray) -> None:
-    channel.deliver(SlicesScored(axis, tuple(indices), values.copy()))

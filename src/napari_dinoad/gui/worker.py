@@ -41,10 +41,13 @@ class JobChannel:
         Takes a `ProgressEvent`; raises `Cancelled` once the user has asked to stop.
     deliver : callable
         Hands an intermediate result to the main thread; then as ``progress``.
+    is_stopping : callable
+        Tells whether the user has asked to stop.
     """
 
     progress: Callable[[ProgressEvent], None]
     deliver: Callable[[object], None]
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 Job = Callable[[JobChannel], Any]
@@ -105,13 +108,16 @@ class _JobWorker(WorkerBase):
     def work(self) -> None:
         try:
             self._stop_if_asked()
-            result = self._task.take()(JobChannel(self._report, self._deliver))
+            result = self._task.take()(self._channel())
         except Cancelled:
             self.quit()
             self.aborted.emit()
             return
         # Not `returned`: that stays silent when the wish to cancel comes after the work was done.
         self.succeeded.emit(result)
+
+    def _channel(self) -> JobChannel:
+        return JobChannel(self._report, self._deliver, lambda: bool(self.abort_requested))
 
     def _report(self, event: ProgressEvent) -> None:
         self._stop_if_asked()

@@ -116,6 +116,16 @@ class Detector:
                 "Use those, or fit the model again with these."
             )
 
+        self._prepared: PreparedScan | None = None
+
+    def prepare(self, volume: Volume) -> PreparedScan:
+        """Return the scan with its body, crop and intensity range; the one prepared last is kept."""
+        if self._prepared is None or self._prepared.volume is not volume:
+            self._prepared = prepare_scan(
+                volume, self.model.preprocessing, self.backbone.default_resolution_px
+            )
+        return self._prepared
+
     def slice_axis(self, volume: Volume) -> int:
         """Return the axis of the canonical array across which this model takes slices of the scan."""
         return slice_axis(volume, self.model.preprocessing.plane)
@@ -190,10 +200,7 @@ class _Run:
         self._detector = detector
         self._started = time.perf_counter()
         self.seconds = {"prepare": 0.0, "embed": 0.0, "score": 0.0, "map": 0.0}
-        model = detector.model
-        self.prepared: PreparedScan = prepare_scan(
-            volume, model.preprocessing, detector.backbone.default_resolution_px
-        )
+        self.prepared = detector.prepare(volume)
         self.seconds["prepare"] = time.perf_counter() - self._started
         self._values = np.zeros(volume.values.shape, dtype=np.float32)
         self._body_scores: list[np.ndarray] = []

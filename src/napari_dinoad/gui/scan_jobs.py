@@ -1,0 +1,209 @@
+"""Jobs on the scan in a layer: preparing, finding, explaining. See `napari_dinoad.gui.jobs`.
+
+The scan is read on the worker thread and sent to the worker process, which keeps it, and the loaded model, for the
+next job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.gui.processes import borrowed
+from napari_dinoad.progress import ProgressEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.processes import WorkProcess
+    from napari_dinoad.gui.work_process import Desk
+    from napari_dinoad.gui.worker import JobChannel
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.pipeline import Detector
+    from napari_dinoad.settings import DetectSettings
+
+__all__ = ["DetectJob", "PrepareJob"]
+
+
+@dataclass(frozen=True, eq=False)
+class _SliceAxis:
+    """The first thing the worker process tells: across which axis of the canonical array the scan is sliced."""
+
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What the worker process is sent.
+
+    Attributes
+    ----------
+    volume : Volume, optional
+        None: the one that the process holds already.
+    model_path : Path
+    settings : DetectSettings
+    shown : tuple of int
+        Canonical voxel (z, y, x) in view.
+    """
+
+    volume: Volume | None
+    model_path: Path
+    settings: DetectSettings
+    shown: tuple[int, int, int]
+
+    def scan(self, desk: Desk) -> Volume:
+        """Return the scan, and keep it."""
+        if self.volume is not None:
+            desk.kept["volume"] = self.volume
+        volume: Volume = desk.kept["volume"]
+        return volume
+
+    def detector(self, desk: Desk) -> Detector:
+        """Return the detector of the model, loading what is not loaded yet, and keep it.
+
+        Raises
+        ------
+        DinoadError
+            If the model or its backbone cannot be loaded.
+        """
+        from napari_dinoad.normative_model import NormativeModel
+        from napari_dinoad.pipeline import Detector
+
+        modified = self.model_path.stat().st_mtime_ns if self.model_path.is_file() else None
+        key = (self.model_path, modified, self.settings)
+        known_key, detector = desk.kept.get("detector", (None, None))
+        if detector is None or key != known_key:
+            desk.kept.pop("detector", None)
+            desk.progress(ProgressEvent("Loading the model", 0, 0))
+            detector = Detector(NormativeModel.load(self.model_path), self.settings)
+            desk.kept["detector"] = (key, detector)
+        loaded: Detector = detector
+        return loaded
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepare(_Request):
+    def work(self, desk: Desk) -> None:
+        volume = self.scan(desk)
+        if not self._has_weights():
+            # Nothing is downloaded before somebody asked to find.
+            return
+        detector = self.detector(desk)
+        # Finds the body, and lets the libraries beneath set themselves up, which the first slice would wait for.
+        detector.detect(volume, slices=[self.shown[detector.slice_axis(volume)]], progress=desk.progress)
+
+    def _has_weights(self) -> bool:
+        from napari_dinoad.backbones import find_backbone
+        from napari_dinoad.backbones.hub import cached_in_hub
+        from napari_dinoad.backbones.weights import installed_weights
+        from napari_dinoad.gui.model_library import read_model_summary
+
+        spec = find_backbone(read_model_summary(self.model_path).backbone)
+        return (
+            not spec.needs_weights or spec.base_name in installed_weights() or cached_in_hub(spec) is not None
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Detect(_Request):
+    only_shown: bool
+
+    def work(self, desk: Desk) -> DetectOutcome:
+        volume, detector = self.scan(desk), self.detector(desk)
+        axis = detector.slice_axis(volume)
+        desk.deliver(_SliceAxis(axis))
+        desk.progress(ProgressEvent("Preparing the scan", 0, 0))
+        detection = detector.detect(
+            volume,
+            slices=[self.shown[axis]] if self.only_shown else None,
+            start_slice=self.shown[axis],
+            progress=desk.progress,
+            on_slices=partial(_deliver_slices, desk),
+        )
+        return DetectOutcome(
+            detection.p_value,
+            detection.n_calibration_scans,
+            detection.n_more_normal,
+            detection.seconds["total"],
+            detector.model.card(),
+        )
+
+
+def _deliver_slices(desk: Desk, axis: int, indices: list[int], values: np.ndarray) -> None:
+    desk.deliver(SlicesScored(axis, tuple(indices), np.ascontiguousarray(values)))
+
+
+@dataclass(frozen=True, eq=False)
+class PrepareJob:
+    """Loads the model and looks at the scan ahead, so that finding begins at once."""
+
+    scan: LayerScan
+    model_path: Path
+    settings: DetectSettings
+    shown: tuple[int, int, int]
+
+    def __call__(self, channel: JobChannel) -> None:
+        """Have it done in a worker process."""
+        volume = self.scan.volume()
+        _run(volume, channel, lambda sent: _Prepare(sent, self.model_path, self.settings, self.shown))
+
+
+@dataclass(frozen=True, eq=False)
+class DetectJob:
+    """Scores a layer's scan: the shown slice first, then outwards; or the shown slice alone.
+
+    Attributes
+    ----------
+    scan : LayerScan
+    model_path : Path
+    settings : DetectSettings
+    shown : tuple of int
+        Canonical voxel (z, y, x) in view.
+    only_shown : bool
+        Whether to score the slice in view alone.
+    """
+
+    scan: LayerScan
+    model_path: Path
+    settings: DetectSettings
+    shown: tuple[int, int, int]
+    only_shown: bool
+
+    def __call__(self, channel: JobChannel) -> DetectOutcome:
+        """Have it done in a worker process, delivering a `ScanRead` and then `SlicesScored` as they come."""
+        channel.progress(ProgressEvent("Reading the scan", 0, 0))
+        volume = self.scan.volume()
+
+        def deliver(item: object) -> None:
+            channel.deliver(ScanRead(volume, item.axis) if isinstance(item, _SliceAxis) else item)
+
+        outcome: DetectOutcome = _run(
+            volume,
+            replace(channel, deliver=deliver),
+            lambda sent: _Detect(sent, self.model_path, self.settings, self.shown, self.only_shown),
+        )
+        return outcome
+
+
+def _run(volume: Volume, channel: JobChannel, request: Callable[[Volume | None], Any]) -> Any:
+    """Have a request done by a process, sending the scan only where the process does not hold it."""
+    with borrowed() as process:
+        return process.run(request(_not_held(process, volume)), channel)
+
+
+def _not_held(process: WorkProcess, volume: Volume) -> Volume | None:
+    held = process.notes.get("volume")
+    if held is not None and _is_same(held, volume):
+        return None
+    process.notes["volume"] = volume
+    return volume
+
+
+def _is_same(one: Volume, other: Volume) -> bool:
+    return one is other or (one.geometry.matches(other.geometry) and np.array_equal(one.values, other.values))

@@ -1,0 +1,127 @@
+"""Worker processes: what they tell arrives, faults come back as they are, and a dead one is replaced."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError
+from napari_dinoad.gui.processes import ProcessPool
+from napari_dinoad.gui.worker import JobChannel
+from napari_dinoad.progress import ProgressEvent
+
+
+@dataclass(frozen=True)
+class Job:
+    """Does what its name says, in the worker process."""
+
+    what: str
+
+    def work(self, desk):
+        if self.what == "count":
+            sys.stdout.write("a library that prints\n")
+            for i in range(5):
+                desk.progress(ProgressEvent("counting", i, 5))
+                desk.deliver(i)
+            return os.getpid()
+        if self.what == "remember":
+            desk.kept["n"] = desk.kept.get("n", 0) + 1
+            return desk.kept["n"]
+        if self.what == "user's fault":
+            raise ScanReadError("scan.nii: expected a scan.")
+        if self.what == "our fault":
+            raise ZeroDivisionError("oops")
+        if self.what == "odd fault":
+            raise type("Odd", (Exception,), {})("only known here")
+        os._exit(3)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = ProcessPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def process(pool):
+    process = pool.borrow()
+    yield process
+    pool.give_back(process)
+
+
+QUIET = JobChannel(lambda event: None, lambda item: None)
+
+
+def test_what_a_job_tells_arrives_in_order(process):
+    told = []
+    channel = JobChannel(lambda event: told.append(event.done), lambda item: told.append(item))
+    assert process.run(Job("count"), channel) not in (None, os.getpid())
+    assert told == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_cancel_stops_at_the_next_word_and_the_process_works_on(process):
+    told = []
+
+    def deliver(item):
+        told.append(item)
+        if item == 1:
+            raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        process.run(Job("count"), JobChannel(lambda event: None, deliver))
+    assert told == [0, 1]
+    assert process.run(Job("count"), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "words"),
+    [
+        ("user's fault", ScanReadError, "expected a scan"),
+        ("our fault", ZeroDivisionError, "oops"),
+        ("odd fault", RuntimeError, "Odd: only known here"),
+    ],
+)
+def test_faults_come_back_as_they_are(process, what, kind, words):
+    with pytest.raises(kind, match=words) as caught:
+        process.run(Job(what), QUIET)
+    assert "In the worker process" in caught.value.__notes__[0]
+    assert "def work" not in str(caught.value)
+
+
+def test_warm_process_keeps_what_it_has(pool):
+    first = pool.borrow()
+    before = first.run(Job("remember"), QUIET)
+    pool.give_back(first)
+    again = pool.borrow()
+    assert again is first
+    assert again.run(Job("remember"), QUIET) == before + 1
+    pool.give_back(again)
+
+
+def test_process_that_dies_is_one_clear_line_and_is_replaced(pool):
+    process = pool.borrow()
+    with pytest.raises(DinoadError, match=r"ended unexpectedly \(exit code 3\)"):
+        process.run(Job("die"), QUIET)
+    pool.give_back(process)
+    other = pool.borrow()
+    assert other is not process
+    assert other.run(Job("remember"), QUIET) == 1
+    pool.give_back(other)
+
+
+def test_closed_pool_leaves_no_process():
+    pool = ProcessPool()
+    process, idle = pool.borrow(), pool.borrow()
+    pool.give_back(idle)
+    pool.close()
+    deadline = time.monotonic() + 20
+    while (process.is_alive or idle.is_alive) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not process.is_alive
+    assert not idle.is_alive
+    process.close()
