@@ -15,7 +15,15 @@ from napari_dinoad.errors import DinoadError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "require_folder", "sha256_of_file", "stem_of", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "remove_temporaries",
+    "require_folder",
+    "sha256_of_file",
+    "stem_of",
+    "write_json",
+    "write_text",
+]
 
 SCAN_SUFFIXES = (
     ".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima",
@@ -35,16 +43,26 @@ def stem_of(path: Path) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its name when the block ends well.
+def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Path]:
+    """Give a temporary path that takes the name ``path`` when the block ends well.
 
     The temporary name keeps the ending, because writers choose the format by it. When the block
-    raises, the temporary file is removed and an existing ``path`` stays as it was.
+    raises, the temporary file is removed and an existing ``path`` stays as it was. A killed process leaves it:
+    see `remove_temporaries`.
+
+    Parameters
+    ----------
+    path : Path
+        The final name.
+    temporary_folder : Path, optional
+        Where the temporary file lies until then, on the same file system; None: beside ``path``.
     """
     path = Path(path)
     suffix = path.name[len(stem_of(path)) :]
     try:
-        handle, name = tempfile.mkstemp(prefix=".dinoad-", suffix=suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=_temporary_prefix(path), suffix=suffix, dir=temporary_folder or path.parent
+        )
     except OSError as error:
         raise DinoadError(
             f"Cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable."
@@ -63,6 +81,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".dinoad-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}-"
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what a killed process left beside ``path`` while writing it; no process may be writing it now."""
+    if path.parent.is_dir():
+        for left in path.parent.glob(f"{_temporary_prefix(path)}*"):
+            left.unlink(missing_ok=True)
 
 
 def _umask() -> int:

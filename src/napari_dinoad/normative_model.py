@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from napari_dinoad import __version__
 from napari_dinoad.calibration import Calibration
@@ -148,8 +148,10 @@ class NormativeModel:
         for name, array in self.calibration.arrays().items():
             tensors[f"calibration.{name}"] = torch.from_numpy(array.copy())
         document = json.dumps(self._document(state), sort_keys=True, allow_nan=False)
+        content = save(tensors, {_METADATA_KEY: document})
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, {_METADATA_KEY: document})
+            # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
+            temporary.write_bytes(content)
         return path
 
     def _document(self, state: ScorerState) -> dict[str, Any]:

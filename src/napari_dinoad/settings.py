@@ -17,6 +17,7 @@ __all__ = [
     "PRESETS",
     "ArCnnSettings",
     "BodyMask",
+    "CacheSettings",
     "CalibrationSettings",
     "DetectSettings",
     "Device",
@@ -380,6 +381,32 @@ class CalibrationSettings:
         _require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
         ok = 0 < self.scan_top_fraction <= 1
         _require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where a fit keeps embeddings and unfinished scorers, so that it can go on after any interruption.
+
+    Attributes
+    ----------
+    folder : str, optional
+        None: the user's cache folder. Fits may share one; embeddings that several need are stored once.
+    keep : bool
+        Whether the embeddings stay after the fit, for other scorers; otherwise those that no other fit needs go.
+    resume : bool
+        Whether to go on where an interrupted run of the same fit was; otherwise what it left is removed first.
+    limit_bytes : int, optional
+        A fit whose embeddings may take more than this is refused before it starts.
+    """
+
+    folder: str | None = None
+    keep: bool = False
+    resume: bool = True
+    limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None:
+            _require(self.limit_bytes > 0, "cache limit", "above 0 bytes", self.limit_bytes)
 
 
 @dataclass(frozen=True)

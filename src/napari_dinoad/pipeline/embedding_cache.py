@@ -1,57 +1,137 @@
-"""Embeddings of the cohort on disk: each scan is read and embedded once, every epoch reads from here."""
+"""Embeddings of the cohort on disk: each scan is read and embedded once, every epoch reads from here.
+
+One safetensors file a scan: embeddings (float16), body (bits); placement and facts of the scan in its metadata.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from napari_dinoad.files import atomic_path
 from napari_dinoad.images.placement import Placement
+from napari_dinoad.pipeline.work_folder import hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["CachedEmbeddings", "CachedScan", "EmbeddingCache"]
+    from napari_dinoad.pipeline.read_ahead import ReadAhead
+    from napari_dinoad.pipeline.work_folder import WorkFolder
+    from napari_dinoad.settings import PreprocessingSettings
+
+__all__ = ["CACHE_VERSION", "CachedEmbeddings", "CachedScan", "EmbeddingCache", "embedding_key"]
+
+CACHE_VERSION = 1
+"""Version of the files' layout and of what goes into them; others are never taken up."""
 
 MAPS_PER_BATCH = 32
 """Embedding maps in a batch handed to a scorer."""
 
+_BATCHES_AHEAD = 1
+_HEADER_ALIGNMENT = 64
+_LENGTH_BYTES = 8
+
+
+def embedding_key(
+    content_sha256: str, preprocessing: PreprocessingSettings, backbone_name: str, weights_sha256: str
+) -> str:
+    """Return the name of a scan's embeddings: equal exactly when the same pixels go through the same steps.
+
+    Parameters
+    ----------
+    content_sha256 : str
+        Of the scan's files; their names play no part.
+    preprocessing : PreprocessingSettings
+        With ``resolution_px`` set.
+    backbone_name, weights_sha256 : str
+        The name says which layers are taken of the network.
+    """
+    steps = asdict(preprocessing)
+    # The name of a preset that leads to the same settings changes no pixel.
+    del steps["preset"]
+    return hash_of([CACHE_VERSION, content_sha256, steps, backbone_name, weights_sha256])
+
 
 @dataclass(frozen=True)
 class CachedScan:
-    """A scan in the cache: where it lies and how many slices it has."""
+    """A scan in the cache.
 
+    Attributes
+    ----------
+    key : str
+        See `embedding_key`.
+    path : Path
+    shape : tuple of int
+        (n, gh, gw, d) of its embeddings.
+    data_offset : int
+        Where in the file the embeddings begin, in bytes.
+    metadata : dict of str
+        ``"placement"`` and ``"facts"``, JSON texts.
+    """
+
+    key: str
     path: Path
-    n_slices: int
+    shape: tuple[int, int, int, int]
+    data_offset: int
+    metadata: dict[str, str]
+
+    @classmethod
+    def open(cls, key: str, path: Path) -> CachedScan | None:
+        """Return the scan stored in a file, or None where there is none that is whole."""
+        try:
+            with path.open("rb") as stream:
+                length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+                header = json.loads(stream.read(length))
+            tensor, body = header["embeddings"], header["body"]
+            n, rows, columns, d = tensor["shape"]
+            begin = _LENGTH_BYTES + length
+            if path.stat().st_size != begin + body["data_offsets"][1]:
+                return None
+            return cls(key, path, (n, rows, columns, d), begin, header["__metadata__"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def n_slices(self) -> int:
+        """Slices that show the body."""
+        return self.shape[0]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was noted of the scan when it was embedded; see `scan_facts`."""
+        facts: dict[str, Any] = json.loads(self.metadata["facts"])
+        return facts
 
     def embeddings(self) -> torch.Tensor:
         """Return the embeddings (n, gh, gw, d) float32."""
-        with safe_open(self.path, framework="pt") as stored:
-            tensor: torch.Tensor = stored.get_tensor("embeddings")
-        return tensor.float()
+        return torch.from_numpy(self._mapped().astype(np.float32))
 
-    def rows(self, indices: Sequence[int]) -> torch.Tensor:
-        """Return the embeddings of some slices (n, gh, gw, d) float16."""
-        with safe_open(self.path, framework="pt") as stored:
-            view = stored.get_slice("embeddings")
-            return torch.cat([view[index : index + 1] for index in indices])
+    def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
+        """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d), in any float type."""
+        mapped = self._mapped()
+        for place, row in enumerate(rows):
+            target[place] = mapped[row]
+
+    def _mapped(self) -> np.ndarray:
+        # Mapped anew each time, so that neither handles nor resident pages add up over thousands of scans.
+        return np.memmap(self.path, np.float16, "r", self.data_offset, self.shape)
 
     def body_scores(self, patch_scores: np.ndarray) -> np.ndarray:
         """Return raw scores (m,) float32 at the scan's body voxels of patch scores (n, gh, gw).
 
         The patch scores are placed on the slices' own voxels exactly as `detect` does it.
         """
-        with safe_open(self.path, framework="np") as stored:
-            placement = Placement.from_dict(json.loads(stored.metadata()["placement"]))
-            packed = stored.get_tensor("body")
+        placement = Placement.from_dict(json.loads(self.metadata["placement"]))
         rows, columns = placement.shape
+        offset = self.data_offset + 2 * math.prod(self.shape)
+        packed = np.memmap(self.path, np.uint8, "r", offset, (self.n_slices, -(-rows * columns // 8)))
         scores = []
         for patch_map, bits in zip(patch_scores, packed, strict=True):
             body = np.unpackbits(bits, count=rows * columns).reshape(rows, columns).view(bool)
@@ -60,61 +140,138 @@ class CachedScan:
 
 
 class EmbeddingCache:
-    """A folder with one file a scan: embeddings (float16), body (bits) and placement."""
+    """The scans of a cohort, in order, each with its embeddings in the work folder.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Parameters
+    ----------
+    work : WorkFolder
+    reader : ReadAhead
+        Reads the next batch while the scorer works on this one.
+    """
+
+    def __init__(self, work: WorkFolder, reader: ReadAhead) -> None:
+        self._work = work
+        self._reader = reader
         self.scans: list[CachedScan] = []
 
-    def add(self, embeddings: torch.Tensor, body: np.ndarray, placement: Placement) -> CachedScan:
-        """Store a scan.
+    def find(self, key: str) -> CachedScan | None:
+        """Return the scan of that key if an earlier run has embedded it; it is not added yet."""
+        return CachedScan.open(key, self._work.claim(key))
+
+    def add(self, scan: CachedScan) -> None:
+        """Make a scan that was found or stored the next one of the cohort."""
+        self.scans.append(scan)
+
+    def store(
+        self,
+        key: str,
+        batches: Iterable[torch.Tensor],
+        body: np.ndarray,
+        placement: Placement,
+        facts: dict[str, Any],
+    ) -> CachedScan:
+        """Write a scan, batch by batch, atomically; it is not added yet.
 
         Parameters
         ----------
-        embeddings : torch.Tensor
-            (n, gh, gw, d) float.
+        key : str
+        batches : iterable of torch.Tensor
+            (m, gh, gw, d) float each, together as many maps as there are slices.
         body : numpy.ndarray
             (n, rows, columns) bool, the body on the same slices.
         placement : Placement
             Where the model input lies on the slices.
+        facts : dict
+            JSON values; no name or path.
+
+        Raises
+        ------
+        DinoadError
+            If the disk is full or the folder cannot be written; what was stored before stays usable.
         """
-        path = self.folder / f"{len(self.scans):06d}.safetensors"
-        tensors = {
-            "embeddings": embeddings.to(torch.float16).cpu().numpy(),
-            "body": np.packbits(body.reshape(len(body), -1), axis=1),
-        }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, {"placement": json.dumps(placement.to_dict())})
-        scan = CachedScan(path, len(body))
-        self.scans.append(scan)
+        path = self._work.claim(key)
+        packed = np.packbits(body.reshape(len(body), -1), axis=1)
+        metadata = {"placement": json.dumps(placement.to_dict()), "facts": json.dumps(facts)}
+        begun = False
+        with (
+            atomic_path(path, self._work.temporary) as temporary,
+            temporary.open("wb") as stream,
+        ):
+            for batch in batches:
+                if not begun:
+                    stream.write(_header((len(body), *batch.shape[1:]), packed.shape, metadata))
+                    begun = True
+                stream.write(batch.to(torch.float16).cpu().numpy().tobytes())
+            stream.write(packed.tobytes())
+        scan = CachedScan.open(key, path)
+        if scan is None:
+            raise RuntimeError("The embeddings of a scan were stored, but cannot be read back.")
         return scan
 
     def batches(self, scans: Sequence[int], device: torch.device, seed: int) -> CachedEmbeddings:
         """Return the embeddings of these scans as re-iterable batches in a fixed, mixed order."""
-        return CachedEmbeddings([self.scans[i] for i in scans], device, seed)
+        return CachedEmbeddings([self.scans[i] for i in scans], self._reader, device, seed)
+
+
+def _header(shape: Sequence[int], packed_shape: Sequence[int], metadata: dict[str, str]) -> bytes:
+    """Return the beginning of a safetensors file with embeddings and body."""
+    split = 2 * math.prod(shape)
+    document = {
+        "__metadata__": metadata,
+        "embeddings": {"dtype": "F16", "shape": list(shape), "data_offsets": [0, split]},
+        "body": {
+            "dtype": "U8",
+            "shape": list(packed_shape),
+            "data_offsets": [split, split + math.prod(packed_shape)],
+        },
+    }
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-(_LENGTH_BYTES + len(text)) % _HEADER_ALIGNMENT)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
 
 
 class CachedEmbeddings:
     """Re-iterable batches (n, gh, gw, d) float32 of cached scans.
 
     Slices of all scans are mixed (neighbouring slices are nearly alike, which would make poor batches); the order is
-    the same at each iteration. Memory holds one batch at a time.
+    the same at each iteration. Memory holds one batch, and the one being read.
     """
 
-    def __init__(self, scans: Sequence[CachedScan], device: torch.device, seed: int) -> None:
+    def __init__(
+        self, scans: Sequence[CachedScan], reader: ReadAhead, device: torch.device, seed: int
+    ) -> None:
         self._scans = list(scans)
+        self._reader = reader
         self._device = device
-        places = [(i, row) for i, scan in enumerate(self._scans) for row in range(scan.n_slices)]
-        self._order = np.random.default_rng(seed).permutation(np.array(places, dtype=np.int64))
+        counts = np.array([scan.n_slices for scan in self._scans], dtype=np.int64)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        row = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        order = np.random.default_rng(seed).permutation(len(owner))
+        self._places = np.stack([owner, row], axis=1)[order]  # (slices, 2): scan, slice
 
     def __len__(self) -> int:
-        return -(-len(self._order) // MAPS_PER_BATCH)
+        return -(-len(self._places) // MAPS_PER_BATCH)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._read(index).to(self._device)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        for start in range(0, len(self._order), MAPS_PER_BATCH):
-            batch = self._order[start : start + MAPS_PER_BATCH]
-            parts = [
-                self._scans[i].rows([int(row) for scan, row in batch if scan == i])
-                for i in sorted({int(scan) for scan, _ in batch})
-            ]
-            yield torch.cat(parts).to(self._device).float()
+        return self.in_order(range(len(self)))
+
+    def in_order(self, indices: Iterable[int]) -> Iterator[torch.Tensor]:
+        """Yield these batches in this order, the next one being read meanwhile."""
+        tasks = (partial(self._read, index) for index in indices)
+        for batch in self._reader.results(tasks, _BATCHES_AHEAD):
+            yield batch.to(self._device)
+
+    def _read(self, index: int) -> torch.Tensor:
+        places = self._places[index * MAPS_PER_BATCH : (index + 1) * MAPS_PER_BATCH]
+        # Sorted, so that a file is opened once a batch and read forwards.
+        places = places[np.lexsort((places[:, 1], places[:, 0]))]
+        batch = np.empty((len(places), *self._scans[places[0, 0]].shape[1:]), dtype=np.float32)
+        starts = np.flatnonzero(np.diff(places[:, 0], prepend=-1))
+        for first, last in zip(starts, [*starts[1:], len(places)], strict=True):
+            self._scans[places[first, 0]].copy_rows(places[first:last, 1].tolist(), batch[first:last])
+        return torch.from_numpy(batch)

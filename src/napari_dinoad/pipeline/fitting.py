@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images.discovery import SkippedFile, discover_scans, without_path
-from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.files import remove_temporaries
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.normative_model import (
     BackboneIdentity,
     FitReport,
@@ -22,18 +19,22 @@ from napari_dinoad.normative_model import (
     NormativeModel,
     Provenance,
 )
+from napari_dinoad.pipeline.checkpoints import Checkpoints
+from napari_dinoad.pipeline.cohort import embed_cohort
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.holdout import fit_and_calibrate
+from napari_dinoad.pipeline.read_ahead import ReadAhead
+from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.progress import report
 from napari_dinoad.settings import FitSettings, preset
 
 if TYPE_CHECKING:
-    from napari_dinoad.backbones import Backbone
-    from napari_dinoad.images.discovery import Discovery
-    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.images.discovery import Discovery, SkippedFile
+    from napari_dinoad.pipeline.cohort import Cohort
     from napari_dinoad.pipeline.holdout import FittedScorer
+    from napari_dinoad.pipeline.work_folder import WorkFolder
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import PreprocessingSettings, ReadSettings
+    from napari_dinoad.settings import CacheSettings, PreprocessingSettings
 
 __all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
 
@@ -45,20 +46,13 @@ MIN_SCANS = 2
 FEW_SCANS = 5
 """Below this a model is made, with a warning about what its p-values can say."""
 
-_EMBEDDING_BATCH = 8
-
-
-@dataclass(frozen=True)
-class _Cohort:
-    """The scans that are in the cache, in its order, and what was skipped."""
-
-    paths: tuple[Path, ...]
-    skipped: tuple[SkippedFile, ...]
-    cache: EmbeddingCache
-
 
 def fit_folder(
-    folder: str | Path, settings: FitSettings | None = None, progress: Progress | None = None
+    folder: str | Path,
+    settings: FitSettings | None = None,
+    progress: Progress | None = None,
+    cache: CacheSettings | None = None,
+    out: str | Path | None = None,
 ) -> NormativeModel:
     """Fit a normative model from a folder of normal scans.
 
@@ -73,6 +67,11 @@ def fit_folder(
     settings : FitSettings, optional
     progress : callable, optional
         Called after each scan and epoch; may raise `Cancelled`.
+    cache : CacheSettings, optional
+        Where embeddings and unfinished scorers are kept, so that the same call goes on where an interrupted one was,
+        to the very same model. None: a temporary folder, and nothing is left of a fit that was interrupted.
+    out : str or Path, optional
+        Where the model is saved, before what was kept is cleaned away.
 
     Returns
     -------
@@ -85,26 +84,46 @@ def fit_folder(
         If fewer than `MIN_SCANS` scans can be used.
     BackboneError
         If the backbone or its weights cannot be had.
+    DinoadError
+        If the disk is full (what was done so far stays usable), or the same fit is running in another process.
     """
     settings = settings or FitSettings()
     found = discover_scans(folder, settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
     preprocessing = settings.preprocessing or default_preprocessing(found)
+    with work_folder(_fit_key(found, settings, preprocessing), cache) as work:
+        if out is not None:
+            remove_temporaries(Path(out))
+        model = _fit(found, settings, preprocessing, work, progress)
+        if out is not None:
+            report(progress, "Saving the model", 0, 0)
+            model.save(out)
+    _say_what_few_scans_mean(model.provenance.n_scans)
+    return model
+
+
+def _fit(
+    found: Discovery,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    work: WorkFolder,
+    progress: Progress | None,
+) -> NormativeModel:
     started = time.perf_counter()
     backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
-    with tempfile.TemporaryDirectory(prefix="dinoad-") as temporary:
-        cache = EmbeddingCache(Path(temporary))
-        cohort = _embed_cohort(found, settings.reading, preprocessing, backbone, cache, progress)
+    with ReadAhead() as reader:
+        cohort = embed_cohort(
+            found, settings.reading, preprocessing, backbone, EmbeddingCache(work, reader), progress
+        )
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         embedded = time.perf_counter()
-        fitted = fit_and_calibrate(cohort.cache, settings, backbone.device, progress)
+        checkpoints = Checkpoints(work.states, work.temporary)
+        fitted = fit_and_calibrate(cohort.cache, settings, backbone.device, progress, checkpoints)
     seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
-    _say_what_few_scans_mean(len(cohort.paths))
-    n_slices = sum(scan.n_slices for scan in cohort.cache.scans)
     return NormativeModel(
         fitted.scorer,
         BackboneIdentity(
@@ -113,7 +132,7 @@ def fit_folder(
         preprocessing,
         fitted.calibration,
         settings.calibration.scan_top_fraction,
-        Provenance(len(cohort.paths), n_slices, settings.seed),
+        Provenance(len(cohort.paths), cohort.n_slices, settings.seed),
         _fit_report(cohort, fitted, seconds),
     )
 
@@ -123,43 +142,12 @@ def default_preprocessing(found: Discovery) -> PreprocessingSettings:
     return preset("image-2d" if found.is_mostly_2d else "mr-brain")
 
 
-def _embed_cohort(
-    found: Discovery,
-    reading: ReadSettings,
-    preprocessing: PreprocessingSettings,
-    backbone: Backbone,
-    cache: EmbeddingCache,
-    progress: Progress | None,
-) -> _Cohort:
-    paths: list[Path] = []
-    skipped = list(found.skipped)
-    for i, scan in enumerate(found.scans):
-        report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
-        try:
-            prepared = prepare_scan(scan.read(reading), preprocessing, backbone.default_resolution_px)
-        except (ScanReadError, SettingError) as error:
-            skipped.append(SkippedFile(scan.path, without_path(error, scan.path)))
-            continue
-        cache.add(
-            _embed(prepared, backbone),
-            prepared.body_slices(prepared.indices),
-            prepared.placement,
-        )
-        paths.append(scan.path)
-    report(progress, "Reading and embedding", len(found.scans), len(found.scans))
-    return _Cohort(tuple(paths), tuple(skipped), cache)
+def _fit_key(found: Discovery, settings: FitSettings, preprocessing: PreprocessingSettings) -> str:
+    """Return a hash that the same command has again."""
+    return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing)])
 
 
-def _embed(prepared: PreparedScan, backbone: Backbone) -> torch.Tensor:
-    indices = prepared.indices
-    parts = []
-    for start in range(0, len(indices), _EMBEDDING_BATCH):
-        images = prepared.images(indices[start : start + _EMBEDDING_BATCH])
-        parts.append(backbone(torch.from_numpy(images)).values.to(torch.float16).cpu())
-    return torch.cat(parts)
-
-
-def _fit_report(cohort: _Cohort, fitted: FittedScorer, seconds: dict[str, float]) -> FitReport:
+def _fit_report(cohort: Cohort, fitted: FittedScorer, seconds: dict[str, float]) -> FitReport:
     scans = []
     for i, (path, cached) in enumerate(zip(cohort.paths, cohort.cache.scans, strict=True)):
         score = fitted.scan_scores.get(i)

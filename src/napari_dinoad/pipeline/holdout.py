@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_dinoad.calibration import Calibration, ScanScores
+from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
-from napari_dinoad.scoring import make_scorer
+from napari_dinoad.scoring import make_scorer, scorer_from_state
 
 if TYPE_CHECKING:
     import torch
 
+    from napari_dinoad.pipeline.checkpoints import Checkpoints
     from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
     from napari_dinoad.progress import Progress, ProgressEvent
     from napari_dinoad.scoring.protocol import Scorer
-    from napari_dinoad.settings import FitSettings
+    from napari_dinoad.settings import ArCnnSettings, DpmmSettings, FitSettings, MemoryBankSettings
 
 __all__ = ["FittedScorer", "fit_and_calibrate"]
 
@@ -42,7 +45,11 @@ class FittedScorer:
 
 
 def fit_and_calibrate(
-    cache: EmbeddingCache, settings: FitSettings, device: torch.device, progress: Progress | None
+    cache: EmbeddingCache,
+    settings: FitSettings,
+    device: torch.device,
+    progress: Progress | None,
+    checkpoints: Checkpoints,
 ) -> FittedScorer:
     """Fit the scorer on cached embeddings and calibrate it on scans that it has not seen.
 
@@ -55,6 +62,8 @@ def fit_and_calibrate(
         Where the scorer is fitted.
     progress : callable, optional
         May raise `Cancelled`.
+    checkpoints : Checkpoints
+        Each scorer goes on from what is kept here of it, and is kept after each epoch.
     """
     n_scans = len(cache.scans)
     order = np.random.default_rng(settings.seed).permutation(n_scans)
@@ -69,10 +78,10 @@ def fit_and_calibrate(
     for number, fold in enumerate(folds, start=1):
         rest = np.setdiff1d(order, fold)
         label = f"fold {number} of {len(folds)}" if is_cross else ""
-        scorer = _fit(cache, rest, settings, device, _labelled(progress, label))
+        scorer = _fit(cache, rest, settings, device, _labelled(progress, label), checkpoints)
         scored.update(_score_held_out(cache, fold, scorer, settings, device, progress))
     if is_cross:
-        scorer = _fit(cache, np.sort(order), settings, device, progress)
+        scorer = _fit(cache, np.sort(order), settings, device, progress, checkpoints)
     calibration = Calibration.from_scans(list(scored.values()), "cross" if is_cross else "split")
     return FittedScorer(scorer, calibration, {i: scan.score for i, scan in scored.items()})
 
@@ -83,6 +92,7 @@ def _fit(
     settings: FitSettings,
     device: torch.device,
     progress: Progress | None,
+    checkpoints: Checkpoints,
 ) -> Scorer:
     rng = np.random.default_rng(settings.seed)
     n_validate = round(_VALIDATION_SHARE * len(scans)) if len(scans) >= _MIN_SCANS_TO_VALIDATE else 0
@@ -90,7 +100,26 @@ def _fit(
     fitting, validating = np.sort(mixed[n_validate:]), np.sort(mixed[:n_validate])
     validation = cache.batches(validating.tolist(), device, settings.seed) if n_validate else None
     batches = cache.batches(fitting.tolist(), device, settings.seed)
-    return make_scorer(settings.scorer_settings()).fit(batches, validation=validation, progress=progress)
+    chosen = settings.scorer_settings()
+    name = _checkpoint_name(cache, chosen, fitting, validating)
+    kept = checkpoints.load(name)
+    scorer = make_scorer(chosen, device) if kept is None else scorer_from_state(kept, device)
+    if kept is not None and kept.settings.get("finished", True):
+        return scorer
+    return scorer.fit(
+        batches, validation=validation, progress=progress, checkpoint=partial(checkpoints.save, name)
+    )
+
+
+def _checkpoint_name(
+    cache: EmbeddingCache,
+    settings: DpmmSettings | ArCnnSettings | MemoryBankSettings,
+    fitting: np.ndarray,
+    validating: np.ndarray,
+) -> str:
+    """Return a hash of all that a fitted scorer depends on."""
+    keys = [[cache.scans[i].key for i in scans.tolist()] for scans in (fitting, validating)]
+    return hash_of([type(settings).__name__, asdict(settings), *keys])
 
 
 def _score_held_out(

@@ -151,10 +151,15 @@ def require_reiterable(batches: Iterable[torch.Tensor]) -> None:
 
 
 def shuffled(batches: Iterable[torch.Tensor], generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield the batches in random order where they can be indexed, else as stored."""
+    """Yield the batches in random order where they can be indexed, else as stored.
+
+    Batches that can be asked for ``in_order(indices)`` are, so that the next one is read meanwhile.
+    """
     if isinstance(batches, Sized) and hasattr(batches, "__getitem__"):
-        for index in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[index]
+        order = torch.randperm(len(batches), generator=generator).tolist()
+        yield from (
+            batches.in_order(order) if hasattr(batches, "in_order") else map(batches.__getitem__, order)
+        )
     else:
         yield from batches
 

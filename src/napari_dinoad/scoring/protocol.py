@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import torch
 
@@ -48,6 +48,7 @@ class Scorer(Protocol):
         *,
         validation: Iterable[torch.Tensor] | None = None,
         progress: Progress | None = None,
+        checkpoint: Callable[[ScorerState], None] | None = None,
     ) -> Self:
         """Fit on normal embeddings.
 
@@ -59,6 +60,9 @@ class Scorer(Protocol):
             Normal embeddings of *held-out scans*, same shapes, to choose the epoch that is kept.
         progress : callable, optional
             Called after each epoch; may raise `Cancelled`.
+        checkpoint : callable, optional
+            Called with the state after each epoch: a scorer rebuilt from it by `from_state` goes on with `fit`, to
+            the same end. Its settings say by ``"finished"`` whether anything is left to do (nothing, without it).
 
         Returns
         -------

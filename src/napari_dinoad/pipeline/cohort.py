@@ -1,0 +1,180 @@
+"""The scans of a folder, read, prepared and embedded into the cache, each once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.files import sha256_of_file
+from napari_dinoad.images.discovery import SkippedFile, without_path
+from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key
+from napari_dinoad.pipeline.read_ahead import ReadAhead
+from napari_dinoad.pipeline.scan_facts import scan_facts
+from napari_dinoad.pipeline.work_folder import hash_of
+from napari_dinoad.progress import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_dinoad.backbones import Backbone
+    from napari_dinoad.images.discovery import Discovery, ScanFile
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import PreprocessingSettings, ReadSettings
+
+__all__ = ["Cohort", "content_sha256", "embed_cohort"]
+
+EMBEDDING_BATCH = 8
+"""Slices in one call of the backbone. A batch never holds slices of two scans: what a scan's embeddings are must not
+depend on which scans an earlier run has done."""
+
+_MAX_READERS = 4
+"""Threads that read and prepare scans for a GPU; beside a backbone on the CPU one keeps up."""
+
+_DETACHED_SUFFIXES = (".nhdr", ".mhd")
+"""Headers whose values lie in another file."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The scans that are in the cache, in its order, and what was skipped."""
+
+    paths: tuple[Path, ...]
+    skipped: tuple[SkippedFile, ...]
+    cache: EmbeddingCache
+
+    @property
+    def n_slices(self) -> int:
+        """Slices of all scans."""
+        return sum(scan.n_slices for scan in self.cache.scans)
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What reading ahead brings of a scan: found in the cache, prepared to be embedded, or skipped."""
+
+    scan: ScanFile
+    key: str
+    cached: CachedScan | None = None
+    prepared: PreparedScan | None = None
+    facts: dict[str, Any] | None = None
+    reason: str = ""
+
+
+def content_sha256(scan: ScanFile, reading: ReadSettings) -> str:
+    """Return a SHA-256 (hex) of what is in a scan's files and of how they are read; file names play no part.
+
+    Raises
+    ------
+    ScanReadError
+        If one cannot be read.
+    """
+    if scan.path.name.lower().endswith(_DETACHED_SUFFIXES):
+        # The header names another file, which only its reader knows how to find.
+        volume = scan.read(reading)
+        values = hashlib.sha256(np.ascontiguousarray(volume.values).data).hexdigest()
+        return hash_of([values, volume.geometry.affine.tolist(), volume.full_scale])
+    try:
+        if scan.series is not None:
+            hashes = {path: sha256_of_file(path) for path in {frame.path for frame in scan.series.frames}}
+            # Sorted, since slices are put in order by their headers, whatever their names.
+            parts = sorted(f"{hashes[frame.path]} {frame.number}" for frame in scan.series.frames)
+        else:
+            parts = [sha256_of_file(path) for path in scan.images or (scan.path,)]
+    except OSError as error:
+        raise ScanReadError(f"{scan.path}: cannot be read ({error.strerror or error})") from error
+    return hash_of([*parts, asdict(reading)])
+
+
+def embed_cohort(
+    found: Discovery,
+    reading: ReadSettings,
+    preprocessing: PreprocessingSettings,
+    backbone: Backbone,
+    cache: EmbeddingCache,
+    progress: Progress | None = None,
+) -> Cohort:
+    """Embed the scans that are not in the cache yet, and add all of them in the order in which they were found.
+
+    The next scans are read and prepared while the backbone works. Of several files with the same content the first
+    is used: a copy would be held out from a model that has seen it.
+
+    Parameters
+    ----------
+    found : Discovery
+    reading : ReadSettings
+    preprocessing : PreprocessingSettings
+        With ``resolution_px`` set.
+    backbone : Backbone
+    cache : EmbeddingCache
+    progress : callable, optional
+        Called before each scan; may raise `Cancelled`.
+
+    Raises
+    ------
+    DinoadError
+        If the disk is full; what was embedded so far stays usable.
+    """
+    paths: dict[str, Path] = {}
+    skipped = list(found.skipped)
+    n_readers = 1 if backbone.device.type == "cpu" else min(_MAX_READERS, os.cpu_count() or 1)
+    load = partial(_load, reading, preprocessing, backbone, backbone.weights_sha256, cache)
+    tasks = (partial(load, scan) for scan in found.scans)
+    with ReadAhead(n_readers) as scan_reader, ReadAhead() as slice_reader:
+        for i, loaded in enumerate(scan_reader.results(tasks, ahead=n_readers)):
+            report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
+            if loaded.key in paths:
+                twin = paths[loaded.key].name
+                skipped.append(SkippedFile(loaded.scan.path, f"the same content as {twin}"))
+                continue
+            cached = loaded.cached
+            if loaded.prepared is not None and loaded.facts is not None:
+                batches = _embedded(loaded.prepared, backbone, slice_reader)
+                body = loaded.prepared.body_slices(loaded.prepared.indices)
+                cached = cache.store(loaded.key, batches, body, loaded.prepared.placement, loaded.facts)
+            if cached is None:
+                skipped.append(SkippedFile(loaded.scan.path, loaded.reason))
+                continue
+            cache.add(cached)
+            paths[loaded.key] = loaded.scan.path
+    report(progress, "Reading and embedding", len(found.scans), len(found.scans))
+    return Cohort(tuple(paths.values()), tuple(skipped), cache)
+
+
+def _load(
+    reading: ReadSettings,
+    preprocessing: PreprocessingSettings,
+    backbone: Backbone,
+    weights_sha256: str,
+    cache: EmbeddingCache,
+    scan: ScanFile,
+) -> _Loaded:
+    """Look a scan up in the cache, or read and prepare it (on a reading thread)."""
+    try:
+        key = embedding_key(content_sha256(scan, reading), preprocessing, backbone.name, weights_sha256)
+        cached = cache.find(key)
+        if cached is not None:
+            return _Loaded(scan, key, cached)
+        prepared = prepare_scan(scan.read(reading), preprocessing, backbone.default_resolution_px)
+    except (ScanReadError, SettingError) as error:
+        return _Loaded(scan, "", reason=without_path(error, scan.path))
+    return _Loaded(scan, key, prepared=prepared, facts=scan_facts(prepared))
+
+
+def _embedded(prepared: PreparedScan, backbone: Backbone, reader: ReadAhead) -> Iterator[torch.Tensor]:
+    """Yield the embeddings of a scan's slices, batch by batch; the next batch is resampled meanwhile."""
+    indices = prepared.indices
+    starts = range(0, len(indices), EMBEDDING_BATCH)
+    tasks = (partial(prepared.images, indices[start : start + EMBEDDING_BATCH]) for start in starts)
+    for images in reader.results(tasks):
+        yield backbone(torch.from_numpy(images)).values

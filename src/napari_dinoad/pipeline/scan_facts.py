@@ -1,0 +1,46 @@
+"""Figures of a scan that tell whether it belongs among the others: size, spacing, body and intensities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.slices import PreparedScan
+
+__all__ = ["PERCENTILES", "scan_facts"]
+
+PERCENTILES = (1, 25, 50, 75, 99)
+"""Of the intensities inside the body."""
+
+
+def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
+    """Return JSON values that describe a scan without naming it.
+
+    Returns
+    -------
+    dict
+        ``"shape"`` and ``"spacing"`` (z, y, x; millimetres, or pixels of 1), ``"is_physical"``, ``"n_slices"``
+        (those that show the body), ``"body_fraction"`` of the voxels, ``"body_size"`` (its extent along z, y, x, in
+        units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units).
+    """
+    volume, body = prepared.volume, prepared.body
+    geometry = volume.geometry
+    spacing = [float(step) for step in geometry.spacing] if geometry.is_physical else [1.0, 1.0, 1.0]
+    extent = []
+    for axis, step in enumerate(spacing):
+        others = tuple(a for a in range(3) if a != axis)
+        where = np.flatnonzero(body.any(axis=others))
+        extent.append(float(where[-1] - where[0] + 1) * step if where.size else 0.0)
+    inside = volume.values[body]
+    intensity = np.percentile(inside, PERCENTILES) if inside.size else np.zeros(len(PERCENTILES))
+    return {
+        "shape": [int(n) for n in volume.values.shape],
+        "spacing": spacing,
+        "is_physical": bool(geometry.is_physical),
+        "n_slices": len(prepared.indices),
+        "body_fraction": float(body.mean()),
+        "body_size": extent,
+        "intensity": [float(value) for value in intensity],
+    }

@@ -1,0 +1,201 @@
+"""What a fit leaves on disk while it runs, so that it can go on after a power cut.
+
+    <root>/embeddings/<key>.safetensors   one file a scan, shared by all fits in this root
+    <root>/fits/<fit key>/uses            keys of the embeddings that this fit needs, one a line
+    <root>/fits/<fit key>/states/         scorers as they were after their last epoch
+    <root>/fits/<fit key>/held_out/       what these gave to the scans that they have not seen
+    <root>/fits/<fit key>/temporary/      files being written; swept when the fit starts again
+
+Names are hashes: no file name, path or patient is in them. A fit that ends well removes its own folder, and the
+embeddings that no other fit lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_cache_path
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.files import require_folder
+from napari_dinoad.pipeline.folder_lock import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_dinoad.settings import CacheSettings
+
+__all__ = ["WorkFolder", "default_root", "hash_of", "work_folder"]
+
+logger = logging.getLogger(__name__)
+
+ABANDONED_DAYS = 30
+"""What an interrupted fit left in the user's cache folder is removed when nobody came back to it for so long."""
+
+_SECONDS_A_DAY = 86_400
+
+
+def hash_of(document: Any) -> str:
+    """Return a SHA-256 (hex) of JSON values; the same for equal values."""
+    text = json.dumps(document, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def default_root() -> Path:
+    """Return the folder for fits in the user's cache folder."""
+    return user_cache_path("napari-dinoad") / "fits"
+
+
+@contextmanager
+def work_folder(fit_key: str, cache: CacheSettings | None) -> Iterator[WorkFolder]:
+    """Give the work folder of a fit and hold its lock.
+
+    When the block ends well, the folder is removed (and with ``cache.keep`` only the states in it); when it raises,
+    everything stays for the next run.
+
+    Parameters
+    ----------
+    fit_key : str
+        Hash of what is fitted on what; the same command has the same.
+    cache : CacheSettings, optional
+        None: a temporary folder, removed whatever happens.
+
+    Raises
+    ------
+    DinoadError
+        If the folder cannot be written, or the same fit is running elsewhere.
+    """
+    with ExitStack() as stack:
+        if cache is None:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dinoad-")))
+        else:
+            root = default_root() if cache.folder is None else Path(cache.folder).expanduser()
+        work = WorkFolder(root, fit_key)
+        work.prepare()
+        stack.enter_context(locked(work.lock_file, wait=False))
+        if cache is not None and cache.folder is None:
+            _remove_abandoned(root)
+        work.sweep(resume=cache is None or cache.resume)
+        yield work
+        if cache is not None and cache.keep:
+            work.forget_states()
+        else:
+            work.remove()
+        work.lock_file.unlink(missing_ok=True)
+
+
+class WorkFolder:
+    """The folder of one fit within a root; see the module.
+
+    Parameters
+    ----------
+    root : Path
+    fit_key : str
+    """
+
+    def __init__(self, root: Path, fit_key: str) -> None:
+        self.root = root
+        self._own = root / "fits" / fit_key
+        self.embeddings = root / "embeddings"
+        self.states = self._own / "states"
+        self.held_out = self._own / "held_out"
+        self.temporary = self._own / "temporary"
+        self._uses = self._own / "uses"
+        self._known: set[str] | None = None
+
+    @property
+    def lock_file(self) -> Path:
+        """Held while the fit runs."""
+        return self._own.with_suffix(".lock")
+
+    @property
+    def _root_lock(self) -> Path:
+        return self.root / "root.lock"
+
+    def prepare(self) -> None:
+        """Make the folders."""
+        for folder in (self.embeddings, self.states, self.held_out, self.temporary):
+            require_folder(folder)
+
+    def sweep(self, *, resume: bool) -> None:
+        """Remove files that a killed run was writing; without ``resume`` all else that it left."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        if not resume:
+            self.remove()
+        self.prepare()
+
+    def claim(self, key: str) -> Path:
+        """Note that this fit needs these embeddings, and return their path (there may be none yet)."""
+        if self._known is None:
+            self._known = _lines(self._uses)
+        if key not in self._known:
+            with locked(self._root_lock, wait=True):
+                _append_line(self._uses, key)
+            self._known.add(key)
+        return self.embeddings / f"{key}.safetensors"
+
+    def forget_states(self) -> None:
+        """Remove all but the list of embeddings."""
+        for folder in (self.states, self.held_out, self.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove this fit's folder, the embeddings that no other fit lists, and folders that are then empty."""
+        with locked(self._root_lock, wait=True):
+            own = _lines(self._uses)
+            shutil.rmtree(self._own, ignore_errors=True)
+            needed: set[str] = set()
+            for other in self._own.parent.iterdir():
+                if other.is_dir():
+                    needed |= _lines(other / "uses")
+            for key in own - needed:
+                (self.embeddings / f"{key}.safetensors").unlink(missing_ok=True)
+            self._known = None
+            if not any(path.is_dir() for path in self._own.parent.iterdir()):
+                shutil.rmtree(self.embeddings, ignore_errors=True)
+                self._root_lock.unlink(missing_ok=True)
+
+
+def _lines(path: Path) -> set[str]:
+    try:
+        # The last line may be incomplete after a power cut: a key has 64 characters.
+        return {line for line in path.read_text(encoding="ascii").split() if len(line) == 64}
+    except FileNotFoundError:
+        return set()
+
+
+def _append_line(path: Path, line: str) -> None:
+    try:
+        with path.open("a", encoding="ascii") as stream:
+            stream.write(f"\n{line}\n")
+    except OSError as error:
+        raise DinoadError(
+            f"Cannot write {path}: {error.strerror or error}. Free disk space or choose another folder (--cache)."
+        ) from error
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove what interrupted fits left that nobody came back to."""
+    for folder in sorted((root / "fits").iterdir()):
+        old = folder.is_dir() and time.time() - _last_change(folder) > ABANDONED_DAYS * _SECONDS_A_DAY
+        if not old:
+            continue
+        left = WorkFolder(root, folder.name)
+        try:
+            with locked(left.lock_file, wait=False):
+                left.remove()
+                left.lock_file.unlink(missing_ok=True)
+        except DinoadError:
+            logger.info("A fit that began long ago is still running.")
+
+
+def _last_change(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))

@@ -1,0 +1,119 @@
+"""The folder of a fit: shared embeddings, locks, what stays after an end of each kind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.files import atomic_path, remove_temporaries
+from napari_dinoad.pipeline import work_folder as module
+from napari_dinoad.pipeline.work_folder import hash_of, work_folder
+from napari_dinoad.settings import CacheSettings
+
+KEYS = [hash_of(i) for i in range(3)]
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a fit early."""
+
+
+def use(folder, fit_key, keys, *, keep=False, resume=True, interrupted=False):
+    """Run a fit that needs the embeddings ``keys``, making those that are not there; return how many were."""
+    cache = CacheSettings(str(folder), keep=keep, resume=resume)
+    found = 0
+    try:
+        with work_folder(fit_key, cache) as work:
+            for key in keys:
+                path = work.claim(key)
+                found += path.exists()
+                path.write_text(key)
+            (work.states / "state").write_text("after epoch 1")
+            if interrupted:
+                (work.temporary / "half").write_text("half")
+                raise Interrupted
+    except Interrupted:
+        pass
+    return found
+
+
+def test_a_fit_that_ends_well_leaves_nothing(tmp_path):
+    use(tmp_path, "a", KEYS)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_interrupted_fit_finds_what_it_made(tmp_path):
+    use(tmp_path, "a", KEYS[:2], interrupted=True)
+    assert use(tmp_path, "a", KEYS, interrupted=True) == 2
+    with work_folder("a", CacheSettings(str(tmp_path))) as work:
+        assert (work.states / "state").read_text() == "after epoch 1"
+        assert list(work.temporary.iterdir()) == [], "files half-written by the killed run are swept"
+
+
+def test_without_resume_it_begins_anew(tmp_path):
+    use(tmp_path, "a", KEYS, interrupted=True)
+    assert use(tmp_path, "a", KEYS, resume=False) == 0
+
+
+def test_embeddings_that_another_fit_needs_stay(tmp_path):
+    use(tmp_path, "a", KEYS[:2], interrupted=True)
+    assert use(tmp_path, "b", KEYS[1:]) == 1
+    left = {path.stem for path in (tmp_path / "embeddings").iterdir()}
+    assert left == set(KEYS[:2])
+    use(tmp_path, "a", KEYS[:2])
+    assert not (tmp_path / "embeddings").exists()
+
+
+def test_kept_embeddings_serve_the_next_fit(tmp_path):
+    use(tmp_path, "a", KEYS, keep=True)
+    assert use(tmp_path, "b", KEYS) == 3
+    assert len(list((tmp_path / "embeddings").iterdir())) == 3
+    assert not list(tmp_path.rglob("state"))
+
+
+def test_the_same_fit_cannot_run_twice_at_once(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from napari_dinoad.pipeline.folder_lock import locked\n"
+        "with locked(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(60)"
+    )
+    (tmp_path / "fits").mkdir()
+    lock = tmp_path / "fits" / "a.lock"
+    with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(DinoadError, match="already running"):
+            use(tmp_path, "a", KEYS)
+        use(tmp_path, "b", KEYS)
+        other.kill()
+        other.wait()
+    use(tmp_path, "a", KEYS)
+
+
+def test_what_nobody_came_back_to_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "default_root", lambda: tmp_path)
+    use(tmp_path, "old", KEYS[:1], interrupted=True)
+    use(tmp_path, "recent", KEYS[1:], interrupted=True)
+    long_ago = time.time() - 86_400 * (module.ABANDONED_DAYS + 1)
+    for path in (tmp_path / "fits" / "old", *(tmp_path / "fits" / "old").rglob("*")):
+        os.utime(path, (long_ago, long_ago))
+    with work_folder("new", CacheSettings()):
+        assert not (tmp_path / "fits" / "old").exists()
+        assert {path.stem for path in (tmp_path / "embeddings").iterdir()} == set(KEYS[1:])
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DinoadError, match="file"), work_folder("a", CacheSettings(str(tmp_path / "file"))):
+        pass
+
+
+def test_temporaries_of_a_killed_process_are_found_by_the_final_name(tmp_path):
+    out, other = tmp_path / "m.dinoad", tmp_path / "other.dinoad"
+    with atomic_path(out) as half, atomic_path(other) as foreign:
+        remove_temporaries(out)
+        assert not half.exists()
+        assert foreign.exists()
+        half.write_text("")
