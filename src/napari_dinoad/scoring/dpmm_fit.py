@@ -10,6 +10,8 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, side_by_side
 from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
@@ -29,14 +31,13 @@ from napari_dinoad.scoring.statistics import (
     hard_statistics,
 )
 from napari_dinoad.scoring.stick_breaking import log_prior, log_weights, update_sticks
+from napari_dinoad.scoring.summation import sum_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    import torch
-
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import DpmmSettings
+    from napari_dinoad.settings import CovarianceType, DpmmSettings
 
 __all__ = ["DpmmParameters", "FitPoint", "next_epoch", "parameters_of", "start", "start_update"]
 
@@ -196,16 +197,19 @@ def _clusters(
     else:
         seeds = principal_splits(patches, settings.n_components)
     centres = k_means(patches, seeds, settings.start_iterations).to(device)
-    n_components, n_channels = centres.shape
-    total: SufficientStatistics | None = None
-    for batch in batches:
-        x = unit_patches(batch, n_channels, device)
-        labels, _ = nearest_centres(x.to(centres.dtype), centres)
-        statistics = hard_statistics(x, labels, n_components, settings.covariance)
-        total = statistics if total is None else total + statistics
+    total = sum_over(batches, _cluster_statistics, centres, settings.covariance)
     if total is None or total.n_patches != sample.n_patches:
         raise _changed_data(sample.n_patches, total)
     return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), sample
+
+
+def _cluster_statistics(
+    batch: torch.Tensor, centres: torch.Tensor, covariance: CovarianceType
+) -> SufficientStatistics:
+    """Return the statistics of a batch's patches, each in the cluster of the nearest centre (k, d)."""
+    x = unit_patches(batch, centres.shape[1], centres.device)
+    labels, _ = nearest_centres(x.to(centres.dtype), centres)
+    return hard_statistics(x, labels, len(centres), covariance)
 
 
 def parameters_of(
@@ -243,11 +247,9 @@ def next_epoch(
 def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: DpmmSettings) -> FitPoint:
     """Gather statistics over all batches, then maximise once."""
     current = point.parameters
-    densities = ComponentDensities(current.mixture)
-    total = _earlier_statistics(point)
-    for patches in _batches_of_patches(batches, current):
-        statistics = expectation(densities, patches)
-        total = statistics if total is None else total + statistics
+    total = sum_over(batches, _batch_statistics, ComponentDensities(current.mixture))
+    if point.earlier is not None and total is not None:
+        total = total + _earlier_statistics(point.earlier, current.mixture)
     if total is None or int(total.n_patches) != point.n_patches:
         raise _changed_data(point.n_patches, total)
     penalised = total.log_likelihood + log_prior(current.sticks, current.alpha)
@@ -267,11 +269,15 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
     return replace(point, parameters=parameters, previous=current, epoch=point.epoch + 1, history=history)
 
 
-def _earlier_statistics(point: FitPoint) -> SufficientStatistics | None:
-    """Return the statistics of patches no longer at hand, with what the current parameters make of them."""
-    if point.earlier is None:
-        return None
-    return replace(point.earlier, log_likelihood=expected_log_joint(point.earlier, point.parameters.mixture))
+def _earlier_statistics(earlier: SufficientStatistics, mixture: Mixture) -> SufficientStatistics:
+    """Return the statistics of patches no longer at hand, with what a mixture makes of them."""
+    return replace(earlier, log_likelihood=expected_log_joint(earlier, mixture))
+
+
+def _batch_statistics(batch: torch.Tensor, densities: ComponentDensities) -> SufficientStatistics:
+    """E-step of a batch."""
+    means = densities.mixture.means
+    return expectation(densities, unit_patches(batch, means.shape[1], means.device))
 
 
 def _without_last_epoch(point: FitPoint) -> FitPoint:
@@ -368,14 +374,18 @@ def _with_best(
 
 def validation_loss(parameters: DpmmParameters, validation: Iterable[torch.Tensor]) -> float:
     """Return the mean −log p of held-out normal patches."""
-    densities = ComponentDensities(parameters.mixture)
-    total, n_patches = 0.0, 0
-    for patches in _batches_of_patches(validation, parameters):
-        total -= float(densities.log_density(patches).sum())
-        n_patches += len(patches)
-    if n_patches == 0:
+    total = sum_over(validation, _batch_loss, ComponentDensities(parameters.mixture))
+    if total is None or total[1] == 0:
         raise ScorerError("validation: expected at least one patch, got none; leave it out instead.")
-    return total / n_patches
+    return float(total[0] / total[1])
+
+
+def _batch_loss(batch: torch.Tensor, densities: ComponentDensities) -> torch.Tensor:
+    """Return Σ −log p of a batch's patches and their number, (2,) float64."""
+    means = densities.mixture.means
+    patches = unit_patches(batch, means.shape[1], means.device)
+    loss = -float(densities.log_density(patches).sum())
+    return torch.tensor([loss, len(patches)], dtype=torch.float64)
 
 
 def _appended(

@@ -104,6 +104,10 @@ class ComponentDensities:
         self._constants = mixture.log_weights[self.alive] - 0.5 * log_normaliser
         self._crowded = False
 
+    def __reduce__(self) -> tuple[type[ComponentDensities], tuple[Mixture]]:
+        """Travel to other processes as the mixture alone; all else follows from it."""
+        return type(self), (self.mixture,)
+
     def chunks(self, patches: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield ``patches`` (n, d) in slices whose intermediate results fit into the cache or memory budget."""
         budget = CACHE_BYTES if patches.device.type == "cpu" else CHUNK_BYTES

@@ -10,6 +10,7 @@ import torch
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.progress import report
+from napari_dinoad.scoring.summation import DistributedBatches
 
 if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
@@ -199,6 +200,8 @@ def sample_patches(
     ScorerError
         If there is no patch at all, or a batch is not usable.
     """
+    if isinstance(batches, DistributedBatches):
+        return _sample_elsewhere(batches, size, generator)
     kept: torch.Tensor | None = None
     keys = torch.empty(0, dtype=torch.float64)
     n_patches = largest = 0
@@ -222,3 +225,27 @@ def sample_patches(
     if kept is None or n_patches == 0:
         raise ScorerError("batches: expected at least one patch embedding, got none; add normal scans.")
     return PatchSample(kept, n_patches, largest)
+
+
+def _sample_elsewhere(batches: DistributedBatches, size: int, generator: torch.Generator) -> PatchSample:
+    """Draw the sample that `sample_patches` would draw if the batches were here; only the sample is moved."""
+    counts = batches.patch_counts()
+    if sum(counts) == 0:
+        raise ScorerError("batches: expected at least one patch embedding, got none; add normal scans.")
+    keys = torch.empty(0, dtype=torch.float64)
+    places = torch.empty(0, dtype=torch.int64)  # among the patches of all batches
+    first = 0
+    for count in counts:
+        keys = torch.cat([keys, torch.rand(count, dtype=torch.float64, generator=generator)])
+        places = torch.cat([places, torch.arange(first, first + count)])
+        first += count
+        if len(keys) > size:
+            smallest = keys.argsort()[:size].sort().values
+            keys, places = keys[smallest], places[smallest]
+    ends = torch.tensor(counts).cumsum(0)
+    bounds = torch.searchsorted(places, ends).tolist()
+    rows = [
+        places[begin:end] - (int(ends[b]) - counts[b])
+        for b, (begin, end) in enumerate(zip([0, *bounds], bounds, strict=False))
+    ]
+    return PatchSample(batches.patches_at(rows), sum(counts), max(counts))
