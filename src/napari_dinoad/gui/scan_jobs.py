@@ -100,14 +100,11 @@ class _Prepare(_Request):
 
     def _has_weights(self) -> bool:
         from napari_dinoad.backbones import find_backbone
-        from napari_dinoad.backbones.hub import cached_in_hub
-        from napari_dinoad.backbones.weights import installed_weights
+        from napari_dinoad.backbones.weights import local_weights
         from napari_dinoad.gui.model_library import read_model_summary
 
         spec = find_backbone(read_model_summary(self.model_path).backbone)
-        return (
-            not spec.needs_weights or spec.base_name in installed_weights() or cached_in_hub(spec) is not None
-        )
+        return not spec.needs_weights or local_weights(spec) is not None
 
 
 @dataclass(frozen=True, eq=False)
