@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -49,13 +51,29 @@ def test_penalised_likelihood_never_falls(data_set, covariance, make_clustered, 
 
 
 @pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
-def test_responsibilities_sum_to_one_and_agree_with_the_assignment(covariance, make_clustered):
+def test_responsibilities_sum_to_one_and_agree_with_the_components(covariance, make_clustered):
     maps = make_clustered(4, (5, 7), 8, 5, 0.5, seed=4)
     scorer = DpmmScorer(DpmmSettings(n_components=12, covariance=covariance, epochs=3)).fit([maps])
     r = scorer.responsibilities(maps)
     assert r.shape[:3] == (4, 5, 7)
     torch.testing.assert_close(r.sum(-1), torch.ones(4, 5, 7, dtype=torch.float64), rtol=0, atol=1e-12)
-    assert torch.equal(scorer.assign(maps), r.argmax(-1))
+    assert torch.equal(scorer.components(maps), r.argmax(-1))
+
+
+def test_components_show_what_is_seen_where_and_have_names(make_clustered):
+    maps = make_clustered(6, (6, 6), 16, 3, 0.1, seed=13)
+    scorer = DpmmScorer(DpmmSettings(n_components=3, epochs=3)).fit([maps])
+    components = scorer.components(maps)
+    alike = torch.nn.functional.normalize(maps, dim=-1)
+    centres = torch.stack([alike[components == k].mean(0) for k in range(3)])
+    assert float((alike - centres[components]).norm(dim=-1).max()) < 0.3
+    shares = [float((components == k).double().mean()) for k in range(3)]
+    assert shares == sorted(shares, reverse=True)
+    named = [
+        float(re.fullmatch(rf"component {k} \((.+) % of normal\)", name)[1])
+        for k, name in enumerate(scorer.component_names, start=1)
+    ]
+    assert named == pytest.approx([100 * share for share in shares], abs=2)
 
 
 @pytest.mark.parametrize("n_clusters", [5, 20, 80])
@@ -65,7 +83,7 @@ def test_recovers_the_number_of_well_separated_clusters(n_clusters, n_components
     scorer = DpmmScorer(DpmmSettings(n_components=n_components, epochs=5)).fit(list(maps.split(3)))
     in_use = int((scorer.parameters.mixture.log_weights.exp() > 1e-3).sum())
     assert abs(in_use - n_clusters) <= 0.1 * n_clusters
-    assert len(scorer.assign(maps).unique()) == in_use
+    assert len(scorer.components(maps).unique()) == in_use
 
 
 def test_agrees_with_scikit_learn_on_held_out_data(make_clustered):

@@ -117,10 +117,8 @@ class ArCnnScorer:
         ScorerError
             Before `fit`, or if the channels differ from the fit's or a value is NaN or infinite.
         """
-        training = self._fitted()
-        maps = checked_embeddings(embeddings, len(training.census.mean), self.device)
-        errors = squared_errors(training.best, standardised(maps, training.census))
-        table = training.position_errors
+        errors = self.prediction_errors(embeddings)
+        table = self._fitted().position_errors
         if table is None:
             return errors
         size = errors.shape[1:]
@@ -129,6 +127,20 @@ class ArCnnScorer:
                 0, 0
             ]
         return errors / table
+
+    def prediction_errors(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the squared prediction error (n, gh, gw) float32, mean over channels, whatever is usual at a place.
+
+        1 is about the error of predicting the mean of all normal patches, where embeddings are standardised.
+
+        Raises
+        ------
+        ScorerError
+            As `score`.
+        """
+        training = self._fitted()
+        maps = checked_embeddings(embeddings, len(training.census.mean), self.device)
+        return squared_errors(training.best, standardised(maps, training.census))
 
     def state(self) -> ScorerState:
         """Return all that `from_state` needs; of an unfinished fit also all that it needs to continue."""

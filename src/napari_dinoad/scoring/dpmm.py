@@ -259,14 +259,30 @@ class DpmmScorer:
         result[:, densities.alive] = densities.log_joint(patches).softmax(-1)
         return result.reshape(*embeddings.shape[:3], -1)
 
-    def assign(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the component (n, gh, gw) int64 that explains each patch best: a map of what is seen where."""
+    def components(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the component (n, gh, gw) int64 that explains each patch best: a map of what is seen where.
+
+        The numbers are places in `component_names`.
+
+        Raises
+        ------
+        ScorerError
+            Before `fit`, or if the channels differ from the fit's or a value is NaN or infinite.
+        """
         patches = self._patches(embeddings)
         densities = self._component_densities()
         labels = [
             densities.alive[densities.log_joint(chunk).argmax(-1)] for chunk in densities.chunks(patches)
         ]
         return torch.cat(labels).reshape(embeddings.shape[:3])
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """A name for each component, the heaviest first: its number and its share of the normal patches."""
+        shares = 100 * self.parameters.mixture.log_weights.exp()
+        return tuple(
+            f"component {number} ({share:.2g} % of normal)" for number, share in enumerate(shares.tolist(), 1)
+        )
 
     # -- state ---------------------------------------------------------------------------------------------
 

@@ -126,9 +126,9 @@ class DiagonalForms:
         (k, d) float64.
     """
 
-    pair_cost = 16.0
-
     def __init__(self, means: torch.Tensor, variances: torch.Tensor) -> None:
+        # Measured on one core: 0.8 µs against 0.08 in 51 channels, 4.6 µs against 0.2 in 384.
+        self.pair_cost = 10 + means.shape[1] / 20
         self._means = means
         self._precisions = 1 / variances
         self._scaled_means = means * self._precisions
