@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from detection_brain_mr import BATCH_MAPS, HOLDOUT, cached_data, score_maps
 
+from detection_brain_mr import BATCH_MAPS, HOLDOUT, cached_data, score_maps
 from napari_dinoad.calibration import Calibration, ScanScores
 from napari_dinoad.evaluation.metrics import auroc
 from napari_dinoad.scoring.dpmm import DpmmScorer
