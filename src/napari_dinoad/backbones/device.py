@@ -1,21 +1,43 @@
-"""Which device a backbone runs on."""
+"""Which device a backbone runs on, and in which precision: the quicker one, measured once a machine."""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
 import torch
 
-from napari_dinoad.errors import BackboneError
+from napari_dinoad.errors import BackboneError, DinoadError
+from napari_dinoad.files import require_folder, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_dinoad.settings import Device
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "choose_precision", "measured_seconds", "trial_seconds"]
+
+logger = logging.getLogger(__name__)
+
+_PRECISIONS = {"cuda": ("bfloat16", "float32"), "mps": ("float32",), "cpu": ("float32",)}
+"""What is tried on a device. On the CPU only float32, so that every machine gives the same embeddings there."""
+
+_TOKENS, _DIM, _HEADS = 1025, 384, 6
+"""One block of a ViT-S/14 at 448 px."""
+
+_TRIALS = 3
+
+Trial = tuple[str, str]
+"""Device and precision."""
 
 
 def choose_device(device: Device = "auto") -> torch.device:
-    """Return the device of that name; ``"auto"``: CUDA, then Apple's MPS, then the CPU.
+    """Return the device of that name; ``"auto"``: the quickest, by a measurement whose result is kept.
 
     Raises
     ------
@@ -24,7 +46,10 @@ def choose_device(device: Device = "auto") -> torch.device:
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
+        there = [name for name, is_there in available.items() if is_there]
+        if len(there) == 1:
+            return torch.device(there[0])
+        return torch.device(_quickest([(name, kind) for name in there for kind in _PRECISIONS[name]])[0])
     if device not in available:
         raise BackboneError(f"Device: expected one of auto, {', '.join(available)}, got {device!r}.")
     if not available[device]:
@@ -33,3 +58,75 @@ def choose_device(device: Device = "auto") -> torch.device:
             "--device auto or cpu, or install a PyTorch build for that device."
         )
     return torch.device(device)
+
+
+def choose_precision(device: torch.device) -> torch.dtype:
+    """Return what a network computes in on this device: bfloat16 on CUDA if that is quicker there, else float32."""
+    kinds = _PRECISIONS.get(device.type, ("float32",))
+    kind = kinds[0] if len(kinds) == 1 else _quickest([(device.type, kind) for kind in kinds])[1]
+    chosen: torch.dtype = getattr(torch, kind)
+    return chosen
+
+
+def measured_seconds(
+    trials: list[Trial], measure: Callable[[Trial], float], cache: Path, machine: str
+) -> dict[Trial, float]:
+    """Return the seconds of each trial: those kept in ``cache`` for this machine, the others measured and kept.
+
+    A trial that fails is infinitely slow. A cache that cannot be read or written is done without.
+    """
+    kept = _read(cache)
+    known = kept.get(machine, {})
+    seconds = {}
+    for trial in trials:
+        name = ":".join(trial)
+        if name not in known:
+            try:
+                known[name] = measure(trial)
+            except (RuntimeError, NotImplementedError, TypeError) as error:
+                logger.info("%s cannot be used: %s", name, error)
+                known[name] = -1.0  # JSON has no infinity.
+        seconds[trial] = known[name] if known[name] >= 0 else float("inf")
+    if kept.get(machine) != known or machine not in kept:
+        try:
+            require_folder(cache.parent)
+            write_json(cache, {**kept, machine: known})
+        except DinoadError as error:
+            logger.info("The measurement is not kept: %s", error)
+    return seconds
+
+
+def trial_seconds(trial: Trial) -> float:
+    """Return the seconds that one transformer block takes on a device in a precision; the device is waited for."""
+    name, kind = trial
+    device = torch.device(name)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(1, _TOKENS, _DIM, generator=generator).to(device)
+    block = torch.nn.TransformerEncoderLayer(_DIM, _HEADS, 4 * _DIM, 0.0, batch_first=True).eval().to(device)
+    best = float("inf")
+    with torch.inference_mode(), torch.autocast(name, getattr(torch, kind), enabled=kind != "float32"):
+        for _ in range(_TRIALS + 1):  # the first one also loads kernels
+            started = time.perf_counter()
+            float(block(tokens).sum())  # Reading a value waits for the device.
+            best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _quickest(trials: list[Trial]) -> Trial:
+    cache = platformdirs.user_cache_path("napari-dinoad", appauthor=False) / "devices.json"
+    seconds = measured_seconds(trials, trial_seconds, cache, _machine())
+    return min(trials, key=lambda trial: seconds[trial])
+
+
+def _machine() -> str:
+    """Return what a measurement holds for: PyTorch, the devices, the CPU's threads."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA"
+    return f"PyTorch {torch.__version__}, {gpu}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
+
+
+def _read(cache: Path) -> dict[str, dict[str, float]]:
+    try:
+        kept = json.loads(Path(cache).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
+from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of, on_device
+from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class EmbeddedBackbone:
         self._constants = constants
         self._mean = torch.tensor(constants.mean, dtype=torch.float32, device=device)
         self._std = torch.tensor(constants.std, dtype=torch.float32, device=device)
+        self._batches = MemoryBatches()
 
     @property
     def embedding_dim(self) -> int:
@@ -119,6 +121,11 @@ class EmbeddedBackbone:
         return self._constants.default_resolution_px
 
     @property
+    def batch_slices(self) -> int:
+        """Slices a call that keep its device busy."""
+        return PREFERRED_SLICES.get(self.device.type, 1)
+
+    @property
     def weights_sha256(self) -> str:
         """SHA-256 (hex) of its constants."""
         return self._constants.sha256
@@ -129,10 +136,13 @@ class EmbeddedBackbone:
 
     def __call__(self, images: Images) -> PatchEmbeddings:
         """Embed grey slices (n, H, W) with values in [0, 1]; `BackboneError` if they do not fit."""
-        tensor = as_images(images, self.device)
+        tensor = as_images(images)
         self.patch_grid(tensor.shape[1], tensor.shape[2])
-        with torch.inference_mode():
-            features = log_features(tensor, self._constants.plan, self._constants.log_offset)
-            unit = torch.nn.functional.normalize((features - self._mean) / self._std, dim=-1)
-        # Scorers train on these, and autograd refuses tensors made in inference mode; a copy is an ordinary one.
-        return PatchEmbeddings(unit.clone(memory_format=torch.contiguous_format), self.patch_size_px)
+        return PatchEmbeddings(self._batches.run(self._embed, tensor, self.device), self.patch_size_px)
+
+    @torch.no_grad()
+    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+        features = log_features(
+            on_device(images, self.device), self._constants.plan, self._constants.log_offset
+        )
+        return torch.nn.functional.normalize((features - self._mean) / self._std, dim=-1)

@@ -13,7 +13,7 @@ from napari_dinoad.errors import BackboneError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of"]
+__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of", "on_device"]
 
 Images = np.ndarray | torch.Tensor
 """Grey slices (n, height, width), values in [0, 1]."""
@@ -70,6 +70,8 @@ class Backbone(Protocol):
     default_resolution_px : int
         Side of the square input that it is meant for.
     patch_size_px : int
+    batch_slices : int
+        Slices a call that keep its device busy. More are taken too, in parts if memory asks for it.
     is_dino : bool
         Whether its weights were trained by a DINO method.
     weights_file : Path, optional
@@ -86,6 +88,8 @@ class Backbone(Protocol):
     def patch_size_px(self) -> int: ...  # noqa: D102
     @property
     def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def batch_slices(self) -> int: ...  # noqa: D102
     @property
     def is_dino(self) -> bool: ...  # noqa: D102
     @property
@@ -122,8 +126,8 @@ def grid_of(name: str, height: int, width: int, patch_size_px: int) -> tuple[int
     return height // patch_size_px, width // patch_size_px
 
 
-def as_images(images: Images, device: torch.device) -> torch.Tensor:
-    """Return slices as a (n, H, W) float32 tensor on ``device``.
+def as_images(images: Images) -> torch.Tensor:
+    """Return slices as a (n, H, W) float32 tensor, checked, on the device where they are.
 
     Raises
     ------
@@ -134,7 +138,15 @@ def as_images(images: Images, device: torch.device) -> torch.Tensor:
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 3 or not tensor.is_floating_point():
         got = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))} {getattr(images, 'dtype', '')}"
         raise BackboneError(f"Images: expected grey slices (n, height, width), float32 in [0, 1], got {got}.")
-    tensor = tensor.to(device=device, dtype=torch.float32)
+    tensor = tensor.to(dtype=torch.float32)
+    # Looked at where they are, before they are sent: a GPU would have to be waited for.
     if not bool(torch.isfinite(tensor).all()):
         raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
     return tensor
+
+
+def on_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return the tensor on ``device``; towards a CUDA device from pinned memory, without waiting for the copy."""
+    if device.type == "cuda" and images.device.type == "cpu":
+        return images.pin_memory().to(device, non_blocking=True)
+    return images.to(device)

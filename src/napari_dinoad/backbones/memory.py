@@ -1,0 +1,110 @@
+"""How many slices go through a network at a time: as many as memory holds, fewer when it runs out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_dinoad.errors import BackboneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PREFERRED_SLICES", "MemoryBatches", "slices_that_fit"]
+
+logger = logging.getLogger(__name__)
+
+PREFERRED_SLICES = {"cuda": 32, "mps": 8, "cpu": 4}
+"""Slices a call that keep a device busy; more of them make nothing faster."""
+
+_SHARE_OF_FREE_MEMORY = 0.8
+"""The rest is for what other programs and the scorer take meanwhile."""
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|failed to allocate|bad alloc", re.I
+)
+
+
+class MemoryBatches:
+    """Runs a function over slices in batches that fit into memory, and remembers what fits.
+
+    Attributes
+    ----------
+    limit : int, optional
+        Slices at a time; None: not found yet, all at once.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+
+    def run(
+        self, embed: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, device: torch.device
+    ) -> torch.Tensor:
+        """Return ``embed`` of all images, put together along the first axis.
+
+        Raises
+        ------
+        BackboneError
+            If memory does not hold a single slice.
+        """
+        if self.limit is None and device.type == "cuda":
+            self.limit = _slices_that_fit_on_cuda(embed, images)
+        values: torch.Tensor | None = None
+        start = 0
+        while start < len(images):
+            size = min(self.limit or len(images), len(images) - start)
+            part = _unless_out_of_memory(embed, images[start : start + size])
+            if part is None:
+                self._halve(size, images)
+                continue
+            if values is None:
+                values = torch.empty((len(images), *part.shape[1:]), dtype=part.dtype, device=part.device)
+            values[start : start + size] = part
+            start += size
+        return embed(images) if values is None else values
+
+    def _halve(self, size: int, images: torch.Tensor) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if size == 1:
+            side = "×".join(map(str, images.shape[1:]))
+            raise BackboneError(
+                f"Memory: not even one slice of {side} pixels fits. Use a smaller --resolution or backbone, close "
+                "other programs, or use --device cpu."
+            )
+        self.limit = size // 2
+        logger.info("Memory ran out at %d slices; going on with %d at a time", size, self.limit)
+
+
+def slices_that_fit(free_bytes: int, bytes_a_slice: int) -> int:
+    """Return how many slices may be embedded at a time, at least one."""
+    return max(1, int(_SHARE_OF_FREE_MEMORY * free_bytes / max(bytes_a_slice, 1)))
+
+
+def _slices_that_fit_on_cuda(
+    embed: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> int | None:
+    """Return what `slices_that_fit` says after one slice, or None if that one ran out already."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    if _unless_out_of_memory(embed, images[:1]) is None:
+        return None
+    a_slice = torch.cuda.max_memory_allocated() - before
+    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return slices_that_fit(torch.cuda.mem_get_info()[0] + unused, a_slice)
+
+
+def _unless_out_of_memory(
+    embed: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor | None:
+    """Return ``embed(images)``, or None if memory ran out; the exception, which holds tensors, is gone by then."""
+    try:
+        return embed(images)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            return None
+        raise

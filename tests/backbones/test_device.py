@@ -1,0 +1,91 @@
+"""The device and precision: measured once a machine, the quickest taken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_dinoad.backbones import device as device_module
+from napari_dinoad.backbones.device import choose_device, choose_precision, measured_seconds, trial_seconds
+from napari_dinoad.errors import BackboneError
+
+TRIALS = [("cuda", "bfloat16"), ("cuda", "float32"), ("cpu", "float32")]
+SECONDS = {("cuda", "bfloat16"): 0.1, ("cuda", "float32"): 0.2, ("cpu", "float32"): 0.3}
+
+
+def test_a_measurement_is_made_once_a_machine_and_kept(tmp_path):
+    cache, measured = tmp_path / "deep" / "devices.json", []
+
+    def measure(trial):
+        measured.append(trial)
+        return SECONDS[trial]
+
+    for machine, calls in (("a", TRIALS), ("a", []), ("b", TRIALS)):
+        measured.clear()
+        assert measured_seconds(TRIALS, measure, cache, machine) == SECONDS
+        assert measured == calls
+
+
+def test_a_trial_that_fails_is_infinitely_slow_and_not_tried_again(tmp_path):
+    def measure(trial):
+        raise RuntimeError("no kernel image is available for execution on the device")
+
+    for _ in range(2):
+        assert measured_seconds(TRIALS[:1], measure, tmp_path / "d.json", "a") == {TRIALS[0]: float("inf")}
+    assert measured_seconds(TRIALS[:1], lambda trial: 1.0, tmp_path / "d.json", "a")[TRIALS[0]] == float(
+        "inf"
+    )
+
+
+def test_a_damaged_or_unwritable_cache_is_done_without(tmp_path):
+    cache = tmp_path / "devices.json"
+    for damage in ("{", "[1]", ""):
+        cache.write_text(damage)
+        assert measured_seconds(TRIALS, SECONDS.__getitem__, cache, "a") == SECONDS
+    (tmp_path / "file").write_text("")
+    assert measured_seconds(TRIALS, SECONDS.__getitem__, tmp_path / "file" / "devices.json", "a") == SECONDS
+
+
+@pytest.fixture
+def machine_with_gpu(monkeypatch, tmp_path):
+    """A CUDA device that answers no question but the measurement's."""
+    seconds = dict(SECONDS)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "test")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(device_module, "trial_seconds", seconds.__getitem__)
+    monkeypatch.setattr(device_module.platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("quickest", "device", "precision"),
+    [
+        (("cuda", "bfloat16"), "cuda", torch.bfloat16),
+        (("cuda", "float32"), "cuda", torch.float32),
+        (("cpu", "float32"), "cpu", torch.float32),
+    ],
+)
+def test_the_quickest_is_taken(machine_with_gpu, quickest, device, precision):
+    machine_with_gpu[quickest] = 0.01
+    chosen = choose_device("auto")
+    assert chosen.type == device
+    assert choose_precision(chosen) == precision
+    assert choose_device("cuda").type == "cuda"
+
+
+def test_the_cpu_computes_in_float32_unmeasured(monkeypatch):
+    monkeypatch.setattr(device_module, "trial_seconds", None)
+    assert choose_precision(choose_device("cpu")) == torch.float32
+
+
+def test_a_trial_takes_time():
+    assert 0 < trial_seconds(("cpu", "float32")) < float("inf")
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackboneError, match="sees none"):
+        choose_device("cuda")
+    with pytest.raises(BackboneError, match="expected one of auto"):
+        choose_device("tpu")
