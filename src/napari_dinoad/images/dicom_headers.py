@@ -36,6 +36,9 @@ GEOMETRY_TAGS = (
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
 
+_SHORTEST_UID_END = 4
+"""Characters of a UID that a user must give, so that a series number is never taken for the end of one."""
+
 _NOT_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
@@ -148,9 +151,9 @@ class DicomSeries:
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names this series: its number, its description, or the end of its UID."""
         wanted = wanted.strip().removeprefix("…")
-        if wanted == str(self.number) or wanted.casefold() == self.description.casefold():
+        if wanted and wanted.casefold() in (str(self.number), self.description.casefold()):
             return True
-        return bool(wanted) and self.uid.endswith(wanted)
+        return len(wanted) >= _SHORTEST_UID_END and self.uid.endswith(wanted)
 
 
 @dataclass

@@ -41,6 +41,9 @@ PIXEL_SPACING_TOLERANCE_MM = 1e-4
 POSITION_DECIMALS = 2
 """Positions that agree to so many decimals of a millimetre are the same position."""
 
+SMALLEST_GAP_MM = 0.01
+"""Slices nearer than this lie at the same depth."""
+
 MAX_BRIDGED_GAP = 3.0
 """Resampling bridges gaps up to this many times the usual one; over a wider one it would invent tissue."""
 
@@ -215,6 +218,11 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
     unit = _geometry(first, positions[0], len(frames), 1.0)
     places = unit.map_reference_to_indices(positions)  # first column: millimetres along the normal
     gaps = np.diff(places[:, 0])
+    if len(gaps) and gaps.min() < SMALLEST_GAP_MM:
+        n_beside = int(np.count_nonzero(gaps < SMALLEST_GAP_MM))
+        raise ScanReadError(
+            f"{n_beside + 1} images lie side by side at one depth; expected one image at each. Split the series."
+        )
     spacing = _even_spacing(positions, orientation, gaps)
     shifts = np.abs(places[:, 1:]).max(axis=0)
     faults = []
@@ -223,8 +231,8 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
     if shifts.max() > SHIFT_TOLERANCE_PX:
         faults.append(_tilt_fault(places, pixel_spacing))
     usual = float(np.median(gaps)) if len(gaps) else 1.0
-    can_resample = bool(len(gaps) == 0 or (gaps.min() > 0.01 and gaps.max() <= MAX_BRIDGED_GAP * usual))
-    spacing = spacing if spacing is not None else max(usual, 0.01)
+    can_resample = bool(len(gaps) == 0 or gaps.max() <= MAX_BRIDGED_GAP * usual)
+    spacing = usual if spacing is None else spacing
     offsets = places / (spacing, 1, 1)
     geometry = _geometry(first, positions[0], len(frames), spacing)
     return SliceStack(tuple(frames), geometry, offsets, tuple(faults), can_resample, notes)

@@ -1,0 +1,204 @@
+"""Series that are no even stack: a refusal that says what is wrong, and resampling where that is safe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_files import AXIAL, ct_values, image_dataset, save_all, series_datasets
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.readers import read_volume
+
+TILTED = (1.0, 0.0, 0.0, 0.0, np.cos(np.radians(20)), -np.sin(np.radians(20)))
+"""Orientation of axial slices whose gantry is tilted by 20°; the table still moves along z."""
+
+
+def linear_field(lps):
+    """Return a value that is linear in space: what linear interpolation must give back exactly."""
+    return 300 + lps @ (3.0, -5.0, 4.0)
+
+
+def linear_series(places, orientation=AXIAL, rows=24, columns=10, spacing=(0.5, 0.8)):
+    """Return slices at ``places`` (n, 3) of the linear field, in hundredths."""
+    x, y = np.array(orientation).reshape(2, 3)
+    row, column = np.indices((rows, columns))
+    values = []
+    for place in places:
+        lps = np.array(place) + column[..., None] * spacing[1] * x + row[..., None] * spacing[0] * y
+        values.append(np.round(100 * linear_field(lps)).astype(np.int32).astype(np.uint16))
+    return series_datasets(values, spacing=spacing, orientation=orientation, places=places, RescaleSlope=0.01)
+
+
+def assert_linear_where_covered(volume, fill):
+    """Every voxel that was not filled has the field's value at its own place."""
+    stored = volume.geometry.to_stored(volume.values)
+    index = np.moveaxis(np.indices(stored.shape), 0, -1)
+    ras = index @ volume.geometry.affine[:3, :3].T + volume.geometry.affine[:3, 3]
+    expected = linear_field(ras * (-1, -1, 1))
+    # Between a filled pixel and the slice's edge, interpolation mixes both: one pixel in from there it is exact.
+    covered = np.abs(stored - expected) < 0.02
+    filled = stored <= fill + 1e-3
+    mixed = ~covered & ~filled
+    assert covered.mean() > 0.5
+    assert mixed.mean() < 0.06
+    return covered
+
+
+def test_missing_slices_are_named_and_can_be_bridged(tmp_path):
+    places = [(0, 0, z) for z in (0, 2, 4, 8, 10, 12, 16)]
+    save_all(linear_series(places), tmp_path)
+    with pytest.raises(
+        ScanReadError,
+        match=r"2 missing slices: .*2\.00 mm apart, but 4\.00 mm after slice \d, 4\.00 mm .*--resample",
+    ):
+        read_volume(tmp_path)
+    volume = read_volume(tmp_path, resample=True)
+    assert volume.is_resampled
+    assert volume.geometry.shape[2] == 9
+    assert "from 7 slices to 9 even ones, 2.00 mm apart" in volume.notes[0]
+    assert assert_linear_where_covered(volume, -np.inf).all()
+
+
+def test_uneven_gaps_are_named_and_can_be_made_even(tmp_path):
+    places = [(0, 0, z) for z in (0, 4, 8, 12, 13.1, 20, 27)]
+    save_all(linear_series(places), tmp_path)
+    with pytest.raises(
+        ScanReadError, match=r"uneven gaps .*1 × 7\.00 mm, 1 × 6\.90 mm, 1 × 1\.10 mm, 3 × 4\.00 mm"
+    ):
+        read_volume(tmp_path)
+    volume = read_volume(tmp_path, resample=True)
+    assert volume.geometry.spacing[0] == pytest.approx(4)
+    assert volume.geometry.shape[2] == 7
+    assert assert_linear_where_covered(volume, -np.inf).all()
+
+
+def test_a_tilted_gantry_is_named_and_can_be_straightened(tmp_path):
+    save_all(linear_series([(0, 0, 3 * i) for i in range(8)], TILTED), tmp_path)
+    with pytest.raises(ScanReadError, match=r"tilted gantry: .*7\.2 mm .*\(20\.0°\).*--resample"):
+        read_volume(tmp_path)
+    volume = read_volume(tmp_path, resample=True)
+    assert "tilted gantry" in volume.notes[0]
+    columns, rows, n_slices = volume.geometry.shape
+    assert (columns, n_slices) == (10, 8)
+    assert rows > 24, "no slice is cut off"
+    covered = assert_linear_where_covered(volume, volume.values.min())
+    assert covered.sum() >= 0.9 * 8 * 23 * 10, "what the slices showed is all there"
+    step = volume.geometry.affine[:3, :3]
+    np.testing.assert_allclose(step.T @ step, np.diag(np.diag(step.T @ step)), atol=1e-5)
+
+
+def test_a_hole_too_wide_is_not_bridged(tmp_path):
+    places = [(0, 0, z) for z in (0, 2, 4, 20, 22, 24)]
+    save_all(linear_series(places), tmp_path)
+    with pytest.raises(ScanReadError, match=r"16\.00 mm .*without inventing tissue") as refused:
+        read_volume(tmp_path, resample=True)
+    assert "--resample" not in str(refused.value)
+
+
+def test_rounded_positions_are_even(tmp_path):
+    places = [(0, 0, round(0.625 * i, 2)) for i in range(12)]
+    save_all(linear_series(places), tmp_path)
+    volume = read_volume(tmp_path)
+    assert volume.notes == ()
+    assert volume.geometry.spacing[0] == pytest.approx(0.625, abs=1e-3)
+
+
+def test_duplicates_are_refused(tmp_path):
+    datasets = series_datasets(ct_values())
+    double = series_datasets(ct_values(seed=1))[2]
+    double.SeriesInstanceUID = datasets[0].SeriesInstanceUID
+    double.FrameOfReferenceUID = datasets[0].FrameOfReferenceUID
+    save_all([*datasets, double], tmp_path)
+    for resample in (False, True):
+        with pytest.raises(ScanReadError, match="duplicates: 1 of 6 positions hold more than one image"):
+            read_volume(tmp_path, resample=resample)
+
+
+def test_copies_of_the_same_image_are_left_out_and_told(tmp_path):
+    datasets = series_datasets(ct_values())
+    save_all(datasets, tmp_path)
+    save_all(datasets[2:4], tmp_path / "again")
+    volume = read_volume(tmp_path)
+    assert volume.geometry.shape[2] == 6
+    assert volume.notes == ("2 files that are copies of others were left out.",)
+
+
+def test_a_localiser_series_is_passed_over_and_told(tmp_path):
+    save_all(series_datasets(ct_values()), tmp_path)
+    scout = series_datasets(ct_values(n=1), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], SeriesNumber=1)
+    [path] = save_all(scout, tmp_path / "scout")
+    volume = read_volume(tmp_path)
+    assert volume.geometry.shape[2] == 6
+    assert volume.notes == ("1 localiser series of the folder were left out.",)
+    with pytest.raises(ScanReadError, match="a localiser"):
+        read_volume(path)
+
+
+def test_localisers_within_a_series_are_left_out_and_told(tmp_path):
+    datasets = series_datasets(ct_values())
+    datasets[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    save_all(datasets, tmp_path)
+    volume = read_volume(tmp_path)
+    assert volume.geometry.shape[2] == 5
+    assert "1 localiser images" in volume.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "message"),
+    [
+        ("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], "mixed orientation: 5 axial, 1 coronal"),
+        ("PixelSpacing", [0.5, 0.7], r"different pixel spacing, 0\.5 to 0\.7 mm"),
+        ("FrameOfReferenceUID", "1.2.3", "different frames of reference"),
+    ],
+)
+def test_images_that_do_not_belong_together(tmp_path, tag, value, message):
+    datasets = series_datasets(ct_values())
+    setattr(datasets[1], tag, value)
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match=message):
+        read_volume(tmp_path, resample=True)
+
+
+def test_different_sizes(tmp_path):
+    datasets = series_datasets(ct_values())
+    small = series_datasets(ct_values(n=1, rows=8, columns=8))[0]
+    small.SeriesInstanceUID = datasets[0].SeriesInstanceUID
+    small.FrameOfReferenceUID = datasets[0].FrameOfReferenceUID
+    small.ImagePositionPatient = [0, 0, 100]
+    save_all([*datasets, small], tmp_path)
+    with pytest.raises(ScanReadError, match="different sizes in one series: 6 of 10 × 12, 1 of 8 × 8 pixels"):
+        read_volume(tmp_path)
+
+
+def test_slices_side_by_side_are_no_volume(tmp_path):
+    places = [(20 * i, 0, 0) for i in range(4)]
+    save_all(linear_series(places), tmp_path)
+    with pytest.raises(ScanReadError, match="4 images lie side by side"):
+        read_volume(tmp_path, resample=True)
+
+
+def test_a_mosaic_says_what_to_do(tmp_path):
+    tags = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}
+    [path] = save_all(series_datasets(ct_values(n=1), **tags), tmp_path)
+    with pytest.raises(ScanReadError, match="mosaic.*dcm2niix"):
+        read_volume(path)
+
+
+def test_dicom_that_is_no_scan(tmp_path):
+    report = image_dataset(
+        ct_values(n=1)[0], sop_class="1.2.840.10008.5.1.4.1.1.88.11", SeriesInstanceUID="1.2"
+    )
+    for tag in ("Rows", "Columns", "PixelData"):
+        delattr(report, tag)
+    segmentation = image_dataset(
+        ct_values(n=1)[0], sop_class="1.2.840.10008.5.1.4.1.1.66.4", SeriesInstanceUID="1.3"
+    )
+    paths = save_all([report, segmentation], tmp_path)
+    with pytest.raises(ScanReadError, match=r"not an image \(Basic Text SR Storage\)"):
+        read_volume(paths[0])
+    with pytest.raises(ScanReadError, match="a segmentation, not a scan"):
+        read_volume(paths[1])
+    with pytest.raises(ScanReadError, match="expected a DICOM image series, found 2 other"):
+        read_volume(tmp_path)
+    assert pydicom.dcmread(paths[0]).SOPClassUID == report.SOPClassUID
