@@ -57,6 +57,8 @@ class Provenance:
     seed : int
     n_merged : int
         How many fitted models were merged into it; 1 for a model that was fitted.
+    reading : tuple of str
+        How the normal scans were read, where that was not plain (`ReadSettings.words`).
     """
 
     n_scans: int
@@ -71,6 +73,11 @@ class Provenance:
             "python": python_version(),
         }
     )
+    reading: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A list when it comes from a file.
+        object.__setattr__(self, "reading", tuple(self.reading))
 
 
 @dataclass(frozen=True)

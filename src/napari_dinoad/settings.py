@@ -90,6 +90,19 @@ class ReadSettings:
         if self.frame is not None:
             _require(self.frame >= 0, "frame", "0 or more", self.frame)
 
+    def words(self) -> tuple[str, ...]:
+        """Return what is not the plain reading, a sentence each, for a model's card; nothing that the user typed."""
+        said = []
+        if self.series is not None:
+            said.append("Of several DICOM series one was chosen.")
+        if self.frame is not None:
+            said.append(f"Of scans with several frames, frame {self.frame} (from 0) was used.")
+        if self.resample:
+            said.append("Uneven or tilted DICOM series were made even by interpolation.")
+        if self.stack_folders:
+            said.append("The 2D images of a folder were one scan.")
+        return tuple(said)
+
 
 @dataclass(frozen=True)
 class PreprocessingSettings:

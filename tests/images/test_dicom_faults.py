@@ -181,7 +181,7 @@ def test_slices_side_by_side_are_no_volume(tmp_path):
 def test_a_mosaic_says_what_to_do(tmp_path):
     tags = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}
     [path] = save_all(series_datasets(ct_values(n=1), **tags), tmp_path)
-    with pytest.raises(ScanReadError, match="mosaic.*dcm2niix"):
+    with pytest.raises(ScanReadError, match=r"mosaic.*dcm2niix"):
         read_volume(path)
 
 

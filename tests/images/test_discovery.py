@@ -5,10 +5,13 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from dicom_files import PATIENT_TAGS, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.settings import ReadSettings
 
 
 @pytest.fixture
@@ -51,3 +54,99 @@ def test_headers_are_told(messy):
 def test_what_is_no_folder_is_refused(tmp_path):
     with pytest.raises(ScanReadError, match="expected a folder"):
         discover_scans(tmp_path / "none")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """What a hospital's archive exports: two series, a localiser, an X-ray, a report, a copy, all mixed up."""
+    folder = tmp_path / "archive"
+    first = series_datasets(ct_values(), SeriesNumber=3, SeriesDescription="T1 AX")
+    second = series_datasets(ct_values(n=4, seed=1), SeriesNumber=4, SeriesDescription="T2")
+    scout = series_datasets(
+        ct_values(n=1), SeriesNumber=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], gap=1.0
+    )
+    x_ray = image_dataset(ct_values(n=1)[0].astype(np.uint16), Modality="DX", SeriesInstanceUID="1.2.3")
+    report = image_dataset(
+        ct_values(n=1)[0], sop_class="1.2.840.10008.5.1.4.1.1.88.11", SeriesInstanceUID="1.4"
+    )
+    for tag in ("Rows", "Columns", "PixelData"):
+        delattr(report, tag)
+    save_all([*first[:3], *second, *scout, x_ray, report], folder / "a", np.random.default_rng(1))
+    save_all([*first[3:], first[0]], folder / "b", np.random.default_rng(2))
+    return folder
+
+
+def test_each_dicom_series_is_a_scan(archive):
+    found = discover_scans(archive)
+    by_name = {scan.name: scan for scan in found.scans}
+    assert len(found.scans) == 3
+    assert by_name["archive"].shape == (12, 10, 6), "a series may lie in several folders"
+    assert by_name["archive"].path == archive
+    assert by_name["a"].shape == (12, 10, 4)
+    assert by_name["a"].spacing_mm == (0.5, 0.5)
+    [x_ray] = [scan for scan in found.scans if scan.kind == "image"]
+    assert x_ray.shape == (10, 12)
+    reasons = [item.reason for item in found.skipped]
+    assert sorted(reasons) == [
+        "DICOM, but not an image (Basic Text SR Storage).",
+        "a copy of another file of its series",
+        "series 1: a localiser (scout), not a scan",
+    ]
+    for scan in found.scans:
+        assert scan.read().name == scan.name
+    n_files = sum(1 for path in archive.rglob("*") if path.is_file())
+    assert sum(len(scan.series.files) for scan in found.scans) + 3 == n_files
+
+
+def test_a_series_can_be_chosen_for_all(archive):
+    found = discover_scans(archive, ReadSettings(series="t2"))
+    assert [scan.name for scan in found.scans] == ["a"]
+    assert "series 3: not the series chosen" in [item.reason for item in found.skipped]
+
+
+def test_series_of_one_folder_get_names_of_their_own(tmp_path):
+    for number in (3, 4, 4):
+        rng = np.random.default_rng(len(list(tmp_path.rglob("*"))))
+        save_all(series_datasets(ct_values(), SeriesNumber=number), tmp_path / "head", rng)
+    names = [scan.name for scan in discover_scans(tmp_path).scans]
+    assert len(set(names)) == 3
+    assert all(name.startswith("head_series") for name in names)
+
+
+def test_a_frame_lets_series_of_frames_in(messy):
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(
+        messy / "pages.tif", rng.integers(0, 255, (3, 8, 10), dtype=np.uint8), photometric="minisblack"
+    )
+    plain = {scan.path.name: scan for scan in discover_scans(messy).scans}
+    assert plain["pages.tif"].shape == (3, 8, 10)
+    reading = ReadSettings(frame=2)
+    framed = {scan.path.name: scan for scan in discover_scans(messy, reading).scans}
+    assert framed["series.nii.gz"].shape == (4, 5, 6)
+    assert framed["series.nii.gz"].read(reading).notes == ("Frame 2 of 3, counted from 0.",)
+    assert framed["pages.tif"].read(reading).values.shape == (1, 8, 10)
+    assert framed["a.nii"].read(reading).notes == (), "a plain volume is read as ever"
+
+
+def test_folders_of_b_scans_are_scans_when_asked(tmp_path):
+    rng = np.random.default_rng(0)
+    for eye in ("left", "right"):
+        (tmp_path / eye).mkdir()
+        for number in range(12):
+            pixels = rng.integers(0, 255, (6, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / eye / f"{number}.png")
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "single.png")
+    assert len(discover_scans(tmp_path).scans) == 25
+    stacks = discover_scans(tmp_path, ReadSettings(stack_folders=True)).scans
+    assert {scan.name: scan.shape for scan in stacks} == {
+        "left": (12, 6, 8), "right": (12, 6, 8), "single": (5, 5)
+    }  # fmt: skip
+    left = next(scan for scan in stacks if scan.name == "left")
+    assert [path.stem for path in left.images] == [str(i) for i in range(12)]
+    assert left.read().geometry.shape == (12, 6, 8)
+
+
+def test_no_reason_tells_a_patient_tag(archive):
+    found = discover_scans(archive)
+    told = " ".join([item.reason for item in found.skipped] + [scan.name for scan in found.scans])
+    assert not [value for value in PATIENT_TAGS.values() if len(value) > 1 and value in told]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.output import ProgressBars, print_json
+from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.settings import (
     PRESETS,
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="default: the scorer's own")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    add_reading_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,6 +81,7 @@ def settings_from(options: argparse.Namespace) -> FitSettings:
         backbone=options.backbone,
         weights=options.weights,
         preprocessing=_preprocessing(options),
+        reading=reading_from(options),
         calibration=calibration,
         epochs=options.epochs,
         device=options.device,

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps.outputs import check_outputs, default_outputs, save_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from napari_dinoad.images.discovery import ScanFile
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import ReadSettings
 
 __all__ = ["save_result", "score_and_save"]
 
 
 def score_and_save(
     detector: Detector,
-    path: Path,
+    scan: ScanFile,
+    reading: ReadSettings,
     folder: Path,
     name: str,
     outputs: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score the scan at ``path`` and write the chosen outputs, named ``name``, into ``folder``.
+    """Score a scan and write the chosen outputs, named ``name``, into ``folder``.
 
     Returns
     -------
     dict
         The scan's entry in ``dinoad score --json``.
     """
-    volume = read_volume(path)
+    volume = scan.read(reading)
     outputs = default_outputs(volume) if outputs is None else outputs
     # Before the scan is scored: that may take a minute.
     check_outputs(volume, outputs)
     detection = detector.detect(volume, progress=progress)
     mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
-    return save_result(
-        detection.findings(mask, path.name, detector.model.card()), path, folder, name, outputs
-    )
+    findings = detection.findings(mask, scan.path.name or name, detector.model.card())
+    return save_result(findings, scan.path, folder, name, outputs)
 
 
 def save_result(

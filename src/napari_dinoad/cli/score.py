@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
+from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
-from napari_dinoad.files import require_folder, stem_of
+from napari_dinoad.files import require_folder
 from napari_dinoad.settings import DetectSettings, Device
 
 if TYPE_CHECKING:
     import argparse
+
+    from napari_dinoad.images.discovery import ScanFile
+    from napari_dinoad.settings import ReadSettings
 
 NAME = "score"
 HELP = "Find where scans depart from normal: maps, masks, regions and a report for each."
@@ -43,14 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
+    add_reading_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Score each scan; one that cannot be used is named, the others are done."""
     outputs = _outputs(options.save)
     settings = DetectSettings(options.fpr, options.min_volume_mm3, options.device)
-    paths = _scan_paths(options.scans)
-    names = _output_names(paths)
+    reading = reading_from(options)
+    scans = _scans(options.scans, reading)
+    names = _output_names(scans)
 
     # torch is loaded here, not for --help.
     from napari_dinoad.cli.scan_results import score_and_save
@@ -61,13 +67,17 @@ def run(options: argparse.Namespace) -> int:
     require_folder(options.out)
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    for path, name in zip(paths, names, strict=True):
+    for scan, name in zip(scans, names, strict=True):
         try:
-            with ProgressBars(f"{path.name}: ") as progress:
-                results.append(score_and_save(detector, path, options.out, name, outputs, progress))
+            with ProgressBars(f"{name}: ") as progress:
+                result = score_and_save(detector, scan, reading, options.out, name, outputs, progress)
         except (ScanReadError, SettingError) as error:
-            failed.append({"scan": str(path), "reason": str(error)})
+            failed.append({"scan": str(scan.path), "reason": str(error)})
             print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
+            continue
+        for note in result["notes"]:
+            print(f"dinoad: {name}: {note}", file=sys.stderr)
+        results.append(result)
     if options.json:
         print_json({"model": str(options.model), "scans": results, "failed": failed})
     elif results:
@@ -86,34 +96,36 @@ def _outputs(text: str | None) -> tuple[str, ...] | None:
     return chosen
 
 
-def _scan_paths(given: list[Path]) -> list[Path]:
-    paths: list[Path] = []
+def _scans(given: list[Path], reading: ReadSettings) -> list[ScanFile]:
+    """Return the scans given: files as they are, and what is found in folders."""
+    from napari_dinoad.images.discovery import ScanFile, discover_scans
+
+    scans: list[ScanFile] = []
     for path in given:
         if not path.is_dir():
-            paths.append(path)
+            scans.append(ScanFile.of_file(path))
             continue
-        from napari_dinoad.images.discovery import discover_scans
-
-        found = discover_scans(path)
-        if not found.scans:
-            raise DinoadError(f"{path}: expected scans in this folder, found none.")
+        found = discover_scans(path, reading)
         for item in found.skipped:
             print(f"dinoad: skipped {item.path}: {item.reason}", file=sys.stderr)
-        paths.extend(scan.path for scan in found.scans)
-    return list(dict.fromkeys(paths))
+        if not found.scans:
+            raise DinoadError(f"{path}: expected scans in this folder, found none.")
+        scans.extend(found.scans)
+    return list({(scan.path, scan.name): scan for scan in scans}.values())
 
 
-def _output_names(paths: list[Path]) -> list[str]:
-    """Return one name a scan for its outputs: its stem, with as many parent folders as tell it from the others."""
-    names = [stem_of(path) for path in paths]
+def _output_names(scans: list[ScanFile]) -> list[str]:
+    """Return one name a scan for its outputs: its own, with as many parent folders as tell it from the others."""
+    names = [scan.name for scan in scans]
     depth = 0
     while max(Counter(names).values()) > 1:
         depth += 1
         counts = Counter(names)
+        folders = [scan.path.resolve().parents for scan in scans]
         longer = [
-            f"{path.resolve().parents[depth - 1].name}_{name}" if counts[name] > 1 else name
-            for path, name in zip(paths, names, strict=True)
-            if depth <= len(path.resolve().parents)
+            f"{above[depth - 1].name}_{name}" if counts[name] > 1 else name
+            for above, name in zip(folders, names, strict=True)
+            if depth <= len(above)
         ]
         if len(longer) < len(names) or longer == names:
             twice = next(name for name, count in counts.items() if count > 1)

@@ -33,6 +33,9 @@ GEOMETRY_TAGS = (
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
 
+POSITION_DECIMALS = 2
+"""Positions that agree to so many decimals of a millimetre are the same position."""
+
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
 
@@ -87,6 +90,13 @@ class DicomFrame:
         return None not in (self.position, self.orientation, self.pixel_spacing)
 
     @property
+    def place(self) -> tuple[float, ...] | None:
+        """Its position, rounded so that images at the same place compare equal."""
+        if self.position is None:
+            return None
+        return tuple(round(x, POSITION_DECIMALS) + 0.0 for x in self.position)
+
+    @property
     def is_localiser(self) -> bool:
         """Whether the scanner calls it a localiser (scout, topogram)."""
         return "LOCALIZER" in self.image_type
@@ -124,6 +134,11 @@ class DicomSeries:
     def files(self) -> tuple[Path, ...]:
         """The files, each once, in the order of the frames."""
         return tuple(dict.fromkeys(frame.path for frame in self.frames))
+
+    @property
+    def n_frames(self) -> int:
+        """Images at the position that has most of them: the volumes of a time series; 1 for a plain scan."""
+        return max(Counter(frame.place or (i,) for i, frame in enumerate(self.frames)).values())
 
     @property
     def is_localiser(self) -> bool:

@@ -38,9 +38,6 @@ ORIENTATION_TOLERANCE = 1e-6
 PIXEL_SPACING_TOLERANCE_MM = 1e-4
 """Pixel spacings within this are the same."""
 
-POSITION_DECIMALS = 2
-"""Positions that agree to so many decimals of a millimetre are the same position."""
-
 SMALLEST_GAP_MM = 0.01
 """Slices nearer than this lie at the same depth."""
 
@@ -182,7 +179,7 @@ def _choose_frame(
     """Return one image for each position."""
 
     def place(one: DicomFrame) -> tuple[float, ...]:
-        return tuple(round(x, POSITION_DECIMALS) + 0.0 for x in one.position or ())
+        return one.place or ()
 
     at = [list(group) for _, group in groupby(sorted(frames, key=place), key=place)]
     counts = Counter(len(group) for group in at)

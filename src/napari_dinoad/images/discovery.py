@@ -42,6 +42,8 @@ class ScanFile:
     series : DicomSeries, optional
     images : tuple of Path
         The 2D images that make up a stack.
+    n_frames : int, optional
+        Volumes or pages to choose from; None when the file was not looked into.
     """
 
     path: Path
@@ -51,17 +53,30 @@ class ScanFile:
     name: str = ""
     series: DicomSeries | None = None
     images: tuple[Path, ...] = ()
+    n_frames: int | None = None
+
+    @classmethod
+    def of_file(cls, path: Path) -> ScanFile:
+        """Return the scan that a file stands for, without looking into it; reading it may fail."""
+        return cls(path, "volume", (), name=stem_of(path))
 
     def read(self, reading: ReadSettings | None = None) -> Volume:
-        """Read the scan; `ScanReadError` when it cannot be used."""
+        """Read the scan; of scans with several frames the one that ``reading`` names.
+
+        Raises
+        ------
+        ScanReadError
+            If it cannot be used; the message names it.
+        """
         reading = reading or ReadSettings()
+        frame = None if self.n_frames == 1 else reading.frame
         if self.series is not None:
             return read_dicom_series(
-                self.series, self.path, self.name, frame=reading.frame, resample=reading.resample
+                self.series, self.path, self.name, frame=frame, resample=reading.resample
             )
         if self.images:
             return read_image_stack(self.images, self.path)
-        return read_volume(self.path, frame=reading.frame)
+        return read_volume(self.path, series=reading.series, frame=frame, resample=reading.resample)
 
 
 @dataclass(frozen=True)
@@ -169,11 +184,13 @@ def _inspect(path: Path, reading: ReadSettings) -> ScanFile:
         shape, spacing, n_frames = itk_shape(path)
         _require_frame(path, n_frames, reading)
         if len(shape) == 2:
-            return ScanFile(path, "image", shape[::-1], name=stem_of(path))
-        return ScanFile(path, "volume", shape, spacing, stem_of(path))
+            return ScanFile(path, "image", shape[::-1], name=stem_of(path), n_frames=n_frames)
+        return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames)
     if name.endswith(IMAGE_SUFFIXES):
-        shape = image_shape(path)
-        return ScanFile(path, "image" if len(shape) == 2 else "volume", shape, name=stem_of(path))
+        n_pages, rows, columns = image_shape(path)
+        if n_pages == 1 or reading.frame is not None:
+            return ScanFile(path, "image", (rows, columns), name=stem_of(path), n_frames=n_pages)
+        return ScanFile(path, "volume", (n_pages, rows, columns), name=stem_of(path), n_frames=n_pages)
     raise ScanReadError(f"{path}: not a scan (neither DICOM nor one of {', '.join(SCAN_SUFFIXES)})")
 
 
@@ -182,9 +199,11 @@ def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
     shape = tuple(int(n) for n in image.shape)
     if len(shape) < 2 or min(shape) < 1:
         raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
-    _require_frame(path, count_frames(image), reading)
+    n_frames = count_frames(image)
+    _require_frame(path, n_frames, reading)
     zooms = tuple(float(z) for z in image.header.get_zooms()[: min(3, len(shape))])
-    return ScanFile(path, "volume", shape[:3] if count_frames(image) > 1 else shape, zooms, stem_of(path))
+    shape = shape[:3] if n_frames > 1 else shape
+    return ScanFile(path, "volume", shape, zooms, stem_of(path), n_frames=n_frames)
 
 
 def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:
@@ -207,7 +226,9 @@ def _stacked(images: list[ScanFile], folder: Path) -> list[ScanFile]:
         paths = tuple(in_natural_order(image.path for image in alike))
         size = f"_{shape[0]}x{shape[1]}" if len(by_shape) > 1 else ""
         scans.append(
-            ScanFile(folder, "volume", (len(paths), *shape), name=f"{folder.name}{size}", images=paths)
+            ScanFile(
+                folder, "volume", (len(paths), *shape), name=f"{folder.resolve().name}{size}", images=paths
+            )
         )
     return scans
 
@@ -235,12 +256,15 @@ def _add_series(reading: ReadSettings, found: _Found) -> None:
 def _scan_of(one: DicomSeries, path: Path) -> ScanFile:
     first = one.frames[0]
     rows, columns = first.shape
-    name = stem_of(path) if path.is_file() else path.name
-    if first.pixel_spacing is None or first.position is None:
-        shape = (rows, columns) if len(one.frames) == 1 else (len(one.frames), rows, columns)
-        return ScanFile(path, "image" if len(one.frames) == 1 else "volume", shape, None, name, one)
+    name = stem_of(path) if path.is_file() else path.resolve().name
+    n_images, n_frames = len(one.frames), one.n_frames
+    if not first.is_placed or first.pixel_spacing is None:
+        shape = (rows, columns) if n_images == 1 else (n_images, rows, columns)
+        kind: Literal["volume", "image"] = "image" if n_images == 1 else "volume"
+        return ScanFile(path, kind, shape, None, name, one, n_frames=n_images)
     row_mm, column_mm = first.pixel_spacing
-    return ScanFile(path, "volume", (columns, rows, len(one.frames)), (column_mm, row_mm), name, one)
+    shape = (columns, rows, n_images // n_frames)
+    return ScanFile(path, "volume", shape, (column_mm, row_mm), name, one, n_frames=n_frames)
 
 
 def _home_of(one: DicomSeries) -> Path:

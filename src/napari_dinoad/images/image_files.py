@@ -25,8 +25,8 @@ _STACK_FORMATS = ("TIFF",)
 """Formats whose pages are slices (pages of others are animations or thumbnails)."""
 
 
-def image_shape(path: Path) -> tuple[int, ...]:
-    """Return (rows, columns), or (pages, rows, columns), from the header only.
+def image_shape(path: Path) -> tuple[int, int, int]:
+    """Return (pages, rows, columns) from the header only.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def image_shape(path: Path) -> tuple[int, ...]:
             n_pages = _count_pages(image, path)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from error
-    return (height, width) if n_pages == 1 else (n_pages, height, width)
+    return n_pages, height, width
 
 
 def read_image(path: Path, frame: int | None = None) -> Volume:

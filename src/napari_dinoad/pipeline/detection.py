@@ -76,6 +76,7 @@ class Detection:
             self.n_more_normal,
             self.seconds,
             card,
+            mask.anomaly_map.source.notes,
         )
 
 

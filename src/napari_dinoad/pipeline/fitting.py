@@ -132,7 +132,7 @@ def _fit(
         preprocessing,
         fitted.calibration,
         settings.calibration.scan_top_fraction,
-        Provenance(len(cohort.paths), cohort.n_slices, settings.seed),
+        Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
         _fit_report(cohort, fitted, seconds),
     )
 

@@ -48,6 +48,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         sum(model.provenance.n_slices for model in models),
         first.provenance.seed,
         n_merged=sum(model.provenance.n_merged for model in models),
+        reading=tuple(dict.fromkeys(told for model in models for told in model.provenance.reading)),
     )
     calibration = join_calibrations(
         [model.calibration for model in models], scorers, merged.settings.score, merged.n_patches
