@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+from pydicom.uid import MRImageStorage
+
+from dicom_files import save_all, series_datasets
 
 SHAPE = (30, 40, 16)
 """Stored shape (i, j, k) of the small heads."""
@@ -36,6 +39,17 @@ AFFINE = np.array([[-5.0, 0, 0, 75], [0, 5.0, 0, -100], [0, 0, 8.0, -60], [0, 0,
 def save_head(path, seed, *, lesion=False):
     nib.save(nib.Nifti1Image(make_head(seed, lesion=lesion), AFFINE), path)
     return path
+
+
+def save_dicom_head(folder, seed, *, lesion=False, leave_out=None, **tags):
+    """Write a small head as a DICOM series, axial as scanners store it, under random names; perhaps with a hole."""
+    slices = np.round(make_head(seed, lesion=lesion)).astype(np.int16).transpose(2, 1, 0)[:, ::-1]
+    # (k, j, i) with rows from front to back; LPS has x and y the other way round than RAS.
+    places = [(-75, 100 - 5 * (SHAPE[1] - 1), -60 + 8 * k) for k in range(SHAPE[2])]
+    keep = [k for k in range(SHAPE[2]) if k != leave_out]
+    tags = {"Modality": "MR", "SOPClassUID": MRImageStorage} | tags
+    datasets = series_datasets(slices[keep], spacing=(5, 5), places=[places[k] for k in keep], **tags)
+    return save_all(datasets, folder, np.random.default_rng(seed))
 
 
 def add_bad_scans(folder):

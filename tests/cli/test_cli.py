@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_files import PATIENT_TAGS
 from napari_dinoad.cli.main import main
 from napari_dinoad.cli.score import _output_names
-from small_heads import BAD_SCANS, add_bad_scans, save_head
+from napari_dinoad.images.discovery import ScanFile
+from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head, save_head
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +249,64 @@ def test_scans_of_one_name_do_not_overwrite_each_other(tmp_path):
     for patient in ("a", "b"):
         (tmp_path / patient).mkdir()
         paths.append(save_head(tmp_path / patient / "t1.nii.gz", 1))
-    assert _output_names(paths) == ["a_t1", "b_t1"]
-    assert _output_names([paths[0]]) == ["t1"]
+    scans = [ScanFile.of_file(path) for path in paths]
+    assert _output_names(scans) == ["a_t1", "b_t1"]
+    assert _output_names([scans[0]]) == ["t1"]
+
+
+def test_a_dicom_folder_is_scored_like_the_nifti_of_the_same_scan(model_path, patient_path, tmp_path, capsys):
+    """The same head as NIfTI and as DICOM under random names: the same anomaly values at the same places."""
+    save_dicom_head(tmp_path / "study", 100, lesion=True)
+    arguments = ["--model", str(model_path), "--out", str(tmp_path / "out"), "--json"]
+    assert main(["score", str(tmp_path / "study"), *arguments]) == 0
+    (scan,) = json.loads(capsys.readouterr().out)["scans"]
+    assert main(["score", str(patient_path), *arguments]) == 0
+    (expected,) = json.loads(capsys.readouterr().out)["scans"]
+    maps = [nib.as_closest_canonical(nib.load(result["map"])) for result in (scan, expected)]
+    np.testing.assert_allclose(maps[0].affine, maps[1].affine, atol=1e-4)
+    # DICOM holds whole numbers, hence the tolerance.
+    difference = np.abs(maps[0].get_fdata() - maps[1].get_fdata())
+    assert np.quantile(difference, 0.99) < 0.3
+    assert scan["notes"] == []
+    told = " ".join(path.read_text(errors="ignore") for path in (tmp_path / "out").iterdir())
+    assert not [value for value in PATIENT_TAGS.values() if len(value) > 1 and value in told]
+
+
+def test_an_uneven_series_needs_resample_and_the_report_says_so(model_path, tmp_path, capsys):
+    save_dicom_head(tmp_path / "study", 100, lesion=True, leave_out=7)
+    arguments = ["score", str(tmp_path / "study"), "--model", str(model_path), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "1 missing slices" in capsys.readouterr().err
+    assert main([*arguments, "--resample"]) == 0
+    assert "dinoad: study: Resampled from 15 slices to 16" in capsys.readouterr().err
+    report = json.loads((tmp_path / "out" / "study_report.json").read_text())
+    assert "Resampled from 15 slices to 16 even ones, 8.00 mm apart" in report["notes"][0]
+
+
+def test_a_folder_of_series_and_a_chosen_one(model_path, tmp_path, capsys):
+    for seed, number in ((1, 3), (2, 4)):
+        save_dicom_head(tmp_path / "study", seed, SeriesNumber=number, SeriesDescription=f"HEAD {number}")
+    arguments = ["score", str(tmp_path / "study"), "--model", str(model_path), "--save", "mask"]
+    assert main([*arguments, "--out", str(tmp_path / "all")]) == 0
+    names = {path.name for path in (tmp_path / "all").iterdir()}
+    assert names == {"study_series3_mask.nii.gz", "study_series4_mask.nii.gz"}
+    assert main([*arguments, "--out", str(tmp_path / "one"), "--series", "head 4"]) == 0
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"study_mask.nii.gz"}
+    assert "series 3: not the series chosen" in capsys.readouterr().err
+
+
+def test_a_model_says_how_its_scans_were_read(tmp_path, capsys):
+    folder = tmp_path / "normals"
+    for seed in range(3):
+        save_dicom_head(folder / f"n{seed}", seed, leave_out=seed + 5)
+    path = tmp_path / "m.dinoad"
+    assert main([*fit_arguments(folder, path), "--resample", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_scans"] == 3
+    assert main(["info", str(path), "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["reading"] == ["Uneven or tilted DICOM series were made even by interpolation."]
+    told = path.read_bytes().decode("latin-1")
+    assert not [value for value in PATIENT_TAGS.values() if len(value) > 1 and value in told]
 
 
 def test_demo_finds_the_lesions(tmp_path, capsys):
