@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, ScanScores, scan_score
+from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, ScanScores, fused_scores, scan_score
 from napari_dinoad.errors import ModelFileError, ScorerError
 
 
@@ -94,6 +94,31 @@ def test_constant_scores_do_not_break_it(value):
     calibration = calibrated([np.full(100, value, np.float32)])
     assert calibration.neg_log10_p(np.array([value], np.float32)) == pytest.approx(0, abs=0.01)
     assert calibration.neg_log10_p(np.array([value + 5], np.float32)) > 0
+
+
+def test_a_single_part_is_left_as_it_is():
+    scores = normal_scans(n_scans=1)[0]
+    assert fused_scores([scores], [calibrated(normal_scans())]) is scores
+
+
+def test_fused_scores_are_free_of_the_parts_units():
+    """A part's scores in another unit, or in any order-preserving form, fuse to the same."""
+    one, other = normal_scans(seed=0), normal_scans(seed=1)
+    patient = [scans[0][:500] * 1.2 for scans in (one, other)]
+    plain = fused_scores(patient, [calibrated(one), calibrated(other)])
+    stretched = calibrated([np.exp(4 * scores) for scores in other])
+    changed = fused_scores([patient[0], np.exp(4 * patient[1])], [calibrated(one), stretched])
+    inside = plain < 3
+    # A key of the histogram is wider, as a share of the score, once that is an exponential.
+    np.testing.assert_allclose(changed[inside], plain[inside], atol=0.02)
+    assert plain.dtype == np.float32
+
+
+def test_fused_scores_are_the_mean_of_neg_log10_p():
+    parts = [normal_scans(seed=seed)[0][:1000] for seed in range(3)]
+    calibrations = [calibrated(normal_scans(seed=seed)) for seed in range(3)]
+    levels = [c.neg_log10_p(p) for c, p in zip(calibrations, parts, strict=True)]
+    np.testing.assert_allclose(fused_scores(parts, calibrations), np.mean(levels, axis=0), rtol=1e-6)
 
 
 def test_nothing_to_calibrate_with():

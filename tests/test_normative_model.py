@@ -35,7 +35,7 @@ def rewritten(path, tensors, document):
 
 def test_there_is_no_pickle_in_it(model_path):
     tensors, document = parts(model_path)
-    assert document["format_version"] == 1
+    assert document["format_version"] == 2
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
     assert document["provenance"]["n_scans"] == 6
     assert document["backbone"]["name"] == "embedded"
@@ -65,7 +65,7 @@ def test_a_safetensors_file_of_another_kind(tmp_path):
 def test_another_version_is_refused(tmp_path, model_path):
     tensors, document = parts(model_path)
     document["format_version"] = 99
-    with pytest.raises(ModelFileError, match="expected version 1, got 99"):
+    with pytest.raises(ModelFileError, match="expected version 2, got 99"):
         NormativeModel.load(rewritten(tmp_path / "m.dinoad", tensors, document))
 
 
@@ -77,7 +77,9 @@ def test_every_missing_tensor_is_noticed(tmp_path, model_path):
             NormativeModel.load(rewritten(tmp_path / "m.dinoad", rest, document))
 
 
-@pytest.mark.parametrize("section", ["scorer", "backbone", "preprocessing", "calibration", "provenance"])
+@pytest.mark.parametrize(
+    "section", ["scorer", "planes", "backbone", "preprocessing", "calibration", "provenance"]
+)
 def test_every_missing_section_is_noticed(tmp_path, model_path, section):
     tensors, document = parts(model_path)
     del document[section]
@@ -88,7 +90,7 @@ def test_every_missing_section_is_noticed(tmp_path, model_path, section):
 def test_a_wrong_shape_is_noticed(tmp_path, model_path):
     tensors, document = parts(model_path)
     for name, tensor in tensors.items():
-        if not name.startswith("scorer.") or tensor.ndim == 0:
+        if not name.startswith("axial.dpmm.") or tensor.ndim == 0:
             continue
         wrong = {**tensors, name: torch.zeros((tensor.shape[0] + 1, *tensor.shape[1:]), dtype=tensor.dtype)}
         with pytest.raises(ModelFileError):

@@ -85,6 +85,24 @@ def test_chunks_and_both_ways_of_counting_agree(monkeypatch: pytest.MonkeyPatch)
         assert histogram.counts.dtype == np.int64
 
 
+@settings(deadline=None)
+@given(FLOATS, FLOATS)
+def test_a_part_can_be_left_out(kept: np.ndarray, left_out: np.ndarray) -> None:
+    both = ScoreHistogram.of(np.concatenate([kept, left_out]))
+    rest, expected = both.without(ScoreHistogram.of(left_out)), ScoreHistogram.of(kept)
+    assert np.array_equal(rest.keys, expected.keys)
+    assert np.array_equal(rest.counts, expected.counts)
+    assert both.without(both).total == 0
+
+
+@pytest.mark.parametrize("other", [[5.0], [1.0, 1.0, 1.0], [1.0, 5.0]])
+def test_what_is_no_part_cannot_be_left_out(other: list[float]) -> None:
+    with pytest.raises(ScorerError, match="expected a part"):
+        ScoreHistogram.of(np.array([1.0, 1.0, 3.0])).without(ScoreHistogram.of(np.array(other)))
+    with pytest.raises(SettingError, match="22 and 20 bits"):
+        ScoreHistogram.of(np.ones(1)).without(ScoreHistogram.of(np.ones(1), 20))
+
+
 def test_empty() -> None:
     empty = ScoreHistogram.empty()
     some = ScoreHistogram.of(np.ones(3))

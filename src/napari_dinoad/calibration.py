@@ -19,7 +19,7 @@ from napari_dinoad.score_histogram import ScoreHistogram
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "scan_score"]
+__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score"]
 
 MAX_NEG_LOG10_P = 12.0
 """The map never claims more than this, however far the tail is extended."""
@@ -66,6 +66,28 @@ def scan_score(body_scores: np.ndarray, top_fraction: float) -> float:
     return float(top.mean(dtype=np.float64))
 
 
+def fused_scores(scores: Sequence[np.ndarray], calibrations: Sequence[Calibration]) -> np.ndarray:
+    """Return one raw score for each voxel from those of one or more parts (scorers).
+
+    Of a single part its own scores, untouched. Of several the mean of their −log10 p, which makes them comparable
+    (up to a factor Fisher's statistic); it is no −log10 p itself, since parts agree more than chance, and is
+    calibrated like any raw score.
+
+    Parameters
+    ----------
+    scores : sequence of numpy.ndarray
+        Raw scores of each part at the same voxels, any shape.
+    calibrations : sequence of Calibration
+        That of each part.
+    """
+    if len(scores) == 1:
+        return scores[0]
+    total = np.zeros(scores[0].shape, dtype=np.float32)
+    for part, calibration in zip(scores, calibrations, strict=True):
+        total += calibration.neg_log10_p(part)
+    return total / np.float32(len(scores))
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """The distribution of normal scores.
@@ -102,11 +124,24 @@ class Calibration:
         ScorerError
             If there is no scan, or no voxel.
         """
-        if not scans:
-            raise ScorerError("Calibration: expected at least one held-out normal scan, got none.")
-        pooled = scans[0].histogram
-        for scan in scans[1:]:
+        pooled = ScoreHistogram.empty()
+        for scan in scans:
             pooled = pooled + scan.histogram
+        return cls.from_histogram(pooled, [scan.score for scan in scans], method)
+
+    @classmethod
+    def from_histogram(
+        cls, pooled: ScoreHistogram, scan_scores: Sequence[float], method: str = "split"
+    ) -> Calibration:
+        """Build the calibration from the raw scores of all body voxels of normal scans and the scans' own scores.
+
+        Raises
+        ------
+        ScorerError
+            If there is no scan, or no voxel.
+        """
+        if not scan_scores:
+            raise ScorerError("Calibration: expected at least one held-out normal scan, got none.")
         if pooled.total == 0:
             raise ScorerError("Calibration: the held-out normal scans have no body voxel.")
         values = pooled.values.astype(np.float64)
@@ -116,7 +151,7 @@ class Calibration:
             values[knots],
             neg_log10_p[knots],
             int(pooled.total),
-            np.sort([scan.score for scan in scans]),
+            np.sort(scan_scores),
             _tail_slope(values, neg_log10_p),
             method,
         )

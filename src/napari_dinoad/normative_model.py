@@ -1,7 +1,8 @@
 """The normative model: everything needed to score a patient's scan like the normal ones, in one file.
 
-The file (``.dinoad``) is a safetensors file: tensors of the scorer and the calibration, and one JSON document in
-its metadata. It holds no pickle, no patient name, identifier or path.
+A model looks at scans in one plane or several, and in each with one scorer or several; what they say is combined
+in p-space and calibrated again. The file (``.dinoad``) is a safetensors file: tensors of the scorers and the
+calibrations, and one JSON document in its metadata. It holds no pickle, no patient name, identifier or path.
 """
 
 from __future__ import annotations
@@ -18,19 +19,33 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from napari_dinoad import __version__
-from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration import Calibration, fused_scores
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.files import atomic_path
 from napari_dinoad.scoring import scorer_from_state
 from napari_dinoad.scoring.protocol import Scorer, ScorerState
-from napari_dinoad.settings import PreprocessingSettings
+from napari_dinoad.settings import MODEL_FORMAT_VERSION, PreprocessingSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
     from napari_dinoad.images.discovery import SkippedFile
+    from napari_dinoad.settings import Plane
 
-__all__ = ["FORMAT_VERSION", "BackboneIdentity", "FitReport", "NormalScan", "NormativeModel", "Provenance"]
+__all__ = [
+    "FORMAT_VERSION",
+    "BackboneIdentity",
+    "FitReport",
+    "Member",
+    "NormalScan",
+    "NormativeModel",
+    "PlaneModel",
+    "Provenance",
+]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = MODEL_FORMAT_VERSION
 """Version of the file's layout; a file of another version is refused."""
 
 _METADATA_KEY = "napari_dinoad"
@@ -116,16 +131,49 @@ class FitReport:
 
 
 @dataclass(frozen=True, eq=False)
+class Member:
+    """A fitted scorer and the distribution of its raw scores over normal voxels."""
+
+    scorer: Scorer
+    calibration: Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneModel:
+    """The scorers that look at the slices of one plane, side by side.
+
+    Attributes
+    ----------
+    plane : str
+        Slicing direction; see `PreprocessingSettings.plane`.
+    members : tuple of Member
+        One or more, in the order of `SCORER_NAMES`.
+    calibration : Calibration
+        Of the members' fused score; with one member its own.
+    """
+
+    plane: Plane
+    members: tuple[Member, ...]
+    calibration: Calibration
+
+    def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
+        return fused_scores(member_scores, [member.calibration for member in self.members])
+
+
+@dataclass(frozen=True, eq=False)
 class NormativeModel:
     """A fitted model of normal.
 
     Attributes
     ----------
-    scorer : Scorer
+    planes : tuple of PlaneModel
+        One for each slicing direction.
     backbone : BackboneIdentity
     preprocessing : PreprocessingSettings
         With ``resolution_px`` set.
     calibration : Calibration
+        Of the map that the model makes.
     scan_top_fraction : float
         See `CalibrationSettings.scan_top_fraction`.
     provenance : Provenance
@@ -133,13 +181,47 @@ class NormativeModel:
         Only on a model that was just fitted, not on a loaded one.
     """
 
-    scorer: Scorer
+    planes: tuple[PlaneModel, ...]
     backbone: BackboneIdentity
     preprocessing: PreprocessingSettings
     calibration: Calibration
     scan_top_fraction: float
     provenance: Provenance
     fit_report: FitReport | None = None
+
+    @property
+    def scorer_name(self) -> str:
+        """The name of its scorer, or the names of several joined by ``+``."""
+        return "+".join(member.scorer.name for member in self.planes[0].members)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer of a model that has only one.
+
+        Raises
+        ------
+        SettingError
+            If it has several scorers or planes.
+        """
+        if len(self.planes) > 1 or len(self.planes[0].members) > 1:
+            raise SettingError(
+                f"Model: expected one with a single scorer and plane, got {self.scorer_name} in "
+                f"{', '.join(plane.plane for plane in self.planes)}. Fit one with a single scorer and plane."
+            )
+        return self.planes[0].members[0].scorer
+
+    def with_scorer(self, scorer: Scorer, calibration: Calibration) -> NormativeModel:
+        """Return this model of a single scorer with another scorer of its kind in place, and without fit report.
+
+        Raises
+        ------
+        SettingError
+            If it has several scorers or planes.
+        """
+        if scorer.name != self.scorer.name:
+            raise SettingError(f"Scorer: expected another {self.scorer.name!r}, got {scorer.name!r}.")
+        plane = PlaneModel(self.planes[0].plane, (Member(scorer, calibration),), calibration)
+        return replace(self, planes=(plane,), calibration=calibration, fit_report=None)
 
     def save(self, path: str | Path) -> Path:
         """Write the model, atomically.
@@ -150,24 +232,24 @@ class NormativeModel:
             If the place cannot be written.
         """
         path = Path(path)
-        state = self.scorer.state()
-        tensors = {f"scorer.{name}": tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
-        for name, array in self.calibration.arrays().items():
-            tensors[f"calibration.{name}"] = torch.from_numpy(array.copy())
-        document = json.dumps(self._document(state), sort_keys=True, allow_nan=False)
-        content = save(tensors, {_METADATA_KEY: document})
+        tensors: dict[str, torch.Tensor] = {}
+        entries = [_store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
+        counts = _store_calibration(self.calibration, "", tensors)
+        text = json.dumps(self._document(entries, counts), sort_keys=True, allow_nan=False)
+        content = save(tensors, {_METADATA_KEY: text})
         with atomic_path(path) as temporary:
             # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
             temporary.write_bytes(content)
         return path
 
-    def _document(self, state: ScorerState) -> dict[str, Any]:
+    def _document(self, planes: list[dict[str, Any]], counts: dict[str, Any]) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
-            "scorer": {"name": state.name, "settings": dict(state.settings), "history": dict(state.history)},
+            "scorer": self.scorer_name,
+            "planes": planes,
             "backbone": asdict(self.backbone),
             "preprocessing": asdict(self.preprocessing),
-            "calibration": {**self.calibration.counts(), "scan_top_fraction": self.scan_top_fraction},
+            "calibration": {**counts, "scan_top_fraction": self.scan_top_fraction},
             "provenance": asdict(self.provenance),
         }
 
@@ -193,24 +275,24 @@ class NormativeModel:
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NormativeModel:
-        scorer = document["scorer"]
-        calibration = dict(document["calibration"])
-        state = ScorerState(
-            scorer["name"], scorer["settings"], _with_prefix(tensors, "scorer."), scorer["history"]
-        )
-        arrays = {n: t.numpy() for n, t in _with_prefix(tensors, "calibration.").items()}
         preprocessing: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in document["preprocessing"].items()
         }
-        return cls(
-            scorer_from_state(state),
+        calibration = _stored_calibration(document["calibration"], "", tensors)
+        entries = document["planes"]
+        whole = calibration if len(entries) == 1 else None
+        planes = [_stored_plane(entry, whole, tensors) for entry in entries]
+        model = cls(
+            tuple(planes),
             BackboneIdentity(**document["backbone"]),
             PreprocessingSettings(**preprocessing),
-            Calibration.from_stored(arrays, calibration),
-            float(calibration["scan_top_fraction"]),
+            calibration,
+            float(document["calibration"]["scan_top_fraction"]),
             Provenance(**document["provenance"]),
         )
+        _require_whole(model, document["scorer"])
+        return model
 
     def without_report(self) -> NormativeModel:
         """Return the model without its fit report (as it would be loaded)."""
@@ -218,11 +300,12 @@ class NormativeModel:
 
     def card(self) -> dict[str, Any]:
         """Return what the model is, as JSON values, for people and for ``dinoad info``."""
-        state = self.scorer.state()
+        settings = {m.scorer.name: dict(m.scorer.state().settings) for m in self.planes[0].members}
         return {
             "format_version": FORMAT_VERSION,
-            "scorer": state.name,
-            "scorer_settings": dict(state.settings),
+            "scorer": self.scorer_name,
+            "scorer_settings": settings if len(settings) > 1 else next(iter(settings.values())),
+            "planes": [plane.plane for plane in self.planes],
             "backbone": asdict(self.backbone),
             "preprocessing": asdict(self.preprocessing),
             "calibration": {
@@ -235,6 +318,73 @@ class NormativeModel:
             **asdict(self.provenance),
             "use": "Research use only; not a medical device.",
         }
+
+
+def _store_calibration(
+    calibration: Calibration, prefix: str, tensors: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Add a calibration's arrays to ``tensors`` and return the rest of it as JSON values."""
+    for name, array in calibration.arrays().items():
+        tensors[f"{prefix}calibration.{name}"] = torch.from_numpy(array.copy())
+    return calibration.counts()
+
+
+def _store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Add a plane's tensors to ``tensors`` and return the rest of it as JSON values.
+
+    A part that is alone has its whole's calibration, which is not stored twice.
+    """
+    members = []
+    for member in plane.members:
+        state = member.scorer.state()
+        prefix = f"{plane.plane}.{state.name}."
+        tensors.update({f"{prefix}{name}": t.contiguous().cpu() for name, t in state.tensors.items()})
+        entry: dict[str, Any] = {
+            "name": state.name,
+            "settings": dict(state.settings),
+            "history": dict(state.history),
+        }
+        if len(plane.members) > 1:
+            entry["calibration"] = _store_calibration(member.calibration, prefix, tensors)
+        members.append(entry)
+    stored: dict[str, Any] = {"plane": plane.plane, "members": members}
+    if has_own:
+        stored["calibration"] = _store_calibration(plane.calibration, f"{plane.plane}.", tensors)
+    return stored
+
+
+def _stored_calibration(counts: dict[str, Any], prefix: str, tensors: dict[str, torch.Tensor]) -> Calibration:
+    arrays = {name: t.numpy() for name, t in _with_prefix(tensors, f"{prefix}calibration.").items()}
+    return Calibration.from_stored(arrays, counts)
+
+
+def _stored_plane(
+    entry: dict[str, Any], whole: Calibration | None, tensors: dict[str, torch.Tensor]
+) -> PlaneModel:
+    """Rebuild what `_store_plane` stored; ``whole`` is the model's calibration when the plane is alone."""
+    plane = entry["plane"]
+    calibration = whole or _stored_calibration(entry["calibration"], f"{plane}.", tensors)
+    is_alone = len(entry["members"]) == 1
+    members = []
+    for stored in entry["members"]:
+        prefix = f"{plane}.{stored['name']}."
+        own = calibration if is_alone else _stored_calibration(stored["calibration"], prefix, tensors)
+        state = ScorerState(
+            stored["name"],
+            stored["settings"],
+            {n: t for n, t in _with_prefix(tensors, prefix).items() if not n.startswith("calibration.")},
+            stored["history"],
+        )
+        members.append(Member(scorer_from_state(state), own))
+    return PlaneModel(plane, tuple(members), calibration)
+
+
+def _require_whole(model: NormativeModel, scorer: str) -> None:
+    """Refuse a model that lacks a plane or a scorer that it says it has."""
+    got = [(plane.plane, "+".join(m.scorer.name for m in plane.members)) for plane in model.planes]
+    expected = [(plane, scorer) for plane in model.preprocessing.planes]
+    if got != expected:
+        raise ModelFileError(f"planes and scorers: expected {expected}, got {got}. Fit or copy it again.")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

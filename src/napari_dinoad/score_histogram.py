@@ -132,6 +132,29 @@ class ScoreHistogram:
         keys = np.union1d(self.keys, other.keys)
         return ScoreHistogram(keys, self.counts_at(keys) + other.counts_at(keys), self.bits)
 
+    def without(self, other: ScoreHistogram) -> ScoreHistogram:
+        """Return the histogram of the scores that remain when those of ``other``, a part of them, are left out.
+
+        Raises
+        ------
+        SettingError
+            If their ``bits`` differ.
+        ScorerError
+            If ``other`` is no part of this histogram.
+        """
+        if self.bits != other.bits:
+            raise SettingError(
+                f"Score histograms: expected keys of the same width, got {self.bits} and {other.bits} bits. "
+                "Count both with the same bits."
+            )
+        counts = self.counts - other.counts_at(self.keys)
+        if (counts < 0).any() or int(counts.sum()) != self.total - other.total:
+            raise ScorerError(
+                "Score histogram: expected a part to leave out, got scores that it does not hold."
+            )
+        present = counts > 0
+        return ScoreHistogram(self.keys[present], counts[present], self.bits)
+
     @property
     def total(self) -> int:
         """Number of scores counted."""

@@ -14,7 +14,9 @@ from napari_dinoad.errors import SettingError
 __all__ = [
     "FALSE_POSITIVE_RATES",
     "HEATMAP_LIMITS",
+    "MODEL_FORMAT_VERSION",
     "PRESETS",
+    "SCORER_NAMES",
     "ArCnnSettings",
     "BodyMask",
     "CacheSettings",
@@ -30,6 +32,7 @@ __all__ = [
     "ReadSettings",
     "ScorerName",
     "preset",
+    "split_scorer_names",
 ]
 
 Plane = Literal["axial", "coronal", "sagittal", "acquired"]
@@ -48,11 +51,18 @@ ArCnnContext = Literal["two-sided", "causal"]
 ArCnnNetwork = Literal["rings", "paper"]
 MemoryReduction = Literal["coreset", "k-means", "random"]
 
+SCORER_NAMES: tuple[ScorerName, ...] = get_args(ScorerName)
+"""The scorers; a model may hold several, side by side."""
+
 FALSE_POSITIVE_RATES = (0.1, 0.05, 0.01, 0.001)
 """Rates of normal voxels marked at which every model states its thresholds."""
 
 HEATMAP_LIMITS = (1.3, 5.0)
 """−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
+
+
+MODEL_FORMAT_VERSION = 2
+"""Version of the model file's layout; a file of another version is refused."""
 
 
 def _require(condition: bool, what: str, expected: str, got: object) -> None:
@@ -63,6 +73,23 @@ def _require(condition: bool, what: str, expected: str, got: object) -> None:
 def _require_choice(what: str, value: object, choices: object) -> None:
     names = get_args(choices)
     _require(value in names, what, "one of " + ", ".join(map(str, names)), value)
+
+
+def split_scorer_names(text: str) -> tuple[ScorerName, ...]:
+    """Return the scorers that a name like ``"ar-cnn+dpmm"`` stands for, in the order of `SCORER_NAMES`.
+
+    Raises
+    ------
+    SettingError
+        If one is unknown, or named twice.
+    """
+    parts = [part.strip() for part in text.split("+")]
+    unknown = [part for part in parts if part not in SCORER_NAMES]
+    if unknown or len(set(parts)) < len(parts):
+        raise SettingError(
+            f"scorer: expected one of {', '.join(SCORER_NAMES)}, or several of them joined by '+', got {text!r}."
+        )
+    return tuple(name for name in SCORER_NAMES if name in parts)
 
 
 @dataclass(frozen=True)
@@ -151,6 +178,11 @@ class PreprocessingSettings:
             in_range = 32 <= self.resolution_px <= 4096
             _require(in_range, "resolution", "32 to 4096 pixels", self.resolution_px)
         _require(0 <= self.min_body_fraction < 1, "min body fraction", "0 to 1", self.min_body_fraction)
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The slicing directions, one or several."""
+        return (self.plane,)
 
 
 def _ct_window(centre_hu: float, width_hu: float) -> tuple[float, float]:
@@ -429,7 +461,8 @@ class FitSettings:
     Attributes
     ----------
     scorer : str
-        ``"dpmm"``, ``"ar-cnn"`` or ``"memory-bank"``.
+        ``"dpmm"``, ``"ar-cnn"`` or ``"memory-bank"``, or several joined by ``+``, in any order: they are fitted side
+        by side and combined in p-space. Kept in the order of `SCORER_NAMES`.
     backbone : str
         A name of the registry; ``"embedded"`` needs no weights.
     weights : str, optional
@@ -440,10 +473,10 @@ class FitSettings:
     reading : ReadSettings
         Which series and frame of the normal scans are meant.
     epochs : int, optional
-        Overrides the scorer's own number of epochs.
+        Overrides the scorers' own number of epochs.
     """
 
-    scorer: ScorerName = "dpmm"
+    scorer: str = "dpmm"
     backbone: str = "embedded"
     weights: str | None = None
     preprocessing: PreprocessingSettings | None = None
@@ -457,16 +490,21 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_choice("scorer", self.scorer, ScorerName)
+        object.__setattr__(self, "scorer", "+".join(split_scorer_names(self.scorer)))
         _require_choice("device", self.device, Device)
         if self.epochs is not None:
             _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
 
-    def scorer_settings(self) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
-        """Return the chosen scorer's settings, with the seed and number of epochs of this fit."""
-        if self.scorer == "memory-bank":
+    @property
+    def scorer_names(self) -> tuple[ScorerName, ...]:
+        """The scorers to fit side by side."""
+        return split_scorer_names(self.scorer)
+
+    def scorer_settings(self, name: ScorerName) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
+        """Return a scorer's settings, with the seed and number of epochs of this fit."""
+        if name == "memory-bank":
             return replace(self.memory_bank, seed=self.seed)
-        chosen = self.dpmm if self.scorer == "dpmm" else self.ar_cnn
+        chosen = self.dpmm if name == "dpmm" else self.ar_cnn
         return replace(chosen, seed=self.seed, epochs=self.epochs or chosen.epochs)
 
 

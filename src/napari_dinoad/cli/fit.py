@@ -11,12 +11,12 @@ from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.settings import (
     PRESETS,
+    SCORER_NAMES,
     CalibrationSettings,
     Device,
     FitSettings,
     Plane,
     PreprocessingSettings,
-    ScorerName,
     preset,
 )
 
@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = FitSettings()
     parser.add_argument("folder", type=Path, help="folder of normal scans, also in subfolders")
     parser.add_argument("--out", type=Path, required=True, metavar="M.dinoad", help="model file to write")
-    parser.add_argument("--scorer", choices=get_args(ScorerName), default=defaults.scorer)
+    parser.add_argument(
+        "--scorer",
+        default=defaults.scorer,
+        metavar="NAME",
+        help=f"{', '.join(SCORER_NAMES)}, or several joined by +, combined in p-space (%(default)s)",
+    )
     parser.add_argument("--backbone", default=defaults.backbone, metavar="NAME", help="default: %(default)s")
     parser.add_argument("--weights", metavar="FILE", help="local weights of the backbone")
     parser.add_argument(
@@ -131,7 +136,7 @@ def _print_summary(model: NormativeModel, path: Path) -> None:
     for item in report.skipped:
         print(f"skipped {item.path}: {item.reason}")
     calibration = model.calibration
-    print(f"{path}: {model.scorer.name} on {model.backbone.name}, preset {model.preprocessing.preset}")
+    print(f"{path}: {model.scorer_name} on {model.backbone.name}, preset {model.preprocessing.preset}")
     print(f"  fitted on {model.provenance.n_scans} scans, {model.provenance.n_slices} slices")
     print(
         f"  calibrated on {calibration.n_scans} held-out scans ({calibration.method}): "

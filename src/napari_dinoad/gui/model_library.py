@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.errors import DinoadError, ModelFileError
 from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ class ModelSummary:
     def describe(self) -> str:
         """Return one line that says what the model is."""
         scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}"
-        scorer = _SCORER_TITLES.get(self.scorer, self.scorer)
+        scorer = " + ".join(_SCORER_TITLES.get(name, name) for name in self.scorer.split("+"))
         created = self.created.astimezone().strftime("%d %b %Y")
         return f"{self.preset} · {scorer} on {self.backbone} · {scans} · {created}"
 
@@ -103,11 +104,14 @@ def read_model_summary(path: str | Path) -> ModelSummary:
     try:
         with safe_open(path, framework="np") as stored:
             document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
+        version = document["format_version"]
+        if version != MODEL_FORMAT_VERSION:
+            raise ValueError(f"expected model format {MODEL_FORMAT_VERSION}, got {version!r}")
         provenance = document["provenance"]
         return ModelSummary(
             path,
             str(document["preprocessing"]["preset"]),
-            str(document["scorer"]["name"]),
+            str(document["scorer"]),
             str(document["backbone"]["name"]),
             int(provenance["n_scans"]),
             int(provenance["n_slices"]),

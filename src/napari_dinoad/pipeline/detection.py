@@ -224,7 +224,8 @@ class _Run:
         t1 = time.perf_counter()
         embeddings = self._detector.backbone(images).values
         t2 = time.perf_counter()
-        patch_scores = self._detector.model.scorer.score(embeddings).cpu().numpy()
+        members = self._detector.model.planes[0].members
+        patch_scores = [member.scorer.score(embeddings).cpu().numpy() for member in members]
         t3 = time.perf_counter()
         values = self._place(indices, patch_scores)
         t4 = time.perf_counter()
@@ -234,9 +235,10 @@ class _Run:
             self.seconds[stage] += spent
         return values
 
-    def _place(self, indices: list[int], patch_scores: np.ndarray) -> np.ndarray:
+    def _place(self, indices: list[int], patch_scores: list[np.ndarray]) -> np.ndarray:
         body = self.prepared.body_slices(indices)
-        raw = self.prepared.maps_to_slices(patch_scores)
+        plane = self._detector.model.planes[0]
+        raw = plane.raw_scores([self.prepared.maps_to_slices(scores) for scores in patch_scores])
         self._body_scores.append(raw[body])
         shown = np.where(body, self._detector.model.calibration.neg_log10_p(raw), np.float32(0))
         block = self.prepared.from_display(shown)

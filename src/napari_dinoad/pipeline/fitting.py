@@ -22,6 +22,7 @@ from napari_dinoad.normative_model import (
 from napari_dinoad.pipeline.checkpoints import Checkpoints
 from napari_dinoad.pipeline.cohort import embed_cohort
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
+from napari_dinoad.pipeline.held_out import HeldOutScores
 from napari_dinoad.pipeline.holdout import fit_and_calibrate
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
@@ -29,9 +30,12 @@ from napari_dinoad.progress import report
 from napari_dinoad.settings import FitSettings, preset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_dinoad.images.discovery import Discovery, SkippedFile
+    from napari_dinoad.normative_model import PlaneModel
     from napari_dinoad.pipeline.cohort import Cohort
-    from napari_dinoad.pipeline.holdout import FittedScorer
+    from napari_dinoad.pipeline.holdout import FittedPlanes
     from napari_dinoad.pipeline.work_folder import WorkFolder
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
@@ -122,10 +126,18 @@ def _fit(
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         embedded = time.perf_counter()
         checkpoints = Checkpoints(work.states, work.temporary)
-        fitted = fit_and_calibrate(cohort.cache, settings, backbone.device, progress, checkpoints)
+        fitted = fit_and_calibrate(
+            cohort.cache,
+            preprocessing.planes[0],
+            settings,
+            backbone.device,
+            HeldOutScores(work.held_out),
+            progress,
+            checkpoints,
+        )
     seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
     return NormativeModel(
-        fitted.scorer,
+        fitted.planes,
         BackboneIdentity(
             backbone.name, backbone.weights_sha256, backbone.embedding_dim, backbone.patch_size_px
         ),
@@ -147,14 +159,24 @@ def _fit_key(found: Discovery, settings: FitSettings, preprocessing: Preprocessi
     return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing)])
 
 
-def _fit_report(cohort: Cohort, fitted: FittedScorer, seconds: dict[str, float]) -> FitReport:
+def _fit_report(cohort: Cohort, fitted: FittedPlanes, seconds: dict[str, float]) -> FitReport:
     scans = []
     for i, (path, cached) in enumerate(zip(cohort.paths, cohort.cache.scans, strict=True)):
         score = fitted.scan_scores.get(i)
         p_value = None if score is None else fitted.p_value_among_normals(score)
         scans.append(NormalScan(path, cached.n_slices, score, p_value))
-    history = {name: list(curve) for name, curve in fitted.scorer.state().history.items()}
-    return FitReport(tuple(scans), cohort.skipped, history, seconds)
+    return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
+
+
+def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:
+    """Return the curves of the fits by name; those of several scorers have the scorer's name in front."""
+    curves = {}
+    for plane in planes:
+        for member in plane.members:
+            of = f"{member.scorer.name} " if len(plane.members) > 1 else ""
+            state = member.scorer.state()
+            curves.update({f"{of}{name}": list(curve) for name, curve in state.history.items()})
+    return curves
 
 
 def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> ScanReadError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.calibration import Calibration, ScanScores
+from napari_dinoad.pipeline.held_out import HeldOutPlane
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
@@ -16,13 +16,24 @@ from napari_dinoad.scoring import make_scorer, scorer_from_state
 if TYPE_CHECKING:
     import torch
 
+    from napari_dinoad.calibration import Calibration
+    from napari_dinoad.normative_model import PlaneModel
     from napari_dinoad.pipeline.checkpoints import Checkpoints
     from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
+    from napari_dinoad.pipeline.held_out import HeldOutScores
     from napari_dinoad.progress import Progress, ProgressEvent
     from napari_dinoad.scoring.protocol import Scorer
-    from napari_dinoad.settings import ArCnnSettings, DpmmSettings, FitSettings, MemoryBankSettings
+    from napari_dinoad.settings import (
+        ArCnnSettings,
+        CalibrationSettings,
+        DpmmSettings,
+        FitSettings,
+        MemoryBankSettings,
+        Plane,
+        ScorerName,
+    )
 
-__all__ = ["FittedScorer", "fit_and_calibrate"]
+__all__ = ["FittedPlanes", "fit_and_calibrate"]
 
 _VALIDATION_SHARE = 0.1
 """Share of the fitting scans that choose the epoch; they do not calibrate."""
@@ -32,10 +43,10 @@ _MIN_SCANS_TO_VALIDATE = 10
 
 
 @dataclass(frozen=True, eq=False)
-class FittedScorer:
-    """A scorer with its calibration, and the held-out scores of the normal scans by their place in the cache."""
+class FittedPlanes:
+    """The fitted planes with their calibrations, and the held-out scores of normal scans by place in the cache."""
 
-    scorer: Scorer
+    planes: tuple[PlaneModel, ...]
     calibration: Calibration
     scan_scores: dict[int, float]
 
@@ -46,20 +57,26 @@ class FittedScorer:
 
 def fit_and_calibrate(
     cache: EmbeddingCache,
+    plane: Plane,
     settings: FitSettings,
     device: torch.device,
+    held_out: HeldOutScores,
     progress: Progress | None,
     checkpoints: Checkpoints,
-) -> FittedScorer:
-    """Fit the scorer on cached embeddings and calibrate it on scans that it has not seen.
+) -> FittedPlanes:
+    """Fit the scorers on cached embeddings and calibrate them on scans that they have not seen.
 
     Parameters
     ----------
     cache : EmbeddingCache
         At least two scans.
+    plane : str
+        The slicing direction of the cache.
     settings : FitSettings
     device : torch.device
-        Where the scorer is fitted.
+        Where the scorers are fitted.
+    held_out : HeldOutScores
+        Gets the patch scores of held-out scans.
     progress : callable, optional
         May raise `Cancelled`.
     checkpoints : Checkpoints
@@ -67,40 +84,50 @@ def fit_and_calibrate(
     """
     n_scans = len(cache.scans)
     order = np.random.default_rng(settings.seed).permutation(n_scans)
-    chosen = settings.calibration
-    is_cross = chosen.method == "cross" or (chosen.method == "auto" and n_scans < chosen.cross_below)
-    if is_cross:
-        folds = [np.sort(fold) for fold in np.array_split(order, min(chosen.folds, n_scans))]
-    else:
-        n_held_out = min(max(1, round(chosen.holdout * n_scans)), n_scans - 1)
-        folds = [np.sort(order[:n_held_out])]
-    scored: dict[int, ScanScores] = {}
-    for number, fold in enumerate(folds, start=1):
-        rest = np.setdiff1d(order, fold)
-        label = f"fold {number} of {len(folds)}" if is_cross else ""
-        scorer = _fit(cache, rest, settings, device, _labelled(progress, label), checkpoints)
-        scored.update(_score_held_out(cache, fold, scorer, settings, device, progress))
-    if is_cross:
-        scorer = _fit(cache, np.sort(order), settings, device, progress, checkpoints)
-    calibration = Calibration.from_scans(list(scored.values()), "cross" if is_cross else "split")
-    return FittedScorer(scorer, calibration, {i: scan.score for i, scan in scored.items()})
+    folds, is_cross = _choose_folds(order, settings.calibration)
+    names = settings.scorer_names
+    scorers: dict[ScorerName, Scorer] = {}
+    for name in names:
+        fit = partial(_fit, cache, settings.scorer_settings(name), settings.seed, device, checkpoints)
+        several = f", {name}" if len(names) > 1 else ""
+        for number, fold in enumerate(folds, start=1):
+            label = f"{several}, fold {number} of {len(folds)}" if is_cross else several
+            scorers[name] = fit(np.setdiff1d(order, fold), _labelled(progress, label))
+            _score_held_out(cache, fold, scorers[name], plane, held_out, device, progress)
+        if is_cross:
+            scorers[name] = fit(np.sort(order), _labelled(progress, several))
+    scans = [scan for fold in folds for scan in fold.tolist()]
+    top_fraction = settings.calibration.scan_top_fraction
+    method = "cross" if is_cross else "split"
+    calibrated = HeldOutPlane(plane, names, cache, held_out, scans, top_fraction, method)
+    level = calibrated.level
+    return FittedPlanes((calibrated.model(scorers),), level.calibration, level.scan_scores)
+
+
+def _choose_folds(order: np.ndarray, chosen: CalibrationSettings) -> tuple[list[np.ndarray], bool]:
+    """Return the scans that are held out together, and whether every scan is so once."""
+    n_scans = len(order)
+    if chosen.method == "cross" or (chosen.method == "auto" and n_scans < chosen.cross_below):
+        return [np.sort(fold) for fold in np.array_split(order, min(chosen.folds, n_scans))], True
+    n_held_out = min(max(1, round(chosen.holdout * n_scans)), n_scans - 1)
+    return [np.sort(order[:n_held_out])], False
 
 
 def _fit(
     cache: EmbeddingCache,
-    scans: np.ndarray,
-    settings: FitSettings,
+    chosen: DpmmSettings | ArCnnSettings | MemoryBankSettings,
+    seed: int,
     device: torch.device,
-    progress: Progress | None,
     checkpoints: Checkpoints,
+    scans: np.ndarray,
+    progress: Progress | None,
 ) -> Scorer:
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(seed)
     n_validate = round(_VALIDATION_SHARE * len(scans)) if len(scans) >= _MIN_SCANS_TO_VALIDATE else 0
     mixed = rng.permutation(scans)
     fitting, validating = np.sort(mixed[n_validate:]), np.sort(mixed[:n_validate])
-    validation = cache.batches(validating.tolist(), device, settings.seed) if n_validate else None
-    batches = cache.batches(fitting.tolist(), device, settings.seed)
-    chosen = settings.scorer_settings()
+    validation = cache.batches(validating.tolist(), device, seed) if n_validate else None
+    batches = cache.batches(fitting.tolist(), device, seed)
     name = _checkpoint_name(cache, chosen, fitting, validating)
     kept = checkpoints.load(name)
     scorer = make_scorer(chosen, device) if kept is None else scorer_from_state(kept, device)
@@ -126,26 +153,23 @@ def _score_held_out(
     cache: EmbeddingCache,
     scans: np.ndarray,
     scorer: Scorer,
-    settings: FitSettings,
+    plane: Plane,
+    held_out: HeldOutScores,
     device: torch.device,
     progress: Progress | None,
-) -> dict[int, ScanScores]:
-    scored = {}
+) -> None:
     for done, index in enumerate(scans.tolist()):
         report(progress, "Scoring held-out normal scans", done, len(scans))
-        scan = cache.scans[index]
-        patch_scores = scorer.score(scan.embeddings().to(device)).cpu().numpy()
-        body_scores = scan.body_scores(patch_scores)
-        scored[index] = ScanScores.of(body_scores, settings.calibration.scan_top_fraction)
-    return scored
+        patch_scores = scorer.score(cache.scans[index].embeddings().to(device)).cpu().numpy()
+        held_out.put(plane, scorer.name, index, patch_scores)
 
 
 def _labelled(progress: Progress | None, label: str) -> Progress | None:
-    """Return a progress callable that adds which fold is being fitted."""
+    """Return a progress callable that adds which part is being fitted."""
     if progress is None or not label:
         return progress
 
     def labelled(event: ProgressEvent) -> None:
-        progress(replace(event, stage=f"{event.stage}, {label}"))
+        progress(replace(event, stage=f"{event.stage}{label}"))
 
     return labelled

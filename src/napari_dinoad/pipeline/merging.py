@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.calibration import Calibration
@@ -53,9 +53,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     calibration = join_calibrations(
         [model.calibration for model in models], scorers, merged.settings.score, merged.n_patches
     )
-    return NormativeModel(
-        merged, first.backbone, first.preprocessing, calibration, first.scan_top_fraction, provenance
-    )
+    return replace(first.with_scorer(merged, calibration), provenance=provenance)
 
 
 def join_calibrations(

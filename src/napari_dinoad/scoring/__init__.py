@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ModelFileError, SettingError
-from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings
+from napari_dinoad.settings import SCORER_NAMES, ArCnnSettings, DpmmSettings, MemoryBankSettings
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.protocol import Scorer, ScorerState
 
 __all__ = ["SCORER_NAMES", "make_scorer", "scorer_from_state"]
-
-SCORER_NAMES = ("dpmm", "ar-cnn", "memory-bank")
 
 
 def make_scorer(

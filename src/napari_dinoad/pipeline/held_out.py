@@ -1,0 +1,166 @@
+"""Held-out normal scans → the calibration of each scorer, and of what is fused from several.
+
+Patch scores of scans that a scorer has not seen are kept on disk (they are small) and read back scan by scan, once
+for each level: scorers, then planes. Memory does not grow with the number of scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.calibration import Calibration, fused_scores, scan_score
+from napari_dinoad.files import atomic_path
+from napari_dinoad.normative_model import Member, PlaneModel
+from napari_dinoad.score_histogram import ScoreHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
+    from napari_dinoad.scoring.protocol import Scorer
+    from napari_dinoad.settings import Plane, ScorerName
+
+__all__ = ["HeldOutPlane", "HeldOutScores", "Level"]
+
+BodyScores = Callable[[int], np.ndarray]
+"""A held-out scan's place in the cache → the raw scores (n,) of its body voxels."""
+
+
+class HeldOutScores:
+    """Patch scores (n, gh, gw) float32 of held-out normal scans, one file for each scan and scorer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, plane: Plane, scorer: str, scan: int, patch_scores: np.ndarray) -> None:
+        """Keep what a scorer gave to the slices of a scan that it has not seen."""
+        with atomic_path(self._path(plane, scorer, scan)) as temporary, temporary.open("wb") as stream:
+            np.save(stream, patch_scores.astype(np.float32, copy=False), allow_pickle=False)
+
+    def get(self, plane: Plane, scorer: str, scan: int) -> np.ndarray:
+        """Return what was kept."""
+        kept: np.ndarray = np.load(self._path(plane, scorer, scan), allow_pickle=False)
+        return kept
+
+    def _path(self, plane: Plane, scorer: str, scan: int) -> Path:
+        return self._folder / f"{plane}-{scorer}-{scan:06d}.npy"
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A calibration, and what it was made of.
+
+    Attributes
+    ----------
+    calibration : Calibration
+    pooled : ScoreHistogram
+        Raw scores of the body voxels of all held-out scans.
+    scan_scores : dict of float
+        Each held-out scan's own score, by its place in the cache.
+    """
+
+    calibration: Calibration
+    pooled: ScoreHistogram
+    scan_scores: dict[int, float]
+
+    @classmethod
+    def of(cls, scans: Sequence[int], body_scores: BodyScores, top_fraction: float, method: str) -> Level:
+        """Calibrate on the raw scores of held-out scans.
+
+        Parameters
+        ----------
+        scans : sequence of int
+            Their places in the cache.
+        body_scores : callable
+            Gives the raw scores (n,) of a scan's body voxels.
+        top_fraction : float
+            See `CalibrationSettings.scan_top_fraction`.
+        method : str
+            ``"split"`` or ``"cross"``.
+        """
+        pooled = ScoreHistogram.empty()
+        scan_scores = {}
+        for scan in scans:
+            scores = body_scores(scan)
+            pooled = pooled + ScoreHistogram.of(scores)
+            scan_scores[scan] = scan_score(scores, top_fraction)
+        calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), method)
+        return cls(calibration, pooled, scan_scores)
+
+    def without(self, scan: int, scores: np.ndarray) -> Calibration:
+        """Return the calibration on all held-out scans but this one, whose body voxels have these raw scores.
+
+        What is fused of a held-out scan is then fused as for a scan yet to come, which is in no table either. With a
+        single held-out scan there is no other to calibrate on, and its own calibration is returned.
+        """
+        rest = self.pooled.without(ScoreHistogram.of(scores))
+        if rest.total == 0:
+            return self.calibration
+        others = [score for other, score in self.scan_scores.items() if other != scan]
+        return Calibration.from_histogram(rest, others, self.calibration.method)
+
+
+class HeldOutPlane:
+    """The scorers of one plane on held-out normal scans, calibrated each alone and fused.
+
+    Parameters
+    ----------
+    plane : str
+    scorers : sequence of str
+        Their names.
+    cache : EmbeddingCache
+        Of this plane.
+    scores : HeldOutScores
+        With the patch scores of each of ``scorers`` on each of ``scans``.
+    scans, top_fraction, method
+        See `Level.of`.
+
+    Attributes
+    ----------
+    members : dict of Level
+        Of each scorer alone, by its name.
+    level : Level
+        Of their fused score; with one scorer its own.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        scorers: Sequence[ScorerName],
+        cache: EmbeddingCache,
+        scores: HeldOutScores,
+        scans: Sequence[int],
+        top_fraction: float,
+        method: str,
+    ) -> None:
+        self.plane = plane
+        self._cache = cache
+        self._scores = scores
+        self.members = {
+            name: Level.of(scans, partial(self._own_scores, name), top_fraction, method) for name in scorers
+        }
+        self.level = next(iter(self.members.values()))
+        if len(self.members) > 1:
+            self.level = Level.of(scans, self.body_scores, top_fraction, method)
+
+    def body_scores(self, scan: int) -> np.ndarray:
+        """Return the plane's raw scores (n,) float32 at the body voxels of a held-out scan's slices."""
+        own = [self._own_scores(name, scan) for name in self.members]
+        if len(own) == 1:
+            return own[0]
+        levels = zip(self.members.values(), own, strict=True)
+        return fused_scores(own, [level.without(scan, scores) for level, scores in levels])
+
+    def model(self, scorers: Mapping[ScorerName, Scorer]) -> PlaneModel:
+        """Return the plane's model with these fitted scorers."""
+        members = [Member(scorers[name], level.calibration) for name, level in self.members.items()]
+        return PlaneModel(self.plane, tuple(members), self.level.calibration)
+
+    def _own_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
+        return self._cache.scans[scan].body_scores(self._scores.get(self.plane, scorer, scan))

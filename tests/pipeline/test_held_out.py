@@ -1,0 +1,83 @@
+"""What is fused of held-out scans holds its rate on scans yet to come."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_dinoad.calibration import fused_scores
+from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScores, Level
+
+TOP_FRACTION = 0.01
+N_COHORTS = 30
+
+
+class FakeScan:
+    """Every patch is a body voxel."""
+
+    def body_scores(self, patch_scores):
+        return patch_scores.ravel()
+
+
+class FakeCache:
+    def __init__(self, n_scans):
+        self.scans = [FakeScan()] * n_scans
+
+
+def make_scan(rng, n_patches=600):
+    """Return the raw scores of two scorers that agree in part; scans differ from each other."""
+    shift = rng.normal(0, 0.15)
+    shared = rng.normal(size=(1, 30, n_patches // 30))
+    own = rng.normal(size=(2, 1, 30, n_patches // 30))
+    one, other = (0.6 * shared + 0.8 * part + shift for part in own)
+    return {"dpmm": np.exp(one).astype(np.float32), "ar-cnn": (100 * other).astype(np.float32)}
+
+
+def calibrated(folder, rng, n_scans, scorers=("dpmm", "ar-cnn")):
+    held_out = HeldOutScores(folder)
+    for scan in range(n_scans):
+        for name, scores in make_scan(rng).items():
+            held_out.put("axial", name, scan, scores)
+    return HeldOutPlane("axial", scorers, FakeCache(n_scans), held_out, range(n_scans), TOP_FRACTION, "cross")
+
+
+@pytest.mark.parametrize("n_scans", [4, 10])
+def test_the_rate_holds_on_scans_yet_to_come(tmp_path, n_scans):
+    """Over many cohorts; the tolerance is three standard errors of the mean over cohorts."""
+    rates = []
+    for cohort in range(N_COHORTS):
+        rng = np.random.default_rng(cohort)
+        folder = tmp_path / str(cohort)
+        folder.mkdir()
+        plane = calibrated(folder, rng, n_scans)
+        calibrations = [level.calibration for level in plane.members.values()]
+        new = [fused_scores(list(make_scan(rng).values()), calibrations) for _ in range(10)]
+        levels = plane.level.calibration.neg_log10_p(np.stack(new))
+        rates.append([(levels >= -np.log10(fpr)).mean() for fpr in (0.1, 0.01)])
+    for fpr, measured in zip((0.1, 0.01), np.transpose(rates), strict=True):
+        assert measured.mean() == pytest.approx(fpr, abs=3 * measured.std() / np.sqrt(N_COHORTS))
+
+
+def test_one_scorer_is_calibrated_as_it_is(tmp_path):
+    plane = calibrated(tmp_path, np.random.default_rng(0), 5, scorers=("dpmm",))
+    assert plane.level is plane.members["dpmm"]
+    expected = np.concatenate([plane.body_scores(scan) for scan in range(5)])
+    fresh = [make_scan(np.random.default_rng(0))["dpmm"] for _ in range(1)]
+    assert np.isin(fresh[0].ravel(), expected).all()
+    assert plane.level.pooled.total == expected.size
+    assert sorted(plane.level.scan_scores) == [0, 1, 2, 3, 4]
+
+
+def test_a_scan_does_not_calibrate_itself():
+    scans = {scan: np.full(50, float(scan), np.float32) for scan in range(1, 5)}
+    level = Level.of(list(scans), scans.__getitem__, TOP_FRACTION, "cross")
+    rest = level.without(4, scans[4])
+    assert rest.n_voxels == 150
+    assert rest.table_scores[-1] < 4
+    assert rest.scan_scores.tolist() == [1, 2, 3]
+
+
+def test_a_single_scan_has_no_other():
+    scores = np.arange(100, dtype=np.float32)
+    level = Level.of([3], lambda scan: scores, TOP_FRACTION, "split")
+    assert level.without(3, scores) is level.calibration

@@ -1,0 +1,41 @@
+"""Names of scorers."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_dinoad.errors import SettingError
+from napari_dinoad.settings import SCORER_NAMES, FitSettings, split_scorer_names
+
+
+@pytest.mark.parametrize("text", ["dpmm+ar-cnn", "ar-cnn+dpmm", " ar-cnn + dpmm "])
+def test_the_order_of_names_does_not_matter(text):
+    settings = FitSettings(scorer=text)
+    assert settings == FitSettings(scorer="dpmm+ar-cnn")
+    assert settings.scorer_names == ("dpmm", "ar-cnn")
+
+
+@pytest.mark.parametrize("name", SCORER_NAMES)
+def test_one_name_is_itself(name):
+    assert split_scorer_names(name) == (name,)
+    assert FitSettings(scorer=name).scorer == name
+
+
+@pytest.mark.parametrize("text", ["", "+", "dpmm+", "dpmm+dpmm", "dpmm,ar-cnn", "DPMM", "dpmm+patchcore"])
+def test_other_names_are_refused(text):
+    with pytest.raises(
+        SettingError, match=r"scorer: expected one of dpmm, ar-cnn, memory-bank.*joined by '\+'"
+    ):
+        FitSettings(scorer=text)
+
+
+def test_each_scorer_gets_its_own_settings():
+    settings = FitSettings(scorer="ar-cnn+dpmm+memory-bank", epochs=3, seed=7)
+    chosen = [settings.scorer_settings(name) for name in settings.scorer_names]
+    assert [type(one) for one in chosen] == [
+        type(settings.dpmm),
+        type(settings.ar_cnn),
+        type(settings.memory_bank),
+    ]
+    assert [one.seed for one in chosen] == [7, 7, 7]
+    assert [chosen[0].epochs, chosen[1].epochs] == [3, 3]
