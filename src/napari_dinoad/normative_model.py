@@ -210,6 +210,26 @@ class NormativeModel:
             )
         return self.planes[0].members[0].scorer
 
+    def in_plane(self, plane: Plane) -> NormativeModel:
+        """Return the model of one of its planes alone, as it would have been fitted alone.
+
+        Raises
+        ------
+        SettingError
+            If it has no such plane.
+        """
+        for own in self.planes:
+            if own.plane == plane:
+                return replace(
+                    self,
+                    planes=(own,),
+                    preprocessing=replace(self.preprocessing, plane=plane),
+                    calibration=own.calibration,
+                    fit_report=None,
+                )
+        names = ", ".join(own.plane for own in self.planes)
+        raise SettingError(f"Plane of the model: expected one of {names}, got {plane!r}.")
+
     def with_scorer(self, scorer: Scorer, calibration: Calibration) -> NormativeModel:
         """Return this model of a single scorer with another scorer of its kind in place, and without fit report.
 

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from napari_dinoad.errors import SettingError
 
 __all__ = [
+    "ANATOMICAL_PLANES",
     "FALSE_POSITIVE_RATES",
     "HEATMAP_LIMITS",
     "MODEL_FORMAT_VERSION",
@@ -35,8 +36,12 @@ __all__ = [
     "split_scorer_names",
 ]
 
-Plane = Literal["axial", "coronal", "sagittal", "acquired"]
-"""Slicing direction; ``"acquired"`` is the plane across the largest voxel spacing (or the stored 2D plane)."""
+Plane = Literal["axial", "coronal", "sagittal", "acquired", "all"]
+"""Slicing direction; ``"acquired"`` is the plane across the largest voxel spacing (or the stored 2D plane).
+
+``"all"`` scores a volume in the three anatomical planes and combines them in p-space."""
+
+ANATOMICAL_PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
 Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
 BodyMask = Literal["automatic", "off"]
@@ -147,7 +152,7 @@ class PreprocessingSettings:
     percentiles : tuple of float
         Lower and upper percentile that become 0 and 1.
     plane : str
-        Slicing direction.
+        Slicing direction; ``"all"`` for three of them, fused in p-space.
     resolution_px : int, optional
         Side of the square model input; None takes the backbone's own.
     body_mask : str
@@ -182,7 +187,7 @@ class PreprocessingSettings:
     @property
     def planes(self) -> tuple[Plane, ...]:
         """The slicing directions, one or several."""
-        return (self.plane,)
+        return ANATOMICAL_PLANES if self.plane == "all" else (self.plane,)
 
 
 def _ct_window(centre_hu: float, width_hu: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.placement import Placement
+from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.embedding_cache import CachedScan, EmbeddingCache, embedding_key
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
@@ -37,9 +38,15 @@ def scan_of(number, n_slices):
     return values, body
 
 
+def stack_of(n_slices):
+    return SliceStack((20, 40, 30), 1, tuple(range(3, 3 + n_slices)), True)
+
+
 def store(cache, number, n_slices):
     values, body = scan_of(number, n_slices)
-    scan = cache.store(hash_of(number), values.split(3), body, PLACEMENT, {"number": number})
+    scan = cache.store(
+        hash_of(number), values.split(3), body, PLACEMENT, stack_of(n_slices), {"number": number}
+    )
     cache.add(scan)
     return scan
 
@@ -49,6 +56,8 @@ def test_a_scan_comes_back_as_stored(cache):
     values, body = scan_of(7, 5)
     assert torch.equal(scan.embeddings(), values)
     assert scan.facts == {"number": 7}
+    assert scan.stack == stack_of(5)
+    np.testing.assert_array_equal(scan.body(), body)
     found = cache.find(hash_of(7))
     assert found == scan
     scores = np.random.default_rng(0).random((5, 4, 4)).astype(np.float32)

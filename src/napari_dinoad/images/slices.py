@@ -6,8 +6,8 @@ A slice is shown to the model as a radiologist sees it: superior or anterior up,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["BODY_MARGIN", "PreparedScan", "prepare_scan", "slice_axis"]
+__all__ = ["BODY_MARGIN", "PreparedScan", "SliceStack", "prepare_planes", "prepare_scan", "slice_axis"]
 
 BODY_MARGIN = 0.03
 """Margin around the body, as a share of its longer side."""
@@ -48,6 +48,59 @@ def slice_axis(volume: Volume, plane: str) -> int:
     largest = int(np.argmax(spacing))
     others = [size for axis, size in enumerate(spacing) if axis != largest]
     return largest if spacing[largest] > _SPACING_TOLERANCE * max(others) else 0
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """How slices lie in the canonical array of a scan.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (z, y, x) of the canonical array.
+    axis : int
+        Axis of that array across which slices are taken.
+    indices : tuple of int
+        Slices with enough body to be scored.
+    is_turned : bool
+        Whether they are shown with rows and columns reversed: superior or anterior up, the patient's right left.
+    """
+
+    shape: tuple[int, int, int]
+    axis: int
+    indices: tuple[int, ...]
+    is_turned: bool
+
+    def where(self, indices: Sequence[int]) -> tuple[slice | list[int], ...]:
+        """Return the index of these slices in the canonical array."""
+        place: list[slice | list[int]] = [slice(None)] * 3
+        place[self.axis] = list(indices)
+        return tuple(place)
+
+    def to_display(self, block: np.ndarray) -> np.ndarray:
+        """Return a block of slices of the canonical array as (n, rows, columns) in display orientation."""
+        stack = np.moveaxis(block, self.axis, 0)
+        return stack[:, ::-1, ::-1] if self.is_turned else stack
+
+    def from_display(self, stack: np.ndarray) -> np.ndarray:
+        """Return slices (n, rows, columns) as a block of the canonical array: the inverse of `to_display`."""
+        block = stack[:, ::-1, ::-1] if self.is_turned else stack
+        return np.moveaxis(block, 0, self.axis)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values for `from_dict`."""
+        return {
+            "shape": list(self.shape),
+            "axis": self.axis,
+            "indices": list(self.indices),
+            "is_turned": self.is_turned,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SliceStack:
+        """Return the stack that `to_dict` described."""
+        z, y, x = values["shape"]
+        return cls((z, y, x), values["axis"], tuple(values["indices"]), values["is_turned"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,19 +152,30 @@ class PreparedScan:
         """Return patch maps (n, gh, gw) on the slices' own voxels (n, rows, columns), in display orientation."""
         return self.placement.to_slice(patch_maps)
 
+    @property
+    def stack(self) -> SliceStack:
+        """How its slices lie in the canonical array."""
+        z, y, x = self.volume.values.shape
+        return SliceStack((z, y, x), self.axis, self.indices, self.volume.geometry.is_physical)
+
     def to_display(self, block: np.ndarray) -> np.ndarray:
-        """Return a block of slices of the canonical array as (n, rows, columns) in display orientation."""
-        stack = np.moveaxis(block, self.axis, 0)
-        return stack[:, ::-1, ::-1] if self.volume.geometry.is_physical else stack
+        """Return a block of slices of the canonical array as (n, rows, columns); see `SliceStack.to_display`."""
+        return self.stack.to_display(block)
 
     def from_display(self, stack: np.ndarray) -> np.ndarray:
         """Return slices (n, rows, columns) as a block of the canonical array: the inverse of `to_display`."""
-        block = stack[:, ::-1, ::-1] if self.volume.geometry.is_physical else stack
-        return np.moveaxis(block, 0, self.axis)
+        return self.stack.from_display(stack)
 
 
 def prepare_scan(volume: Volume, settings: PreprocessingSettings, resolution_px: int) -> PreparedScan:
-    """Find the body, the intensity range and the crop of a scan.
+    """Prepare a scan for the only plane, or the first, of the settings; see `prepare_planes`."""
+    return prepare_planes(volume, replace(settings, plane=settings.planes[0]), resolution_px)[0]
+
+
+def prepare_planes(
+    volume: Volume, settings: PreprocessingSettings, resolution_px: int
+) -> tuple[PreparedScan, ...]:
+    """Find the body, the intensity range and, for each plane of the settings, the crop of a scan.
 
     Parameters
     ----------
@@ -125,9 +189,13 @@ def prepare_scan(volume: Volume, settings: PreprocessingSettings, resolution_px:
     ScanReadError
         If the scan has no usable intensity range or no slice with body.
     SettingError
-        If the intensity setting does not suit the scan.
+        If the intensity or plane setting does not suit the scan.
     """
-    axis = slice_axis(volume, settings.plane)
+    if len(settings.planes) > 1 and 1 in volume.values.shape:
+        raise SettingError(
+            f"{volume.name}: plane {settings.plane!r}: expected a volume, got a single slice. "
+            "Use the plane 'acquired'."
+        )
     if settings.body_mask == "automatic":
         body = find_body(volume.values, is_ct=settings.intensity == "window")
     else:
@@ -136,12 +204,27 @@ def prepare_scan(volume: Volume, settings: PreprocessingSettings, resolution_px:
         intensity = intensity_range(volume, body, settings)
     except SettingError as error:
         raise SettingError(f"{volume.name}: {error}") from error
+    resolution_px = settings.resolution_px or resolution_px
+    return tuple(
+        _prepare_plane(volume, body, intensity, settings, slice_axis(volume, plane), resolution_px)
+        for plane in settings.planes
+    )
+
+
+def _prepare_plane(
+    volume: Volume,
+    body: np.ndarray,
+    intensity: tuple[float, float] | None,
+    settings: PreprocessingSettings,
+    axis: int,
+    resolution_px: int,
+) -> PreparedScan:
     in_plane = tuple(a for a in range(3) if a != axis)
     counts = np.count_nonzero(body, axis=in_plane)
     indices = tuple(int(i) for i in np.flatnonzero(counts > settings.min_body_fraction * counts.max()))
     if not indices:
         raise ScanReadError(f"{volume.name}: no body was found in any slice.")
-    placement = _placement(volume, body, axis, settings.resolution_px or resolution_px)
+    placement = _placement(volume, body, axis, resolution_px)
     return PreparedScan(volume, axis, body, indices, placement, intensity, settings.percentiles)
 
 

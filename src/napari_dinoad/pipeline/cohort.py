@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import torch
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.images.discovery import SkippedFile, without_path
-from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import scan_facts
@@ -22,7 +22,7 @@ from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from napari_dinoad.backbones import Backbone
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import PreprocessingSettings, ReadSettings
+    from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings
 
 __all__ = ["Cohort", "content_sha256", "embed_cohort"]
 
@@ -47,26 +47,31 @@ _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 
 @dataclass(frozen=True)
 class Cohort:
-    """The scans that are in the cache, in its order, and what was skipped."""
+    """The scans that are in the caches, one for each plane, in their order, and what was skipped."""
 
     paths: tuple[Path, ...]
     skipped: tuple[SkippedFile, ...]
-    cache: EmbeddingCache
+    caches: Mapping[Plane, EmbeddingCache]
+
+    @property
+    def cache(self) -> EmbeddingCache:
+        """The cache of the only plane, or the first."""
+        return next(iter(self.caches.values()))
 
     @property
     def n_slices(self) -> int:
-        """Slices of all scans."""
-        return sum(scan.n_slices for scan in self.cache.scans)
+        """Slices of all scans, in all planes."""
+        return sum(scan.n_slices for cache in self.caches.values() for scan in cache.scans)
 
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    """What reading ahead brings of a scan: found in the cache, prepared to be embedded, or skipped."""
+    """What reading ahead brings of a scan: each plane found in the cache or prepared to be embedded; or skipped."""
 
     scan: ScanFile
-    key: str
-    cached: CachedScan | None = None
-    prepared: PreparedScan | None = None
+    keys: tuple[str, ...] = ()
+    cached: tuple[CachedScan | None, ...] = ()
+    prepared: tuple[PreparedScan, ...] = ()
     facts: dict[str, Any] | None = None
     reason: str = ""
 
@@ -101,7 +106,7 @@ def embed_cohort(
     reading: ReadSettings,
     preprocessing: PreprocessingSettings,
     backbone: Backbone,
-    cache: EmbeddingCache,
+    caches: Mapping[Plane, EmbeddingCache],
     progress: Progress | None = None,
 ) -> Cohort:
     """Embed the scans that are not in the cache yet, and add all of them in the order in which they were found.
@@ -116,7 +121,8 @@ def embed_cohort(
     preprocessing : PreprocessingSettings
         With ``resolution_px`` set.
     backbone : Backbone
-    cache : EmbeddingCache
+    caches : mapping of EmbeddingCache
+        One for each plane of the preprocessing.
     progress : callable, optional
         Called before each scan; may raise `Cancelled`.
 
@@ -128,27 +134,25 @@ def embed_cohort(
     paths: dict[str, Path] = {}
     skipped = list(found.skipped)
     n_readers = 1 if backbone.device.type == "cpu" else min(_MAX_READERS, os.cpu_count() or 1)
-    load = partial(_load, reading, preprocessing, backbone, backbone.weights_sha256, cache)
+    load = partial(_load, reading, preprocessing, backbone, backbone.weights_sha256, caches)
     tasks = (partial(load, scan) for scan in found.scans)
     with ReadAhead(n_readers) as scan_reader, ReadAhead() as slice_reader:
         for i, loaded in enumerate(scan_reader.results(tasks, ahead=n_readers)):
             report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
-            if loaded.key in paths:
-                twin = paths[loaded.key].name
-                skipped.append(SkippedFile(loaded.scan.path, f"the same content as {twin}"))
-                continue
-            cached = loaded.cached
-            if loaded.prepared is not None and loaded.facts is not None:
-                batches = _embedded(loaded.prepared, backbone, slice_reader)
-                body = loaded.prepared.body_slices(loaded.prepared.indices)
-                cached = cache.store(loaded.key, batches, body, loaded.prepared.placement, loaded.facts)
-            if cached is None:
+            if loaded.reason:
                 skipped.append(SkippedFile(loaded.scan.path, loaded.reason))
                 continue
-            cache.add(cached)
-            paths[loaded.key] = loaded.scan.path
+            if loaded.keys[0] in paths:
+                twin = paths[loaded.keys[0]].name
+                skipped.append(SkippedFile(loaded.scan.path, f"the same content as {twin}"))
+                continue
+            for cache, cached in zip(
+                caches.values(), _stored(loaded, caches, backbone, slice_reader), strict=True
+            ):
+                cache.add(cached)
+            paths[loaded.keys[0]] = loaded.scan.path
     report(progress, "Reading and embedding", len(found.scans), len(found.scans))
-    return Cohort(tuple(paths.values()), tuple(skipped), cache)
+    return Cohort(tuple(paths.values()), tuple(skipped), caches)
 
 
 def _load(
@@ -156,19 +160,42 @@ def _load(
     preprocessing: PreprocessingSettings,
     backbone: Backbone,
     weights_sha256: str,
-    cache: EmbeddingCache,
+    caches: Mapping[Plane, EmbeddingCache],
     scan: ScanFile,
 ) -> _Loaded:
     """Look a scan up in the cache, or read and prepare it (on a reading thread)."""
     try:
-        key = embedding_key(content_sha256(scan, reading), preprocessing, backbone.name, weights_sha256)
-        cached = cache.find(key)
-        if cached is not None:
-            return _Loaded(scan, key, cached)
-        prepared = prepare_scan(scan.read(reading), preprocessing, backbone.default_resolution_px)
+        content = content_sha256(scan, reading)
+        # A plane's key is that of a fit in this plane alone, which can use the same embeddings.
+        keys = tuple(
+            embedding_key(content, replace(preprocessing, plane=plane), backbone.name, weights_sha256)
+            for plane in caches
+        )
+        cached = tuple(cache.find(key) for cache, key in zip(caches.values(), keys, strict=True))
+        if None not in cached:
+            return _Loaded(scan, keys, cached)
+        prepared = prepare_planes(scan.read(reading), preprocessing, backbone.default_resolution_px)
     except (ScanReadError, SettingError) as error:
-        return _Loaded(scan, "", reason=without_path(error, scan.path))
-    return _Loaded(scan, key, prepared=prepared, facts=scan_facts(prepared))
+        return _Loaded(scan, reason=without_path(error, scan.path))
+    return _Loaded(scan, keys, cached, prepared, scan_facts(prepared[0]))
+
+
+def _stored(
+    loaded: _Loaded, caches: Mapping[Plane, EmbeddingCache], backbone: Backbone, reader: ReadAhead
+) -> list[CachedScan]:
+    """Return the scan in each cache, embedding what is not there yet."""
+    stored = []
+    for number, (cache, key, cached) in enumerate(
+        zip(caches.values(), loaded.keys, loaded.cached, strict=True)
+    ):
+        if cached is None:
+            prepared = loaded.prepared[number]
+            body = prepared.body_slices(prepared.indices)
+            batches = _embedded(prepared, backbone, reader)
+            facts = {**(loaded.facts or {}), "n_slices": len(prepared.indices)}
+            cached = cache.store(key, batches, body, prepared.placement, prepared.stack, facts)
+        stored.append(cached)
+    return stored
 
 
 def _embedded(prepared: PreparedScan, backbone: Backbone, reader: ReadAhead) -> Iterator[torch.Tensor]:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.calibration import scan_score
-from napari_dinoad.errors import ModelFileError, SettingError
-from napari_dinoad.images.slices import prepare_scan, slice_axis
+from napari_dinoad.errors import ModelFileError
+from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.pipeline.scan_run import ScanRun
 from napari_dinoad.progress import report
 from napari_dinoad.settings import DetectSettings
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import Plane
 
 __all__ = ["Detection", "Detector", "OnSlices", "detect"]
 
@@ -49,7 +49,9 @@ class Detection:
     n_more_normal : int
         How many of these normal scans are less extreme than this one.
     slices : tuple of int
-        The slices that were scored.
+        The slices that were scored, along the axis of the first plane.
+    planes : tuple of str
+        The planes that the map was made from.
     seconds : dict of float
         By stage: ``prepare``, ``embed``, ``score``, ``map``, and ``total``.
     """
@@ -60,6 +62,7 @@ class Detection:
     n_calibration_scans: int
     n_more_normal: int
     slices: tuple[int, ...]
+    planes: tuple[Plane, ...]
     seconds: dict[str, float]
 
     def mask(self, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
@@ -117,19 +120,19 @@ class Detector:
                 "Use those, or fit the model again with these."
             )
 
-        self._prepared: PreparedScan | None = None
+        self._prepared: tuple[PreparedScan, ...] = ()
 
-    def prepare(self, volume: Volume) -> PreparedScan:
-        """Return the scan with its body, crop and intensity range; the one prepared last is kept."""
-        if self._prepared is None or self._prepared.volume is not volume:
-            self._prepared = prepare_scan(
+    def prepare(self, volume: Volume) -> tuple[PreparedScan, ...]:
+        """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept."""
+        if not self._prepared or self._prepared[0].volume is not volume:
+            self._prepared = prepare_planes(
                 volume, self.model.preprocessing, self.backbone.default_resolution_px
             )
         return self._prepared
 
     def slice_axis(self, volume: Volume) -> int:
-        """Return the axis of the canonical array across which this model takes slices of the scan."""
-        return slice_axis(volume, self.model.preprocessing.plane)
+        """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
+        return slice_axis(volume, self.model.planes[0].plane)
 
     def detect(
         self,
@@ -142,11 +145,15 @@ class Detector:
     ) -> Detection:
         """Score a scan.
 
+        A model of several planes scores one after the other. What the first says, calibrated on its own, is given to
+        ``on_slices`` as it comes; in the end the fused map is, slice by slice, in its place.
+
         Parameters
         ----------
         volume : Volume
         slices : sequence of int, optional
-            Only these slices of the canonical array, along `slice_axis`; None: all that show the body.
+            Only these slices of the canonical array, along `slice_axis`, and only by the model's first plane; None:
+            all that show the body.
         start_slice : int, optional
             Slices are scored outwards from this one.
         progress : callable, optional
@@ -161,21 +168,38 @@ class Detector:
         SettingError
             If a slice is not in the scan, or the model's intensity setting does not suit the scan.
         """
-        run = _Run(self, volume)
-        wanted = run.choose(slices, start_slice)
-        size = self.settings.batch_slices if start_slice is None else 1
-        report(progress, "Scoring slices", 0, len(wanted))
-        done = 0
-        while done < len(wanted):
-            batch = wanted[done : done + size]
-            values = run.score(batch)
-            done += len(batch)
-            # The first slice alone is on screen soonest; then whole batches.
-            size = self.settings.batch_slices
-            if on_slices is not None:
-                on_slices(run.prepared.axis, batch, values)
-            report(progress, "Scoring slices", done, len(wanted))
-        return run.detection(wanted)
+        started = time.perf_counter()
+        prepared = self.prepare(volume)
+        run = ScanRun(self.model, self.backbone, prepared, slices)
+        run.seconds["prepare"] = time.perf_counter() - started
+        total, done, size = run.n_slices, 0, self.settings.batch_slices
+        report(progress, "Scoring slices", done, total)
+        for number, indices in run.batches(start_slice, size):
+            values = run.score(number, indices)
+            done += len(indices)
+            if on_slices is not None and number == 0:
+                on_slices(run.axis, indices, values)
+            report(progress, "Scoring slices", done, total, run.planes[number] if len(run.planes) > 1 else "")
+        if run.fuse() and on_slices is not None:
+            for indices, values in run.shown_batches(size):
+                on_slices(run.axis, indices, values)
+        run.seconds["total"] = time.perf_counter() - started
+        return self._detection(run, volume)
+
+    def _detection(self, run: ScanRun, volume: Volume) -> Detection:
+        # A plane that scored alone is compared with what it gave to the normal scans, alone as well.
+        calibration = self.model.calibration if run.is_whole else self.model.planes[0].calibration
+        score = run.scan_score()
+        return Detection(
+            AnomalyMap(run.values, volume),
+            score,
+            calibration.scan_p_value(score) if run.is_whole else None,
+            calibration.n_scans,
+            int(np.count_nonzero(calibration.scan_scores < score)),
+            tuple(sorted(run.slices)),
+            run.planes,
+            {stage: round(spent, 4) for stage, spent in run.seconds.items()},
+        )
 
 
 def detect(
@@ -192,77 +216,3 @@ def detect(
         The anomaly map ``.anomaly_map.values`` is (z, y, x) float32, −log10 p.
     """
     return Detector(model, settings, progress=progress).detect(volume, progress=progress)
-
-
-class _Run:
-    """One scan being scored."""
-
-    def __init__(self, detector: Detector, volume: Volume) -> None:
-        self._detector = detector
-        self._started = time.perf_counter()
-        self.seconds = {"prepare": 0.0, "embed": 0.0, "score": 0.0, "map": 0.0}
-        self.prepared = detector.prepare(volume)
-        self.seconds["prepare"] = time.perf_counter() - self._started
-        self._values = np.zeros(volume.values.shape, dtype=np.float32)
-        self._body_scores: list[np.ndarray] = []
-
-    def choose(self, slices: Sequence[int] | None, start_slice: int | None) -> list[int]:
-        """Return the slices to score, in order."""
-        n = int(self._values.shape[self.prepared.axis])
-        wanted = list(self.prepared.indices if slices is None else slices)
-        outside = [index for index in wanted if not 0 <= index < n]
-        if outside:
-            raise SettingError(f"Slices: expected 0 to {n - 1}, got {outside}.")
-        if start_slice is not None:
-            wanted.sort(key=lambda index: abs(index - start_slice))
-        return wanted
-
-    def score(self, indices: list[int]) -> np.ndarray:
-        """Score some slices, put them into the map, and return them (n, …) in canonical order."""
-        t0 = time.perf_counter()
-        images = torch.from_numpy(self.prepared.images(indices))
-        t1 = time.perf_counter()
-        embeddings = self._detector.backbone(images).values
-        t2 = time.perf_counter()
-        members = self._detector.model.planes[0].members
-        patch_scores = [member.scorer.score(embeddings).cpu().numpy() for member in members]
-        t3 = time.perf_counter()
-        values = self._place(indices, patch_scores)
-        t4 = time.perf_counter()
-        for stage, spent in zip(
-            ("prepare", "embed", "score", "map"), (t1 - t0, t2 - t1, t3 - t2, t4 - t3), strict=True
-        ):
-            self.seconds[stage] += spent
-        return values
-
-    def _place(self, indices: list[int], patch_scores: list[np.ndarray]) -> np.ndarray:
-        body = self.prepared.body_slices(indices)
-        plane = self._detector.model.planes[0]
-        raw = plane.raw_scores([self.prepared.maps_to_slices(scores) for scores in patch_scores])
-        self._body_scores.append(raw[body])
-        shown = np.where(body, self._detector.model.calibration.neg_log10_p(raw), np.float32(0))
-        block = self.prepared.from_display(shown)
-        where: list[slice | list[int]] = [slice(None)] * 3
-        where[self.prepared.axis] = indices
-        self._values[tuple(where)] = block
-        return np.moveaxis(block, self.prepared.axis, 0)
-
-    def detection(self, slices: list[int]) -> Detection:
-        """Return the result over all slices scored."""
-        model = self._detector.model
-        if not self._body_scores:
-            # No slice was asked for: nothing to tell.
-            score = float("-inf")
-        else:
-            score = scan_score(np.concatenate(self._body_scores), model.scan_top_fraction)
-        is_whole = set(self.prepared.indices) <= set(slices)
-        self.seconds["total"] = time.perf_counter() - self._started
-        return Detection(
-            AnomalyMap(self._values, self.prepared.volume),
-            score,
-            model.calibration.scan_p_value(score) if is_whole else None,
-            model.calibration.n_scans,
-            int(np.count_nonzero(model.calibration.scan_scores < score)),
-            tuple(sorted(slices)),
-            {stage: round(spent, 4) for stage, spent in self.seconds.items()},
-        )

@@ -1,6 +1,7 @@
 """Embeddings of the cohort on disk: each scan is read and embedded once, every epoch reads from here.
 
-One safetensors file a scan: embeddings (float16), body (bits); placement and facts of the scan in its metadata.
+One safetensors file for each scan and plane: embeddings (float16), body (bits); in its metadata the placement of the
+model input, how the slices lie in the scan, and facts of the scan.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 from napari_dinoad.files import atomic_path
 from napari_dinoad.images.placement import Placement
+from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.work_folder import hash_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_VERSION", "CachedEmbeddings", "CachedScan", "EmbeddingCache", "embedding_key"]
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Version of the files' layout and of what goes into them; others are never taken up."""
 
 MAPS_PER_BATCH = 32
@@ -73,7 +75,7 @@ class CachedScan:
     data_offset : int
         Where in the file the embeddings begin, in bytes.
     metadata : dict of str
-        ``"placement"`` and ``"facts"``, JSON texts.
+        ``"placement"``, ``"stack"`` and ``"facts"``, JSON texts.
     """
 
     key: str
@@ -109,6 +111,11 @@ class CachedScan:
         facts: dict[str, Any] = json.loads(self.metadata["facts"])
         return facts
 
+    @property
+    def stack(self) -> SliceStack:
+        """How its slices lie in the scan."""
+        return SliceStack.from_dict(json.loads(self.metadata["stack"]))
+
     def embeddings(self) -> torch.Tensor:
         """Return the embeddings (n, gh, gw, d) float32."""
         return torch.from_numpy(self._mapped().astype(np.float32))
@@ -128,15 +135,23 @@ class CachedScan:
 
         The patch scores are placed on the slices' own voxels exactly as `detect` does it.
         """
-        placement = Placement.from_dict(json.loads(self.metadata["placement"]))
-        rows, columns = placement.shape
+        placement = self._placement
+        slices = zip(patch_scores, self.body(), strict=True)
+        return np.concatenate(
+            [placement.to_slice(patch_map[np.newaxis])[0][body] for patch_map, body in slices]
+        )
+
+    def body(self) -> np.ndarray:
+        """Return the body (n, rows, columns) bool on the scan's slices, in display orientation."""
+        rows, columns = self._placement.shape
         offset = self.data_offset + 2 * math.prod(self.shape)
         packed = np.memmap(self.path, np.uint8, "r", offset, (self.n_slices, -(-rows * columns // 8)))
-        scores = []
-        for patch_map, bits in zip(patch_scores, packed, strict=True):
-            body = np.unpackbits(bits, count=rows * columns).reshape(rows, columns).view(bool)
-            scores.append(placement.to_slice(patch_map[np.newaxis])[0][body])
-        return np.concatenate(scores)
+        bits = np.unpackbits(packed, axis=1, count=rows * columns)
+        return bits.reshape(self.n_slices, rows, columns).view(bool)
+
+    @property
+    def _placement(self) -> Placement:
+        return Placement.from_dict(json.loads(self.metadata["placement"]))
 
 
 class EmbeddingCache:
@@ -168,6 +183,7 @@ class EmbeddingCache:
         batches: Iterable[torch.Tensor],
         body: np.ndarray,
         placement: Placement,
+        stack: SliceStack,
         facts: dict[str, Any],
     ) -> CachedScan:
         """Write a scan, batch by batch, atomically; it is not added yet.
@@ -181,6 +197,8 @@ class EmbeddingCache:
             (n, rows, columns) bool, the body on the same slices.
         placement : Placement
             Where the model input lies on the slices.
+        stack : SliceStack
+            How the slices lie in the scan.
         facts : dict
             JSON values; no name or path.
 
@@ -191,7 +209,11 @@ class EmbeddingCache:
         """
         path = self._work.claim(key)
         packed = np.packbits(body.reshape(len(body), -1), axis=1)
-        metadata = {"placement": json.dumps(placement.to_dict()), "facts": json.dumps(facts)}
+        metadata = {
+            "placement": json.dumps(placement.to_dict()),
+            "stack": json.dumps(stack.to_dict()),
+            "facts": json.dumps(facts),
+        }
         begun = False
         with (
             atomic_path(path, self._work.temporary) as temporary,

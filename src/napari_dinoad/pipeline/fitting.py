@@ -119,16 +119,14 @@ def _fit(
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     with ReadAhead() as reader:
-        cohort = embed_cohort(
-            found, settings.reading, preprocessing, backbone, EmbeddingCache(work, reader), progress
-        )
+        caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
+        cohort = embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         embedded = time.perf_counter()
         checkpoints = Checkpoints(work.states, work.temporary)
         fitted = fit_and_calibrate(
-            cohort.cache,
-            preprocessing.planes[0],
+            caches,
             settings,
             backbone.device,
             HeldOutScores(work.held_out),
@@ -161,19 +159,21 @@ def _fit_key(found: Discovery, settings: FitSettings, preprocessing: Preprocessi
 
 def _fit_report(cohort: Cohort, fitted: FittedPlanes, seconds: dict[str, float]) -> FitReport:
     scans = []
-    for i, (path, cached) in enumerate(zip(cohort.paths, cohort.cache.scans, strict=True)):
+    for i, path in enumerate(cohort.paths):
+        n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
         score = fitted.scan_scores.get(i)
         p_value = None if score is None else fitted.p_value_among_normals(score)
-        scans.append(NormalScan(path, cached.n_slices, score, p_value))
+        scans.append(NormalScan(path, n_slices, score, p_value))
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
 
 
 def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:
-    """Return the curves of the fits by name; those of several scorers have the scorer's name in front."""
+    """Return the curves of the fits by name; with several planes or scorers, theirs are in front."""
     curves = {}
     for plane in planes:
         for member in plane.members:
-            of = f"{member.scorer.name} " if len(plane.members) > 1 else ""
+            of = f"{plane.plane} " if len(planes) > 1 else ""
+            of += f"{member.scorer.name} " if len(plane.members) > 1 else ""
             state = member.scorer.state()
             curves.update({f"{of}{name}": list(curve) for name, curve in state.history.items()})
     return curves

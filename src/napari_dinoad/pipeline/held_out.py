@@ -16,6 +16,7 @@ import numpy as np
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.files import atomic_path
 from napari_dinoad.normative_model import Member, PlaneModel
+from napari_dinoad.pipeline.plane_fusion import PlaneMean
 from napari_dinoad.score_histogram import ScoreHistogram
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane, ScorerName
 
-__all__ = ["HeldOutPlane", "HeldOutScores", "Level"]
+__all__ = ["HeldOutPlane", "HeldOutScores", "Level", "fuse_planes"]
 
 BodyScores = Callable[[int], np.ndarray]
 """A held-out scan's place in the cache → the raw scores (n,) of its body voxels."""
@@ -106,6 +107,27 @@ class Level:
         return Calibration.from_histogram(rest, others, self.calibration.method)
 
 
+def fuse_planes(
+    planes: Sequence[HeldOutPlane], scans: Sequence[int], top_fraction: float, method: str
+) -> Level:
+    """Calibrate what is fused from several planes of held-out scans, one scan at a time.
+
+    Parameters
+    ----------
+    planes : sequence of HeldOutPlane
+    scans, top_fraction, method
+        See `Level.of`.
+    """
+
+    def body_scores(scan: int) -> np.ndarray:
+        mean = PlaneMean(planes[0].shape_of(scan))
+        for plane in planes:
+            plane.add_to(mean, scan)
+        return mean.raw_scores()
+
+    return Level.of(scans, body_scores, top_fraction, method)
+
+
 class HeldOutPlane:
     """The scorers of one plane on held-out normal scans, calibrated each alone and fused.
 
@@ -156,6 +178,17 @@ class HeldOutPlane:
             return own[0]
         levels = zip(self.members.values(), own, strict=True)
         return fused_scores(own, [level.without(scan, scores) for level, scores in levels])
+
+    def shape_of(self, scan: int) -> tuple[int, int, int]:
+        """Return the shape (z, y, x) of a scan's canonical array."""
+        return self._cache.scans[scan].stack.shape
+
+    def add_to(self, mean: PlaneMean, scan: int) -> None:
+        """Add the plane's −log10 p of a held-out scan, by the calibration on the others, to the mean over planes."""
+        raw = self.body_scores(scan)
+        cached = self._cache.scans[scan]
+        levels = self.level.without(scan, raw).neg_log10_p(raw)
+        mean.add(cached.stack, cached.stack.indices, cached.body(), levels)
 
     def model(self, scorers: Mapping[ScorerName, Scorer]) -> PlaneModel:
         """Return the plane's model with these fitted scorers."""

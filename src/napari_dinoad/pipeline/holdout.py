@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.pipeline.held_out import HeldOutPlane
+from napari_dinoad.pipeline.held_out import HeldOutPlane, fuse_planes
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from napari_dinoad.calibration import Calibration
@@ -56,22 +58,19 @@ class FittedPlanes:
 
 
 def fit_and_calibrate(
-    cache: EmbeddingCache,
-    plane: Plane,
+    caches: Mapping[Plane, EmbeddingCache],
     settings: FitSettings,
     device: torch.device,
     held_out: HeldOutScores,
     progress: Progress | None,
     checkpoints: Checkpoints,
 ) -> FittedPlanes:
-    """Fit the scorers on cached embeddings and calibrate them on scans that they have not seen.
+    """Fit the scorers of each plane on cached embeddings and calibrate them on scans that they have not seen.
 
     Parameters
     ----------
-    cache : EmbeddingCache
-        At least two scans.
-    plane : str
-        The slicing direction of the cache.
+    caches : mapping of EmbeddingCache
+        One for each plane, with the same scans, at least two, in the same order.
     settings : FitSettings
     device : torch.device
         Where the scorers are fitted.
@@ -82,26 +81,33 @@ def fit_and_calibrate(
     checkpoints : Checkpoints
         Each scorer goes on from what is kept here of it, and is kept after each epoch.
     """
-    n_scans = len(cache.scans)
+    n_scans = len(next(iter(caches.values())).scans)
     order = np.random.default_rng(settings.seed).permutation(n_scans)
     folds, is_cross = _choose_folds(order, settings.calibration)
-    names = settings.scorer_names
-    scorers: dict[ScorerName, Scorer] = {}
-    for name in names:
-        fit = partial(_fit, cache, settings.scorer_settings(name), settings.seed, device, checkpoints)
-        several = f", {name}" if len(names) > 1 else ""
-        for number, fold in enumerate(folds, start=1):
-            label = f"{several}, fold {number} of {len(folds)}" if is_cross else several
-            scorers[name] = fit(np.setdiff1d(order, fold), _labelled(progress, label))
-            _score_held_out(cache, fold, scorers[name], plane, held_out, device, progress)
-        if is_cross:
-            scorers[name] = fit(np.sort(order), _labelled(progress, several))
     scans = [scan for fold in folds for scan in fold.tolist()]
-    top_fraction = settings.calibration.scan_top_fraction
-    method = "cross" if is_cross else "split"
-    calibrated = HeldOutPlane(plane, names, cache, held_out, scans, top_fraction, method)
-    level = calibrated.level
-    return FittedPlanes((calibrated.model(scorers),), level.calibration, level.scan_scores)
+    top_fraction, method = settings.calibration.scan_top_fraction, "cross" if is_cross else "split"
+    planes, models = [], []
+    for plane, cache in caches.items():
+        scorers: dict[ScorerName, Scorer] = {}
+        for name in settings.scorer_names:
+            fit = partial(_fit, cache, settings.scorer_settings(name), settings.seed, device, checkpoints)
+            part = _part_label(plane, name, len(caches), len(settings.scorer_names))
+            for number, fold in enumerate(folds, start=1):
+                label = f"{part}, fold {number} of {len(folds)}" if is_cross else part
+                scorers[name] = fit(np.setdiff1d(order, fold), _labelled(progress, label))
+                _score_held_out(cache, fold, scorers[name], plane, held_out, device, progress)
+            if is_cross:
+                scorers[name] = fit(np.sort(order), _labelled(progress, part))
+        planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, scans, top_fraction, method))
+        models.append(planes[-1].model(scorers))
+    level = planes[0].level if len(planes) == 1 else fuse_planes(planes, scans, top_fraction, method)
+    return FittedPlanes(tuple(models), level.calibration, level.scan_scores)
+
+
+def _part_label(plane: Plane, scorer: ScorerName, n_planes: int, n_scorers: int) -> str:
+    """Return which of several parts is being fitted, to stand behind the name of a stage."""
+    words = ([plane] if n_planes > 1 else []) + ([scorer] if n_scorers > 1 else [])
+    return f", {' '.join(words)}" if words else ""
 
 
 def _choose_folds(order: np.ndarray, chosen: CalibrationSettings) -> tuple[list[np.ndarray], bool]:

@@ -1,0 +1,62 @@
+"""Maps of several planes of one scan → one map on the scan's grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.slices import SliceStack
+
+__all__ = ["PlaneMean"]
+
+
+class PlaneMean:
+    """The mean of −log10 p over the planes that score a voxel; see `calibration.fused_scores`.
+
+    At the ends of the body a plane may have slices with too little body to score; there the others decide. Memory is
+    5 bytes a voxel, however many planes there are.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (z, y, x) of the scan's canonical array.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._total = np.zeros(shape, dtype=np.float32)
+        self._n_planes = np.zeros(shape, dtype=np.uint8)
+
+    def add(
+        self, stack: SliceStack, indices: Sequence[int], body: np.ndarray, neg_log10_p: np.ndarray
+    ) -> None:
+        """Add some slices of a plane.
+
+        Parameters
+        ----------
+        stack : SliceStack
+            The plane.
+        indices : sequence of int
+            Of the slices, each once.
+        body : numpy.ndarray
+            (n, rows, columns) bool, in display orientation.
+        neg_log10_p : numpy.ndarray
+            (m,) float32 at the voxels of ``body``, by the plane's own calibration.
+        """
+        levels = np.zeros(body.shape, dtype=np.float32)
+        levels[body] = neg_log10_p
+        where = stack.where(indices)
+        self._total[where] += stack.from_display(levels)
+        self._n_planes[where] += stack.from_display(body)
+
+    def scored(self) -> np.ndarray:
+        """Return where any plane has a score, (z, y, x) bool."""
+        return self._n_planes > 0
+
+    def raw_scores(self) -> np.ndarray:
+        """Return the fused raw scores (m,) float32 at the voxels of `scored`."""
+        scored = self.scored()
+        return np.asarray(self._total[scored] / self._n_planes[scored], dtype=np.float32)

@@ -1,0 +1,179 @@
+"""One scan being scored: slices through the backbone and the scorers, and their scores onto the scan's grid."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_dinoad.calibration import scan_score
+from napari_dinoad.errors import SettingError
+from napari_dinoad.pipeline.plane_fusion import PlaneMean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from napari_dinoad.backbones import Backbone
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.normative_model import NormativeModel
+
+__all__ = ["ScanRun"]
+
+
+class ScanRun:
+    """The state of a scan that is being scored.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    backbone : Backbone
+    prepared : sequence of PreparedScan
+        The scan in each plane of the model.
+    slices : sequence of int, optional
+        Only these slices, by the first plane alone; None: all that show the body, in all planes.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        (z, y, x) float32, −log10 p so far; with several planes once they are fused.
+    slices : tuple of int
+        Those of the first plane that were asked for or, once planes are fused, that are in the map.
+    planes : tuple of str
+        The planes that score.
+    is_whole : bool
+        Whether all is scored that the normal scans were scored on.
+    seconds : dict of float
+        Spent so far, by stage.
+
+    Raises
+    ------
+    SettingError
+        If a slice is not in the scan.
+    """
+
+    def __init__(
+        self,
+        model: NormativeModel,
+        backbone: Backbone,
+        prepared: Sequence[PreparedScan],
+        slices: Sequence[int] | None = None,
+    ) -> None:
+        self._model = model
+        self._backbone = backbone
+        self._prepared = prepared
+        shape = prepared[0].stack.shape
+        self.values = np.zeros(shape, dtype=np.float32)
+        self._body_scores: list[np.ndarray] = []
+        self.seconds = {"prepare": 0.0, "embed": 0.0, "score": 0.0, "map": 0.0}
+        n_planes = len(model.planes) if slices is None else 1
+        self.planes = tuple(plane.plane for plane in model.planes[:n_planes])
+        self._mean = PlaneMean(shape) if n_planes > 1 else None
+        self.slices = tuple(prepared[0].indices if slices is None else slices)
+        n_slices = shape[self.axis]
+        outside = [index for index in self.slices if not 0 <= index < n_slices]
+        if outside:
+            raise SettingError(f"Slices: expected 0 to {n_slices - 1}, got {outside}.")
+        self.is_whole = n_planes == len(model.planes) and set(prepared[0].indices) <= set(self.slices)
+
+    @property
+    def axis(self) -> int:
+        """Axis of the canonical array across which the first plane takes slices."""
+        return self._prepared[0].axis
+
+    @property
+    def n_slices(self) -> int:
+        """Slices to score, in all planes."""
+        others = self._prepared[1 : len(self.planes)]
+        return len(self.slices) + sum(len(prepared.indices) for prepared in others)
+
+    def batches(self, start_slice: int | None, size: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield (number of the plane, slices) in the order in which they are to be scored.
+
+        Parameters
+        ----------
+        start_slice : int, optional
+            The first plane's slices come outwards from this one.
+        size : int
+            Slices in a batch.
+        """
+        for number in range(len(self.planes)):
+            wanted = list(self.slices if number == 0 else self._prepared[number].indices)
+            first = size
+            if number == 0 and start_slice is not None:
+                wanted.sort(key=lambda index: abs(index - start_slice))
+                # The first slice alone is on screen soonest; then whole batches.
+                first = 1
+            yield from ((number, batch) for batch in _split(wanted, first, size))
+
+    def score(self, number: int, indices: list[int]) -> np.ndarray:
+        """Score some slices of a plane.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, …) float32, −log10 p by this plane's own calibration, of these slices of the canonical array.
+        """
+        prepared = self._prepared[number]
+        t0 = time.perf_counter()
+        images = torch.from_numpy(prepared.images(indices))
+        t1 = time.perf_counter()
+        embeddings = self._backbone(images).values
+        t2 = time.perf_counter()
+        members = self._model.planes[number].members
+        patch_scores = [member.scorer.score(embeddings).cpu().numpy() for member in members]
+        t3 = time.perf_counter()
+        block = self._place(number, indices, patch_scores)
+        t4 = time.perf_counter()
+        spent = (t1 - t0, t2 - t1, t3 - t2, t4 - t3)
+        for stage, seconds in zip(("prepare", "embed", "score", "map"), spent, strict=True):
+            self.seconds[stage] += seconds
+        return np.moveaxis(block, prepared.axis, 0)
+
+    def _place(self, number: int, indices: list[int], patch_scores: list[np.ndarray]) -> np.ndarray:
+        prepared, plane = self._prepared[number], self._model.planes[number]
+        body = prepared.body_slices(indices)
+        raw = plane.raw_scores([prepared.maps_to_slices(scores)[body] for scores in patch_scores])
+        levels = plane.calibration.neg_log10_p(raw)
+        shown = np.zeros(body.shape, dtype=np.float32)
+        shown[body] = levels
+        block = prepared.from_display(shown)
+        if self._mean is None:
+            self._body_scores.append(raw)
+            self.values[prepared.stack.where(indices)] = block
+        else:
+            self._mean.add(prepared.stack, indices, body, levels)
+        return block
+
+    def fuse(self) -> bool:
+        """Put what is fused of all planes into ``values``; return False, and do nothing, where there is one plane."""
+        if self._mean is None:
+            return False
+        started = time.perf_counter()
+        scored, raw = self._mean.scored(), self._mean.raw_scores()
+        self.values[scored] = self._model.calibration.neg_log10_p(raw)
+        self._body_scores = [raw]
+        others = tuple(a for a in range(3) if a != self.axis)
+        self.slices = tuple(int(i) for i in np.flatnonzero(scored.any(axis=others)))
+        self.seconds["map"] += time.perf_counter() - started
+        return True
+
+    def shown_batches(self, size: int) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Yield (slices, their −log10 p (n, …)) of the map as it is, in order, ``size`` at a time."""
+        for batch in _split(list(self.slices), size, size):
+            yield batch, np.moveaxis(self.values.take(batch, axis=self.axis), self.axis, 0)
+
+    def scan_score(self) -> float:
+        """Return the scan's own raw score over all that was scored; −∞ when no slice was asked for."""
+        if not self._body_scores:
+            return float("-inf")
+        return scan_score(np.concatenate(self._body_scores), self._model.scan_top_fraction)
+
+
+def _split(indices: list[int], first: int, size: int) -> Iterator[list[int]]:
+    """Yield the first ``first`` of some slices and then ``size`` at a time."""
+    if indices:
+        yield indices[:first]
+    for start in range(first, len(indices), size):
+        yield indices[start : start + size]

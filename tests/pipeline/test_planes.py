@@ -1,0 +1,197 @@
+"""A volume scored in three planes, fused in p-space."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad import NormativeModel, read_volume
+from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.images.slices import prepare_planes, prepare_scan
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.pipeline.plane_fusion import PlaneMean
+from napari_dinoad.settings import (
+    ANATOMICAL_PLANES,
+    CacheSettings,
+    CalibrationSettings,
+    DetectSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+from small_heads import lesion_of_head
+
+SETTINGS = FitSettings(
+    scorer="memory-bank",
+    preprocessing=replace(preset("mr-brain"), plane="all", resolution_px=64),
+    calibration=CalibrationSettings(folds=3),
+    memory_bank=MemoryBankSettings(n_patches=500, reduction="random"),
+)
+
+
+SMALL_DPMM = DpmmSettings(n_components=10, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return CacheSettings(str(tmp_path_factory.mktemp("cache")), keep=True)
+
+
+@pytest.fixture(scope="module")
+def model(normal_folder, cache):
+    return fit_folder(normal_folder, SETTINGS, cache=cache)
+
+
+@pytest.fixture(scope="module")
+def patient(patient_path):
+    return read_volume(patient_path)
+
+
+def test_each_plane_is_the_model_of_this_plane_alone(model, normal_folder, cache):
+    assert [plane.plane for plane in model.planes] == list(ANATOMICAL_PLANES)
+    coronal = replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, plane="coronal"))
+    alone = fit_folder(normal_folder, coronal, cache=cache)
+    part = model.in_plane("coronal")
+    for name, array in alone.calibration.arrays().items():
+        np.testing.assert_array_equal(part.calibration.arrays()[name], array)
+    assert part.card() == {**alone.card(), **{name: part.card()[name] for name in ("created", "n_slices")}}
+    with pytest.raises(SettingError, match="expected one of axial, coronal, sagittal, got 'acquired'"):
+        model.in_plane("acquired")
+
+
+def test_the_map_is_fused_from_those_of_the_planes(model, patient):
+    fused = detect(patient, model)
+    total = np.zeros(patient.values.shape)
+    n_planes = np.zeros(patient.values.shape)
+    prepared = prepare_planes(patient, model.preprocessing, 64)
+    for plane, scan in zip(model.planes, prepared, strict=True):
+        total += detect(patient, model.in_plane(plane.plane)).anomaly_map.values
+        where = scan.stack.where(scan.indices)
+        n_planes[where] += scan.body[where]
+    scored = n_planes > 0
+    raw = (total[scored] / n_planes[scored]).astype(np.float32)
+    np.testing.assert_allclose(
+        fused.anomaly_map.values[scored], model.calibration.neg_log10_p(raw), atol=1e-3
+    )
+    assert not fused.anomaly_map.values[~scored].any()
+    assert fused.planes == ANATOMICAL_PLANES
+    assert fused.p_value == model.calibration.scan_p_value(fused.scan_score)
+    assert fused.n_calibration_scans == 6
+
+
+def test_the_lesion_stands_out(model, patient):
+    values = detect(patient, model).anomaly_map.values
+    lesion = patient.geometry.to_canonical(lesion_of_head())
+    assert values[lesion].mean() > values[~lesion].mean() + 1
+
+
+def test_a_scan_is_fused_as_in_the_fit(normal_folder, cache):
+    """The one scan that calibrates is marked at exactly the rate, voxel for voxel the same as in the fit."""
+    split = CalibrationSettings(method="split", holdout=0.1)
+    settings = replace(SETTINGS, scorer="dpmm+memory-bank", dpmm=SMALL_DPMM, calibration=split)
+    fitted = fit_folder(normal_folder, settings, cache=cache)
+    (held_out,) = [scan for scan in fitted.fit_report.scans if scan.score is not None]
+    result = detect(read_volume(held_out.path), fitted)
+    n_voxels = fitted.calibration.n_voxels
+    for fpr in (0.3, 0.1, 0.01):
+        n_marked = np.count_nonzero(result.anomaly_map.values >= -np.log10(fpr))
+        # Embeddings were rounded to float16 in the fit.
+        assert n_marked / n_voxels == pytest.approx(fpr, rel=0.02, abs=2 / n_voxels)
+    assert result.scan_score == pytest.approx(held_out.score, rel=0.01)
+
+
+def test_slices_come_from_the_first_plane_and_then_fused(model, patient):
+    detector = Detector(model, DetectSettings(batch_slices=4))
+    shown = np.zeros_like(patient.values)
+    order, events = [], []
+
+    def collect(axis, indices, values):
+        assert axis == 0
+        order.append(list(indices))
+        shown[indices] = values
+
+    start = patient.values.shape[0] // 2
+    result = detector.detect(patient, start_slice=start, on_slices=collect, progress=events.append)
+    np.testing.assert_array_equal(shown, result.anomaly_map.values)
+    assert order[0] == [start]
+    given = [index for batch in order for index in batch]
+    assert all(given.count(index) == 2 for index in detector.prepare(patient)[0].indices)
+    assert tuple(sorted(set(given))) == result.slices
+    totals = {event.total for event in events}
+    assert totals == {sum(len(scan.indices) for scan in detector.prepare(patient))}
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    assert {event.detail for event in events if event.done} == set(ANATOMICAL_PLANES)
+
+
+def test_a_single_slice_is_scored_by_the_first_plane(model, patient):
+    detector = Detector(model)
+    index = patient.values.shape[0] // 2
+    one = detector.detect(patient, slices=[index])
+    assert one.planes == ("axial",)
+    assert one.p_value is None
+    assert one.slices == (index,)
+    assert one.anomaly_map.values[index].any()
+    assert not np.delete(one.anomaly_map.values, index, 0).any()
+
+
+def test_saved_and_loaded(model, patient, tmp_path):
+    model.save(tmp_path / "m.dinoad")
+    again = NormativeModel.load(tmp_path / "m.dinoad")
+    assert again.card() == model.card()
+    assert again.card()["planes"] == list(ANATOMICAL_PLANES)
+    one, other = detect(patient, again), detect(patient, model)
+    np.testing.assert_array_equal(one.anomaly_map.values, other.anomaly_map.values)
+    assert one.p_value == other.p_value
+
+
+def test_all_scorers_share_the_embeddings_of_a_plane(normal_folder, cache):
+    calls = []
+
+    def count(event):
+        if event.stage == "Reading and embedding":
+            calls.append(event.done)
+
+    split = CalibrationSettings(method="split")
+    settings = replace(SETTINGS, scorer="dpmm+memory-bank", dpmm=SMALL_DPMM, calibration=split)
+    fitted = fit_folder(normal_folder, settings, count, cache)
+    assert sorted(set(calls)) == list(range(7)), "each scan is read once"
+    assert [[member.scorer.name for member in plane.members] for plane in fitted.planes] == [
+        ["dpmm", "memory-bank"]
+    ] * 3
+    assert {name.split()[0] for name in fitted.fit_report.history} <= set(ANATOMICAL_PLANES)
+
+
+def test_images_have_one_plane(tmp_path):
+    picture = Volume(np.ones((1, 40, 40), np.float32), Geometry.of_pixels((40, 40)), "picture", None, 255.0)
+    with pytest.raises(SettingError, match="expected a volume, got a single slice"):
+        prepare_planes(picture, replace(preset("image-2d"), plane="all"), 64)
+    assert prepare_scan(picture, preset("image-2d"), 64).axis == 0
+    with pytest.raises(ScanReadError, match="at least 2 usable"):
+        for seed in range(2):
+            pixels = np.random.default_rng(seed).integers(0, 255, (40, 40), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{seed}.png")
+        fit_folder(tmp_path, replace(SETTINGS, preprocessing=replace(preset("image-2d"), plane="all")))
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_planes_meet_in_the_same_voxels(patient, is_turned):
+    """A map that is a function of position alone is the same from each plane, so the mean is that map."""
+    volume = patient if is_turned else replace(patient, geometry=patient.geometry)
+    truth = np.random.default_rng(0).uniform(0, 3, volume.values.shape).astype(np.float32)
+    prepared = prepare_planes(volume, SETTINGS.preprocessing, 64)
+    mean = PlaneMean(volume.values.shape)
+    for scan in prepared:
+        stack = replace(scan.stack, is_turned=is_turned)
+        for index in scan.indices:
+            block = np.take(truth, [index], axis=stack.axis)
+            body = stack.to_display(np.take(scan.body, [index], axis=stack.axis))
+            mean.add(stack, [index], body, stack.to_display(block)[body])
+    scored = mean.scored()
+    np.testing.assert_allclose(mean.raw_scores(), truth[scored], rtol=1e-6)
+    assert scored.sum() >= 0.95 * prepared[0].body.sum()
+    assert not scored[~prepared[0].body].any()
