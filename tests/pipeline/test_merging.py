@@ -65,7 +65,7 @@ def test_a_likelihood_is_calibrated_for_the_share_of_each_part(hospitals):
         chosen = {**state.settings["settings"], "score": "negative-log-likelihood"}
         state = replace(state, settings={**state.settings, "settings": chosen})
         scorer = type(model.scorer).from_state(state)
-        likelihood.append(replace(model, scorer=scorer))
+        likelihood.append(model.with_scorer(scorer, model.calibration))
     merged = merge_models(likelihood)
     n_patches = [model.scorer.n_patches for model in models]
     wanted = [
