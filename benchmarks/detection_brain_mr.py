@@ -28,7 +28,8 @@ import numpy as np
 import torch
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.evaluation.metrics import auroc, average_precision
+from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram
+from napari_dinoad.evaluation.metrics import auroc
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.images.volume import Geometry, Volume
@@ -49,7 +50,7 @@ PREPROCESSING = PreprocessingSettings("benchmark", "slice-percentiles", percenti
 HOLDOUT = 0.2
 BATCH_MAPS = 16
 PAPERS_BATCH_MAPS = 12
-N_PLANTED = 40
+N_PLANTED = 24
 ONLY_SCORING = ("score", "min_weight", "n_neighbours")
 """Settings that a fit does not depend on: choices that differ in these alone share one."""
 
@@ -221,11 +222,11 @@ def measure(fitted: Fit, choice: str, data: dict[str, Slices]) -> dict[str, floa
     planted = data["planted"].chosen(fitted.held_out[:N_PLANTED])
     for name, slices in (("tumour", data["tumour"]), ("planted", planted)):
         maps = score_maps(scorer, slices)
-        figures |= {
-            f"{name} AUROC": 100 * auroc(maps, slices.truth),
-            f"{name} AUPR": 100 * average_precision(maps, slices.truth),
-            f"{name} body AUROC": 100 * auroc(maps[slices.body], slices.truth[slices.body]),
-        }
+        histogram = LabelledHistogram.of(maps, slices.truth)
+        figures[f"{name} AUROC"] = 100 * histogram.auroc()
+        figures[f"{name} AUPR"] = 100 * histogram.average_precision()
+        body = LabelledHistogram.of(maps[slices.body], slices.truth[slices.body])
+        figures[f"{name} body AUROC"] = 100 * body.auroc()
         peaks = np.concatenate([maps.max((1, 2)), normal_maps.max((1, 2))])
         figures[f"{name} image AUROC"] = 100 * auroc(peaks, np.arange(len(peaks)) < len(maps))
     return figures

@@ -110,12 +110,17 @@ def test_training_loss_falls_below_that_of_the_mean(network, context, make_smoot
     assert history["validation_loss"][-1] < 0.6  # 1 is what predicting the mean costs
 
 
-@pytest.mark.parametrize("context", ["two-sided", "causal"])
-def test_a_planted_patch_swap_stands_out(context, make_smooth):
+@pytest.mark.parametrize(
+    ("network", "context", "dilations"),
+    [("rings", "two-sided", (1, 2, 4)), ("rings", "causal", (1, 2, 4)), ("paper", "causal", (1,))],
+)
+def test_a_planted_patch_swap_stands_out(network, context, dilations, make_smooth):
     """Two patches of a held-out map exchanged score higher than 99 % of untouched patches of held-out maps."""
     train, held_out = make_smooth(60, (12, 12), 12, seed=4), make_smooth(20, (12, 12), 12, seed=5)
     chosen = ArCnnSettings(
+        network=network,
         context=context,
+        dilations=dilations,
         bottleneck_channels=12,
         hidden_channels=48,
         epochs=30,
