@@ -22,6 +22,7 @@ _EXPORTS = {
     "MemoryBankScorer": "scoring.memory_bank",
     "NormativeModel": "normative_model",
     "PreprocessingSettings": "settings",
+    "ReadSettings": "settings",
     "Volume": "images.volume",
     "detect": "pipeline",
     "discover_scans": "images.discovery",

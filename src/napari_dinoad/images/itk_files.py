@@ -30,10 +30,10 @@ def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:
 
 def read_itk(path: Path, frame: int | None = None) -> Volume:
     """Read a NRRD or MetaImage file; see `napari_dinoad.images.readers.read_volume`."""
+    reader = _open(path)
     import highdicom as hd
     import SimpleITK as sitk
 
-    reader = _open(path)
     shape, _, n_frames = itk_shape(path)
     if n_frames > 1 and frame is None:
         raise ScanReadError(

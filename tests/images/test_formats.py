@@ -1,0 +1,185 @@
+"""Other formats: MGZ, NRRD and MetaImage, sform and qform, units, frames; compared with their own libraries."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.readers import read_volume
+
+AFFINE = np.array([[-1.1, 0.02, 0, 40], [0.02, 1.1, 0.05, -30.5], [0, -0.05, 2.2, 7.25], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).integers(0, 3000, (4, 5, 6)).astype(np.int16)
+
+
+def test_mgz_lies_where_nibabel_says(tmp_path, values):
+    nib.save(nib.MGHImage(values, AFFINE), tmp_path / "t1.mgz")
+    volume = read_volume(tmp_path / "t1.mgz")
+    expected = nib.load(tmp_path / "t1.mgz")
+    np.testing.assert_array_equal(volume.geometry.affine, expected.affine.astype(np.float32))
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values)
+    assert volume.name == "t1"
+    (scan,) = discover_scans(tmp_path).scans
+    assert scan.shape == (4, 5, 6)
+
+
+def test_mgz_frames(tmp_path, values):
+    nib.save(nib.MGHImage(np.stack([values, values + 1], axis=-1), AFFINE), tmp_path / "fmri.mgz")
+    with pytest.raises(ScanReadError, match=r"2 frames.*--frame"):
+        read_volume(tmp_path / "fmri.mgz")
+    volume = read_volume(tmp_path / "fmri.mgz", frame=1)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values + 1)
+
+
+def itk_image(values):
+    """Return a SimpleITK image of ``values`` (i, j, k), turned and shifted."""
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    turn = sitk.VersorTransform([0.2, -0.5, 0.6], 0.4)
+    image.SetDirection(turn.GetMatrix())
+    image.SetSpacing((0.4, 0.4, 5.0))
+    image.SetOrigin((-20.5, 31.25, 7.0))
+    return sitk, image
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd", ".nhdr"])
+def test_nrrd_and_metaimage_lie_where_simpleitk_says(tmp_path, values, suffix):
+    sitk, image = itk_image(values)
+    sitk.WriteImage(image, str(tmp_path / f"ct{suffix}"))
+    volume = read_volume(tmp_path / f"ct{suffix}")
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values)
+    for index in ((0, 0, 0), (3, 4, 5), (1, 2, 3)):
+        lps = image.TransformIndexToPhysicalPoint(index)
+        ras = volume.geometry.affine[:3, :3] @ index + volume.geometry.affine[:3, 3]
+        np.testing.assert_allclose(ras, np.array(lps) * (-1, -1, 1), atol=1e-4)
+    assert volume.geometry.spacing == pytest.approx((5, 0.4, 0.4), abs=1e-5)
+    scans = [scan for scan in discover_scans(tmp_path).scans if scan.name == "ct"]
+    assert [scan.shape for scan in scans] == [(4, 5, 6)]
+    assert scans[0].spacing_mm == pytest.approx((0.4, 0.4, 5.0))
+
+
+def test_nrrd_and_nifti_of_one_scan_are_the_same_volume(tmp_path, values):
+    sitk, image = itk_image(values)
+    for name in ("ct.nrrd", "ct.nii.gz"):
+        sitk.WriteImage(image, str(tmp_path / name))
+    one, other = (read_volume(tmp_path / name) for name in ("ct.nrrd", "ct.nii.gz"))
+    np.testing.assert_array_equal(one.values, other.values)
+    np.testing.assert_allclose(one.geometry.canonical_affine, other.geometry.canonical_affine, atol=1e-4)
+
+
+def test_itk_colour_frames_and_2d(tmp_path, values):
+    sitk, _ = itk_image(values)
+    colour = np.zeros((6, 5, 4, 3), np.uint8)
+    colour[..., 1] = np.arange(4, dtype=np.uint8) * 50
+    sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(tmp_path / "rgb.mha"))
+    volume = read_volume(tmp_path / "rgb.mha")
+    assert volume.geometry.shape == (4, 5, 6)
+    np.testing.assert_allclose(volume.geometry.to_stored(volume.values)[3], 0.587 * 150, atol=1e-3)
+    assert volume.full_scale == 255
+    four = np.random.default_rng(1).random((3, 6, 5, 4), dtype=np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(four, isVector=False), str(tmp_path / "time.nrrd"))
+    with pytest.raises(ScanReadError, match="3 frames"):
+        read_volume(tmp_path / "time.nrrd")
+    volume = read_volume(tmp_path / "time.nrrd", frame=2)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), four[2].T)
+    sitk.WriteImage(sitk.GetImageFromArray(four[0, 0]), str(tmp_path / "flat.mha"))
+    volume = read_volume(tmp_path / "flat.mha")
+    np.testing.assert_array_equal(volume.values[0], four[0, 0])
+    assert not volume.geometry.is_physical
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_damaged_itk_files_are_named(tmp_path, values, suffix):
+    sitk, image = itk_image(values)
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(image, str(path))
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(ScanReadError, match=r"ct\.\w+: .*(damaged|not a readable)"):
+        read_volume(path)
+    path.write_text("no scan")
+    with pytest.raises(ScanReadError, match="not a readable"):
+        read_volume(path)
+
+
+def test_without_simpleitk_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    (tmp_path / "ct.nrrd").write_bytes(b"NRRD0004")
+    with pytest.raises(ScanReadError, match=r"needs SimpleITK.*pip install 'napari-dinoad\[itk\]'"):
+        read_volume(tmp_path / "ct.nrrd")
+
+
+def nifti(values, sform=None, qform=None, unit="mm"):
+    image = nib.Nifti1Image(values, None)
+    image.set_sform(sform, 0 if sform is None else 2)
+    image.set_qform(qform, 0 if qform is None else 1)
+    image.header.set_xyzt_units(unit)
+    return image
+
+
+def test_sform_and_qform_that_disagree_are_told(tmp_path, values, caplog):
+    moved = AFFINE.copy()
+    moved[0, 3] += 12
+    nib.save(nifti(values, AFFINE, moved), tmp_path / "a.nii")
+    with caplog.at_level(logging.WARNING):
+        volume = read_volume(tmp_path / "a.nii")
+    assert volume.notes == ("sform and qform disagree by up to 12.0 mm: the sform is used.",)
+    assert "sform is used" in caplog.text
+    np.testing.assert_allclose(volume.geometry.affine, AFFINE, atol=1e-5)
+
+
+def test_sform_and_qform_that_agree_are_not_mentioned(tmp_path, values):
+    rigid = np.diag([-1.1, 1.1, 2.2, 1])
+    nib.save(nifti(values, rigid, rigid), tmp_path / "a.nii")
+    assert read_volume(tmp_path / "a.nii").notes == ()
+    nib.save(nifti(values, None, rigid), tmp_path / "b.nii")
+    volume = read_volume(tmp_path / "b.nii")
+    assert volume.notes == ()
+    np.testing.assert_allclose(volume.geometry.affine, rigid)
+
+
+def test_no_orientation_at_all_is_told(tmp_path, values):
+    nib.save(nifti(values), tmp_path / "a.nii")
+    (note,) = read_volume(tmp_path / "a.nii").notes
+    assert note.startswith("No orientation in the header")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 1e-3), ("mm", 1.0), ("unknown", 1.0)])
+def test_other_units_become_millimetres(tmp_path, values, unit, factor):
+    nib.save(nifti(values, AFFINE, unit=unit), tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    scaled = np.diag([factor, factor, factor, 1]) @ AFFINE
+    np.testing.assert_allclose(volume.geometry.affine, scaled, rtol=1e-6, atol=1e-6)
+    assert len(volume.notes) == (unit == "micron")
+
+
+def test_an_impossible_unit_is_read_as_millimetres(tmp_path, values):
+    nib.save(nifti(values, AFFINE, unit="meter"), tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(volume.geometry.affine, AFFINE, atol=1e-5)
+    assert "impossible voxels" in volume.notes[0]
+
+
+def test_a_frame_of_a_scaled_series(tmp_path, values):
+    series = np.stack([values, values // 2, values // 3], axis=-1)
+    image = nib.Nifti1Image(series, AFFINE)
+    image.header.set_slope_inter(0.5, -100)
+    nib.save(image, tmp_path / "s.nii.gz")
+    expected = nib.load(tmp_path / "s.nii.gz").get_fdata()[..., 2]
+    volume = read_volume(tmp_path / "s.nii.gz", frame=2)
+    np.testing.assert_allclose(volume.geometry.to_stored(volume.values), expected, rtol=1e-6)
+    assert volume.notes == ("Frame 2 of 3, counted from 0.",)
+
+
+def test_complex_values_are_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.complex64), AFFINE), tmp_path / "k.nii")
+    with pytest.raises(ScanReadError, match="complex"):
+        read_volume(tmp_path / "k.nii")
