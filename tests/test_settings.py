@@ -1,11 +1,11 @@
-"""Names of scorers."""
+"""Names of scorers, and what overrides a preset."""
 
 from __future__ import annotations
 
 import pytest
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.settings import SCORER_NAMES, FitSettings, split_scorer_names
+from napari_dinoad.settings import PRESETS, SCORER_NAMES, FitSettings, preset, split_scorer_names
 
 
 @pytest.mark.parametrize("text", ["dpmm+ar-cnn", "ar-cnn+dpmm", " ar-cnn + dpmm "])
@@ -39,3 +39,20 @@ def test_each_scorer_gets_its_own_settings():
     ]
     assert [one.seed for one in chosen] == [7, 7, 7]
     assert [chosen[0].epochs, chosen[1].epochs] == [3, 3]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_plane_and_resolution_override_any_preset(name):
+    plain = preset(name)
+    assert FitSettings(preprocessing=plain).preprocessing_or(preset("mr-brain")) == plain
+    assert FitSettings().preprocessing_or(plain) == plain
+    changed = FitSettings(plane="all", resolution_px=64).preprocessing_or(plain)
+    assert changed.planes == ("axial", "coronal", "sagittal")
+    assert changed.resolution_px == 64
+    assert (changed.preset, changed.intensity, changed.window) == (name, plain.intensity, plain.window)
+
+
+@pytest.mark.parametrize("wrong", [{"plane": "oblique"}, {"resolution_px": 5}])
+def test_what_overrides_a_preset_is_checked_at_once(wrong):
+    with pytest.raises(SettingError, match="expected"):
+        FitSettings(**wrong)

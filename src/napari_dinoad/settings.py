@@ -477,6 +477,8 @@ class FitSettings:
         ``mr-brain``).
     reading : ReadSettings
         Which series and frame of the normal scans are meant.
+    plane, resolution_px : optional
+        Override those of ``preprocessing``, or of the preset that is taken where there is none.
     epochs : int, optional
         Overrides the scorers' own number of epochs.
     """
@@ -493,12 +495,25 @@ class FitSettings:
     epochs: int | None = None
     device: Device = "auto"
     seed: int = 0
+    plane: Plane | None = None
+    resolution_px: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scorer", "+".join(split_scorer_names(self.scorer)))
         _require_choice("device", self.device, Device)
         if self.epochs is not None:
             _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        # Refuses a plane or resolution that makes no sense.
+        self.preprocessing_or(PreprocessingSettings())
+
+    def preprocessing_or(self, default: PreprocessingSettings) -> PreprocessingSettings:
+        """Return ``preprocessing``, or ``default`` where there is none, with what overrides it in place."""
+        chosen = self.preprocessing or default
+        return replace(
+            chosen,
+            plane=self.plane or chosen.plane,
+            resolution_px=self.resolution_px or chosen.resolution_px,
+        )
 
     @property
     def scorer_names(self) -> tuple[ScorerName, ...]:

@@ -71,6 +71,23 @@ def test_every_public_name_exists():
         _ = napari_dinoad.no_such_name
 
 
+def test_planes_and_scorers_together(normal_folder, patient_path, tmp_path, capsys):
+    """No preset is named: the one that suits volumes is taken, in all planes."""
+    model, out = tmp_path / "m.dinoad", tmp_path / "out"
+    options = "--scorer memory-bank+dpmm --plane all --resolution 64 --holdout 0.2 --epochs 2 --json"
+    assert main(["fit", str(normal_folder), "--out", str(model), *options.split()]) == 0
+    card = json.loads(capsys.readouterr().out)["card"]
+    assert card["scorer"] == "dpmm+memory-bank"
+    assert card["planes"] == ["axial", "coronal", "sagittal"]
+    assert card["preprocessing"]["preset"] == "mr-brain"
+    assert main(["score", str(patient_path), "--model", str(model), "--out", str(out), "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["scans"]
+    assert result["p_value"] in (0.5, 1.0)
+    source, written = nib.load(patient_path), nib.load(result["map"])
+    assert written.shape == source.shape
+    np.testing.assert_array_equal(written.affine, source.affine)
+
+
 def test_score_writes_what_the_design_says(model_path, patient_path, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["score", str(patient_path), "--model", str(model_path), "--out", str(out), "--json"]
@@ -185,7 +202,8 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
         (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out"),
         (["fit", ".", "--out", "m.dinoad", "--epochs", "0"], "epochs"),
         (["fit", ".", "--out", "m.dinoad", "--holdout", "1"], "holdout"),
-        (["fit", ".", "--out", "m.dinoad", "--plane", "axial"], "--preset"),
+        (["fit", ".", "--out", "m.dinoad", "--resolution", "5"], "resolution: expected 32 to 4096 pixels"),
+        (["fit", ".", "--out", "m.dinoad", "--scorer", "dpmm+knn"], "several of them joined by '+'"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,7 +15,6 @@ from napari_dinoad.settings import (
     Device,
     FitSettings,
     Plane,
-    PreprocessingSettings,
     preset,
 )
 
@@ -46,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), help="default: image-2d for 2D images, mr-brain for volumes"
     )
-    parser.add_argument("--plane", choices=get_args(Plane), help="slicing direction; default: the preset's")
+    parser.add_argument(
+        "--plane", choices=get_args(Plane), help="slicing direction, or all three; default: the preset's"
+    )
     parser.add_argument("--resolution", type=int, metavar="PX", help="side of the model input in pixels")
     parser.add_argument(
         "--holdout", type=float, metavar="SHARE", help="calibrate on one split with this share of scans"
@@ -85,26 +85,15 @@ def settings_from(options: argparse.Namespace) -> FitSettings:
         scorer=options.scorer,
         backbone=options.backbone,
         weights=options.weights,
-        preprocessing=_preprocessing(options),
+        preprocessing=None if options.preset is None else preset(options.preset),
         reading=reading_from(options),
         calibration=calibration,
         epochs=options.epochs,
         device=options.device,
         seed=options.seed,
+        plane=options.plane,
+        resolution_px=options.resolution,
     )
-
-
-def _preprocessing(options: argparse.Namespace) -> PreprocessingSettings | None:
-    overrides: dict[str, Any] = {}
-    if options.plane is not None:
-        overrides["plane"] = options.plane
-    if options.resolution is not None:
-        overrides["resolution_px"] = options.resolution
-    if options.preset is not None:
-        return replace(preset(options.preset), **overrides)
-    if overrides:
-        raise SettingError("--plane and --resolution override a preset: name it with --preset.")
-    return None
 
 
 def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:

@@ -120,6 +120,11 @@ class CachedScan:
         """Return the embeddings (n, gh, gw, d) float32."""
         return torch.from_numpy(self._mapped().astype(np.float32))
 
+    def batches(self) -> Iterator[torch.Tensor]:
+        """Yield the embeddings (m, gh, gw, d) float32 of its slices in order, `MAPS_PER_BATCH` at a time."""
+        for start in range(0, self.n_slices, MAPS_PER_BATCH):
+            yield torch.from_numpy(self._mapped()[start : start + MAPS_PER_BATCH].astype(np.float32))
+
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
         """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d), in any float type."""
         mapped = self._mapped()

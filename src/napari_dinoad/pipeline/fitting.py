@@ -95,7 +95,7 @@ def fit_folder(
     found = discover_scans(folder, settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
-    preprocessing = settings.preprocessing or default_preprocessing(found)
+    preprocessing = settings.preprocessing_or(default_preprocessing(found))
     with work_folder(_fit_key(found, settings, preprocessing), cache) as work:
         if out is not None:
             remove_temporaries(Path(out))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from napari_dinoad.pipeline.held_out import HeldOutPlane, fuse_planes
 from napari_dinoad.pipeline.work_folder import hash_of
@@ -15,8 +16,6 @@ from napari_dinoad.scoring import make_scorer, scorer_from_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.normative_model import PlaneModel
@@ -166,8 +165,8 @@ def _score_held_out(
 ) -> None:
     for done, index in enumerate(scans.tolist()):
         report(progress, "Scoring held-out normal scans", done, len(scans))
-        patch_scores = scorer.score(cache.scans[index].embeddings().to(device)).cpu().numpy()
-        held_out.put(plane, scorer.name, index, patch_scores)
+        parts = [scorer.score(batch.to(device)).cpu() for batch in cache.scans[index].batches()]
+        held_out.put(plane, scorer.name, index, torch.cat(parts).numpy())
 
 
 def _labelled(progress: Progress | None, label: str) -> Progress | None:
