@@ -7,6 +7,15 @@ import pytest
 from small_heads import add_bad_scans, save_head
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fit_cache(tmp_path_factory):
+    """Keep what fits leave while they run out of the user's own cache folder."""
+    folder = tmp_path_factory.mktemp("fit-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DINOAD_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def normal_folder(tmp_path_factory):
     """A folder of six small normal heads."""

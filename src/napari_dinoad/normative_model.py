@@ -27,7 +27,7 @@ from napari_dinoad.scoring.protocol import Scorer, ScorerState
 from napari_dinoad.settings import MODEL_FORMAT_VERSION, PreprocessingSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -107,12 +107,15 @@ class NormalScan:
         Its own raw score; None if no held-out score was made.
     p_value : float, optional
         Its rank among the other normal scans.
+    facts : mapping
+        Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
     """
 
     path: Path
     n_slices: int
     score: float | None = None
     p_value: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

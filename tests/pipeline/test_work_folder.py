@@ -93,7 +93,7 @@ def test_the_same_fit_cannot_run_twice_at_once(tmp_path):
 
 
 def test_what_nobody_came_back_to_is_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "default_root", lambda: tmp_path)
+    monkeypatch.setattr(module, "cache_root", lambda cache: tmp_path)
     use(tmp_path, "old", KEYS[:1], interrupted=True)
     use(tmp_path, "recent", KEYS[1:], interrupted=True)
     long_ago = time.time() - 86_400 * (module.ABANDONED_DAYS + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,6 +12,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.settings import (
     PRESETS,
     SCORER_NAMES,
+    CacheSettings,
     CalibrationSettings,
     Device,
     FitSettings,
@@ -55,6 +57,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     add_reading_arguments(parser)
+    _add_cache_arguments(parser)
+
+
+def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume",
+        action=BooleanOptionalAction,
+        default=True,
+        help="go on where an interrupted run of the same command was (default), or begin anew",
+    )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="folder for embeddings; default: the user's cache folder"
+    )
+    parser.add_argument("--keep-cache", action="store_true", help="keep the embeddings for other scorers")
+    parser.add_argument(
+        "--cache-limit", type=float, metavar="GB", help="refuse a fit that may take more than this"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,13 +86,18 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline import fit_folder
 
     with ProgressBars() as progress:
-        model = fit_folder(options.folder, settings, progress)
-    model.save(options.out)
+        model = fit_folder(options.folder, settings, progress, cache_settings_from(options), options.out)
     if options.json:
         print_json(fit_summary(model, options.out))
     else:
         _print_summary(model, options.out)
     return 0
+
+
+def cache_settings_from(options: argparse.Namespace) -> CacheSettings:
+    """Return validated settings of where the fit keeps its work."""
+    limit = None if options.cache_limit is None else round(options.cache_limit * 1e9)
+    return CacheSettings(options.cache, options.keep_cache, options.resume, limit)
 
 
 def settings_from(options: argparse.Namespace) -> FitSettings:
@@ -101,6 +125,7 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
     report = _report_of(model)
     return {
         "model": str(path),
+        "report": str(_report_beside(path)),
         "card": model.card(),
         "n_scans": model.provenance.n_scans,
         "n_slices": model.provenance.n_slices,
@@ -112,6 +137,12 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
         "history": report.history,
         "seconds": {stage: round(spent, 3) for stage, spent in report.seconds.items()},
     }
+
+
+def _report_beside(path: Path) -> Path:
+    from napari_dinoad.pipeline.cohort_report import report_path
+
+    return report_path(path)
 
 
 def _report_of(model: NormativeModel) -> FitReport:
@@ -136,3 +167,4 @@ def _print_summary(model: NormativeModel, path: Path) -> None:
     unusual = ", ".join(f"{scan.path.name}" for scan in report.most_abnormal(3))
     if unusual:
         print(f"  least normal of these scans, worth a look: {unusual}")
+    print(f"  cohort report: {_report_beside(path)}")

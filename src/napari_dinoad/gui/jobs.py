@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError
@@ -16,7 +16,7 @@ from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, SkippedFile, discover_scans
 from napari_dinoad.progress import ProgressEvent
-from napari_dinoad.settings import ArCnnSettings, CalibrationSettings, FitSettings
+from napari_dinoad.settings import ArCnnSettings, CacheSettings, CalibrationSettings, FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,11 +132,15 @@ class FitOutcome:
 
 @dataclass(frozen=True)
 class FitJob:
-    """Fits a model of normal from a folder and saves it."""
+    """Fits a model of normal from a folder and saves it.
+
+    A fit that was cancelled, or ended with the machine, goes on where it was when it is started again.
+    """
 
     folder: Path
     settings: FitSettings
     out: Path
+    cache: CacheSettings | None = field(default_factory=CacheSettings)
 
     def __call__(self, channel: JobChannel) -> FitOutcome:
         """Have it done in a worker process."""
@@ -148,11 +152,9 @@ class FitJob:
         from napari_dinoad.pipeline import fit_folder
 
         require_folder(self.out.parent)
-        model = fit_folder(self.folder, self.settings, desk.progress)
+        model = fit_folder(self.folder, self.settings, desk.progress, self.cache, self.out)
         if model.fit_report is None:
             raise RuntimeError("A model that was just fitted has no report.")
-        desk.progress(ProgressEvent("Saving the model", 0, 0))
-        model.save(self.out)
         self._keep_weights()
         return FitOutcome.of(self.out, model.fit_report)
 
@@ -190,7 +192,7 @@ class DemoModelJob:
 
         with tempfile.TemporaryDirectory(prefix="dinoad-demo-") as folder:
             cohort = write_cohort(folder, self.n_scans, kinds=(), progress=desk.progress)
-            return FitJob(cohort.normal_folder, self.settings, self.out).work(desk)
+            return FitJob(cohort.normal_folder, self.settings, self.out, cache=None).work(desk)
 
 
 @dataclass(frozen=True, eq=False)

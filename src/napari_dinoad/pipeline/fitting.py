@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import remove_temporaries
+from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.normative_model import (
     BackboneIdentity,
@@ -21,6 +22,7 @@ from napari_dinoad.normative_model import (
 )
 from napari_dinoad.pipeline.checkpoints import Checkpoints
 from napari_dinoad.pipeline.cohort import embed_cohort
+from napari_dinoad.pipeline.cohort_report import few_scans_note, report_path, write_cohort_report
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.held_out import HeldOutScores
 from napari_dinoad.pipeline.holdout import fit_and_calibrate
@@ -47,9 +49,6 @@ logger = logging.getLogger(__name__)
 MIN_SCANS = 2
 """One scan to fit on and one to calibrate with; fewer cannot be calibrated at all."""
 
-FEW_SCANS = 5
-"""Below this a model is made, with a warning about what its p-values can say."""
-
 
 def fit_folder(
     folder: str | Path,
@@ -75,7 +74,7 @@ def fit_folder(
         Where embeddings and unfinished scorers are kept, so that the same call goes on where an interrupted one was,
         to the very same model. None: a temporary folder, and nothing is left of a fit that was interrupted.
     out : str or Path, optional
-        Where the model is saved, before what was kept is cleaned away.
+        Where the model is saved, with its cohort report beside it, before what was kept is cleaned away.
 
     Returns
     -------
@@ -84,6 +83,8 @@ def fit_folder(
 
     Raises
     ------
+    SettingError
+        If the embeddings may take more than the limit in ``cache``.
     ScanReadError
         If fewer than `MIN_SCANS` scans can be used.
     BackboneError
@@ -96,14 +97,24 @@ def fit_folder(
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
     preprocessing = settings.preprocessing_or(default_preprocessing(found))
+    estimate = estimate_fit(found, settings.backbone, preprocessing, cache)
+    estimate.require_limit(None if cache is None else cache.limit_bytes)
+    logger.info(estimate.in_words())
+    if not estimate.has_room:
+        logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
     with work_folder(_fit_key(found, settings, preprocessing), cache) as work:
         if out is not None:
             remove_temporaries(Path(out))
+            remove_temporaries(report_path(Path(out)))
         model = _fit(found, settings, preprocessing, work, progress)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
             model.save(out)
-    _say_what_few_scans_mean(model.provenance.n_scans)
+            if model.fit_report is not None:
+                write_cohort_report(model, model.fit_report, Path(out))
+    note = few_scans_note(model.provenance.n_scans)
+    if note:
+        logger.warning(note)
     return model
 
 
@@ -163,7 +174,8 @@ def _fit_report(cohort: Cohort, fitted: FittedPlanes, seconds: dict[str, float])
         n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
         score = fitted.scan_scores.get(i)
         p_value = None if score is None else fitted.p_value_among_normals(score)
-        scans.append(NormalScan(path, n_slices, score, p_value))
+        facts = next(iter(cohort.caches.values())).scans[i].facts
+        scans.append(NormalScan(path, n_slices, score, p_value, facts))
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
 
 
@@ -184,13 +196,3 @@ def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> S
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     why = f" Skipped: {reasons}{more}." if skipped else " The folder holds no file."
     return ScanReadError(f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{why}")
-
-
-def _say_what_few_scans_mean(n_scans: int) -> None:
-    if n_scans < FEW_SCANS:
-        logger.warning(
-            "Only %d normal scans: no scan-level p-value below %.2f can be claimed, and voxel-level rates rest on "
-            "few people. Use the maps for orientation; add normal scans for probabilities.",
-            n_scans,
-            1 / (n_scans + 1),
-        )

@@ -22,10 +22,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
-
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import require_folder
+from napari_dinoad.fit_estimate import cache_root
 from napari_dinoad.pipeline.folder_lock import locked
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.settings import CacheSettings
 
-__all__ = ["WorkFolder", "default_root", "hash_of", "work_folder"]
+__all__ = ["WorkFolder", "hash_of", "work_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +46,6 @@ def hash_of(document: Any) -> str:
     """Return a SHA-256 (hex) of JSON values; the same for equal values."""
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def default_root() -> Path:
-    """Return the folder for fits in the user's cache folder."""
-    return user_cache_path("napari-dinoad") / "fits"
 
 
 @contextmanager
@@ -77,7 +71,7 @@ def work_folder(fit_key: str, cache: CacheSettings | None) -> Iterator[WorkFolde
         if cache is None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dinoad-")))
         else:
-            root = default_root() if cache.folder is None else Path(cache.folder).expanduser()
+            root = cache_root(cache)
         work = WorkFolder(root, fit_key)
         work.prepare()
         stack.enter_context(locked(work.lock_file, wait=False))

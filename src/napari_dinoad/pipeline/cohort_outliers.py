@@ -1,0 +1,102 @@
+"""Scans of a cohort whose size, voxels or intensities are unlike those of the others.
+
+Each figure is compared with the cohort's median in units of its robust spread (1.4826 × the median absolute
+deviation): the median and the spread hardly move when some scans are wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["OUTLYING_Z", "Outlier", "find_outliers"]
+
+OUTLYING_Z = 5.0
+"""Robust z-scores above this are listed. Of normally distributed figures one in a million is so far off."""
+
+_MIN_RELATIVE_SPREAD = 0.02
+"""A spread of less than this share of the median is taken for it: scans of one protocol differ by rounding alone."""
+
+_MIN_SCANS = 5
+"""With fewer scans there is no telling who is unlike the others."""
+
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A figure of a scan that is unlike the cohort's.
+
+    Attributes
+    ----------
+    scan : int
+        Its place in the cohort.
+    figure : str
+        In words.
+    value, median : float
+        The scan's, and the cohort's.
+    z : float
+        Difference in robust standard deviations; negative: smaller than usual.
+    """
+
+    scan: int
+    figure: str
+    value: float
+    median: float
+    z: float
+
+
+def find_outliers(facts: Sequence[Mapping[str, Any]]) -> tuple[Outlier, ...]:
+    """Return the figures that stand out, the farthest first.
+
+    Parameters
+    ----------
+    facts : sequence of mapping
+        Of each scan; see `scan_facts`.
+    """
+    figures = [_figures(item) for item in facts]
+    outliers: list[Outlier] = []
+    for name in dict.fromkeys(name for item in figures for name in item):
+        scans = [i for i, item in enumerate(figures) if name in item]
+        if len(scans) < _MIN_SCANS:
+            continue
+        values = np.array([figures[i][name] for i in scans])
+        median = float(np.median(values))
+        spread = _MAD_TO_SIGMA * float(np.median(np.abs(values - median)))
+        z = (values - median) / max(spread, _MIN_RELATIVE_SPREAD * abs(median), np.finfo(float).tiny)
+        outliers += [
+            Outlier(scans[i], name, float(values[i]), median, float(z[i]))
+            for i in np.flatnonzero(np.abs(z) > OUTLYING_Z)
+        ]
+    return tuple(sorted(outliers, key=lambda outlier: -abs(outlier.z)))
+
+
+def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return comparable figures of a scan, by name in words."""
+    unit = "mm" if facts["is_physical"] else "px"
+    axes = (
+        ("top to bottom", "front to back", "side to side")
+        if facts["is_physical"]
+        else ("", "rows", "columns")
+    )
+    figures: dict[str, float] = {}
+    for axis, name in enumerate(axes):
+        if facts["shape"][axis] > 1:
+            figures[f"voxels, {name}"] = float(facts["shape"][axis])
+            figures[f"body size, {name} ({unit})"] = float(facts["body_size"][axis])
+        if facts["is_physical"]:
+            figures[f"voxel size, {name} (mm)"] = float(facts["spacing"][axis])
+    figures["share of the scan that is body"] = float(facts["body_fraction"])
+    low, quarter, middle, three_quarters, high = facts["intensity"]
+    span = max(high - low, np.finfo(float).tiny)
+    figures["brightest tissue (99th percentile)"] = float(high)
+    # Where the quartiles lie between dark and bright: what tells one contrast from another, whatever the units.
+    figures["contrast: lower quartile"] = float((quarter - low) / span)
+    figures["contrast: median"] = float((middle - low) / span)
+    figures["contrast: upper quartile"] = float((three_quarters - low) / span)
+    return figures

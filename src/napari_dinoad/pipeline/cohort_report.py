@@ -1,0 +1,251 @@
+"""The report of a fit: who the model's normal is, who may not belong there, and how the fit went.
+
+It names files, so it lies beside the model and is never a part of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoad.files import write_text
+from napari_dinoad.html import Html, Series, element, facts, page, plot, section, table
+from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, Outlier, find_outliers
+from napari_dinoad.settings import FALSE_POSITIVE_RATES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.calibration import Calibration
+    from napari_dinoad.normative_model import FitReport, NormalScan, NormativeModel
+    from napari_dinoad.scoring.protocol import ScorerState
+
+__all__ = ["FEW_SCANS", "cohort_report", "few_scans_note", "report_path", "write_cohort_report"]
+
+FEW_SCANS = 5
+"""Below this a model is made, but it is said what its p-values are worth."""
+
+_N_LEAST_NORMAL = 10
+_N_OUTLIERS = 30
+_N_SKIPPED = 500
+_N_LISTED = 5000
+
+
+def report_path(model_path: Path) -> Path:
+    """Return where the report of a model lies: ``M.report.html`` beside ``M.dinoad``."""
+    return model_path.with_name(f"{model_path.stem}.report.html")
+
+
+def write_cohort_report(model: NormativeModel, report: FitReport, model_path: Path) -> Path:
+    """Write the report beside the model, atomically, and return its path."""
+    path = report_path(model_path)
+    write_text(path, cohort_report(model, report, model_path.stem))
+    return path
+
+
+def few_scans_note(n_scans: int) -> str:
+    """Return what a cohort of so few scans means for p-values; empty where there are enough."""
+    if n_scans >= FEW_SCANS:
+        return ""
+    return (
+        f"Only {n_scans} normal scans: no scan-level p-value below {1 / (n_scans + 1):.2f} can be claimed, and "
+        "voxel-level rates rest on few people. Use the maps for orientation; add normal scans for probabilities."
+    )
+
+
+def cohort_report(model: NormativeModel, report: FitReport, title: str) -> str:
+    """Return the report as one self-contained HTML document.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    report : FitReport
+        Of the fit that made it.
+    title : str
+        The model's name.
+    """
+    names = _short_names([scan.path for scan in report.scans])
+    outliers = find_outliers([scan.facts for scan in report.scans if scan.facts])
+    return page(
+        f"Normal cohort of {title}",
+        _summary(model, report),
+        _least_normal(report, names, outliers),
+        _unlike(names, outliers),
+        _skipped(report),
+        _course(report),
+        _calibration(model.calibration),
+        *(_components(state) for state in _states(model)),
+        _all_scans(report, names),
+    )
+
+
+def _states(model: NormativeModel) -> list[ScorerState]:
+    return [member.scorer.state() for plane in model.planes for member in plane.members]
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the paths below the folder that holds them all."""
+    parents = {path.parent for path in paths}
+    if len(parents) == 1:
+        return [path.name for path in paths]
+    common = Path(*_common_parts([parent.parts for parent in parents]))
+    return [str(path.relative_to(common)) for path in paths]
+
+
+def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
+    common = []
+    for level in zip(*all_parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    return common
+
+
+def _summary(model: NormativeModel, report: FitReport) -> Html:
+    calibration = model.calibration
+    note = few_scans_note(len(report.scans))
+    told = facts(
+        {
+            "scorer": model.scorer_name,
+            "backbone": model.backbone.name,
+            "preset": model.preprocessing.preset,
+            "scans used": f"{len(report.scans)} ({model.provenance.n_slices} slices)",
+            "files skipped": len(report.skipped),
+            "calibrated on": f"{calibration.n_scans} scans that the scorer had not seen ({calibration.method})",
+            "smallest scan-level p-value": 1 / (1 + calibration.n_scans),
+            "seconds": ", ".join(f"{stage} {spent:.0f}" for stage, spent in report.seconds.items()),
+        }
+    )
+    return section("The fit", *([element("p", note, class_="note")] if note else []), told)
+
+
+def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Outlier]) -> Html:
+    place = {id(scan): i for i, scan in enumerate(report.scans)}
+    by_scan: dict[int, list[str]] = {}
+    for outlier in outliers:
+        by_scan.setdefault(outlier.scan, []).append(outlier.figure)
+    rows = [
+        [
+            names[place[id(scan)]],
+            scan.n_slices,
+            scan.score,
+            scan.p_value,
+            "; ".join(by_scan.get(place[id(scan)], [])),
+        ]
+        for scan in report.most_abnormal(_N_LEAST_NORMAL)
+    ]
+    return section(
+        "Least normal of the normal scans",
+        "Each was scored by a model that had not seen it. Look at these first: a folder of normal scans is never "
+        "fully normal. A scan of another contrast or body part, a flipped one, or an overlooked lesion comes first. "
+        "Remove what does not belong and fit again.",
+        table(["scan", "slices", "score", "share at least as abnormal", "also unlike the others in"], rows),
+    )
+
+
+def _unlike(names: Sequence[str], outliers: Sequence[Outlier]) -> Html:
+    title = "Unlike the others in size, voxels or intensities"
+    if not outliers:
+        return section(title, "No scan stands out.")
+    rows = [[names[o.scan], o.figure, o.value, o.median, round(o.z, 1)] for o in outliers[:_N_OUTLIERS]]
+    more = (
+        f" The {_N_OUTLIERS} farthest of {len(outliers)} are listed." if len(outliers) > _N_OUTLIERS else ""
+    )
+    return section(
+        title,
+        f"Figures more than {OUTLYING_Z:g} robust standard deviations from the cohort's median.{more}",
+        table(["scan", "figure", "its value", "median", "robust z"], rows),
+    )
+
+
+def _skipped(report: FitReport) -> Html:
+    title = "Files that were not used"
+    if not report.skipped:
+        return section(title, "None.")
+    rows = [[item.path.name, item.reason] for item in report.skipped[:_N_SKIPPED]]
+    return section(title, table(["file", "reason"], rows))
+
+
+def _course(report: FitReport) -> Html:
+    curves = {name: values for name, values in report.history.items() if values}
+    if not curves:
+        return section("How the fit went", "This scorer is fitted in one pass; there is no curve.")
+    losses = {name: values for name, values in curves.items() if name.endswith("loss")}
+    others = {name: values for name, values in curves.items() if name not in losses}
+    plots = []
+    for caption, group in (("Loss", losses), *((_in_words(name), {name: v}) for name, v in others.items())):
+        series = [Series(_in_words(name), range(1, len(v) + 1), v) for name, v in group.items()]
+        if series:
+            plots.append(
+                plot(f"{caption} by epoch, of the released model.", series, "epoch", caption.lower())
+            )
+    return section("How the fit went", *plots)
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _calibration(calibration: Calibration) -> Html:
+    finite = np.sort(calibration.scan_scores[np.isfinite(calibration.scan_scores)])
+    level = -np.log10((1 + np.arange(len(finite))[::-1]) / (1 + calibration.n_scans))
+    rows = [[f"{100 * rate:g} %", calibration.threshold(rate)] for rate in FALSE_POSITIVE_RATES]
+    return section(
+        "Calibration",
+        f"From {calibration.n_voxels} body voxels of {calibration.n_scans} normal scans.",
+        plot(
+            f"−log10 p of a raw score; normal voxels vouch for it up to {calibration.resolved_neg_log10_p:.2g}, "
+            "beyond that the tail is extended.",
+            [Series("voxels", calibration.table_scores.tolist(), calibration.table_neg_log10_p.tolist())],
+            "raw score",
+            "−log10 p",
+        ),
+        plot(
+            "−log10 of the scan-level p-value that a patient's scan with this score would get.",
+            [Series("normal scans", finite.tolist(), level.tolist(), points=True)],
+            "score of the scan",
+            "−log10 p",
+        ),
+        table(["normal voxels above", "raw score"], rows),
+    )
+
+
+def _components(state: ScorerState) -> Html:
+    title = f"Inside the model: {state.name}"
+    if "log_weights" in state.tensors:
+        weights = np.sort(state.tensors["log_weights"].double().exp().numpy())[::-1]
+        used = int(np.count_nonzero(weights > float(_setting(state, "min_weight", 0.0))))
+        half = int(np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())) + 1
+        ranks = list(range(1, len(weights) + 1))
+        return section(
+            title,
+            f"{used} components in use of {_setting(state, 'n_components', len(weights))} allowed; the {half} "
+            "heaviest explain half of all normal patches.",
+            plot(
+                "Weight of each component, the heaviest first.",
+                [Series("component", ranks, np.log10(np.maximum(weights, 1e-12)).tolist())],
+                "component",
+                "log10 weight",
+            ),
+        )
+    if "bank" in state.tensors:
+        return section(title, f"{len(state.tensors['bank'])} normal patches are stored.")
+    n_weights = sum(t.numel() for key, t in state.tensors.items() if key.startswith("network."))
+    best = state.settings.get("best_epoch")
+    return section(title, f"A network of {n_weights} weights; the one after epoch {best} is kept.")
+
+
+def _setting(state: ScorerState, name: str, otherwise: Any) -> Any:
+    return state.settings.get("settings", {}).get(name, otherwise)
+
+
+def _all_scans(report: FitReport, names: Sequence[str]) -> Html:
+    def row(name: str, scan: NormalScan) -> list[object]:
+        return [name, scan.n_slices, scan.score, scan.p_value]
+
+    rows = [row(name, scan) for name, scan in zip(names, report.scans, strict=True)][:_N_LISTED]
+    listed = table(["scan", "slices", "score", "share at least as abnormal"], rows)
+    title = f"All scans used ({len(report.scans)})"
+    return element("details", element("summary", title), listed)

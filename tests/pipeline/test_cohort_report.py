@@ -1,0 +1,136 @@
+"""The report of a cohort: what stands out is named, texts are safe, and the model holds no name."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from napari_dinoad.fit_estimate import estimate_fit
+from napari_dinoad.images.discovery import Discovery, ScanFile, discover_scans
+from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers
+from napari_dinoad.pipeline.cohort_report import few_scans_note
+from napari_dinoad.settings import CacheSettings, FitSettings, MemoryBankSettings, preset
+from small_heads import add_bad_scans, save_head
+
+SMALL = FitSettings(
+    scorer="memory-bank",
+    memory_bank=MemoryBankSettings(n_patches=50),
+    preprocessing=replace(preset("mr-brain"), resolution_px=64),
+)
+
+
+def facts_of(rng, **changes):
+    usual = {
+        "shape": [20, 200, 180],
+        "spacing": [5.0, 1.0, 1.0],
+        "is_physical": True,
+        "n_slices": 18,
+        "body_fraction": 0.4 + rng.normal(0, 0.01),
+        "body_size": [90.0 + rng.normal(0, 3), 180 + rng.normal(0, 5), 150 + rng.normal(0, 5)],
+        "intensity": [10.0, 300 + rng.normal(0, 8), 500 + rng.normal(0, 8), 620 + rng.normal(0, 8), 900.0],
+    }
+    return usual | changes
+
+
+@pytest.fixture
+def cohort():
+    rng = np.random.default_rng(0)
+    return [facts_of(rng) for _ in range(40)]
+
+
+def test_a_usual_cohort_has_no_outlier(cohort):
+    assert find_outliers(cohort) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "figure"),
+    [
+        ({"spacing": [5.0, 1.0, 2.0]}, "voxel size, side to side (mm)"),
+        ({"shape": [40, 200, 180]}, "voxels, top to bottom"),
+        ({"body_size": [90.0, 400.0, 150.0]}, "body size, front to back (mm)"),
+        ({"intensity": [10.0, 600.0, 700.0, 800.0, 900.0]}, "contrast: lower quartile"),
+    ],
+)
+def test_what_is_unlike_the_others_is_named(cohort, changes, figure):
+    cohort[7] |= changes
+    found = [outlier for outlier in find_outliers(cohort) if outlier.figure == figure]
+    assert [outlier.scan for outlier in found] == [7]
+    assert abs(found[0].z) > OUTLYING_Z
+
+
+def test_scans_with_and_without_physical_size_are_not_compared(cohort):
+    pixels = facts_of(np.random.default_rng(1), is_physical=False, shape=[1, 9, 9], spacing=[1.0, 1.0, 1.0])
+    found = find_outliers([*cohort, pixels])
+    assert not any("mm" in outlier.figure for outlier in found if outlier.scan == 40)
+
+
+def test_few_scans_cannot_be_outliers():
+    rng = np.random.default_rng(0)
+    assert find_outliers([facts_of(rng) for _ in range(3)] + [facts_of(rng, body_fraction=0.9)]) == ()
+
+
+def test_few_scans_are_told_what_that_means():
+    assert "below 0.33" in few_scans_note(2)
+    assert few_scans_note(5) == ""
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    for seed in range(5):
+        save_head(folder / f"<b>head & {seed}.nii.gz", seed)
+    add_bad_scans(folder)
+    out = tmp_path_factory.mktemp("models") / "m.dinoad"
+    settings = replace(SMALL, memory_bank=MemoryBankSettings(n_patches=200))
+    return fit_folder(folder, settings, out=out), out
+
+
+def test_the_report_names_every_file_once_used_or_skipped(fitted):
+    model, out = fitted
+    text = out.with_name("m.report.html").read_text(encoding="utf-8")
+    for seed in range(5):
+        assert f"&lt;b&gt;head &amp; {seed}.nii.gz" in text
+    for item in model.fit_report.skipped:
+        assert item.path.name in text
+        assert html.escape(item.reason) in text
+    assert "<b>head" not in text
+    for title in (
+        "Least normal",
+        "Files that were not used",
+        "Calibration",
+        "Inside the model",
+        "How the fit went",
+    ):
+        assert title in text
+    body = text[text.index("<body>") : text.index("</html>")]
+    ElementTree.fromstring(body)
+
+
+def test_the_model_holds_none_of_it(fitted):
+    _, out = fitted
+    assert b"head &" not in out.read_bytes()
+
+
+def test_the_size_on_disk_is_an_upper_bound(tmp_path, normal_folder):
+    fit_folder(normal_folder, SMALL, cache=CacheSettings(str(tmp_path), keep=True))
+    taken = sum(path.stat().st_size for path in (tmp_path / "embeddings").iterdir())
+    found = discover_scans(normal_folder)
+    estimate = estimate_fit(found, "embedded", SMALL.preprocessing, CacheSettings(str(tmp_path)))
+    assert estimate.n_scans == 6
+    header = 4096 * estimate.n_scans
+    assert taken - header < estimate.n_bytes < 4 * taken
+    assert estimate.free_bytes > 0
+
+
+def test_slices_are_counted_along_the_plane():
+    scan = ScanFile("x", "volume", (100, 120, 20), (1.0, 1.0, 5.0))
+    image = ScanFile("y", "image", (300, 200))
+    found = Discovery("f", (scan, image), ())
+    assert estimate_fit(found, "dinov2_vits14", preset("oct")).n_slices == 21
+    assert estimate_fit(found, "dinov2_vits14", preset("mr-brain")).n_slices == 121
+    assert estimate_fit(found, "timm:vit_tiny_patch16_224", preset("oct")).n_bytes is None

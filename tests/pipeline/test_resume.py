@@ -1,0 +1,178 @@
+"""A fit that is interrupted anywhere goes on to the very model of an undisturbed one."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.errors import Cancelled, DinoadError, SettingError
+from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.settings import (
+    ArCnnSettings,
+    CacheSettings,
+    CalibrationSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+
+SMALL = FitSettings(
+    scorer="dpmm",
+    preprocessing=replace(preset("image-2d"), resolution_px=96, body_mask="off"),
+    dpmm=DpmmSettings(n_components=10, epochs=4, tolerance=0),
+    ar_cnn=ArCnnSettings(bottleneck_channels=8, hidden_channels=8, epochs=3, batch_maps=4),
+    memory_bank=MemoryBankSettings(n_patches=50),
+    calibration=CalibrationSettings(folds=2),
+)
+
+
+def save_slice(path, seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.meshgrid(np.linspace(0, 9, 60), np.linspace(0, 7, 50), indexing="ij")
+    values = 120 + 80 * np.sin(rows + rng.uniform(0, 1)) * np.cos(columns) + rng.normal(0, 8, (60, 50))
+    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory):
+    """A folder of six small images, one of them stored twice."""
+    folder = tmp_path_factory.mktemp("slices")
+    for seed in range(6):
+        save_slice(folder / f"slice_{seed}.png", seed)
+    (folder / "twin_of_0.png").write_bytes((folder / "slice_0.png").read_bytes())
+    return folder
+
+
+def without_date(path):
+    content = path.read_bytes()
+    shorter = re.sub(rb'\\"created\\": \\"[^"]*\\", ', b"", content)
+    assert len(shorter) < len(content), "the date was found"
+    return shorter
+
+
+def left_files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+class Stopper:
+    """Progress that cancels at the nth call."""
+
+    def __init__(self, at):
+        self.calls, self.at = 0, at
+
+    def __call__(self, event):
+        self.calls += 1
+        if self.calls == self.at:
+            raise Cancelled("stop")
+
+
+@pytest.mark.parametrize("scorer", ["dpmm", "ar-cnn", "memory-bank"])
+def test_a_fit_stopped_at_every_step_ends_in_the_same_model(slices, tmp_path, scorer):
+    settings = replace(SMALL, scorer=scorer)
+    counter = Stopper(at=None)
+    fit_folder(slices, settings, counter, out=tmp_path / "undisturbed.dinoad")
+    cache = CacheSettings(str(tmp_path / "cache"))
+    out = tmp_path / "resumed.dinoad"
+    for at in range(1, 200, 5):
+        try:
+            fit_folder(slices, settings, Stopper(at), cache, out)
+        except Cancelled:
+            assert not out.exists()
+        else:
+            break
+    assert at > 1, "it was stopped"
+    assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")
+    assert left_files(tmp_path / "cache") == []
+
+
+def test_what_was_embedded_is_not_embedded_again(slices, tmp_path, monkeypatch):
+    cache = CacheSettings(str(tmp_path), keep=True)
+    fit_folder(slices, SMALL, cache=cache)
+    monkeypatch.setattr(
+        "napari_dinoad.backbones.embedded.EmbeddedBackbone.__call__",
+        lambda *_: pytest.fail("a slice went through the backbone again"),
+    )
+    fit_folder(slices, replace(SMALL, scorer="memory-bank"), cache=cache)
+    assert len(list((tmp_path / "embeddings").iterdir())) == 6
+
+
+def test_a_copy_of_a_scan_is_used_once(slices):
+    report = fit_folder(slices, SMALL).fit_report
+    assert len(report.scans) == 6
+    assert [(item.path.name, item.reason) for item in report.skipped] == [
+        ("twin_of_0.png", "the same content as slice_0.png")
+    ]
+
+
+def test_names_do_not_change_the_model(slices, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    for path in slices.glob("slice_*"):
+        (other / f"renamed_{path.name}").write_bytes(path.read_bytes())
+    fit_folder(slices, SMALL, out=tmp_path / "a.dinoad")
+    fit_folder(other, SMALL, out=tmp_path / "b.dinoad")
+    assert without_date(tmp_path / "a.dinoad") == without_date(tmp_path / "b.dinoad")
+
+
+def test_no_name_is_in_the_cache(slices, tmp_path):
+    fit_folder(slices, SMALL, cache=CacheSettings(str(tmp_path), keep=True))
+    for path in tmp_path.rglob("*"):
+        assert "slice" not in str(path.relative_to(tmp_path))
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"slice_" not in content
+            assert str(slices).encode() not in content
+
+
+def test_a_fit_that_may_take_too_much_disk_is_refused_before_it_starts(slices, tmp_path):
+    cache = CacheSettings(str(tmp_path / "cache"), limit_bytes=10_000)
+    with pytest.raises(SettingError, match=r"at most 10 kB.*may take \d+"):
+        fit_folder(slices, SMALL, cache=cache)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_full_disk_ends_the_fit_and_the_next_one_goes_on(slices, tmp_path, monkeypatch):
+    """The fourth file that is written does not fit."""
+    calls = []
+
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) == 4:
+            raise OSError(28, "No space left on device")
+
+    cache, out = CacheSettings(str(tmp_path / "cache")), tmp_path / "m.dinoad"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fsync)
+        with pytest.raises(DinoadError, match="No space left on device"):
+            fit_folder(slices, SMALL, cache=cache, out=out)
+    assert not out.exists()
+    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 3
+    fit_folder(slices, SMALL, cache=cache, out=out)
+    fit_folder(slices, SMALL, out=tmp_path / "undisturbed.dinoad")
+    assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_process_leaves_nothing_that_hinders(slices, tmp_path):
+    """Killed while it embeds, then run to the end by the same command."""
+    out, cache = tmp_path / "m.dinoad", tmp_path / "cache"
+    command = [sys.executable, "-m", "napari_dinoad.cli.main", "fit", str(slices), "--out", str(out)]
+    command += ["--scorer", "memory-bank", "--preset", "oct", "--cache", str(cache), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+        while killed.poll() is None and len(list(cache.glob("embeddings/*"))) < 2:
+            time.sleep(0.005)
+        killed.send_signal(signal.SIGKILL)
+    assert not out.exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert left_files(cache) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "m.dinoad", "m.report.html"]
