@@ -86,14 +86,7 @@ def losses(maps: np.ndarray, figures: dict[str, float]) -> None:
     train = [batch for i, batch in enumerate(batches) if i % 5]
     schedules = {
         "default": ArCnnSettings(),
-        "paper": ArCnnSettings(
-            epochs=40,
-            patience=40,
-            batch_maps=64,
-            learning_rate=1e-3,
-            constant_epochs=1.0,
-            warmup_fraction=0.0,
-        ),
+        "paper": ArCnnSettings(epochs=40, patience=40, batch_maps=64, learning_rate=1e-3),
     }
     for name, settings in schedules.items():
         with timed(figures, f"schedule_{name}"):
