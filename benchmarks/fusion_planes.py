@@ -1,6 +1,6 @@
 """Three planes fused in p-space against each plane alone, on phantom patients; and other rules to fuse by.
 
-    python benchmarks/fusion_planes.py [--scorer dpmm] [--normals 8] [--resolution 192] [--out FILE]
+    python benchmarks/fusion_planes.py [--scorer dpmm] [--normals 6] [--resolution 160] [--out FILE]
 
 One model with ``--plane all`` is fitted on normal phantoms; its planes are those of fits in one plane alone. Six
 patients are scored: one of each kind of lesion, and a second mass. The last rows say how many voxels of normal
@@ -77,8 +77,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scorer", default="dpmm")
-    parser.add_argument("--normals", type=int, default=8)
-    parser.add_argument("--resolution", type=int, default=192, help="side of the model input in pixels")
+    parser.add_argument("--normals", type=int, default=6)
+    parser.add_argument("--resolution", type=int, default=160, help="side of the model input in pixels")
     parser.add_argument("--fresh", type=int, default=3, help="normal phantoms to measure the rate on")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     arguments = parser.parse_args()
