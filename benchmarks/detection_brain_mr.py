@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,6 +234,21 @@ def measure(fitted: Fit, choice: str, data: dict[str, Slices]) -> dict[str, floa
     return figures
 
 
+_data: dict[str, Slices] = {}
+"""What the processes of the pool measure on."""
+
+
+def _set_up(data: dict[str, Slices], threads: int) -> None:
+    torch.set_num_threads(threads)
+    _data.update(data)
+
+
+def measure_group(what: str, choices: list[str], seed: int) -> dict[str, dict[str, float]]:
+    """Fit once, and return the figures of each choice that differs in how it scores."""
+    fitted = fit(what, seed, _data["normal"].embeddings)
+    return {choice: measure(fitted, choice, _data) for choice in choices}
+
+
 def cached_data(arguments: argparse.Namespace) -> dict[str, Slices]:
     """Return the embedded slices, from the cache file where there is one."""
     if arguments.cache is not None and arguments.cache.exists():
@@ -270,23 +287,30 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
     parser.add_argument("--choices", nargs="+", default=CHOICES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
+    parser.add_argument("--threads", type=int, default=1, help="of each fit")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     data = cached_data(arguments)
     for name, slices in data.items():
         print(f"{name}: {len(slices.truth)} slices, abnormal {100 * slices.truth.mean():.2f} %")
+    groups: dict[str, list[str]] = {}
+    for choice in arguments.choices:
+        fitted_alike = " ".join(part for part in choice.split() if part.split("=")[0] not in ONLY_SCORING)
+        groups.setdefault(fitted_alike, []).append(choice)
     rows: dict[str, list[dict[str, float]]] = {choice: [] for choice in arguments.choices}
-    for seed in arguments.seeds:
-        fits: dict[str, Fit] = {}
-        for choice in arguments.choices:
-            what = " ".join(part for part in choice.split() if part.split("=")[0] not in ONLY_SCORING)
-            if what not in fits:
-                fits[what] = fit(what, seed, data["normal"].embeddings)
-            rows[choice].append(measure(fits[what], choice, data))
-            figures = ", ".join(f"{name} {value:.2f}" for name, value in rows[choice][-1].items())
-            print(f"{choice}, seed {seed}: {figures}", flush=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, context, _set_up, (data, arguments.threads)) as pool:
+        jobs = {
+            pool.submit(measure_group, what, choices, seed): seed
+            for seed in arguments.seeds
+            for what, choices in groups.items()
+        }
+        for job in as_completed(jobs):
+            for choice, figures in job.result().items():
+                rows[choice].append(figures)
+                text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+                print(f"{choice}, seed {jobs[job]}: {text}", flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print_table(rows)

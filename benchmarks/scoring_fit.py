@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from detection_brain_mr import embedded, model_input
+from napari_dinoad.backbones import load_backbone
 from napari_dinoad.scoring import make_scorer
 from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings
 
@@ -43,18 +45,11 @@ class MappedBatches:
 
 
 def embed_folder(folder: Path, backbone_name: str, target: Path) -> None:
-    """Embed every image of ``folder`` and save the maps."""
-    from PIL import Image
-
-    from napari_dinoad.backbones import load_backbone
-
+    """Embed every image of ``folder`` as the backbone wants it, and save the maps."""
     backbone = load_backbone(backbone_name)
-    maps = []
-    for path in sorted(folder.iterdir()):
-        grey = Image.open(path).convert("L").resize((448, 448), Image.Resampling.BILINEAR)
-        image = torch.from_numpy(np.asarray(grey, dtype=np.float32) / 255)
-        maps.append(backbone(image[None]).values.to(torch.float16).numpy())
-    np.save(target, np.concatenate(maps))
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    inputs = [model_input(path, backbone.default_resolution_px) for path in paths]
+    np.save(target, embedded(inputs, backbone).embeddings.to(torch.float16).numpy())
 
 
 def smooth_maps(n_maps: int, n_channels: int, target: Path) -> None:
