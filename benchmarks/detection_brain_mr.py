@@ -1,7 +1,7 @@
 """How well each scorer finds tumours in real brain slices: pixel AUROC and AUPR, mean and spread over seeds.
 
     python benchmarks/detection_brain_mr.py --data ../shared/data/brain_mr_2d [--seeds 0 1 2] [--cache FILE]
-        [--choices "dpmm" "dpmm update=ema" "ar-cnn context=causal" …] [--json FILE]
+        [--choices "dpmm" "dpmm update=ema" "ar-cnn context=causal" …] [--json FILE] [--jobs 2]
 
 The folder holds ``normal/`` (slices), ``tumour/image/`` and ``tumour/mask/`` (same names). A choice is a scorer and
 settings that differ from its defaults; ``papers-dpmm`` is the paper's schedule in our code (see `papers_fit`).
@@ -289,31 +289,42 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
     parser.add_argument("--threads", type=int, default=1, help="of each fit")
-    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument(
+        "--json", type=Path, help="write all numbers here; those that it holds are not measured again"
+    )
     arguments = parser.parse_args()
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    if arguments.json and arguments.json.exists():
+        rows = json.loads(arguments.json.read_text(encoding="utf-8"))
     data = cached_data(arguments)
     for name, slices in data.items():
         print(f"{name}: {len(slices.truth)} slices, abnormal {100 * slices.truth.mean():.2f} %")
-    groups: dict[str, list[str]] = {}
-    for choice in arguments.choices:
-        fitted_alike = " ".join(part for part in choice.split() if part.split("=")[0] not in ONLY_SCORING)
-        groups.setdefault(fitted_alike, []).append(choice)
-    rows: dict[str, list[dict[str, float]]] = {choice: [] for choice in arguments.choices}
+    measure_missing(arguments, data, rows)
+    print_table({choice: list(rows[choice].values()) for choice in arguments.choices})
+
+
+def measure_missing(
+    arguments: argparse.Namespace, data: dict[str, Slices], rows: dict[str, dict[str, dict[str, float]]]
+) -> None:
+    """Fill in the figures (by choice and seed) that are not there yet, several fits side by side."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for seed in arguments.seeds:
+        for choice in arguments.choices:
+            if str(seed) not in rows.setdefault(choice, {}):
+                alike = " ".join(part for part in choice.split() if part.split("=")[0] not in ONLY_SCORING)
+                groups.setdefault((alike, seed), []).append(choice)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, context, _set_up, (data, arguments.threads)) as pool:
         jobs = {
-            pool.submit(measure_group, what, choices, seed): seed
-            for seed in arguments.seeds
-            for what, choices in groups.items()
+            pool.submit(measure_group, what, choices, seed): seed for (what, seed), choices in groups.items()
         }
         for job in as_completed(jobs):
             for choice, figures in job.result().items():
-                rows[choice].append(figures)
+                rows[choice][str(jobs[job])] = figures
                 text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
                 print(f"{choice}, seed {jobs[job]}: {text}", flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print_table(rows)
 
 
 def print_table(rows: dict[str, list[dict[str, float]]]) -> None:
