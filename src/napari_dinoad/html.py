@@ -36,6 +36,8 @@ svg .axis { stroke: currentColor; stroke-opacity: .5; fill: none; } svg .grid { 
 _COLOURS = ("#0e7490", "#c2410c", "#6d28d9", "#4d7c0f")
 """Told apart by people with the common forms of colour blindness, on white and on black."""
 
+_JPEG_MAGIC = b"\xff\xd8"
+
 _WIDTH, _HEIGHT = 420, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 10, 40
 _TICKS = 5
@@ -73,15 +75,18 @@ def _attributes(attributes: Mapping[str, str | int | float]) -> str:
     )
 
 
-def page(title: str, *content: Html) -> str:
-    """Return a whole HTML document that ends with the version and the intended use."""
+def page(title: str, *content: Html, style: str = "") -> str:
+    """Return a whole HTML document that ends with the version and the intended use.
+
+    ``style`` is CSS of the page's own, after the common one.
+    """
     foot = f"napari-dinoad {__version__}. Research use only; not a medical device."
     body = element("body", element("h1", title), *content, element("p", element("small", foot)))
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"{element('title', title)}<style>\n{_STYLE}</style>"
+        f"{element('title', title)}<style>\n{_STYLE}{style}</style>"
     )
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
 
@@ -133,11 +138,12 @@ def _cell(value: object, is_number: bool = False) -> Html:
     return element("td", text, **_number_class(is_number))
 
 
-def picture(png: bytes, caption: str, width_px: int | None = None) -> Html:
-    """Return a PNG image inside the document, with a caption that is also its alternative text."""
-    data = base64.b64encode(png).decode("ascii")
+def picture(encoded: bytes, caption: str, width_px: int | None = None) -> Html:
+    """Return a PNG or JPEG image inside the document, with a caption that is also its alternative text."""
+    data = base64.b64encode(encoded).decode("ascii")
+    kind = "jpeg" if encoded.startswith(_JPEG_MAGIC) else "png"
     size = {} if width_px is None else {"width": width_px}
-    image = Html(f"<img{_attributes({'src': f'data:image/png;base64,{data}', 'alt': caption, **size})}>")
+    image = Html(f"<img{_attributes({'src': f'data:image/{kind};base64,{data}', 'alt': caption, **size})}>")
     return element("figure", image, element("figcaption", caption))
 
 

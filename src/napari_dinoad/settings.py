@@ -32,6 +32,7 @@ __all__ = [
     "PreprocessingSettings",
     "ReadSettings",
     "ScorerName",
+    "SegSegments",
     "preset",
     "split_scorer_names",
 ]
@@ -45,6 +46,8 @@ ANATOMICAL_PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
 Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
 BodyMask = Literal["automatic", "off"]
+SegSegments = Literal["single", "regions"]
+"""Segments of a DICOM-SEG: one, or one for each region."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
 ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
 CalibrationMethod = Literal["auto", "split", "cross"]

@@ -98,6 +98,7 @@ def test_score_writes_what_the_design_says(model_path, patient_path, tmp_path, c
         "patient_anomaly.nii.gz",
         "patient_mask.nii.gz",
         "patient_regions.csv",
+        "patient_report.html",
         "patient_report.json",
     }
     source, anomaly, mask = (nib.load(p) for p in (patient_path, scan["map"], scan["mask"]))

@@ -7,8 +7,12 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
+from pydicom.uid import generate_uid
 
+from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
+from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings
 from napari_dinoad.maps.findings import scan_level_words
@@ -107,3 +111,52 @@ def test_a_folder_that_cannot_be_made_is_told(findings, tmp_path):
 )
 def test_scan_level_in_words(p_value, n, lower, words):
     assert words in scan_level_words(p_value, n, lower)
+
+
+def test_a_series_without_frame_of_reference_gets_no_seg_by_default(tmp_path):
+    datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
+    for dataset in datasets:
+        del dataset.FrameOfReferenceUID
+    save_all(datasets, tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    assert "seg" not in default_outputs(volume)
+    with pytest.raises(SettingError, match=r"seg: .* lack FrameOfReferenceUID"):
+        check_outputs(volume, ("mask", "seg"))
+
+
+def test_dicom_gets_a_seg_and_2d_images_get_png(findings, tmp_path):
+    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    assert "seg" in default_outputs(read_volume(tmp_path / "ct"))
+    image = Volume(np.ones((1, 6, 8), np.float32), Geometry.of_pixels((6, 8)))
+    assert "png" in default_outputs(image)
+    assert not {"seg", "png"} & set(available_outputs(findings.volume))
+    with pytest.raises(SettingError, match="png: expected a 2D scan"):
+        check_outputs(findings.volume, ("png",))
+    with pytest.raises(SettingError, match="seg: expected a scan read from DICOM"):
+        check_outputs(image, ("seg",))
+
+
+@pytest.mark.parametrize("kind", ["image", "dicom", "nifti"])
+def test_png_lies_on_the_images_own_pixels(tmp_path, kind):
+    pixels = ct_values(1, 10, 14)[0]
+    if kind == "image":
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "scan.png")
+        volume = read_volume(tmp_path / "scan.png")
+    elif kind == "dicom":
+        flipped = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        save_all(series_datasets(pixels[None], orientation=flipped), tmp_path / "scan")
+        volume = read_volume(tmp_path / "scan")
+    else:
+        # As radiologists look at it: +x and +y of the patient are left and up.
+        stored = pixels[::-1, ::-1].T.astype(np.float32)
+        nib.save(nib.Nifti1Image(stored, np.diag([0.5, 0.5, 3, 1])), tmp_path / "scan.nii")
+        volume = read_volume(tmp_path / "scan.nii")
+    brightest = volume.values == volume.values.max()
+    mask = AnomalyMap(np.where(brightest, np.float32(3), np.float32(0)), volume).mask(0.01)
+    written = save_outputs(Findings(mask, "scan"), tmp_path / "out", "p", ("png",))
+    drawn = np.asarray(Image.open(written["mask_png"]))
+    expected = pixels.astype(np.uint8) if kind == "image" else pixels
+    np.testing.assert_array_equal(drawn == 255, expected == expected.max())
+    heat = np.asarray(Image.open(written["heatmap_png"]))
+    assert heat.shape == (10, 14, 4)
+    np.testing.assert_array_equal(heat[..., 3] > 0, expected == expected.max())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import ReadSettings
+    from napari_dinoad.settings import ReadSettings, SegSegments
 
 __all__ = ["save_result", "score_and_save"]
 
@@ -26,6 +26,7 @@ def score_and_save(
     folder: Path,
     name: str,
     outputs: Collection[str] | None = None,
+    seg_segments: SegSegments = "single",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score a scan and write the chosen outputs, named ``name``, into ``folder``.
@@ -42,14 +43,20 @@ def score_and_save(
     detection = detector.detect(volume, progress=progress)
     mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
     findings = detection.findings(mask, scan.path.name or name, detector.model.card())
-    return save_result(findings, scan.path, folder, name, outputs)
+    return save_result(findings, scan.path, folder, name, outputs, seg_segments)
 
 
 def save_result(
-    findings: Findings, path: Path, folder: Path, name: str, outputs: Collection[str]
+    findings: Findings,
+    path: Path,
+    folder: Path,
+    name: str,
+    outputs: Collection[str],
+    seg_segments: SegSegments = "single",
 ) -> dict[str, Any]:
     """Write the chosen outputs of a scored scan and return its result; see `score_and_save`."""
-    files = {kind: str(file) for kind, file in save_outputs(findings, folder, name, outputs).items()}
+    written = save_outputs(findings, folder, name, outputs, seg_segments=seg_segments)
+    files = {kind: str(file) for kind, file in written.items()}
     return {
         **findings.to_dict(),
         "scan": str(path),

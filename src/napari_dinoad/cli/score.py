@@ -11,7 +11,7 @@ from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
 from napari_dinoad.files import require_folder
-from napari_dinoad.settings import DetectSettings, Device
+from napari_dinoad.settings import DetectSettings, Device, SegSegments
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ NAME = "score"
 HELP = "Find where scans depart from normal: maps, masks, regions and a report for each."
 EXAMPLE = "dinoad score patient.nii.gz --model t1.dinoad --out results/ --fpr 0.01"
 
-OUTPUTS = ("map", "mask", "regions", "report", "picture")
+OUTPUTS = ("map", "mask", "regions", "report", "seg", "png", "picture")
 """Keys of `napari_dinoad.maps.outputs.OUTPUTS`, stated here so that ``--help`` need not load SciPy."""
 
 
@@ -43,7 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save",
         metavar="WHAT",
-        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: map,mask,regions,report)",
+        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: map,mask,regions,report; seg too for DICOM, "
+        "png for 2D images)",
+    )
+    parser.add_argument(
+        "--seg-segments",
+        choices=get_args(SegSegments),
+        default="single",
+        help="one segment in a DICOM-SEG, or one for each region (%(default)s)",
     )
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
@@ -70,7 +77,9 @@ def run(options: argparse.Namespace) -> int:
     for scan, name in zip(scans, names, strict=True):
         try:
             with ProgressBars(f"{name}: ") as progress:
-                result = score_and_save(detector, scan, reading, options.out, name, outputs, progress)
+                result = score_and_save(
+                    detector, scan, reading, options.out, name, outputs, options.seg_segments, progress
+                )
         except (ScanReadError, SettingError) as error:
             failed.append({"scan": str(scan.path), "reason": str(error)})
             print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)

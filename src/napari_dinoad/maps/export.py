@@ -43,6 +43,9 @@ REGION_COLUMNS = (
     "centroid_x_mm",
     "centroid_y_mm",
     "centroid_z_mm",
+    "extent_x_mm",
+    "extent_y_mm",
+    "extent_z_mm",
 )
 
 
@@ -125,7 +128,7 @@ def _row(region: Region) -> dict[str, Any]:
     values = region.to_dict()
     row = {name: values[name] for name in REGION_COLUMNS if name in values}
     row.update(zip(("peak_i", "peak_j", "peak_k"), values["peak_ijk"], strict=False))
-    for point in ("peak", "centroid"):
+    for point in ("peak", "centroid", "extent"):
         axes = (f"{point}_{axis}_mm" for axis in "xyz")
         row.update(zip(axes, values.get(f"{point}_mm", ()), strict=False))
     return row

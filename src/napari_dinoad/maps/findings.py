@@ -35,7 +35,7 @@ class Findings:
     card : mapping, optional
         The model's card.
     notes : tuple of str
-        What was assumed or done on the way, for people.
+        What was assumed or done on the way, beside what the reader of the scan notes.
     """
 
     mask: AnomalyMask
@@ -51,6 +51,19 @@ class Findings:
     def volume(self) -> Volume:
         """The scan."""
         return self.mask.anomaly_map.source
+
+    def all_notes(self) -> tuple[str, ...]:
+        """Return what a reader of the results should know: of the scan's own reading, its geometry, the detection."""
+        geometry = self.volume.geometry
+        oblique = (
+            (
+                f"The scan's axes are turned by up to {geometry.obliquity_deg:.1f}° against the patient's; pictures "
+                "are along its own axes, positions in the patient's.",
+            )
+            if geometry.is_physical and geometry.is_oblique
+            else ()
+        )
+        return (*self.volume.notes, *oblique, *self.notes)
 
     def only(self, labels: Collection[int]) -> Findings:
         """Return the findings with these regions alone; they keep their numbers."""
@@ -74,7 +87,7 @@ class Findings:
             "n_regions": len(regions),
             "regions": regions,
             "seconds": None if self.seconds is None else dict(self.seconds),
-            "notes": list(self.notes),
+            "notes": list(self.all_notes()),
         }
 
 

@@ -8,7 +8,9 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
+from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
 from napari_dinoad.maps.picture import save_picture
+from napari_dinoad.maps.report_page import save_report_page
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import SegSegments
 
 __all__ = ["OUTPUTS", "available_outputs", "check_outputs", "default_outputs", "save_outputs"]
 
@@ -25,22 +28,42 @@ OUTPUTS = {
     "map": "Anomaly map, −log10 p (NIfTI)",
     "mask": "Mask (NIfTI)",
     "regions": "Regions (CSV)",
-    "report": "Report (JSON)",
+    "report": "Report (HTML page, JSON)",
+    "seg": "Mask (DICOM-SEG)",
+    "png": "Mask and heatmap (PNG)",
     "picture": "Picture of the most abnormal slices (PNG)",
 }
-"""What can be written, with its title."""
+"""What can be written, with its title. ``seg`` needs a scan from DICOM, ``png`` a 2D scan."""
 
 _DEFAULT = ("map", "mask", "regions", "report")
 
 
 def available_outputs(volume: Volume) -> tuple[str, ...]:
     """Return the keys of `OUTPUTS` that this scan allows."""
-    return tuple(OUTPUTS)
+    return tuple(output for output in OUTPUTS if not _reason_against(volume, output))
 
 
 def default_outputs(volume: Volume) -> tuple[str, ...]:
-    """Return what is written of this scan when nothing was chosen."""
-    return _DEFAULT
+    """Return what is written of this scan when nothing was chosen: DICOM-SEG too for DICOM, PNG for 2D images."""
+    more = [] if _reason_against(volume, "seg") else ["seg"]
+    if volume.is_2d and not volume.geometry.is_physical:
+        more.append("png")
+    return (*_DEFAULT, *more)
+
+
+def _reason_against(volume: Volume, output: str) -> str:
+    """Return why a scan does not allow an output; empty when it does."""
+    if output == "seg":
+        if not volume.dicom_files:
+            return "seg: expected a scan read from DICOM, whose images it refers to; save the mask as NIfTI"
+        # highdicom is loaded here: most scans need none.
+        from napari_dinoad.maps.dicom_seg import seg_fault
+
+        fault = seg_fault(volume)
+        return f"seg: {fault}" if fault else ""
+    if output == "png" and not volume.is_2d:
+        return "png: expected a 2D scan; save the mask as NIfTI, or a picture"
+    return ""
 
 
 def check_outputs(volume: Volume, outputs: Collection[str]) -> None:
@@ -50,6 +73,10 @@ def check_outputs(volume: Volume, outputs: Collection[str]) -> None:
         raise SettingError(
             f"Outputs: expected some of {', '.join(OUTPUTS)}, got {', '.join(unknown) or 'none'}."
         )
+    for output in outputs:
+        reason = _reason_against(volume, output)
+        if reason:
+            raise SettingError(f"Output {reason}.")
 
 
 def save_outputs(
@@ -59,6 +86,7 @@ def save_outputs(
     outputs: Collection[str] | None = None,
     *,
     keep_labels: Collection[int] | None = None,
+    seg_segments: SegSegments = "single",
     progress: Progress | None = None,
 ) -> dict[str, Path]:
     """Write findings into a folder; each file gets its name only when it is complete.
@@ -74,13 +102,16 @@ def save_outputs(
         Keys of `OUTPUTS`; None: `default_outputs`.
     keep_labels : collection of int, optional
         Only these regions go into masks, tables and pictures; None: all.
+    seg_segments : {"single", "regions"}
+        One segment in a DICOM-SEG, or one for each region.
     progress : callable, optional
         Called after each output; may raise `Cancelled`.
 
     Returns
     -------
     dict of str to Path
-        What was written, by kind (`map`, `mask`, `regions`, `report`, …).
+        What was written, by kind: ``map``, ``mask``, ``regions``, ``report``, ``report_page``, ``seg``, ``mask_png``,
+        ``heatmap_png``, ``picture``.
 
     Raises
     ------
@@ -97,7 +128,10 @@ def save_outputs(
     written: dict[str, Path] = {}
     for i, output in enumerate(chosen):
         report(progress, "Writing", i, len(chosen))
-        written |= _WRITERS[output](findings, folder, stem)
+        if output == "seg":
+            written |= _save_seg(findings, folder, stem, seg_segments)
+        else:
+            written |= _WRITERS[output](findings, folder, stem)
     report(progress, "Writing", len(chosen), len(chosen))
     return written
 
@@ -122,11 +156,26 @@ def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]
     if findings.card is not None:
         document["model"] = dict(findings.card)
     write_json(path, document)
-    return {"report": path}
+    return {"report": path, "report_page": save_report_page(folder / f"{stem}_report.html", findings)}
+
+
+def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
+    return {
+        "mask_png": save_mask_png(folder / f"{stem}_mask.png", findings.mask),
+        "heatmap_png": save_heatmap_png(folder / f"{stem}_heatmap.png", findings.mask),
+    }
 
 
 def _save_picture(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    return {"picture": save_picture(folder / f"{stem}_picture.png", findings.mask)}
+    preprocessing = (findings.card or {}).get("preprocessing")
+    path = folder / f"{stem}_picture.png"
+    return {"picture": save_picture(path, findings.mask, preprocessing=preprocessing)}
+
+
+def _save_seg(findings: Findings, folder: Path, stem: str, segments: SegSegments) -> dict[str, Path]:
+    from napari_dinoad.maps.dicom_seg import save_seg
+
+    return {"seg": save_seg(folder / f"{stem}_seg.dcm", findings.mask, findings.card, segments)}
 
 
 _WRITERS: dict[str, Callable[[Findings, Path, str], dict[str, Path]]] = {
@@ -134,5 +183,6 @@ _WRITERS: dict[str, Callable[[Findings, Path, str], dict[str, Path]]] = {
     "mask": _save_mask,
     "regions": _save_regions,
     "report": _save_report,
+    "png": _save_png,
     "picture": _save_picture,
 }

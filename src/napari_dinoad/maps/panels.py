@@ -25,6 +25,7 @@ __all__ = [
     "grey_panel",
     "grey_window",
     "heat_colour",
+    "heat_share",
     "overlay_panel",
 ]
 
@@ -37,7 +38,7 @@ _HEAT_STOPS = np.array(
 _OPACITY = (0.25, 0.75)
 """Opacity of the heatmap where it begins and where it is brightest."""
 
-_LABEL_COLOUR = (225, 225, 225)
+_LABEL_COLOUR = (255, 235, 150)
 _BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,9 @@ class Region:
         RAS+ millimetres; None without physical size.
     centroid_ijk : tuple of float
         Centre of gravity as the scan is stored.
+    extent_mm : tuple of float, optional
+        Size of the box around the region along (x, y, z) of the canonical array: right-left, front-back, up-down.
+        None without physical size.
     """
 
     label: int
@@ -52,6 +55,7 @@ class Region:
     peak_mm: tuple[float, float, float] | None
     centroid_ijk: tuple[float, ...]
     centroid_mm: tuple[float, float, float] | None
+    extent_mm: tuple[float, float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the entries that do not apply."""
@@ -66,6 +70,7 @@ class Region:
             "peak_mm": _rounded(self.peak_mm),
             "centroid_ijk": _rounded(self.centroid_ijk),
             "centroid_mm": _rounded(self.centroid_mm),
+            "extent_mm": _rounded(self.extent_mm),
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -88,8 +93,12 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
         return ()
     peaks = ndimage.maximum_position(neg_log10_p, labels, present)
     centroids = ndimage.center_of_mass(labels > 0, labels, present)
+    boxes = ndimage.find_objects(labels)
     return tuple(
-        _measure(label, int(counts[label]), peak, centroid, float(neg_log10_p[peak]), geometry)
+        replace(
+            _measure(label, int(counts[label]), peak, centroid, float(neg_log10_p[peak]), geometry),
+            extent_mm=_extent(boxes[label - 1], geometry) if geometry.is_physical else None,
+        )
         for label, peak, centroid in zip(present, peaks, centroids, strict=True)
     )
 
@@ -120,6 +129,11 @@ def _measure(
         centroid_ijk=tuple(float(i) for i in centroid_ijk),
         centroid_mm=_position(geometry, centroid) if physical else None,
     )
+
+
+def _extent(box: tuple[slice, slice, slice], geometry: Geometry) -> tuple[float, float, float]:
+    z, y, x = ((part.stop - part.start) * size for part, size in zip(box, geometry.spacing, strict=True))
+    return x, y, z
 
 
 def _position(geometry: Geometry, zyx: tuple[float, ...]) -> tuple[float, float, float]:

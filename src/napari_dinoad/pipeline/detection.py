@@ -79,7 +79,6 @@ class Detection:
             self.n_more_normal,
             self.seconds,
             card,
-            mask.anomaly_map.source.notes,
         )
 
 

@@ -1,0 +1,64 @@
+"""Mask and heatmap of a 2D scan as PNG on the image's own pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from napari_dinoad.errors import SettingError
+from napari_dinoad.files import atomic_path
+from napari_dinoad.maps.panels import heat_colour, heat_share
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.maps.anomaly_map import AnomalyMask
+
+__all__ = ["image_plane", "save_heatmap_png", "save_mask_png"]
+
+
+def image_plane(canonical: np.ndarray, source: Volume) -> np.ndarray:
+    """Return (rows, columns) of a canonical (z, y, x) array of a 2D scan, as the image is looked at.
+
+    Images and DICOM: the very rows and columns of the file. NIfTI slices, which have none: as radiologists see them,
+    the patient's right on the left, front or head up.
+
+    Raises
+    ------
+    SettingError
+        If the scan has more than one slice.
+    """
+    if not source.is_2d:
+        raise SettingError(
+            f"PNG: expected a 2D scan, got one of shape {source.geometry.shape}. Save it as NIfTI."
+        )
+    geometry = source.geometry
+    if not geometry.is_physical:
+        return canonical.reshape(geometry.shape[-2:])
+    if source.dicom_files:
+        # DICOM volumes are stored as (columns, rows).
+        return geometry.to_stored(canonical).reshape(geometry.shape[:2]).T
+    plane = canonical.squeeze(axis=canonical.shape.index(1))
+    return plane[::-1, ::-1]
+
+
+def save_mask_png(path: Path, mask: AnomalyMask) -> Path:
+    """Write the mask as 8-bit grey, 255 where abnormal, atomically."""
+    pixels = image_plane(mask.values, mask.anomaly_map.source) * np.uint8(255)
+    return _save(path, np.ascontiguousarray(pixels))
+
+
+def save_heatmap_png(path: Path, mask: AnomalyMask) -> Path:
+    """Write the heatmap as RGBA to lay over the image: transparent below its lower limit, atomically."""
+    share, opacity = heat_share(image_plane(mask.anomaly_map.values, mask.anomaly_map.source))
+    pixels = np.concatenate([heat_colour(share), 255 * opacity[..., None]], axis=-1)
+    return _save(path, np.round(pixels).astype(np.uint8))
+
+
+def _save(path: Path, pixels: np.ndarray) -> Path:
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
+    return path

@@ -1,0 +1,334 @@
+"""One page about one scan, for people: what is unusual, where, how sure, and by which model."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from napari_dinoad import html
+from napari_dinoad.files import write_text
+from napari_dinoad.images.body import find_body
+from napari_dinoad.maps.panels import annotate, colour_bar, grey_panel, grey_window, overlay_panel
+from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
+from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_dinoad.html import Html
+    from napari_dinoad.maps.findings import Findings
+    from napari_dinoad.maps.regions import Region
+
+__all__ = ["MAX_LISTED", "report_page", "save_report_page"]
+
+MAX_LISTED = 15
+"""Regions in the table and numbered in the pictures; all are in the CSV."""
+
+_PANEL_PX = 300
+_SINGLE_PANEL_PX = 560
+_SLICES_A_PLANE = 2
+_JPEG_QUALITY = 90
+
+_MIDLINE_SHARE = 0.05
+"""Regions whose centre is within this share of the body's width from its middle have no side."""
+
+_EDGE_PERCENTILES = (1, 99)
+"""The body reaches from one to the other of these percentiles of its voxels' places: a strap does not count."""
+
+_STYLE = """\
+.verdict { border: 1px solid var(--line); border-left: 6px solid var(--mark); border-radius: 4px;
+  padding: .6rem 1rem; }
+.verdict p { margin: .2rem 0; } .verdict .scan { font-size: 1.25rem; font-weight: 600; }
+.research { float: right; margin-top: -3.2rem; border: 1px solid var(--mark);
+  color: var(--mark); border-radius: 4px; padding: .1rem .6rem;
+  font-size: .85rem; font-weight: 600; }
+.pictures { display: flex; flex-wrap: wrap; gap: .8rem 1rem; } .pictures figure { margin: 0; }
+.pictures img { display: block; background: #000; } .pictures figcaption { max-width: none; margin-top: .15rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; align-items: center; font-size: .85rem; }
+.legend img { vertical-align: middle; margin: 0 .3rem; } .swatch { display: inline-block; width: 1rem; height: 0;
+  border-top: 3px solid #00c8e0; vertical-align: middle; margin-right: .3rem; }
+@media print { body { font-size: 11px; } .pictures img { max-width: 46vw; } }
+"""
+
+
+def save_report_page(path: Path, findings: Findings) -> Path:
+    """Write the page as one self-contained HTML file, atomically."""
+    write_text(path, report_page(findings))
+    return path
+
+
+def report_page(findings: Findings) -> str:
+    """Return the page: an HTML document with its pictures inside, without script and without links."""
+    sides = _sides(findings)
+    return html.page(
+        f"Anomalies in {findings.scan}",
+        html.element("span", "Research use only", class_="research"),
+        _verdict(findings, sides),
+        _pictures(findings),
+        _region_table(findings, sides),
+        _rates(findings),
+        _notes(findings),
+        _model(findings),
+        style=_STYLE,
+    )
+
+
+def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
+    regions = findings.mask.regions()
+    rate = f"{100 * findings.mask.fpr:g} %"
+    if not regions:
+        found = f"No region at a rate of {rate} of normal {_elements(findings)}."
+    else:
+        total = sum(region.n_voxels for region in regions)
+        first = regions[0]
+        side = sides.get(first.label)
+        found = (
+            f"{len(regions)} region{'s' if len(regions) > 1 else ''}, {_size(findings, total)} in all, where "
+            f"{_elements(findings)} are as unusual as at most {rate} of normal ones. The most unusual is region "
+            f"{first.label}"
+            f"{f' ({side})' if side else ''}: {_size(findings, first.n_voxels)}, peak "
+            f"{_one_in(first.peak_neg_log10_p, findings)}."
+        )
+    return html.element(
+        "div",
+        html.element("p", findings.scan_words(), class_="scan"),
+        html.element("p", found),
+        class_="verdict",
+    )
+
+
+def _pictures(findings: Findings) -> Html:
+    """Return the most abnormal slices of each plane: the scan, and beside it the heatmap with the mask's outline."""
+    volume = findings.volume
+    planes = (None,) if volume.is_2d or not volume.geometry.is_physical else (0, 1, 2)
+    labels = findings.mask.labels
+    threshold = -np.log10(findings.mask.fpr)
+    load = np.where(labels > 0, findings.mask.anomaly_map.values - threshold, 0).astype(np.float32)
+    if not load.any():
+        load = np.maximum(findings.mask.anomaly_map.values - HEATMAP_LIMITS[0], 0)
+    figures = []
+    for plane in planes:
+        view = SliceView.of(volume, plane)
+        n_slices = 1 if plane is None and volume.is_2d else _SLICES_A_PLANE
+        for index in most_abnormal_slices(load, view.axis, n_slices):
+            size = _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX
+            figures.append(_figure(findings, view, index, size))
+    return html.section(
+        "Most abnormal slices", _legend(findings), html.element("div", *figures, class_="pictures")
+    )
+
+
+def _figure(findings: Findings, view: SliceView, index: int, size_px: int) -> Html:
+    mask = findings.mask
+    window = grey_window(mask, (findings.card or {}).get("preprocessing"))
+    grey = grey_panel(findings.volume.values, view, index, size_px, window)
+    overlay = overlay_panel(grey, mask, view, index)
+    pair = Image.new("RGB", (2 * size_px + 4, size_px))
+    pair.paste(annotate(grey, view), (0, 0))
+    labelled = annotate(
+        overlay, view, region_labels=mask.labels, index=index, max_label=_last_listed(findings)
+    )
+    pair.paste(labelled, (size_px + 4, 0))
+    position = view.position(index)
+    caption = f"{view.name.capitalize()}{f', {position}' if position else ''}"
+    width = 478 if size_px == _PANEL_PX else 960
+    return html.picture(_jpeg(pair), caption, width)
+
+
+def _legend(findings: Findings) -> Html:
+    low, high = HEATMAP_LIMITS
+    buffer = io.BytesIO()
+    colour_bar(140, 10).save(buffer, format="PNG")
+    bar = html.picture(buffer.getvalue(), "")
+    image = html.Html(bar[bar.index("<img") : bar.index("<figcaption")])
+    shown = "right is the patient's left" if findings.volume.geometry.is_physical else "as stored"
+    return html.element(
+        "p",
+        html.element("span", f"Heatmap: p = {10**-low:.2g}", image, f"p = {10**-high:.0e}"),
+        html.element(
+            "span",
+            html.element("span", class_="swatch"),
+            f"mask at {100 * findings.mask.fpr:g} % of normal {_elements(findings)}",
+        ),
+        html.element("span", f"Each pair: the scan, and the scan with heatmap; {shown}."),
+        class_="legend",
+    )
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
+    regions = findings.mask.regions()
+    if not regions:
+        return html.section("Regions", "None.")
+    physical = findings.volume.geometry.is_physical
+    header = ["Region", "Size", "Peak −log10 p", "As unusual as"]
+    if physical:
+        header[2:2] = ["R–L × A–P × S–I, mm", "Side"]
+        header.append("Peak at, mm")
+    else:
+        header.append("Peak at column, row")
+    rows = [_region_row(findings, region, sides) for region in regions[:MAX_LISTED]]
+    more = len(regions) - MAX_LISTED
+    parts: list[Html | str] = [html.table(header, rows)]
+    if more > 0:
+        parts.append(f"{more} further regions, of lower peak, are in the table of regions (CSV).")
+    return html.section("Regions, the most unusual first", *parts)
+
+
+def _region_row(findings: Findings, region: Region, sides: dict[int, str]) -> list[object]:
+    row: list[object] = [region.label, _size(findings, region.n_voxels)]
+    if region.extent_mm is not None and region.peak_mm is not None:
+        row += [" × ".join(f"{length:.0f}" for length in region.extent_mm), sides.get(region.label, "–")]
+        place = _letters(region.peak_mm)
+    else:
+        *_, peak_row, column = region.peak_ijk
+        place = f"{column}, {peak_row}"
+    return [*row, f"{region.peak_neg_log10_p:.1f}", _one_in(region.peak_neg_log10_p, findings), place]
+
+
+def _rates(findings: Findings) -> Html:
+    """Return how much is marked at each rate, against what a normal scan of this size would have marked."""
+    values = findings.mask.anomaly_map.values
+    n_scored = int(np.count_nonzero(values > 0))
+    rows = []
+    for rate in sorted({*FALSE_POSITIVE_RATES, findings.mask.fpr}, reverse=True):
+        marked = int(np.count_nonzero(values >= np.float32(-np.log10(rate))))
+        shown = " (mask)" if rate == findings.mask.fpr else ""
+        rows.append(
+            [
+                f"{100 * rate:g} %{shown}",
+                f"{-np.log10(rate):.2f}",
+                _size(findings, marked),
+                _size(findings, rate * n_scored),
+            ]
+        )
+    return html.section(
+        "How much is unusual",
+        "At each rate some of every normal scan is marked, by design. What counts is how much more is marked here.",
+        html.table(
+            [
+                f"Share of normal {_elements(findings)}",
+                "−log10 p from",
+                "Marked in this scan",
+                "Expected in a normal scan",
+            ],
+            rows,
+        ),
+    )
+
+
+def _notes(findings: Findings) -> Html:
+    notes = [html.element("li", note) for note in findings.all_notes()]
+    fixed = [
+        "A p-value of a voxel says how rare such a voxel is in normal scans, not what it is. Neighbouring voxels are "
+        "not independent, and p-values are not corrected for how many voxels a scan has.",
+        "They hold for scans of the kind that the model was fitted on: contrast, body part, preparation, resolution.",
+    ]
+    if findings.volume.geometry.is_physical:
+        fixed.append(
+            "Sides are the patient's, against the middle of the body in this scan. Positions are in the scan's own "
+            "coordinates, in mm towards right or left, anterior or posterior, superior or inferior."
+        )
+    else:
+        fixed.append("The scan has no physical size: sizes and positions are in pixels, counted from 0.")
+    return html.section("Notes", html.element("ul", *notes, *(html.element("li", note) for note in fixed)))
+
+
+def _model(findings: Findings) -> Html:
+    card = findings.card
+    if card is None:
+        return html.section("Model", "Not known.")
+    backbone, preprocessing, calibration = (
+        card.get(part) or {} for part in ("backbone", "preprocessing", "calibration")
+    )
+    told: dict[str, object] = {
+        "Scorer": card.get("scorer"),
+        "Backbone": f"{backbone.get('name')}, weights {str(backbone.get('weights_sha256'))[:12]}… (SHA-256)",
+        "Preprocessing": _preprocessing_words(preprocessing),
+        "Fitted on": f"{card.get('n_scans')} normal scans, {card.get('n_slices')} slices",
+        "Calibrated on": (
+            f"{calibration.get('n_scans')} normal scans that the scorer had not seen "
+            f"({calibration.get('method')}), {calibration.get('n_voxels', 0):,} voxels"
+        ),
+        "Made": card.get("created"),
+        "Versions": ", ".join(f"{name} {version}" for name, version in (card.get("versions") or {}).items()),
+    }
+    return html.section("Model", html.facts(told))
+
+
+def _preprocessing_words(preprocessing: Mapping[str, Any]) -> str:
+    words = [f"preset {preprocessing.get('preset')}", f"{preprocessing.get('plane')} slices"]
+    if preprocessing.get("resolution_px"):
+        words.append(f"{preprocessing['resolution_px']} px")
+    if preprocessing.get("intensity") == "window" and preprocessing.get("window"):
+        low, high = preprocessing["window"]
+        words.append(f"window {low:g} to {high:g} HU")
+    return ", ".join(words)
+
+
+def _size(findings: Findings, n_voxels: float) -> str:
+    """Return a number of voxels as volume, area or pixels."""
+    geometry = findings.volume.geometry
+    size = n_voxels * geometry.voxel_volume
+    if not geometry.is_physical:
+        return f"{n_voxels:.0f} px"
+    if geometry.ndim == 2:
+        return f"{size:.0f} mm²" if size < 1000 else f"{size / 100:.1f} cm²"
+    return f"{size:.0f} mm³" if size < 1000 else f"{size / 1000:.1f} cm³"
+
+
+def _one_in(neg_log10_p: float, findings: Findings) -> str:
+    """Return a peak as a rarity, no rarer than the normal voxels can vouch for."""
+    resolved = ((findings.card or {}).get("calibration") or {}).get("resolved_neg_log10_p", neg_log10_p)
+    rarity = 10.0 ** min(neg_log10_p, resolved)
+    digits = max(0, int(np.floor(np.log10(rarity))) - 1)
+    rounded = int(round(rarity, -digits))
+    words = f"one in {rounded:,} normal {_elements(findings)}"
+    return f"rarer than {words}" if neg_log10_p > resolved else words
+
+
+def _elements(findings: Findings) -> str:
+    return "voxels" if findings.volume.geometry.is_physical else "pixels"
+
+
+def _letters(position_mm: tuple[float, float, float]) -> str:
+    """Return RAS+ millimetres as distances with letters."""
+    pairs = zip(("RL", "AP", "SI"), position_mm, strict=True)
+    return ", ".join(f"{letters[0 if value >= 0 else 1]} {abs(value):.0f}" for letters, value in pairs)
+
+
+def _last_listed(findings: Findings) -> int:
+    regions = findings.mask.regions()[:MAX_LISTED]
+    return max((region.label for region in regions), default=0)
+
+
+def _sides(findings: Findings) -> dict[int, str]:
+    """Return on which side of the body's middle each region lies: right, left or midline; empty without a place."""
+    volume = findings.volume
+    if not volume.geometry.is_physical or not findings.mask.regions() or volume.values.shape[2] == 1:
+        return {}
+    preprocessing = (findings.card or {}).get("preprocessing") or {}
+    body = find_body(volume.values, is_ct=preprocessing.get("intensity") == "window")
+    columns = np.flatnonzero(body.any(axis=(0, 1)))
+    weights = np.cumsum(body.sum(axis=(0, 1))[columns], dtype=np.float64)
+    first, last = (
+        columns[np.searchsorted(weights, weights[-1] * share / 100)] for share in _EDGE_PERCENTILES
+    )
+    middle = (first + last) / 2
+    margin = _MIDLINE_SHARE * (last - first)
+    sides = {}
+    to_index = np.linalg.inv(volume.geometry.canonical_affine)
+    for region in findings.mask.regions():
+        if region.centroid_mm is not None:
+            offset = float((to_index @ [*region.centroid_mm, 1])[0]) - middle
+            sides[region.label] = "midline" if abs(offset) <= margin else "right" if offset > 0 else "left"
+    return sides

@@ -1,0 +1,275 @@
+"""DICOM-SEG: frame for frame on the source images, as highdicom, SimpleITK and plain pydicom read it."""
+
+from __future__ import annotations
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
+
+from dicom_files import (
+    PATIENT_NAME,
+    ct_values,
+    enhanced_dataset,
+    image_dataset,
+    save_all,
+    series_datasets,
+)
+from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom_seg import MAX_REGION_SEGMENTS, build_seg, save_seg
+
+OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
+"""Nearly coronal, turned by 16°."""
+
+CARD = {
+    "scorer": "ar-cnn",
+    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
+    "n_scans": 12,
+    "created": "2026-01-02T03:04:05+00:00",
+}
+
+
+def save_series(folder, values, **tags):
+    return save_all(series_datasets(values, StudyInstanceUID=generate_uid(), **tags), folder)
+
+
+def marked(volume, fraction=0.15, seed=1):
+    """Return a mask of scattered voxels."""
+    hot = np.random.default_rng(seed).random(volume.values.shape) < fraction
+    return AnomalyMap(np.where(hot, np.float32(3), np.float32(0)), volume).mask(0.01)
+
+
+def world_points(affine, indices):
+    return indices @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
+
+
+def frames_by_hand(path):
+    """Return (n, rows, columns) bits and each frame's position, of a BINARY DICOM-SEG, with pydicom alone."""
+    dataset = pydicom.dcmread(path)
+    n, rows, columns = int(dataset.NumberOfFrames), int(dataset.Rows), int(dataset.Columns)
+    bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    places = [np.array(g.PlanePositionSequence[0].ImagePositionPatient, float) for g in groups]
+    return bits[: n * rows * columns].reshape(n, rows, columns), places, dataset
+
+
+@pytest.mark.parametrize("orientation", [(1.0, 0, 0, 0, 1.0, 0), (-1.0, 0, 0, 0, 1.0, 0), OBLIQUE])
+def test_marked_voxels_lie_where_the_scan_says(tmp_path, orientation):
+    save_series(tmp_path / "ct", ct_values(), orientation=orientation, spacing=(0.5, 0.7), gap=2.5)
+    volume = read_volume(tmp_path / "ct")
+    mask = marked(volume)
+    save_seg(tmp_path / "seg.dcm", mask, CARD)
+
+    seg = hd.seg.segread(tmp_path / "seg.dcm")
+    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+    theirs_volume = seg.get_volume(combine_segments=True)
+    theirs = world_points(theirs_volume.get_affine("RAS"), np.argwhere(theirs_volume.array))
+    assert len(ours) == len(theirs) > 50
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+
+
+def test_frames_refer_to_their_source_images_and_empty_ones_are_kept(tmp_path):
+    paths = save_series(tmp_path / "ct", ct_values())
+    volume = read_volume(tmp_path / "ct")
+    values = np.zeros(volume.values.shape, np.float32)
+    values[2, 3:5, 4:9] = 4
+    save_seg(tmp_path / "seg.dcm", AnomalyMap(values, volume).mask(0.01), CARD)
+    frames, places, dataset = frames_by_hand(tmp_path / "seg.dcm")
+    sources = {pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path) for path in paths}
+    assert len(frames) == 6
+    assert sorted(frame.sum() for frame in frames) == [0] * 5 + [10]
+    for group, place in zip(dataset.PerFrameFunctionalGroupsSequence, places, strict=True):
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        original = sources[source.ReferencedSOPInstanceUID]
+        assert list(place) == [float(x) for x in original.ImagePositionPatient]
+        assert source.SpatialLocationsPreserved == "YES"
+    (series,) = dataset.ReferencedSeriesSequence
+    some = next(iter(sources.values()))
+    assert series.SeriesInstanceUID == some.SeriesInstanceUID
+    assert dataset.StudyInstanceUID == some.StudyInstanceUID
+    assert dataset.FrameOfReferenceUID == some.FrameOfReferenceUID
+    assert dataset.SeriesInstanceUID != some.SeriesInstanceUID
+    assert str(dataset.PatientName) == PATIENT_NAME, "the standard wants the patient here, and only here"
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == list(
+        some.ImageOrientationPatient
+    )
+    assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == list(some.PixelSpacing)
+
+
+def test_what_the_standard_and_dcmqi_ask_of_a_segment(tmp_path):
+    save_series(tmp_path / "ct", ct_values())
+    mask = marked(read_volume(tmp_path / "ct"))
+    save_seg(tmp_path / "seg.dcm", mask, CARD)
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.4"
+    assert (dataset.Modality, dataset.SegmentationType, dataset.BitsAllocated) == ("SEG", "BINARY", 1)
+    assert (dataset.SamplesPerPixel, dataset.PhotometricInterpretation) == (1, "MONOCHROME2")
+    assert dataset.ContentLabel == "ANOMALIES"
+    assert dataset.Manufacturer and dataset.ManufacturerModelName and dataset.SoftwareVersions
+    (segment,) = dataset.SegmentSequence
+    assert segment.SegmentNumber == 1
+    assert segment.SegmentAlgorithmType == "AUTOMATIC"
+    assert segment.SegmentAlgorithmName == "napari-dinoad"
+    for sequence in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
+        (code,) = segment[sequence].value
+        assert code.CodeValue and code.CodingSchemeDesignator == "SCT" and code.CodeMeaning
+    (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+    assert algorithm.AlgorithmName == "napari-dinoad"
+    assert "scorer=ar-cnn" in algorithm.AlgorithmParameters
+    assert "backbone=embedded" in algorithm.AlgorithmParameters
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        holder = group if "SegmentIdentificationSequence" in group else shared
+        assert holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1
+        assert len(group.FrameContentSequence[0].DimensionIndexValues) == len(dataset.DimensionIndexSequence)
+
+
+def test_a_segment_for_each_region(tmp_path):
+    save_series(tmp_path / "ct", ct_values(8, 20, 22))
+    volume = read_volume(tmp_path / "ct")
+    values = np.zeros(volume.values.shape, np.float32)
+    for i, height in enumerate((5.0, 4.0, 3.0)):
+        values[1 + 2 * i, 2:5, 4 * i : 4 * i + 3] = height
+    mask = AnomalyMap(values, volume).mask(0.01).only({1, 3})
+    seg = build_seg(mask, CARD, "regions")
+    assert [s.SegmentLabel.split(",")[0] for s in seg.SegmentSequence] == ["Region 1", "Region 3"]
+    array = seg.get_volume(segment_numbers=[2]).array[..., 0]
+    assert array.sum() == 9
+    assert int(seg.NumberOfFrames) == 16
+
+
+def test_many_regions_share_the_last_segment(tmp_path):
+    save_series(tmp_path / "ct", ct_values(6, 40, 40))
+    mask = marked(read_volume(tmp_path / "ct"), 0.004)
+    assert len(mask.regions()) > MAX_REGION_SEGMENTS + 1
+    seg = build_seg(mask, None, "regions")
+    assert len(seg.SegmentSequence) == MAX_REGION_SEGMENTS + 1
+    assert "further regions" in seg.SegmentSequence[-1].SegmentLabel
+    assert seg.get_volume(combine_segments=True).array.astype(bool).sum() == mask.values.sum()
+
+
+@pytest.mark.parametrize("segments", ["single", "regions"])
+def test_an_empty_mask(tmp_path, segments):
+    save_series(tmp_path / "ct", ct_values())
+    volume = read_volume(tmp_path / "ct")
+    mask = AnomalyMap(np.zeros(volume.values.shape, np.float32), volume).mask(0.01)
+    save_seg(tmp_path / "seg.dcm", mask, CARD, segments)
+    frames, _, _ = frames_by_hand(tmp_path / "seg.dcm")
+    assert len(frames) == 6
+    assert not frames.any()
+
+
+def test_enhanced_multi_frame_source(tmp_path):
+    save_all([enhanced_dataset(ct_values())], tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    mask = marked(volume)
+    seg = build_seg(mask, CARD)
+    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+    found = seg.get_volume(combine_segments=True)
+    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    group = seg.PerFrameFunctionalGroupsSequence[2]
+    assert "ReferencedFrameNumber" in group.DerivationImageSequence[0].SourceImageSequence[0]
+
+
+def test_a_resampled_series_has_planes_of_its_own(tmp_path):
+    places = [(-3.0, -4.0, z) for z in (0.0, 2.0, 4.0, 8.0, 10.0, 12.0)]
+    save_series(tmp_path / "ct", ct_values(), places=places)
+    volume = read_volume(tmp_path / "ct", resample=True)
+    assert volume.is_resampled
+    mask = marked(volume)
+    seg = build_seg(mask, CARD)
+    assert int(seg.NumberOfFrames) == 7
+    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+    found = seg.get_volume(combine_segments=True)
+    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 6
+
+
+def test_an_image_without_a_place(tmp_path):
+    dataset = image_dataset(
+        ct_values(1)[0].astype(np.uint16),
+        sop_class=DigitalXRayImageStorageForPresentation,
+        Modality="DX",
+        SeriesInstanceUID=generate_uid(),
+        SeriesNumber=1,
+    )
+    save_all([dataset], tmp_path / "xray")
+    volume = read_volume(tmp_path / "xray")
+    assert not volume.geometry.is_physical
+    mask = marked(volume)
+    save_seg(tmp_path / "seg.dcm", mask, CARD)
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")[:120]
+    np.testing.assert_array_equal(bits.reshape(10, 12), mask.values[0])
+
+
+def test_simpleitk_reads_the_same_voxels(tmp_path):
+    sitk = pytest.importorskip("SimpleITK", reason="the extra itk is not installed")
+    save_series(tmp_path / "ct", ct_values(), orientation=OBLIQUE, spacing=(0.5, 0.7), gap=2.5)
+    volume = read_volume(tmp_path / "ct")
+    mask = marked(volume)
+    save_seg(tmp_path / "seg.dcm", mask, CARD)
+    image = sitk.ReadImage(str(tmp_path / "seg.dcm"))
+    array = sitk.GetArrayFromImage(image)
+    theirs = np.array(
+        [image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]]) for index in np.argwhere(array)]
+    ) * (-1, -1, 1)
+    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+
+
+def test_a_mask_that_does_not_line_up_is_refused(tmp_path):
+    save_series(tmp_path / "ct", ct_values())
+    volume = read_volume(tmp_path / "ct")
+    moved = volume.geometry.affine.copy()
+    moved[2, 3] += 0.5
+    wrong = Volume(volume.values, Geometry(volume.geometry.shape, moved), dicom_files=volume.dicom_files)
+    with pytest.raises(GeometryError, match=r"lies 0\.500 mm from its source"):
+        build_seg(marked(wrong))
+
+
+def test_other_scans_and_missing_sources_are_told(tmp_path):
+    plain = Volume(np.zeros((3, 4, 5), np.float32), Geometry((5, 4, 3), np.eye(4)))
+    with pytest.raises(SettingError, match="expected a scan read from DICOM"):
+        build_seg(marked(plain))
+    paths = save_series(tmp_path / "ct", ct_values())
+    mask = marked(read_volume(tmp_path / "ct"))
+    paths[0].unlink()
+    with pytest.raises(ScanReadError, match="cannot be read again"):
+        save_seg(tmp_path / "seg.dcm", mask)
+    assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_headers_without_what_is_needed_are_told_without_the_patients_name(tmp_path):
+    datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
+    for dataset in datasets:
+        del dataset.FrameOfReferenceUID
+    save_all(datasets, tmp_path / "ct")
+    mask = marked(read_volume(tmp_path / "ct"))
+    with pytest.raises(SettingError, match="lack FrameOfReferenceUID") as error:
+        build_seg(mask)
+    assert "Secret" not in str(error.value)
+
+
+def test_headers_stripped_of_the_patient_are_enough(tmp_path):
+    datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
+    for dataset in datasets:
+        for keyword in (
+            "PatientName",
+            "PatientID",
+            "PatientBirthDate",
+            "PatientSex",
+            "AccessionNumber",
+            "StudyDate",
+        ):
+            delattr(dataset, keyword)
+    save_all(datasets, tmp_path / "ct")
+    save_seg(tmp_path / "seg.dcm", marked(read_volume(tmp_path / "ct")))
+    assert hd.seg.segread(tmp_path / "seg.dcm").PatientID in ("", None)

@@ -1,0 +1,199 @@
+"""The report for people: what it says, what it shows, and that it stands alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps.report_page import MAX_LISTED, report_page, save_report_page
+from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
+
+CARD = {
+    "scorer": "dpmm",
+    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
+    "preprocessing": {"preset": "ct-head", "plane": "axial", "intensity": "window", "window": [0.0, 80.0]},
+    "calibration": {"method": "cross", "n_scans": 39, "n_voxels": 123456, "resolved_neg_log10_p": 4.5},
+    "n_scans": 39,
+    "n_slices": 400,
+    "created": "2026-01-02T03:04:05+00:00",
+    "versions": {"napari-dinoad": "0.1.0"},
+}
+
+
+def head(affine=None):
+    """A bright ellipsoid, 40 × 48 × 30 voxels of 4 × 4 × 5 mm."""
+    affine = np.diag([4.0, 4.0, 5.0, 1.0]) if affine is None else affine
+    geometry = Geometry((40, 48, 30), affine)
+    axes = np.meshgrid(*[np.linspace(-1.2, 1.2, n) for n in geometry.canonical_shape], indexing="ij")
+    inside = sum(a**2 for a in axes) < 1
+    return Volume(
+        np.where(inside, 60, 0).astype(np.float32), geometry, "scan", notes=("Resampled <knowingly>.",)
+    )
+
+
+def findings_of(volume, *spots, fpr=0.01, **more):
+    values = np.where(volume.values > 0, np.float32(0.1), np.float32(0))
+    for where, height in spots:
+        values[where] = height
+    mask = AnomalyMap(values, volume).mask(fpr)
+    return Findings(mask, "scan.nii.gz", 0.05, 39, 38, {"total": 1.0}, CARD, **more)
+
+
+RIGHT = (slice(14, 17), slice(22, 26), slice(28, 31))
+LEFT = (slice(10, 13), slice(30, 33), slice(9, 12))
+MIDDLE = (slice(20, 22), slice(20, 23), slice(19, 21))
+
+
+class Reader(HTMLParser):
+    """Collects text, table rows and pictures."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.rows, self.images, self._row = [], [], [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attrs = dict(attrs)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "img":
+            kind, data = attrs["src"].split(";base64,")
+            assert kind in ("data:image/png", "data:image/jpeg")
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data))))
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def test_regions_have_their_sides_sizes_and_places():
+    page = report_page(findings_of(head(), (RIGHT, 3.9), ((14, 22, 28), 4.0), (LEFT, 3.0), (MIDDLE, 2.5)))
+    rows = {row[0]: row for row in Reader(page).rows if row and row[0] in "123"}
+    assert [rows[label][3] for label in "123"] == ["right", "left", "midline"]
+    assert rows["1"][1] == "2.9 cm³"
+    assert rows["1"][2] == "12 × 16 × 15"
+    assert rows["1"][4] == "4.0"
+    assert rows["1"][5] == "one in 10,000 normal voxels"
+    assert rows["1"][6] == "R 112, A 88, S 70"
+    assert "More unusual than 38 of 39 normal scans (p = 0.05)." in page
+
+
+@pytest.mark.parametrize("signs", [(-1, 1, 1), (-1, -1, 1), (1, 1, -1)])
+def test_sides_are_the_patients_however_the_scan_is_stored(signs):
+    affine = np.diag([*(np.array(signs) * (4.0, 4.0, 5.0)), 1.0])
+    affine[:3, 3] = (500, 0, 0)  # far from the scanner's middle: only the body itself tells the sides
+    page = report_page(findings_of(head(affine), (RIGHT, 4.0), (LEFT, 3.0)))
+    rows = {row[0]: row for row in Reader(page).rows if row and row[0] in "12"}
+    assert (rows["1"][3], rows["2"][3]) == ("right", "left")
+
+
+def test_all_three_planes_are_shown_with_heatmap_and_outline():
+    page = report_page(findings_of(head(), (RIGHT, 5.0)))
+    pictures = [image for image in Reader(page).images if image.height > 100]
+    assert len(pictures) == 6, "two slices a plane"
+    for name in ("Axial, S 70.0 mm, slice 15 of 30", "Coronal", "Sagittal"):
+        assert name in page
+    for image in pictures:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+        plain, overlay = pixels[:, :300], pixels[:, 304:]
+        warm = overlay[..., 0] - overlay[..., 2] > 100
+        assert warm.sum() > 50
+        assert ((overlay[..., 2] - overlay[..., 0]) > 100).any(), "the outline is cyan"
+        assert not (plain[..., 2] - plain[..., 0] > 60).any()
+
+
+def test_the_page_stands_alone(tmp_path):
+    path = save_report_page(tmp_path / "p_report.html", findings_of(head(), (RIGHT, 5.0)))
+    page = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|<script|<link|url\(|@import", page)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(Reader(page).tags)
+    assert "Research use only" in page
+    assert "Resampled &lt;knowingly&gt;." in page
+    for image in Reader(page).images:
+        assert not image.getexif() and not image.info.keys() - {
+            "jfif",
+            "jfif_version",
+            "jfif_unit",
+            "jfif_density",
+        }
+
+
+def test_thresholds_say_what_a_normal_scan_would_have():
+    volume = head()
+    page = report_page(findings_of(volume, (RIGHT, 4.0), fpr=0.02))
+    rows = {row[0]: row for row in Reader(page).rows if row and row[0].endswith(("%", "% (mask)"))}
+    assert list(rows) == ["10 %", "5 %", "2 % (mask)", "1 %", "0.1 %"]
+    scored = np.count_nonzero(volume.values) * volume.geometry.voxel_volume
+    assert rows["1 %"][3] == f"{0.01 * scored / 1000:.1f} cm³"
+    assert rows["0.1 %"][2] == "2.9 cm³"
+
+
+def test_a_rarity_is_no_rarer_than_normal_voxels_vouch_for():
+    page = report_page(findings_of(head(), (RIGHT, 9.0)))
+    assert "rarer than one in 32,000 normal voxels" in page
+
+
+def test_many_regions_are_listed_in_part():
+    spots = [((2 * i // 20 * 2 + 8, 2 * i % 20 + 14, 20), 3.0) for i in range(MAX_LISTED + 4)]
+    page = report_page(findings_of(head(), *spots))
+    assert "4 further regions" in page
+
+
+def test_nothing_found_and_nothing_compared():
+    volume = head()
+    values = np.where(volume.values > 0, np.float32(0.1), np.float32(0))
+    page = report_page(Findings(AnomalyMap(values, volume).mask(0.01), "scan"))
+    assert "No region at a rate of 1 % of normal voxels." in page
+    assert "no statement about the whole scan" in page
+    assert len([image for image in Reader(page).images if image.height > 100]) >= 3
+
+
+def test_pixels_have_no_millimetres():
+    volume = Volume(np.random.default_rng(0).random((1, 40, 50), np.float32), Geometry.of_pixels((40, 50)))
+    page = report_page(findings_of(volume, ((0, slice(3, 6), slice(10, 14)), 3.0), ((0, 3, 10), 3.1)))
+    assert "12 px" in page
+    assert " mm" not in page
+    assert "10, 3" in page
+
+
+def test_an_oblique_scan_says_so():
+    turn = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * (4, 4, 5)
+    assert "turned by up to 16.3°" in report_page(findings_of(head(affine), (RIGHT, 4.0)))
+
+
+def test_views_keep_proportions_and_orientation():
+    volume = head()
+    marked = np.zeros(volume.values.shape, np.float32)
+    marked[RIGHT] = 1
+    axial, coronal, sagittal = (SliceView.of(volume, axis) for axis in range(3))
+    assert [view.name for view in (axial, coronal, sagittal)] == ["axial", "coronal", "sagittal"]
+    shown = axial.show(marked, 15, 200, smooth=False)
+    assert np.nonzero(shown)[1].mean() < 100, "the patient's right is on the left"
+    height, width = (np.ptp(np.nonzero(shown)[a]) + 1 for a in (0, 1))
+    assert height / width == pytest.approx(16 / 12, rel=0.1)
+    superior = np.zeros_like(marked)
+    superior[25, 24, 20] = 1
+    assert np.nonzero(coronal.show(superior, 24, 200, smooth=False))[0].mean() < 100
+    anterior = np.zeros_like(marked)
+    anterior[15, 40, 20] = 1
+    assert np.nonzero(sagittal.show(anterior, 20, 200, smooth=False))[1].mean() < 100
+
+
+def test_slices_are_chosen_by_load_and_lie_apart():
+    load = np.zeros((40, 5, 5), np.float32)
+    load[10], load[11], load[30] = 3, 2.9, 1
+    assert most_abnormal_slices(load, 0, 2) == [30, 10]
+    assert most_abnormal_slices(load * 0, 0, 2) == [0]
