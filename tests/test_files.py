@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,29 @@ def test_a_missing_folder_is_told(tmp_path):
 )
 def test_stem(name, stem):
     assert stem_of(Path(name)) == stem
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
+    path = tmp_path / "map.nii.gz"
+    path.write_bytes(b"old and whole")
+    code = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "from napari_dinoad.cli.main import _interrupt; from napari_dinoad.files import atomic_path\n"
+        "signal.signal(signal.SIGTERM, _interrupt)\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half'); print('half', flush=True); time.sleep(60)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with child:
+        assert child.stdout.readline() == b"half\n"
+        child.send_signal(number)
+        assert child.wait(30) != 0
+    assert path.read_bytes() == b"old and whole"
+    others = [other.name for other in tmp_path.iterdir() if other != path]
+    assert all(name.startswith(".dinoad-") for name in others)
+    if number == signal.SIGTERM:
+        assert others == [], "asked to stop, it tidies up"

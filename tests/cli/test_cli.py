@@ -19,13 +19,6 @@ from napari_dinoad.images.discovery import ScanFile
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head, save_head
 
 
-@pytest.fixture(scope="module")
-def model_path(normal_folder, tmp_path_factory):
-    path = tmp_path_factory.mktemp("cli") / "m.dinoad"
-    assert main(fit_arguments(normal_folder, path)) == 0
-    return path
-
-
 def fit_arguments(folder, path):
     options = "--scorer memory-bank --preset mr-brain --resolution 160"
     return ["fit", str(folder), "--out", str(path), *options.split()]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import highdicom as hd
 import numpy as np
 import pydicom
@@ -273,3 +277,32 @@ def test_headers_stripped_of_the_patient_are_enough(tmp_path):
     save_all(datasets, tmp_path / "ct")
     save_seg(tmp_path / "seg.dcm", marked(read_volume(tmp_path / "ct")))
     assert hd.seg.segread(tmp_path / "seg.dcm").PatientID in ("", None)
+
+
+def test_a_real_ct_voxel_for_voxel(tmp_path):
+    """Shuffled copies of a real series: what is marked is what highdicom and SimpleITK find marked in the CT."""
+    shared = Path(os.environ.get("DINOAD_SHARED", Path(__file__).parents[3] / "shared"))
+    folder = shared / "data" / "dicom" / "ct_head_5mm"
+    if not folder.is_dir():
+        pytest.skip("the development data are not here")
+    rng = np.random.default_rng(0)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for number, path in zip(rng.permutation(len(files)), files, strict=True):
+        shutil.copy(path, tmp_path / f"x{number:03d}")
+    volume = read_volume(tmp_path)
+    # Bone, so that the CT itself says where the mask must be.
+    mask = AnomalyMap(np.where(volume.values > 300, np.float32(3), np.float32(0)), volume).mask(0.01)
+    save_seg(tmp_path / "seg.dcm", mask, CARD)
+
+    ct = hd.get_volume_from_series([pydicom.dcmread(path) for path in tmp_path.glob("x*")])
+    seg = hd.seg.segread(tmp_path / "seg.dcm").get_volume(combine_segments=True)
+    np.testing.assert_array_equal(seg.affine, ct.affine)
+    np.testing.assert_array_equal(seg.array > 0, ct.array > 300)
+
+    sitk = pytest.importorskip("SimpleITK", reason="the extra itk is not installed")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    theirs, marked_there = sitk.ReadImage(names), sitk.ReadImage(str(tmp_path / "seg.dcm"))
+    marked_there = sitk.Resample(marked_there, theirs, sitk.Transform(), sitk.sitkNearestNeighbor)
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(marked_there) > 0, sitk.GetArrayFromImage(theirs) > 300
+    )
