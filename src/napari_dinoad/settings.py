@@ -13,6 +13,7 @@ from napari_dinoad.errors import SettingError
 
 __all__ = [
     "ANATOMICAL_PLANES",
+    "AUPRO_FPR_LIMIT",
     "FALSE_POSITIVE_RATES",
     "HEATMAP_LIMITS",
     "MODEL_FORMAT_VERSION",
@@ -22,9 +23,12 @@ __all__ = [
     "BodyMask",
     "CacheSettings",
     "CalibrationSettings",
+    "DatasetLayout",
     "DetectSettings",
     "Device",
     "DpmmSettings",
+    "EvaluationProtocol",
+    "EvaluationSettings",
     "FitSettings",
     "Intensity",
     "MemoryBankSettings",
@@ -46,6 +50,8 @@ ANATOMICAL_PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
 Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
 BodyMask = Literal["automatic", "off"]
+DatasetLayout = Literal["auto", "bmad", "folder"]
+EvaluationProtocol = Literal["native", "ar240", "bmad224"]
 SegSegments = Literal["single", "regions"]
 """Segments of a DICOM-SEG: one, or one for each region."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -64,6 +70,9 @@ SCORER_NAMES: tuple[ScorerName, ...] = get_args(ScorerName)
 
 FALSE_POSITIVE_RATES = (0.1, 0.05, 0.01, 0.001)
 """Rates of normal voxels marked at which every model states its thresholds."""
+
+AUPRO_FPR_LIMIT = 0.3
+"""False-positive rate up to which per-region overlap is averaged."""
 
 HEATMAP_LIMITS = (1.3, 5.0)
 """−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
@@ -553,3 +562,32 @@ class DetectSettings:
         _require(0 < self.fpr < 1, "false-positive rate", "above 0 and below 1", self.fpr)
         _require(self.min_volume_mm3 >= 0, "minimum volume", "0 or more", self.min_volume_mm3)
         _require(self.batch_slices >= 1, "batch", "at least 1 slice", self.batch_slices)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How maps are compared with the truth of a benchmark.
+
+    Attributes
+    ----------
+    protocol : str
+        ``"native"`` (each scan's own pixels), ``"ar240"`` (maps and masks at 240²) or ``"bmad224"`` (at 224²).
+    false_positive_rates : tuple of float
+        Rates of normal pixels at which Dice is told.
+    aupro_limit : float
+        False-positive rate up to which the per-region overlap is averaged.
+    top_fraction : float
+        An image's own score is the mean of this share of its highest scores.
+    """
+
+    protocol: EvaluationProtocol = "native"
+    false_positive_rates: tuple[float, ...] = (0.01, 0.05, 0.1)
+    aupro_limit: float = AUPRO_FPR_LIMIT
+    top_fraction: float = CalibrationSettings.scan_top_fraction
+
+    def __post_init__(self) -> None:
+        _require_choice("protocol", self.protocol, EvaluationProtocol)
+        for rate in self.false_positive_rates:
+            _require(0 < rate < 1, "false-positive rate", "above 0 and below 1", rate)
+        _require(0 < self.aupro_limit <= 1, "AUPRO limit", "above 0, at most 1", self.aupro_limit)
+        _require(0 < self.top_fraction <= 1, "top fraction", "above 0, at most 1", self.top_fraction)

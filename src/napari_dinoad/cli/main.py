@@ -15,7 +15,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from napari_dinoad import __version__
-from napari_dinoad.cli import demo, fit, info, merge, score, weights
+from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
 from napari_dinoad.errors import Cancelled, DinoadError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, fit, score, merge, info, weights)
+_COMMANDS = (demo, fit, score, evaluate, merge, info, weights)
 
 _DESCRIPTION = """\
 Fit a model of normal from a folder of normal scans, and see where a patient's scan departs from it.

@@ -16,13 +16,12 @@ from scipy import ndimage
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of
+from napari_dinoad.settings import AUPRO_FPR_LIMIT as DEFAULT_FPR_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["DEFAULT_FPR_LIMIT", "RegionOverlap", "aupro"]
-
-DEFAULT_FPR_LIMIT = 0.3
 
 
 @dataclass(frozen=True, eq=False)

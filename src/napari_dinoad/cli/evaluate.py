@@ -1,0 +1,110 @@
+"""`dinoad evaluate`: a model against a benchmark with masks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from napari_dinoad.cli.output import ProgressBars, print_json
+from napari_dinoad.files import write_json
+from napari_dinoad.settings import (
+    DatasetLayout,
+    DetectSettings,
+    Device,
+    EvaluationProtocol,
+    EvaluationSettings,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = "evaluate"
+HELP = "Compare a model's maps with masks of a benchmark: AUROC, AUPR, AUPRO, Dice."
+EXAMPLE = "dinoad evaluate BraTS2021_slice/ --model brats.dinoad --protocol ar240"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    defaults = EvaluationSettings()
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of scans and their masks")
+    parser.add_argument("--model", type=Path, required=True, metavar="M.dinoad")
+    parser.add_argument(
+        "--layout",
+        choices=get_args(DatasetLayout),
+        default="auto",
+        help="bmad: folders train, valid, test; folder: scans beside their masks (%(default)s)",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=get_args(EvaluationProtocol),
+        default=defaults.protocol,
+        help="resolution at which maps and masks are compared (%(default)s)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures there too")
+    parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
+    parser.add_argument("--device", choices=get_args(Device), default=DetectSettings().device)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score the benchmark and print the figures; scans that cannot be used are named, and the exit code is 2 then."""
+    from napari_dinoad.evaluation.benchmark import evaluate_dataset
+    from napari_dinoad.evaluation.datasets import find_dataset
+
+    # Before torch and the model are loaded: a wrong folder is told at once.
+    dataset = find_dataset(options.dataset, options.layout)
+
+    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.pipeline import Detector
+
+    model = NormativeModel.load(options.model)
+    settings = EvaluationSettings(options.protocol, top_fraction=model.scan_top_fraction)
+    detector = Detector(model, DetectSettings(device=options.device), options.weights)
+    started = time.perf_counter()
+    with ProgressBars() as progress:
+        figures = evaluate_dataset(
+            dataset, lambda volume: detector.detect(volume).anomaly_map.values, settings, progress
+        )
+    document: dict[str, Any] = {
+        "dataset": options.dataset.name or str(options.dataset),
+        "model": str(options.model),
+        **figures.values,
+        "failed": [{"scan": str(path), "reason": reason} for path, reason in figures.failed],
+        "unmatched_masks": [str(path) for path in dataset.unmatched],
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    for path in dataset.unmatched:
+        print(f"dinoad: {path}: a mask without a scan of its name", file=sys.stderr)
+    for _, reason in figures.failed:
+        print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
+    if options.out is not None:
+        write_json(options.out, document)
+    if options.json:
+        print_json(document)
+    else:
+        _print_figures(document)
+    return 2 if figures.failed else 0
+
+
+def _print_figures(document: dict[str, Any]) -> None:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4f}"
+
+    print(
+        f"{document['dataset']}: {document['n_test']} test scans, {document['n_test_abnormal']} abnormal; "
+        f"{100 * document['abnormal_share']:.2f} % of pixels abnormal; protocol {document['protocol']}"
+    )
+    for name, title in (
+        ("pixel_auroc", "pixel AUROC"),
+        ("pixel_aupr", "pixel AUPR"),
+        ("aupro", f"AUPRO to {document['aupro_limit']:g}"),
+        ("best_dice", "best Dice"),
+        ("image_auroc_max", "image AUROC, max"),
+        ("image_auroc_top", f"image AUROC, top {100 * document['top_fraction']:g} %"),
+    ):
+        print(f"  {title:<28}{shown(document[name])}")
+    print(f"  thresholds from {document['thresholds_from']}:")
+    for rate, at in document["dice_at_fpr"].items():
+        title = f"Dice at {100 * float(rate):g} % FPR"
+        print(f"  {title:<28}{shown(at['dice'])}   (in the test {100 * at['test_fpr']:.2f} % marked)")

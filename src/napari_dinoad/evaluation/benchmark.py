@@ -1,0 +1,181 @@
+"""Maps of many scans against their truth → the figures of a benchmark, one scan in memory at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram, threshold_at_fpr
+from napari_dinoad.evaluation.metrics import auroc, image_score
+from napari_dinoad.evaluation.region_overlap import RegionOverlap
+from napari_dinoad.evaluation.truths import at_protocol, read_truth
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.progress import report
+from napari_dinoad.score_histogram import ScoreHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import EvaluationSettings
+
+__all__ = ["BenchmarkFigures", "evaluate_dataset"]
+
+
+@dataclass
+class _Sums:
+    """What is summed over the scans of one split."""
+
+    pixels: LabelledHistogram = field(default_factory=LabelledHistogram.empty)
+    overlap: RegionOverlap = field(default_factory=RegionOverlap.empty)
+    maxima: list[float] = field(default_factory=list)
+    top_means: list[float] = field(default_factory=list)
+    is_abnormal: list[bool] = field(default_factory=list)
+
+    def add(self, scores: np.ndarray, truth: np.ndarray, is_abnormal: bool, top_fraction: float) -> None:
+        self.pixels = self.pixels + LabelledHistogram.of(scores, truth)
+        self.overlap = self.overlap + RegionOverlap.of(scores, truth)
+        self.maxima.append(image_score(scores))
+        self.top_means.append(image_score(scores, top_fraction))
+        self.is_abnormal.append(is_abnormal)
+
+
+@dataclass(frozen=True)
+class BenchmarkFigures:
+    """The figures of a benchmark.
+
+    Attributes
+    ----------
+    values : dict
+        JSON values; None where a figure is not defined (no abnormal image, no normal one).
+    failed : tuple of (Path, str)
+        Scans that could not be used, and why.
+    """
+
+    values: dict[str, Any]
+    failed: tuple[tuple[Path, str], ...]
+
+
+def evaluate_dataset(
+    dataset: EvaluationSet,
+    score: Callable[[Volume], np.ndarray],
+    settings: EvaluationSettings,
+    progress: Progress | None = None,
+) -> BenchmarkFigures:
+    """Score every scan and compare with the truth.
+
+    Parameters
+    ----------
+    dataset : EvaluationSet
+    score : callable
+        Volume → (z, y, x) float32 scores on its canonical grid, −log10 p.
+    settings : EvaluationSettings
+    progress : callable, optional
+        Called after each scan; may raise `Cancelled`.
+
+    Raises
+    ------
+    DinoadError
+        If no test scan could be used.
+    SettingError
+        If the protocol does not suit the scans.
+    """
+    failed: list[tuple[Path, str]] = []
+    normal = ScoreHistogram.empty()
+    n_normal = 0
+    for i, scan in enumerate(dataset.validation):
+        report(progress, "Scoring normal validation scans", i, len(dataset.validation))
+        for scores, truth, _ in _scored(scan, score, settings, failed, only_normal=True):
+            normal = normal + ScoreHistogram.of(scores[~truth])
+            n_normal += 1
+    sums = _Sums()
+    for i, scan in enumerate(dataset.test):
+        report(progress, "Scoring test scans", i, len(dataset.test))
+        for scores, truth, is_abnormal in _scored(scan, score, settings, failed):
+            sums.add(scores, truth, is_abnormal, settings.top_fraction)
+    report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
+    if not sums.is_abnormal:
+        raise DinoadError(
+            f"No test scan could be used; the first reason: {failed[0][1]}" if failed else "No test scan."
+        )
+    return BenchmarkFigures(_figures(dataset, sums, normal, n_normal, settings), tuple(failed))
+
+
+def _scored(
+    scan: LabelledScan,
+    score: Callable[[Volume], np.ndarray],
+    settings: EvaluationSettings,
+    failed: list[tuple[Path, str]],
+    *,
+    only_normal: bool = False,
+) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+    """Return scores, truth and whether the scan is abnormal; nothing when it cannot or is not to be used."""
+    try:
+        volume = read_volume(scan.path)
+        if scan.mask is None and scan.is_abnormal:
+            raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")
+        truth = read_truth(scan.mask, volume)
+        is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
+        if only_normal and (is_abnormal or truth.any()):
+            return []
+        scores, truth = at_protocol(score(volume), truth, settings.protocol)
+    except ScanReadError as error:
+        failed.append((scan.path, str(error)))
+        return []
+    return [(scores, truth, is_abnormal)]
+
+
+def _figures(
+    dataset: EvaluationSet, sums: _Sums, normal: ScoreHistogram, n_normal: int, settings: EvaluationSettings
+) -> dict[str, Any]:
+    best = sums.pixels.best_dice()
+    is_abnormal = np.array(sums.is_abnormal)
+    n_pixels = sums.pixels.normal.total + sums.pixels.abnormal.total
+    return {
+        "layout": dataset.layout,
+        "protocol": settings.protocol,
+        "n_test": len(is_abnormal),
+        "n_test_abnormal": int(is_abnormal.sum()),
+        "n_validation_normal": n_normal,
+        "n_pixels": n_pixels,
+        "abnormal_share": sums.pixels.abnormal.total / n_pixels,
+        "pixel_auroc": _defined(sums.pixels.auroc()),
+        "pixel_aupr": _defined(sums.pixels.average_precision()),
+        "aupro": _defined(sums.overlap.aupro(settings.aupro_limit)),
+        "aupro_limit": settings.aupro_limit,
+        "best_dice": _defined(best.dice),
+        "best_dice_threshold": _defined(best.threshold),
+        "thresholds_from": "normal validation scans" if n_normal else "the model's calibration",
+        "dice_at_fpr": {
+            f"{rate:g}": _dice_at(sums.pixels, rate, normal if n_normal else None)
+            for rate in settings.false_positive_rates
+        },
+        "image_auroc_max": _defined(auroc(np.array(sums.maxima), is_abnormal)),
+        "image_auroc_top": _defined(auroc(np.array(sums.top_means), is_abnormal)),
+        "top_fraction": settings.top_fraction,
+    }
+
+
+def _dice_at(
+    pixels: LabelledHistogram, rate: float, normal: ScoreHistogram | None
+) -> dict[str, float | None]:
+    """Return Dice at the threshold that marks this rate of normal pixels, and the rate that it marks in the test."""
+    threshold = -math.log10(rate) if normal is None else threshold_at_fpr(normal, rate)
+    survivors = pixels.normal.survival()[pixels.normal.values >= np.float32(threshold)]
+    total = pixels.normal.total
+    return {
+        "dice": _defined(pixels.dice_at(threshold)) if pixels.abnormal.total else None,
+        "threshold_neg_log10_p": _defined(threshold),
+        "test_fpr": float(survivors[0] / total) if survivors.size and total else 0.0,
+    }
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,181 @@
+"""A benchmark from files to figures; scikit-learn is the oracle."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError, SettingError
+from napari_dinoad.evaluation.benchmark import evaluate_dataset
+from napari_dinoad.evaluation.datasets import find_dataset
+from napari_dinoad.evaluation.metrics import dice
+from napari_dinoad.evaluation.truths import at_protocol, read_truth
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.settings import EvaluationSettings
+
+SHAPE = (60, 50)
+
+
+def truth_of(number):
+    mask = np.zeros(SHAPE, bool)
+    mask[10 : 20 + number, 15 : 25 + number] = True
+    return mask
+
+
+def brightness(volume):
+    """A stand-in for a model: brighter is more abnormal, as −log10 p from 0 to 4."""
+    return volume.values / np.float32(63.75)
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Two normal validation scans, two normal and three abnormal test scans, of which one mask is RGBA."""
+    rng = np.random.default_rng(0)
+
+    def save(path, mask, number=0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(rng.normal(90, 30, SHAPE) + 70 * mask, 1, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+        stored = np.uint8(255) * mask
+        if number == 3:
+            stored = np.dstack([0 * stored, stored, 0 * stored, np.full(SHAPE, 255, np.uint8)])
+        elif number == 4:
+            stored = np.uint8(2) * mask
+        label = path.parent.parent / "label" / path.name
+        label.parent.mkdir(exist_ok=True)
+        Image.fromarray(stored).save(label)
+
+    nothing = np.zeros(SHAPE, bool)
+    for number in range(2):
+        save(tmp_path / f"valid/good/img/{number}.png", nothing)
+        save(tmp_path / f"test/good/img/{number}.png", nothing)
+    save(tmp_path / "valid/Ungood/img/9.png", truth_of(1))
+    for number in (2, 3, 4):
+        save(tmp_path / f"test/Ungood/img/{number}.png", truth_of(number), number)
+    return tmp_path
+
+
+def pooled(folder):
+    """Return scores and truth of all test scans, read without the code under test."""
+    scores, truths = [], []
+    for path in sorted(folder.glob("test/*/img/*.png")):
+        scores.append(np.asarray(Image.open(path)).ravel() / np.float32(63.75))
+        number = int(path.stem)
+        truths.append((truth_of(number) if number > 1 else np.zeros(SHAPE, bool)).ravel())
+    return np.concatenate(scores), np.concatenate(truths)
+
+
+def test_figures_agree_with_scikit_learn(benchmark):
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    values = figures.values
+    scores, truth = pooled(benchmark)
+    assert not figures.failed
+    assert (values["n_test"], values["n_test_abnormal"], values["n_validation_normal"]) == (5, 3, 2)
+    assert values["abnormal_share"] == truth.mean()
+    assert values["pixel_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
+    assert values["pixel_aupr"] == pytest.approx(average_precision_score(truth, scores), abs=1e-9)
+    thresholds = np.unique(scores)
+    assert values["best_dice"] == pytest.approx(max(dice(scores >= t, truth) for t in thresholds), abs=1e-9)
+    assert values["image_auroc_top"] == 1.0
+    assert 0 < values["aupro"] <= 1
+
+
+def test_thresholds_come_from_normal_validation_scans_alone(benchmark):
+    values = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()).values
+    assert values["thresholds_from"] == "normal validation scans"
+    normal = np.concatenate(
+        [np.asarray(Image.open(path)).ravel() for path in sorted(benchmark.glob("valid/good/img/*.png"))]
+    )
+    scores, truth = pooled(benchmark)
+    for rate in (0.01, 0.05, 0.1):
+        levels = np.unique(normal)
+        level = min(level for level in levels if (normal >= level).mean() <= rate) / np.float32(63.75)
+        at = values["dice_at_fpr"][f"{rate:g}"]
+        assert at["dice"] == pytest.approx(dice(scores >= level, truth), abs=1e-9)
+        assert at["test_fpr"] == pytest.approx((scores[~truth] >= level).mean(), abs=1e-9)
+
+
+def test_without_a_validation_split_the_models_calibration_sets_thresholds(tmp_path, benchmark):
+    flat = tmp_path / "flat"
+    for part in ("img", "label"):
+        (flat / part).mkdir(parents=True)
+        for path in benchmark.glob(f"test/Ungood/{part}/*.png"):
+            path.rename(flat / part / path.name)
+    values = evaluate_dataset(find_dataset(flat), brightness, EvaluationSettings()).values
+    assert values["thresholds_from"] == "the model's calibration"
+    assert values["dice_at_fpr"]["0.01"]["threshold_neg_log10_p"] == 2.0
+    assert values["image_auroc_max"] is None, "all images are abnormal: not defined"
+
+
+@pytest.mark.parametrize(("protocol", "side"), [("ar240", 240), ("bmad224", 224)])
+def test_protocols_set_the_resolution(benchmark, protocol, side):
+    values = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings(protocol)).values
+    assert values["n_pixels"] == 5 * side * side
+    native = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()).values
+    assert values["abnormal_share"] == pytest.approx(native["abnormal_share"], rel=0.05)
+    assert values["pixel_auroc"] > native["pixel_auroc"] - 0.02
+
+
+def test_resizing_keeps_maps_and_masks_aligned():
+    scores, truth = np.zeros((1, 60, 50), np.float32), np.zeros((1, 60, 50), bool)
+    scores[0, 20:40, 10:30], truth[0, 20:40, 10:30] = 5, True
+    resized, marked = at_protocol(scores, truth, "ar240")
+    assert resized.shape == marked.shape == (1, 240, 240)
+    assert (resized[marked] > 1.8).all()
+    assert dice(resized > 2.5, marked) > 0.98
+
+
+def test_scans_that_cannot_be_used_are_named_and_the_others_counted(benchmark):
+    (benchmark / "test/Ungood/img/5.png").write_text("no image")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(benchmark / "test/Ungood/label/2.png")
+    (benchmark / "test/Ungood/label/5.png").write_text("no image")
+    (benchmark / "test/Ungood/label/4.png").unlink()
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    assert figures.values["n_test"] == 3
+    reasons = {path.stem: reason for path, reason in figures.failed}
+    assert set(reasons) == {"2", "4", "5"}
+    assert "expected a mask of the scan's shape" in reasons["2"]
+    assert "without a mask" in reasons["4"]
+
+
+def test_no_usable_scan_is_told_and_cancelling_passes(benchmark):
+    def fail(volume):
+        raise ScanReadError("x: broken")
+
+    with pytest.raises(DinoadError, match="No test scan could be used; the first reason: x: broken"):
+        evaluate_dataset(find_dataset(benchmark), fail, EvaluationSettings())
+
+    def stop(event):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings(), stop)
+
+
+def test_volumes_with_their_truth_in_any_orientation(tmp_path):
+    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -3], [0, 0, -3, 9], [0, 0, 0, 1]])
+    stored = np.random.default_rng(0).random((7, 8, 9)).astype(np.float32)
+    mask = stored > 0.8
+    nib.save(nib.Nifti1Image(stored, affine), tmp_path / "p.nii.gz")
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8) * 3, affine), tmp_path / "p_mask.nii.gz")
+    values = evaluate_dataset(find_dataset(tmp_path), lambda v: v.values, EvaluationSettings()).values
+    assert values["pixel_auroc"] == 1.0
+    with pytest.raises(SettingError, match="expected 2D images"):
+        evaluate_dataset(find_dataset(tmp_path), lambda v: v.values, EvaluationSettings("ar240"))
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), tmp_path / "p_mask.nii.gz")
+    with pytest.raises(ScanReadError, match="another grid"):
+        read_truth(tmp_path / "p_mask.nii.gz", read_volume(tmp_path / "p.nii.gz"))
+
+
+def test_settings_are_checked():
+    for wrong in (
+        {"protocol": "best"},
+        {"aupro_limit": 0},
+        {"top_fraction": 2},
+        {"false_positive_rates": (0,)},
+    ):
+        with pytest.raises(SettingError, match="expected"):
+            EvaluationSettings(**wrong)
