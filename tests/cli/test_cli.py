@@ -29,6 +29,7 @@ def test_help_loads_neither_torch_nor_napari():
         ["--help"],
         ["fit", "--help"],
         ["score", "--help"],
+        ["evaluate", "--help"],
         ["info", "--help"],
         ["demo", "--help"],
         ["weights", "--help"],

@@ -1,0 +1,62 @@
+"""`dinoad evaluate` from files to figures."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_dinoad.cli.main import main
+from small_heads import AFFINE, lesion_of_head, save_head
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two heads with a lesion and their masks, and a normal one."""
+    folder = tmp_path / "heads"
+    for name in ("patients", "truth", "normal"):
+        (folder / name).mkdir(parents=True)
+    for seed in (100, 101):
+        save_head(folder / "patients" / f"p{seed}.nii.gz", seed, lesion=True)
+        truth = lesion_of_head().astype(np.uint8)
+        nib.save(nib.Nifti1Image(truth, AFFINE), folder / "truth" / f"p{seed}_mask.nii.gz")
+    save_head(folder / "normal" / "n.nii.gz", 50)
+    return folder
+
+
+def test_figures_of_a_model(model_path, dataset, tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--json", "--out", str(out)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == document
+    assert (document["n_test"], document["n_test_abnormal"], document["layout"]) == (3, 2, "folder")
+    assert document["dataset"] == "heads"
+    assert document["pixel_auroc"] > 0.9
+    assert document["aupro"] > 0.5
+    assert document["pixel_aupr"] > 10 * document["abnormal_share"]
+    assert document["image_auroc_top"] == 1.0
+    assert set(document["dice_at_fpr"]) == {"0.01", "0.05", "0.1"}
+    assert document["failed"] == document["unmatched_masks"] == []
+
+
+def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_path, dataset, capsys):
+    (dataset / "patients" / "p100.nii.gz").write_text("no scan")
+    assert main(["evaluate", str(dataset), "--model", str(model_path)]) == 2
+    captured = capsys.readouterr()
+    assert "p100.nii.gz" in captured.err
+    assert "2 test scans, 1 abnormal" in captured.out
+    assert "pixel AUROC" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--protocol", "ar240"], "expected 2D images"), (["--layout", "bmad"], "expected split folders")],
+)
+def test_wrong_choices_are_one_line(model_path, dataset, capsys, arguments, message):
+    assert main(["evaluate", str(dataset), "--model", str(model_path), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
