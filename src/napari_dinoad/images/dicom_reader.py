@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 from pydicom.uid import UID
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom_headers import GEOMETRY_TAGS
+from napari_dinoad.images.dicom_headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
 from napari_dinoad.images.dicom_stack import arrange_slices
 from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.resampling import resample_slices
@@ -19,7 +20,7 @@ from napari_dinoad.images.volume import Geometry, Volume
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.dicom_headers import DicomFrame, DicomSeries
+    from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
     from napari_dinoad.images.dicom_stack import SliceStack
 
 __all__ = ["read_series"]
@@ -145,55 +146,56 @@ def _as_nifti(grid: hd.VolumeGeometry, slices: np.ndarray) -> tuple[Geometry, np
 
 def _pixels(frames: tuple[DicomFrame, ...], modality: str) -> tuple[np.ndarray, float | None]:
     """Decode frames: (n, rows, columns) float32 after rescale, and the value that means white where there is one."""
-    slices = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
     places: dict[Path, list[int]] = {}
     for i, one in enumerate(frames):
         places.setdefault(one.path, []).append(i)
+    slices: np.ndarray | None = None
     scales = set()
     for path, indices in places.items():
         decoded, scale = _decode(path, [frames[i].number for i in indices], modality)
+        if slices is None:
+            slices = np.empty((len(frames), *decoded.shape[1:]), dtype=np.float32)
         slices[indices] = decoded
         scales.add(scale)
+    if slices is None:
+        raise ScanReadError("a series without images.")
     return slices, scales.pop() if len(scales) == 1 else None
 
 
 def _decode(path: Path, numbers: list[int], modality: str) -> tuple[np.ndarray, float | None]:
+    with disable_value_validation():  # pydicom's warnings about odd values would quote them
+        try:
+            dataset = pydicom.dcmread(path, specific_tags=list(_PIXEL_TAGS))
+            image = hd.Image.from_dataset(dataset, copy=False)
+            pixels = image.get_frames(
+                numbers,
+                dtype=np.float32,
+                apply_real_world_transform=False,
+                apply_voi_transform=False,
+                apply_icc_profile=False,
+                apply_presentation_lut=modality not in _MEASURED_MODALITIES,
+            )
+            full_scale = _full_scale(dataset)
+        except (*DAMAGED, RuntimeError) as error:
+            raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
+    return to_grey(pixels) if pixels.ndim == 4 else pixels, full_scale
+
+
+def _why_undecodable(path: Path, error: BaseException) -> str:
+    damaged = f"the pixels are damaged or cut short ({type(error).__name__}). Export the series again."
+    if not isinstance(error, RuntimeError):
+        return damaged
     try:
-        dataset = pydicom.dcmread(path, specific_tags=list(_PIXEL_TAGS))
-        image = hd.Image.from_dataset(dataset, copy=False)
-        pixels = image.get_frames(
-            numbers,
-            dtype=np.float32,
-            apply_real_world_transform=False,
-            apply_voi_transform=False,
-            apply_icc_profile=False,
-            apply_presentation_lut=modality not in _MEASURED_MODALITIES,
-        )
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        RuntimeError,
-        TypeError,
-    ) as error:
-        raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from error
-    grey = to_grey(pixels) if pixels.ndim == 4 else pixels
-    return grey, _full_scale(dataset)
-
-
-def _why_undecodable(path: Path, error: Exception) -> str:
-    syntax = UID(
-        str(pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID)
+        header = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True)
+        syntax = UID(str(header.file_meta.TransferSyntaxUID))
+        if not syntax.is_compressed:
+            return damaged
+    except DAMAGED:
+        return damaged
+    return (
+        f"compressed as {name_of_uid(str(syntax))}, which cannot be decoded here. "
+        "Install the decoders: pip install 'napari-dinoad[dicom-codecs]'."
     )
-    if syntax.is_compressed and isinstance(error, RuntimeError | NotImplementedError):
-        return (
-            f"compressed as {syntax.name}, which cannot be decoded here. "
-            "Install the decoders: pip install 'napari-dinoad[dicom-codecs]'."
-        )
-    return f"the pixels are damaged or cut short ({type(error).__name__}). Export the series again."
 
 
 def _full_scale(dataset: Any) -> float | None:

@@ -19,7 +19,7 @@ from napari_dinoad.errors import ScanReadError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.images.dicom_headers import DicomFrame, DicomSeries
+    from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 
 __all__ = ["SliceStack", "arrange_slices"]
 
@@ -103,7 +103,12 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
     if not frames[0].is_placed:
         return _unplaced(frames, frame, notes)
     frames, more = _choose_frame(frames, frame)
-    return _ordered(frames, (*notes, *more))
+    try:
+        return _ordered(frames, (*notes, *more))
+    except (ValueError, np.linalg.LinAlgError):
+        raise ScanReadError(
+            "positions, orientation and pixel spacing of the header make no grid. Export the series again."
+        ) from None
 
 
 def _without_localisers(series: DicomSeries) -> tuple[list[DicomFrame], tuple[str, ...]]:

@@ -17,7 +17,7 @@ from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_volum
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
-    from napari_dinoad.images.dicom_headers import DicomSeries
+    from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
 __all__ = ["Discovery", "ScanFile", "SkippedFile", "discover_scans"]

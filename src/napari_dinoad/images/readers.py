@@ -19,7 +19,7 @@ from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, open_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.images.dicom_headers import DicomSeries
+    from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
 __all__ = [
@@ -164,15 +164,14 @@ def _choose_series(
 
 def _series_of_file(path: Path) -> DicomSeries:
     """Return the series of a file, with the files of it that lie beside it."""
-    from napari_dinoad.images.dicom_headers import group_series, read_header
+    from napari_dinoad.images.dicom_headers import group_series, series_of_file
 
-    header = read_header(path)
-    alone, _ = group_series([path])
-    if alone[0].is_multi_frame or not alone[0].frames[0].is_placed:
-        return alone[0]
+    alone = series_of_file(path)
+    if alone.is_multi_frame or not alone.frames[0].is_placed:
+        return alone
     beside = sorted(other for other in path.parent.iterdir() if other.is_file() and is_dicom(other))
     found, _ = group_series(beside)
-    return next(one for one in found if one.uid == str(header.SeriesInstanceUID))
+    return next(one for one in found if one.uid == alone.uid)
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -1,0 +1,139 @@
+"""What DICOM headers say about the images of a series: value types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dinoad.images.volume import DisplayWindow
+
+__all__ = ["DicomFrame", "DicomSeries"]
+
+POSITION_DECIMALS = 2
+"""Positions that agree to so many decimals of a millimetre are the same position."""
+
+_SHORTEST_UID_END = 4
+"""Characters of a UID that a user must give, so that a series number is never taken for the end of one."""
+
+
+@dataclass(frozen=True)
+class DicomFrame:
+    """One image of a series: a whole file, or one frame of a multi-frame file.
+
+    Attributes
+    ----------
+    path : Path
+    number : int
+        Its place in the file, from 1.
+    shape : tuple of int
+        (rows, columns).
+    position, orientation, pixel_spacing : tuple of float, optional
+        As in the header (LPS millimetres); None when it does not say.
+    image_type : tuple of str
+    rank : tuple
+        Orders images at the same position: time point, echo, acquisition, number.
+    instance_uid : str
+        Tells copies of the same image.
+    frame_of_reference : str
+    """
+
+    path: Path
+    number: int
+    shape: tuple[int, int]
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None
+    image_type: tuple[str, ...]
+    rank: tuple[float, ...]
+    instance_uid: str
+    frame_of_reference: str
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the header says where in the patient the image lies."""
+        return None not in (self.position, self.orientation, self.pixel_spacing)
+
+    @property
+    def place(self) -> tuple[float, ...] | None:
+        """Its position, rounded so that images at the same place compare equal."""
+        if self.position is None:
+            return None
+        return tuple(round(x, POSITION_DECIMALS) + 0.0 for x in self.position)
+
+    @property
+    def is_localiser(self) -> bool:
+        """Whether the scanner calls it a localiser (scout, topogram)."""
+        return "LOCALIZER" in self.image_type
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """The images of one series, in no order.
+
+    Attributes
+    ----------
+    uid : str
+        SeriesInstanceUID; for a multi-frame file or an image without a place also ``/`` and its SOPInstanceUID.
+    number : int, optional
+    description, modality : str
+        Empty when the header does not say.
+    frames : tuple of DicomFrame
+    is_multi_frame : bool
+        Whether all frames lie in one file.
+    windows : tuple of DisplayWindow
+    copies : tuple of Path
+        Files left out because they are copies of an image of the series.
+    """
+
+    uid: str
+    number: int | None
+    description: str
+    modality: str
+    frames: tuple[DicomFrame, ...]
+    is_multi_frame: bool = False
+    windows: tuple[DisplayWindow, ...] = ()
+    copies: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, each once, in the order of the frames."""
+        return tuple(dict.fromkeys(frame.path for frame in self.frames))
+
+    @property
+    def n_frames(self) -> int:
+        """Images at the position that has most of them: the volumes of a time series; 1 for a plain scan."""
+        return max(Counter(frame.place or (i,) for i, frame in enumerate(self.frames)).values())
+
+    @property
+    def is_localiser(self) -> bool:
+        """Whether every image is a localiser."""
+        return all(frame.is_localiser for frame in self.frames)
+
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether the slices are tiles of one picture (Siemens' mosaic)."""
+        return any("MOSAIC" in frame.image_type for frame in self.frames)
+
+    @property
+    def label(self) -> str:
+        """Its number, for reports: free of anything that a person typed."""
+        return "series without number" if self.number is None else f"series {self.number}"
+
+    def __str__(self) -> str:
+        named = f" {self.description!r}" if self.description else ""
+        kind = ", localiser" if self.is_localiser else ""
+        return (
+            f"{self.label}{named} ({self.modality or 'no modality'}, {len(self.frames)} images{kind}, "
+            f"UID …{self.uid[-8:]})"
+        )
+
+    def answers_to(self, wanted: str) -> bool:
+        """Whether a user's text names this series: its number, its description, or the end of its UID."""
+        wanted = wanted.strip().removeprefix("…")
+        if wanted and wanted.casefold() in (str(self.number), self.description.casefold()):
+            return True
+        return len(wanted) >= _SHORTEST_UID_END and self.uid.endswith(wanted)
