@@ -550,18 +550,21 @@ class DetectSettings:
         False-positive rate among normal voxels at which the mask is drawn.
     min_volume_mm3 : float
         Regions smaller than this are left out (for pixels without physical size: pixels).
+    batch_slices : int, optional
+        Slices scored at a time; None: as many as keep the device busy and its memory holds.
     """
 
     fpr: float = 0.01
     min_volume_mm3: float = 0.0
     device: Device = "auto"
-    batch_slices: int = 8
+    batch_slices: int | None = None
 
     def __post_init__(self) -> None:
         _require_choice("device", self.device, Device)
         _require(0 < self.fpr < 1, "false-positive rate", "above 0 and below 1", self.fpr)
         _require(self.min_volume_mm3 >= 0, "minimum volume", "0 or more", self.min_volume_mm3)
-        _require(self.batch_slices >= 1, "batch", "at least 1 slice", self.batch_slices)
+        ok = self.batch_slices is None or self.batch_slices >= 1
+        _require(ok, "batch", "at least 1 slice", self.batch_slices)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import sha256_of_file
@@ -18,12 +17,15 @@ from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import scan_facts
+from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    import torch
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery, ScanFile
@@ -33,10 +35,6 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings
 
 __all__ = ["Cohort", "content_sha256", "embed_cohort"]
-
-EMBEDDING_BATCH = 8
-"""Slices in one call of the backbone. A batch never holds slices of two scans: what a scan's embeddings are must not
-depend on which scans an earlier run has done."""
 
 _MAX_READERS = 4
 """Threads that read and prepare scans for a GPU; beside a backbone on the CPU one keeps up."""
@@ -199,9 +197,14 @@ def _stored(
 
 
 def _embedded(prepared: PreparedScan, backbone: Backbone, reader: ReadAhead) -> Iterator[torch.Tensor]:
-    """Yield the embeddings of a scan's slices, batch by batch; the next batch is resampled meanwhile."""
-    indices = prepared.indices
-    starts = range(0, len(indices), EMBEDDING_BATCH)
-    tasks = (partial(prepared.images, indices[start : start + EMBEDDING_BATCH]) for start in starts)
+    """Yield the embeddings of a scan's slices, batch by batch; the next batch is resampled meanwhile.
+
+    A batch never holds slices of two scans: what a scan's embeddings are must not depend on which scans an earlier
+    run has done.
+    """
+    indices, size = prepared.indices, backbone.batch_slices
+    starts = range(0, len(indices), size)
+    tasks = (partial(prepared.images, indices[start : start + size]) for start in starts)
+    embed = SliceEmbedder(backbone)
     for images in reader.results(tasks):
-        yield backbone(torch.from_numpy(images)).values
+        yield embed(images)

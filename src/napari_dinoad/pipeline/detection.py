@@ -171,10 +171,9 @@ class Detector:
         prepared = self.prepare(volume)
         run = ScanRun(self.model, self.backbone, prepared, slices)
         run.seconds["prepare"] = time.perf_counter() - started
-        total, done, size = run.n_slices, 0, self.settings.batch_slices
+        total, done, size = run.n_slices, 0, self.settings.batch_slices or self.backbone.batch_slices
         report(progress, "Scoring slices", done, total)
-        for number, indices in run.batches(start_slice, size):
-            values = run.score(number, indices)
+        for number, indices, values in run.scored(run.batches(start_slice, size)):
             done += len(indices)
             if on_slices is not None and number == 0:
                 on_slices(run.axis, indices, values)

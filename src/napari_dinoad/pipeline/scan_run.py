@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import SettingError
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
+from napari_dinoad.pipeline.read_ahead import ReadAhead
+from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import torch
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.normative_model import NormativeModel
 
 __all__ = ["ScanRun"]
+
+T = TypeVar("T")
 
 
 class ScanRun:
@@ -107,29 +113,53 @@ class ScanRun:
                 first = 1
             yield from ((number, batch) for batch in _split(wanted, first, size))
 
-    def score(self, number: int, indices: list[int]) -> np.ndarray:
-        """Score some slices of a plane.
+    def scored(self, batches: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], np.ndarray]]:
+        """Score batch by batch; the next one is resampled meanwhile, and a GPU works on it while one is placed.
 
-        Returns
-        -------
-        numpy.ndarray
-            (n, …) float32, −log10 p by this plane's own calibration, of these slices of the canonical array.
+        Parameters
+        ----------
+        batches : iterable of tuple
+            As `batches` yields them.
+
+        Yields
+        ------
+        tuple
+            Number of the plane, slices, and (n, …) float32, −log10 p by this plane's own calibration, of these
+            slices of the canonical array.
         """
-        prepared = self._prepared[number]
-        t0 = time.perf_counter()
-        images = torch.from_numpy(prepared.images(indices))
-        t1 = time.perf_counter()
-        embeddings = self._backbone(images).values
-        t2 = time.perf_counter()
-        members = self._model.planes[number].members
-        patch_scores = [member.scorer.score(embeddings).cpu().numpy() for member in members]
-        t3 = time.perf_counter()
-        block = self._place(number, indices, patch_scores)
-        t4 = time.perf_counter()
-        spent = (t1 - t0, t2 - t1, t3 - t2, t4 - t3)
-        for stage, seconds in zip(("prepare", "embed", "score", "map"), spent, strict=True):
-            self.seconds[stage] += seconds
-        return np.moveaxis(block, prepared.axis, 0)
+        embed = SliceEmbedder(self._backbone)
+        one_by_one = self._backbone.device.type == "cpu"
+        before: tuple[int, list[int], list[torch.Tensor]] | None = None
+        wanted = list(batches)
+        with ReadAhead() as reader:
+            images = reader.results(partial(self._prepared[number].images, batch) for number, batch in wanted)
+            for number, indices in wanted:
+                embeddings = self._timed(
+                    "embed", partial(embed, self._timed("prepare", partial(next, images)))
+                )
+                members = self._model.planes[number].members
+                scores = [self._timed("score", partial(m.scorer.score, embeddings)) for m in members]
+                if before is not None:
+                    yield self._placed(*before)
+                before = (number, indices, scores)
+                if one_by_one:
+                    yield self._placed(*before)
+                    before = None
+        if before is not None:
+            yield self._placed(*before)
+
+    def _placed(
+        self, number: int, indices: list[int], patch_scores: list[torch.Tensor]
+    ) -> tuple[int, list[int], np.ndarray]:
+        on_cpu = [self._timed("score", scores.cpu).numpy() for scores in patch_scores]
+        block = self._timed("map", partial(self._place, number, indices, on_cpu))
+        return number, indices, np.moveaxis(block, self._prepared[number].axis, 0)
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        done = work()
+        self.seconds[stage] += time.perf_counter() - started
+        return done
 
     def _place(self, number: int, indices: list[int], patch_scores: list[np.ndarray]) -> np.ndarray:
         prepared, plane = self._prepared[number], self._model.planes[number]

@@ -1,0 +1,98 @@
+"""Each slice of a scan is embedded once: none without body, none twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dinoad import NormativeModel, read_volume
+from napari_dinoad.backbones.embeddings import PatchEmbeddings
+from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
+from napari_dinoad.settings import DetectSettings, FitSettings, MemoryBankSettings, preset
+
+SLICES = np.random.default_rng(0).random((6, 8, 8), dtype=np.float32)
+
+
+class CountingBackbone:
+    """Embeds a slice as the mean of each of its rows; counts the slices it is given."""
+
+    def __init__(self):
+        self.embedded = 0
+
+    def __call__(self, images):
+        self.embedded += len(images)
+        return PatchEmbeddings(images.mean(2)[:, None, :, None], 8)
+
+
+def expected(images):
+    return torch.from_numpy(images.mean(2)[:, None, :, None])
+
+
+@pytest.mark.parametrize(
+    ("order", "embedded"),
+    [
+        ([[0, 1, 2], [3, 4, 5]], 6),
+        ([[0, 0, 0], [0, 0]], 1),
+        ([[0, 1, 1], [1, 2, 2], [2]], 3),
+        ([[0, 1, 0, 1], [2, 0]], 3),
+        ([[0], [1], [0]], 3),
+    ],
+)
+def test_neighbouring_duplicates_are_embedded_once(order, embedded):
+    """Only the batch before is remembered, so memory does not grow."""
+    backbone = CountingBackbone()
+    embed = SliceEmbedder(backbone)
+    for batch in order:
+        torch.testing.assert_close(embed(SLICES[batch]), expected(SLICES[batch]))
+    assert backbone.embedded == embedded
+
+
+def test_the_smallest_difference_counts():
+    backbone = CountingBackbone()
+    other = SLICES[:1].copy()
+    other[0, 3, 3] = np.nextafter(other[0, 3, 3], 1, dtype=np.float32)
+    SliceEmbedder(backbone)(np.concatenate([SLICES[:1], other]))
+    assert backbone.embedded == 2
+
+
+@pytest.fixture(scope="module")
+def model(normal_folder) -> NormativeModel:
+    settings = FitSettings(
+        scorer="memory-bank",
+        preprocessing=replace(preset("mr-brain"), resolution_px=64),
+        memory_bank=MemoryBankSettings(n_patches=200),
+    )
+    return fit_folder(normal_folder, settings)
+
+
+@pytest.mark.parametrize("batch_slices", [None, 1, 5])
+def test_only_slices_with_body_are_embedded_each_once(model, patient_path, monkeypatch, batch_slices):
+    detector = Detector(model, DetectSettings(batch_slices=batch_slices))
+    volume = read_volume(patient_path)
+    wanted = detector.prepare(volume)[0].indices
+    assert len(wanted) < volume.values.shape[detector.slice_axis(volume)]
+    backbone, given = detector.backbone, []
+    monkeypatch.setattr(detector, "backbone", _Spy(backbone, given))
+    result = detector.detect(volume)
+    assert sum(given) == len(wanted)
+    assert result.slices == tuple(wanted)
+    if batch_slices is not None:
+        assert max(given) == batch_slices
+
+
+class _Spy:
+    """A backbone that notes how many slices each call has."""
+
+    def __init__(self, backbone, given):
+        self._backbone, self._given = backbone, given
+
+    def __call__(self, images):
+        self._given.append(len(images))
+        return self._backbone(images)
+
+    def __getattr__(self, name):
+        return getattr(self._backbone, name)
