@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DinoadError(Exception):
     """A fault in the input or a setting, told in one line: what, expected, got, what to do.
@@ -63,6 +65,11 @@ class WeightsNotFoundError(WeightsError):
             f"{download_error}. {len(ways)} ways to get them (licence of the weights: {licence}): {numbered} "
             "Without any weights, --backbone embedded works (no DINO)."
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It crosses from the plugin's worker process, made again from its parts.
+        parts = (self.backbone, self.licence, self.looked_in, self.download_error, self.ways)
+        return type(self), parts
 
 
 class ScorerError(DinoadError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -84,6 +85,8 @@ def test_when_nothing_is_found_places_and_three_ways_are_told():
     for part in (*error.looked_in, *error.ways, "(1)", "(2)", "(3)", "--weights", "embedded", OFFICIAL):
         assert part in message
     assert "\n" not in message
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.ways, again.looked_in) == (message, error.ways, error.looked_in)
 
 
 def test_licence_of_dinov3_is_named():
