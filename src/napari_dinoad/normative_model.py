@@ -19,19 +19,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from napari_dinoad import __version__
-from napari_dinoad.calibration import Calibration, fused_scores
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.files import atomic_path
-from napari_dinoad.scoring import scorer_from_state
-from napari_dinoad.scoring.protocol import Scorer, ScorerState
+from napari_dinoad.plane_model import (
+    Member,
+    PlaneModel,
+    store_calibration,
+    store_plane,
+    stored_calibration,
+    stored_plane,
+)
 from napari_dinoad.settings import MODEL_FORMAT_VERSION, PreprocessingSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    import numpy as np
-
+    from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.discovery import SkippedFile
+    from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane
 
 __all__ = [
@@ -134,37 +139,6 @@ class FitReport:
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
-    """A fitted scorer and the distribution of its raw scores over normal voxels."""
-
-    scorer: Scorer
-    calibration: Calibration
-
-
-@dataclass(frozen=True, eq=False)
-class PlaneModel:
-    """The scorers that look at the slices of one plane, side by side.
-
-    Attributes
-    ----------
-    plane : str
-        Slicing direction; see `PreprocessingSettings.plane`.
-    members : tuple of Member
-        One or more, in the order of `SCORER_NAMES`.
-    calibration : Calibration
-        Of the members' fused score; with one member its own.
-    """
-
-    plane: Plane
-    members: tuple[Member, ...]
-    calibration: Calibration
-
-    def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
-        return fused_scores(member_scores, [member.calibration for member in self.members])
-
-
-@dataclass(frozen=True, eq=False)
 class NormativeModel:
     """A fitted model of normal.
 
@@ -256,8 +230,8 @@ class NormativeModel:
         """
         path = Path(path)
         tensors: dict[str, torch.Tensor] = {}
-        entries = [_store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
-        counts = _store_calibration(self.calibration, "", tensors)
+        entries = [store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
+        counts = store_calibration(self.calibration, "", tensors)
         text = json.dumps(self._document(entries, counts), sort_keys=True, allow_nan=False)
         content = save(tensors, {_METADATA_KEY: text})
         with atomic_path(path) as temporary:
@@ -302,10 +276,10 @@ class NormativeModel:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in document["preprocessing"].items()
         }
-        calibration = _stored_calibration(document["calibration"], "", tensors)
+        calibration = stored_calibration(document["calibration"], "", tensors)
         entries = document["planes"]
         whole = calibration if len(entries) == 1 else None
-        planes = [_stored_plane(entry, whole, tensors) for entry in entries]
+        planes = [stored_plane(entry, whole, tensors) for entry in entries]
         model = cls(
             tuple(planes),
             BackboneIdentity(**document["backbone"]),
@@ -343,65 +317,6 @@ class NormativeModel:
         }
 
 
-def _store_calibration(
-    calibration: Calibration, prefix: str, tensors: dict[str, torch.Tensor]
-) -> dict[str, Any]:
-    """Add a calibration's arrays to ``tensors`` and return the rest of it as JSON values."""
-    for name, array in calibration.arrays().items():
-        tensors[f"{prefix}calibration.{name}"] = torch.from_numpy(array.copy())
-    return calibration.counts()
-
-
-def _store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Add a plane's tensors to ``tensors`` and return the rest of it as JSON values.
-
-    A part that is alone has its whole's calibration, which is not stored twice.
-    """
-    members = []
-    for member in plane.members:
-        state = member.scorer.state()
-        prefix = f"{plane.plane}.{state.name}."
-        tensors.update({f"{prefix}{name}": t.contiguous().cpu() for name, t in state.tensors.items()})
-        entry: dict[str, Any] = {
-            "name": state.name,
-            "settings": dict(state.settings),
-            "history": dict(state.history),
-        }
-        if len(plane.members) > 1:
-            entry["calibration"] = _store_calibration(member.calibration, prefix, tensors)
-        members.append(entry)
-    stored: dict[str, Any] = {"plane": plane.plane, "members": members}
-    if has_own:
-        stored["calibration"] = _store_calibration(plane.calibration, f"{plane.plane}.", tensors)
-    return stored
-
-
-def _stored_calibration(counts: dict[str, Any], prefix: str, tensors: dict[str, torch.Tensor]) -> Calibration:
-    arrays = {name: t.numpy() for name, t in _with_prefix(tensors, f"{prefix}calibration.").items()}
-    return Calibration.from_stored(arrays, counts)
-
-
-def _stored_plane(
-    entry: dict[str, Any], whole: Calibration | None, tensors: dict[str, torch.Tensor]
-) -> PlaneModel:
-    """Rebuild what `_store_plane` stored; ``whole`` is the model's calibration when the plane is alone."""
-    plane = entry["plane"]
-    calibration = whole or _stored_calibration(entry["calibration"], f"{plane}.", tensors)
-    is_alone = len(entry["members"]) == 1
-    members = []
-    for stored in entry["members"]:
-        prefix = f"{plane}.{stored['name']}."
-        own = calibration if is_alone else _stored_calibration(stored["calibration"], prefix, tensors)
-        state = ScorerState(
-            stored["name"],
-            stored["settings"],
-            {n: t for n, t in _with_prefix(tensors, prefix).items() if not n.startswith("calibration.")},
-            stored["history"],
-        )
-        members.append(Member(scorer_from_state(state), own))
-    return PlaneModel(plane, tuple(members), calibration)
-
-
 def _require_whole(model: NormativeModel, scorer: str) -> None:
     """Refuse a model that lacks a plane or a scorer that it says it has."""
     got = [(plane.plane, "+".join(m.scorer.name for m in plane.members)) for plane in model.planes]
@@ -428,7 +343,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             return document, {name: stored.get_tensor(name) for name in stored.keys()}
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{path}: not a readable model file ({error}). Fit or copy it again.") from error
-
-
-def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

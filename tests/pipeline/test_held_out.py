@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_dinoad.calibration import fused_scores
-from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScores, Level
+from napari_dinoad.errors import Cancelled
+from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
 
 TOP_FRACTION = 0.01
 N_COHORTS = 30
@@ -33,12 +34,16 @@ def make_scan(rng, n_patches=600):
     return {"dpmm": np.exp(one).astype(np.float32), "ar-cnn": (100 * other).astype(np.float32)}
 
 
+def held_out_scans(scans, progress=None):
+    return HeldOutScans(tuple(scans), TOP_FRACTION, "cross", progress)
+
+
 def calibrated(folder, rng, n_scans, scorers=("dpmm", "ar-cnn")):
     held_out = HeldOutScores(folder)
     for scan in range(n_scans):
         for name, scores in make_scan(rng).items():
             held_out.put("axial", name, scan, scores)
-    return HeldOutPlane("axial", scorers, FakeCache(n_scans), held_out, range(n_scans), TOP_FRACTION, "cross")
+    return HeldOutPlane("axial", scorers, FakeCache(n_scans), held_out, held_out_scans(range(n_scans)))
 
 
 @pytest.mark.parametrize("n_scans", [4, 10])
@@ -70,7 +75,7 @@ def test_one_scorer_is_calibrated_as_it_is(tmp_path):
 
 def test_a_scan_does_not_calibrate_itself():
     scans = {scan: np.full(50, float(scan), np.float32) for scan in range(1, 5)}
-    level = Level.of(list(scans), scans.__getitem__, TOP_FRACTION, "cross")
+    level = Level.of(held_out_scans(scans), scans.__getitem__)
     rest = level.without(4, scans[4])
     assert rest.n_voxels == 150
     assert rest.table_scores[-1] < 4
@@ -79,5 +84,17 @@ def test_a_scan_does_not_calibrate_itself():
 
 def test_a_single_scan_has_no_other():
     scores = np.arange(100, dtype=np.float32)
-    level = Level.of([3], lambda scan: scores, TOP_FRACTION, "split")
+    level = Level.of(held_out_scans([3]), lambda scan: scores)
     assert level.without(3, scores) is level.calibration
+
+
+def test_calibrating_can_be_cancelled():
+    def cancel(event):
+        assert (event.stage, event.total) == ("Calibrating", 9)
+        if event.done == 2:
+            raise Cancelled("stop")
+
+    seen = []
+    with pytest.raises(Cancelled):
+        Level.of(held_out_scans(range(9), cancel), lambda scan: seen.append(scan) or np.ones(3, np.float32))
+    assert seen == [0, 1]

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_dinoad.images.discovery import Discovery, SkippedFile
-    from napari_dinoad.normative_model import PlaneModel
     from napari_dinoad.pipeline.cohort import Cohort
     from napari_dinoad.pipeline.holdout import FittedPlanes
     from napari_dinoad.pipeline.work_folder import WorkFolder
+    from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
 

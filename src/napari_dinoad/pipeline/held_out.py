@@ -15,8 +15,9 @@ import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.files import atomic_path
-from napari_dinoad.normative_model import Member, PlaneModel
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
+from napari_dinoad.plane_model import Member, PlaneModel
+from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
+    from napari_dinoad.progress import Progress
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane, ScorerName
 
-__all__ = ["HeldOutPlane", "HeldOutScores", "Level", "fuse_planes"]
+__all__ = ["HeldOutPlane", "HeldOutScans", "HeldOutScores", "Level", "fuse_planes"]
 
 BodyScores = Callable[[int], np.ndarray]
 """A held-out scan's place in the cache → the raw scores (n,) of its body voxels."""
@@ -53,6 +55,28 @@ class HeldOutScores:
         return self._folder / f"{plane}-{scorer}-{scan:06d}.npy"
 
 
+@dataclass(frozen=True)
+class HeldOutScans:
+    """The scans to calibrate on, and how.
+
+    Attributes
+    ----------
+    scans : tuple of int
+        Their places in the cache.
+    top_fraction : float
+        See `CalibrationSettings.scan_top_fraction`.
+    method : str
+        ``"split"`` or ``"cross"``.
+    progress : callable, optional
+        Called after each scan of each level; may raise `Cancelled`.
+    """
+
+    scans: tuple[int, ...]
+    top_fraction: float
+    method: str
+    progress: Progress | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Level:
     """A calibration, and what it was made of.
@@ -71,27 +95,23 @@ class Level:
     scan_scores: dict[int, float]
 
     @classmethod
-    def of(cls, scans: Sequence[int], body_scores: BodyScores, top_fraction: float, method: str) -> Level:
+    def of(cls, held_out: HeldOutScans, body_scores: BodyScores) -> Level:
         """Calibrate on the raw scores of held-out scans.
 
         Parameters
         ----------
-        scans : sequence of int
-            Their places in the cache.
+        held_out : HeldOutScans
         body_scores : callable
             Gives the raw scores (n,) of a scan's body voxels.
-        top_fraction : float
-            See `CalibrationSettings.scan_top_fraction`.
-        method : str
-            ``"split"`` or ``"cross"``.
         """
         pooled = ScoreHistogram.empty()
         scan_scores = {}
-        for scan in scans:
+        for done, scan in enumerate(held_out.scans):
+            report(held_out.progress, "Calibrating", done, len(held_out.scans))
             scores = body_scores(scan)
             pooled = pooled + ScoreHistogram.of(scores)
-            scan_scores[scan] = scan_score(scores, top_fraction)
-        calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), method)
+            scan_scores[scan] = scan_score(scores, held_out.top_fraction)
+        calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), held_out.method)
         return cls(calibration, pooled, scan_scores)
 
     def without(self, scan: int, scores: np.ndarray) -> Calibration:
@@ -107,17 +127,8 @@ class Level:
         return Calibration.from_histogram(rest, others, self.calibration.method)
 
 
-def fuse_planes(
-    planes: Sequence[HeldOutPlane], scans: Sequence[int], top_fraction: float, method: str
-) -> Level:
-    """Calibrate what is fused from several planes of held-out scans, one scan at a time.
-
-    Parameters
-    ----------
-    planes : sequence of HeldOutPlane
-    scans, top_fraction, method
-        See `Level.of`.
-    """
+def fuse_planes(planes: Sequence[HeldOutPlane], held_out: HeldOutScans) -> Level:
+    """Calibrate what is fused from several planes of held-out scans, one scan at a time."""
 
     def body_scores(scan: int) -> np.ndarray:
         mean = PlaneMean(planes[0].shape_of(scan))
@@ -125,7 +136,7 @@ def fuse_planes(
             plane.add_to(mean, scan)
         return mean.raw_scores()
 
-    return Level.of(scans, body_scores, top_fraction, method)
+    return Level.of(held_out, body_scores)
 
 
 class HeldOutPlane:
@@ -139,9 +150,8 @@ class HeldOutPlane:
     cache : EmbeddingCache
         Of this plane.
     scores : HeldOutScores
-        With the patch scores of each of ``scorers`` on each of ``scans``.
-    scans, top_fraction, method
-        See `Level.of`.
+        With the patch scores of each of ``scorers`` on each of the scans.
+    held_out : HeldOutScans
 
     Attributes
     ----------
@@ -157,19 +167,15 @@ class HeldOutPlane:
         scorers: Sequence[ScorerName],
         cache: EmbeddingCache,
         scores: HeldOutScores,
-        scans: Sequence[int],
-        top_fraction: float,
-        method: str,
+        held_out: HeldOutScans,
     ) -> None:
         self.plane = plane
         self._cache = cache
         self._scores = scores
-        self.members = {
-            name: Level.of(scans, partial(self._own_scores, name), top_fraction, method) for name in scorers
-        }
+        self.members = {name: Level.of(held_out, partial(self._own_scores, name)) for name in scorers}
         self.level = next(iter(self.members.values()))
         if len(self.members) > 1:
-            self.level = Level.of(scans, self.body_scores, top_fraction, method)
+            self.level = Level.of(held_out, self.body_scores)
 
     def body_scores(self, scan: int) -> np.ndarray:
         """Return the plane's raw scores (n,) float32 at the body voxels of a held-out scan's slices."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_dinoad.pipeline.held_out import HeldOutPlane, fuse_planes
+from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_planes
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.normative_model import PlaneModel
     from napari_dinoad.pipeline.checkpoints import Checkpoints
     from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
     from napari_dinoad.pipeline.held_out import HeldOutScores
+    from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress, ProgressEvent
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import (
@@ -83,8 +83,9 @@ def fit_and_calibrate(
     n_scans = len(next(iter(caches.values())).scans)
     order = np.random.default_rng(settings.seed).permutation(n_scans)
     folds, is_cross = _choose_folds(order, settings.calibration)
-    scans = [scan for fold in folds for scan in fold.tolist()]
+    scans = tuple(scan for fold in folds for scan in fold.tolist())
     top_fraction, method = settings.calibration.scan_top_fraction, "cross" if is_cross else "split"
+    calibrating = HeldOutScans(scans, top_fraction, method, progress)
     planes, models = [], []
     for plane, cache in caches.items():
         scorers: dict[ScorerName, Scorer] = {}
@@ -97,9 +98,9 @@ def fit_and_calibrate(
                 _score_held_out(cache, fold, scorers[name], plane, held_out, device, progress)
             if is_cross:
                 scorers[name] = fit(np.sort(order), _labelled(progress, part))
-        planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, scans, top_fraction, method))
+        planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
         models.append(planes[-1].model(scorers))
-    level = planes[0].level if len(planes) == 1 else fuse_planes(planes, scans, top_fraction, method)
+    level = planes[0].level if len(planes) == 1 else fuse_planes(planes, calibrating)
     return FittedPlanes(tuple(models), level.calibration, level.scan_scores)
 
 

@@ -1,0 +1,116 @@
+"""The scorers that look at one plane of a scan, with their calibrations, and how they lie in a model file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_dinoad.calibration import Calibration, fused_scores
+from napari_dinoad.scoring import scorer_from_state
+from napari_dinoad.scoring.protocol import Scorer, ScorerState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from napari_dinoad.settings import Plane
+
+__all__ = ["Member", "PlaneModel", "store_calibration", "store_plane", "stored_calibration", "stored_plane"]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A fitted scorer and the distribution of its raw scores over normal voxels."""
+
+    scorer: Scorer
+    calibration: Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneModel:
+    """The scorers that look at the slices of one plane, side by side.
+
+    Attributes
+    ----------
+    plane : str
+        Slicing direction; see `PreprocessingSettings.plane`.
+    members : tuple of Member
+        One or more, in the order of `SCORER_NAMES`.
+    calibration : Calibration
+        Of the members' fused score; with one member its own.
+    """
+
+    plane: Plane
+    members: tuple[Member, ...]
+    calibration: Calibration
+
+    def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
+        return fused_scores(member_scores, [member.calibration for member in self.members])
+
+
+def store_calibration(
+    calibration: Calibration, prefix: str, tensors: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Add a calibration's arrays to ``tensors`` and return the rest of it as JSON values."""
+    for name, array in calibration.arrays().items():
+        tensors[f"{prefix}calibration.{name}"] = torch.from_numpy(array.copy())
+    return calibration.counts()
+
+
+def store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Add a plane's tensors to ``tensors`` and return the rest of it as JSON values.
+
+    A part that is alone has its whole's calibration, which is not stored twice.
+    """
+    members = []
+    for member in plane.members:
+        state = member.scorer.state()
+        prefix = f"{plane.plane}.{state.name}."
+        tensors.update({f"{prefix}{name}": t.contiguous().cpu() for name, t in state.tensors.items()})
+        entry: dict[str, Any] = {
+            "name": state.name,
+            "settings": dict(state.settings),
+            "history": dict(state.history),
+        }
+        if len(plane.members) > 1:
+            entry["calibration"] = store_calibration(member.calibration, prefix, tensors)
+        members.append(entry)
+    stored: dict[str, Any] = {"plane": plane.plane, "members": members}
+    if has_own:
+        stored["calibration"] = store_calibration(plane.calibration, f"{plane.plane}.", tensors)
+    return stored
+
+
+def stored_calibration(counts: dict[str, Any], prefix: str, tensors: dict[str, torch.Tensor]) -> Calibration:
+    """Rebuild what `store_calibration` stored."""
+    arrays = {name: t.numpy() for name, t in _with_prefix(tensors, f"{prefix}calibration.").items()}
+    return Calibration.from_stored(arrays, counts)
+
+
+def stored_plane(
+    entry: dict[str, Any], whole: Calibration | None, tensors: dict[str, torch.Tensor]
+) -> PlaneModel:
+    """Rebuild what `store_plane` stored; ``whole`` is the model's calibration when the plane is alone."""
+    plane = entry["plane"]
+    calibration = whole or stored_calibration(entry["calibration"], f"{plane}.", tensors)
+    is_alone = len(entry["members"]) == 1
+    members = []
+    for stored in entry["members"]:
+        prefix = f"{plane}.{stored['name']}."
+        own = calibration if is_alone else stored_calibration(stored["calibration"], prefix, tensors)
+        state = ScorerState(
+            stored["name"],
+            stored["settings"],
+            {n: t for n, t in _with_prefix(tensors, prefix).items() if not n.startswith("calibration.")},
+            stored["history"],
+        )
+        members.append(Member(scorer_from_state(state), own))
+    return PlaneModel(plane, tuple(members), calibration)
+
+
+def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
