@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
@@ -166,3 +167,29 @@ def test_the_picture_shows_scan_and_overlay(tmp_path):
     left, right = pixels[:, :320], pixels[:, 320:640]
     assert (left[..., 0] == left[..., 2])[:320].all(), "the plain scan is grey"
     assert (right[..., 0].astype(int) - right[..., 2] > 60).any(), "the overlay is coloured"
+
+
+def test_regions_agree_with_scipys_measurements():
+    rng = np.random.default_rng(3)
+    volume = Volume(np.zeros((12, 14, 16), np.float32), Geometry((16, 14, 12), np.diag([2.0, 3.0, 4.0, 1.0])))
+    values = rng.gamma(1.0, 0.6, volume.values.shape).astype(np.float32)
+    mask = AnomalyMap(values, volume).mask(0.03)
+    regions = mask.regions()
+    labels = [region.label for region in regions]
+    assert len(labels) > 20
+    assert labels == list(range(1, len(labels) + 1))
+    np.testing.assert_allclose(
+        [r.peak_neg_log10_p for r in regions], ndimage.maximum(values, mask.labels, labels)
+    )
+    assert np.all(np.diff([r.peak_neg_log10_p for r in regions]) <= 0)
+    np.testing.assert_array_equal(
+        [r.peak_zyx for r in regions], ndimage.maximum_position(values, mask.labels, labels)
+    )
+    centres = np.array(ndimage.center_of_mass(mask.labels > 0, mask.labels, labels))
+    np.testing.assert_allclose([r.centroid_mm for r in regions], centres[:, ::-1] * (2, 3, 4), atol=1e-9)
+    np.testing.assert_array_equal(
+        [r.n_voxels for r in regions], ndimage.sum_labels(mask.labels > 0, mask.labels, labels)
+    )
+    for region in regions:
+        spread = np.ptp(np.argwhere(mask.labels == region.label), axis=0)[::-1] + 1
+        assert region.extent_mm == tuple(spread * (2.0, 3.0, 4.0))

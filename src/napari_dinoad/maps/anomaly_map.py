@@ -96,9 +96,11 @@ class AnomalyMask:
         if n_regions == 0:
             return cls(labels.astype(np.int32), anomaly_map, fpr)
         indices = np.arange(1, n_regions + 1)
-        volumes = np.bincount(labels.ravel())[1:] * anomaly_map.geometry.voxel_volume
-        peaks = ndimage.maximum(anomaly_map.values, labels, indices)
-        order = np.lexsort((-volumes, -np.asarray(peaks)))
+        label_of = labels[marked]
+        volumes = np.bincount(label_of)[1:] * anomaly_map.geometry.voxel_volume
+        peaks = np.zeros(n_regions + 1, dtype=np.float32)
+        np.maximum.at(peaks, label_of, anomaly_map.values[marked])
+        order = np.lexsort((-volumes, -peaks[1:]))
         order = order[volumes[order] >= min_volume_mm3]
         renumbered = np.zeros(n_regions + 1, dtype=np.int32)
         renumbered[indices[order]] = np.arange(1, len(order) + 1)

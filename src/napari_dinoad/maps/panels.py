@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from napari_dinoad.maps.slice_view import display_percentiles
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def grey_window(mask: AnomalyMask, preprocessing: Mapping[str, object] | None = 
     if preprocessing is not None and preprocessing.get("intensity") == "window" and window is not None:
         low, high = (float(value) for value in np.asarray(window, dtype=float))
         return low, high
-    low, high = np.percentile(mask.anomaly_map.source.values, (0.5, 99.8))
-    return float(low), float(high)
+    low, high = display_percentiles(mask.anomaly_map.source.values, (0.5, 99.8))
+    return low, high
 
 
 def grey_panel(

@@ -87,19 +87,25 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
     geometry : Geometry
         The grid of both.
     """
-    counts = np.bincount(labels.ravel())
-    present = [int(label) for label in np.flatnonzero(counts) if label > 0]
-    if not present:
+    # Only marked voxels are sorted: SciPy's measurements sort the whole scan.
+    where = np.flatnonzero(labels)
+    if not where.size:
         return ()
-    peaks = ndimage.maximum_position(neg_log10_p, labels, present)
-    centroids = ndimage.center_of_mass(labels > 0, labels, present)
+    label_of, value_of = labels.ravel()[where], neg_log10_p.ravel()[where]
+    order = np.lexsort((-value_of, label_of))
+    present, first, counts = np.unique(label_of[order], return_index=True, return_counts=True)
+    indices = np.stack(np.unravel_index(where, labels.shape), axis=-1)
+    peaks = indices[order[first]]
+    centroids = np.add.reduceat(indices[order], first, axis=0) / counts[:, None]
     boxes = ndimage.find_objects(labels)
     return tuple(
         replace(
-            _measure(label, int(counts[label]), peak, centroid, float(neg_log10_p[peak]), geometry),
+            _measure(label, count, tuple(peak), tuple(centroid), float(neg_log10_p[tuple(peak)]), geometry),
             extent_mm=_extent(boxes[label - 1], geometry) if geometry.is_physical else None,
         )
-        for label, peak, centroid in zip(present, peaks, centroids, strict=True)
+        for label, count, peak, centroid in zip(
+            present.tolist(), counts.tolist(), peaks.tolist(), centroids.tolist(), strict=True
+        )
     )
 
 

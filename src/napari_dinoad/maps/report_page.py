@@ -36,6 +36,9 @@ _JPEG_QUALITY = 90
 _MIDLINE_SHARE = 0.05
 """Regions whose centre is within this share of the body's width from its middle have no side."""
 
+_SIDE_VOXELS = 1_000_000
+"""The middle of the body is found on about so many voxels."""
+
 _EDGE_PERCENTILES = (1, 99)
 """The body reaches from one to the other of these percentiles of its voxels' places: a strap does not count."""
 
@@ -110,21 +113,23 @@ def _pictures(findings: Findings) -> Html:
     load = np.where(labels > 0, findings.mask.anomaly_map.values - threshold, 0).astype(np.float32)
     if not load.any():
         load = np.maximum(findings.mask.anomaly_map.values - HEATMAP_LIMITS[0], 0)
+    window = grey_window(findings.mask, (findings.card or {}).get("preprocessing"))
     figures = []
     for plane in planes:
         view = SliceView.of(volume, plane)
         n_slices = 1 if plane is None and volume.is_2d else _SLICES_A_PLANE
         for index in most_abnormal_slices(load, view.axis, n_slices):
             size = _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX
-            figures.append(_figure(findings, view, index, size))
+            figures.append(_figure(findings, view, index, size, window))
     return html.section(
         "Most abnormal slices", _legend(findings), html.element("div", *figures, class_="pictures")
     )
 
 
-def _figure(findings: Findings, view: SliceView, index: int, size_px: int) -> Html:
+def _figure(
+    findings: Findings, view: SliceView, index: int, size_px: int, window: tuple[float, float]
+) -> Html:
     mask = findings.mask
-    window = grey_window(mask, (findings.card or {}).get("preprocessing"))
     grey = grey_panel(findings.volume.values, view, index, size_px, window)
     overlay = overlay_panel(grey, mask, view, index)
     pair = Image.new("RGB", (2 * size_px + 4, size_px))
@@ -317,14 +322,17 @@ def _sides(findings: Findings) -> dict[int, str]:
     if not volume.geometry.is_physical or not findings.mask.regions() or volume.values.shape[2] == 1:
         return {}
     preprocessing = (findings.card or {}).get("preprocessing") or {}
-    body = find_body(volume.values, is_ct=preprocessing.get("intensity") == "window")
+    step = max(1, round((volume.values.size / _SIDE_VOXELS) ** (1 / 3)))
+    coarse = volume.values[tuple(slice(None, None, step if n > 32 else 1) for n in volume.values.shape)]
+    body = find_body(coarse, is_ct=preprocessing.get("intensity") == "window")
     columns = np.flatnonzero(body.any(axis=(0, 1)))
     weights = np.cumsum(body.sum(axis=(0, 1))[columns], dtype=np.float64)
     first, last = (
         columns[np.searchsorted(weights, weights[-1] * share / 100)] for share in _EDGE_PERCENTILES
     )
-    middle = (first + last) / 2
-    margin = _MIDLINE_SHARE * (last - first)
+    scale = volume.values.shape[2] / coarse.shape[2]
+    middle = scale * (first + last) / 2
+    margin = scale * _MIDLINE_SHARE * (last - first)
     sides = {}
     to_index = np.linalg.inv(volume.geometry.canonical_affine)
     for region in findings.mask.regions():
