@@ -77,7 +77,7 @@ def test_components_show_what_is_seen_where_and_have_names(make_clustered):
 
 
 @pytest.mark.parametrize("n_clusters", [5, 20, 80])
-@pytest.mark.parametrize("n_components", [100, 150])
+@pytest.mark.parametrize("n_components", [100, 500])
 def test_recovers_the_number_of_well_separated_clusters(n_clusters, n_components, make_clustered):
     maps = make_clustered(10, (20, 20), 32, n_clusters, 0.25, seed=n_clusters)
     scorer = DpmmScorer(DpmmSettings(n_components=n_components, epochs=5)).fit(list(maps.split(3)))
