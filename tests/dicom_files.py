@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
+import nibabel as nib
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -140,3 +145,14 @@ def _item(**tags):
     for name, value in tags.items():
         setattr(item, name, value)
     return item
+
+
+def converted_by_dcm2niix(folder, out):
+    """Return what dcm2niix, an independent converter, makes of the series in ``folder``, in canonical orientation."""
+    converter = shutil.which("dcm2niix")
+    if converter is None:
+        pytest.skip("needs dcm2niix (tools/system_packages.sh installs it)")
+    out.mkdir()
+    command = [converter, "-b", "n", "-z", "n", "-o", out, "-f", "x", folder]
+    subprocess.run(command, check=True, capture_output=True)
+    return nib.as_closest_canonical(nib.load(out / "x.nii"))

@@ -1,9 +1,10 @@
 #!/bin/sh
-# What a real napari window needs on Debian and Ubuntu: a virtual screen and software OpenGL.
+# What a real napari window needs on Debian and Ubuntu: a virtual screen and software OpenGL; and dcm2niix, an
+# independent DICOM converter that the reader is tested against.
 # Installs them when they are missing and we are root; otherwise says what to install.
 set -eu
 packages="xvfb libgl1-mesa-dri libgl1 libegl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0
-    libxcb-keysyms1 libxcb-render-util0 libxcb-shape0 libdbus-1-3"
+    libxcb-keysyms1 libxcb-render-util0 libxcb-shape0 libdbus-1-3 dcm2niix"
 command -v dpkg-query >/dev/null 2>&1 || exit 0
 missing=""
 for package in $packages; do
@@ -15,5 +16,5 @@ if [ "$(id -u)" = 0 ]; then
     # shellcheck disable=SC2086 # a list of packages
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 else
-    echo "Install for napari's window: sudo apt-get install$missing" >&2
+    echo "Install for napari's window and the tests: sudo apt-get install$missing" >&2
 fi

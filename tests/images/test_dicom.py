@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from dicom_files import (
     PATIENT_TAGS,
+    converted_by_dcm2niix,
     ct_values,
     enhanced_dataset,
     image_dataset,
@@ -78,6 +79,19 @@ def test_every_voxel_lies_where_the_standard_says(tmp_path, orientation):
     for k, path in enumerate(volume.dicom_files):
         pixels = datasets[paths.index(path)].pixel_array
         np.testing.assert_array_equal(volume.geometry.to_stored(volume.values)[..., k].T, pixels)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_equal_to_dcm2niix(tmp_path, orientation):
+    values = ct_values(rows=32, columns=40)
+    datasets = series_datasets(
+        values, spacing=(0.5, 0.8), gap=3.0, orientation=orientation, RescaleIntercept=-1024
+    )
+    save_all(datasets, tmp_path / "in")
+    expected = converted_by_dcm2niix(tmp_path / "in", tmp_path / "out")
+    volume = read_volume(tmp_path / "in")
+    np.testing.assert_array_equal(volume.values.transpose(2, 1, 0), expected.get_fdata())
+    np.testing.assert_allclose(volume.geometry.canonical_affine, expected.affine, atol=1e-4)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

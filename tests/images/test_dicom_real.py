@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 
+from dicom_files import converted_by_dcm2niix
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import read_volume
 
@@ -36,13 +35,7 @@ def shuffled(tmp_path):
 
 
 def test_equal_to_dcm2niix(shuffled, tmp_path):
-    converter = shutil.which("dcm2niix")
-    if converter is None:
-        pytest.skip("needs dcm2niix (Debian package dcm2niix)")
-    (tmp_path / "out").mkdir()
-    command = [converter, "-b", "n", "-z", "n", "-o", tmp_path / "out", "-f", "x", shuffled]
-    subprocess.run(command, check=True, capture_output=True)
-    expected = nib.as_closest_canonical(nib.load(tmp_path / "out" / "x.nii"))
+    expected = converted_by_dcm2niix(shuffled, tmp_path / "out")
     volume = read_volume(shuffled)
     np.testing.assert_array_equal(volume.values.transpose(2, 1, 0), expected.get_fdata(dtype=np.float32))
     np.testing.assert_allclose(volume.geometry.canonical_affine, expected.affine, atol=1e-4)

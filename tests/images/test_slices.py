@@ -154,6 +154,43 @@ def test_a_constant_body_is_refused():
         prepare_scan(volume_of(values), MR, 64)
 
 
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_unequal_voxels_keep_their_proportions(plane):
+    """A ball in voxels of 0.4 × 0.4 × 5 mm is round on the model input in every plane."""
+    spacing = (5.0, 0.4, 0.4)
+    axes = np.meshgrid(
+        *[(np.arange(n) - n // 2) * s for n, s in zip((24, 280, 280), spacing, strict=True)], indexing="ij"
+    )
+    values = np.where(sum(a**2 for a in axes) < 45**2, 100.0, 0.0).astype(np.float32)
+    settings = PreprocessingSettings(
+        "x", "robust-percentiles", percentiles=(0, 100), plane=plane, body_mask="off"
+    )
+    prepared = prepare_scan(volume_of(values, spacing), settings, 120)
+    image = prepared.images([values.shape[prepared.axis] // 2])[0] > 0.5
+    height, width = (np.ptp(index) + 1 for index in np.nonzero(image))
+    mm_a_pixel = [
+        step * s
+        for step, s in zip(
+            prepared.placement.step, [s for a, s in enumerate(spacing) if a != prepared.axis], strict=True
+        )
+    ]
+    assert mm_a_pixel[0] == pytest.approx(mm_a_pixel[1])
+    assert width * mm_a_pixel[1] == pytest.approx(90, abs=5.5)
+    assert height * mm_a_pixel[0] == pytest.approx(90, abs=5.5)
+
+
+def test_b_scans_are_cut_as_stored_each_in_its_own_range():
+    pages = np.random.default_rng(0).random((5, 20, 30), dtype=np.float32) * 200
+    pages[3] *= 0.1
+    volume = Volume(pages, Geometry.of_pixels(pages.shape), full_scale=255)
+    prepared = prepare_scan(volume, preset("oct"), 60)
+    assert prepared.axis == 0
+    assert prepared.indices == tuple(range(5))
+    bright, dark = prepared.images([2, 3])
+    assert bright.mean() == pytest.approx(dark.mean(), abs=0.05)
+    np.testing.assert_array_equal(prepared.from_display(prepared.to_display(pages)), pages)
+
+
 def test_slices_with_hardly_any_body_are_left_out():
     values, truth = ball()
     prepared = prepare_scan(volume_of(values), MR, 64)
