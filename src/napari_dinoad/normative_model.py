@@ -111,7 +111,10 @@ class NormalScan:
     score : float, optional
         Its own raw score; None if no held-out score was made.
     p_value : float, optional
-        Its rank among the other normal scans.
+        The share of the normal scans whose score is at least as high.
+    unlike_share : float, optional
+        The share of the normal scans that are at least as unlike the others as a whole (turned, flipped, another
+        plane); see `napari_dinoad.pipeline.cohort_layout`.
     facts : mapping
         Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
     """
@@ -120,7 +123,13 @@ class NormalScan:
     n_slices: int
     score: float | None = None
     p_value: float | None = None
+    unlike_share: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """The smaller of both shares; 1 where neither is known."""
+        return min((share for share in (self.p_value, self.unlike_share) if share is not None), default=1.0)
 
 
 @dataclass(frozen=True)
@@ -133,9 +142,13 @@ class FitReport:
     seconds: dict[str, float]
 
     def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
-        """Return the ``n`` normal scans that look least normal, for review."""
-        scored = [scan for scan in self.scans if scan.score is not None]
-        return tuple(sorted(scored, key=lambda scan: -(scan.score or 0.0))[:n])
+        """Return the ``n`` normal scans that look least normal, for review: by patches, or as a whole.
+
+        They are ordered by the smaller of both shares; where these are equal, what is unlike as a whole comes first,
+        since it is rarely chance.
+        """
+        known = [scan for scan in self.scans if scan.p_value is not None or scan.unlike_share is not None]
+        return tuple(sorted(known, key=lambda scan: (scan.share, scan.unlike_share or 0.0))[:n])
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,8 +94,11 @@ def test_every_normal_scan_gets_a_held_out_score(model):
     report = model.fit_report
     assert len(report.scans) == 6
     assert all(scan.score is not None and scan.p_value > 0 for scan in report.scans)
-    scores = [scan.score for scan in report.most_abnormal(6)]
-    assert scores == sorted(scores, reverse=True)
+    by_score = sorted(report.scans, key=lambda scan: scan.score, reverse=True)
+    shares = [scan.p_value for scan in by_score]
+    assert shares == sorted(shares)
+    order = [scan.share for scan in report.most_abnormal(6)]
+    assert order == sorted(order)
 
 
 def test_split_calibration_holds_scans_out(normal_folder):

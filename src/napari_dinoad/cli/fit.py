@@ -131,7 +131,12 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
         "n_slices": model.provenance.n_slices,
         "skipped": [{"path": str(item.path), "reason": item.reason} for item in report.skipped],
         "most_abnormal_normals": [
-            {"path": str(scan.path), "score": scan.score, "p_value": scan.p_value}
+            {
+                "path": str(scan.path),
+                "score": scan.score,
+                "p_value": scan.p_value,
+                "unlike_share": scan.unlike_share,
+            }
             for scan in report.most_abnormal()
         ],
         "history": report.history,

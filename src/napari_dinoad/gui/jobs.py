@@ -125,7 +125,7 @@ class FitOutcome:
             len(report.scans),
             sum(scan.n_slices for scan in report.scans),
             report.skipped,
-            tuple(NormalRank(scan.path.name, scan.p_value) for scan in report.most_abnormal()),
+            tuple(NormalRank(scan.path.name, scan.share) for scan in report.most_abnormal()),
             sum(report.seconds.values()),
         )
 

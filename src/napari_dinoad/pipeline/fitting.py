@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import remove_temporaries
@@ -22,6 +24,7 @@ from napari_dinoad.normative_model import (
 )
 from napari_dinoad.pipeline.checkpoints import Checkpoints
 from napari_dinoad.pipeline.cohort import embed_cohort
+from napari_dinoad.pipeline.cohort_layout import unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note, report_path, write_cohort_report
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.held_out import HeldOutScores
@@ -154,7 +157,7 @@ def _fit(
         fitted.calibration,
         settings.calibration.scan_top_fraction,
         Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
-        _fit_report(cohort, fitted, seconds),
+        _fit_report(cohort, fitted, settings.seed, seconds),
     )
 
 
@@ -168,14 +171,16 @@ def _fit_key(found: Discovery, settings: FitSettings, preprocessing: Preprocessi
     return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing)])
 
 
-def _fit_report(cohort: Cohort, fitted: FittedPlanes, seconds: dict[str, float]) -> FitReport:
+def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[str, float]) -> FitReport:
+    unlike = unlikeness(cohort.cache.scans, seed)
     scans = []
     for i, path in enumerate(cohort.paths):
         n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
         score = fitted.scan_scores.get(i)
         p_value = None if score is None else fitted.p_value_among_normals(score)
-        facts = next(iter(cohort.caches.values())).scans[i].facts
-        scans.append(NormalScan(path, n_slices, score, p_value, facts))
+        share = float(np.mean(unlike >= unlike[i]))
+        facts = cohort.cache.scans[i].facts
+        scans.append(NormalScan(path, n_slices, score, p_value, share, facts))
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
 
 

@@ -1,0 +1,53 @@
+"""What is unlike the others as a whole comes first, though each of its patches occurs elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dinoad.pipeline import cohort_layout
+from napari_dinoad.pipeline.cohort_layout import unlikeness
+
+
+class StoredScan:
+    """Embeddings of a scan, as the cache hands them out."""
+
+    def __init__(self, maps):
+        self.maps = torch.as_tensor(maps, dtype=torch.float32)
+
+    def batches(self):
+        return iter(self.maps.split(2))
+
+
+def make_scan(seed, n_slices=6, turn=None):
+    """Return a scan whose embeddings tell slice, row and column, with noise; turned or flipped if asked for."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*(np.linspace(0, 1, n) for n in (n_slices, 8, 8)), indexing="ij")
+    maps = np.stack([1 + axes[0], 1 + 2 * axes[1], 1 + axes[2] ** 2, np.ones_like(axes[0])], axis=-1)
+    maps += rng.normal(0, 0.05, maps.shape)
+    return StoredScan(turn(maps).copy() if turn else maps)
+
+
+TURNS = {
+    "quarter turn": lambda maps: np.rot90(maps, 1, (1, 2)),
+    "upside down": lambda maps: maps[:, ::-1],
+    "slices in reverse": lambda maps: maps[::-1],
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("n_references", [256, 12])
+def test_turned_scans_come_first_also_when_there_are_two(turn, n_references, monkeypatch):
+    monkeypatch.setattr(cohort_layout, "N_REFERENCES", n_references)
+    scans = [make_scan(seed) for seed in range(20)]
+    scans += [make_scan(seed, turn=TURNS[turn]) for seed in (20, 21)]
+    distances = unlikeness(scans, seed=0)
+    assert set(np.argsort(distances)[-2:]) == {20, 21}
+    assert np.array_equal(distances, unlikeness(scans, seed=0))
+
+
+def test_single_slices_and_few_scans():
+    scans = [make_scan(seed, n_slices=1) for seed in range(3)]
+    assert unlikeness(scans, seed=0).shape == (3,)
+    assert unlikeness(scans[:1], seed=0).tolist() == [0.0]
