@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contracts unit screenshots bench clean
+.PHONY: demo test lint types contracts unit screenshots prerelease clean
 
 demo: $(STAMP)
 	$(BIN)/dinoad demo --out demo-output
@@ -34,6 +34,15 @@ screenshots: $(STAMP)
 	tools/system_packages.sh
 	tools/with_screen.sh $(BIN)/python tools/screenshots.py
 
+# The plugin against napari's newest pre-release, apart from everything else; it tells, and never fails a build.
+prerelease:
+	tools/system_packages.sh
+	$(PYTHON) -m venv $(VENV)-prerelease
+	$(VENV)-prerelease/bin/python -m pip install --quiet --upgrade --pre "napari[pyqt6]" npe2 \
+		&& $(VENV)-prerelease/bin/python -m pip install --quiet --editable ".[test]" \
+		&& tools/with_screen.sh $(VENV)-prerelease/bin/python -m pytest tests/gui -W default \
+		|| echo "napari's pre-release: something is different (see above); nothing is blocked by it."
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -41,4 +50,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-prerelease demo-output .mypy_cache .ruff_cache .pytest_cache

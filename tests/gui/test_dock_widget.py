@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from napari.utils.progress import progress
-from qtpy.QtCore import QMimeData, QPointF, Qt, QThreadPool, QUrl
+from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
@@ -63,8 +63,7 @@ def find_planted(qtbot, dock):
     every = tuple(range(values.shape[0]))
     result.put(SlicesScored(0, every, values))
     with qtbot.waitSignal(dock.finder.regions_changed, timeout=TIMEOUT_MS):
-        dock.finder._found[dock.scan.layer.unique_id].overlay.refresh_map()
-        dock.finder._measure()
+        dock.finder.show_again()
     assert [round(region.peak_neg_log10_p, 1) for region in result.regions] == [4.2, 3.6, 2.4]
 
 
@@ -314,7 +313,7 @@ def test_each_scan_keeps_its_own_result(qtbot, ready, viewer, cohort):
     assert ready.finder.result is first_result
 
 
-@pytest.mark.parametrize("kind", ["rgb", "grey2d", "dask", "series", "foreign", "oblique"])
+@pytest.mark.parametrize("kind", ["rgb", "grey2d", "dask", "zarr", "series", "foreign", "oblique"])
 def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
     from napari_dinoad.phantom import make_patient, make_patient_slice
 
@@ -328,6 +327,9 @@ def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
         layer = viewer.add_image(
             pytest.importorskip("dask.array").from_array(values), scale=(9, 3, 3), units="mm"
         )
+    elif kind == "zarr":
+        zarr = pytest.importorskip("zarr")
+        layer = viewer.add_image(zarr.array(values), scale=(9, 3, 3), contrast_limits=(0, 300))
     elif kind == "series":
         layer = viewer.add_image(np.stack([values * 0 + 1, values]), scale=(1, 9, 3, 3))
         viewer.dims.set_current_step(0, 1)
@@ -387,27 +389,35 @@ def test_file_that_is_no_model_is_told_in_one_line(dock, tmp_path):
     assert dock.normal.model is None
 
 
+def open_files(qtbot, dock, *paths):
+    """Let files be chosen and wait until they are layers, or a choice is to be made."""
+    n = len(dock._viewer.layers)
+    dock.scan.files_chosen.emit(paths)
+    qtbot.waitUntil(
+        lambda: (len(dock._viewer.layers) > n or dock.chooser is not None) and not dock.reader.is_running,
+        timeout=TIMEOUT_MS,
+    )
+
+
 def test_open_study_reads_in_the_background(qtbot, dock, viewer, patient, tmp_path):
     from PIL import Image as Picture
 
     picture = tmp_path / "photo.png"
     Picture.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)
-    with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
-        dock.scan.files_chosen.emit((patient, picture))
+    open_files(qtbot, dock, patient, picture)
     assert [layer.name for layer in viewer.layers] == ["patient_bright", "photo"]
     assert same_layer(dock.scan.layer, viewer.layers[-1])
-    with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
-        dock.scan.files_chosen.emit((tmp_path / "none.nii",))
+    dock.scan.files_chosen.emit((tmp_path / "none.nii",))
+    qtbot.waitUntil(lambda: "none.nii" in dock.scan.about.text(), timeout=TIMEOUT_MS)
     assert "none.nii" in dock.scan.about.text()
 
 
-def test_misfit_is_warned_of(qtbot, dock, viewer, model_path):
+def test_misfit_is_warned_of_before_finding(dock, viewer, model_path):
     rng = np.random.default_rng(0)
     ct = rng.normal(40, 10, (8, 32, 32))
     ct[:, :4] = -1000
     viewer.add_image(ct, scale=(9, 3, 3))
     dock.normal.choose(model_path)
-    find(qtbot, dock)
     assert "looks like CT" in dock.normal.misfit.text()
 
 
@@ -535,8 +545,8 @@ def test_files_can_be_dropped_on_the_scan_step(qtbot, dock, viewer, patient):
     enter = QDragEnterEvent(QPointF(5, 5).toPoint(), *arguments)
     dock.scan.dragEnterEvent(enter)
     assert enter.isAccepted()
-    with qtbot.waitSignal(dock.reader.finished, timeout=TIMEOUT_MS):
-        dock.scan.dropEvent(QDropEvent(QPointF(5, 5), *arguments))
+    dock.scan.dropEvent(QDropEvent(QPointF(5, 5), *arguments))
+    qtbot.waitUntil(lambda: dock.scan.layer is not None, timeout=TIMEOUT_MS)
     assert dock.scan.layer.name == "patient_bright"
 
 
@@ -564,3 +574,83 @@ assert "torch" not in sys.modules
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_folder_with_several_scans_lets_choose(qtbot, dock, viewer, cohort):
+    open_files(qtbot, dock, cohort.normal_folder)
+    chooser = dock.chooser
+    assert chooser.list.topLevelItemCount() == 4
+    assert chooser.list.topLevelItem(0).text(2) == "56 × 64 × 20"
+    chooser.list.clearSelection()
+    chooser.list.topLevelItem(2).setSelected(True)
+    click(qtbot, chooser.buttons.button(chooser.buttons.StandardButton.Open))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=TIMEOUT_MS)
+    assert viewer.layers[0].name == cohort.normal[2].name.removesuffix(".nii.gz")
+
+
+def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
+    from napari_dinoad.errors import ScanReadError
+    from napari_dinoad.gui import reader
+    from napari_dinoad.gui.layers import layer_of_volume
+    from napari_dinoad.images.dicom_reader import RESAMPLE_HINT
+    from napari_dinoad.phantom import make_normal
+
+    def read(scan, *, resample):
+        if not resample:
+            raise ScanReadError(f"series 3: uneven gaps. {RESAMPLE_HINT}, or export the series again.")
+        return [layer_of_volume(make_normal(5, (8, 32, 28)))]
+
+    monkeypatch.setattr(reader, "read_layers", read)
+    monkeypatch.setattr(reader, "scans_at", lambda path: (path,))
+    dock.scan.files_chosen.emit(("series",))
+    qtbot.waitUntil(lambda: not dock.scan.resample_button.isHidden(), timeout=TIMEOUT_MS)
+    assert "uneven gaps" in dock.scan.about.text()
+    assert "--" not in dock.scan.about.text()
+    click(qtbot, dock.scan.resample_button)
+    qtbot.waitUntil(lambda: dock.scan.layer is not None, timeout=TIMEOUT_MS)
+    assert dock.scan.resample_button.isHidden()
+
+
+def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer):
+    find(qtbot, ready)
+    n = len(viewer.layers)
+    ready.finder.jump_to_slice(9)
+    click(qtbot, ready.result.explain_box)
+    qtbot.waitUntil(lambda: len(viewer.layers) == n + 1, timeout=TIMEOUT_MS)
+    layer = next(layer for layer in viewer.layers if "nearest normal patch" in layer.name)
+    assert np.flatnonzero(layer.data.any(axis=(1, 2))).tolist() == [9]
+    assert np.array_equal(layer.affine.affine_matrix, ready.scan.layer.affine.affine_matrix)
+    ready.finder.jump_to_slice(11)
+    qtbot.waitUntil(lambda: layer.data[11].any(), timeout=TIMEOUT_MS)
+    assert [known for known in ready.scan.layers.choices if known is not None] == [ready.scan.layer]
+    click(qtbot, ready.result.explain_box)
+    assert layer not in viewer.layers
+
+
+def test_export_dialog_writes_what_is_ticked_in_it(qtbot, ready, viewer, tmp_path):
+    find(qtbot, ready)
+    click(qtbot, ready.result.export_button)
+    dialog = ready.result.export_dialog
+    save = dialog.buttons.button(dialog.buttons.StandardButton.Save)
+    assert not save.isEnabled()
+    dialog.folder.value = tmp_path / "out"
+    for key, box in dialog.choices.items():
+        box.setChecked(key == "mask")
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        click(qtbot, save)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["patient_bright_mask.nii.gz"]
+    assert "patient_bright_mask.nii.gz" in ready.result.export_note.text()
+
+
+def test_layers_are_there_before_the_button_is_pressed_and_go_when_it_is_not(qtbot, ready, viewer):
+    n = len(viewer.layers)
+    button = ready.find.scan_button
+    QApplication.sendEvent(button, QEvent(QEvent.Type.Enter))
+    assert len(viewer.layers) == n + 2
+    QApplication.sendEvent(button, QEvent(QEvent.Type.Leave))
+    qtbot.waitUntil(lambda: len(viewer.layers) == n, timeout=TIMEOUT_MS)
+    QApplication.sendEvent(button, QEvent(QEvent.Type.Enter))
+    heatmap, mask = overlays(viewer)
+    find(qtbot, ready)
+    assert overlays(viewer) == (heatmap, mask)
+    assert heatmap.data.any()

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QLabel
 
+from napari_dinoad.errors import WeightsNotFoundError
 from napari_dinoad.gui import jobs
 from napari_dinoad.gui.fit_panel import FitPanel
 from napari_dinoad.gui.session import session_of
@@ -73,8 +75,16 @@ def test_folder_is_summed_up_before_anything_starts(qtbot, dock, folder):
     reasons = {tree.topLevelItem(i).text(0): tree.topLevelItem(i).text(1) for i in range(2)}
     assert set(reasons) == {"notes.txt", "broken.nii.gz"}
     assert all(reasons.values())
+    assert "slices" in panel.estimate.text()
+    assert "on disk" in panel.estimate.text()
+    assert "on this CPU" in panel.estimate.text()
+    qtbot.waitUntil(lambda: len(panel.found.thumbnails.labels) == 4, timeout=TIMEOUT_MS)
+    assert "mm" in panel.found.thumbnails.labels[0].toolTip()
     assert panel.form.preset.value == "mr-brain"
+    assert "guessed" in panel.guess.text()
     assert panel.start_button.isEnabled()
+    panel.form.scorer.value = "dpmm+ar-cnn"
+    assert "combined in p-space" in panel.notes.text()
     assert not dock.session.fit.runner.is_running
 
 
@@ -88,6 +98,8 @@ def test_fitted_model_is_chosen_in_the_dock(qtbot, dock, folder, quick):
     assert "4 scans" in panel.report.text.text()
     assert "2 skipped" in panel.report.text.text()
     assert "Least normal" in panel.report.review.text()
+    assert outcome.page.is_file()
+    assert not panel.report.page_button.isHidden()
     assert "broken.nii.gz" in {path.path.name for path in outcome.skipped}
 
 
@@ -136,6 +148,53 @@ def test_cancel_leaves_no_model_and_keeps_the_one_that_was_chosen(
     assert not list(dock.session.library.folder.glob("*.dinoad"))
     assert dock.normal.model.path == model_path
     assert panel.start_button.isEnabled()
+
+
+def test_pause_and_resume(qtbot, dock, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    assert panel.pause_button.isHidden()
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    assert not panel.pause_button.isHidden()
+    panel.pause_button.click()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert panel.start_button.text() == "Resume"
+    assert "Paused" in panel.report.text.text()
+    fit(qtbot, panel)
+    assert dock.normal.model is not None
+    assert panel.start_button.text() == "Fit"
+
+
+def test_missing_weights_are_told_with_the_three_ways(qtbot, dock, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("DINOAD_WEIGHTS", str(tmp_path / "weights"))
+    error = WeightsNotFoundError(
+        "dinov2_vits14", "Apache-2.0", ("the settings folder",), "no network", ("run", "download F", "add")
+    )
+
+    def refuse(self, channel):
+        raise error
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", refuse)
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    dialog = panel.weights_dialog
+    text = " ".join(label.text() for label in dialog.findChildren(QLabel))
+    for words in (
+        "1. With internet",
+        "2. Download",
+        "3. Put",
+        "no network",
+        "Apache-2.0",
+        str(tmp_path / "weights"),
+    ):
+        assert words in text
+    wrong = tmp_path / "wrong.pth"
+    wrong.write_bytes(b"no weights")
+    with qtbot.waitSignal(dialog.runner.finished, timeout=TIMEOUT_MS):
+        dialog.add_file(wrong)
+    assert "wrong.pth" in dialog.note.text()
+    dialog.reject()
 
 
 def test_closing_the_dock_does_not_stop_a_fit(qtbot, viewer, own_folders, folder, quick, gate):
@@ -209,12 +268,14 @@ def test_form_is_frozen_into_settings(qtbot, dock):
     form.preset.value = "ct-head"
     form.scorer.value = "ar-cnn"
     form.advanced.resolution_px.value = 128
+    form.advanced.plane.value = "coronal"
     form.advanced.epochs.value = 3
     form.advanced.device.value = "cpu"
     settings = form.settings()
     assert settings.preprocessing.preset == "ct-head"
     assert settings.preprocessing.window == (0, 80)
     assert settings.preprocessing.resolution_px == 128
+    assert settings.preprocessing.plane == "coronal"
     assert (settings.scorer, settings.epochs, settings.device) == ("ar-cnn", 3, "cpu")
     assert settings.weights is None
     assert "AR-CNN" in form.notes()

@@ -6,12 +6,10 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.gui.model_library import ModelLibrary, read_model_summary
-from napari_dinoad.images.volume import Geometry, Volume
 
 
 def test_summary_says_what_the_card_says(model_path):
@@ -77,13 +75,3 @@ def test_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path, model_path
     (tmp_path / "file").touch()
     ModelLibrary(tmp_path / "file").remember(model_path)
     assert "not saved" in caplog.text
-
-
-def test_misfits(model_path):
-    summary = read_model_summary(model_path)
-    mr = Volume(np.ones((4, 5, 6), np.float32), Geometry((6, 5, 4), np.eye(4)))
-    ct = Volume(np.full((4, 5, 6), -1000, np.float32), Geometry((6, 5, 4), np.eye(4)))
-    picture = Volume(np.ones((1, 5, 6), np.float32), Geometry.of_pixels((5, 6)))
-    assert summary.misfits(mr) == []
-    assert "CT" in summary.misfits(ct)[0]
-    assert "single slice" in summary.misfits(picture)[0]

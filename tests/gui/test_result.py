@@ -36,7 +36,7 @@ def result(request, values):
 
 
 def measure(result):
-    assert result.accept(result.measurement().run())
+    assert result.accept(result.measurement().work())
 
 
 def test_slices_fill_map_mask_and_profile(result, values):
@@ -60,7 +60,7 @@ def test_rate_moves_the_mask_and_regions_follow(result, values):
 def test_measurement_of_an_older_mask_is_refused(result):
     old = result.measurement()
     result.set_rate(0.001)
-    assert not result.accept(old.run())
+    assert not result.accept(old.work())
     assert not result.is_measured
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtCore import QUrl
+from qtpy.QtGui import QDesktopServices, QImage, QPixmap
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_dinoad.gui.parts import Folded, NoteLabel
 from napari_dinoad.gui.remaining_time import duration_in_words
@@ -15,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.gui.jobs import FitOutcome
+    from napari_dinoad.gui.samples_of_folder import ScanSample
     from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile
 
 __all__ = ["CohortView", "discovery_in_words", "outcome_in_words"]
@@ -47,15 +58,21 @@ def _sizes(scans: Sequence[ScanFile]) -> str:
 
 
 def _spacings(scans: Sequence[ScanFile]) -> str:
-    steps = [step for scan in scans for step in scan.spacing_mm or ()]
-    if not steps:
-        return ""
-    low, high = min(steps), max(steps)
-    return (
-        f", voxels of {low:.2g} mm"
-        if f"{low:.2g}" == f"{high:.2g}"
-        else f", voxels of {low:.2g} to {high:.2g} mm"
+    """Return the voxel sizes, across and between slices apart: that is where scans differ."""
+    kinds = Counter(
+        (f"{min(scan.spacing_mm):.2g}", f"{max(scan.spacing_mm):.2g}") for scan in scans if scan.spacing_mm
     )
+    if not kinds:
+        return ""
+
+    def words(finest: str, coarsest: str) -> str:
+        return f"{finest} mm" if finest == coarsest else f"{finest} to {coarsest} mm"
+
+    listed = "; ".join(
+        words(*kind) + (f" ({n}×)" if len(kinds) > 1 else "") for kind, n in kinds.most_common(3)
+    )
+    more = f"; {len(kinds) - 3} other sizes" if len(kinds) > 3 else ""
+    return f", voxels of {listed}{more}"
 
 
 def outcome_in_words(outcome: FitOutcome) -> str:
@@ -66,23 +83,61 @@ def outcome_in_words(outcome: FitOutcome) -> str:
     )
 
 
+class _Thumbnails(QWidget):
+    """Pictures of some scans side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(0, 2, 0, 2)
+        self._row.setSpacing(4)
+        self._row.addStretch(1)
+        self.labels: list[QLabel] = []
+        self.hide()
+
+    def show_samples(self, samples: Sequence[ScanSample]) -> None:
+        """Show samples; those that are shown already stay."""
+        for label in self.labels[len(samples) :]:
+            label.deleteLater()
+        del self.labels[len(samples) :]
+        for sample in samples[len(self.labels) :]:
+            rows, columns = sample.picture.shape
+            image = QImage(sample.picture.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
+            label = QLabel()
+            label.setPixmap(QPixmap.fromImage(image))
+            label.setToolTip(f"{sample.name}: {sample.words}")
+            self.labels.append(label)
+            self._row.insertWidget(self._row.count() - 1, label)
+        self.setVisible(bool(samples))
+
+
 class CohortView(QWidget):
     """A line of text with two lists that can be opened: files skipped, and scans to review."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.text = NoteLabel()
+        self.thumbnails = _Thumbnails()
         self.skipped = _FoldedList(("File", "Why it is not used"))
         self.review = _FoldedList(("Normal scan", "p"))
+        self.page_button = QPushButton("Open the cohort report")
+        self.page_button.setToolTip(
+            "Scans used and skipped, outliers, curves and calibration, in your browser."
+        )
+        self.page_button.hide()
+        self.page_button.clicked.connect(self._open_page)
+        self._page: Path | None = None
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(2)
-        for widget in (self.text, self.skipped, self.review):
+        for widget in (self.text, self.thumbnails, self.skipped, self.review, self.page_button):
             rows.addWidget(widget)
 
     def show_nothing(self, text: str = "", *, error: bool = False) -> None:
         """Show a text alone."""
         self.text.tell(text, error=error)
+        self.thumbnails.show_samples(())
+        self.page_button.hide()
         self.skipped.show_rows("", ())
         self.review.show_rows("", ())
 
@@ -99,12 +154,18 @@ class CohortView(QWidget):
     def show_outcome(self, outcome: FitOutcome) -> None:
         """Show how a fit ended."""
         self.text.tell(outcome_in_words(outcome))
+        self._page = outcome.page
+        self.page_button.setVisible(outcome.page is not None)
         self._show_skipped(outcome.skipped, None)
         rows = [
             (scan.name, "" if scan.p_value is None else f"{scan.p_value:.2g}")
             for scan in outcome.least_normal
         ]
         self.review.show_rows(f"Least normal of the normal scans ({len(rows)}), for review", rows)
+
+    def _open_page(self) -> None:
+        if self._page is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._page)))
 
     def _show_skipped(self, skipped: Sequence[SkippedFile], folder: Path | None) -> None:
         rows = []

@@ -26,6 +26,8 @@ class Configuration:
     ----------
     model_folder : Path
         Where models are looked for and saved.
+    weights_folder : Path, optional
+        Where weights are looked for and kept; None for the usual place.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     fpr : float
@@ -35,6 +37,7 @@ class Configuration:
     """
 
     model_folder: Path
+    weights_folder: Path | None
     device: Device
     fpr: float
     min_volume_mm3: float
@@ -45,10 +48,12 @@ def read_configuration() -> Configuration:
     defaults = DetectSettings()
     general = _general_settings()
     folder = str(getattr(general, "models_folder", "") or "").strip()
+    weights = str(getattr(general, "weights_folder", "") or "").strip()
     device = getattr(general, "device", defaults.device)
     percent = float(getattr(general, "false_positive_rate_percent", 100 * defaults.fpr))
     return Configuration(
         Path(folder).expanduser() if folder else user_data_path(PLUGIN_NAME, appauthor=False) / "models",
+        Path(weights).expanduser() if weights else None,
         cast("Device", device) if device in get_args(Device) else defaults.device,
         percent / 100,
         float(getattr(general, "min_volume_mm3", defaults.min_volume_mm3)),

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.gui.layers import display_range
+from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, display_range
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-__all__ = ["AUTOMATIC", "CT_WINDOWS_HU", "apply_window", "looks_like_ct"]
+__all__ = ["AUTOMATIC", "CT_WINDOWS_HU", "apply_window", "looks_like_ct", "windows_of"]
 
 AUTOMATIC = "Automatic"
 
@@ -40,13 +40,21 @@ def looks_like_ct(layer: Layer) -> bool:
     return bool(sample.size and sample.min() <= _AIR_HU)
 
 
+def windows_of(layer: Layer) -> dict[str, tuple[float, float]]:
+    """Return the windows to choose from, by name: those of the scan's header, then the usual ones for CT."""
+    source = layer.metadata.get(METADATA_KEY)
+    windows = {}
+    if isinstance(source, ScanSource):
+        windows = {window.name: (window.low, window.high) for window in source.display_windows}
+    if looks_like_ct(layer):
+        for name, (centre, width) in CT_WINDOWS_HU.items():
+            windows.setdefault(name, (centre - width / 2, centre + width / 2))
+    return windows
+
+
 def apply_window(layer: Layer, name: str) -> None:
-    """Set a layer's grey limits to a preset of `CT_WINDOWS_HU`, or automatically."""
-    if name == AUTOMATIC:
-        limits = display_range(np.asarray(layer.data))
-    else:
-        centre, width = CT_WINDOWS_HU[name]
-        limits = (centre - width / 2, centre + width / 2)
+    """Set a layer's grey limits to one of its `windows_of`, or automatically."""
+    limits = display_range(np.asarray(layer.data)) if name == AUTOMATIC else windows_of(layer)[name]
     low, high = layer.contrast_limits_range
     layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
     layer.contrast_limits = limits

@@ -11,20 +11,24 @@ from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.gui.configuration import read_configuration
+from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.help_text import HelpDialog
-from napari_dinoad.gui.jobs import ReadJob, demo_settings
+from napari_dinoad.gui.jobs import FoundScans, LookJob, ReadJob, demo_settings
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.overlay import is_overlay, warm_up
 from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
+from napari_dinoad.gui.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan_step import ScanStep
 from napari_dinoad.gui.session import session_of
+from napari_dinoad.gui.suitability import ScanTraits, misfits, suspicion
+from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.settings import DetectSettings
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     import napari.viewer
+
+    from napari_dinoad.images.discovery import ScanFile
 
 __all__ = ["DockWidget"]
 
@@ -59,13 +65,18 @@ class DockWidget(QWidget):
         self.reader = JobRunner(self)
         self.scan = ScanStep(napari_viewer)
         self.normal = NormalStep(self.session.library)
-        self.find = FindStep(self.finder.runner)
+        self.find = FindStep(self.finder.runner, self.session.configuration.device)
+        self.explainer = Explainer(napari_viewer, self.finder, self)
         self.result = ResultPanel(self.finder, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
         self.help_button = QPushButton("Help")
         self.fit_dialog: FitDialog | None = None
         self.help_dialog: HelpDialog | None = None
+        self.chooser: ScanChooser | None = None
+        self.weights_dialog: WeightsDialog | None = None
+        self._found_scans: tuple[ScanFile, ...] = ()
+        self._wanted_scans: tuple[ScanFile, ...] = ()
         self._letters = OrientationLetters(napari_viewer)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -123,14 +134,21 @@ class DockWidget(QWidget):
         self.reading.follow(self.reader)
         self.fitting.follow(self.session.fit.runner)
         self.reader.succeeded.connect(self._on_read)
-        self.reader.failed.connect(lambda message: self.scan.about.tell(message, error=True))
+        self.reader.failed.connect(self.scan.tell_fault)
+        self.reader.finished.connect(self._on_reader_finished)
+        self.scan.resample_asked.connect(lambda: self._read_scans(self._wanted_scans, resample=True))
         self.scan.files_chosen.connect(self.open_files)
         self.scan.layer_changed.connect(self._on_layer_changed)
         self.normal.model_changed.connect(self._show_readiness)
         self.normal.fit_asked.connect(self.open_fit_dialog)
         self.normal.demo_asked.connect(self.fit_demo_model)
         self.find.find_asked.connect(self.start_finding)
+        self.find.ready_asked.connect(self._on_ready_asked)
         self.finder.result_changed.connect(self._show_misfits)
+        self.finder.runner.finished.connect(self._show_misfits)
+        self.explainer.failed.connect(lambda text: self.find.note.tell(text, error=True))
+        self.result.explain_asked.connect(self.explainer.set_on)
+        self.finder.runner.refused.connect(self._on_refused)
         self.session.model_fitted.connect(self.normal.choose)
         self.session.fit.runner.failed.connect(lambda text: self.normal.about.tell(text, error=True))
         self.session.fit.runner.started.connect(self._show_readiness)
@@ -147,8 +165,23 @@ class DockWidget(QWidget):
         self._on_layer_changed()
 
     def open_files(self, paths: tuple[Path, ...]) -> None:
-        """Read scans in the background and show them."""
-        self.reader.start(ReadJob(tuple(paths)), "Reading")
+        """Look for scans in the background and show them; where a folder holds several, ask which."""
+        self.reader.start(LookJob(tuple(paths)), "Looking for scans")
+
+    def _on_reader_finished(self) -> None:
+        scans, self._found_scans = self._found_scans, ()
+        if len(scans) > 1 and any(scan.series is not None or scan.images or scan.shape for scan in scans):
+            chooser = ScanChooser(scans, self)
+            chooser.accepted.connect(lambda: self._read_scans(chooser.chosen()))
+            self.chooser = chooser
+            chooser.open()
+        elif scans:
+            self._read_scans(scans)
+
+    def _read_scans(self, scans: tuple[ScanFile, ...], *, resample: bool = False) -> None:
+        self._wanted_scans = scans
+        if scans:
+            self.reader.start(ReadJob(scans, resample), "Reading")
 
     def open_fit_dialog(self) -> None:
         """Show the window in which a model is fitted."""
@@ -167,7 +200,7 @@ class DockWidget(QWidget):
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
-        settings = demo_settings(read_configuration().device)
+        settings = demo_settings(self.find.device)
         self.session.fit.start_demo(settings, self.session.library.free_path("demo"))
 
     def start_finding(self, only_shown: bool = False) -> None:
@@ -183,20 +216,36 @@ class DockWidget(QWidget):
             return
         self.session.library.remember(model.path)
 
+    def _on_refused(self, error: DinoadError) -> None:
+        if isinstance(error, WeightsNotFoundError):
+            self.weights_dialog = WeightsDialog(error, self)
+            self.weights_dialog.weights_added.connect(lambda: self.start_finding())
+            self.weights_dialog.open()
+
     def _detect_settings(self) -> DetectSettings:
         configuration = read_configuration()
         return DetectSettings(
             fpr=self.result.rate.rate,
             min_volume_mm3=configuration.min_volume_mm3,
-            device=configuration.device,
+            device=self.find.device,
         )
+
+    def _on_ready_asked(self, is_wanted: bool) -> None:
+        layer, model = self.scan.layer, self.normal.model
+        if is_wanted and layer is not None and model is not None:
+            self.finder.get_ready(layer)
+        elif not is_wanted:
+            self.finder.forget_ready()
 
     def _on_prepare(self) -> None:
         layer, model = self.scan.layer, self.normal.model
         if layer is not None and model is not None:
             self.finder.prepare(layer, model.path, self._detect_settings())
 
-    def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
+    def _on_read(self, layers: FoundScans | list[tuple[Any, dict[str, Any], str]]) -> None:
+        if isinstance(layers, FoundScans):
+            self._found_scans = layers.scans
+            return
         added = None
         for data in layers:
             added = self._viewer.add_layer(LayerClass.create(*data))
@@ -228,8 +277,11 @@ class DockWidget(QWidget):
         self._show_misfits()
 
     def _show_misfits(self) -> None:
-        model, result = self.normal.model, self.finder.result
-        self.normal.tell_misfits([] if model is None or result is None else model.misfits(result.volume))
+        model, scan, result = self.normal.model, self.scan.scan, self.finder.result
+        reasons = [] if model is None or scan is None else misfits(model, ScanTraits.of(scan))
+        if result is not None and not self.finder.runner.is_running:
+            reasons.append(suspicion(result))
+        self.normal.tell_misfits([reason for reason in reasons if reason])
 
     def _on_scrolled(self) -> None:
         self._settle.start()
@@ -237,6 +289,7 @@ class DockWidget(QWidget):
     def _on_settled(self) -> None:
         self.scan.describe()
         self.result.show_slice_in_view()
+        self.explainer.look()
 
 
 def _closer(finder: FindController) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import Overlay
+from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.gui.result import Measured, ScanResult
 from napari_dinoad.gui.scan_jobs import DetectJob, PrepareJob
 from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
@@ -28,19 +30,20 @@ if TYPE_CHECKING:
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 
-__all__ = ["FindController"]
+__all__ = ["FindController", "Found"]
 
 _MEASURE_DELAY_MS = 150
 """Regions are measured once the slider has rested for so long; the mask itself follows at once."""
 
 
 @dataclass(eq=False)
-class _Found:
+class Found:
     """What the viewer shows for one layer."""
 
     layer: Layer
     scan: LayerScan
     model_path: Path
+    settings: DetectSettings
     result: ScanResult
     overlay: Overlay | None = None
 
@@ -69,7 +72,8 @@ class FindController(QObject):
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._found: dict[Hashable, _Found] = {}
+        self._found: dict[Hashable, Found] = {}
+        self._ready: tuple[Layer, LayerScan, Overlay] | None = None
         self._shown_key: Hashable | None = None
         self._request: _Request | None = None
         self.preparer = JobRunner(self, in_activity_dock=False)
@@ -80,7 +84,7 @@ class FindController(QObject):
         self._measurer = JobRunner(self, in_activity_dock=False)
         self._measurer.succeeded.connect(self._on_measured)
         self._measurer.finished.connect(self._measure_again)
-        self._measured: _Found | None = None
+        self._measured: Found | None = None
         self.runner = JobRunner(self)
         self.runner.delivered.connect(self._on_delivered)
         self.runner.succeeded.connect(self._on_succeeded)
@@ -94,7 +98,12 @@ class FindController(QObject):
         return None if found is None else found.result
 
     @property
-    def _current(self) -> _Found | None:
+    def found(self) -> Found | None:
+        """What was found in the layer that was chosen with `look_at`."""
+        return self._current
+
+    @property
+    def _current(self) -> Found | None:
         return None if self._shown_key is None else self._found.get(self._shown_key)
 
     def look_at(self, layer: Layer | None) -> None:
@@ -136,6 +145,22 @@ class FindController(QObject):
             return
         shown = scan.canonical_index(point_in_layer(self._viewer, layer))
         self.preparer.start(PrepareJob(scan, model_path, _without_mask(settings), shown), "Preparing")
+
+    def get_ready(self, layer: Layer) -> None:
+        """Add the layers that the result will fill, before it is asked for: napari takes a while to add a layer."""
+        if self.runner.is_running or self._ready is not None or layer.unique_id in self._found:
+            return
+        try:
+            scan = scan_of_layer(layer, self._viewer.dims.point)
+        except DinoadError:
+            return
+        self._ready = (layer, scan, Overlay(self._viewer, layer, scan))
+
+    def forget_ready(self) -> None:
+        """Take these layers away again, where nothing came of it."""
+        if self._ready is not None and not self.runner.is_running:
+            (_, _, overlay), self._ready = self._ready, None
+            overlay.remove()
 
     def set_rate(self, fpr: float) -> None:
         """Move the mask to another false-positive rate at once; the regions follow."""
@@ -235,23 +260,42 @@ class FindController(QObject):
             overlay, known.overlay = known.overlay, None
             overlay.remove()
         settings = request.settings
-        result = ScanResult(read.volume, read.axis, settings.fpr, settings.min_volume_mm3)
-        self._found[key] = _Found(request.layer, request.scan, request.model_path, result)
+        overlay = self._take_ready(request) or Overlay(self._viewer, request.layer, request.scan)
+        result = ScanResult(
+            read.volume,
+            read.axis,
+            settings.fpr,
+            settings.min_volume_mm3,
+            overlay.values,
+            overlay.values_of_mask,
+        )
+        self._found[key] = Found(
+            request.layer, request.scan, request.model_path, _without_mask(settings), result, overlay
+        )
         self.result_changed.emit()
+
+    def _take_ready(self, request: _Request) -> Overlay | None:
+        """Return the layers that were made ready for this scan, if they were."""
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return None
+        layer, scan, overlay = ready
+        if same_layer(layer, request.layer) and scan.frame == request.scan.frame and overlay.is_whole:
+            return overlay
+        overlay.remove()
+        return None
 
     def _on_slices(self, scored: SlicesScored) -> None:
         found = self._running
         if found is None:
             return
         found.result.put(scored)
-        if found.overlay is None:
-            found.overlay = Overlay(self._viewer, found.layer, found.scan, found.result)
-        elif self._is_in_view(found, scored):
+        if found.overlay is not None and self._is_in_view(found, scored):
             found.overlay.refresh_map()
         if found is self._current:
             self.map_changed.emit()
 
-    def _is_in_view(self, found: _Found, scored: SlicesScored) -> bool:
+    def _is_in_view(self, found: Found, scored: SlicesScored) -> bool:
         """Whether the new slices may be on screen: they are, unless the view is another slice of the same plane."""
         layer_ndim = found.layer.ndim
         n_before = self._viewer.dims.ndim - layer_ndim
@@ -262,7 +306,7 @@ class FindController(QObject):
         return shown[found.result.axis] in scored.indices
 
     @property
-    def _running(self) -> _Found | None:
+    def _running(self) -> Found | None:
         return None if self._request is None else self._found.get(self._request.layer.unique_id)
 
     def _on_succeeded(self, outcome: object) -> None:
@@ -273,7 +317,12 @@ class FindController(QObject):
 
     def _on_finished(self) -> None:
         found, self._request = self._running, None
+        self.forget_ready()
         if found is None:
+            return
+        if not found.result.scored.any():
+            # It failed, or was cancelled, before there was anything to show.
+            self._drop(found)
             return
         if found.overlay is not None:
             found.overlay.refresh_map()
@@ -282,6 +331,12 @@ class FindController(QObject):
             self.regions_changed.emit()
             self._measure()
 
+    def _drop(self, found: Found) -> None:
+        del self._found[found.layer.unique_id]
+        if found.overlay is not None:
+            found.overlay.remove()
+        self.result_changed.emit()
+
     def _measure(self) -> None:
         """Find the regions of the mask in the background: that takes a while on large scans."""
         found = self._current
@@ -289,7 +344,7 @@ class FindController(QObject):
             return
         self._measured = found
         measurement = found.result.measurement()
-        self._measurer.start(lambda channel: measurement.run(), "Measuring regions")
+        self._measurer.start(partial(run_in_process, measurement), "Measuring regions")
 
     def _on_measured(self, measured: object) -> None:
         found, self._measured = self._measured, None
@@ -311,6 +366,9 @@ class FindController(QObject):
             return
         if self._request is not None and same_layer(layer, self._request.layer):
             self.runner.cancel()
+        if self._ready is not None and same_layer(layer, self._ready[0]):
+            (_, _, overlay), self._ready = self._ready, None
+            overlay.remove()
         gone = [
             key
             for key, found in self._found.items()

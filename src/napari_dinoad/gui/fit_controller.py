@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_dinoad.gui.jobs import DemoModelJob, DiscoverJob, FitJob, FitOutcome
+from napari_dinoad.gui.samples_of_folder import SampleJob, ScanSample
 from napari_dinoad.gui.worker import JobProgress, JobRunner
 from napari_dinoad.images.discovery import Discovery
+from napari_dinoad.settings import CacheSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +33,15 @@ class FitController(QObject):
         Figures of the fit by name, one value an epoch.
     message : str
         How the last fit ended, where it ended without a model.
+    samples : list of ScanSample
+        Some scans of the folder, as they come.
+    is_paused : bool
+        Whether the last fit was paused: the same one goes on where it was.
     """
 
     discovered = Signal()
+    sampled = Signal()
+    refused = Signal(object)  # DinoadError
     curves_changed = Signal()
     fitted = Signal()
     ended = Signal()
@@ -44,7 +52,15 @@ class FitController(QObject):
         self.outcome: FitOutcome | None = None
         self.curves: dict[str, list[float]] = {}
         self.message = ""
+        self.samples: list[ScanSample] = []
+        self.is_paused = False
+        self._pausing = False
+        self._was_cancelled = False
         self._wanted_folder: Path | None = None
+        self._sampler = JobRunner(self, in_activity_dock=False)
+        self._sampler.delivered.connect(self._on_sample)
+        self._sampler.finished.connect(self._sample)
+        self._sampled: Discovery | None = None
         self._scout = JobRunner(self)
         self._scout.succeeded.connect(self._on_discovered)
         self._scout.failed.connect(self._on_not_discovered)
@@ -53,6 +69,7 @@ class FitController(QObject):
         self.runner.progressed.connect(self._on_progress)
         self.runner.succeeded.connect(self._on_succeeded)
         self.runner.failed.connect(self._on_failed)
+        self.runner.refused.connect(self.refused)
         self.runner.cancelled.connect(self._on_cancelled)
         self.runner.finished.connect(self.ended)
 
@@ -61,11 +78,21 @@ class FitController(QObject):
         self._wanted_folder = folder
         self.discovery = None
         self.message = ""
+        self.is_paused = False
+        self.samples = []
+        self._sampler.cancel()
         self._scout.start(DiscoverJob(folder), "Looking into the folder")
 
     def start(self, folder: Path, settings: FitSettings, out: Path) -> bool:
-        """Start to fit; return False while another fit is under way."""
-        return self._start(FitJob(folder, settings, out), "Fitting a model of normal")
+        """Start to fit, or go on with the same fit; return False while another fit is under way."""
+        # What a paused fit, or one that ended with the machine, has left is used; what was cancelled is not.
+        cache = CacheSettings(resume=not self._was_cancelled)
+        return self._start(FitJob(folder, settings, out, cache), "Fitting a model of normal")
+
+    def pause(self) -> None:
+        """Stop the fit so that it can go on later."""
+        self._pausing = True
+        self.runner.cancel()
 
     def start_demo(self, settings: FitSettings, out: Path) -> bool:
         """Start to fit the demo model; return False while another fit is under way."""
@@ -75,6 +102,7 @@ class FitController(QObject):
         if self.runner.is_running:
             return False
         self.outcome, self.curves, self.message = None, {}, ""
+        self.is_paused = self._pausing = self._was_cancelled = False
         # The fit goes on when its panels are closed, and the session with it.
         return self.runner.start(job, title, keep_alive=self.parent())
 
@@ -82,6 +110,18 @@ class FitController(QObject):
         if isinstance(discovery, Discovery) and discovery.folder == self._wanted_folder:
             self.discovery = discovery
             self.discovered.emit()
+            self._sample()
+
+    def _sample(self) -> None:
+        """Look at some scans of the folder, once."""
+        if self.discovery is not None and self.discovery is not self._sampled and self.discovery.scans:
+            if self._sampler.start(SampleJob(self.discovery), "Looking at some scans"):
+                self._sampled = self.discovery
+
+    def _on_sample(self, sample: object) -> None:
+        if isinstance(sample, ScanSample) and self.discovery is self._sampled:
+            self.samples.append(sample)
+            self.sampled.emit()
 
     def _on_not_discovered(self, message: str) -> None:
         self.message = message
@@ -111,4 +151,9 @@ class FitController(QObject):
         self.message = message
 
     def _on_cancelled(self) -> None:
-        self.message = "Cancelled; no model was written."
+        self.is_paused, self._was_cancelled = self._pausing, not self._pausing
+        self.message = (
+            "Paused. What is done is kept: Resume goes on from there, also after napari was closed."
+            if self._pausing
+            else "Cancelled; no model was written."
+        )

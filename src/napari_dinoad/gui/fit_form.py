@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,10 +12,13 @@ from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
-from napari_dinoad.settings import PRESETS, Device, FitSettings, ScorerName, preset
+from napari_dinoad.gui.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
+from napari_dinoad.settings import PRESETS, Device, FitSettings, preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from napari_dinoad.settings import PreprocessingSettings
 
 __all__ = ["FitForm"]
 
@@ -28,13 +32,17 @@ _PRESET_TITLES = {
     "bmad": "BMAD benchmark",
 }
 
-_SCORER_NOTES = {
-    "dpmm": "Mixture of normal patches; fits in minutes, small model, scores fast.",
-    "ar-cnn": "Learns how patches follow from their surroundings; longest to fit, scores fastest, usually sharpest.",
-    "memory-bank": "Keeps normal patches and looks up the nearest; fits at once, scores slowest.",
-}
+_SCORERS = ("dpmm", "ar-cnn", "memory-bank", "dpmm+ar-cnn")
+"""Those offered; the last fits two side by side."""
 
-_SCORER_TITLES = {"dpmm": "DPMM", "ar-cnn": "AR-CNN", "memory-bank": "Memory bank"}
+_PLANES = {
+    "": "its own",
+    "axial": "axial",
+    "coronal": "coronal",
+    "sagittal": "sagittal",
+    "acquired": "as acquired",
+    "all": "all three, combined",
+}
 
 _OWN = 0
 """In the form, the number that means: as the method itself has it."""
@@ -56,7 +64,7 @@ class FitForm(QWidget):
         )
         self.scorer = ComboBox(
             label="Method",
-            choices=[(_SCORER_TITLES[name], name) for name in get_args(ScorerName)],
+            choices=[(scorer_title(name), name) for name in _SCORERS],
             value=defaults.scorer,
             tooltip="What learns the normal patches.",
         )
@@ -67,18 +75,28 @@ class FitForm(QWidget):
             tooltip="What turns slices into patch embeddings. Only 'embedded' needs no weights.",
         )
         _lay_out(self, (self.preset, self.scorer, self.backbone))
-        for choice in (self.preset, self.scorer, self.backbone):
-            choice.changed.connect(lambda value: self.changed.emit())
         self.advanced = _AdvancedForm(device)
+        relevant = (self.preset, self.scorer, self.backbone, self.advanced.plane, self.advanced.resolution_px)
+        for choice in relevant:
+            choice.changed.connect(lambda value: self.changed.emit())
 
     def notes(self) -> str:
         """Return one line each on the chosen method and backbone."""
-        spec = find_backbone(self.backbone.value)
-        size = f", {spec.parameters / 1e6:.0f} million weights" if spec.parameters else ""
-        return (
-            f"{_SCORER_TITLES[self.scorer.value]}: {_SCORER_NOTES[self.scorer.value]}\n"
-            f"Backbone: {spec.description}{size}. Licence of the weights: {spec.licence}."
+        return f"{scorer_line(self.scorer.value)}\n{backbone_line(find_backbone(self.backbone.value))}"
+
+    def duration_in_words(self, n_slices: int) -> str:
+        """Return how long a fit on so many slices may take."""
+        resolution = self.advanced.resolution_px.value or None
+        return fit_duration_in_words(
+            n_slices, self.scorer.value, find_backbone(self.backbone.value), resolution
         )
+
+    def preprocessing(self) -> PreprocessingSettings:
+        """Return the chosen preset with what was changed of it."""
+        advanced, chosen = self.advanced, preset(self.preset.value)
+        if advanced.resolution_px.value != _OWN:
+            chosen = replace(chosen, resolution_px=advanced.resolution_px.value)
+        return replace(chosen, plane=advanced.plane.value) if advanced.plane.value else chosen
 
     def settings(self) -> FitSettings:
         """Return the settings as they are in the form.
@@ -96,15 +114,11 @@ class FitForm(QWidget):
             raise SettingError(
                 f"Weights: expected a file, found none at {weights}. Choose one or leave it empty."
             )
-        preprocessing = preset(self.preset.value)
-        resolution = advanced.resolution_px.value
-        if resolution != _OWN:
-            preprocessing = type(preprocessing)(**{**vars(preprocessing), "resolution_px": resolution})
         return FitSettings(
             scorer=self.scorer.value,
             backbone=self.backbone.value,
             weights=weights or None,
-            preprocessing=preprocessing,
+            preprocessing=self.preprocessing(),
             epochs=advanced.epochs.value or None,
             device=advanced.device.value,
             seed=advanced.seed.value,
@@ -125,6 +139,12 @@ class _AdvancedForm(QWidget):
         self.resolution_px = SpinBox(
             label="Resolution", value=_OWN, min=_OWN, max=4096, step=32, tooltip="Pixels of the square input."
         )
+        self.plane = ComboBox(
+            label="Plane",
+            choices=[(title, name) for name, title in _PLANES.items()],
+            value="",
+            tooltip="In which slices are taken. All three take three times as long and find more.",
+        )
         self.epochs = SpinBox(
             label="Epochs", value=_OWN, min=_OWN, max=1000, tooltip="How often the method sees all slices."
         )
@@ -136,7 +156,7 @@ class _AdvancedForm(QWidget):
         self.seed = SpinBox(
             label="Seed", value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same model."
         )
-        _lay_out(self, (self.weights, self.resolution_px, self.epochs, self.device, self.seed))
+        _lay_out(self, (self.weights, self.plane, self.resolution_px, self.epochs, self.device, self.seed))
 
 
 def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:

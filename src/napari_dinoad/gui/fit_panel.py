@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QDialog, QFormLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_dinoad.errors import SettingError
+from napari_dinoad.errors import DinoadError, SettingError, WeightsNotFoundError
+from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
 from napari_dinoad.gui.model_library import MODEL_SUFFIX
 from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot
+from napari_dinoad.gui.samples_of_folder import guess_preset
 from napari_dinoad.gui.session import session_of
+from napari_dinoad.gui.weights_dialog import WeightsDialog
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -46,8 +49,13 @@ class FitPanel(QWidget):
         self.form = FitForm(self.session.configuration.device)
         self.notes = NoteLabel()
         self.found = CohortView()
+        self.guess = NoteLabel()
+        self.estimate = NoteLabel()
         self.start_button = QPushButton("Fit")
         self.start_button.setToolTip("Fit the model. This window may be closed meanwhile.")
+        self.pause_button = QPushButton("Pause")
+        self.pause_button.setToolTip("Stop after the piece of work in hand, and go on from there later.")
+        self.weights_dialog: WeightsDialog | None = None
         self.job = JobRow()
         self.curves = CurvePlot()
         self.report = CohortView()
@@ -64,14 +72,19 @@ class FitPanel(QWidget):
         rows.addLayout(form)
         rows.addWidget(self.found)
         rows.addWidget(self.form)
+        rows.addWidget(self.guess)
         rows.addWidget(self.notes)
+        rows.addWidget(self.estimate)
         advanced = Folded("More settings")
         advanced.addWidget(self.form.advanced)
         rows.addWidget(advanced)
         save = QFormLayout()
         save.addRow("Save as", self.out.native)
         rows.addLayout(save)
-        rows.addWidget(self.start_button)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start_button, 1)
+        buttons.addWidget(self.pause_button)
+        rows.addLayout(buttons)
         rows.addWidget(self.job)
         rows.addWidget(self.curves)
         rows.addWidget(self.report)
@@ -92,7 +105,10 @@ class FitPanel(QWidget):
         self.form.preset.native.activated.connect(self._on_preset_chosen)
         self.form.changed.connect(self._show_notes)
         self.start_button.clicked.connect(self.start)
+        self.pause_button.clicked.connect(fit.pause)
         fit.discovered.connect(self._show_found)
+        fit.sampled.connect(self._show_samples)
+        fit.refused.connect(self._on_refused)
         fit.curves_changed.connect(self._show_curves)
         fit.runner.started.connect(self._show_state)
         fit.ended.connect(self._show_state)
@@ -143,17 +159,55 @@ class FitPanel(QWidget):
             self.found.show_nothing(self._fit.message, error=True)
         else:
             self.found.show_discovery(discovery)
-            if not self._preset_by_user and discovery.scans:
-                self.form.preset.value = "image-2d" if discovery.is_mostly_2d else "mr-brain"
+            self._show_samples()
+        self._show_estimate()
         self._show_start()
+
+    def _show_samples(self) -> None:
+        """Show pictures of some scans, and the preset that they suggest."""
+        discovery, samples = self._fit.discovery, self._fit.samples
+        self.found.thumbnails.show_samples(samples)
+        if discovery is None or not discovery.scans or not (samples or discovery.is_mostly_2d):
+            self.guess.tell("")
+            return
+        preset, why = guess_preset(discovery, samples)
+        if not self._preset_by_user:
+            self.form.preset.value = preset
+            self.guess.tell(f"Kind guessed from the scans: {why}.")
+        elif preset != self.form.preset.value:
+            self.guess.tell(f"The scans look like another kind: {why}.", warning=True)
+        else:
+            self.guess.tell("")
+
+    def _show_estimate(self) -> None:
+        discovery = self._fit.discovery
+        if discovery is None or not discovery.scans:
+            self.estimate.tell("")
+            return
+        estimate = estimate_fit(discovery, self.form.backbone.value, self.form.preprocessing())
+        spent = self.form.duration_in_words(estimate.n_slices)
+        words = f"{estimate.in_words()} About {spent} on this CPU."
+        self.estimate.tell(
+            words if estimate.has_room else f"{words} The disk may be too small.",
+            warning=not estimate.has_room,
+        )
+
+    def _on_refused(self, error: DinoadError) -> None:
+        if isinstance(error, WeightsNotFoundError) and self.isVisible():
+            self.weights_dialog = WeightsDialog(error, self)
+            self.weights_dialog.weights_added.connect(self.start)
+            self.weights_dialog.open()
 
     def _show_notes(self) -> None:
         self.notes.tell(self.form.notes())
+        self._show_estimate()
 
     def _show_start(self) -> None:
         discovery = self._fit.discovery
         enough = discovery is not None and len(discovery.scans) >= MIN_SCANS
         self.start_button.setEnabled(enough and not self._fit.runner.is_running)
+        self.start_button.setText("Resume" if self._fit.is_paused else "Fit")
+        self.pause_button.setVisible(self._fit.runner.is_running)
 
     def _show_curves(self) -> None:
         losses = {name: values for name, values in self._fit.curves.items() if "loss" in name}
@@ -178,7 +232,7 @@ class FitPanel(QWidget):
             self.report.show_outcome(fit.outcome)
         else:
             self.report.show_nothing(
-                fit.message, error=bool(fit.message) and not fit.message.startswith("Cancelled")
+                fit.message, error=bool(fit.message) and not fit.message.startswith(("Cancelled", "Paused"))
             )
 
 

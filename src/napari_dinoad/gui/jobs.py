@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
-from napari_dinoad.images.discovery import Discovery, SkippedFile, discover_scans
+from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile, discover_scans
 from napari_dinoad.progress import ProgressEvent
 from napari_dinoad.settings import ArCnnSettings, CacheSettings, CalibrationSettings, FitSettings
 
@@ -35,6 +35,8 @@ __all__ = [
     "DiscoverJob",
     "FitJob",
     "FitOutcome",
+    "FoundScans",
+    "LookJob",
     "NormalRank",
     "ReadJob",
     "ScanRead",
@@ -59,19 +61,44 @@ def demo_settings(device: Device) -> FitSettings:
 
 
 @dataclass(frozen=True)
+class FoundScans:
+    """What "Open study…" found where more than one scan is, for the user to choose from."""
+
+    scans: tuple[ScanFile, ...]
+
+
+@dataclass(frozen=True)
+class LookJob:
+    """Looks for the scans that files and folders hold."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, channel: JobChannel) -> FoundScans:
+        """Return the scans; each file is one, a folder may hold several."""
+        from napari_dinoad.gui.reader import scans_at
+
+        scans: list[ScanFile] = []
+        for path in self.paths:
+            channel.progress(ProgressEvent("Looking for scans", 0, 0))
+            scans += scans_at(path)
+        return FoundScans(tuple(scans))
+
+
+@dataclass(frozen=True)
 class ReadJob:
     """Reads scans as layer data tuples."""
 
-    paths: tuple[Path, ...]
+    scans: tuple[ScanFile, ...]
+    resample: bool = False
 
     def __call__(self, channel: JobChannel) -> list[tuple[Any, dict[str, Any], str]]:
         """Return the layer data tuples of all scans."""
         from napari_dinoad.gui.reader import read_layers
 
         layers = []
-        for i, path in enumerate(self.paths):
-            channel.progress(ProgressEvent("Reading", i, len(self.paths)))
-            layers += read_layers(path)
+        for i, scan in enumerate(self.scans):
+            channel.progress(ProgressEvent("Reading", i, len(self.scans)))
+            layers += read_layers(scan, resample=self.resample)
         return layers
 
 
@@ -108,6 +135,8 @@ class FitOutcome:
     least_normal : tuple of NormalRank
         For review: a folder of normal scans is never fully normal.
     seconds : float
+    page : Path, optional
+        The cohort report, for a browser.
     """
 
     path: Path
@@ -116,10 +145,14 @@ class FitOutcome:
     skipped: tuple[SkippedFile, ...]
     least_normal: tuple[NormalRank, ...]
     seconds: float
+    page: Path | None = None
 
     @classmethod
     def of(cls, path: Path, report: FitReport) -> FitOutcome:
         """Return what a fit's report says."""
+        from napari_dinoad.pipeline.cohort_report import report_path
+
+        page = report_path(path)
         return cls(
             path,
             len(report.scans),
@@ -127,6 +160,7 @@ class FitOutcome:
             report.skipped,
             tuple(NormalRank(scan.path.name, scan.share) for scan in report.most_abnormal()),
             sum(report.seconds.values()),
+            page if page.is_file() else None,
         )
 
 

@@ -7,7 +7,7 @@ diagonal affine; the true geometry rides in ``layer.metadata``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +18,11 @@ from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari.layers import Layer
+
+    from napari_dinoad.images.volume import DisplayWindow
 
 __all__ = [
     "METADATA_KEY",
@@ -54,12 +57,27 @@ class ScanSource:
         The format's own header.
     full_scale : float, optional
         The value that means white for unsigned 8 or 16 bit.
+    dicom_files, notes, display_windows, is_resampled
+        As in `Volume`.
     """
 
     geometry: Geometry
     name: str
     header: Any = None
     full_scale: float | None = None
+    dicom_files: tuple[Path, ...] | None = None
+    notes: tuple[str, ...] = ()
+    display_windows: tuple[DisplayWindow, ...] = ()
+    is_resampled: bool = False
+
+    @classmethod
+    def of(cls, volume: Volume) -> ScanSource:
+        """Return all of a scan but its values."""
+        return cls(**{field.name: getattr(volume, field.name) for field in fields(cls)})
+
+    def with_values(self, values: np.ndarray) -> Volume:
+        """Return the scan with these canonical values (z, y, x)."""
+        return Volume(values, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @property
     def dropped_axis(self) -> int | None:
@@ -104,16 +122,14 @@ class LayerScan:
         array = np.asarray(self.data[self.frame] if self.frame else self.data)
         if self.is_rgb:
             array = to_grey(array)
-        array = np.nan_to_num(array.astype(np.float32), posinf=0.0, neginf=0.0)
-        if array.size == 0 or array.min() == array.max():
+        array = array.astype(np.float32)
+        low, high = (array.min(), array.max()) if array.size else (0.0, 0.0)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            array = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+            low, high = array.min(), array.max()
+        if low == high:
             raise ScanReadError(f"Layer {self.source.name!r}: no signal: every voxel has the same value.")
-        return Volume(
-            np.ascontiguousarray(self.to_canonical(array)),
-            self.source.geometry,
-            self.source.name,
-            self.source.header,
-            self.source.full_scale,
-        )
+        return self.source.with_values(np.ascontiguousarray(self.to_canonical(array)))
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         """Return an array that lies like the layer (of one frame) as canonical (z, y, x)."""
@@ -179,8 +195,7 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
     Volumes become (z, y, x), single slices (rows, columns). With physical size the affine is diagonal (entries
     −spacing, origin −(RAS origin)) in millimetres; pixels stay pixels.
     """
-    source = ScanSource(volume.geometry, volume.name, volume.header, volume.full_scale)
-    return source_layer(volume.values, source)
+    return source_layer(volume.values, ScanSource.of(volume))
 
 
 def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
@@ -193,7 +208,7 @@ def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, di
     arguments: dict[str, Any] = {
         "name": source.name,
         "colormap": "gray",
-        "contrast_limits": display_range(values),
+        "contrast_limits": _first_limits(values, source),
         "metadata": {METADATA_KEY: source},
     }
     if geometry.is_physical:
@@ -203,6 +218,13 @@ def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, di
         arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
         arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
     return values, arguments, "image"
+
+
+def _first_limits(values: np.ndarray, source: ScanSource) -> tuple[float, float]:
+    """Return the grey limits at first: those that the scan's header asks for, or automatic ones."""
+    if source.display_windows:
+        return source.display_windows[0].low, source.display_windows[0].high
+    return display_range(values)
 
 
 def _display_affine(geometry: Geometry, spatial: list[int], n_frame_axes: int) -> np.ndarray:
@@ -257,6 +279,7 @@ def scan_of_layer(layer: Layer, point: Sequence[float]) -> LayerScan:
 
 def _own_notes(source: ScanSource, frame: tuple[int, ...]) -> tuple[str, ...]:
     notes = [f"Series: the shown frame ({_frame_name(frame)}) is used."] if frame else []
+    notes.extend(source.notes)
     if source.geometry.is_physical and source.geometry.is_oblique:
         notes.append(
             f"Oblique scan ({source.geometry.obliquity_deg:.0f}°): shown de-obliqued; "

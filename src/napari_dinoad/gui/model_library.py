@@ -18,8 +18,6 @@ from napari_dinoad.settings import MODEL_FORMAT_VERSION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.images.volume import Volume
-
 __all__ = ["MODEL_SUFFIX", "ModelLibrary", "ModelSummary", "read_model_summary"]
 
 logger = logging.getLogger(__name__)
@@ -44,6 +42,8 @@ class ModelSummary:
     n_scans, n_slices : int
         Normal scans and slices that it was fitted on.
     created : datetime
+    plane : str
+        In which slices are taken.
     """
 
     path: Path
@@ -53,6 +53,7 @@ class ModelSummary:
     n_scans: int
     n_slices: int
     created: datetime
+    plane: str = ""
 
     @property
     def name(self) -> str:
@@ -69,25 +70,9 @@ class ModelSummary:
         scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}"
         scorer = " + ".join(_SCORER_TITLES.get(name, name) for name in self.scorer.split("+"))
         created = self.created.astimezone().strftime("%d %b %Y")
-        return f"{self.preset} · {scorer} on {self.backbone} · {scans} · {created}"
-
-    def misfits(self, volume: Volume) -> list[str]:
-        """Return why this model may not suit a scan, one sentence each; empty when nothing speaks against it."""
-        reasons = []
-        if self.is_2d and not volume.is_2d:
-            reasons.append("The model is of 2D images, this scan is a volume.")
-        if not self.is_2d and volume.is_2d and self.preset not in ("oct", "bmad"):
-            reasons.append("The model is of volumes, this scan is a single slice.")
-        lowest = float(volume.values.min())
-        if self.preset.startswith("mr-") and lowest <= _CT_AIR_HU:
-            reasons.append("The model is of MR, this scan looks like CT (air at −1000).")
-        if self.preset.startswith("ct-") and lowest > _CT_AIR_HU:
-            reasons.append("The model is of CT, this scan has no values of air (−1000).")
-        return reasons
-
-
-_CT_AIR_HU = -500.0
-"""Every CT scan has air below this; MR and photographs have nothing near it."""
+        plane = {"acquired": "as acquired", "all": "three planes"}.get(self.plane, self.plane)
+        kind = f"{self.preset}, {plane}" if plane and not self.is_2d else self.preset
+        return f"{kind} · {scorer} on {self.backbone} · {scans} · {created}"
 
 
 def read_model_summary(path: str | Path) -> ModelSummary:
@@ -116,6 +101,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             int(provenance["n_scans"]),
             int(provenance["n_slices"]),
             datetime.fromisoformat(provenance["created"]),
+            str(document["preprocessing"].get("plane", "")),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
-    from napari_dinoad.gui.result import ScanResult
 
 __all__ = ["OVERLAY_KEY", "Overlay", "is_overlay", "warm_up"]
 
@@ -50,18 +49,37 @@ def _mask_colours() -> CyclicLabelColormap:
 
 
 class Overlay:
-    """The two layers that show a `ScanResult`; they share memory with it where the layout allows."""
+    """The two layers that show a map and a mask; they share memory with these where the layout allows.
 
-    def __init__(self, viewer: Viewer, layer: Layer, scan: LayerScan, result: ScanResult) -> None:
+    Parameters
+    ----------
+    viewer : Viewer
+    layer : Layer
+        The scan's.
+    scan : LayerScan
+    values, mask : numpy.ndarray, optional
+        (z, y, x) float32 and uint8, shown as they are at each refresh; new empty ones when left out.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        layer: Layer,
+        scan: LayerScan,
+        values: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+    ) -> None:
         self._viewer = viewer
         self._scan = scan
-        self._result = result
+        shape = scan.source.geometry.canonical_shape
+        self.values = np.zeros(shape, np.float32) if values is None else values
+        self.values_of_mask = np.zeros(shape, np.uint8) if mask is None else mask
         arguments = scan.overlay_arguments(layer)
         metadata: dict[str, Any] = {OVERLAY_KEY: True}
         if scan.is_canonical:
             metadata[METADATA_KEY] = scan.source
         self.heatmap = Image(
-            scan.to_layer(result.values),
+            scan.to_layer(self.values),
             name=f"{layer.name} · anomaly, −log10 p",
             colormap=_HEAT,
             contrast_limits=HEATMAP_LIMITS,
@@ -71,7 +89,7 @@ class Overlay:
             **arguments,
         )
         self.mask = Labels(
-            scan.to_layer(result.mask),
+            scan.to_layer(self.values_of_mask),
             name=f"{layer.name} · mask",
             colormap=_mask_colours(),
             opacity=0.9,
@@ -92,6 +110,11 @@ class Overlay:
         """Whether the mask can follow a slider at once; in 3D whole volumes would go to the graphics card."""
         return bool(self._viewer.dims.ndisplay == 2)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether both layers still are in the viewer."""
+        return self.heatmap in self._viewer.layers and self.mask in self._viewer.layers
+
     def _follow_dimensions(self, event: object = None) -> None:
         """Draw outlines in 2D, filled regions in 3D, where napari has no outlines."""
         self.mask.contour = 1 if self.is_live else 0
@@ -102,12 +125,12 @@ class Overlay:
 
     def refresh_map(self) -> None:
         """Show the map and the mask as they are now."""
-        self._show(self.heatmap, self._result.values)
+        self._show(self.heatmap, self.values)
         self.refresh_mask()
 
     def refresh_mask(self) -> None:
         """Show the mask as it is now."""
-        self._show(self.mask, self._result.mask)
+        self._show(self.mask, self.values_of_mask)
 
     def _show(self, layer: Layer, canonical: np.ndarray) -> None:
         if np.shares_memory(layer.data, canonical):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ class ProfilePlot(QWidget):
         self._is_mirrored = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setToolTip("The most unusual voxel of each slice (−log10 p). Click to go to a slice.")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setToolTip(
+            "The most unusual voxel of each slice (−log10 p). Click, or use the arrow keys, to go to a slice; Home "
+            "goes to the most unusual one."
+        )
         self.setAccessibleName("Anomaly of each slice")
 
     def sizeHint(self) -> QSize:
@@ -83,6 +87,19 @@ class ProfilePlot(QWidget):
         """Ask for the slice under the pressed pointer."""
         self._choose(event)
 
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Ask for the next slice to the left or right, or the most unusual one."""
+        if event is None or self._shown is None or not len(self._profile):
+            return
+        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        if event.key() == Qt.Key.Key_Home:
+            self.slice_chosen.emit(int(np.argmax(self._profile)))
+        elif event.key() in steps:
+            place = self._place(self._shown) + steps[event.key()]
+            self.slice_chosen.emit(self._place(min(max(place, 0), len(self._profile) - 1)))
+        else:
+            super().keyPressEvent(event)
+
     def _choose(self, event: QMouseEvent | None) -> None:
         if event is not None and event.buttons() & Qt.MouseButton.LeftButton:
             index = self.slice_at(event.position().x())
@@ -121,6 +138,10 @@ class ProfilePlot(QWidget):
             painter.setPen(QPen(_HERE, 2))
             x = _MARGIN_PX + (self._place(self._shown) + 0.5) * width
             painter.drawLine(QPointF(x, 0), QPointF(x, self.height()))
+        if self.hasFocus():
+            painter.setPen(QPen(_HERE, 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(QRectF(0.5, 0.5, self.width() - 1, self.height() - 1))
 
 
 class CurvePlot(QWidget):

@@ -1,50 +1,96 @@
-"""The npe2 reader: NIfTI with its geometry, and 2D images for "Open study…"."""
+"""The npe2 reader: medical scans with their geometry; and whatever "Open study…" is given."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
-from napari_dinoad.images.readers import NIFTI_SUFFIXES, open_nifti, read_volume
+from napari_dinoad.images.discovery import ScanFile, discover_scans
+from napari_dinoad.images.itk_files import ITK_SUFFIXES
+from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, count_frames, open_nifti
+from napari_dinoad.images.readers import is_dicom, read_volume
+from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["get_reader", "read_layers"]
+__all__ = ["get_reader", "read_layers", "scans_at"]
 
 LayerTuple = tuple[np.ndarray, dict[str, Any], str]
 
+_MEDICAL_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, ".dcm", ".ima")
+
+_N_LOOKED_AT = 20
+"""Files of a folder that are looked at to tell whether it is one of DICOM; napari asks of every folder."""
+
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerTuple]] | None:
-    """Return a reader when every path is a NIfTI file, else None (npe2 reader contribution)."""
-    paths = [path] if isinstance(path, str) else list(path)
-    if not paths or not all(str(p).lower().endswith(NIFTI_SUFFIXES) for p in paths):
-        return None
-    return _read_all
+    """Return a reader when every path is a scan of a medical format, else None (npe2 reader contribution).
+
+    A folder counts when it holds DICOM files itself; nothing is looked for beneath it.
+    """
+    paths = [Path(p) for p in ([path] if isinstance(path, str) else path)]
+    return _read_all if paths and all(_is_medical(p) for p in paths) else None
+
+
+def _is_medical(path: Path) -> bool:
+    if path.name.lower().endswith(_MEDICAL_SUFFIXES):
+        return True
+    if path.is_dir():
+        files = (entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+        return any(is_dicom(entry) for entry in islice(files, _N_LOOKED_AT))
+    return path.is_file() and not path.suffix and is_dicom(path)
 
 
 def _read_all(path: str | list[str]) -> list[LayerTuple]:
     paths = [path] if isinstance(path, str) else path
-    return [layer for p in paths for layer in read_layers(p)]
+    layers = []
+    for p in paths:
+        scans = scans_at(Path(p))
+        layers += [layer for scan in scans for layer in read_layers(scan)]
+    return layers
 
 
-def read_layers(path: str | Path) -> list[LayerTuple]:
+def scans_at(path: Path) -> tuple[ScanFile, ...]:
+    """Return the scans that a path stands for: one of a file, all those in a folder.
+
+    Raises
+    ------
+    ScanReadError
+        If there is none; the message says why.
+    """
+    if not path.is_dir():
+        return (ScanFile(path, "volume", (), name=path.name),)
+    found = discover_scans(path)
+    if not found.scans:
+        reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in found.skipped[:2])
+        raise ScanReadError(f"{path}: no scan was found in this folder. {reasons}".rstrip())
+    return found.scans
+
+
+def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[LayerTuple]:
     """Read one scan as layer data tuples.
 
     Raises
     ------
     ScanReadError
-        If the file cannot be read; the message names it and says why.
+        If it cannot be read; the message names it and says why.
     """
-    path = Path(path)
-    if path.name.lower().endswith(NIFTI_SUFFIXES) and path.is_file():
-        n_frames = int(np.prod(open_nifti(path).shape[3:], dtype=int))
+    scan = scan if isinstance(scan, ScanFile) else ScanFile(Path(scan), "volume", ())
+    path = scan.path
+    if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and path.is_file():
+        n_frames = count_frames(open_nifti(path))
         if n_frames > 1:
             return [_read_series(path, n_frames)]
-    return [layer_of_volume(read_volume(path))]
+    if scan.series is None and not scan.images:
+        return [layer_of_volume(read_volume(path, resample=resample))]
+    return [layer_of_volume(scan.read(ReadSettings(resample=resample)))]
 
 
 def _read_series(path: Path, n_frames: int) -> LayerTuple:
@@ -53,5 +99,5 @@ def _read_series(path: Path, n_frames: int) -> LayerTuple:
     stored = np.asanyarray(open_nifti(path).dataobj)
     stored = stored.reshape(*stored.shape[:3], n_frames)
     frames = [first.geometry.to_canonical(stored[..., frame]) for frame in range(n_frames)]
-    source = ScanSource(first.geometry, first.name, first.header, first.full_scale)
+    source = replace(ScanSource.of(first), notes=())
     return source_layer(np.stack(frames), source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +19,10 @@ __all__ = ["Measured", "Measurement", "ScanResult", "scan_level_words"]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Regions of a mask, and of which version of the result."""
+    """Regions of a mask, their numbers (z, y, x), and of which version of the result."""
 
-    mask: AnomalyMask
+    labels: np.ndarray
+    regions: tuple[Region, ...]
     version: int
 
 
@@ -34,11 +35,10 @@ class Measurement:
     min_volume_mm3: float
     version: int
 
-    def run(self) -> Measured:
+    def work(self, desk: object = None) -> Measured:
         """Find and measure the regions."""
         mask = AnomalyMask.of(self.anomaly_map, self.fpr, self.min_volume_mm3)
-        mask.regions()
-        return Measured(mask, self.version)
+        return Measured(mask.labels, mask.regions(), self.version)
 
 
 class ScanResult:
@@ -53,6 +53,8 @@ class ScanResult:
         False-positive rate at which the mask is drawn.
     min_volume_mm3 : float
         Smaller regions are left out.
+    values, mask : numpy.ndarray, optional
+        Empty arrays to fill, where layers already show them.
 
     Attributes
     ----------
@@ -68,12 +70,20 @@ class ScanResult:
         Scan-level figures, once the whole scan was scored.
     """
 
-    def __init__(self, volume: Volume, axis: int, fpr: float, min_volume_mm3: float = 0.0) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        axis: int,
+        fpr: float,
+        min_volume_mm3: float = 0.0,
+        values: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+    ) -> None:
         shape = volume.values.shape
         self.volume = volume
         self.axis = axis
-        self.values = np.zeros(shape, dtype=np.float32)
-        self.mask = np.zeros(shape, dtype=np.uint8)
+        self.values = np.zeros(shape, dtype=np.float32) if values is None else values
+        self.mask = np.zeros(shape, dtype=np.uint8) if mask is None else mask
         self.scored = np.zeros(shape[axis], dtype=bool)
         self.profile = np.zeros(shape[axis], dtype=np.float32)
         self.outcome: DetectOutcome | None = None
@@ -123,8 +133,10 @@ class ScanResult:
             self._forget()
 
     def measurement(self) -> Measurement:
-        """Return what finds the regions of the mask as it is now; it may run on a worker thread."""
-        frozen = AnomalyMap(self.values.copy(), self.volume)
+        """Return what finds the regions of the mask as it is now; it may be sent to a worker process."""
+        values = self.values.copy()
+        # The scan itself is not needed: with the map in its place one array less goes to the worker process.
+        frozen = AnomalyMap(values, replace(self.volume, values=values, header=None))
         return Measurement(frozen, self._fpr, self._min_volume_mm3, self._version)
 
     def accept(self, measured: Measured) -> bool:
@@ -134,7 +146,8 @@ class ScanResult:
         """
         if measured.version != self._version:
             return False
-        self._labels, self._regions = measured.mask, measured.mask.regions()
+        self._labels = AnomalyMask(measured.labels, self.anomaly_map(), self._fpr)
+        self._regions = measured.regions
         self._draw()
         return True
 
@@ -150,6 +163,10 @@ class ScanResult:
             self._unticked_peaks.add(region.peak_zyx)
         self._draw()
 
+    def labels(self) -> np.ndarray:
+        """Return the regions as numbers (z, y, x) int32, ticked or not; zero elsewhere, or while not measured."""
+        return np.zeros(self.values.shape, np.int32) if self._labels is None else self._labels.labels
+
     def anomaly_map(self) -> AnomalyMap:
         """Return the map on the scan's grid."""
         return AnomalyMap(self.values, self.volume)
@@ -157,7 +174,7 @@ class ScanResult:
     def ticked_mask(self) -> AnomalyMask:
         """Return the mask of the ticked regions alone, measuring first where needed."""
         if self._labels is None:
-            self.accept(self.measurement().run())
+            self.accept(self.measurement().work())
         if self._labels is None:
             raise DinoadError("Mask: nothing was scored yet; press Find first.")
         return self._labels.only({region.label for region in self._regions if self.is_ticked(region)})

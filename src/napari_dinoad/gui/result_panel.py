@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import export_of
 from napari_dinoad.gui.parts import NoteLabel, Step
 from napari_dinoad.gui.profile_plot import ProfilePlot
@@ -17,9 +17,10 @@ from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable
 from napari_dinoad.gui.result import scan_level_words
 from napari_dinoad.gui.worker import JobRunner
-from napari_dinoad.maps.outputs import OUTPUTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_dinoad.gui.find_controller import FindController
     from napari_dinoad.maps import Region
 
@@ -30,6 +31,7 @@ class ResultPanel(Step):
     """Shows the result that a `FindController` looks at, and passes on what the user does with it."""
 
     rate_changed = Signal(float)
+    explain_asked = Signal(bool)
 
     def __init__(self, controller: FindController, rate: float, parent: QWidget | None = None) -> None:
         super().__init__("Result", parent)
@@ -41,7 +43,10 @@ class ResultPanel(Step):
         self.profile = ProfilePlot()
         self.table = RegionTable()
         self.summary = NoteLabel()
+        self.explain_box = QCheckBox("Explain")
         self.export_button = QPushButton("Export…")
+        self.export_dialog: ExportDialog | None = None
+        self._last_folder: Path | None = None
         self.export_note = NoteLabel()
         self._build()
         self._connect()
@@ -56,17 +61,15 @@ class ResultPanel(Step):
         self.export_button.setToolTip(
             "Write files on the scan's own grid; the mask holds the ticked regions."
         )
-        menu = QMenu(self.export_button)
-        everything = menu.addAction("Everything into a folder…")
-        everything.triggered.connect(lambda checked=False: self._ask_for_folder(None))
-        menu.addSeparator()
-        for key, title in OUTPUTS.items():
-            menu.addAction(f"{title}…").triggered.connect(
-                lambda checked=False, key=key: self._ask_for_folder((key,))
-            )
-        self.export_button.setMenu(menu)
+        self.export_button.clicked.connect(self.open_export)
+        self.explain_box.setToolTip(
+            "Show what the method sees on the slices that are looked at: which component of normal explains a patch "
+            "(DPMM), how badly it is predicted (AR-CNN), how far the nearest normal patch is (memory bank)."
+        )
+        self.explain_box.toggled.connect(self.explain_asked)
         row = QHBoxLayout()
         row.addWidget(self.summary, 1)
+        row.addWidget(self.explain_box)
         row.addWidget(self.export_button)
         self.rows.addLayout(row)
         self.rows.addWidget(self.export_note)
@@ -146,10 +149,21 @@ class ResultPanel(Step):
         self._controller.set_ticked(region, ticked)
         self._show_summary()
 
-    def _ask_for_folder(self, outputs: tuple[str, ...] | None) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Export into folder")
-        if name:
-            self.export(Path(name), outputs)
+    def open_export(self) -> None:
+        """Ask what to export and where to."""
+        result = self._controller.result
+        if result is None:
+            return
+        n_ticked = sum(result.is_ticked(region) for region in result.regions)
+        dialog = ExportDialog(result.volume, n_ticked, len(result.regions), self._last_folder, self)
+        dialog.accepted.connect(lambda: self._on_export_chosen(dialog))
+        self.export_dialog = dialog
+        dialog.open()
+
+    def _on_export_chosen(self, dialog: ExportDialog) -> None:
+        if dialog.path is not None:
+            self._last_folder = dialog.path
+            self.export(dialog.path, dialog.outputs)
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
         names = ", ".join(path.name for path in paths)

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import torch
+
     from napari_dinoad.gui.layers import LayerScan
     from napari_dinoad.gui.processes import WorkProcess
     from napari_dinoad.gui.work_process import Desk
     from napari_dinoad.gui.worker import JobChannel
+    from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
+    from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import DetectSettings
 
-__all__ = ["DetectJob", "PrepareJob"]
+__all__ = ["DetectJob", "ExplainJob", "Explanation", "PrepareJob"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +139,91 @@ class _Detect(_Request):
 
 def _deliver_slices(desk: Desk, axis: int, indices: list[int], values: np.ndarray) -> None:
     desk.deliver(SlicesScored(axis, tuple(indices), np.ascontiguousarray(values)))
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What one scorer saw on a slice.
+
+    Attributes
+    ----------
+    scorer : str
+    axis, index : int
+        The slice of the canonical array.
+    values : numpy.ndarray
+        (…) of the slice: int32 components from 1 (0: not looked at) for the DPMM, else float32 raw scores.
+    names : tuple of str
+        Of the components, from 1.
+    """
+
+    scorer: str
+    axis: int
+    index: int
+    values: np.ndarray
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Explain(_Request):
+    def work(self, desk: Desk) -> tuple[Explanation, ...]:
+        import torch
+
+        volume, detector = self.scan(desk), self.detector(desk)
+        prepared = detector.prepare(volume)[0]
+        index = self.shown[prepared.axis]
+        embeddings = detector.backbone(torch.from_numpy(prepared.images([index]))).values
+        return tuple(_explain(scorer, prepared, index, embeddings) for scorer in _scorers(detector.model))
+
+
+def _scorers(model: NormativeModel) -> tuple[Scorer, ...]:
+    return tuple(member.scorer for member in model.planes[0].members)
+
+
+def _explain(scorer: Scorer, prepared: PreparedScan, index: int, embeddings: torch.Tensor) -> Explanation:
+    from napari_dinoad.scoring.ar_cnn import ArCnnScorer
+    from napari_dinoad.scoring.dpmm import DpmmScorer
+
+    body = prepared.body_slices([index])
+    if isinstance(scorer, DpmmScorer):
+        patches = scorer.components(embeddings).cpu().numpy()
+        shown = np.where(body, _nearest(prepared, patches) + 1, 0).astype(np.int32)
+        names = scorer.component_names
+    else:
+        if isinstance(scorer, ArCnnScorer):
+            errors = scorer.prediction_errors(embeddings)
+        else:
+            errors = scorer.score(embeddings)
+        raw = prepared.maps_to_slices(errors.cpu().numpy())
+        shown, names = np.where(body, raw, np.float32(0)), ()
+    block = np.moveaxis(prepared.from_display(shown), prepared.axis, 0)[0]
+    return Explanation(scorer.name, prepared.axis, index, np.ascontiguousarray(block), names)
+
+
+def _nearest(prepared: PreparedScan, patches: np.ndarray) -> np.ndarray:
+    """Return the value (1, rows, columns), at each voxel of a slice, of the nearest of the patches (1, gh, gw)."""
+    grid = np.indices(patches.shape[1:]).astype(np.float32)
+    row, column = (np.rint(prepared.maps_to_slices(grid[axis : axis + 1])).astype(int) for axis in (0, 1))
+    return np.asarray(patches[:, row[0], column[0]])
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainJob:
+    """Shows what the scorers see on the slice in view."""
+
+    scan: LayerScan
+    model_path: Path
+    settings: DetectSettings
+    shown: tuple[int, int, int]
+
+    def __call__(self, channel: JobChannel) -> tuple[Explanation, ...]:
+        """Have it done in a worker process."""
+        channel.progress(ProgressEvent("Looking at this slice", 0, 0))
+        explanations: tuple[Explanation, ...] = _run(
+            self.scan.volume(),
+            channel,
+            lambda sent: _Explain(sent, self.model_path, self.settings, self.shown),
+        )
+        return explanations
 
 
 @dataclass(frozen=True, eq=False)

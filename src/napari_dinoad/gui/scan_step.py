@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import SCAN_SUFFIXES
-from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
+from napari_dinoad.gui.ct_windows import AUTOMATIC, apply_window, windows_of
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel, Step
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan
 
 __all__ = ["STUDY_FILTER", "ScanStep", "scan_in_words"]
+
+_RESAMPLE_OPTION = "--resample"
+"""How the messages of the readers offer resampling."""
 
 STUDY_FILTER = f"Scans ({' '.join('*' + suffix for suffix in SCAN_SUFFIXES)});;All files (*)"
 
@@ -47,20 +50,31 @@ class ScanStep(Step):
 
     layer_changed = Signal()
     files_chosen = Signal(object)  # tuple of Path
+    resample_asked = Signal()
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__("1  Scan", parent)
         self._viewer = viewer
+        self.scan: LayerScan | None = None
         self.layers = ComboBox(choices=self._choices, nullable=True)
         self.layers.native.setToolTip("The image layer with the scan to look at.")
         self.layers.native.setAccessibleName("Scan")
         self.open_button = QPushButton("Open study…")
         self.open_button.setToolTip(
-            "Open NIfTI, PNG, JPEG or TIFF files with their geometry. Files can also be dropped here."
+            "Open scans with their geometry: NIfTI, DICOM, MGZ, NRRD, MetaImage, PNG, JPEG, TIFF. "
+            "Files and folders can also be dropped here."
         )
+        menu = QMenu(self.open_button)
+        menu.addAction("Files…").triggered.connect(lambda checked=False: self.ask_for_files())
+        menu.addAction("DICOM folder…").triggered.connect(lambda checked=False: self.ask_for_folder())
+        self.open_button.setMenu(menu)
+        self.resample_button = QPushButton("Resample to even slices")
+        self.resample_button.setToolTip(
+            "Make an even volume of this series by interpolation. The report will say so."
+        )
+        self.resample_button.hide()
         self.window = QComboBox()
-        self.window.addItems([AUTOMATIC, *CT_WINDOWS_HU])
-        self.window.setToolTip("Window and level of the CT scan.")
+        self.window.setToolTip("Window and level: those of the scan's header, and the usual ones for CT.")
         self.window.setAccessibleName("Window")
         self.window.hide()
         self.about = NoteLabel()
@@ -75,11 +89,12 @@ class ScanStep(Step):
         self.layers.native.setSizePolicy(self.sizePolicy().Policy.Expanding, self.sizePolicy().Policy.Fixed)
         self.rows.addWidget(self.window)
         self.rows.addWidget(self.about)
+        self.rows.addWidget(self.resample_button)
         self.rows.addWidget(self.assumed)
         self.setAcceptDrops(True)
         self.layers.changed.connect(self._on_changed)
         self.window.textActivated.connect(self._on_window)
-        self.open_button.clicked.connect(self.ask_for_files)
+        self.resample_button.clicked.connect(self.resample_asked)
         self.reset_choices()
 
     @property
@@ -102,12 +117,15 @@ class ScanStep(Step):
     def describe(self) -> None:
         """Say what the chosen scan is and what had to be assumed."""
         layer = self.layer
+        self.resample_button.hide()
         try:
             scan = None if layer is None else scan_of_layer(layer, self._viewer.dims.point)
         except DinoadError as error:
+            self.scan = None
             self.about.tell(str(error), error=True)
             self.assumed.tell("")
             return
+        self.scan = scan
         if scan is None:
             self.about.tell("Open a scan, or drop its file here.")
             self.assumed.tell("")
@@ -123,8 +141,10 @@ class ScanStep(Step):
             apply_window(self.layer, name)
 
     def _on_changed(self) -> None:
-        self.window.setVisible(self.layer is not None and looks_like_ct(self.layer))
-        self.window.setCurrentText(AUTOMATIC)
+        windows = {} if self.layer is None else windows_of(self.layer)
+        self.window.clear()
+        self.window.addItems([AUTOMATIC, *windows])
+        self.window.setVisible(bool(windows))
         self.describe()
         self.layer_changed.emit()
 
@@ -133,6 +153,24 @@ class ScanStep(Step):
         names, _ = QFileDialog.getOpenFileNames(self, "Open study", "", STUDY_FILTER)
         if names:
             self.files_chosen.emit(tuple(Path(name) for name in names))
+
+    def ask_for_folder(self) -> None:
+        """Ask for a folder to open; `files_chosen` follows."""
+        name = QFileDialog.getExistingDirectory(self, "Open the folder of a study")
+        if name:
+            self.files_chosen.emit((Path(name),))
+
+    def tell_fault(self, message: str) -> None:
+        """Say why a scan was not opened; where resampling would help, offer it."""
+        can_resample = _RESAMPLE_OPTION in message
+        if can_resample:
+            from napari_dinoad.images.dicom_reader import RESAMPLE_HINT
+
+            message = message.replace(
+                RESAMPLE_HINT, "Resample it knowingly to an even volume, with the button below"
+            )
+        self.about.tell(message, error=True)
+        self.resample_button.setVisible(can_resample)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept files."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_dinoad.backbones.weights import WEIGHTS_VARIABLE
 from napari_dinoad.gui.configuration import read_configuration
 from napari_dinoad.gui.fit_controller import FitController
 from napari_dinoad.gui.model_library import ModelLibrary
@@ -24,6 +26,9 @@ class Session(QObject):
     def __init__(self) -> None:
         super().__init__()
         self.configuration = read_configuration()
+        if self.configuration.weights_folder is not None:
+            # Worker processes inherit it.
+            os.environ[WEIGHTS_VARIABLE] = str(self.configuration.weights_folder)
         self.library = ModelLibrary(self.configuration.model_folder)
         self.fit = FitController(self)
         self.fit.fitted.connect(self._on_fitted)

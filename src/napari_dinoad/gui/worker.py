@@ -172,6 +172,7 @@ class JobRunner(QObject):
     succeeded = Signal(object)
     cancelled = Signal()
     failed = Signal(str)
+    refused = Signal(object)  # DinoadError, before `failed`
     finished = Signal()
 
     def __init__(self, parent: QObject | None = None, *, in_activity_dock: bool = True) -> None:
@@ -246,6 +247,7 @@ class JobRunner(QObject):
         if isinstance(error, DinoadError):
             # The message may name a scan's file, which does not belong in a log.
             logger.info("%s ended with a %s.", self._title, type(error).__name__)
+            self.refused.emit(error)
             self.failed.emit(str(error))
             return
         logger.error("%s failed.", self._title, exc_info=error)

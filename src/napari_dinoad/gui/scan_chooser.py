@@ -1,0 +1,92 @@
+"""Choosing among the scans of a folder: DICOM series, files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QDialogButtonBox,
+    QHeaderView,
+    QLabel,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.discovery import ScanFile
+
+__all__ = ["ScanChooser", "spacing_in_words"]
+
+_COLUMNS = ("Scan", "Kind", "Size", "Spacing")
+
+
+def spacing_in_words(spacing_mm: Sequence[float] | None) -> str:
+    """Return a spacing with its unit, or nothing where there is none."""
+    return "" if not spacing_mm else " × ".join(f"{step:.2g}" for step in spacing_mm) + " mm"
+
+
+def _row(scan: ScanFile) -> list[str]:
+    series = scan.series
+    if series is None:
+        name, kind = scan.path.name, "2D image" if scan.kind == "image" else "volume"
+    else:
+        number = "" if series.number is None else f"{series.number}: "
+        name, kind = f"{number}{series.description or scan.name}", f"DICOM {series.modality}".strip()
+    return [name, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm)]
+
+
+class ScanChooser(QDialog):
+    """Lists scans; those that are chosen are opened."""
+
+    def __init__(self, scans: Sequence[ScanFile], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Open study")
+        self._scans = tuple(scans)
+        self.list = QTreeWidget()
+        self.list.setHeaderLabels(_COLUMNS)
+        self.list.setRootIsDecorated(False)
+        self.list.setUniformRowHeights(True)
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.list.setAccessibleName("Scans found")
+        for scan in self._scans:
+            self.list.addTopLevelItem(QTreeWidgetItem(_row(scan)))
+        self.list.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.list.setCurrentItem(self.list.topLevelItem(self._largest()))
+        self.buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel
+        )
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+        self.list.itemDoubleClicked.connect(self.accept)
+        rows = QVBoxLayout(self)
+        rows.addWidget(QLabel(f"{len(scans)} scans were found. Choose one, or several with Ctrl."))
+        rows.addWidget(self.list)
+        rows.addWidget(self.buttons)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+    def _largest(self) -> int:
+        """Return the scan with the most voxels: most often the one that is meant."""
+
+        def n_voxels(index: int) -> int:
+            n = 1
+            for length in self._scans[index].shape:
+                n *= length
+            return n
+
+        return max(range(len(self._scans)), key=n_voxels)
+
+    def sizeHint(self) -> QSize:
+        """Return room for some ten scans."""
+        return QSize(620, 320)
+
+    def chosen(self) -> tuple[ScanFile, ...]:
+        """Return the chosen scans, in the order of the list."""
+        rows = sorted(self.list.indexOfTopLevelItem(item) for item in self.list.selectedItems())
+        return tuple(self._scans[row] for row in rows)

@@ -1,0 +1,133 @@
+"""Whether a scan suits a model of normal: kind, body part, spacing and plane before, contrast after finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.model_library import ModelSummary
+    from napari_dinoad.gui.result import ScanResult
+
+__all__ = ["ScanTraits", "misfits", "suspicion"]
+
+_CT_AIR_HU = -500.0
+"""Every CT scan has air below this; MR and photographs have nothing near it."""
+
+_SAMPLE_STEP = 8
+
+_HEAD_PRESETS = ("mr-brain", "ct-head")
+
+_HEAD_MM = (90.0, 420.0)
+"""A field of view in which a whole head lies is larger than the first in every direction, smaller than the second."""
+
+_MUCH_THICKER = 2.5
+"""Slices this many times as far apart as their pixels make other planes coarse."""
+
+_PLANES = ("axial", "coronal", "sagittal")
+"""By the axis of the canonical array across which the slices lie."""
+
+_SUSPECT_SHARE = 0.2
+"""A scan with more of its voxels beyond p = 0.01 is another kind of scan rather than one with an illness."""
+
+
+@dataclass(frozen=True)
+class ScanTraits:
+    """What can be told of a scan at a glance.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (z, y, x).
+    spacing_mm : tuple of float, optional
+        (z, y, x); None without physical size.
+    lowest : float, optional
+        Lowest of a sample of its values; None where they would have to be read first.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float] | None
+    lowest: float | None
+
+    @classmethod
+    def of(cls, scan: LayerScan) -> ScanTraits:
+        """Look at a scan; fast."""
+        geometry = scan.source.geometry
+        z, y, x = geometry.canonical_shape
+        return cls((z, y, x), geometry.spacing if geometry.is_physical else None, _lowest(scan))
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether it is a single slice."""
+        return 1 in self.shape
+
+
+def _lowest(scan: LayerScan) -> float | None:
+    data: Any = scan.data
+    if not isinstance(data, np.ndarray) or scan.is_rgb:
+        return None
+    sample = data[..., ::_SAMPLE_STEP, ::_SAMPLE_STEP]
+    return float(sample.min()) if sample.size else None
+
+
+def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
+    """Return why a model may not suit a scan, one sentence each; empty when nothing speaks against it."""
+    reasons = _of_kind(model, scan)
+    if not model.is_2d and not scan.is_2d:
+        reasons += _of_space(model, scan)
+    return reasons
+
+
+def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
+    reasons = []
+    if model.is_2d and not scan.is_2d:
+        reasons.append("The model is of 2D images, this scan is a volume.")
+    if not model.is_2d and scan.is_2d and model.preset not in ("oct", "bmad"):
+        reasons.append("The model is of volumes, this scan is a single slice.")
+    if scan.lowest is not None:
+        if model.preset.startswith("mr-") and scan.lowest <= _CT_AIR_HU:
+            reasons.append("The model is of MR, this scan looks like CT (air at −1000).")
+        if model.preset.startswith("ct-") and scan.lowest > _CT_AIR_HU:
+            reasons.append("The model is of CT, this scan has no values of air (−1000).")
+    return reasons
+
+
+def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
+    if scan.spacing_mm is None:
+        return ["This scan has no physical size; the model is of scans in millimetres."]
+    reasons = []
+    lengths = [n * step for n, step in zip(scan.shape, scan.spacing_mm, strict=True)]
+    if model.preset in _HEAD_PRESETS:
+        size = " × ".join(f"{length:.0f}" for length in reversed(lengths))
+        if max(lengths) > _HEAD_MM[1]:
+            reasons.append(f"The model is of heads, this scan is larger than one ({size} mm).")
+        elif max(lengths) < _HEAD_MM[0]:
+            reasons.append(
+                f"The model is of heads, this scan is smaller than one ({size} mm): is its spacing right?"
+            )
+    thick = int(np.argmax(scan.spacing_mm))
+    others = [step for axis, step in enumerate(scan.spacing_mm) if axis != thick]
+    if model.plane in _PLANES and model.plane != _PLANES[thick]:
+        if scan.spacing_mm[thick] > _MUCH_THICKER * max(others):
+            reasons.append(
+                f"The model looks at {model.plane} slices, this scan has {_PLANES[thick]} ones "
+                f"{scan.spacing_mm[thick]:.2g} mm apart: {model.plane} ones are coarse."
+            )
+    return reasons
+
+
+def suspicion(result: ScanResult) -> str:
+    """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
+    inside = np.count_nonzero(result.values)
+    if not inside:
+        return ""
+    share = np.count_nonzero(result.values >= np.float32(2)) / inside
+    if share < _SUSPECT_SHARE:
+        return ""
+    return (
+        f"{100 * share:.0f} % of this scan is beyond the rate of 1 %. It is probably of another kind than the normal "
+        "scans (contrast, scanner, body part, resolution) rather than ill everywhere."
+    )
