@@ -98,6 +98,12 @@ def test_each_dicom_series_is_a_scan(archive):
     assert sum(len(scan.series.files) for scan in found.scans) + 3 == n_files
 
 
+def test_the_modality_that_most_scans_name(archive, messy):
+    assert discover_scans(archive).modality == "CT"
+    assert discover_scans(messy / "deeper").modality == ""
+    assert discover_scans(messy / "empty").modality == ""
+
+
 def test_a_series_can_be_chosen_for_all(archive):
     found = discover_scans(archive, ReadSettings(series="t2"))
     assert [scan.name for scan in found.scans] == ["a"]

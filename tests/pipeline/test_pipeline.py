@@ -10,7 +10,9 @@ import pytest
 
 from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.pipeline.fitting import default_preprocessing
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -20,7 +22,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
-from small_heads import BAD_SCANS, lesion_of_head
+from small_heads import BAD_SCANS, lesion_of_head, save_dicom_head
 
 SMALL = FitSettings(
     scorer="memory-bank",
@@ -180,3 +182,13 @@ def test_other_weights_are_refused(model):
     other = replace(model, backbone=replace(model.backbone, weights_sha256="0" * 64))
     with pytest.raises(ModelFileError, match="fitted with other weights"):
         Detector(other)
+
+
+@pytest.mark.parametrize(
+    ("modality", "name", "warned"), [("MR", "mr-brain", 0), ("CT", "mr-brain", 1), ("OPT", "oct", 0)]
+)
+def test_the_default_preset_follows_the_modality_of_dicom(tmp_path, modality, name, warned, caplog):
+    save_dicom_head(tmp_path / "head", 1, Modality=modality)
+    assert default_preprocessing(discover_scans(tmp_path)) == preset(name)
+    assert len(caplog.records) == warned
+    assert warned == ("ct-head, ct-chest or ct-abdomen" in caplog.text)

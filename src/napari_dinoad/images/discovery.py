@@ -100,6 +100,12 @@ class Discovery:
         """Whether most of the scans are 2D images."""
         return 2 * sum(scan.kind == "image" for scan in self.scans) > len(self.scans)
 
+    @property
+    def modality(self) -> str:
+        """The modality that most scans name (``"CT"``, ``"MR"``, …); empty when most name none."""
+        named = Counter("" if scan.series is None else scan.series.modality for scan in self.scans)
+        return named.most_common(1)[0][0] if named else ""
+
 
 @dataclass
 class _Found:

@@ -99,7 +99,7 @@ def fit_folder(
     found = discover_scans(folder, settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
-    preprocessing = settings.preprocessing_or(default_preprocessing(found))
+    preprocessing = settings.preprocessing_or(settings.preprocessing or default_preprocessing(found))
     estimate = estimate_fit(found, settings.backbone, preprocessing, cache)
     estimate.require_limit(None if cache is None else cache.limit_bytes)
     logger.info(estimate.in_words())
@@ -162,7 +162,17 @@ def _fit(
 
 
 def default_preprocessing(found: Discovery) -> PreprocessingSettings:
-    """Return the preset that suits what was found: ``image-2d`` for 2D images, ``mr-brain`` for volumes."""
+    """Return the preset that suits what was found: ``image-2d`` for 2D images, ``mr-brain`` for volumes.
+
+    DICOM headers name the modality: OCT gets ``oct``; of CT they do not tell which window suits.
+    """
+    if found.modality == "OPT":
+        return preset("oct")
+    if found.modality == "CT":
+        logger.warning(
+            "These are CT scans and no preset was named: each is scaled by its own percentiles. A preset with a "
+            "window in Hounsfield units suits them better: ct-head, ct-chest or ct-abdomen."
+        )
     return preset("image-2d" if found.is_mostly_2d else "mr-brain")
 
 
