@@ -265,6 +265,7 @@ def test_headers_without_what_is_needed_are_told_without_the_patients_name(tmp_p
 def test_headers_stripped_of_the_patient_are_enough(tmp_path):
     datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
     for dataset in datasets:
+        dataset.DeidentificationMethod = ""
         for keyword in (
             "PatientName",
             "PatientID",
@@ -276,7 +277,9 @@ def test_headers_stripped_of_the_patient_are_enough(tmp_path):
             delattr(dataset, keyword)
     save_all(datasets, tmp_path / "ct")
     save_seg(tmp_path / "seg.dcm", marked(read_volume(tmp_path / "ct")))
-    assert hd.seg.segread(tmp_path / "seg.dcm").PatientID in ("", None)
+    written = hd.seg.segread(tmp_path / "seg.dcm")
+    assert written.PatientID in ("", None)
+    assert "DeidentificationMethod" not in written, "empty, it would be against the standard"
 
 
 def test_a_real_ct_voxel_for_voxel(tmp_path):

@@ -139,6 +139,14 @@ def test_thresholds_say_what_a_normal_scan_would_have():
     assert rows["0.1 %"][2] == "2.9 cm³"
 
 
+def test_regions_left_out_are_told():
+    findings = findings_of(head(), (RIGHT, 4.0), (LEFT, 3.0))
+    assert "left out" not in report_page(findings)
+    page = report_page(findings.only({1}))
+    assert "hold 2.9 cm³ of it; the others were left out" in page
+    assert "1 region, 2.9 cm³ in all" in page
+
+
 def test_a_rarity_is_no_rarer_than_normal_voxels_vouch_for():
     page = report_page(findings_of(head(), (RIGHT, 9.0)))
     assert "rarer than one in 32,000 normal voxels" in page

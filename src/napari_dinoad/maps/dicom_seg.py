@@ -153,6 +153,9 @@ def _read_header(path: Path) -> Dataset:
     for keyword in _TYPE_2:
         if keyword not in header:
             setattr(header, keyword, "")
+    if "DeidentificationMethod" in header and not header.DeidentificationMethod:
+        # Present but empty is against the standard, and would be copied.
+        del header.DeidentificationMethod
     return header
 
 

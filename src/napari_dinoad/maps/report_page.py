@@ -216,9 +216,17 @@ def _rates(findings: Findings) -> Html:
                 _size(findings, rate * n_scored),
             ]
         )
+    n_shown = int(np.count_nonzero(findings.mask.labels))
+    n_marked = int(np.count_nonzero(values >= np.float32(-np.log10(findings.mask.fpr))))
+    left_out = (
+        [f"The regions of this report hold {_size(findings, n_shown)} of it; the others were left out."]
+        if n_shown < n_marked
+        else []
+    )
     return html.section(
         "How much is unusual",
         "At each rate some of every normal scan is marked, by design. What counts is how much more is marked here.",
+        *left_out,
         html.table(
             [
                 f"Share of normal {_elements(findings)}",
