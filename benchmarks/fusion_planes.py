@@ -24,7 +24,13 @@ from napari_dinoad import fit_folder, preset
 from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
 from napari_dinoad.phantom import KINDS, make_normal, make_patient, write_cohort
 from napari_dinoad.pipeline import Detector
-from napari_dinoad.settings import CalibrationSettings, FitSettings
+from napari_dinoad.settings import (
+    CacheSettings,
+    CalibrationSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+)
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
@@ -35,15 +41,18 @@ FIRST_PATIENT, FIRST_NORMAL = 2_000_000, 3_000_000
 FPR = 0.01
 
 
-def fit(scorer: str, n_normal: int, resolution_px: int, folder: Path) -> NormativeModel:
+def fit(scorer: str, n_normal: int, resolution_px: int, folder: Path, cache: str | None) -> NormativeModel:
     """Fit a model of three planes on ``n_normal`` phantoms."""
     cohort = write_cohort(folder, n_normal, kinds=())
     settings = FitSettings(
         scorer=scorer,
         preprocessing=replace(preset("mr-brain"), plane="all", resolution_px=resolution_px),
-        calibration=CalibrationSettings(folds=4),
+        calibration=CalibrationSettings(folds=3),
+        dpmm=DpmmSettings(n_components=200, epochs=15),
+        memory_bank=MemoryBankSettings(n_patches=2000),
     )
-    return fit_folder(cohort.normal_folder, settings)
+    kept = None if cache is None else CacheSettings(cache, keep=True)
+    return fit_folder(cohort.normal_folder, settings, cache=kept)
 
 
 def maps_of(detectors: dict[str, Detector], whole: NormativeModel, volume: Volume) -> dict[str, Any]:
@@ -80,11 +89,12 @@ def main() -> None:
     parser.add_argument("--normals", type=int, default=6)
     parser.add_argument("--resolution", type=int, default=160, help="side of the model input in pixels")
     parser.add_argument("--fresh", type=int, default=3, help="normal phantoms to measure the rate on")
+    parser.add_argument("--cache", help="folder for the embeddings of the normal phantoms, kept")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     arguments = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        model = fit(arguments.scorer, arguments.normals, arguments.resolution, Path(folder))
+        model = fit(arguments.scorer, arguments.normals, arguments.resolution, Path(folder), arguments.cache)
     print(f"fitted in {time.perf_counter() - started:.0f} s", flush=True)
     names = [plane.plane for plane in model.planes]
     detectors = {name: Detector(model.in_plane(name)) for name in names}
