@@ -309,3 +309,27 @@ def test_a_real_ct_voxel_for_voxel(tmp_path):
     np.testing.assert_array_equal(
         sitk.GetArrayFromImage(marked_there) > 0, sitk.GetArrayFromImage(theirs) > 300
     )
+
+
+@pytest.mark.parametrize(
+    "messy",
+    [
+        {"PatientBirthDate": "unknown"},
+        {"PatientSex": "female"},
+        {"StudyTime": "12:30"},
+        {"SpecificCharacterSet": "ISO_IR 999"},
+        {"PatientName": "Müller^Jürgen", "SpecificCharacterSet": "ISO_IR 100"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # pydicom's own, on writing and reading such tags
+def test_headers_against_the_standard_do_not_stop_it(tmp_path, messy, monkeypatch):
+    for mode in ("reading_validation_mode", "writing_validation_mode"):
+        monkeypatch.setattr(pydicom.config.settings, mode, pydicom.config.IGNORE)
+    save_series(tmp_path / "ct", ct_values(), **messy)
+    monkeypatch.undo()
+    save_seg(tmp_path / "seg.dcm", marked(read_volume(tmp_path / "ct")))
+    written = hd.seg.segread(tmp_path / "seg.dcm")
+    if "PatientName" in messy:
+        assert str(written.PatientName) == "Müller^Jürgen"
+    for keyword in {"PatientBirthDate", "PatientSex", "StudyTime"} & set(messy):
+        assert written[keyword].value in ("", None)

@@ -16,13 +16,14 @@ from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.valuerep import DA, TM
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.files import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pydicom import Dataset
@@ -45,6 +46,9 @@ _TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Tags that must be present but may be empty; some scanners and most de-identifiers leave them out."""
+
+_SEXES = ("M", "F", "O", "", None)
+_PARSERS: dict[str, Callable[[Any], Any]] = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
 
 _ALWAYS_IN_SPACE = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 """Kinds of image that the standard allows in a frame of reference only."""
@@ -151,12 +155,35 @@ def _read_header(path: Path) -> Dataset:
             "header."
         ) from error
     for keyword in _TYPE_2:
-        if keyword not in header:
+        if keyword not in header or not _is_sound(keyword, header[keyword].value):
             setattr(header, keyword, "")
+    if not _has_known_characters(header):
+        del header.SpecificCharacterSet
     if "DeidentificationMethod" in header and not header.DeidentificationMethod:
         # Present but empty is against the standard, and would be copied.
         del header.DeidentificationMethod
     return header
+
+
+def _is_sound(keyword: str, value: object) -> bool:
+    """Return whether a value may be repeated; dates, times and sexes that are none must be left empty."""
+    if keyword == "PatientSex":
+        return value in _SEXES
+    parse = _PARSERS.get(keyword)
+    if parse is None or not value:
+        return True
+    try:
+        parse(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _has_known_characters(header: Dataset) -> bool:
+    names = header.get("SpecificCharacterSet", [])
+    names = [names] if isinstance(names, str) else names
+    known = {kind.value for kind in hd.SpecificCharacterSetValues}
+    return all(not name or name in known for name in names)
 
 
 def _with_thickness(source: Dataset, volume: Volume) -> Dataset:
