@@ -16,6 +16,14 @@ def fit_cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_openvino():
+    """Compute with PyTorch, whether OpenVINO is installed or not; its own tests switch it on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DINOAD_OPENVINO", "0")
+        yield
+
+
 @pytest.fixture(scope="session")
 def normal_folder(tmp_path_factory):
     """A folder of six small normal heads."""

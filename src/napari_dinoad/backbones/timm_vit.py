@@ -12,9 +12,11 @@ from torch import nn
 from napari_dinoad.backbones.device import choose_precision
 from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of, on_device
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
+from napari_dinoad.backbones.openvino_forward import has_openvino, openvino_forward
 from napari_dinoad.errors import BackboneError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
 
@@ -106,6 +108,8 @@ class TimmBackbone:
     device : torch.device
     weights_file : Path, optional
         Where the weights came from.
+    use_openvino : bool, optional
+        Whether OpenVINO computes on the CPU in place of PyTorch; None: where it is installed.
 
     Attributes
     ----------
@@ -121,7 +125,12 @@ class TimmBackbone:
     """
 
     def __init__(
-        self, spec: BackboneSpec, model: Any, device: torch.device, weights_file: Path | None = None
+        self,
+        spec: BackboneSpec,
+        model: Any,
+        device: torch.device,
+        weights_file: Path | None = None,
+        use_openvino: bool | None = None,
     ) -> None:
         self._spec = spec
         self._is_convnext = architecture_of(model) == "convnext"
@@ -136,6 +145,8 @@ class TimmBackbone:
         self._mean = torch.tensor(configuration["mean"], device=device)[:, None, None]
         self._std = torch.tensor(configuration["std"], device=device)[:, None, None]
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
+        self._uses_openvino = has_openvino() if use_openvino is None else use_openvino
+        self._by_openvino: dict[tuple[int, int], Callable[[torch.Tensor], torch.Tensor] | None] = {}
         if spec.family == "DINOv2":
             self._published_positions = self._model.pos_embed.detach().clone()
 
@@ -206,21 +217,38 @@ class TimmBackbone:
             return self._tokens(channels, grid)
 
     def _tokens(self, channels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        if self._is_convnext:
-            features: torch.Tensor = self._model.head.norm(self._model.forward_features(channels))
-            return features.permute(0, 2, 3, 1).float()  # (n, d, gh, gw) → (n, gh, gw, d)
         if self._spec.family == "DINOv2":
             self._place_positions(grid)
+        forward: Callable[[torch.Tensor], torch.Tensor] = self._forward
+        if self.device.type == "cpu" and self._uses_openvino:
+            forward = self._converted(channels, grid) or forward
+        tokens = forward(channels)
+        return tokens.float().reshape(len(channels), *grid, -1)  # (n, gh · gw, d) → (n, gh, gw, d)
+
+    def _forward(self, channels: torch.Tensor) -> torch.Tensor:
+        """Return tokens (n, gh · gw, d), or (n, gh, gw, d) of a ConvNeXt, of inputs (n, 3, H, W)."""
+        if self._is_convnext:
+            features: torch.Tensor = self._model.head.norm(self._model.forward_features(channels))
+            return features.permute(0, 2, 3, 1)  # (n, d, gh, gw) → (n, gh, gw, d)
         if self._spec.n_layers == 1:
             tokens: torch.Tensor = self._model.forward_features(channels)[:, self._model.num_prefix_tokens :]
             if isinstance(self._model.norm, nn.Identity) and hasattr(self._model, "fc_norm"):
                 tokens = self._model.fc_norm(tokens)
-        else:
-            layers = self._model.forward_intermediates(
-                channels, indices=self._spec.n_layers, norm=True, output_fmt="NLC", intermediates_only=True
-            )
-            tokens = torch.stack(layers).mean(0)
-        return tokens.float().reshape(len(tokens), *grid, -1)  # (n, gh · gw, d) → (n, gh, gw, d)
+            return tokens
+        layers = self._model.forward_intermediates(
+            channels, indices=self._spec.n_layers, norm=True, output_fmt="NLC", intermediates_only=True
+        )
+        return torch.stack(layers).mean(0)
+
+    def _converted(
+        self, channels: torch.Tensor, grid: tuple[int, int]
+    ) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """Return the network in OpenVINO for this grid, converted the first time; None where it cannot be."""
+        if grid not in self._by_openvino:
+            layers = f"{self._spec.n_layers}-layers" if self._spec.n_layers > 1 else "last"
+            key = f"{self.weights_sha256[:16]}-{layers}-{grid[0]}x{grid[1]}"
+            self._by_openvino[grid] = openvino_forward(self._forward, self._model, channels[:1], key)
+        return self._by_openvino[grid]
 
     def _place_positions(self, grid: tuple[int, int]) -> None:
         """Give timm's network the positional embedding of this grid, so that it need not interpolate its own."""

@@ -1,0 +1,144 @@
+"""Intel's OpenVINO in place of PyTorch for a network on the CPU: the same tokens, sooner.
+
+Used where the extra ``openvino`` is installed, unless the environment variable ``DINOAD_OPENVINO`` is ``0``. The
+converted network is kept on disk, since converting takes a while. OpenVINO's own ``convert_model`` reports its use
+over the internet unless that was switched off; its frontend, which is used here, does not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+import torch
+from torch import nn
+
+from napari_dinoad.files import require_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["OPENVINO_VARIABLE", "TOLERANCE", "OpenVinoForward", "has_openvino", "openvino_forward"]
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3
+"""Its tokens may differ from PyTorch's by this share of their largest value; the first batch is compared."""
+
+_OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+"""Float32 as everywhere on the CPU: left to itself it takes bfloat16 where the processor has it."""
+
+
+OPENVINO_VARIABLE = "DINOAD_OPENVINO"
+"""Environment variable that switches it off when it is ``0``."""
+
+
+def has_openvino() -> bool:
+    """Return whether OpenVINO is installed and not switched off; does not load it."""
+    return os.environ.get(OPENVINO_VARIABLE) != "0" and importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoForward:
+    """A network in OpenVINO, for inputs of one height and width, one at a time: more at once are no quicker.
+
+    Parameters
+    ----------
+    file : Path
+        The converted network (``.xml``; its weights lie beside it).
+    """
+
+    def __init__(self, file: Path) -> None:
+        import openvino
+
+        core = openvino.Core()
+        options = {**_OPTIONS, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        self._network = core.compile_model(core.read_model(file), "CPU", options)
+
+    def __call__(self, channels: torch.Tensor) -> torch.Tensor:
+        """Return the tokens of inputs (n, 3, H, W) float32."""
+        inputs = channels.contiguous().numpy()
+        # Copied, since the network writes the next result over this one.
+        return torch.stack(
+            [torch.from_numpy(self._network(inputs[i : i + 1])[0][0].copy()) for i in range(len(inputs))]
+        )
+
+
+def openvino_forward(
+    forward: Callable[[torch.Tensor], torch.Tensor], network: nn.Module, example: torch.Tensor, key: str
+) -> OpenVinoForward | None:
+    """Return a network in OpenVINO that gives the same tokens, or None where that cannot be done.
+
+    Parameters
+    ----------
+    forward : callable
+        (n, 3, H, W) → tokens (n, …), by PyTorch.
+    network : torch.nn.Module
+        What ``forward`` computes with.
+    example : torch.Tensor
+        Inputs (n, 3, H, W) that both are compared on.
+    key : str
+        Names the network, its weights and the input's size; its conversion is kept under this name.
+    """
+    folder = platformdirs.user_cache_path("napari-dinoad", appauthor=False) / "openvino"
+    file = folder / f"{key}.xml"
+    try:
+        if not file.is_file():
+            logger.info("Converting the network for OpenVINO; it is kept in %s", folder)
+            _convert(forward, network, example, require_folder(folder), file)
+        converted = OpenVinoForward(file)
+        error = _relative_error(converted(example), forward(example))
+    except (ImportError, RuntimeError, OSError, TypeError, ValueError) as fault:
+        logger.warning("OpenVINO cannot be used for this network, PyTorch is: %s", str(fault).splitlines()[0])
+        return None
+    if not error <= TOLERANCE:
+        logger.warning("OpenVINO's tokens differ by %.1g of their largest value; PyTorch is used", error)
+        return None
+    return converted
+
+
+class _Traced(nn.Module):
+    def __init__(self, forward: Callable[[torch.Tensor], torch.Tensor], network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._forward = forward
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        return self._forward(channels)
+
+
+def _convert(
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    network: nn.Module,
+    example: torch.Tensor,
+    folder: Path,
+    file: Path,
+) -> None:
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    inputs = example[:1].contiguous()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # Tracing warns of every size that is taken as fixed; they are.
+        decoder = TorchScriptPythonDecoder(_Traced(forward, network).eval(), example_input=inputs)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model: Any = frontend.convert(frontend.load(decoder))
+    model.reshape(list(inputs.shape))
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        new = Path(temporary, file.name)
+        openvino.save_model(model, new, compress_to_fp16=False)
+        # The weights first: the .xml is what is looked for.
+        new.with_suffix(".bin").replace(file.with_suffix(".bin"))
+        new.replace(file)
+
+
+def _relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    if got.shape != expected.shape:
+        return float("inf")
+    return float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-12))

@@ -1,0 +1,108 @@
+"""OpenVINO in place of PyTorch: the same tokens, kept on disk, and PyTorch wherever it will not do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_dinoad.backbones import openvino_forward as module
+from napari_dinoad.backbones.openvino_forward import TOLERANCE, has_openvino
+from napari_dinoad.backbones.registry import find_backbone
+from napari_dinoad.backbones.timm_vit import TimmBackbone, make_model
+
+from .tiny_networks import randomise
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of OpenVINO's own, while it is imported
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def kept_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
+    return tmp_path / "openvino"
+
+
+@pytest.fixture
+def openvino():
+    return pytest.importorskip("openvino", reason="OpenVINO is not installed (extra openvino)")
+
+
+def by_openvino_of(name):
+    """Return a network of this name by OpenVINO, with weights that are the same each time."""
+    spec = find_backbone(name)
+    model = make_model(spec)
+    randomise(model)
+    return TimmBackbone(spec, model, CPU, use_openvino=True)
+
+
+def both(name):
+    """Return one network by PyTorch and by OpenVINO."""
+    backbone = by_openvino_of(name)
+    return TimmBackbone(backbone._spec, backbone._model, CPU, use_openvino=False), backbone
+
+
+def largest_difference(one, other):
+    return float((one - other).abs().max() / one.abs().max())
+
+
+@pytest.mark.parametrize("name", ["dinov2_vits14_reg", "dinov3_vits16plus", "dinov3_convnext_tiny"])
+def test_the_tokens_are_the_same_on_any_grid(openvino, tiny_timm, kept_here, name):
+    by_torch, by_openvino = both(name)
+    patch = by_torch.patch_size_px
+    for rows, columns in ((4, 6), (5, 5), (4, 6)):
+        images = torch.rand(3, rows * patch, columns * patch, generator=torch.Generator().manual_seed(0))
+        expected, got = by_torch(images).values, by_openvino(images).values
+        assert got.shape == expected.shape
+        assert largest_difference(expected, got) < TOLERANCE / 10
+    assert all(by_openvino._by_openvino.values()), "PyTorch stepped in"
+    assert len(list(kept_here.glob("*.xml"))) == len(list(kept_here.glob("*.bin"))) == 2
+
+
+def test_a_conversion_is_kept_and_belongs_to_its_weights_and_layers(
+    openvino, tiny_timm, monkeypatch, kept_here
+):
+    images = torch.rand(1, 56, 56)
+    expected = by_openvino_of("dinov2_vits14")(images).values
+    monkeypatch.setattr(module, "_convert", lambda *args: pytest.fail("converted again"))
+    torch.testing.assert_close(by_openvino_of("dinov2_vits14")(images).values, expected)
+    converted = []
+    monkeypatch.setattr(module, "_convert", lambda *args: converted.append(args[-1].name))
+    by_openvino_of("dinov2_vits14:last2")(images)
+    assert converted and not (kept_here / converted[0]).exists()
+
+
+def test_nothing_is_reported_over_the_internet(openvino, tiny_timm, monkeypatch):
+    telemetry = pytest.importorskip("openvino_telemetry")
+    monkeypatch.setattr(telemetry.Telemetry, "init", lambda *a, **k: pytest.fail("telemetry was started"))
+    backbone = by_openvino_of("dinov2_vits14")
+    backbone(torch.rand(1, 56, 56))
+    assert all(backbone._by_openvino.values())
+
+
+@pytest.mark.parametrize("fault", ["fails", "differs", "is damaged"])
+def test_pytorch_steps_in_and_says_why(openvino, tiny_timm, monkeypatch, caplog, kept_here, fault):
+    by_torch, by_openvino = both("dinov2_vits14")
+    if fault == "fails":
+        monkeypatch.setattr(module, "_convert", _raise)
+    elif fault == "differs":
+        monkeypatch.setattr(module.OpenVinoForward, "__call__", lambda self, x: torch.zeros(len(x), 16, 48))
+    else:
+        monkeypatch.setattr(module, "_convert", lambda *args: args[-1].write_text("not a network"))
+    images = torch.rand(2, 56, 56)
+    for _ in range(2):
+        assert torch.equal(by_openvino(images).values, by_torch(images).values)
+    assert caplog.text.count("PyTorch") == 1
+
+
+def _raise(*args):
+    raise RuntimeError("an operation is not supported")
+
+
+def test_where_it_is_not_installed_or_switched_off_it_is_not_used(monkeypatch):
+    assert not has_openvino(), "the tests switch it off"
+    monkeypatch.delenv("DINOAD_OPENVINO")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    assert not has_openvino()
