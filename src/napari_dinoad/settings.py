@@ -23,6 +23,7 @@ __all__ = [
     "BodyMask",
     "CacheSettings",
     "CalibrationSettings",
+    "ClusterSettings",
     "DatasetLayout",
     "DetectSettings",
     "Device",
@@ -469,6 +470,29 @@ class CacheSettings:
     def __post_init__(self) -> None:
         if self.limit_bytes is not None:
             _require(self.limit_bytes > 0, "cache limit", "above 0 bytes", self.limit_bytes)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where a fit's embedding and sums are computed, when not in its own process.
+
+    Attributes
+    ----------
+    address : str, optional
+        Of a running Dask scheduler, ``"tcp://host:8786"``; None: workers are started on this machine.
+    workers : int
+        How many are started.
+    timeout_s : float
+        How long to wait for the scheduler and its first worker.
+    """
+
+    address: str | None = None
+    workers: int = 2
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 1, "workers", "at least 1", self.workers)
+        _require(self.timeout_s > 0, "cluster timeout", "above 0 seconds", self.timeout_s)
 
 
 @dataclass(frozen=True)

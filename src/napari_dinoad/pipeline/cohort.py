@@ -22,7 +22,7 @@ from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery, ScanFile
     from napari_dinoad.images.slices import PreparedScan
-    from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
+    from napari_dinoad.pipeline.embedding_cache import EmbeddedScan, EmbeddingCache
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings
 
-__all__ = ["Cohort", "content_sha256", "embed_cohort"]
+__all__ = ["Cohort", "CohortBuilder", "LoadedScan", "content_sha256", "embed_cohort", "load_scan", "stored"]
 
 _MAX_READERS = 4
 """Threads that read and prepare scans for a GPU; beside a backbone on the CPU one keeps up."""
@@ -63,7 +63,7 @@ class Cohort:
 
 
 @dataclass(frozen=True, eq=False)
-class _Loaded:
+class LoadedScan:
     """What reading ahead brings of a scan: each plane found in the cache or prepared to be embedded; or skipped."""
 
     scan: ScanFile
@@ -129,38 +129,59 @@ def embed_cohort(
     DinoadError
         If the disk is full; what was embedded so far stays usable.
     """
-    paths: dict[str, Path] = {}
-    skipped = list(found.skipped)
+    built = CohortBuilder(found, caches)
     n_readers = 1 if backbone.device.type == "cpu" else min(_MAX_READERS, os.cpu_count() or 1)
-    load = partial(_load, reading, preprocessing, backbone, backbone.weights_sha256, caches)
+    load = partial(load_scan, reading, preprocessing, backbone, backbone.weights_sha256, caches)
     tasks = (partial(load, scan) for scan in found.scans)
     with ReadAhead(n_readers) as scan_reader, ReadAhead() as slice_reader:
         for i, loaded in enumerate(scan_reader.results(tasks, ahead=n_readers)):
             report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
             if loaded.reason:
-                skipped.append(SkippedFile(loaded.scan.path, loaded.reason))
-                continue
-            if loaded.keys[0] in paths:
-                twin = paths[loaded.keys[0]].name
-                skipped.append(SkippedFile(loaded.scan.path, f"the same content as {twin}"))
-                continue
-            for cache, cached in zip(
-                caches.values(), _stored(loaded, caches, backbone, slice_reader), strict=True
-            ):
-                cache.add(cached)
-            paths[loaded.keys[0]] = loaded.scan.path
+                built.skip(loaded.scan, loaded.reason)
+            elif not built.is_twin(loaded.scan, loaded.keys[0]):
+                built.add(loaded.scan, stored(loaded, caches, backbone, slice_reader))
     report(progress, "Reading and embedding", len(found.scans), len(found.scans))
-    return Cohort(tuple(paths.values()), tuple(skipped), caches)
+    return built.cohort()
 
 
-def _load(
+class CohortBuilder:
+    """Adds embedded scans to the caches in their order, and notes which are not used."""
+
+    def __init__(self, found: Discovery, caches: Mapping[Plane, EmbeddingCache]) -> None:
+        self._caches = caches
+        self._paths: dict[str, Path] = {}
+        self._skipped = list(found.skipped)
+
+    def is_twin(self, scan: ScanFile, key: str) -> bool:
+        """Return whether a scan of this content is in already; then this one is noted as skipped."""
+        twin = self._paths.get(key)
+        if twin is not None:
+            self.skip(scan, f"the same content as {twin.name}")
+        return twin is not None
+
+    def skip(self, scan: ScanFile, reason: str) -> None:
+        """Leave a scan out."""
+        self._skipped.append(SkippedFile(scan.path, reason))
+
+    def add(self, scan: ScanFile, planes: Sequence[EmbeddedScan]) -> None:
+        """Make a scan, embedded in each plane, the next one of the cohort."""
+        for cache, embedded in zip(self._caches.values(), planes, strict=True):
+            cache.add(embedded)
+        self._paths[planes[0].key] = scan.path
+
+    def cohort(self) -> Cohort:
+        """Return what was added and skipped."""
+        return Cohort(tuple(self._paths.values()), tuple(self._skipped), self._caches)
+
+
+def load_scan(
     reading: ReadSettings,
     preprocessing: PreprocessingSettings,
     backbone: Backbone,
     weights_sha256: str,
     caches: Mapping[Plane, EmbeddingCache],
     scan: ScanFile,
-) -> _Loaded:
+) -> LoadedScan:
     """Look a scan up in the cache, or read and prepare it (on a reading thread)."""
     try:
         content = content_sha256(scan, reading)
@@ -171,18 +192,18 @@ def _load(
         )
         cached = tuple(cache.find(key) for cache, key in zip(caches.values(), keys, strict=True))
         if None not in cached:
-            return _Loaded(scan, keys, cached)
+            return LoadedScan(scan, keys, cached)
         prepared = prepare_planes(scan.read(reading), preprocessing, backbone.default_resolution_px)
     except (ScanReadError, SettingError) as error:
-        return _Loaded(scan, reason=without_path(error, scan.path))
-    return _Loaded(scan, keys, cached, prepared, scan_facts(prepared[0]))
+        return LoadedScan(scan, reason=without_path(error, scan.path))
+    return LoadedScan(scan, keys, cached, prepared, scan_facts(prepared[0]))
 
 
-def _stored(
-    loaded: _Loaded, caches: Mapping[Plane, EmbeddingCache], backbone: Backbone, reader: ReadAhead
+def stored(
+    loaded: LoadedScan, caches: Mapping[Plane, EmbeddingCache], backbone: Backbone, reader: ReadAhead
 ) -> list[CachedScan]:
     """Return the scan in each cache, embedding what is not there yet."""
-    stored = []
+    scans = []
     for number, (cache, key, cached) in enumerate(
         zip(caches.values(), loaded.keys, loaded.cached, strict=True)
     ):
@@ -192,8 +213,8 @@ def _stored(
             batches = _embedded(prepared, backbone, reader)
             facts = {**(loaded.facts or {}), "n_slices": len(prepared.indices)}
             cached = cache.store(key, batches, body, prepared.placement, prepared.stack, facts)
-        stored.append(cached)
-    return stored
+        scans.append(cached)
+    return scans
 
 
 def _embedded(prepared: PreparedScan, backbone: Backbone, reader: ReadAhead) -> Iterator[torch.Tensor]:

@@ -26,9 +26,20 @@ if TYPE_CHECKING:
 
     from napari_dinoad.pipeline.read_ahead import ReadAhead
     from napari_dinoad.pipeline.work_folder import WorkFolder
+    from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["CACHE_VERSION", "CachedEmbeddings", "CachedScan", "EmbeddingCache", "embedding_key"]
+__all__ = [
+    "CACHE_VERSION",
+    "CachedEmbeddings",
+    "CachedScan",
+    "EmbeddedScan",
+    "EmbeddingCache",
+    "HeldScan",
+    "embedding_key",
+    "metadata_of",
+    "packed_bits",
+]
 
 CACHE_VERSION = 2
 """Version of the files' layout and of what goes into them; others are never taken up."""
@@ -61,21 +72,96 @@ def embedding_key(
     return hash_of([CACHE_VERSION, content_sha256, steps, backbone_name, weights_sha256])
 
 
-@dataclass(frozen=True)
-class CachedScan:
-    """A scan in the cache.
+class EmbeddedScan:
+    """A scan's embeddings and body in one plane, wherever they lie.
 
     Attributes
     ----------
     key : str
         See `embedding_key`.
-    path : Path
     shape : tuple of int
         (n, gh, gw, d) of its embeddings.
-    data_offset : int
-        Where in the file the embeddings begin, in bytes.
     metadata : dict of str
         ``"placement"``, ``"stack"`` and ``"facts"``, JSON texts.
+    """
+
+    key: str
+    shape: tuple[int, int, int, int]
+    metadata: dict[str, str]
+
+    @property
+    def n_slices(self) -> int:
+        """Slices that show the body."""
+        return self.shape[0]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was noted of the scan when it was embedded; see `scan_facts`."""
+        facts: dict[str, Any] = json.loads(self.metadata["facts"])
+        return facts
+
+    @property
+    def stack(self) -> SliceStack:
+        """How its slices lie in the scan."""
+        return SliceStack.from_dict(json.loads(self.metadata["stack"]))
+
+    def embeddings(self) -> torch.Tensor:
+        """Return the embeddings (n, gh, gw, d) float32."""
+        return torch.from_numpy(self._maps().astype(np.float32))
+
+    def batches(self) -> Iterator[torch.Tensor]:
+        """Yield the embeddings (m, gh, gw, d) float32 of its slices in order, `MAPS_PER_BATCH` at a time."""
+        for start in range(0, self.n_slices, MAPS_PER_BATCH):
+            rows = range(start, min(start + MAPS_PER_BATCH, self.n_slices))
+            batch = np.empty((len(rows), *self.shape[1:]), dtype=np.float32)
+            self.copy_rows(rows, batch)
+            yield torch.from_numpy(batch)
+
+    def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
+        """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d), in any float type."""
+        maps = self._maps()
+        for place, row in enumerate(rows):
+            target[place] = maps[row]
+
+    def body_scores(self, patch_scores: np.ndarray) -> np.ndarray:
+        """Return raw scores (m,) float32 at the scan's body voxels of patch scores (n, gh, gw).
+
+        The patch scores are placed on the slices' own voxels exactly as `detect` does it.
+        """
+        placement = self._placement
+        slices = zip(patch_scores, self.body(), strict=True)
+        return np.concatenate(
+            [placement.to_slice(patch_map[np.newaxis])[0][body] for patch_map, body in slices]
+        )
+
+    def body(self) -> np.ndarray:
+        """Return the body (n, rows, columns) bool on the scan's slices, in display orientation."""
+        rows, columns = self._placement.shape
+        bits = np.unpackbits(self.body_bits(), axis=1, count=rows * columns)
+        return bits.reshape(self.n_slices, rows, columns).view(bool)
+
+    @property
+    def _placement(self) -> Placement:
+        return Placement.from_dict(json.loads(self.metadata["placement"]))
+
+    def _maps(self) -> np.ndarray:
+        """Return the embeddings (n, gh, gw, d) float16."""
+        raise NotImplementedError
+
+    def body_bits(self) -> np.ndarray:
+        """Return the body on each slice, as bits (n, bytes) uint8."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CachedScan(EmbeddedScan):
+    """A scan in the cache.
+
+    Attributes
+    ----------
+    path : Path
+    data_offset : int
+        Where in the file the embeddings begin, in bytes.
     """
 
     key: str
@@ -100,63 +186,41 @@ class CachedScan:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    @property
-    def n_slices(self) -> int:
-        """Slices that show the body."""
-        return self.shape[0]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was noted of the scan when it was embedded; see `scan_facts`."""
-        facts: dict[str, Any] = json.loads(self.metadata["facts"])
-        return facts
-
-    @property
-    def stack(self) -> SliceStack:
-        """How its slices lie in the scan."""
-        return SliceStack.from_dict(json.loads(self.metadata["stack"]))
-
-    def embeddings(self) -> torch.Tensor:
-        """Return the embeddings (n, gh, gw, d) float32."""
-        return torch.from_numpy(self._mapped().astype(np.float32))
-
-    def batches(self) -> Iterator[torch.Tensor]:
-        """Yield the embeddings (m, gh, gw, d) float32 of its slices in order, `MAPS_PER_BATCH` at a time."""
-        for start in range(0, self.n_slices, MAPS_PER_BATCH):
-            yield torch.from_numpy(self._mapped()[start : start + MAPS_PER_BATCH].astype(np.float32))
-
-    def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
-        """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d), in any float type."""
-        mapped = self._mapped()
-        for place, row in enumerate(rows):
-            target[place] = mapped[row]
-
-    def _mapped(self) -> np.ndarray:
+    def _maps(self) -> np.ndarray:
         # Mapped anew each time, so that neither handles nor resident pages add up over thousands of scans.
         return np.memmap(self.path, np.float16, "r", self.data_offset, self.shape)
 
-    def body_scores(self, patch_scores: np.ndarray) -> np.ndarray:
-        """Return raw scores (m,) float32 at the scan's body voxels of patch scores (n, gh, gw).
-
-        The patch scores are placed on the slices' own voxels exactly as `detect` does it.
-        """
-        placement = self._placement
-        slices = zip(patch_scores, self.body(), strict=True)
-        return np.concatenate(
-            [placement.to_slice(patch_map[np.newaxis])[0][body] for patch_map, body in slices]
-        )
-
-    def body(self) -> np.ndarray:
-        """Return the body (n, rows, columns) bool on the scan's slices, in display orientation."""
+    def body_bits(self) -> np.ndarray:
+        """Return the body on each slice, as bits (n, bytes) uint8."""
         rows, columns = self._placement.shape
         offset = self.data_offset + 2 * math.prod(self.shape)
-        packed = np.memmap(self.path, np.uint8, "r", offset, (self.n_slices, -(-rows * columns // 8)))
-        bits = np.unpackbits(packed, axis=1, count=rows * columns)
-        return bits.reshape(self.n_slices, rows, columns).view(bool)
+        return np.memmap(self.path, np.uint8, "r", offset, (self.n_slices, -(-rows * columns // 8)))
 
-    @property
-    def _placement(self) -> Placement:
-        return Placement.from_dict(json.loads(self.metadata["placement"]))
+
+@dataclass(frozen=True, eq=False)
+class HeldScan(EmbeddedScan):
+    """A scan whose embeddings lie in memory.
+
+    Attributes
+    ----------
+    maps : numpy.ndarray
+        (n, gh, gw, d) float16.
+    bits : numpy.ndarray
+        (n, bytes) uint8, the body.
+    """
+
+    key: str
+    shape: tuple[int, int, int, int]
+    metadata: dict[str, str]
+    maps: np.ndarray
+    bits: np.ndarray
+
+    def _maps(self) -> np.ndarray:
+        return self.maps
+
+    def body_bits(self) -> np.ndarray:
+        """Return the body on each slice, as bits (n, bytes) uint8."""
+        return self.bits
 
 
 class EmbeddingCache:
@@ -172,13 +236,13 @@ class EmbeddingCache:
     def __init__(self, work: WorkFolder, reader: ReadAhead) -> None:
         self._work = work
         self._reader = reader
-        self.scans: list[CachedScan] = []
+        self.scans: list[EmbeddedScan] = []
 
     def find(self, key: str) -> CachedScan | None:
         """Return the scan of that key if an earlier run has embedded it; it is not added yet."""
         return CachedScan.open(key, self._work.claim(key))
 
-    def add(self, scan: CachedScan) -> None:
+    def add(self, scan: EmbeddedScan) -> None:
         """Make a scan that was found or stored the next one of the cohort."""
         self.scans.append(scan)
 
@@ -213,12 +277,7 @@ class EmbeddingCache:
             If the disk is full or the folder cannot be written; what was stored before stays usable.
         """
         path = self._work.claim(key)
-        packed = np.packbits(body.reshape(len(body), -1), axis=1)
-        metadata = {
-            "placement": json.dumps(placement.to_dict()),
-            "stack": json.dumps(stack.to_dict()),
-            "facts": json.dumps(facts),
-        }
+        packed, metadata = packed_bits(body), metadata_of(placement, stack, facts)
         begun = False
         with (
             atomic_path(path, self._work.temporary) as temporary,
@@ -235,9 +294,31 @@ class EmbeddingCache:
             raise RuntimeError("The embeddings of a scan were stored, but cannot be read back.")
         return scan
 
+    def patch_scores(
+        self, scans: Sequence[int], scorer: Scorer, device: torch.device
+    ) -> Iterator[np.ndarray]:
+        """Yield the patch scores (n, gh, gw) float32 of each of these scans."""
+        for i in scans:
+            parts = [scorer.score(batch.to(device)).cpu() for batch in self.scans[i].batches()]
+            yield torch.cat(parts).numpy()
+
     def batches(self, scans: Sequence[int], device: torch.device, seed: int) -> CachedEmbeddings:
         """Return the embeddings of these scans as re-iterable batches in a fixed, mixed order."""
         return CachedEmbeddings([self.scans[i] for i in scans], self._reader, device, seed)
+
+
+def packed_bits(body: np.ndarray) -> np.ndarray:
+    """Return a body (n, rows, columns) bool as bits (n, bytes) uint8."""
+    return np.packbits(body.reshape(len(body), -1), axis=1)
+
+
+def metadata_of(placement: Placement, stack: SliceStack, facts: dict[str, Any]) -> dict[str, str]:
+    """Return `EmbeddedScan.metadata`."""
+    return {
+        "placement": json.dumps(placement.to_dict()),
+        "stack": json.dumps(stack.to_dict()),
+        "facts": json.dumps(facts),
+    }
 
 
 def _header(shape: Sequence[int], packed_shape: Sequence[int], metadata: dict[str, str]) -> bytes:
@@ -265,7 +346,7 @@ class CachedEmbeddings:
     """
 
     def __init__(
-        self, scans: Sequence[CachedScan], reader: ReadAhead, device: torch.device, seed: int
+        self, scans: Sequence[EmbeddedScan], reader: ReadAhead, device: torch.device, seed: int
     ) -> None:
         self._scans = list(scans)
         self._reader = reader
@@ -293,10 +374,14 @@ class CachedEmbeddings:
         for batch in self._reader.results(tasks, _BATCHES_AHEAD):
             yield batch.to(self._device)
 
-    def _read(self, index: int) -> torch.Tensor:
+    def _ordered_places(self, index: int) -> np.ndarray:
+        """Return scan and slice (n, 2) of each map of a batch, in the order that they have in it."""
         places = self._places[index * MAPS_PER_BATCH : (index + 1) * MAPS_PER_BATCH]
         # Sorted, so that a file is opened once a batch and read forwards.
-        places = places[np.lexsort((places[:, 1], places[:, 0]))]
+        return places[np.lexsort((places[:, 1], places[:, 0]))]
+
+    def _read(self, index: int) -> torch.Tensor:
+        places = self._ordered_places(index)
         batch = np.empty((len(places), *self._scans[places[0, 0]].shape[1:]), dtype=np.float32)
         starts = np.flatnonzero(np.diff(places[:, 0], prepend=-1))
         for first, last in zip(starts, [*starts[1:], len(places)], strict=True):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import ScanReadError
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.work_folder import WorkFolder
     from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import CacheSettings, PreprocessingSettings
+    from napari_dinoad.settings import CacheSettings, ClusterSettings, PreprocessingSettings
 
 __all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
 
@@ -59,6 +61,7 @@ def fit_folder(
     progress: Progress | None = None,
     cache: CacheSettings | None = None,
     out: str | Path | None = None,
+    cluster: ClusterSettings | None = None,
 ) -> NormativeModel:
     """Fit a normative model from a folder of normal scans.
 
@@ -78,6 +81,9 @@ def fit_folder(
         to the very same model. None: a temporary folder, and nothing is left of a fit that was interrupted.
     out : str or Path, optional
         Where the model is saved, with its cohort report beside it, before what was kept is cleaned away.
+    cluster : ClusterSettings, optional
+        Workers that embed the scans, and compute the sums of a ``dpmm`` fit and held-out scores where the embeddings
+        lie. The model is the same as without, to rounding.
 
     Returns
     -------
@@ -96,7 +102,8 @@ def fit_folder(
         If the disk is full (what was done so far stays usable), or the same fit is running in another process.
     """
     settings = settings or FitSettings()
-    found = discover_scans(folder, settings.reading)
+    # Workers need not stand in the same folder.
+    found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
     preprocessing = settings.preprocessing_or(settings.preprocessing or default_preprocessing(found))
@@ -109,7 +116,7 @@ def fit_folder(
         if out is not None:
             remove_temporaries(Path(out))
             remove_temporaries(report_path(Path(out)))
-        model = _fit(found, settings, preprocessing, work, progress)
+        model = _fit(found, settings, preprocessing, work, progress, cluster)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
             model.save(out)
@@ -127,22 +134,35 @@ def _fit(
     preprocessing: PreprocessingSettings,
     work: WorkFolder,
     progress: Progress | None,
+    workers: ClusterSettings | None,
 ) -> NormativeModel:
     started = time.perf_counter()
     backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
-    with ReadAhead() as reader:
-        caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
-        cohort = embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
+    device = backbone.device
+    with ReadAhead() as reader, ExitStack() as stack:
+        if workers is None:
+            caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
+            cohort = embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
+        else:
+            from napari_dinoad.pipeline.cluster import open_cluster
+            from napari_dinoad.pipeline.cluster_cohort import embed_on_cluster
+
+            cluster = stack.enter_context(open_cluster(workers))
+            cohort = embed_on_cluster(
+                found, settings, preprocessing, backbone, work, reader, cluster, progress
+            )
+            # What is sent to the workers must not lie on a GPU of this machine.
+            device = torch.device("cpu") if settings.scorer_names == ("dpmm",) else device
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         embedded = time.perf_counter()
         checkpoints = Checkpoints(work.states, work.temporary)
         fitted = fit_and_calibrate(
-            caches,
+            cohort.caches,
             settings,
-            backbone.device,
+            device,
             HeldOutScores(work.held_out),
             progress,
             checkpoints,

@@ -164,10 +164,11 @@ def _score_held_out(
     device: torch.device,
     progress: Progress | None,
 ) -> None:
-    for done, index in enumerate(scans.tolist()):
+    report(progress, "Scoring held-out normal scans", 0, len(scans))
+    scored = zip(scans.tolist(), cache.patch_scores(scans.tolist(), scorer, device), strict=True)
+    for done, (index, patch_scores) in enumerate(scored, start=1):
+        held_out.put(plane, scorer.name, index, patch_scores)
         report(progress, "Scoring held-out normal scans", done, len(scans))
-        parts = [scorer.score(batch.to(device)).cpu() for batch in cache.scans[index].batches()]
-        held_out.put(plane, scorer.name, index, torch.cat(parts).numpy())
 
 
 def _labelled(progress: Progress | None, label: str) -> Progress | None:

@@ -97,6 +97,7 @@ class WorkFolder:
 
     def __init__(self, root: Path, fit_key: str) -> None:
         self.root = root
+        self.fit_key = fit_key
         self._own = root / "fits" / fit_key
         self.embeddings = root / "embeddings"
         self.states = self._own / "states"

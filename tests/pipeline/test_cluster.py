@@ -1,0 +1,175 @@
+"""A fit on a cluster of worker processes ends as one in a single process, whatever becomes of the workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dinoad.errors import Cancelled, SettingError
+from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.cluster import Cluster, open_cluster
+from napari_dinoad.settings import (
+    CacheSettings,
+    CalibrationSettings,
+    ClusterSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+
+distributed = pytest.importorskip("distributed", reason="Dask's distributed scheduler is not installed")
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = FitSettings(
+    preprocessing=replace(preset("mr-brain"), resolution_px=96),
+    calibration=CalibrationSettings(method="split", holdout=0.3),
+    dpmm=DpmmSettings(n_components=20, epochs=4, tolerance=0, start_patches_per_component=10),
+    memory_bank=MemoryBankSettings(n_patches=50),
+)
+WORKERS = ClusterSettings(workers=2)
+
+
+@pytest.fixture(scope="module")
+def alone(normal_folder):
+    """The model of a fit in this process, with the workers' one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fit_folder(normal_folder, SETTINGS)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """A cluster that is there already."""
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+    )
+    with cluster:
+        yield cluster.scheduler_address
+
+
+def assert_same_model(one, other):
+    ours, theirs = one.scorer.state(), other.scorer.state()
+    assert ours.tensors.keys() == theirs.tensors.keys()
+    for name, tensor in ours.tensors.items():
+        torch.testing.assert_close(theirs.tensors[name], tensor, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(other.calibration.scan_scores, one.calibration.scan_scores, atol=1e-6)
+    probes = np.linspace(0, 1, 501).astype(np.float32)
+    np.testing.assert_allclose(
+        other.calibration.neg_log10_p(probes), one.calibration.neg_log10_p(probes), atol=1e-3
+    )
+    assert other.provenance.n_slices == one.provenance.n_slices
+
+
+def kill_one_worker():
+    pids = distributed.default_client().run(os.getpid)
+    os.kill(min(pids.values()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stage", ["Reading and embedding", "Fitting DPMM"])
+def test_a_killed_worker_changes_nothing(normal_folder, alone, stage):
+    """Two workers of our own, one of which is killed in the middle."""
+    killed = []
+
+    def kill(event):
+        if event.stage == stage and event.done >= 1 and not killed:
+            kill_one_worker()
+            killed.append(event)
+
+    fitted = fit_folder(normal_folder, SETTINGS, kill, cluster=WORKERS)
+    assert killed
+    assert_same_model(alone, fitted)
+
+
+def test_without_a_shared_folder_embeddings_stay_with_the_workers(
+    normal_folder, alone, scheduler, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(Cluster, "shares", lambda self, folder: False)
+    cache = CacheSettings(folder=str(tmp_path / "cache"), keep=True)
+    settings = ClusterSettings(address=scheduler)
+    fitted = fit_folder(normal_folder, SETTINGS, cache=cache, cluster=settings)
+    assert_same_model(alone, fitted)
+    assert not list((tmp_path / "cache").rglob("embeddings/*"))
+
+
+def test_other_scorers_use_the_embeddings_too(normal_folder, scheduler, monkeypatch):
+    settings = replace(SETTINGS, scorer="memory-bank")
+    here = fit_folder(normal_folder, settings)
+    monkeypatch.setattr(Cluster, "shares", lambda self, folder: False)
+    there = fit_folder(normal_folder, settings, cluster=ClusterSettings(address=scheduler))
+    for name, tensor in here.scorer.state().tensors.items():
+        torch.testing.assert_close(there.scorer.state().tensors[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_bad_scans_are_named(messy_folder, scheduler):
+    fitted = fit_folder(messy_folder, SETTINGS, cluster=ClusterSettings(address=scheduler))
+    here = fit_folder(messy_folder, SETTINGS)
+    names = [(item.path.name, item.reason) for item in fitted.fit_report.skipped]
+    assert names == [(item.path.name, item.reason) for item in here.fit_report.skipped]
+
+
+def test_sums_are_taken_in_a_fixed_order(scheduler):
+    """Numbers whose sum depends on the order, however the tasks are placed."""
+    values = [float(10.0 ** (17 - 3 * (i % 7))) * (-1) ** i / 3 for i in range(11)]
+    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+        sums = {cluster.sum_over([([value], [0]) for value in values], _first, ()) for _ in range(5)}
+        assert cluster.sum_over([], _first, ()) is None
+    pairs = values
+    while len(pairs) > 1:
+        pairs = [sum(pairs[i : i + 2]) for i in range(0, len(pairs), 2)]
+    assert sums == {pairs[0]}
+
+
+def _first(value):
+    return value
+
+
+def test_values_lost_with_their_workers_are_sent_again(scheduler):
+    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+        attempts = []
+
+        def run():
+            attempts.append(None)
+            if len(attempts) < 3:
+                raise distributed.CancelledError("lost")
+            return "done"
+
+        assert cluster._again(run) == "done"
+
+
+def test_a_scheduler_that_is_not_there_is_told():
+    settings = ClusterSettings(address="tcp://127.0.0.1:9", timeout_s=0.5)
+    with pytest.raises(SettingError, match=r"scheduler with a worker at tcp://127\.0\.0\.1:9, got no answer"):
+        with open_cluster(settings):
+            pass
+
+
+def test_a_folder_that_a_worker_does_not_see_is_told(normal_folder, scheduler, monkeypatch):
+    monkeypatch.setattr(Cluster, "sees", lambda self, path: False)
+    with pytest.raises(SettingError, match="all workers see under this name"):
+        fit_folder(normal_folder, SETTINGS, cluster=ClusterSettings(address=scheduler))
+
+
+def test_cancelling_leaves_no_worker_behind(normal_folder):
+    pids = []
+
+    def cancel(event):
+        if event.stage == "Fitting DPMM":
+            pids.extend(distributed.default_client().run(os.getpid).values())
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        fit_folder(normal_folder, SETTINGS, cancel, cluster=WORKERS)
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
