@@ -26,7 +26,6 @@ from napari_dinoad.settings import CalibrationSettings, DpmmSettings
 if TYPE_CHECKING:
     from detection_brain_mr import Slices
 
-FOLDS = 5
 RATE = 0.01
 
 
@@ -35,11 +34,13 @@ def fit(slices: Slices, rows: np.ndarray, settings: DpmmSettings) -> DpmmScorer:
     return DpmmScorer(settings).fit(slices.embeddings[rows].split(BATCH_MAPS))
 
 
-def calibrate(slices: Slices, rows: np.ndarray, settings: DpmmSettings) -> Calibration:
-    """Calibrate on some of the slices, each scored by a fold's scorer that had not seen it."""
+def calibrate(slices: Slices, rows: np.ndarray, settings: DpmmSettings, folds: int) -> Calibration | None:
+    """Calibrate on some of the slices, each scored by a fold's scorer that had not seen it; None without folds."""
+    if folds == 0:
+        return None
     fraction = CalibrationSettings().scan_top_fraction
     scans = []
-    for fold in np.array_split(rows, FOLDS):
+    for fold in np.array_split(rows, folds):
         scorer = fit(slices, np.setdiff1d(rows, fold), settings)
         own = slices.chosen(fold)
         maps = score_maps(scorer, own)
@@ -47,22 +48,26 @@ def calibrate(slices: Slices, rows: np.ndarray, settings: DpmmSettings) -> Calib
     return Calibration.from_scans(scans, "cross")
 
 
-def figures(scorer: DpmmScorer, tumour: Slices, normal: Slices, threshold: float) -> dict[str, float]:
+def figures(
+    scorer: DpmmScorer, tumour: Slices, normal: Slices, calibration: Calibration | None
+) -> dict[str, float]:
     """Return the figures of a scorer in percent."""
     maps, normal_maps = score_maps(scorer, tumour), score_maps(scorer, normal)
     scores, truth = maps[tumour.body], tumour.truth[tumour.body]
     background = normal_maps[normal.body]
     both = np.concatenate([scores, background])
     both_truth = np.concatenate([truth, np.zeros(len(background), dtype=bool)])
-    return {
+    result = {
         "components": scorer.parameters.mixture.n_components,
         "AUROC tumour slices": 100 * auroc(scores, truth),
         "AUROC with held-out normals": 100 * auroc(both, both_truth),
-        "marked at 1 %": 100 * float((background >= threshold).mean()),
     }
+    if calibration is not None:
+        result["marked at 1 %"] = 100 * float((background >= calibration.threshold(RATE)).mean())
+    return result
 
 
-def compare(data: dict[str, Slices], seed: int, n_hospitals: int, settings: DpmmSettings) -> None:
+def compare(data: dict[str, Slices], seed: int, n_hospitals: int, settings: DpmmSettings, folds: int) -> None:
     """Print the figures of the whole, of each hospital, of the merged and of the updated model."""
     normal, tumour = data["normal"], data["tumour"]
     order = np.random.default_rng(seed).permutation(len(normal.truth))
@@ -70,21 +75,23 @@ def compare(data: dict[str, Slices], seed: int, n_hospitals: int, settings: Dpmm
     held_out, rest = normal.chosen(order[:n_held_out]), order[n_held_out:]
     parts = np.array_split(rest, n_hospitals)
     own = [fit(normal, part, settings) for part in parts]
-    calibrations = [calibrate(normal, part, settings) for part in parts]
-    joined = Calibration.joined(calibrations).threshold(RATE)
+    calibrations = [calibrate(normal, part, settings, folds) for part in parts]
+    made = [calibration for calibration in calibrations if calibration is not None]
+    joined = Calibration.joined(made) if made else None
     updated = own[0].updated(normal.embeddings[np.concatenate(parts[1:])].split(BATCH_MAPS))
     rows = {
-        "fitted on all": (fit(normal, rest, settings), calibrate(normal, rest, settings).threshold(RATE)),
+        "fitted on all": (fit(normal, rest, settings), calibrate(normal, rest, settings, folds)),
         "merged": (DpmmScorer.merged(own), joined),
         "updated": (updated, joined),
-        **{
-            f"hospital {i}": (scorer, calibration.threshold(RATE))
-            for i, (scorer, calibration) in enumerate(zip(own, calibrations, strict=True), start=1)
-        },
     }
-    for name, (scorer, threshold) in rows.items():
-        result = figures(scorer, tumour, held_out, threshold)
-        print(f"seed {seed}, {name}: " + ", ".join(f"{key} {value:.2f}" for key, value in result.items()))
+    for number, part in enumerate(zip(own, calibrations, strict=True), start=1):
+        rows[f"hospital {number}"] = part
+    for name, (scorer, calibration) in rows.items():
+        result = figures(scorer, tumour, held_out, calibration)
+        print(
+            f"seed {seed}, {name}: " + ", ".join(f"{key} {value:.2f}" for key, value in result.items()),
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -99,13 +106,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
     parser.add_argument("--hospitals", type=int, default=2)
     parser.add_argument("--components", type=int, default=DpmmSettings().n_components)
+    parser.add_argument("--folds", type=int, default=5, help="of each calibration; 0: no calibration")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
     data = cached_data(arguments)
     for seed in arguments.seeds:
         settings = DpmmSettings(n_components=arguments.components, seed=seed)
         with torch.inference_mode():
-            compare(data, seed, arguments.hospitals, settings)
+            compare(data, seed, arguments.hospitals, settings, arguments.folds)
 
 
 if __name__ == "__main__":

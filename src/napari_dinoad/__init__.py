@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "ArCnnScorer": "scoring.ar_cnn",
     "CalibrationSettings": "settings",
+    "ClusterSettings": "settings",
     "Cancelled": "errors",
     "DetectSettings": "settings",
     "DinoadError": "errors",
@@ -31,6 +32,7 @@ _EXPORTS = {
     "merge_models": "pipeline",
     "preset": "settings",
     "read_volume": "images.readers",
+    "update_model": "pipeline",
 }
 
 __all__ = [*sorted(_EXPORTS), "__version__"]

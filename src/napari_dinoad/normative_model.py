@@ -65,6 +65,15 @@ class BackboneIdentity:
     embedding_dim: int
     patch_size_px: int
 
+    def require_weights(self, weights_sha256: str) -> None:
+        """Raise `ModelFileError` if the weights at hand are not those that the model was fitted with."""
+        if weights_sha256 != self.weights_sha256:
+            raise ModelFileError(
+                f"Weights of {self.name}: expected SHA-256 {self.weights_sha256[:12]}…, got "
+                f"{weights_sha256[:12]}…; the model was fitted with other weights. "
+                "Use those, or fit the model again with these."
+            )
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -30,6 +30,7 @@ def test_help_loads_neither_torch_nor_napari():
         ["fit", "--help"],
         ["score", "--help"],
         ["evaluate", "--help"],
+        ["merge", "--help"],
         ["info", "--help"],
         ["demo", "--help"],
         ["weights", "--help"],
@@ -38,7 +39,7 @@ def test_help_loads_neither_torch_nor_napari():
             "import sys; from napari_dinoad.cli.main import main\n"
             f"try: main({arguments!r})\n"
             "except SystemExit as end: assert end.code == 0\n"
-            "loaded = {'torch', 'timm', 'napari', 'qtpy'} & set(sys.modules)\n"
+            "loaded = {'torch', 'timm', 'napari', 'qtpy', 'distributed'} & set(sys.modules)\n"
             "assert not loaded, loaded"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

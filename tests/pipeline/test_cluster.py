@@ -33,7 +33,6 @@ SETTINGS = FitSettings(
     dpmm=DpmmSettings(n_components=20, epochs=4, tolerance=0, start_patches_per_component=10),
     memory_bank=MemoryBankSettings(n_patches=50),
 )
-WORKERS = ClusterSettings(workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def alone(normal_folder):
 def scheduler():
     """A cluster that is there already."""
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs="ERROR"
     )
     with cluster:
         yield cluster.scheduler_address
@@ -76,8 +75,8 @@ def kill_one_worker():
 
 
 @pytest.mark.parametrize("stage", ["Reading and embedding", "Fitting DPMM"])
-def test_a_killed_worker_changes_nothing(normal_folder, alone, stage):
-    """Two workers of our own, one of which is killed in the middle."""
+def test_a_killed_worker_changes_nothing(normal_folder, alone, scheduler, stage):
+    """Of two workers one is killed in the middle."""
     killed = []
 
     def kill(event):
@@ -85,7 +84,7 @@ def test_a_killed_worker_changes_nothing(normal_folder, alone, stage):
             kill_one_worker()
             killed.append(event)
 
-    fitted = fit_folder(normal_folder, SETTINGS, kill, cluster=WORKERS)
+    fitted = fit_folder(normal_folder, SETTINGS, kill, cluster=ClusterSettings(address=scheduler))
     assert killed
     assert_same_model(alone, fitted)
 
@@ -121,16 +120,12 @@ def test_sums_are_taken_in_a_fixed_order(scheduler):
     """Numbers whose sum depends on the order, however the tasks are placed."""
     values = [float(10.0 ** (17 - 3 * (i % 7))) * (-1) ** i / 3 for i in range(11)]
     with open_cluster(ClusterSettings(address=scheduler)) as cluster:
-        sums = {cluster.sum_over([([value], [0]) for value in values], _first, ()) for _ in range(5)}
-        assert cluster.sum_over([], _first, ()) is None
+        sums = {cluster.total([cluster.submit(float, value) for value in values]) for _ in range(5)}
+        assert cluster.sum_over([], float, ()) is None
     pairs = values
     while len(pairs) > 1:
         pairs = [sum(pairs[i : i + 2]) for i in range(0, len(pairs), 2)]
     assert sums == {pairs[0]}
-
-
-def _first(value):
-    return value
 
 
 def test_values_lost_with_their_workers_are_sent_again(scheduler):
@@ -168,7 +163,7 @@ def test_cancelling_leaves_no_worker_behind(normal_folder):
             raise Cancelled("stop")
 
     with pytest.raises(Cancelled):
-        fit_folder(normal_folder, SETTINGS, cancel, cluster=WORKERS)
+        fit_folder(normal_folder, SETTINGS, cancel, cluster=ClusterSettings(workers=2))
     assert len(pids) == 2
     for pid in pids:
         with pytest.raises(ProcessLookupError):

@@ -14,6 +14,7 @@ from napari_dinoad.settings import (
     SCORER_NAMES,
     CacheSettings,
     CalibrationSettings,
+    ClusterSettings,
     Device,
     FitSettings,
     Plane,
@@ -34,7 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = FitSettings()
     parser.add_argument("folder", type=Path, help="folder of normal scans, also in subfolders")
-    parser.add_argument("--out", type=Path, required=True, metavar="M.dinoad", help="model file to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="M.dinoad",
+        help="model file to write; needed without --update, whose model it otherwise replaces",
+    )
+    parser.add_argument(
+        "--update",
+        type=Path,
+        metavar="M.dinoad",
+        help="add the scans to this dpmm model, without those it was fitted on",
+    )
     parser.add_argument(
         "--scorer",
         default=defaults.scorer,
@@ -56,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="default: the scorer's own")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=int, metavar="N", help="embed and fit in so many processes of this machine"
+    )
+    where.add_argument("--dask", metavar="ADDRESS", help="… on the workers of this Dask scheduler")
     add_reading_arguments(parser)
     _add_cache_arguments(parser)
 
@@ -79,18 +96,30 @@ def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Fit, save, and say what was used."""
     settings = settings_from(options)
-    if options.out.is_dir() or not options.out.parent.is_dir():
-        raise SettingError(f"--out: expected a file in a folder that exists, got {options.out}.")
+    cluster = cluster_from(options)
+    out = options.out or options.update
+    if out is None:
+        raise SettingError("--out: expected a model file to write, got none.")
+    if out.is_dir() or not out.parent.is_dir():
+        raise SettingError(f"--out: expected a file in a folder that exists, got {out}.")
+    if options.update is not None:
+        _require_no_choice(options)
 
     # torch is loaded here, not for --help.
-    from napari_dinoad.pipeline import fit_folder
+    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.pipeline import fit_folder, update_model
 
     with ProgressBars() as progress:
-        model = fit_folder(options.folder, settings, progress, cache_settings_from(options), options.out)
+        cache = cache_settings_from(options)
+        if options.update is None:
+            model = fit_folder(options.folder, settings, progress, cache, out, cluster)
+        else:
+            earlier = NormativeModel.load(options.update)
+            model = update_model(earlier, options.folder, settings, progress, cache, out, cluster)
     if options.json:
-        print_json(fit_summary(model, options.out))
+        print_json(fit_summary(model, out))
     else:
-        _print_summary(model, options.out)
+        _print_summary(model, out)
     return 0
 
 
@@ -118,6 +147,31 @@ def settings_from(options: argparse.Namespace) -> FitSettings:
         plane=options.plane,
         resolution_px=options.resolution,
     )
+
+
+def cluster_from(options: argparse.Namespace) -> ClusterSettings | None:
+    """Return where to compute, None for this process."""
+    if options.dask is not None:
+        return ClusterSettings(address=options.dask)
+    return None if options.workers is None else ClusterSettings(workers=options.workers)
+
+
+def _require_no_choice(options: argparse.Namespace) -> None:
+    """Refuse options that would make another model of the one to update."""
+    defaults = FitSettings()
+    given = {
+        "--preset": options.preset is not None,
+        "--plane": options.plane is not None,
+        "--resolution": options.resolution is not None,
+        "--scorer": options.scorer != defaults.scorer,
+        "--backbone": options.backbone != defaults.backbone,
+    }
+    chosen = [name for name, is_given in given.items() if is_given]
+    if chosen:
+        raise SettingError(
+            f"--update: expected the model's own settings, got {', '.join(chosen)}. Leave them out; or fit a new "
+            "model on all scans."
+        )
 
 
 def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:

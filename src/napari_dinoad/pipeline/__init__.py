@@ -5,5 +5,6 @@ from __future__ import annotations
 from napari_dinoad.pipeline.detection import Detection, Detector, detect
 from napari_dinoad.pipeline.fitting import fit_folder
 from napari_dinoad.pipeline.merging import merge_models
+from napari_dinoad.pipeline.updating import update_model
 
-__all__ = ["Detection", "Detector", "detect", "fit_folder", "merge_models"]
+__all__ = ["Detection", "Detector", "detect", "fit_folder", "merge_models", "update_model"]

@@ -69,7 +69,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
                     n_workers=settings.workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     silence_logs=logging.ERROR,
                     env=threads,
                 )
@@ -78,8 +78,9 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
                 client = stack.enter_context(distributed.Client(settings.address, timeout=settings.timeout_s))
             client.wait_for_workers(1, timeout=settings.timeout_s)
         except (OSError, TimeoutError, ValueError) as error:
+            where = settings.address or "this machine"
             raise SettingError(
-                f"Cluster: expected a Dask scheduler with a worker at {settings.address}, got no answer in "
+                f"Cluster: expected a Dask scheduler with a worker at {where}, got no answer in "
                 f"{settings.timeout_s:g} s ({error}). Start one with: dask scheduler, and dask worker ADDRESS."
             ) from error
         _require_version(client)
@@ -151,7 +152,7 @@ class Cluster:
     ) -> Any:
         """Return Σ function(batch, *arguments) over the scans of all groups; None without any.
 
-        Pairs are summed, then pairs of pairs: an order that depends on the groups alone, not on the workers.
+        The order of the sum depends on the groups alone, not on the workers; see `total`.
 
         Parameters
         ----------
@@ -165,12 +166,16 @@ class Cluster:
                 self.submit(cluster_tasks.sum_of_scans, source, places, function, sent)
                 for source, places in groups
             ]
-            while len(sums) > 1:
-                pairs = [self.submit(operator.add, *sums[i : i + 2]) for i in range(0, len(sums) - 1, 2)]
-                sums = pairs + sums[2 * len(pairs) :]
-            return sums[0].result()
+            return self.total(sums)
 
         return self._again(run) if groups else None
+
+    def total(self, parts: list[Future]) -> Any:
+        """Return the sum of the results of tasks: of pairs, then of pairs of pairs, each where its parts lie."""
+        while len(parts) > 1:
+            pairs = [self.submit(operator.add, *parts[i : i + 2]) for i in range(0, len(parts) - 1, 2)]
+            parts = pairs + parts[2 * len(pairs) :]
+        return parts[0].result()
 
     def map(
         self,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.errors import ModelFileError
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.pipeline.scan_run import ScanRun
@@ -112,12 +111,7 @@ class Detector:
         self.model = model
         self.settings = settings or DetectSettings()
         self.backbone: Backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
-        if self.backbone.weights_sha256 != model.backbone.weights_sha256:
-            raise ModelFileError(
-                f"Weights of {model.backbone.name}: expected SHA-256 {model.backbone.weights_sha256[:12]}…, got "
-                f"{self.backbone.weights_sha256[:12]}…; the model was fitted with other weights. "
-                "Use those, or fit the model again with these."
-            )
+        model.backbone.require_weights(self.backbone.weights_sha256)
 
         self._prepared: tuple[PreparedScan, ...] = ()
 

@@ -30,7 +30,8 @@ from napari_dinoad.pipeline.cohort_layout import unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note, report_path, write_cohort_report
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.held_out import HeldOutScores
-from napari_dinoad.pipeline.holdout import fit_and_calibrate
+from napari_dinoad.pipeline.holdout import fit_and_calibrate, hash_of_mixture
+from napari_dinoad.pipeline.merging import require_mixture, with_earlier_counts
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.progress import report
@@ -39,6 +40,7 @@ from napari_dinoad.settings import FitSettings, preset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery, SkippedFile
     from napari_dinoad.pipeline.cohort import Cohort
     from napari_dinoad.pipeline.holdout import FittedPlanes
@@ -62,6 +64,7 @@ def fit_folder(
     cache: CacheSettings | None = None,
     out: str | Path | None = None,
     cluster: ClusterSettings | None = None,
+    earlier: NormativeModel | None = None,
 ) -> NormativeModel:
     """Fit a normative model from a folder of normal scans.
 
@@ -84,11 +87,13 @@ def fit_folder(
     cluster : ClusterSettings, optional
         Workers that embed the scans, and compute the sums of a ``dpmm`` fit and held-out scores where the embeddings
         lie. The model is the same as without, to rounding.
+    earlier : NormativeModel, optional
+        A ``dpmm`` model that the scans are added to; see `update_model`, which makes the settings that go with it.
 
     Returns
     -------
     NormativeModel
-        With ``fit_report`` set.
+        With ``fit_report`` set, of this folder's scans alone.
 
     Raises
     ------
@@ -112,11 +117,11 @@ def fit_folder(
     logger.info(estimate.in_words())
     if not estimate.has_room:
         logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
-    with work_folder(_fit_key(found, settings, preprocessing), cache) as work:
+    with work_folder(_fit_key(found, settings, preprocessing, earlier), cache) as work:
         if out is not None:
             remove_temporaries(Path(out))
             remove_temporaries(report_path(Path(out)))
-        model = _fit(found, settings, preprocessing, work, progress, cluster)
+        model = _fit(found, settings, preprocessing, work, progress, cluster, earlier)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
             model.save(out)
@@ -135,26 +140,20 @@ def _fit(
     work: WorkFolder,
     progress: Progress | None,
     workers: ClusterSettings | None,
+    earlier: NormativeModel | None,
 ) -> NormativeModel:
     started = time.perf_counter()
     backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
+    if earlier is not None:
+        earlier.backbone.require_weights(backbone.weights_sha256)
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     device = backbone.device
     with ReadAhead() as reader, ExitStack() as stack:
-        if workers is None:
-            caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
-            cohort = embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
-        else:
-            from napari_dinoad.pipeline.cluster import open_cluster
-            from napari_dinoad.pipeline.cluster_cohort import embed_on_cluster
-
-            cluster = stack.enter_context(open_cluster(workers))
-            cohort = embed_on_cluster(
-                found, settings, preprocessing, backbone, work, reader, cluster, progress
-            )
+        cohort = _embed(found, settings, preprocessing, backbone, work, reader, stack, workers, progress)
+        if workers is not None and settings.scorer_names == ("dpmm",):
             # What is sent to the workers must not lie on a GPU of this machine.
-            device = torch.device("cpu") if settings.scorer_names == ("dpmm",) else device
+            device = torch.device("cpu")
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         embedded = time.perf_counter()
@@ -166,9 +165,10 @@ def _fit(
             HeldOutScores(work.held_out),
             progress,
             checkpoints,
+            None if earlier is None else require_mixture(earlier, "updated"),
         )
     seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
-    return NormativeModel(
+    fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
             backbone.name, backbone.weights_sha256, backbone.embedding_dim, backbone.patch_size_px
@@ -179,6 +179,29 @@ def _fit(
         Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
         _fit_report(cohort, fitted, settings.seed, seconds),
     )
+    return fresh if earlier is None else with_earlier_counts(fresh, earlier)
+
+
+def _embed(
+    found: Discovery,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    backbone: Backbone,
+    work: WorkFolder,
+    reader: ReadAhead,
+    stack: ExitStack,
+    workers: ClusterSettings | None,
+    progress: Progress | None,
+) -> Cohort:
+    """Embed the scans here or on workers, which stay until ``stack`` is left."""
+    if workers is None:
+        caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
+        return embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
+    from napari_dinoad.pipeline.cluster import open_cluster
+    from napari_dinoad.pipeline.cluster_cohort import embed_on_cluster
+
+    cluster = stack.enter_context(open_cluster(workers))
+    return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress)
 
 
 def default_preprocessing(found: Discovery) -> PreprocessingSettings:
@@ -196,9 +219,15 @@ def default_preprocessing(found: Discovery) -> PreprocessingSettings:
     return preset("image-2d" if found.is_mostly_2d else "mr-brain")
 
 
-def _fit_key(found: Discovery, settings: FitSettings, preprocessing: PreprocessingSettings) -> str:
+def _fit_key(
+    found: Discovery,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    earlier: NormativeModel | None,
+) -> str:
     """Return a hash that the same command has again."""
-    return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing)])
+    before = [] if earlier is None else [hash_of_mixture(require_mixture(earlier, "updated"))]
+    return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing), *before])
 
 
 def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[str, float]) -> FitReport:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_planes
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
+from napari_dinoad.settings import DpmmSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.pipeline.checkpoints import Checkpoints
@@ -23,18 +26,18 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.held_out import HeldOutScores
     from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress, ProgressEvent
+    from napari_dinoad.scoring.dpmm import DpmmScorer
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import (
         ArCnnSettings,
         CalibrationSettings,
-        DpmmSettings,
         FitSettings,
         MemoryBankSettings,
         Plane,
         ScorerName,
     )
 
-__all__ = ["FittedPlanes", "fit_and_calibrate"]
+__all__ = ["FittedPlanes", "fit_and_calibrate", "hash_of_mixture"]
 
 _VALIDATION_SHARE = 0.1
 """Share of the fitting scans that choose the epoch; they do not calibrate."""
@@ -63,6 +66,7 @@ def fit_and_calibrate(
     held_out: HeldOutScores,
     progress: Progress | None,
     checkpoints: Checkpoints,
+    earlier: DpmmScorer | None = None,
 ) -> FittedPlanes:
     """Fit the scorers of each plane on cached embeddings and calibrate them on scans that they have not seen.
 
@@ -79,6 +83,8 @@ def fit_and_calibrate(
         May raise `Cancelled`.
     checkpoints : Checkpoints
         Each scorer goes on from what is kept here of it, and is kept after each epoch.
+    earlier : DpmmScorer, optional
+        A fitted mixture that the scans are added to.
     """
     n_scans = len(next(iter(caches.values())).scans)
     order = np.random.default_rng(settings.seed).permutation(n_scans)
@@ -90,7 +96,8 @@ def fit_and_calibrate(
     for plane, cache in caches.items():
         scorers: dict[ScorerName, Scorer] = {}
         for name in settings.scorer_names:
-            fit = partial(_fit, cache, settings.scorer_settings(name), settings.seed, device, checkpoints)
+            chosen = settings.scorer_settings(name)
+            fit = partial(_fit, cache, chosen, settings.seed, device, checkpoints, earlier)
             part = _part_label(plane, name, len(caches), len(settings.scorer_names))
             for number, fold in enumerate(folds, start=1):
                 label = f"{part}, fold {number} of {len(folds)}" if is_cross else part
@@ -125,6 +132,7 @@ def _fit(
     seed: int,
     device: torch.device,
     checkpoints: Checkpoints,
+    earlier: DpmmScorer | None,
     scans: np.ndarray,
     progress: Progress | None,
 ) -> Scorer:
@@ -134,14 +142,22 @@ def _fit(
     fitting, validating = np.sort(mixed[n_validate:]), np.sort(mixed[:n_validate])
     validation = cache.batches(validating.tolist(), device, seed) if n_validate else None
     batches = cache.batches(fitting.tolist(), device, seed)
-    name = _checkpoint_name(cache, chosen, fitting, validating)
+    name = _checkpoint_name(cache, chosen, fitting, validating, earlier)
     kept = checkpoints.load(name)
+    keep = partial(checkpoints.save, name)
+    if kept is None and earlier is not None and isinstance(chosen, DpmmSettings):
+        return earlier.updated(
+            batches,
+            validation=validation,
+            progress=progress,
+            checkpoint=keep,
+            settings=chosen,
+            device=device,
+        )
     scorer = make_scorer(chosen, device) if kept is None else scorer_from_state(kept, device)
     if kept is not None and kept.settings.get("finished", True):
         return scorer
-    return scorer.fit(
-        batches, validation=validation, progress=progress, checkpoint=partial(checkpoints.save, name)
-    )
+    return scorer.fit(batches, validation=validation, progress=progress, checkpoint=keep)
 
 
 def _checkpoint_name(
@@ -149,10 +165,22 @@ def _checkpoint_name(
     settings: DpmmSettings | ArCnnSettings | MemoryBankSettings,
     fitting: np.ndarray,
     validating: np.ndarray,
+    earlier: DpmmScorer | None,
 ) -> str:
     """Return a hash of all that a fitted scorer depends on."""
-    keys = [[cache.scans[i].key for i in scans.tolist()] for scans in (fitting, validating)]
+    keys: list[Any] = [[cache.scans[i].key for i in scans.tolist()] for scans in (fitting, validating)]
+    if earlier is not None:
+        keys.append(hash_of_mixture(earlier))
     return hash_of([type(settings).__name__, asdict(settings), *keys])
+
+
+def hash_of_mixture(scorer: DpmmScorer) -> str:
+    """Return a SHA-256 (hex) of a fitted mixture and its settings."""
+    state = scorer.state()
+    tensors = {
+        name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in state.tensors.items()
+    }
+    return hash_of([dict(state.settings), tensors])
 
 
 def _score_held_out(

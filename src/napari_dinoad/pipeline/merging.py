@@ -14,7 +14,7 @@ from napari_dinoad.scoring.dpmm import DpmmScorer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["join_calibrations", "merge_models", "require_mixture"]
+__all__ = ["join_calibrations", "merge_models", "require_mixture", "with_earlier_counts"]
 
 
 def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
@@ -54,6 +54,35 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         [model.calibration for model in models], scorers, merged.settings.score, merged.n_patches
     )
     return replace(first.with_scorer(merged, calibration), provenance=provenance)
+
+
+def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
+    """Return an updated model with what is known of the earlier one's scans: their calibration and their numbers.
+
+    Parameters
+    ----------
+    updated : NormativeModel
+        Its mixture holds the earlier one; its calibration and counts are of the new scans alone.
+    earlier : NormativeModel
+    """
+    mixture, before = require_mixture(updated, "updated"), require_mixture(earlier, "updated")
+    calibration = join_calibrations(
+        # The new scans were scored by mixtures that held the earlier one, like the whole.
+        [earlier.calibration, updated.calibration],
+        [before, mixture],
+        mixture.settings.score,
+        mixture.n_patches,
+    )
+    old, new = earlier.provenance, updated.provenance
+    provenance = replace(
+        new,
+        n_scans=old.n_scans + new.n_scans,
+        n_slices=old.n_slices + new.n_slices,
+        n_merged=old.n_merged,
+        reading=old.reading,
+    )
+    whole = updated.with_scorer(mixture, calibration)
+    return replace(whole, provenance=provenance, fit_report=updated.fit_report)
 
 
 def join_calibrations(

@@ -118,11 +118,22 @@ class DpmmScorer:
         validation: Iterable[torch.Tensor] | None = None,
         progress: Progress | None = None,
         checkpoint: Callable[[ScorerState], None] | None = None,
+        settings: DpmmSettings | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Return a scorer fitted on the patches behind this one and on new ones; this one stays as it is.
 
         The earlier patches are known by this mixture alone. The fit is exact whatever ``settings.update`` says. See
-        `fit` for the parameters, ``scoring/dpmm_pooling`` for the method.
+        ``scoring/dpmm_pooling`` for the method.
+
+        Parameters
+        ----------
+        batches, validation, progress, checkpoint
+            See `fit`.
+        settings : DpmmSettings, optional
+            Seed and epochs; all else is this scorer's. None: these too.
+        device : str or torch.device, optional
+            None: this scorer's.
 
         Raises
         ------
@@ -130,7 +141,9 @@ class DpmmScorer:
             If there is nothing to fit on, or an embedding is NaN, infinite, or of another backbone.
         """
         require_reiterable(batches)
-        other = type(self)(replace(self.settings, update="exact"), device=self.device)
+        fit = settings or self.settings
+        chosen = replace(self.settings, update="exact", seed=fit.seed, epochs=fit.epochs)
+        other = type(self)(chosen, device=self.device if device is None else device)
         statistics, alpha = self._statistics(), self.parameters.alpha
         other._set(dpmm_fit.start_update(statistics, alpha, batches, other.settings, other.device, progress))
         return other.fit(batches, validation=validation, progress=progress, checkpoint=checkpoint)
