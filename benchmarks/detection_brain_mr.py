@@ -198,10 +198,10 @@ class Fit:
     seconds: float
 
 
-def fit(choice: str, seed: int, normal: torch.Tensor) -> Fit:
-    """Fit on normal slices (n, gh, gw, d) with a seed."""
+def fit(choice: str, seed: int, normal: torch.Tensor, split_seed: int | None = None) -> Fit:
+    """Fit on normal slices (n, gh, gw, d) with a seed, which also draws what is held out if no other does."""
     settings = settings_of(choice, seed)
-    order = np.random.default_rng(seed).permutation(len(normal))
+    order = np.random.default_rng(seed if split_seed is None else split_seed).permutation(len(normal))
     n_held_out = round(HOLDOUT * len(order))
     held_out, train = normal[order[:n_held_out]], normal[order[n_held_out:]]
     begin = time.process_time()
@@ -243,9 +243,11 @@ def _set_up(data: dict[str, Slices], threads: int) -> None:
     _data.update(data)
 
 
-def measure_group(what: str, choices: list[str], seed: int) -> dict[str, dict[str, float]]:
+def measure_group(
+    what: str, choices: list[str], seed: int, split_seed: int | None
+) -> dict[str, dict[str, float]]:
     """Fit once, and return the figures of each choice that differs in how it scores."""
-    fitted = fit(what, seed, _data["normal"].embeddings)
+    fitted = fit(what, seed, _data["normal"].embeddings, split_seed)
     return {choice: measure(fitted, choice, _data) for choice in choices}
 
 
@@ -287,6 +289,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
     parser.add_argument("--choices", nargs="+", default=CHOICES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--split-seed", type=int, help="hold out the same slices for all seeds (default: each seed its own)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
     parser.add_argument("--threads", type=int, default=1, help="of each fit")
     parser.add_argument(
@@ -316,7 +321,8 @@ def measure_missing(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, context, _set_up, (data, arguments.threads)) as pool:
         jobs = {
-            pool.submit(measure_group, what, choices, seed): seed for (what, seed), choices in groups.items()
+            pool.submit(measure_group, what, choices, seed, arguments.split_seed): seed
+            for (what, seed), choices in groups.items()
         }
         for job in as_completed(jobs):
             for choice, figures in job.result().items():
