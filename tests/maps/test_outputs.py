@@ -124,6 +124,16 @@ def test_a_series_without_frame_of_reference_gets_no_seg_by_default(tmp_path):
         check_outputs(volume, ("mask", "seg"))
 
 
+def test_a_series_that_was_moved_gets_no_seg(tmp_path):
+    paths = save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    for path in paths:
+        path.unlink()
+    assert "seg" not in available_outputs(volume)
+    with pytest.raises(SettingError, match="cannot be read again"):
+        check_outputs(volume, ("seg",))
+
+
 def test_dicom_gets_a_seg_and_2d_images_get_png(findings, tmp_path):
     save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
     assert "seg" in default_outputs(read_volume(tmp_path / "ct"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import SettingError
+from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
@@ -59,7 +59,11 @@ def _reason_against(volume: Volume, output: str) -> str:
         # highdicom is loaded here: most scans need none.
         from napari_dinoad.maps.dicom_seg import seg_fault
 
-        fault = seg_fault(volume)
+        try:
+            fault = seg_fault(volume)
+        except ScanReadError as error:
+            # The files may have been moved since they were read.
+            fault = str(error).rstrip(".")
         return f"seg: {fault}" if fault else ""
     if output == "png" and not volume.is_2d:
         return "png: expected a 2D scan; save the mask as NIfTI, or a picture"
