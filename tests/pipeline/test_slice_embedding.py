@@ -89,6 +89,7 @@ class _Spy:
 
     def __init__(self, backbone, given):
         self._backbone, self._given = backbone, given
+        self.device = backbone.device
 
     def __call__(self, images):
         self._given.append(len(images))
@@ -96,3 +97,30 @@ class _Spy:
 
     def __getattr__(self, name):
         return getattr(self._backbone, name)
+
+
+def test_placing_a_batch_after_the_next_was_begun_changes_nothing(model, patient_path, monkeypatch):
+    """The order of a GPU: it works on a batch while the one before is placed."""
+    detector = Detector(model, DetectSettings(batch_slices=3))
+    volume = read_volume(patient_path)
+
+    def run(device):
+        spy = _Spy(detector.backbone, [])
+        spy.device = torch.device(device)  # what the order is chosen by; it computes where it did
+        arrived = []
+        with monkeypatch.context() as patch:
+            patch.setattr(detector, "backbone", spy)
+            result = detector.detect(
+                volume,
+                start_slice=8,
+                on_slices=lambda axis, batch, values: arrived.append((batch, values.copy())),
+            )
+        return result, arrived
+
+    runs = [run("cpu"), run("cuda")]
+    (one, one_arrived), (other, other_arrived) = runs
+    np.testing.assert_array_equal(one.anomaly_map.values, other.anomaly_map.values)
+    assert one.scan_score == other.scan_score
+    assert [batch for batch, _ in one_arrived] == [batch for batch, _ in other_arrived]
+    for (_, values), (_, others) in zip(one_arrived, other_arrived, strict=True):
+        np.testing.assert_array_equal(values, others)
