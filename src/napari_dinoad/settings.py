@@ -326,7 +326,7 @@ class ArCnnSettings:
     dilations : tuple of int
         Distances of the rings in patches; for ``"paper"`` one value for each of its five layers, or one for all.
     bottleneck_channels, hidden_channels : int
-        Channels of the neighbours, and of the hidden layers.
+        Channels of the neighbours (at most one more than an embedding has), and of the hidden layers.
     standardise : bool
         Scale each channel to zero mean and unit variance over the training patches first (the paper does not).
     normalise_positions : bool

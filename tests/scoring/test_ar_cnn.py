@@ -95,6 +95,12 @@ def test_the_papers_network_has_its_layers():
     assert {layer.dilation for layer in layers} == {4}
 
 
+def test_a_bottleneck_is_no_wider_than_embeddings_can_fill():
+    chosen = ArCnnSettings(bottleneck_channels=96)
+    assert make_network(chosen, 51, seeded_generator(0)).reduce.weight.shape[:2] == (52, 51)
+    assert make_network(chosen, 384, seeded_generator(0)).reduce.weight.shape[:2] == (96, 384)
+
+
 @pytest.mark.parametrize("network", ["rings", "paper"])
 @pytest.mark.parametrize("context", ["two-sided", "causal"])
 def test_training_loss_falls_below_that_of_the_mean(network, context, make_smooth):

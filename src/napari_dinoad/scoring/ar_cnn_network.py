@@ -150,9 +150,10 @@ def make_network(
     """Return the network that ``settings`` describe, for embeddings of ``n_channels``, freshly drawn."""
     network: RingsNetwork | PaperNetwork
     if settings.network == "rings":
+        # An affine map of d channels spans d + 1 dimensions at most: a wider layer costs time and adds nothing.
         network = RingsNetwork(
             n_channels,
-            settings.bottleneck_channels,
+            min(settings.bottleneck_channels, n_channels + 1),
             settings.hidden_channels,
             settings.dilations,
             settings.context,
