@@ -137,8 +137,13 @@ class NormalScan:
 
     @property
     def share(self) -> float:
-        """The smaller of both shares; 1 where neither is known."""
-        return min((share for share in (self.p_value, self.unlike_share) if share is not None), default=1.0)
+        """Both shares as one, (p · u²)^⅓; 1 where neither is known.
+
+        What is unlike as a whole weighs double, since it tells planted scans from normal ones more surely.
+        """
+        by_patches = 1.0 if self.p_value is None else self.p_value
+        as_a_whole = 1.0 if self.unlike_share is None else self.unlike_share
+        return float((by_patches * as_a_whole**2) ** (1 / 3))
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,10 @@ class FitReport:
     def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
         """Return the ``n`` normal scans that look least normal, for review: by patches, or as a whole.
 
-        They are ordered by the smaller of both shares; where these are equal, what is unlike as a whole comes first,
-        since it is rarely chance.
+        They are ordered by `NormalScan.share`.
         """
         known = [scan for scan in self.scans if scan.p_value is not None or scan.unlike_share is not None]
-        return tuple(sorted(known, key=lambda scan: (scan.share, scan.unlike_share or 0.0))[:n])
+        return tuple(sorted(known, key=lambda scan: scan.share)[:n])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ class StoredScan:
 
     def __init__(self, maps):
         self.maps = torch.as_tensor(maps, dtype=torch.float32)
+        self.n_slices = len(maps)
 
     def batches(self):
         return iter(self.maps.split(2))
@@ -37,7 +38,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("n_references", [256, 12])
+@pytest.mark.parametrize("n_references", [128, 12])
 def test_turned_scans_come_first_also_when_there_are_two(turn, n_references, monkeypatch):
     monkeypatch.setattr(cohort_layout, "N_REFERENCES", n_references)
     scans = [make_scan(seed) for seed in range(20)]
