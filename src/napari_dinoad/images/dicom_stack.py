@@ -168,7 +168,7 @@ def _unplaced(frames: list[DicomFrame], frame: int | None, notes: tuple[str, ...
     if frame is not None:
         frames = [_pick(frames, frame)]
         notes = (*notes, f"Image {frame} of the series, counted from 0.")
-    told = "No position or pixel spacing in the header: sizes are in pixels."
+    told = "No place in the patient in the header: sizes are in pixels."
     return SliceStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
 
 
