@@ -82,11 +82,12 @@ def series_datasets(
         ImagePositionPatient of each slice, in place of ``gap``.
     """
     normal = np.cross(orientation[:3], orientation[3:])
-    uid, frame_of_reference = generate_uid(), generate_uid()
+    study, uid, frame_of_reference = generate_uid(), generate_uid(), generate_uid()
     datasets = []
     for number, pixels in enumerate(values):
         place = np.array(origin) + number * gap * normal if places is None else places[number]
         common = {
+            "StudyInstanceUID": study,
             "SeriesInstanceUID": uid,
             "FrameOfReferenceUID": frame_of_reference,
             "SeriesNumber": 3,
