@@ -62,7 +62,8 @@ def nifti_on_grid(canonical: np.ndarray, source: Volume) -> nib.Nifti1Image:
     if isinstance(header, nib.Nifti1Header):
         # NIfTI-2 headers are Nifti1Headers to nibabel, but hold the affine in float64.
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-        image = kind(stored, source.geometry.affine)
+        # The header's own affine, in the header's own unit: `Geometry` holds millimetres.
+        image = kind(stored, header.get_best_affine())
         _copy_space(header, image)
     else:
         image = nib.Nifti1Image(stored, source.geometry.affine)
