@@ -1,6 +1,6 @@
 """Three planes fused in p-space against each plane alone, on phantom patients; and other rules to fuse by.
 
-    python benchmarks/fusion_planes.py [--scorer dpmm] [--normals 6] [--resolution 160] [--out FILE]
+    python benchmarks/fusion_planes.py [--scorer dpmm] [--normals 6] [--resolution 160] [--shape Z Y X] [--out FILE]
 
 One model with ``--plane all`` is fitted on normal phantoms; its planes are those of fits in one plane alone. Six
 patients are scored: one of each kind of lesion, and a second mass. The last rows say how many voxels of normal
@@ -25,7 +25,6 @@ from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
 from napari_dinoad.phantom import KINDS, make_normal, make_patient, write_cohort
 from napari_dinoad.pipeline import Detector
 from napari_dinoad.settings import (
-    CacheSettings,
     CalibrationSettings,
     DpmmSettings,
     FitSettings,
@@ -37,22 +36,24 @@ if TYPE_CHECKING:
     from napari_dinoad.normative_model import NormativeModel
 
 PATIENTS = (*enumerate(KINDS), (len(KINDS), "mass"))
+SHAPE = (56, 85, 75)
+"""Voxels of 2.6 mm; the phantoms' own are 1.75 mm."""
+
 FIRST_PATIENT, FIRST_NORMAL = 2_000_000, 3_000_000
 FPR = 0.01
 
 
-def fit(scorer: str, n_normal: int, resolution_px: int, folder: Path, cache: str | None) -> NormativeModel:
-    """Fit a model of three planes on ``n_normal`` phantoms."""
-    cohort = write_cohort(folder, n_normal, kinds=())
+def fit(arguments: argparse.Namespace, folder: Path) -> NormativeModel:
+    """Fit a model of three planes on normal phantoms."""
+    cohort = write_cohort(folder, arguments.normals, kinds=(), shape=arguments.shape)
     settings = FitSettings(
-        scorer=scorer,
-        preprocessing=replace(preset("mr-brain"), plane="all", resolution_px=resolution_px),
+        scorer=arguments.scorer,
+        preprocessing=replace(preset("mr-brain"), plane="all", resolution_px=arguments.resolution),
         calibration=CalibrationSettings(folds=3),
         dpmm=DpmmSettings(n_components=200, epochs=15),
-        memory_bank=MemoryBankSettings(n_patches=2000),
+        memory_bank=MemoryBankSettings(n_patches=4000, reduction="random"),
     )
-    kept = None if cache is None else CacheSettings(cache, keep=True)
-    return fit_folder(cohort.normal_folder, settings, cache=kept)
+    return fit_folder(cohort.normal_folder, settings)
 
 
 def maps_of(detectors: dict[str, Detector], whole: NormativeModel, volume: Volume) -> dict[str, Any]:
@@ -89,18 +90,25 @@ def main() -> None:
     parser.add_argument("--normals", type=int, default=6)
     parser.add_argument("--resolution", type=int, default=160, help="side of the model input in pixels")
     parser.add_argument("--fresh", type=int, default=3, help="normal phantoms to measure the rate on")
-    parser.add_argument("--cache", help="folder for the embeddings of the normal phantoms, kept")
+    parser.add_argument(
+        "--shape",
+        type=int,
+        nargs=3,
+        default=SHAPE,
+        help="voxels (z, y, x) of a phantom, in one field of view",
+    )
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     arguments = parser.parse_args()
+    shape = arguments.shape = tuple(arguments.shape)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        model = fit(arguments.scorer, arguments.normals, arguments.resolution, Path(folder), arguments.cache)
+        model = fit(arguments, Path(folder))
     print(f"fitted in {time.perf_counter() - started:.0f} s", flush=True)
     names = [plane.plane for plane in model.planes]
     detectors = {name: Detector(model.in_plane(name)) for name in names}
     rows: list[dict[str, Any]] = []
     for number, kind in PATIENTS:
-        patient = make_patient(FIRST_PATIENT + number, kind)
+        patient = make_patient(FIRST_PATIENT + number, kind, shape)
         found = maps_of(detectors, model, patient.volume)
         by_name = {**found["maps"], "all": found["all"]}
         row = {"kind": kind, **{name: figures(by_name[name], patient.lesion_mask) for name in by_name}}
@@ -114,7 +122,7 @@ def main() -> None:
         print(kind, {name: round(row[name]["auroc"], 4) for name in by_name}, flush=True)
     rates = []
     for seed in range(arguments.fresh):
-        volume = make_normal(FIRST_NORMAL + seed)
+        volume = make_normal(FIRST_NORMAL + seed, shape)
         found = maps_of(detectors, model, volume)
         inside = found["covered"] > 0
         by_name = {**found["maps"], "all": found["all"]}
