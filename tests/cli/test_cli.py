@@ -9,8 +9,10 @@ import sys
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import generate_uid
 
 from dicom_files import PATIENT_TAGS
 from napari_dinoad.cli.main import main
@@ -285,6 +287,22 @@ def test_a_dicom_folder_is_scored_like_the_nifti_of_the_same_scan(model_path, pa
     written = [path for path in (tmp_path / "out").iterdir() if not path.name.endswith("_seg.dcm")]
     told = " ".join(path.read_text(errors="ignore") for path in written)
     assert not [value for value in PATIENT_TAGS.values() if len(value) > 1 and value in told]
+
+
+def test_headers_that_allow_no_dicom_seg_lose_nothing_else(model_path, tmp_path, capsys, caplog):
+    """Images that claim to be of several studies: a DICOM-SEG is made only when asked for, and then refused."""
+    for path in save_dicom_head(tmp_path / "study", 100, lesion=True):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = generate_uid()
+        dataset.save_as(path)
+    arguments = ["score", str(tmp_path / "study"), "--model", str(model_path), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "DICOM-SEG" in caplog.text
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "study_mask.nii.gz" in names
+    assert "study_seg.dcm" not in names
+    assert main([*arguments, "--save", "seg"]) == 2
+    assert "DICOM-SEG" in capsys.readouterr().err
 
 
 def test_an_uneven_series_needs_resample_and_the_report_says_so(model_path, tmp_path, capsys):

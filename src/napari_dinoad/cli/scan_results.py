@@ -37,9 +37,8 @@ def score_and_save(
         The scan's entry in ``dinoad score --json``.
     """
     volume = scan.read(reading)
-    outputs = default_outputs(volume) if outputs is None else outputs
     # Before the scan is scored: that may take a minute.
-    check_outputs(volume, outputs)
+    check_outputs(volume, default_outputs(volume) if outputs is None else outputs)
     detection = detector.detect(volume, progress=progress)
     mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
     findings = detection.findings(mask, scan.path.name or name, detector.model.card())
@@ -51,7 +50,7 @@ def save_result(
     path: Path,
     folder: Path,
     name: str,
-    outputs: Collection[str],
+    outputs: Collection[str] | None,
     seg_segments: SegSegments = "single",
 ) -> dict[str, Any]:
     """Write the chosen outputs of a scored scan and return its result; see `score_and_save`."""

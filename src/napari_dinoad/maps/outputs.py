@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import ScanReadError, SettingError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import SegSegments
 
 __all__ = ["OUTPUTS", "available_outputs", "check_outputs", "default_outputs", "save_outputs"]
+
+logger = logging.getLogger(__name__)
 
 OUTPUTS = {
     "map": "Anomaly map, −log10 p (NIfTI)",
@@ -103,7 +106,8 @@ def save_outputs(
     stem : str
         Begins each file's name.
     outputs : collection of str, optional
-        Keys of `OUTPUTS`; None: `default_outputs`.
+        Keys of `OUTPUTS`; None: `default_outputs`, and a DICOM-SEG that the headers turn out not to allow is left out
+        with a warning.
     keep_labels : collection of int, optional
         Only these regions go into masks, tables and pictures; None: all.
     seg_segments : {"single", "regions"}
@@ -133,7 +137,13 @@ def save_outputs(
     for i, output in enumerate(chosen):
         report(progress, "Writing", i, len(chosen))
         if output == "seg":
-            written |= _save_seg(findings, folder, stem, seg_segments)
+            try:
+                written |= _save_seg(findings, folder, stem, seg_segments)
+            except SettingError as error:
+                if outputs is not None:
+                    raise
+                # Nobody asked for it: what else was found stands.
+                logger.warning("%s", error)
         else:
             written |= _WRITERS[output](findings, folder, stem)
     report(progress, "Writing", len(chosen), len(chosen))
