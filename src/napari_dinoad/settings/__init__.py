@@ -1,0 +1,63 @@
+"""Every default of the package, validated, in one place.
+
+All settings are frozen dataclasses; a value that makes no sense raises `SettingError` when the object is
+made, before any work starts.
+"""
+
+from __future__ import annotations
+
+from napari_dinoad.settings.choices import (
+    ANATOMICAL_PLANES,
+    AUPRO_FPR_LIMIT,
+    FALSE_POSITIVE_RATES,
+    HEATMAP_LIMITS,
+    MODEL_FORMAT_VERSION,
+    SCORER_NAMES,
+    ArCnnContext,
+    BodyMask,
+    CovarianceType,
+    DatasetLayout,
+    Device,
+    EvaluationProtocol,
+    Intensity,
+    Plane,
+    ScorerName,
+    SegSegments,
+)
+from napari_dinoad.settings.fitting import CacheSettings, CalibrationSettings, ClusterSettings, FitSettings
+from napari_dinoad.settings.results import DetectSettings, EvaluationSettings
+from napari_dinoad.settings.scans import PRESETS, PreprocessingSettings, ReadSettings, preset
+from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
+
+__all__ = [
+    "ANATOMICAL_PLANES",
+    "AUPRO_FPR_LIMIT",
+    "FALSE_POSITIVE_RATES",
+    "HEATMAP_LIMITS",
+    "MODEL_FORMAT_VERSION",
+    "PRESETS",
+    "SCORER_NAMES",
+    "ArCnnContext",
+    "ArCnnSettings",
+    "BodyMask",
+    "CacheSettings",
+    "CalibrationSettings",
+    "ClusterSettings",
+    "CovarianceType",
+    "DatasetLayout",
+    "DetectSettings",
+    "Device",
+    "DpmmSettings",
+    "EvaluationProtocol",
+    "EvaluationSettings",
+    "FitSettings",
+    "Intensity",
+    "MemoryBankSettings",
+    "Plane",
+    "PreprocessingSettings",
+    "ReadSettings",
+    "ScorerName",
+    "SegSegments",
+    "preset",
+    "split_scorer_names",
+]

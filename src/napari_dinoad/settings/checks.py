@@ -1,0 +1,19 @@
+"""How a setting is checked: one sentence with what was expected and what was got."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from napari_dinoad.errors import SettingError
+
+
+def require(condition: bool, what: str, expected: str, got: object) -> None:
+    """Raise `SettingError` unless ``condition`` holds."""
+    if not condition:
+        raise SettingError(f"{what}: expected {expected}, got {got!r}.")
+
+
+def require_choice(what: str, value: object, choices: object) -> None:
+    """Raise `SettingError` unless ``value`` is one of the names of a ``Literal``."""
+    names = get_args(choices)
+    require(value in names, what, "one of " + ", ".join(map(str, names)), value)

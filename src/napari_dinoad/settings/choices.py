@@ -1,0 +1,45 @@
+"""Names that settings may take, and constants that are the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Plane = Literal["axial", "coronal", "sagittal", "acquired", "all"]
+"""Slicing direction; ``"acquired"`` is the plane across the largest voxel spacing (or the stored 2D plane).
+
+``"all"`` scores a volume in the three anatomical planes and combines them in p-space."""
+
+ANATOMICAL_PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+
+Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
+BodyMask = Literal["automatic", "off"]
+DatasetLayout = Literal["auto", "bmad", "folder"]
+EvaluationProtocol = Literal["native", "ar240", "bmad224"]
+SegSegments = Literal["single", "regions"]
+"""Segments of a DICOM-SEG: one, or one for each region."""
+Device = Literal["auto", "cpu", "cuda", "mps"]
+ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
+CalibrationMethod = Literal["auto", "split", "cross"]
+CovarianceType = Literal["diag", "full", "spherical"]
+DpmmUpdate = Literal["exact", "ema", "decay"]
+DpmmStart = Literal["principal-splits", "k-means++"]
+DpmmScore = Literal["cosine", "negative-log-likelihood", "mahalanobis"]
+ArCnnContext = Literal["two-sided", "causal"]
+ArCnnNetwork = Literal["rings", "paper"]
+MemoryReduction = Literal["coreset", "k-means", "random"]
+
+SCORER_NAMES: tuple[ScorerName, ...] = get_args(ScorerName)
+"""The scorers; a model may hold several, side by side."""
+
+FALSE_POSITIVE_RATES = (0.1, 0.05, 0.01, 0.001)
+"""Rates of normal voxels marked at which every model states its thresholds."""
+
+AUPRO_FPR_LIMIT = 0.3
+"""False-positive rate up to which per-region overlap is averaged."""
+
+HEATMAP_LIMITS = (1.3, 5.0)
+"""−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
+
+
+MODEL_FORMAT_VERSION = 2
+"""Version of the model file's layout; a file of another version is refused."""

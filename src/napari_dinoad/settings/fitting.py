@@ -1,0 +1,159 @@
+"""Settings of a fit: calibration, what is kept on disk, where it is computed, and all of it together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from napari_dinoad.settings.checks import require, require_choice
+from napari_dinoad.settings.choices import CalibrationMethod, Device, Plane, ScorerName
+from napari_dinoad.settings.scans import PreprocessingSettings, ReadSettings
+from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """How raw scores become probabilities.
+
+    Attributes
+    ----------
+    method : str
+        ``"split"`` holds one share of the scans out; ``"cross"`` refits on folds, so that every scan is scored by a
+        model that has not seen it and all calibrate; ``"auto"`` takes ``"cross"`` below ``cross_below`` scans.
+    holdout : float
+        Share of the normal *scans* (never slices) that calibrate with ``"split"``; at least one scan.
+    folds : int
+        Number of folds of ``"cross"`` (at most one a scan).
+    scan_top_fraction : float
+        A scan's own score is the mean raw score of this share of its most abnormal body voxels.
+    """
+
+    method: CalibrationMethod = "auto"
+    holdout: float = 0.2
+    folds: int = 5
+    cross_below: int = 100
+    scan_top_fraction: float = 0.005
+
+    def __post_init__(self) -> None:
+        require_choice("calibration method", self.method, CalibrationMethod)
+        require(self.folds >= 2, "calibration folds", "at least 2", self.folds)
+        require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
+        ok = 0 < self.scan_top_fraction <= 1
+        require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where a fit keeps embeddings and unfinished scorers, so that it can go on after any interruption.
+
+    Attributes
+    ----------
+    folder : str, optional
+        None: the user's cache folder. Fits may share one; embeddings that several need are stored once.
+    keep : bool
+        Whether the embeddings stay after the fit, for other scorers; otherwise those that no other fit needs go.
+    resume : bool
+        Whether to go on where an interrupted run of the same fit was; otherwise what it left is removed first.
+    limit_bytes : int, optional
+        A fit whose embeddings may take more than this is refused before it starts.
+    """
+
+    folder: str | None = None
+    keep: bool = False
+    resume: bool = True
+    limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None:
+            require(self.limit_bytes > 0, "cache limit", "above 0 bytes", self.limit_bytes)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where a fit's embedding and sums are computed, when not in its own process.
+
+    Attributes
+    ----------
+    address : str, optional
+        Of a running Dask scheduler, ``"tcp://host:8786"``; None: workers are started on this machine.
+    workers : int
+        How many are started.
+    timeout_s : float
+        How long to wait for the scheduler and its first worker.
+    """
+
+    address: str | None = None
+    workers: int = 2
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, "workers", "at least 1", self.workers)
+        require(self.timeout_s > 0, "cluster timeout", "above 0 seconds", self.timeout_s)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that `fit_folder` needs beside the folder.
+
+    Attributes
+    ----------
+    scorer : str
+        ``"dpmm"``, ``"ar-cnn"`` or ``"memory-bank"``, or several joined by ``+``, in any order: they are fitted side
+        by side and combined in p-space. Kept in the order of `SCORER_NAMES`.
+    backbone : str
+        A name of the registry; ``"embedded"`` needs no weights.
+    weights : str, optional
+        A local weights file for the backbone.
+    preprocessing : PreprocessingSettings, optional
+        None: `fit_folder` takes the preset that suits the scans found (2D images: ``image-2d``, volumes:
+        ``mr-brain``).
+    reading : ReadSettings
+        Which series and frame of the normal scans are meant.
+    plane, resolution_px : optional
+        Override those of ``preprocessing``, or of the preset that is taken where there is none.
+    epochs : int, optional
+        Overrides the scorers' own number of epochs.
+    """
+
+    scorer: str = "dpmm"
+    backbone: str = "embedded"
+    weights: str | None = None
+    preprocessing: PreprocessingSettings | None = None
+    reading: ReadSettings = field(default_factory=ReadSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    dpmm: DpmmSettings = field(default_factory=DpmmSettings)
+    ar_cnn: ArCnnSettings = field(default_factory=ArCnnSettings)
+    memory_bank: MemoryBankSettings = field(default_factory=MemoryBankSettings)
+    epochs: int | None = None
+    device: Device = "auto"
+    seed: int = 0
+    plane: Plane | None = None
+    resolution_px: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scorer", "+".join(split_scorer_names(self.scorer)))
+        require_choice("device", self.device, Device)
+        if self.epochs is not None:
+            require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        # Refuses a plane or resolution that makes no sense.
+        self.preprocessing_or(PreprocessingSettings())
+
+    def preprocessing_or(self, default: PreprocessingSettings) -> PreprocessingSettings:
+        """Return ``preprocessing``, or ``default`` where there is none, with what overrides it in place."""
+        chosen = self.preprocessing or default
+        return replace(
+            chosen,
+            plane=self.plane or chosen.plane,
+            resolution_px=self.resolution_px or chosen.resolution_px,
+        )
+
+    @property
+    def scorer_names(self) -> tuple[ScorerName, ...]:
+        """The scorers to fit side by side."""
+        return split_scorer_names(self.scorer)
+
+    def scorer_settings(self, name: ScorerName) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
+        """Return a scorer's settings, with the seed and number of epochs of this fit."""
+        if name == "memory-bank":
+            return replace(self.memory_bank, seed=self.seed)
+        chosen = self.dpmm if name == "dpmm" else self.ar_cnn
+        return replace(chosen, seed=self.seed, epochs=self.epochs or chosen.epochs)
