@@ -11,6 +11,7 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from dicom_files import ct_values, save_all, series_datasets
+from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
@@ -170,3 +171,7 @@ def test_png_lies_on_the_images_own_pixels(tmp_path, kind):
     heat = np.asarray(Image.open(written["heatmap_png"]))
     assert heat.shape == (10, 14, 4)
     np.testing.assert_array_equal(heat[..., 3] > 0, expected == expected.max())
+
+
+def test_the_command_line_offers_what_can_be_written():
+    assert set(score.OUTPUTS) == set(OUTPUTS)
