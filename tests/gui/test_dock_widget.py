@@ -615,7 +615,7 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     find(qtbot, ready)
     n = len(viewer.layers)
     ready.finder.jump_to_slice(9)
-    click(qtbot, ready.result.explain_box)
+    ready.result.explain_box.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == n + 1, timeout=TIMEOUT_MS)
     layer = next(layer for layer in viewer.layers if "nearest normal patch" in layer.name)
     assert np.flatnonzero(layer.data.any(axis=(1, 2))).tolist() == [9]
@@ -623,7 +623,7 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     ready.finder.jump_to_slice(11)
     qtbot.waitUntil(lambda: layer.data[11].any(), timeout=TIMEOUT_MS)
     assert [known for known in ready.scan.layers.choices if known is not None] == [ready.scan.layer]
-    click(qtbot, ready.result.explain_box)
+    ready.result.explain_box.click()
     assert layer not in viewer.layers
 
 

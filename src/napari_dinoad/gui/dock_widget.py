@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from napari.layers import Layer as LayerClass
-from qtpy.QtCore import QSize, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
@@ -106,6 +106,7 @@ class DockWidget(QWidget):
         rows.addLayout(self._build_footer())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(content)
         outer = QVBoxLayout(self)
@@ -124,7 +125,7 @@ class DockWidget(QWidget):
 
     def sizeHint(self) -> QSize:
         """Fit a screen of 900 px; taller screens give the region table more room."""
-        return QSize(330, 700)
+        return QSize(352, 700)
 
     def minimumSizeHint(self) -> QSize:
         """Let the dock be made small: its content scrolls."""

@@ -17,6 +17,8 @@ __all__ = ["FindStep"]
 
 _TURNED_AWAY_MS = 1500
 
+_DEVICES_PX = 64
+
 
 class FindStep(Step):
     """Starts scoring and shows its progress."""
@@ -42,6 +44,7 @@ class FindStep(Step):
             "model's own: its probabilities hold for that one."
         )
         self.devices.setAccessibleName("Device")
+        self.devices.setMaximumWidth(_DEVICES_PX)
         self.job = JobRow()
         self.job.follow(runner)
         self.note = NoteLabel()

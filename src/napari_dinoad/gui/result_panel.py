@@ -134,7 +134,9 @@ class ResultPanel(Step):
             return
         n = len(result.regions)
         n_ticked = sum(result.is_ticked(region) for region in result.regions)
-        if n == 0:
+        if not result.is_measured:
+            text = "Regions follow when all slices are scored." if self._controller.runner.is_running else ""
+        elif n == 0:
             text = f"No region at {rate_in_words(result.fpr)}."
         elif n_ticked == n:
             text = f"{n} region{'s' if n > 1 else ''}."
