@@ -87,10 +87,9 @@ def measure(arguments: argparse.Namespace, scorer: str, weights: str | None, fol
     )
     model = fit_folder(folder / "normals", settings)
     detector = Detector(model, DetectSettings(device=arguments.device), weights)
-    volume = read_volume(folder / "patient.nii.gz")
-    detector.detect(volume, slices=[0])
+    detector.detect(read_volume(folder / "patient.nii.gz"), slices=[0])
     before = bare_forward(detector.backbone, arguments.resolution, arguments.batches)
-    detector = Detector(model, DetectSettings(device=arguments.device), weights)
+    volume = read_volume(folder / "patient.nii.gz")  # Another one, which is not prepared yet.
     wall, cpu = time.perf_counter(), time.process_time()
     result = detector.detect(volume)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
