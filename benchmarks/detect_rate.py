@@ -109,6 +109,7 @@ def measure(arguments: argparse.Namespace, scorer: str, weights: str | None, fol
         "bare_cpu_ms": 1000 * bare["cpu"],
         "detect_cpu_ms": 1000 * cpu / n,
         "share_of_cpu_time": n * bare["cpu"] / cpu,
+        "share_of_embedding_in_total": result.seconds["embed"] / result.seconds["total"],
         "seconds": result.seconds,
     }
 
