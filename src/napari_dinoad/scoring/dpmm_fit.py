@@ -259,7 +259,7 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
         if gain < -ROUNDING * abs(earlier[-1]):
             # λ leaves the M-step a little short of optimal; where that outweighs an epoch's gain, EM is done.
             return _without_last_epoch(point)
-        if gain < settings.tolerance * point.n_patches:
+        if gain < settings.tolerance * point.n_patches * current.mixture.means.shape[1]:
             return replace(point, finished=True)
     parameters, order = _maximise(total, point.n_patches, current, settings, never_lower=True)
     if point.earlier is not None:
