@@ -21,7 +21,7 @@ from napari_dinoad.scoring.patches import unit_length
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.pipeline.embedding_cache import CachedScan
+    from napari_dinoad.pipeline.embedding_cache import EmbeddedScan
 
 __all__ = ["N_REFERENCES", "unlikeness"]
 
@@ -38,12 +38,12 @@ _NEAR_SHARE = 1 / 3
 _UNLIKE_HALF = 0.5
 
 
-def unlikeness(scans: Sequence[CachedScan], seed: int) -> np.ndarray:
+def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     """Return how unlike the others each scan is (n,) float64; higher is more unlike.
 
     Parameters
     ----------
-    scans : sequence of CachedScan
+    scans : sequence of EmbeddedScan
         Of one plane.
     seed : int
         Draws whom the scans are compared with, where there are many.
@@ -71,7 +71,7 @@ def _unlikeness(distances: np.ndarray) -> float:
     return float(by_cell[int(_UNLIKE_HALF * len(by_cell)) :].mean(dtype=np.float64))
 
 
-def _layout(scan: CachedScan, depth: int) -> np.ndarray:
+def _layout(scan: EmbeddedScan, depth: int) -> np.ndarray:
     """Return the mean unit-length embedding (cells, d) float32 of each cell of the grid."""
     slices = [
         functional.adaptive_avg_pool2d(unit_length(batch).permute(0, 3, 1, 2), _CELLS)
