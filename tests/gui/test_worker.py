@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 
 import pytest
@@ -177,14 +178,37 @@ def test_activity_dock_shows_the_job_and_can_cancel_it(qtbot, runner):
     log = Log(runner)
     runner.start(job, "Job")
     (bar,) = set(progress._all_instances) - before
-    qtbot.waitUntil(lambda: "progressed" in log.names(), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: "Working" in bar.desc, timeout=TIMEOUT_MS)
     assert (bar.n, bar.total) == (1, 3)
-    assert "Working" in bar.desc
     bar.cancel()
     with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
         go_on.set()
     assert "cancelled" in log.names()
     assert set(progress._all_instances) == before
+
+
+def test_steps_arrive_in_order_though_napari_lets_events_through_when_its_bar_changes(
+    qtbot, runner, make_napari_viewer
+):
+    viewer = make_napari_viewer()
+    log = Log(runner)
+
+    def job(channel):
+        for i in range(200):
+            channel.progress(ProgressEvent(f"stage {i}", i, 200))
+            channel.deliver(i)
+            if i == 150:
+                time.sleep(0.2)
+
+    finish(qtbot, runner, job)
+    told = [
+        item.event.done if name == "progressed" else item
+        for name, item in log.events
+        if name in ("progressed", "delivered")
+    ]
+    assert told == [i for i in range(200) for _ in "ab"]
+    assert runner.last_progress.event.done == 199
+    assert viewer.layers is not None
 
 
 class Payload:

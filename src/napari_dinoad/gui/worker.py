@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
 from napari.utils.notifications import notification_manager
 from napari.utils.progress import cancelable_progress
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.remaining_time import RemainingTime
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_S = 0.05
 """Progress goes to the main thread at most this often, so that a fast loop does not flood it."""
+
+_ACTIVITY_INTERVAL_MS = 100
+"""The bar in napari's activity dock is drawn at most this often."""
 
 
 @dataclass(frozen=True)
@@ -138,25 +141,61 @@ class _JobWorker(WorkerBase):
 
 
 class _ActivityBar(cancelable_progress):
-    """A bar in napari's activity dock whose cancel button stops the job at once."""
+    """A bar in napari's activity dock whose cancel button stops the job at once.
+
+    napari lets waiting events through each time such a bar changes. Were it drawn as a step arrives, the steps behind
+    would be dealt with inside, and the window would show them in reverse; so it is drawn on its own, at rest.
+    """
 
     def __init__(self, title: str, cancel: Callable[[], None]) -> None:
+        self._title = title
+        self._waiting: ProgressEvent | None = None
+        self._is_drawing = self._is_closed = False
+        self._shown_total = 0
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_ACTIVITY_INTERVAL_MS)
+        self._timer.timeout.connect(self._draw)
         # gui=True keeps tqdm from drawing the bar in the terminal as well.
         super().__init__(desc=title, total=0, cancel_callback=cancel, gui=True)
-        self._shown_total = 0
 
     def cancel(self) -> None:
         super().cancel()
         self.cancel_callback()
 
-    def show(self, progress: JobProgress, title: str) -> None:
-        event = progress.event
+    def show(self, event: ProgressEvent) -> None:
+        """Draw a step soon; of several, the last."""
+        self._waiting = event
+        if not (self._timer.isActive() or self._is_drawing or self._is_closed):
+            self._timer.start()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._timer.stop()
+        super().close()
+
+    def _draw(self) -> None:
+        event, self._waiting = self._waiting, None
+        if event is None:
+            return
+        self._is_drawing = True
+        for part in (self._draw_count, self._draw_stage):
+            # The job may have ended in the meantime.
+            if not self._is_closed:
+                part(event)
+        self._is_drawing = False
+        if self._waiting is not None:
+            self.show(self._waiting)
+
+    def _draw_count(self, event: ProgressEvent) -> None:
         if self._shown_total != event.total:
             self._shown_total = self.total = event.total
-        self.set_description(f"{title}: {event.stage}")
         if event.total:
             self.n = min(event.done, event.total)
             self.events.value(value=self.n)
+
+    def _draw_stage(self, event: ProgressEvent) -> None:
+        self.set_description(f"{self._title}: {event.stage}")
 
 
 class JobRunner(QObject):
@@ -240,7 +279,7 @@ class JobRunner(QObject):
         progress = JobProgress(event, self._remaining.update(event, time.monotonic()))
         self.last_progress = progress
         if self._activity is not None:
-            self._activity.show(progress, self._title)
+            self._activity.show(event)
         self.progressed.emit(progress)
 
     def _on_error(self, error: Exception) -> None:
