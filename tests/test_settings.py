@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.settings import PRESETS, SCORER_NAMES, FitSettings, preset, split_scorer_names
+from napari_dinoad.settings import (
+    N_DEMO_SCANS,
+    PRESETS,
+    SCORER_NAMES,
+    FitSettings,
+    demo_settings,
+    preset,
+    split_scorer_names,
+)
 
 
 @pytest.mark.parametrize("text", ["dpmm+ar-cnn", "ar-cnn+dpmm", " ar-cnn + dpmm "])
@@ -56,3 +64,11 @@ def test_plane_and_resolution_override_any_preset(name):
 def test_what_overrides_a_preset_is_checked_at_once(wrong):
     with pytest.raises(SettingError, match="expected"):
         FitSettings(**wrong)
+
+
+def test_the_demo_holds_scans_out_and_leaves_some_to_fit_on():
+    settings = demo_settings(scorer="dpmm", device="cpu", seed=3)
+    assert (settings.scorer, settings.device, settings.seed) == ("dpmm", "cpu", 3)
+    held_out = settings.calibration.holdout * N_DEMO_SCANS
+    assert settings.calibration.method == "split"
+    assert 2 <= held_out <= N_DEMO_SCANS / 2

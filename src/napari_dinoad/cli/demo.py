@@ -9,12 +9,11 @@ from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.settings import (
     FALSE_POSITIVE_RATES,
-    ArCnnSettings,
-    CalibrationSettings,
+    N_DEMO_SCANS,
     DetectSettings,
     Device,
-    DpmmSettings,
     FitSettings,
+    demo_settings,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ HELP = (
 )
 EXAMPLE = "dinoad demo --out demo-output"
 
-N_NORMAL = 10
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -42,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scorer", default="ar-cnn", metavar="NAME", help="as for dinoad fit; default: %(default)s"
     )
-    parser.add_argument("--normals", type=int, default=N_NORMAL, metavar="N", help="default: %(default)s")
+    parser.add_argument("--normals", type=int, default=N_DEMO_SCANS, metavar="N", help="default: %(default)s")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
     parser.add_argument("--seed", type=int, default=defaults.seed)
 
@@ -68,18 +65,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_figures(folder, results)
     return 0
-
-
-def demo_settings(scorer: str, device: Device, seed: int) -> FitSettings:
-    """Return settings that fit in a minute or two on two cores: one split instead of folds, a short training."""
-    return FitSettings(
-        scorer=scorer,
-        calibration=CalibrationSettings(method="split", holdout=0.3),
-        ar_cnn=ArCnnSettings(hidden_channels=128, batch_maps=16, epochs=20),
-        dpmm=DpmmSettings(n_components=200, epochs=15),
-        device=device,
-        seed=seed,
-    )
 
 
 def _score_patient(

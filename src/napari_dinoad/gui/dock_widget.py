@@ -18,7 +18,7 @@ from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.help_text import HelpDialog
-from napari_dinoad.gui.jobs import FoundScans, LookJob, ReadJob, demo_settings
+from napari_dinoad.gui.jobs import FoundScans, LookJob, ReadJob
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.overlay import is_overlay, warm_up
@@ -30,7 +30,7 @@ from napari_dinoad.gui.session import session_of
 from napari_dinoad.gui.suitability import ScanTraits, misfits, suspicion
 from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.gui.worker import JobRunner
-from napari_dinoad.settings import DetectSettings
+from napari_dinoad.settings import DetectSettings, demo_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,7 +201,7 @@ class DockWidget(QWidget):
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
-        settings = demo_settings(self.find.device)
+        settings = demo_settings(device=self.find.device)
         self.session.fit.start_demo(settings, self.session.library.free_path("demo"))
 
     def start_finding(self, only_shown: bool = False) -> None:

@@ -16,7 +16,7 @@ from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile, discover_scans
 from napari_dinoad.progress import ProgressEvent
-from napari_dinoad.settings import ArCnnSettings, CacheSettings, CalibrationSettings, FitSettings
+from napari_dinoad.settings import N_DEMO_SCANS, CacheSettings, FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.worker import JobChannel
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.normative_model import FitReport
-    from napari_dinoad.settings import Device
 
 __all__ = [
     "DemoModelJob",
@@ -41,23 +40,9 @@ __all__ = [
     "ReadJob",
     "ScanRead",
     "SlicesScored",
-    "demo_settings",
 ]
 
 logger = logging.getLogger(__name__)
-
-N_DEMO_SCANS = 10
-"""Phantoms that the demo model is fitted on."""
-
-
-def demo_settings(device: Device) -> FitSettings:
-    """Return settings that fit the demo model in a minute or two on two cores, those of ``dinoad demo``."""
-    return FitSettings(
-        scorer="ar-cnn",
-        calibration=CalibrationSettings(method="split", holdout=0.3),
-        ar_cnn=ArCnnSettings(hidden_channels=128, batch_maps=16, epochs=20),
-        device=device,
-    )
 
 
 @dataclass(frozen=True)

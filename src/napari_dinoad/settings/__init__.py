@@ -24,6 +24,7 @@ from napari_dinoad.settings.choices import (
     ScorerName,
     SegSegments,
 )
+from napari_dinoad.settings.demo import N_DEMO_SCANS, demo_settings
 from napari_dinoad.settings.fitting import CacheSettings, CalibrationSettings, ClusterSettings, FitSettings
 from napari_dinoad.settings.results import DetectSettings, EvaluationSettings
 from napari_dinoad.settings.scans import PRESETS, PreprocessingSettings, ReadSettings, preset
@@ -35,6 +36,7 @@ __all__ = [
     "FALSE_POSITIVE_RATES",
     "HEATMAP_LIMITS",
     "MODEL_FORMAT_VERSION",
+    "N_DEMO_SCANS",
     "PRESETS",
     "SCORER_NAMES",
     "ArCnnContext",
@@ -58,6 +60,7 @@ __all__ = [
     "ReadSettings",
     "ScorerName",
     "SegSegments",
+    "demo_settings",
     "preset",
     "split_scorer_names",
 ]
