@@ -251,6 +251,7 @@ class JobRunner(QObject):
         self.last_progress = None
         task = _Task(job, title)
         worker = create_worker(task, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
+        self._worker = worker
         kept = [keep_alive]
         worker.progressed.connect(self._on_progress)
         worker.delivered.connect(self.delivered)
@@ -258,14 +259,13 @@ class JobRunner(QObject):
         worker.aborted.connect(self.cancelled)
         worker.errored.connect(self._on_error)
         worker.warned.connect(_log_warning)
+        if self._in_activity_dock:
+            self._activity = _ActivityBar(title, worker.quit)
+            # Not through this object, which may be gone by then; and before anybody hears that the job has ended.
+            worker.finished.connect(self._activity.close)
         worker.finished.connect(self._on_finished)
         # A plain function: the worker's own methods are no slots any more once Qt has deleted it.
         worker.finished.connect(lambda: kept.clear())
-        self._worker = worker
-        if self._in_activity_dock:
-            self._activity = _ActivityBar(title, worker.quit)
-            # Not through this object, which may be gone by then.
-            worker.finished.connect(self._activity.close)
         worker.start()
         self.started.emit(title)
         return True
