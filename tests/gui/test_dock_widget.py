@@ -107,6 +107,15 @@ def test_finding_adds_heatmap_and_mask_that_line_up(qtbot, ready, viewer):
     assert [layer for layer in ready.scan.layers.choices if layer is not None] == [scan]
 
 
+def test_the_colour_bar_is_titled_while_there_is_a_heatmap(qtbot, ready, viewer):
+    find(qtbot, ready, ready.find.slice_button)
+    title = viewer.canvas.overlays["dinoad_colour_bar"]
+    assert title.visible
+    assert title.text == "−log10 p"
+    viewer.layers.remove(overlays(viewer)[0])
+    assert not title.visible
+
+
 def test_same_as_the_command_line_would_find(qtbot, ready, patient, model_path):
     from napari_dinoad.images.readers import read_volume
     from napari_dinoad.normative_model import NormativeModel
@@ -190,11 +199,12 @@ def test_unticked_region_leaves_the_mask_and_the_export(qtbot, ready, viewer, tm
     assert mask.data[kept.peak_zyx] == 1
     assert f"{len(result.regions) - 1} of {len(result.regions)}" in ready.result.summary.text()
     with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
-        ready.result.export(tmp_path / "out")
+        ready.result.export(tmp_path / "out", ("map", "mask", "regions", "report"))
     names = {path.name for path in (tmp_path / "out").iterdir()}
     stem = "patient_bright"
     assert names == {
-        f"{stem}_{what}" for what in ("mask.nii.gz", "anomaly.nii.gz", "regions.csv", "report.json")
+        f"{stem}_{what}"
+        for what in ("mask.nii.gz", "anomaly.nii.gz", "regions.csv", "report.json", "report.html")
     }
     exported = nib.load(tmp_path / "out" / f"{stem}_mask.nii.gz")
     source = nib.load(patient)

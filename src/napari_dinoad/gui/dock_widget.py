@@ -12,6 +12,7 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
+from napari_dinoad.gui.canvas_text import ColourBarTitle
 from napari_dinoad.gui.configuration import read_configuration
 from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
@@ -78,6 +79,7 @@ class DockWidget(QWidget):
         self._found_scans: tuple[ScanFile, ...] = ()
         self._wanted_scans: tuple[ScanFile, ...] = ()
         self._letters = OrientationLetters(napari_viewer)
+        self._colour_title = ColourBarTitle(napari_viewer)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_dinoad.gui.canvas_text import show_text
 from napari_dinoad.gui.layers import METADATA_KEY, ScanSource
 from napari_dinoad.gui.viewer_parts import camera_of
 
@@ -42,15 +43,13 @@ def letters_at_edges(viewer: Viewer, layer: Layer | None) -> tuple[str, str, str
 
 
 class OrientationLetters:
-    """Keeps the letters on the canvas right (since napari 0.9, which lets a canvas have more overlays)."""
+    """Keeps the letters on the canvas right."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._layer: Layer | None = None
-        self._overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
-        if self._overlays is not None:
-            viewer.dims.events.order.connect(self._show)
-            viewer.dims.events.ndisplay.connect(self._show)
+        viewer.dims.events.order.connect(self._show)
+        viewer.dims.events.ndisplay.connect(self._show)
 
     def follow(self, layer: Layer | None) -> None:
         """Show the letters for a scan's layer, or none."""
@@ -62,20 +61,6 @@ class OrientationLetters:
         self.follow(None)
 
     def _show(self, event: object = None) -> None:
-        if self._overlays is None:
-            return
         letters = letters_at_edges(self._viewer, self._layer)
         for place, letter in zip(_PLACES, letters or ("",) * len(_PLACES), strict=True):
-            self._show_letter(f"dinoad_{place}", place, letter)
-
-    def _show_letter(self, key: str, place: str, letter: str) -> None:
-        overlays = self._overlays
-        if overlays is None:
-            return
-        if key in overlays:
-            overlays[key].text = letter
-            overlays[key].visible = bool(letter)
-        elif letter:
-            from napari.components.overlays import TextOverlay
-
-            overlays[key] = TextOverlay(text=letter, position=place, font_size=_FONT_SIZE, visible=True)
+            show_text(self._viewer, f"dinoad_{place}", place, letter, _FONT_SIZE)
