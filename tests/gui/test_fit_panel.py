@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from qtpy.QtCore import QThreadPool
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_dinoad.errors import WeightsNotFoundError
 from napari_dinoad.gui import jobs
@@ -75,6 +75,9 @@ def test_folder_is_summed_up_before_anything_starts(qtbot, dock, folder):
     reasons = {tree.topLevelItem(i).text(0): tree.topLevelItem(i).text(1) for i in range(2)}
     assert set(reasons) == {"notes.txt", "broken.nii.gz"}
     assert all(reasons.values())
+    panel.found.skipped.expand()
+    QApplication.processEvents()
+    assert not panel.start_button.visibleRegion().isEmpty()
     assert "slices" in panel.estimate.text()
     assert "on disk" in panel.estimate.text()
     assert "on this CPU" in panel.estimate.text()

@@ -32,6 +32,9 @@ __all__ = ["CohortView", "discovery_in_words", "outcome_in_words"]
 
 MAX_ROWS = 500
 
+_MAX_LIST_PX = 140
+_LIST_MARGIN_PX = 6
+
 MIN_SCANS = 2
 """One scan to fit on, one to calibrate with."""
 
@@ -184,8 +187,6 @@ class _FoldedList(Folded):
         self.tree = QTreeWidget()
         self.tree.setHeaderLabels(columns)
         self.tree.setRootIsDecorated(False)
-        self.tree.setMinimumHeight(90)
-        self.tree.setMaximumHeight(140)
         self.addWidget(self.tree)
         self.hide()
 
@@ -199,4 +200,12 @@ class _FoldedList(Folded):
             self.tree.addTopLevelItem(item)
         self.tree.resizeColumnToContents(0)
         self.tree.setColumnWidth(0, min(self.tree.columnWidth(0), 220))
+        self.tree.setFixedHeight(min(self._needed_px(), _MAX_LIST_PX))
         self.setVisible(bool(title))
+
+    def _needed_px(self) -> int:
+        """Return the height that shows every row."""
+        header = self.tree.header()
+        top = header.sizeHint().height() if header is not None else 0
+        rows = self.tree.topLevelItemCount() * max(self.tree.sizeHintForRow(0), 0)
+        return int(top + rows + 2 * self.tree.frameWidth() + _LIST_MARGIN_PX)

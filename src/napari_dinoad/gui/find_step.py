@@ -17,7 +17,7 @@ __all__ = ["FindStep"]
 
 _TURNED_AWAY_MS = 1500
 
-_DEVICES_PX = 64
+_DEVICES_PX = 76
 
 
 class FindStep(Step):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, SettingError, WeightsNotFoundError
@@ -59,6 +59,10 @@ class FitPanel(QWidget):
         self.job = JobRow()
         self.curves = CurvePlot()
         self.report = CohortView()
+        self._scroll = QScrollArea()
+        self._laid_out = QTimer(self)
+        self._laid_out.setSingleShot(True)
+        self._laid_out.timeout.connect(lambda: self._scroll.ensureWidgetVisible(self.report))
         self._build()
         self._connect()
         self._show_state()
@@ -78,24 +82,30 @@ class FitPanel(QWidget):
         advanced = Folded("More settings")
         advanced.addWidget(self.form.advanced)
         rows.addWidget(advanced)
+        rows.addWidget(self.report)
+        rows.addStretch(1)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self._scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self._scroll, 1)
+        outer.addLayout(self._build_foot())
+
+    def _build_foot(self) -> QVBoxLayout:
+        """Return what stays in sight however long the rest is."""
+        foot = QVBoxLayout()
+        foot.setSpacing(6)
         save = QFormLayout()
         save.addRow("Save as", self.out.native)
-        rows.addLayout(save)
+        foot.addLayout(save)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start_button, 1)
         buttons.addWidget(self.pause_button)
-        rows.addLayout(buttons)
-        rows.addWidget(self.job)
-        rows.addWidget(self.curves)
-        rows.addWidget(self.report)
-        rows.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        foot.addLayout(buttons)
+        foot.addWidget(self.job)
+        foot.addWidget(self.curves)
+        return foot
 
     def _connect(self) -> None:
         fit = self._fit
@@ -230,6 +240,7 @@ class FitPanel(QWidget):
         self._show_curves()
         if fit.outcome is not None:
             self.report.show_outcome(fit.outcome)
+            self._laid_out.start(0)
         else:
             self.report.show_nothing(
                 fit.message, error=bool(fit.message) and not fit.message.startswith(("Cancelled", "Paused"))

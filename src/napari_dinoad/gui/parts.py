@@ -149,9 +149,10 @@ class JobRow(QWidget):
         if event.detail:
             text += f"  ({event.detail})"
         if progress.remaining_s is not None and event.done < event.total:
-            text += f"  ·  about {duration_in_words(progress.remaining_s)} left in this step"
+            text += f"  ·  {duration_in_words(progress.remaining_s)} left in this step"
         if self.cancel_button.isEnabled():
             self.stage.setText(text)
+            self.stage.setToolTip(text)
         self.bar.setRange(0, event.total)
         self.bar.setValue(min(event.done, event.total))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +23,14 @@ _PATIENT_SEED = 1_500_000
 
 _PATIENT_KIND = "bright-rim"
 
+_PATIENT_NAME = "patient"
+
 
 def normal_volume() -> list[LayerTuple]:
     """Return a normal head (npe2 sample data contribution)."""
     from napari_dinoad.phantom import make_normal
 
-    return [layer_of_volume(make_normal(_NORMAL_SEED))]
+    return [layer_of_volume(replace(make_normal(_NORMAL_SEED), name="normal"))]
 
 
 def patient_volume() -> list[LayerTuple]:
@@ -45,7 +48,7 @@ def patient_slice() -> list[LayerTuple]:
 
 
 def _with_truth(patient: PhantomPatient) -> list[LayerTuple]:
-    values, arguments, kind = layer_of_volume(patient.volume)
+    values, arguments, kind = layer_of_volume(replace(patient.volume, name=_PATIENT_NAME))
     truth = patient.lesion_mask.reshape(values.shape).astype(np.uint8)
     shared = {
         key: arguments[key] for key in ("affine", "units", "axis_labels", "metadata") if key in arguments
