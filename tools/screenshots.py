@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qtpy.QtWidgets import QWidget
+
 WINDOW_PX = (1440, 900)
+
+N_COLOURS = 256
+
+IN_DOCS = ("2-fit-folder", "5-result")
+"""Pictures that README.md and docs/napari.md show."""
 
 
 def main() -> None:
@@ -33,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--timeout", type=float, default=1800.0, help="seconds for a single step (%(default)s)"
     )
+    parser.add_argument("--all", action="store_true", help="keep the pictures that no page shows as well")
     parser.add_argument("--model", type=Path, help="a fitted model; the fits are left out")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -40,19 +48,20 @@ def main() -> None:
         # Neither the models nor the settings of whoever runs this are touched or shown.
         os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = folder
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
-        Photographer(options.out, Path(folder), options.timeout).take_all(options.model)
+        Photographer(options.out, Path(folder), options.timeout, every=options.all).take_all(options.model)
 
 
 class Photographer:
     """Drives a viewer through the steps and photographs each."""
 
-    def __init__(self, out: Path, folder: Path, timeout_s: float) -> None:
+    def __init__(self, out: Path, folder: Path, timeout_s: float, *, every: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import napari
         from qtpy.QtWidgets import QApplication
 
         self._out = out
+        self._every = every
         self._folder = folder
         self._timeout_s = timeout_s
         self.viewer = napari.Viewer(show=True, show_welcome_screen=False)
@@ -88,7 +97,7 @@ class Photographer:
         self.take("9-explain")
         dock.open_help()
         self.settle()
-        dock.help_dialog.grab().save(str(self._out / "10-help.png"))
+        self.take("10-help", dock.help_dialog)
         dock.help_dialog.close()
         viewer.close()
 
@@ -120,7 +129,7 @@ class Photographer:
         dialog = panel.export_dialog
         dialog.folder.value = self._folder / "exported"
         self.settle(0.2)
-        dialog.grab().save(str(self._out / "7-export.png"))
+        self.take("7-export", dialog)
         dialog.buttons.button(dialog.buttons.StandardButton.Save).click()
         self.wait_for(lambda: "_mask.nii.gz" in panel.export_note.text())
         stored = nib.load(next((self._folder / "exported").glob("*_mask.nii.gz")))
@@ -156,12 +165,12 @@ class Photographer:
         panel.form.scorer.value = "ar-cnn"
         panel.found.skipped.expand()
         self.settle()
-        dock.fit_dialog.grab().save(str(self._out / "2-fit-folder.png"))
+        self.take("2-fit-folder", dock.fit_dialog)
         panel.found.skipped.collapse()
         panel.start_button.click()
         self.wait_for(lambda: len(dock.session.fit.curves.get("train_loss", ())) > 2)
         self.settle(0.1)
-        dock.fit_dialog.grab().save(str(self._out / "3-fitting.png"))
+        self.take("3-fitting", dock.fit_dialog)
         panel.job.cancel_button.click()
         self.wait_for(lambda: not dock.session.fit.runner.is_running)
         dock.fit_dialog.close()
@@ -172,10 +181,20 @@ class Photographer:
             raise SystemExit(f"The fit failed: {fit.message}")
         return fit.outcome is not None and not fit.runner.is_running
 
-    def take(self, name: str) -> None:
-        """Photograph the whole window."""
+    def take(self, name: str, window: QWidget | None = None) -> None:
+        """Photograph a window, or the whole viewer, in few enough colours to be small."""
+        from PIL import Image
+
+        if not self._every and name not in IN_DOCS:
+            return
         path = self._out / f"{name}.png"
-        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+        if window is None:
+            self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+        else:
+            window.grab().save(str(path))
+        with Image.open(path) as picture:
+            small = picture.convert("RGB").quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE)
+        small.save(path, optimize=True)
         print(path)
 
     def wait_for(self, is_done: Callable[[], bool]) -> None:
