@@ -167,7 +167,9 @@ def _fit(
             checkpoints,
             None if earlier is None else require_mixture(earlier, "updated"),
         )
-    seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
+        seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
+        # The report compares the embeddings themselves: while the workers that may hold them are there.
+        fit_report = _fit_report(cohort, fitted, settings.seed, seconds)
     fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
@@ -177,7 +179,7 @@ def _fit(
         fitted.calibration,
         settings.calibration.scan_top_fraction,
         Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
-        _fit_report(cohort, fitted, settings.seed, seconds),
+        fit_report,
     )
     return fresh if earlier is None else with_earlier_counts(fresh, earlier)
 
