@@ -103,7 +103,7 @@ def test_finding_adds_heatmap_and_mask_that_line_up(qtbot, ready, viewer):
     assert result.scored.any()
     assert len(result.regions) == ready.result.table.topLevelItemCount()
     assert "normal scans" in ready.result.scan_words.text()
-    assert "p = " in ready.result.scan_words.text()
+    assert "p\u00a0=\u00a0" in ready.result.scan_words.text()
     assert [layer for layer in ready.scan.layers.choices if layer is not None] == [scan]
 
 
@@ -137,7 +137,7 @@ def test_slice_alone(qtbot, ready, viewer):
     find(qtbot, ready)
     assert result is ready.finder.result
     assert result.scored.sum() > 1
-    assert "p = " in ready.result.scan_words.text()
+    assert "p\u00a0=\u00a0" in ready.result.scan_words.text()
 
 
 def test_slice_outside_the_body_is_no_error(qtbot, ready, viewer, notifications):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Measured", "Measurement", "ScanResult", "scan_level_words"]
 
+_EQUALS = "\u00a0=\u00a0"
+"""Between two spaces at which no line breaks."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -202,5 +205,9 @@ class ScanResult:
 
 
 def scan_level_words(outcome: DetectOutcome) -> str:
-    """Return what the scan-level p-value says, for people; it claims no more than the normal scans allow."""
-    return findings.scan_level_words(outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal)
+    """Return what the scan-level p-value says, for people; it claims no more than the normal scans allow.
+
+    No line breaks within "p = 0.05".
+    """
+    words = findings.scan_level_words(outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal)
+    return words.replace(" = ", _EQUALS)

@@ -207,13 +207,26 @@ def _nearest(prepared: PreparedScan, patches: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainJob:
-    """Shows what the scorers see on the slice in view."""
+class _ScanJob:
+    """A job on the scan in a layer.
+
+    Attributes
+    ----------
+    scan : LayerScan
+    model_path : Path
+    settings : DetectSettings
+    shown : tuple of int
+        Canonical voxel (z, y, x) in view.
+    """
 
     scan: LayerScan
     model_path: Path
     settings: DetectSettings
     shown: tuple[int, int, int]
+
+
+class ExplainJob(_ScanJob):
+    """Shows what the scorers see on the slice in view."""
 
     def __call__(self, channel: JobChannel) -> tuple[Explanation, ...]:
         """Have it done in a worker process."""
@@ -226,14 +239,8 @@ class ExplainJob:
         return explanations
 
 
-@dataclass(frozen=True, eq=False)
-class PrepareJob:
+class PrepareJob(_ScanJob):
     """Loads the model and looks at the scan ahead, so that finding begins at once."""
-
-    scan: LayerScan
-    model_path: Path
-    settings: DetectSettings
-    shown: tuple[int, int, int]
 
     def __call__(self, channel: JobChannel) -> None:
         """Have it done in a worker process."""
@@ -242,24 +249,15 @@ class PrepareJob:
 
 
 @dataclass(frozen=True, eq=False)
-class DetectJob:
+class DetectJob(_ScanJob):
     """Scores a layer's scan: the shown slice first, then outwards; or the shown slice alone.
 
     Attributes
     ----------
-    scan : LayerScan
-    model_path : Path
-    settings : DetectSettings
-    shown : tuple of int
-        Canonical voxel (z, y, x) in view.
     only_shown : bool
         Whether to score the slice in view alone.
     """
 
-    scan: LayerScan
-    model_path: Path
-    settings: DetectSettings
-    shown: tuple[int, int, int]
     only_shown: bool
 
     def __call__(self, channel: JobChannel) -> DetectOutcome:
