@@ -21,7 +21,7 @@ from napari_dinoad.gui import processes
 from napari_dinoad.gui.jobs import SlicesScored
 from napari_dinoad.gui.layers import same_layer
 from napari_dinoad.gui.overlay import is_overlay
-from napari_dinoad.settings import HEATMAP_LIMITS
+from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
 
 TIMEOUT_MS = 120_000
 
@@ -125,6 +125,23 @@ def test_same_as_the_command_line_would_find(qtbot, ready, patient, model_path):
     expected = detect(read_volume(patient), NormativeModel.load(model_path))
     np.testing.assert_allclose(ready.finder.result.values, expected.anomaly_map.values, atol=1e-4)
     assert ready.finder.result.outcome.p_value == expected.p_value
+
+
+def test_finding_takes_the_process_that_gets_ready(qtbot, ready, model_path, monkeypatch):
+    qtbot.waitUntil(lambda: not ready.finder.preparer.is_running, timeout=TIMEOUT_MS)
+    used = []
+    borrow = processes.pool.borrow
+
+    def noted():
+        used.append(borrow())
+        return used[-1]
+
+    monkeypatch.setattr(processes.pool, "borrow", noted)
+    ready.finder.prepare(ready.scan.layer, model_path, DetectSettings(device="cpu"))
+    qtbot.waitUntil(lambda: len(used) == 1, timeout=TIMEOUT_MS)
+    find(qtbot, ready)
+    assert len(used) >= 2
+    assert used[1] is used[0]
 
 
 def test_slice_alone(qtbot, ready, viewer):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import Overlay
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.worker import Job, JobChannel
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 
@@ -34,6 +36,10 @@ __all__ = ["FindController", "Found"]
 
 _MEASURE_DELAY_MS = 150
 """Regions are measured once the slider has rested for so long; the mask itself follows at once."""
+
+
+_WAIT_S = 0.05
+"""Between two looks at whether the user has given up waiting."""
 
 
 @dataclass(eq=False)
@@ -77,6 +83,10 @@ class FindController(QObject):
         self._shown_key: Hashable | None = None
         self._request: _Request | None = None
         self.preparer = JobRunner(self, in_activity_dock=False)
+        self._is_prepared = threading.Event()
+        self._is_prepared.set()
+        self.preparer.started.connect(self._is_prepared.clear)
+        self.preparer.finished.connect(self._is_prepared.set)
         self._measure_timer = QTimer(self)
         self._measure_timer.setSingleShot(True)
         self._measure_timer.setInterval(_MEASURE_DELAY_MS)
@@ -130,7 +140,8 @@ class FindController(QObject):
         self.preparer.cancel()
         self._request = _Request(layer, scan, model_path, settings)
         job = DetectJob(scan, model_path, _without_mask(settings), shown, only_shown)
-        return self.runner.start(job, "Scoring this slice" if only_shown else "Scoring the scan")
+        title = "Scoring this slice" if only_shown else "Scoring the scan"
+        return self.runner.start(partial(_run_after, self._is_prepared, job), title)
 
     def prepare(self, layer: Layer, model_path: Path, settings: DetectSettings) -> None:
         """Load the model and look at the scan ahead, quietly, so that finding begins at once.
@@ -378,6 +389,14 @@ class FindController(QObject):
             del self._found[key]
         if self._shown_key in gone:
             self.result_changed.emit()
+
+
+def _run_after(is_prepared: threading.Event, job: Job, channel: JobChannel) -> Any:
+    """Run a job once the process that gets ready is free: another one would have to load everything first."""
+    while not is_prepared.wait(_WAIT_S):
+        if channel.is_stopping():
+            raise Cancelled("Cancelled.")
+    return job(channel)
 
 
 def _without_mask(settings: DetectSettings) -> DetectSettings:
