@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.settings import (
+    DEMO_SCAN_SHAPE,
     FALSE_POSITIVE_RATES,
     N_DEMO_SCANS,
     DetectSettings,
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
-        "--scorer", default="ar-cnn", metavar="NAME", help="as for dinoad fit; default: %(default)s"
+        "--scorer", default="memory-bank", metavar="NAME", help="as for dinoad fit; default: %(default)s"
     )
     parser.add_argument("--normals", type=int, default=N_DEMO_SCANS, metavar="N", help="default: %(default)s")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
@@ -53,7 +54,9 @@ def run(options: argparse.Namespace) -> int:
     folder = require_folder(options.out)
     settings = demo_settings(options.scorer, options.device, options.seed)
     with ProgressBars() as progress:
-        cohort = write_cohort(folder, options.normals, seed=options.seed, progress=progress)
+        cohort = write_cohort(
+            folder, options.normals, seed=options.seed, shape=DEMO_SCAN_SHAPE, progress=progress
+        )
         model = fit_folder(cohort.normal_folder, settings, progress)
         model.save(folder / "normal.dinoad")
         detector = Detector(model, DetectSettings(device=options.device))

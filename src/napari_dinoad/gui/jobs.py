@@ -16,7 +16,7 @@ from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile, discover_scans
 from napari_dinoad.progress import ProgressEvent
-from napari_dinoad.settings import N_DEMO_SCANS, CacheSettings, FitSettings
+from napari_dinoad.settings import DEMO_SCAN_SHAPE, N_DEMO_SCANS, CacheSettings, FitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,7 +210,9 @@ class DemoModelJob:
         from napari_dinoad.phantom import write_cohort
 
         with tempfile.TemporaryDirectory(prefix="dinoad-demo-") as folder:
-            cohort = write_cohort(folder, self.n_scans, kinds=(), progress=desk.progress)
+            cohort = write_cohort(
+                folder, self.n_scans, kinds=(), shape=DEMO_SCAN_SHAPE, progress=desk.progress
+            )
             return FitJob(cohort.normal_folder, self.settings, self.out, cache=None).work(desk)
 
 

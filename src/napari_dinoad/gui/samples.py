@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.gui.layers import layer_of_volume
+from napari_dinoad.settings import DEMO_SCAN_SHAPE
 
 if TYPE_CHECKING:
     from napari_dinoad.phantom import PhantomPatient
@@ -30,14 +31,14 @@ def normal_volume() -> list[LayerTuple]:
     """Return a normal head (npe2 sample data contribution)."""
     from napari_dinoad.phantom import make_normal
 
-    return [layer_of_volume(replace(make_normal(_NORMAL_SEED), name="normal"))]
+    return [layer_of_volume(replace(make_normal(_NORMAL_SEED, DEMO_SCAN_SHAPE), name="normal"))]
 
 
 def patient_volume() -> list[LayerTuple]:
     """Return a head with a lesion, and the truth as a hidden layer (npe2 sample data contribution)."""
     from napari_dinoad.phantom import make_patient
 
-    return _with_truth(make_patient(_PATIENT_SEED, _PATIENT_KIND))
+    return _with_truth(make_patient(_PATIENT_SEED, _PATIENT_KIND, DEMO_SCAN_SHAPE))
 
 
 def patient_slice() -> list[LayerTuple]:
