@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/dinoad demo --out demo-output
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
 		tools/system_packages.sh && $(BIN)/python -m napari_dinoad.gui.open_demo demo-output; \
-	else echo "No screen: the picture is demo-output/picture.png"; fi
+	else echo "No screen: the pictures are demo-output/patient_*_picture.png"; fi
 
 test: lint types contracts unit
 
