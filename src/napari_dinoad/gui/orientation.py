@@ -56,10 +56,6 @@ class OrientationLetters:
         self._layer = layer
         self._show()
 
-    def remove(self) -> None:
-        """Take the letters off the canvas."""
-        self.follow(None)
-
     def _show(self, event: object = None) -> None:
         letters = letters_at_edges(self._viewer, self._layer)
         for place, letter in zip(_PLACES, letters or ("",) * len(_PLACES), strict=True):
