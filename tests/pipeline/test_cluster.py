@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from napari_dinoad.errors import Cancelled, SettingError
-from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.errors import Cancelled, DinoadError, SettingError
+from napari_dinoad.pipeline import cluster_tasks, fit_folder
 from napari_dinoad.pipeline.cluster import Cluster, open_cluster
 from napari_dinoad.settings import (
     CacheSettings,
@@ -69,9 +70,10 @@ def assert_same_model(one, other):
     assert other.provenance.n_slices == one.provenance.n_slices
 
 
-def kill_one_worker():
+def kill_workers(count=1):
     pids = distributed.default_client().run(os.getpid)
-    os.kill(min(pids.values()), signal.SIGKILL)
+    for pid in sorted(pids.values())[:count]:
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("stage", ["Reading and embedding", "Fitting DPMM"])
@@ -81,7 +83,7 @@ def test_a_killed_worker_changes_nothing(normal_folder, alone, scheduler, stage)
 
     def kill(event):
         if event.stage == stage and event.done >= 1 and not killed:
-            kill_one_worker()
+            kill_workers()
             killed.append(event)
 
     fitted = fit_folder(normal_folder, SETTINGS, kill, cluster=ClusterSettings(address=scheduler))
@@ -128,17 +130,37 @@ def test_sums_are_taken_in_a_fixed_order(scheduler):
     assert sums == {pairs[0]}
 
 
-def test_values_lost_with_their_workers_are_sent_again(scheduler):
+def test_values_lost_with_all_their_workers_are_sent_again(scheduler):
+    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+        sent = cluster._send((np.arange(1000),))
+        distributed.wait(sent)
+        kill_workers(2)
+        (values,) = cluster.call(cluster_tasks.same, sent)
+        np.testing.assert_array_equal(values, np.arange(1000))
+
+
+def test_workers_that_die_while_they_are_asked_are_asked_again(scheduler):
     with open_cluster(ClusterSettings(address=scheduler)) as cluster:
         attempts = []
 
-        def run():
-            attempts.append(None)
+        def run(function, *arguments):
+            attempts.append(function)
             if len(attempts) < 3:
-                raise distributed.CancelledError("lost")
-            return "done"
+                raise distributed.comm.CommClosedError("lost")
+            return {"tcp://one": True, "tcp://two": False}
 
-        assert cluster._again(run) == "done"
+        cluster.client.run = run
+        assert not cluster.sees("/data")
+    assert len(attempts) == 3
+
+
+def test_a_task_whose_scheduler_is_gone_is_told(scheduler):
+    """As a client sees it: its tasks are cancelled."""
+    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+        task = cluster.submit(time.sleep, 0.5)
+        task.cancel()
+        with pytest.raises(DinoadError, match="the scheduler is gone"):
+            cluster.result_of(task)
 
 
 def test_a_scheduler_that_is_not_there_is_told():

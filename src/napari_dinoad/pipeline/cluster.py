@@ -1,7 +1,7 @@
 """A cluster of Dask workers: where it is, what it can see, and sums that survive the death of workers.
 
 No scheduler of our own: Dask's distributed scheduler places tasks where their data lie and does again what is lost
-with a worker. Only what it cannot know is done here: values sent out are sent again when all their copies are gone.
+with a worker. So all that is sent out is a task, values too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_dinoad.errors import DinoadError, SettingError
@@ -33,10 +32,18 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ATTEMPTS = 4
-"""How often work is begun again after the values that it needs were lost with all workers that held them."""
+"""How often workers are asked while some of them die."""
 
 PAUSE_S = 0.5
 """Before the second attempt, and longer before each next one: until the scheduler has noticed who is gone."""
+
+CONFIGURATION = {
+    # Dask's profiler walks other threads' frames while they run, which crashes Python 3.11 now and then.
+    "distributed.worker.profile.enabled": False,
+    # A mixture of 500 components is a few MB, sent once an epoch.
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+}
+"""Of Dask, in this process and in the workers that it starts."""
 
 Source = Any
 """A list of embedded scans, or the future of one."""
@@ -52,6 +59,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
         If Dask's distributed scheduler is not installed, nothing answers, or the workers have another version.
     """
     try:
+        import dask
         import distributed
     except ImportError as error:
         raise SettingError(
@@ -59,6 +67,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
             "Install it with: pip install 'napari-dinoad[dask]'."
         ) from error
     with ExitStack() as stack:
+        stack.enter_context(dask.config.set(CONFIGURATION))
         try:
             if settings.address is None:
                 n_threads = max(1, (os.cpu_count() or 1) // settings.workers)
@@ -120,7 +129,7 @@ class Cluster:
 
     def sees(self, path: Path) -> bool:
         """Return whether all workers see this file or folder of this machine."""
-        return self._again(lambda: all(self.client.run(os.path.exists, str(path)).values()))
+        return all(self._ask(os.path.exists, str(path)))
 
     def shares(self, folder: Path) -> bool:
         """Return whether all workers see what is written into this folder."""
@@ -135,14 +144,33 @@ class Cluster:
         """Send one task out."""
         return self.client.submit(function, *arguments, pure=False)
 
-    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return the result of one task, computed where its arguments lie."""
+        return self.result_of(self.submit(function, *arguments))
 
-        def run() -> T:
-            result: T = self.submit(function, *arguments).result()
-            return result
+    def result_of(self, task: Future) -> Any:
+        """Wait for a task that was sent out and return its result; what a worker takes with it is done again.
 
-        return self._again(run)
+        Raises
+        ------
+        DinoadError
+            If the task ends one worker after the other, or the scheduler is gone.
+        """
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
+
+        try:
+            return task.result()
+        except KilledWorker as error:
+            raise DinoadError(
+                f"Cluster: one task ended {error.allowed_failures + 1} workers, one after the other, most "
+                "likely for want of memory. Give workers more memory or run fewer on a machine."
+            ) from error
+        except (CancelledError, CommClosedError) as error:
+            raise DinoadError(
+                f"Cluster: the scheduler is gone ({error}). What is in the cache stays usable: start the same "
+                "command again when the cluster is well."
+            ) from error
 
     def sum_over(
         self,
@@ -159,23 +187,22 @@ class Cluster:
         groups : sequence of (source, places)
             Each group is one task, where its source lies.
         """
-
-        def run() -> Any:
-            sent = self._send(arguments)
-            sums = [
+        if not groups:
+            return None
+        sent = self._send(arguments)
+        return self.total(
+            [
                 self.submit(cluster_tasks.sum_of_scans, source, places, function, sent)
                 for source, places in groups
             ]
-            return self.total(sums)
-
-        return self._again(run) if groups else None
+        )
 
     def total(self, parts: list[Future]) -> Any:
         """Return the sum of the results of tasks: of pairs, then of pairs of pairs, each where its parts lie."""
         while len(parts) > 1:
             pairs = [self.submit(operator.add, *parts[i : i + 2]) for i in range(0, len(parts) - 1, 2)]
             parts = pairs + parts[2 * len(pairs) :]
-        return parts[0].result()
+        return self.result_of(parts[0])
 
     def map(
         self,
@@ -184,40 +211,25 @@ class Cluster:
         arguments: tuple[Any, ...],
     ) -> Iterator[Any]:
         """Yield function(source, places, arguments) of each group, in order; all are computed at once."""
-        sent = self._again(partial(self._send, arguments))
-        waiting = [self.submit(function, source, places, sent) for source, places in groups]
-        for future, (source, places) in zip(waiting, groups, strict=True):
-            yield self._again(future.result, partial(self._apply, function, source, places, arguments))
-
-    def _apply(
-        self, function: Callable[..., Any], source: Source, places: list[int], arguments: tuple[Any, ...]
-    ) -> Any:
-        return self.submit(function, source, places, self._send(arguments)).result()
-
-    def result_of(self, future: Future, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return the result of a task that was sent out, which is function(*arguments)."""
-        return self._again(future.result, partial(self.call, function, *arguments))
+        sent = self._send(arguments)
+        for task in [self.submit(function, source, places, sent) for source, places in groups]:
+            yield self.result_of(task)
 
     def _send(self, arguments: tuple[Any, ...]) -> Future:
-        """Copy values to all workers, so that they outlive most of them."""
-        future: Future = self.client.scatter([arguments], broadcast=True, hash=False)[0]
-        return future
+        """Send values out once, for many tasks.
 
-    def _again(self, run: Callable[[], T], next_run: Callable[[], T] | None = None) -> T:
-        """Run, and run again when values were lost that no task can make anew."""
-        from distributed import CancelledError, KilledWorker
-        from distributed.comm import CommClosedError
+        They are the result of a task of their own, which the scheduler keeps: when every worker that holds them is
+        gone, it sends them again. (`Client.scatter` can wait for ever for a worker that dies meanwhile.)
+        """
+        return self.submit(cluster_tasks.same, arguments)
 
+    def _ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        """Return what the function gives on each worker, asked anew when a worker dies meanwhile."""
         for attempt in range(ATTEMPTS):
             try:
-                return (run if attempt == 0 or next_run is None else next_run)()
-            except KilledWorker as error:
-                raise DinoadError(
-                    f"Cluster: one task ended {error.allowed_failures + 1} workers, one after the other, most "
-                    "likely for want of memory. Give workers more memory or run fewer on a machine."
-                ) from error
-            except (CancelledError, CommClosedError, TimeoutError) as error:
-                logger.info("Values were lost with their workers (%s); they are sent again.", error)
+                return list(self.client.run(function, *arguments).values())
+            except (OSError, TimeoutError) as error:
+                logger.info("A worker died when it was asked (%s); all are asked again.", error)
                 time.sleep(PAUSE_S * (attempt + 1))
         raise DinoadError(
             f"Cluster: workers kept dying; {ATTEMPTS} attempts were made. What is in the cache stays usable: start "

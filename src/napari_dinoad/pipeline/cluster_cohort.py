@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from napari_dinoad.backbones import Backbone
-    from napari_dinoad.images.discovery import Discovery, ScanFile
+    from napari_dinoad.images.discovery import Discovery
     from napari_dinoad.pipeline.cluster import Cluster, Source
     from napari_dinoad.pipeline.cohort import Cohort
     from napari_dinoad.pipeline.read_ahead import ReadAhead
@@ -73,11 +73,13 @@ class RemoteScan(EmbeddedScan):
 
     def _maps(self) -> np.ndarray:
         rows = list(range(self.n_slices))
-        return self.cluster.call(cluster_tasks.rows_of, self.source, self.place, rows)
+        maps: np.ndarray = self.cluster.call(cluster_tasks.rows_of, self.source, self.place, rows)
+        return maps
 
     def body_bits(self) -> np.ndarray:
         """Return the body on each slice, as bits (n, bytes) uint8."""
-        return self.cluster.call(cluster_tasks.body_bits_of, self.source, self.place)
+        bits: np.ndarray = self.cluster.call(cluster_tasks.body_bits_of, self.source, self.place)
+        return bits
 
 
 class ClusterCache(EmbeddingCache):
@@ -149,10 +151,12 @@ class ClusterEmbeddings(CachedEmbeddings):
         for i in np.unique(owner):
             where = np.flatnonzero(owner == i)
             ((source, (place,)),) = _groups([self._scans[i]])
-            task = (cluster_tasks.patches_of, source, place, slice_of[where], patch_of[where])
-            wanted.append((where, task, self._cluster.submit(*task)))
-        for where, task, future in wanted:
-            result[where] = self._cluster.result_of(future, *task)
+            task = self._cluster.submit(
+                cluster_tasks.patches_of, source, place, slice_of[where], patch_of[where]
+            )
+            wanted.append((where, task))
+        for where, task in wanted:
+            result[where] = self._cluster.result_of(task)
         return torch.from_numpy(result)
 
 
@@ -224,7 +228,7 @@ def embed_on_cluster(
     done = 0
     for chunk, source in zip(chunks, sources, strict=True):
         report(progress, "Reading and embedding", done, len(found.scans), f"scan {done + 1}")
-        embedded = _embedded(cluster, source, chunk, job)
+        embedded = _embedded(cluster, source, job)
         for number, scan in enumerate(chunk):
             planes = embedded[number * len(caches) : (number + 1) * len(caches)]
             reasons = [plane for plane in planes if isinstance(plane, str)]
@@ -238,12 +242,10 @@ def embed_on_cluster(
     return built.cohort()
 
 
-def _embedded(
-    cluster: Cluster, source: Source, chunk: Sequence[ScanFile], job: EmbeddingJob
-) -> list[EmbeddedScan | str]:
+def _embedded(cluster: Cluster, source: Source, job: EmbeddingJob) -> list[EmbeddedScan | str]:
     """Wait for a chunk of scans and return what can be used of it here."""
     if job.root is not None:
-        results: list[EmbeddedScan | str] = cluster.result_of(source, embed_scans, chunk, job)
+        results: list[EmbeddedScan | str] = cluster.result_of(source)
         return results
     return [
         item if isinstance(item, str) else RemoteScan(item[0], item[1], item[2], cluster, source, place)
