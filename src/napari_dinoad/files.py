@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "DICOM_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "ITK_SUFFIXES",
+    "MGH_SUFFIXES",
+    "NIFTI_SUFFIXES",
+    "SCAN_SUFFIXES",
     "atomic_path",
     "remove_temporaries",
     "require_folder",
@@ -25,10 +31,12 @@ __all__ = [
     "write_text",
 ]
 
-SCAN_SUFFIXES = (
-    ".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima",
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp",
-)  # fmt: skip
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+MGH_SUFFIXES = (".mgz", ".mgh")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM_SUFFIXES = (".dcm", ".ima")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
 
 

@@ -137,6 +137,20 @@ for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_dock_opens_without_the_libraries_that_it_needs_later():
+    code = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import napari.layers, napari.qt.threading
+before = set(sys.modules)
+import napari_dinoad.gui.dock_widget
+heavy = {"nibabel", "pydicom", "scipy.ndimage", "skimage", "PIL.ImageFont"} & (set(sys.modules) - before)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_validate_command_is_clean():
     done = subprocess.run(
         [sys.executable, "-m", "npe2", "validate", PLUGIN_NAME, "--imports"],

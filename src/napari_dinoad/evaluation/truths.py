@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images.readers import NIFTI_SUFFIXES, open_nifti
+from napari_dinoad.files import NIFTI_SUFFIXES
+from napari_dinoad.images.nifti_files import open_nifti
 
 if TYPE_CHECKING:
     from pathlib import Path

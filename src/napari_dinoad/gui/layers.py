@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.readers import to_grey
-from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.images.grey import to_grey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-    from napari_dinoad.images.volume import DisplayWindow
+    from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
 __all__ = [
     "METADATA_KEY",
@@ -77,6 +76,8 @@ class ScanSource:
 
     def with_values(self, values: np.ndarray) -> Volume:
         """Return the scan with these canonical values (z, y, x)."""
+        from napari_dinoad.images.volume import Volume
+
         return Volume(values, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @property
@@ -335,6 +336,9 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
         notes.append(f"Series: the shown frame ({_frame_name(frame)}) is used.")
     if is_rgb:
         notes.append("Colour image: read as grey.")
+    # nibabel is loaded here: the dock opens without it.
+    from napari_dinoad.images.volume import Geometry
+
     if n_axes == 2 and factors is None:
         notes.append("No physical size in this layer: sizes are in pixels.")
         geometry = Geometry.of_pixels((shape[0], shape[1]))

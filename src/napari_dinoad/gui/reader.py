@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
 from napari_dinoad.images.discovery import ScanFile, discover_scans
-from napari_dinoad.images.itk_files import ITK_SUFFIXES
-from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, count_frames, open_nifti
+from napari_dinoad.images.nifti_files import count_frames, open_nifti
 from napari_dinoad.images.readers import is_dicom, read_volume
 from napari_dinoad.settings import ReadSettings
 
@@ -24,7 +24,7 @@ __all__ = ["get_reader", "read_layers", "scans_at"]
 
 LayerTuple = tuple[np.ndarray, dict[str, Any], str]
 
-_MEDICAL_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, ".dcm", ".ima")
+_MEDICAL_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES)
 
 _N_LOOKED_AT = 20
 """Files of a folder that are looked at to tell whether it is one of DICOM; napari asks of every folder."""

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import SCAN_SUFFIXES, stem_of
-from napari_dinoad.images.image_files import IMAGE_SUFFIXES, image_shape, in_natural_order, read_image_stack
-from napari_dinoad.images.itk_files import ITK_SUFFIXES, itk_shape
-from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, count_frames, open_nifti
+from napari_dinoad.files import (
+    IMAGE_SUFFIXES,
+    ITK_SUFFIXES,
+    MGH_SUFFIXES,
+    NIFTI_SUFFIXES,
+    SCAN_SUFFIXES,
+    stem_of,
+)
 from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_volume
 from napari_dinoad.settings import ReadSettings
 
@@ -75,6 +79,8 @@ class ScanFile:
                 self.series, self.path, self.name, frame=frame, resample=reading.resample
             )
         if self.images:
+            from napari_dinoad.images.image_files import read_image_stack
+
             return read_image_stack(self.images, self.path)
         return read_volume(self.path, series=reading.series, frame=frame, resample=reading.resample)
 
@@ -187,12 +193,16 @@ def _inspect(path: Path, reading: ReadSettings) -> ScanFile:
     if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
         return _inspect_nifti(path, reading)
     if name.endswith(ITK_SUFFIXES):
+        from napari_dinoad.images.itk_files import itk_shape
+
         shape, spacing, n_frames = itk_shape(path)
         _require_frame(path, n_frames, reading)
         if len(shape) == 2:
             return ScanFile(path, "image", shape[::-1], name=stem_of(path), n_frames=n_frames)
         return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames)
     if name.endswith(IMAGE_SUFFIXES):
+        from napari_dinoad.images.image_files import image_shape
+
         n_pages, rows, columns = image_shape(path)
         if n_pages == 1 or reading.frame is not None:
             return ScanFile(path, "image", (rows, columns), name=stem_of(path), n_frames=n_pages)
@@ -201,6 +211,8 @@ def _inspect(path: Path, reading: ReadSettings) -> ScanFile:
 
 
 def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
+    from napari_dinoad.images.nifti_files import count_frames, open_nifti
+
     image = open_nifti(path)
     shape = tuple(int(n) for n in image.shape)
     if len(shape) < 2 or min(shape) < 1:
@@ -221,6 +233,8 @@ def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:
 
 def _stacked(images: list[ScanFile], folder: Path) -> list[ScanFile]:
     """Return the images of one folder as one scan each size; an image alone stays what it is."""
+    from napari_dinoad.images.image_files import in_natural_order
+
     by_shape: dict[tuple[int, ...], list[ScanFile]] = {}
     for image in images:
         by_shape.setdefault(image.shape, []).append(image)

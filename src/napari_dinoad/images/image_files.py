@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["IMAGE_SUFFIXES", "image_shape", "in_natural_order", "read_image", "read_image_stack"]
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+__all__ = ["image_shape", "in_natural_order", "read_image", "read_image_stack"]
 
 _STACK_FORMATS = ("TIFF",)
 """Formats whose pages are slices (pages of others are animations or thumbnails)."""

@@ -14,9 +14,7 @@ from napari_dinoad.images.volume import Geometry, Volume
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ITK_SUFFIXES", "itk_shape", "read_itk"]
-
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+__all__ = ["itk_shape", "read_itk"]
 
 
 def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:

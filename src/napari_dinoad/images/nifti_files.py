@@ -14,7 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import stem_of
+from napari_dinoad.files import MGH_SUFFIXES, stem_of
 from napari_dinoad.images.grey import FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -24,12 +24,9 @@ if TYPE_CHECKING:
     from nibabel.freesurfer.mghformat import MGHImage
     from nibabel.nifti1 import Nifti1Image
 
-__all__ = ["MGH_SUFFIXES", "NIFTI_SUFFIXES", "count_frames", "open_nifti", "read_nifti"]
+__all__ = ["count_frames", "open_nifti", "read_nifti"]
 
 logger = logging.getLogger(__name__)
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-MGH_SUFFIXES = (".mgz", ".mgh")
 
 FORM_TOLERANCE_VOXELS = 0.1
 """sform and qform disagree when a corner of the scan lies farther apart than this share of its smallest voxel."""

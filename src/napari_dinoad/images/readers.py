@@ -1,4 +1,7 @@
-"""One scan on disk → `Volume`, whatever its format."""
+"""One scan on disk → `Volume`, whatever its format.
+
+Each format's library is loaded when a file of it is read: the plugin opens without any of them.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import GeometryError, ScanReadError
-from napari_dinoad.files import SCAN_SUFFIXES, stem_of
-from napari_dinoad.images.grey import to_grey
-from napari_dinoad.images.image_files import IMAGE_SUFFIXES, read_image, read_image_stack
-from napari_dinoad.images.itk_files import ITK_SUFFIXES, read_itk
-from napari_dinoad.images.nifti_files import MGH_SUFFIXES, NIFTI_SUFFIXES, open_nifti, read_nifti
+from napari_dinoad.files import (
+    IMAGE_SUFFIXES,
+    ITK_SUFFIXES,
+    MGH_SUFFIXES,
+    NIFTI_SUFFIXES,
+    SCAN_SUFFIXES,
+    stem_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,15 +28,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "NIFTI_SUFFIXES",
-    "is_dicom",
-    "open_nifti",
-    "read_dicom_series",
-    "read_volume",
-    "to_grey",
-]
+__all__ = ["is_dicom", "read_dicom_series", "read_volume"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,10 +101,16 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
     if path.is_dir():
         return _read_folder(path, series, frame, resample)
     if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+        from napari_dinoad.images.nifti_files import read_nifti
+
         return read_nifti(path, frame)
     if name.endswith(ITK_SUFFIXES):
+        from napari_dinoad.images.itk_files import read_itk
+
         return read_itk(path, frame)
     if name.endswith(IMAGE_SUFFIXES):
+        from napari_dinoad.images.image_files import read_image
+
         return read_image(path, frame)
     if is_dicom(path):
         one = _series_of_file(path)
@@ -134,6 +138,8 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
         raise ScanReadError(
             f"{folder}: a folder of {len(images)} images is read as one stack; name a file to read one."
         )
+    from napari_dinoad.images.image_files import read_image_stack
+
     return read_image_stack(images, folder)
 
 

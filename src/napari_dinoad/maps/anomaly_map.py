@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.maps.export import save_on_grid
@@ -89,6 +88,8 @@ class AnomalyMask:
         SettingError
             If ``fpr`` is not between 0 and 1.
         """
+        from scipy import ndimage
+
         if not 0 < fpr < 1:
             raise SettingError(f"False-positive rate: expected above 0 and below 1, got {fpr}.")
         marked = anomaly_map.values >= np.float32(-np.log10(fpr))

@@ -6,7 +6,6 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 
 from napari_dinoad.errors import SettingError
@@ -15,6 +14,8 @@ from napari_dinoad.files import atomic_path, write_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    import nibabel as nib
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.regions import Region
@@ -57,6 +58,8 @@ def nifti_on_grid(canonical: np.ndarray, source: Volume) -> nib.Nifti1Image:
     NIfTI-1's float32. Values are stored unscaled. Text fields (``descrip``, ``aux_file``, ``db_name``,
     ``intent_name``), extensions and all else that could name a patient are empty.
     """
+    import nibabel as nib
+
     stored = np.ascontiguousarray(source.geometry.to_stored(canonical))
     header = source.header
     if isinstance(header, nib.Nifti1Header):
@@ -109,6 +112,8 @@ def save_on_grid(path: Path, canonical: np.ndarray, source: Volume) -> Path:
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise SettingError(f"Export: expected a name ending in .nii.gz or .nii, got {path.name!r}.")
+    import nibabel as nib
+
     image = nifti_on_grid(canonical, source)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)

@@ -9,9 +9,6 @@ from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
-from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
-from napari_dinoad.maps.picture import save_picture
-from napari_dinoad.maps.report_page import save_report_page
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -165,6 +162,8 @@ def _save_regions(findings: Findings, folder: Path, stem: str) -> dict[str, Path
 
 
 def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
+    from napari_dinoad.maps.report_page import save_report_page
+
     path = folder / f"{stem}_report.json"
     document: dict[str, Any] = {**findings.to_dict(), "use": RESEARCH_USE}
     if findings.card is not None:
@@ -174,6 +173,8 @@ def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]
 
 
 def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
+    from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
+
     return {
         "mask_png": save_mask_png(folder / f"{stem}_mask.png", findings.mask),
         "heatmap_png": save_heatmap_png(folder / f"{stem}_heatmap.png", findings.mask),
@@ -181,6 +182,8 @@ def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
 
 
 def _save_picture(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
+    from napari_dinoad.maps.picture import save_picture
+
     preprocessing = (findings.card or {}).get("preprocessing")
     path = folder / f"{stem}_picture.png"
     return {"picture": save_picture(path, findings.mask, preprocessing=preprocessing)}

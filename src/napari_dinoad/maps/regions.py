@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry
@@ -97,6 +96,8 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
     indices = np.stack(np.unravel_index(where, labels.shape), axis=-1)
     peaks = indices[order[first]]
     centroids = np.add.reduceat(indices[order], first, axis=0) / counts[:, None]
+    from scipy import ndimage
+
     boxes = ndimage.find_objects(labels)
     return tuple(
         replace(
