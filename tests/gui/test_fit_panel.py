@@ -124,7 +124,7 @@ def test_window_may_be_closed_and_opened_again_in_a_fit(qtbot, dock, viewer, fol
     dock.fit_dialog.close()
     assert dock.session.fit.runner.is_running
     assert not dock.fitting.isHidden()
-    assert "Waiting" in dock.fitting.stage.text()
+    qtbot.waitUntil(lambda: "Waiting" in dock.fitting.stage.text(), timeout=TIMEOUT_MS)
     another = FitPanel(viewer)
     qtbot.addWidget(another)
     assert another.session is dock.session

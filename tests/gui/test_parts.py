@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from napari.layers import Image, Layer
 from qtpy.QtCore import QPointF, Qt
+from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
 from napari_dinoad.gui.layers import layer_of_volume
 from napari_dinoad.gui.orientation import letters_at_edges
+from napari_dinoad.gui.parts import JobRow
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
 from napari_dinoad.gui.region_table import RegionTable, place_in_words, probability_in_words, size_in_words
+from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import Region
+from napari_dinoad.progress import ProgressEvent
 
 
 def region(label, n_voxels=10, peak=3.0, mm=(12.0, -3.4, 50.0)):
@@ -189,3 +195,37 @@ def test_ct_windows():
     apply_window(ct, AUTOMATIC)
     low, high = ct.contrast_limits
     assert low < high
+
+
+def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):
+    row, runner = JobRow(), JobRunner(in_activity_dock=False)
+    qtbot.addWidget(row)
+    row.follow(runner)
+    drawn = []
+    row.bar.valueChanged.connect(drawn.append)
+
+    def job(channel):
+        for i in range(1, 6):
+            channel.progress(ProgressEvent("Working", i, 6, metrics={"i": i}))
+        assert go_on.wait(10)
+
+    go_on = threading.Event()
+    runner.start(job, "Job")
+    assert (row.bar.minimum(), row.bar.maximum()) == (0, 1), "a bar of unknown length moves all the time"
+    qtbot.waitUntil(lambda: "5 of 6" in row.stage.text())
+    assert drawn == [0, 5] or drawn == [5]
+    with qtbot.waitSignal(runner.finished):
+        go_on.set()
+    assert row.isHidden()
+
+
+@pytest.mark.viewer
+def test_naparis_spinner_turns_slowly_while_a_job_runs(qtbot, make_napari_viewer):
+    make_napari_viewer()
+    windows = QApplication.topLevelWidgets()
+    movies = [label.movie() for window in windows for label in window.findChildren(QLabel) if label.movie()]
+    assert movies
+    runner = JobRunner()
+    with qtbot.waitSignal(runner.finished):
+        runner.start(lambda channel: None, "Job")
+    assert {movie.speed() for movie in movies} == {10}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,8 @@ class Job:
             raise ZeroDivisionError("oops")
         if self.what == "odd fault":
             raise type("Odd", (Exception,), {})("only known here")
+        if self.what == "sleep":
+            time.sleep(60)
         os._exit(3)
 
 
@@ -125,3 +129,29 @@ def test_closed_pool_leaves_no_process():
     assert not process.is_alive
     assert not idle.is_alive
     process.close()
+
+
+def test_python_that_ends_during_a_job_ends_cleanly():
+    """No event loop runs any more; the process is ended and its thread waited for."""
+    code = """
+import time
+from qtpy.QtWidgets import QApplication
+from napari_dinoad.gui.processes import run_in_process
+from napari_dinoad.gui.worker import JobRunner
+from test_processes import Job
+
+application = QApplication([])
+runner = JobRunner(in_activity_dock=False)
+runner.start(lambda channel: run_in_process(Job("sleep"), channel), "Sleeping")
+time.sleep(1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

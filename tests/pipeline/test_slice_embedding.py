@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.backbones.embeddings import PatchEmbeddings
+from napari_dinoad.images.slices import PreparedScan
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
 from napari_dinoad.settings import DetectSettings, FitSettings, MemoryBankSettings, preset
@@ -124,3 +126,29 @@ def test_placing_a_batch_after_the_next_was_begun_changes_nothing(model, patient
     assert [batch for batch, _ in one_arrived] == [batch for batch, _ in other_arrived]
     for (_, values), (_, others) in zip(one_arrived, other_arrived, strict=True):
         np.testing.assert_array_equal(values, others)
+
+
+@pytest.mark.parametrize("start_slice", [8, None])
+def test_nothing_is_prepared_beside_the_slice_that_somebody_waits_for(
+    model, patient_path, monkeypatch, start_slice
+):
+    """With a start, the second batch is resampled once the first is placed; without, while the first is embedded."""
+    detector = Detector(model, DetectSettings(batch_slices=3))
+    prepared = []
+    images = PreparedScan.images
+
+    def noted(self, indices):
+        prepared.append(list(indices))
+        return images(self, indices)
+
+    monkeypatch.setattr(PreparedScan, "images", noted)
+    at_first = []
+
+    def collect(axis, batch, values):
+        if not at_first:
+            time.sleep(0.2)
+            at_first.append(len(prepared))
+
+    detector.detect(read_volume(patient_path), start_slice=start_slice, on_slices=collect)
+    assert at_first == [1 if start_slice else 2]
+    assert len(prepared) > 2

@@ -40,7 +40,8 @@ def show_text(viewer: Viewer, key: str, place: str, text: str, font_size: float)
     elif text:
         from napari.components.overlays import TextOverlay
 
-        overlays[key] = TextOverlay(text=text, position=place, font_size=font_size, visible=True)
+        # A box behind each text costs a redraw half as much again without a graphics card.
+        overlays[key] = TextOverlay(text=text, position=place, font_size=font_size, visible=True, box=False)
 
 
 class ColourBarTitle:

@@ -95,7 +95,8 @@ class FindController(QObject):
         self._measurer.succeeded.connect(self._on_measured)
         self._measurer.finished.connect(self._measure_again)
         self._measured: Found | None = None
-        self.runner = JobRunner(self)
+        # The dock shows how far it is; a bar in napari's activity dock takes a fifth of a second to appear.
+        self.runner = JobRunner(self, in_activity_dock=False)
         self.runner.delivered.connect(self._on_delivered)
         self.runner.succeeded.connect(self._on_succeeded)
         self.runner.finished.connect(self._on_finished)

@@ -134,7 +134,7 @@ class Overlay:
 
     def _show(self, layer: Layer, canonical: np.ndarray) -> None:
         if np.shares_memory(layer.data, canonical):
-            layer.refresh(extent=False)
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
         else:
             layer.data = self._scan.to_layer(canonical)
 

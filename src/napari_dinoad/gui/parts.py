@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QPointF, Qt, Signal
+from qtpy.QtCore import QPointF, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QFrame,
@@ -104,6 +104,10 @@ def _arrow(*, down: bool) -> QIcon:
     return QIcon(pixmap)
 
 
+_PROGRESS_INTERVAL_MS = 120
+"""Steps are shown at most this often: without a graphics card each change redraws the whole window."""
+
+
 class JobRow(QWidget):
     """Shows how a job goes: stage, bar, remaining time, cancel. Hidden while none is under way."""
 
@@ -127,21 +131,34 @@ class JobRow(QWidget):
         rows.setSpacing(2)
         rows.addWidget(self.stage)
         rows.addLayout(row)
+        self._waiting: JobProgress | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_PROGRESS_INTERVAL_MS)
+        self._timer.timeout.connect(self._draw)
         self.hide()
 
     def follow(self, runner: JobRunner) -> None:
         """Show the jobs of a runner, also the one already under way, and let the button cancel them."""
         runner.started.connect(self._on_started)
         runner.progressed.connect(self.show_progress)
-        runner.finished.connect(self.hide)
+        runner.finished.connect(self._on_finished)
         self.cancel_asked.connect(runner.cancel)
         if runner.is_running:
             self._on_started(runner.title)
-            if runner.last_progress is not None:
-                self.show_progress(runner.last_progress)
+            self._waiting = runner.last_progress
+            self._draw()
 
     def show_progress(self, progress: JobProgress) -> None:
-        """Show one step."""
+        """Show a step soon; of several, the last."""
+        self._waiting = progress
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _draw(self) -> None:
+        progress, self._waiting = self._waiting, None
+        if progress is None:
+            return
         event = progress.event
         text = event.stage
         if event.total:
@@ -158,9 +175,16 @@ class JobRow(QWidget):
 
     def _on_started(self, title: str) -> None:
         self.stage.setText(title)
-        self.bar.setRange(0, 0)
+        # Not yet the moving bar of unknown length: it redraws the window all the time.
+        self.bar.setRange(0, 1)
+        self.bar.setValue(0)
         self.cancel_button.setEnabled(True)
         self.show()
+
+    def _on_finished(self) -> None:
+        self._timer.stop()
+        self._waiting = None
+        self.hide()
 
     def _on_cancel(self) -> None:
         self.cancel_button.setEnabled(False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import pickle
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
+
+from qtpy.QtCore import QThreadPool
 
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.work_process import Answer, Workable, receive, send
@@ -79,7 +82,7 @@ class WorkProcess:
                     raise Cancelled("Cancelled.")
                 else:
                     raise answer.content
-        except (EOFError, BrokenPipeError, ConnectionError) as error:
+        except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
             self.close()
             raise DinoadError(
                 f"The worker process ended unexpectedly (exit code {self._process.returncode}); it may have run out "
@@ -162,7 +165,15 @@ class ProcessPool:
 
 
 pool = ProcessPool()
-atexit.register(pool.close)
+
+
+def _end() -> None:
+    """End the processes, and wait for the threads that wait for them: what they emit must find Qt alive."""
+    pool.close()
+    QThreadPool.globalInstance().waitForDone(int(1000 * _PATIENCE_S))
+
+
+atexit.register(_end)
 
 
 @contextmanager

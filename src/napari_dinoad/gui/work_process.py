@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Desk", "Workable", "main"]
 
 
+_NICE = 5
+"""How far the worker process stands back behind others, where the system knows of that."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A message from the worker process.
@@ -89,6 +93,9 @@ def receive(stream: IO[bytes]) -> Any:
 def main() -> None:
     """Work until the window's process closes the pipe."""
     replies = sys.stdin.buffer
+    if hasattr(os, "nice"):
+        # The window draws first: it takes little, and who works with it waits for it.
+        os.nice(_NICE)
     # Whatever a library prints must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

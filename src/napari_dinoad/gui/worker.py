@@ -19,6 +19,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.remaining_time import RemainingTime
+from napari_dinoad.gui.viewer_parts import calm_spinners
 
 if TYPE_CHECKING:
     from napari_dinoad.progress import ProgressEvent
@@ -260,6 +261,7 @@ class JobRunner(QObject):
         worker.errored.connect(self._on_error)
         worker.warned.connect(_log_warning)
         if self._in_activity_dock:
+            calm_spinners()
             self._activity = _ActivityBar(title, worker.quit)
             # Not through this object, which may be gone by then; and before anybody hears that the job has ended.
             worker.finished.connect(self._activity.close)

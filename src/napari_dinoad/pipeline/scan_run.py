@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -131,8 +132,11 @@ class ScanRun:
         one_by_one = self._backbone.device.type == "cpu"
         before: tuple[int, list[int], list[torch.Tensor]] | None = None
         wanted = list(batches)
+        tasks = [partial(self._prepared[number].images, batch) for number, batch in wanted]
+        # Somebody waits for a first batch that is smaller: nothing else is done meanwhile.
+        n_alone = 1 if len(wanted) > 1 and len(wanted[0][1]) < len(wanted[1][1]) else 0
         with ReadAhead() as reader:
-            images = reader.results(partial(self._prepared[number].images, batch) for number, batch in wanted)
+            images = chain((task() for task in tasks[:n_alone]), reader.results(tasks[n_alone:]))
             for number, indices in wanted:
                 embeddings = self._timed(
                     "embed", partial(embed, self._timed("prepare", partial(next, images)))
