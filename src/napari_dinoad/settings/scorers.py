@@ -87,7 +87,7 @@ class DpmmSettings:
     regularisation: float | None = None
     merge: bool = True
     start: DpmmStart = "principal-splits"
-    start_patches_per_component: int = 40
+    start_patches_per_component: int = 160
     start_iterations: int = 10
     seed: int = 0
 
@@ -131,6 +131,7 @@ class ArCnnSettings:
         What a patch is predicted from: ``"two-sided"`` (all around it) or ``"causal"`` (before it in raster order).
     dilations : tuple of int
         Distances of the rings in patches; for ``"paper"`` one value for each of its five layers, or one for all.
+        The nearest patches are left out by default: they know so much of a patch that they give away a lesion too.
     bottleneck_channels, hidden_channels : int
         Channels of the neighbours (at most one more than an embedding has), and of the hidden layers.
     standardise : bool
@@ -151,7 +152,7 @@ class ArCnnSettings:
 
     network: ArCnnNetwork = "rings"
     context: ArCnnContext = "two-sided"
-    dilations: tuple[int, ...] = (1, 2, 4)
+    dilations: tuple[int, ...] = (2, 4)
     bottleneck_channels: int = 96
     hidden_channels: int = 256
     standardise: bool = True
