@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images.body import find_body
+from napari_dinoad.images.body import _fill_in_planes, find_body
 from napari_dinoad.images.slices import prepare_scan, slice_axis
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import PRESETS, PreprocessingSettings, preset
@@ -43,6 +46,24 @@ def test_the_body_is_one_solid_object():
     assert overlap > 0.95
     assert body[12, 20, 16], "the dark hole belongs to the body"
     assert not body[0, 0, 0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    share=st.floats(0.2, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_holes_are_filled_as_slice_by_slice(shape, share, seed):
+    """All slices of a plane at once, and each by scipy on its own."""
+    body = np.random.default_rng(seed).random(shape) < share
+    flat = [axis for axis, n in enumerate(shape) if n == 1]
+    expected = body.copy()
+    for axis in flat or range(3):
+        for index in range(shape[axis]):
+            where = tuple(index if a == axis else slice(None) for a in range(3))
+            expected[where] = ndimage.binary_fill_holes(expected[where])
+    np.testing.assert_array_equal(_fill_in_planes(body, flat), expected)
 
 
 def test_ct_body_is_told_by_hounsfield_units():

@@ -109,8 +109,13 @@ def _fill_in_planes(body: np.ndarray, flat: list[int]) -> np.ndarray:
     """Fill what is enclosed within single slices of any plane (an open neck does not empty the head)."""
     filled = body.copy()
     for axis in flat or range(3):
-        for index in range(body.shape[axis]):
-            where = tuple(index if a == axis else slice(None) for a in range(3))
-            if filled[where].any():
-                filled[where] = ndimage.binary_fill_holes(filled[where])
+        others = [a for a in range(3) if a != axis]
+        in_plane = ndimage.generate_binary_structure(3, 1) & (np.indices((3, 3, 3))[axis] == 1)
+        # All slices at once: what of the surround does not reach a border of its slice is enclosed.
+        labels, n_parts = ndimage.label(~filled, in_plane)
+        is_open = np.zeros(n_parts + 1, dtype=bool)
+        for other in others:
+            is_open[labels.take((0, -1), axis=other)] = True
+        is_open[0] = True
+        filled |= ~is_open[labels]
     return filled
