@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from napari_dinoad.scoring.merging import merge_alike
+from napari_dinoad.scoring.merging import alike_groups, classification_likelihood, merge_alike
 from napari_dinoad.scoring.patches import in_chunks, sample_patches, seeded_generator, unit_length
 from napari_dinoad.scoring.seeding import (
     greedy_k_centre,
@@ -124,3 +124,37 @@ def test_merging_drops_empty_components():
     statistics = hard_statistics(patches, torch.full((50,), 2), 5, "diag")
     assert len(merge_alike(statistics, "diag", 1e-6).responsibilities) == 1
     np.testing.assert_allclose(merge_alike(statistics, "diag", 1e-6).first[0], patches.double().sum(0))
+
+
+@given(seed=st.integers(0, 50), k=st.integers(2, 14), at_most=st.integers(1, 14))
+@settings(deadline=None, max_examples=40)
+def test_groups_are_the_best_mixture_on_the_greedy_path(seed, k, at_most):
+    """Against the path taken one merge at a time, with every pair evaluated anew each time."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(3, 4, generator=generator)
+    patches = (centres.repeat_interleave(60, 0) + 0.3 * torch.randn(180, 4, generator=generator)).double()
+    labels = nearest_centres(patches, patches[:: 180 // k][:k])[0]
+    labels = torch.unique(labels, return_inverse=True)[1]
+    statistics = hard_statistics(patches, labels, int(labels.max()) + 1, "diag")
+    s, first, second = statistics.responsibilities, statistics.first, statistics.second
+    penalty = 0.5 * (1 + 2 * 4) * np.log(180)
+    parts = [(s[i : i + 1], first[i : i + 1], second[i : i + 1], {i}) for i in range(len(s))]
+
+    def value(part):
+        return float(classification_likelihood(*part[:3], 1e-6)) - penalty
+
+    def joined(one, other):
+        return (*(a + b for a, b in zip(one[:3], other[:3], strict=True)), one[3] | other[3])
+
+    path = [parts]
+    while len(parts) > 1:
+        pairs = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts))]
+        gain = {p: value(joined(*(parts[i] for i in p))) - sum(value(parts[i]) for i in p) for p in pairs}
+        best = max(gain, key=gain.get)
+        parts = [part for i, part in enumerate(parts) if i not in best] + [joined(*(parts[i] for i in best))]
+        path.append(parts)
+    allowed = [parts for parts in path if len(parts) <= at_most] or path
+    expected = max(allowed, key=lambda parts: sum(map(value, parts)))
+    group = alike_groups(statistics, "diag", 1e-6, at_most)
+    got = {frozenset(torch.nonzero(group == g).flatten().tolist()) for g in group.tolist()}
+    assert got == {frozenset(part[3]) for part in expected}

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["alike_groups", "classification_likelihood", "grouped", "merge_alike"]
 
+_SWEPT_SHARE = 0.2
+"""Components that were merged into others are dropped from the arrays when they are more than this share of them."""
+
 
 def classification_likelihood(
     s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float
@@ -114,22 +117,27 @@ def _best_merges(
     s, first, second = s.clone(), first.clone(), second.clone()
     penalty = 0.5 * (1 + first.shape[1] + second.shape[1]) * math.log(float(s.sum()))
     own = classification_likelihood(s, first, second, regularisation)
+    # What is gone is swept out of all arrays from time to time; `names` are the components that are left.
+    names = torch.arange(len(s))
     gone = torch.zeros(len(s), dtype=torch.bool)
 
-    def gains_with(k: int) -> torch.Tensor:
-        together = classification_likelihood(s + s[k], first + first[k], second + second[k], regularisation)
-        gains = (together - own - own[k] + penalty).masked_fill_(gone, -torch.inf)
-        gains[k] = -torch.inf
-        return gains
+    def gains_with(k: int, others: slice) -> torch.Tensor:
+        together = classification_likelihood(
+            s[others] + s[k], first[others] + first[k], second[others] + second[k], regularisation
+        )
+        return together - own[others] - own[k] + penalty
 
-    gains = torch.stack([gains_with(k) for k in range(len(s))])
+    gains = s.new_full((len(s), len(s)), -torch.inf)
+    for k in range(len(s) - 1):
+        later = slice(k + 1, None)
+        gains[k, later] = gains[later, k] = gains_with(k, later)
     merges: list[tuple[int, int]] = []
-    n_needed = max(0, len(s) - at_most)
+    n_needed, n_merges = max(0, len(s) - at_most), len(s) - 1
     total, best_total, n_best = 0.0, 0.0 if n_needed == 0 else -math.inf, 0
-    for _ in range(len(s) - 1):
+    for _ in range(n_merges):
         into, other = divmod(int(gains.argmax()), len(s))
         total += float(gains[into, other])
-        merges.append((into, other))
+        merges.append((int(names[into]), int(names[other])))
         if len(merges) >= n_needed and total > best_total:
             best_total, n_best = total, len(merges)
         gone[other] = True
@@ -138,6 +146,11 @@ def _best_merges(
         one = slice(into, into + 1)
         own[one] = classification_likelihood(s[one], first[one], second[one], regularisation)
         gains[other], gains[:, other] = -torch.inf, -torch.inf
-        gains[into] = gains_with(into)
-        gains[:, into] = gains[into]
+        anew = gains_with(into, slice(None)).masked_fill_(gone, -torch.inf)
+        anew[into] = -torch.inf
+        gains[into], gains[:, into] = anew, anew
+        if int(gone.sum()) > _SWEPT_SHARE * len(gone):
+            left = (~gone).nonzero().squeeze(1)
+            s, first, second, own, names, gone = (t[left] for t in (s, first, second, own, names, gone))
+            gains = gains[left][:, left]
     return merges[:n_best]

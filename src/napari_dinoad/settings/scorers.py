@@ -88,7 +88,7 @@ class DpmmSettings:
     merge: bool = True
     start: DpmmStart = "principal-splits"
     start_patches_per_component: int = 160
-    start_iterations: int = 10
+    start_iterations: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
