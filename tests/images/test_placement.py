@@ -78,3 +78,12 @@ def test_outside_the_slice_is_black():
 def test_dictionary_round_trip():
     placement = Placement.around((10, 30), (1.0, 0.3), ((2, 9), (5, 30)), 224, 0.03)
     assert Placement.from_dict(placement.to_dict()) == placement
+
+
+def test_a_coarser_input_covers_the_same_square():
+    placement = Placement.around((60, 50), (1.0, 1.5), ((5, 55), (4, 44)), 128)
+    coarse = placement.coarser(8)
+    assert coarse.corner == placement.corner
+    np.testing.assert_allclose(np.multiply(coarse.step, 8), np.multiply(placement.step, 128))
+    blocks = placement.to_model(np.ones((1, 60, 50), np.float32)).reshape(1, 8, 16, 8, 16).mean((2, 4))
+    np.testing.assert_allclose(coarse.to_model(np.ones((1, 60, 50), np.float32)) > 0, blocks > 0.5)

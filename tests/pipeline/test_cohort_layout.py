@@ -11,14 +11,20 @@ from napari_dinoad.pipeline.cohort_layout import unlikeness
 
 
 class StoredScan:
-    """Embeddings of a scan, as the cache hands them out."""
+    """Embeddings and body of a scan, as the cache hands them out."""
 
-    def __init__(self, maps):
+    def __init__(self, maps, half_axes=(0.8, 0.6)):
         self.maps = torch.as_tensor(maps, dtype=torch.float32)
         self.n_slices = len(maps)
+        self.half_axes = half_axes
 
     def batches(self):
         return iter(self.maps.split(2))
+
+    def outline(self, cells):
+        rows, columns = np.meshgrid(*2 * [np.linspace(-1, 1, cells)], indexing="ij")
+        body = (rows / self.half_axes[0]) ** 2 + (columns / self.half_axes[1]) ** 2 < 1
+        return np.repeat(body[None].astype(np.float32), self.n_slices, 0)
 
 
 def make_scan(seed, n_slices=6, turn=None):
@@ -46,6 +52,21 @@ def test_turned_scans_come_first_also_when_there_are_two(turn, n_references, mon
     distances = unlikeness(scans, seed=0)
     assert set(np.argsort(distances)[-2:]) == {20, 21}
     assert np.array_equal(distances, unlikeness(scans, seed=0))
+
+
+def test_a_body_lying_on_its_side_comes_first_though_its_contents_are_alike():
+    rng = np.random.default_rng(1)
+    scans = [make_scan(seed) for seed in range(20)]
+    for scan in scans:
+        scan.half_axes = (0.8 + rng.uniform(-0.05, 0.05), 0.6 + rng.uniform(-0.05, 0.05))
+    scans[3].half_axes = scans[11].half_axes = (0.6, 0.8)
+    values = unlikeness(scans, seed=0)
+    others = [i for i in range(20) if i not in (3, 11)]
+    assert min(values[3], values[11]) > np.median(values[others])
+    layout = cohort_layout._outline(scans[3], 1)
+    assert layout.shape == (256,)
+    alone = [StoredScan(scans[0].maps, scan.half_axes) for scan in scans]
+    assert set(np.argsort(unlikeness(alone, seed=0))[-2:]) == {3, 11}
 
 
 def test_single_slices_and_few_scans():

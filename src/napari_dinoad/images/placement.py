@@ -6,7 +6,7 @@ Coordinates are continuous and edge-based: voxel ``i`` covers [i, i + 1), its ce
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -95,6 +95,11 @@ class Placement:
             )
         )
         return np.asarray(np.matmul(np.matmul(rows, patch_maps.astype(np.float32, copy=False)), columns.T))
+
+    def coarser(self, cells: int) -> Placement:
+        """Return the same square as an input of ``cells`` × ``cells`` pixels."""
+        factor = self.resolution_px / cells
+        return replace(self, step=(self.step[0] * factor, self.step[1] * factor), resolution_px=cells)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values for `from_dict`."""

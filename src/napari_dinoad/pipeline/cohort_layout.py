@@ -3,8 +3,9 @@
 A patch score finds what appears in no other scan. A flipped or turned head, another plane or body part may be
 made of patches that all occur elsewhere: it differs in where they lie. So unit-length embeddings are averaged in
 the cells of a coarse grid, and each cell of a scan is compared with the same cell of the others: by the distance
-within which a third of them lie, so that a few scans with the same fault do not vouch for each other. The mean
-over the more unlike half of the cells is the scan's unlikeness.
+within which the nearest few of them lie. The mean over the most unlike quarter of the cells is how unlike its
+contents are. The outline of the body in the model's input is compared in the same way, by the share of the area
+that two outlines do not have in union.
 """
 
 from __future__ import annotations
@@ -29,17 +30,30 @@ N_REFERENCES = 128
 """A scan is compared with so many others at most, drawn at random: memory does not grow with the number of scans."""
 
 _CELLS = 8
-"""Of the grid along rows and columns."""
+"""Of the grid along rows and columns on which embeddings are averaged."""
+
+_OUTLINE_CELLS = 16
+"""The same for the outline of the body."""
 
 _THIRDS = 3
 """Cells along the slices, where every scan has that many."""
 
-_NEAR_SHARE = 1 / 3
-_UNLIKE_HALF = 0.5
+_NEAREST, _NEAR_SHARE = 3, 0.1
+"""A scan is as unlike the others as the third nearest of them, or the nearest tenth, is far: two or three with the
+same fault do not vouch for each other, and in a cohort of several kinds of scan each kind has its own."""
+
+_NO_DISTANCE, _MIN_SPREAD = 0.01, 0.1
+"""A distance (of unit vectors, or a share of the area) less than this counts as this; so does a spread of logs."""
+
+_UNLIKE_SHARE = 0.25
+"""Of the cells, those that are most unlike count."""
 
 
 def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     """Return how unlike the others each scan is (n,) float64; higher is more unlike.
+
+    What the cells hold and the outline of the body count alike: the logarithms of both are compared with their
+    medians, in robust standard deviations, and added.
 
     Parameters
     ----------
@@ -50,28 +64,41 @@ def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     """
     depth = _THIRDS if all(scan.n_slices >= _THIRDS for scan in scans) else 1
     drawn = np.random.default_rng(seed).permutation(len(scans))[:N_REFERENCES].tolist()
-    references = np.stack([_layout(scans[i], depth) for i in drawn])  # (references, cells, d)
-    lengths = np.square(references).sum(-1)
     row_of = {scan: row for row, scan in enumerate(drawn)}
-    result = np.zeros(len(scans))
+    contents = np.stack([_contents(scans[i], depth) for i in drawn])  # (references, cells, d)
+    outlines = np.stack([_outline(scans[i], depth) for i in drawn])  # (references, cells)
+    lengths = np.square(contents).sum(-1)
+    by_contents, by_outline = np.zeros(len(scans)), np.zeros(len(scans))
     for i, scan in enumerate(scans):
         row = row_of.get(i)
-        layout = _layout(scan, depth) if row is None else references[row]
-        squared = lengths + np.square(layout).sum(-1) - 2 * np.einsum("rcd,cd->rc", references, layout)
-        others = squared if row is None else np.delete(squared, row, axis=0)
-        if len(others):
-            result[i] = _unlikeness(np.sqrt(np.maximum(others, 0)))
-    return result
+        own = _contents(scan, depth) if row is None else contents[row]
+        squared = lengths + np.square(own).sum(-1) - 2 * np.einsum("rcd,cd->rc", contents, own)
+        by_cell = np.sort(_near(np.sqrt(np.maximum(squared, 0)), row))
+        by_contents[i] = by_cell[-math.ceil(_UNLIKE_SHARE * len(by_cell)) :].mean(dtype=np.float64)
+        outline = _outline(scan, depth) if row is None else outlines[row]
+        union = np.maximum(np.maximum(outlines, outline).sum(-1), _NO_DISTANCE)
+        apart = np.abs(outlines - outline).sum(-1) / union
+        by_outline[i] = float(_near(apart[:, None], row)[0])
+    return np.asarray(_standardised(by_contents) + _standardised(by_outline))
 
 
-def _unlikeness(distances: np.ndarray) -> float:
-    """Return a scan's unlikeness from its distances (others, cells)."""
-    nth = math.ceil(_NEAR_SHARE * len(distances)) - 1
-    by_cell = np.sort(np.partition(distances, nth, axis=0)[nth])
-    return float(by_cell[int(_UNLIKE_HALF * len(by_cell)) :].mean(dtype=np.float64))
+def _near(distances: np.ndarray, own_row: int | None) -> np.ndarray:
+    """Return the distance (cells,) within which the nearest few others lie, of distances (references, cells)."""
+    others = distances if own_row is None else np.delete(distances, own_row, axis=0)
+    if not len(others):
+        return np.zeros(distances.shape[1])
+    nth = min(len(others), max(_NEAREST, math.ceil(_NEAR_SHARE * len(others)))) - 1
+    return np.asarray(np.partition(others, nth, axis=0)[nth])
 
 
-def _layout(scan: EmbeddedScan, depth: int) -> np.ndarray:
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """Return the logarithms of values >= 0 (n,), less their median, in robust standard deviations."""
+    logarithms = np.log(np.maximum(values, _NO_DISTANCE))
+    apart = logarithms - np.median(logarithms)
+    return np.asarray(apart / max(float(np.median(np.abs(apart))), _MIN_SPREAD))
+
+
+def _contents(scan: EmbeddedScan, depth: int) -> np.ndarray:
     """Return the mean unit-length embedding (cells, d) float32 of each cell of the grid."""
     slices = [
         functional.adaptive_avg_pool2d(unit_length(batch).permute(0, 3, 1, 2), _CELLS)
@@ -79,4 +106,12 @@ def _layout(scan: EmbeddedScan, depth: int) -> np.ndarray:
     ]
     whole = torch.cat(slices).permute(1, 0, 2, 3)  # (d, slices, rows, columns)
     cells: np.ndarray = functional.adaptive_avg_pool3d(whole, (depth, _CELLS, _CELLS)).flatten(1).T.numpy()
+    return cells
+
+
+def _outline(scan: EmbeddedScan, depth: int) -> np.ndarray:
+    """Return how much of each cell of a grid is body (cells,) float32."""
+    outline = torch.from_numpy(scan.outline(_OUTLINE_CELLS))[None]
+    shape = (depth, _OUTLINE_CELLS, _OUTLINE_CELLS)
+    cells: np.ndarray = functional.adaptive_avg_pool3d(outline, shape).flatten().numpy()
     return cells

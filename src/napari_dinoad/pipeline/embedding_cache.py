@@ -140,6 +140,10 @@ class EmbeddedScan:
         bits = np.unpackbits(self.body_bits(), axis=1, count=rows * columns)
         return bits.reshape(self.n_slices, rows, columns).view(bool)
 
+    def outline(self, cells: int) -> np.ndarray:
+        """Return how much of each cell of a grid on the model input is body (n, cells, cells) float32."""
+        return self._placement.coarser(cells).to_model(self.body())
+
     @property
     def _placement(self) -> Placement:
         return Placement.from_dict(json.loads(self.metadata["placement"]))
