@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from napari_dinoad import __version__
+from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.files import atomic_path
 from napari_dinoad.plane_model import (
@@ -137,13 +138,13 @@ class NormalScan:
 
     @property
     def share(self) -> float:
-        """Both shares as one, (p · u²)^⅓; 1 where neither is known.
+        """Both shares as one, (p · u³)^¼; 1 where neither is known.
 
-        What is unlike as a whole weighs double, since it tells planted scans from normal ones more surely.
+        What is unlike as a whole weighs most, since it tells planted scans from normal ones more surely.
         """
         by_patches = 1.0 if self.p_value is None else self.p_value
         as_a_whole = 1.0 if self.unlike_share is None else self.unlike_share
-        return float((by_patches * as_a_whole**2) ** (1 / 3))
+        return float((by_patches * as_a_whole**3) ** (1 / 4))
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,8 @@ class NormativeModel:
     scan_top_fraction : float
         See `CalibrationSettings.scan_top_fraction`.
     provenance : Provenance
+    cohorts : tuple of CohortNorms
+        What the normal scans were like: one for each fit that the model was made from; none if that is not known.
     fit_report : FitReport, optional
         Only on a model that was just fitted, not on a loaded one.
     """
@@ -190,6 +193,7 @@ class NormativeModel:
     calibration: Calibration
     scan_top_fraction: float
     provenance: Provenance
+    cohorts: tuple[CohortNorms, ...] = ()
     fit_report: FitReport | None = None
 
     @property
@@ -274,6 +278,7 @@ class NormativeModel:
             "preprocessing": asdict(self.preprocessing),
             "calibration": {**counts, "scan_top_fraction": self.scan_top_fraction},
             "provenance": asdict(self.provenance),
+            "cohorts": [cohort.to_dict() for cohort in self.cohorts],
         }
 
     @classmethod
@@ -313,6 +318,7 @@ class NormativeModel:
             calibration,
             float(document["calibration"]["scan_top_fraction"]),
             Provenance(**document["provenance"]),
+            tuple(CohortNorms.from_dict(stored) for stored in document.get("cohorts", [])),
         )
         _require_whole(model, document["scorer"])
         return model

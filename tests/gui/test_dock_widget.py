@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import weakref
+from dataclasses import replace
 
+import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
@@ -17,11 +19,14 @@ from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
+from napari_dinoad import NormativeModel
+from napari_dinoad.cohort_norms import CohortNorms, FigureNorm
 from napari_dinoad.gui import processes
 from napari_dinoad.gui.jobs import SlicesScored
 from napari_dinoad.gui.layers import same_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
+from small_heads import save_dicom_head
 
 TIMEOUT_MS = 120_000
 
@@ -667,6 +672,59 @@ def test_export_dialog_writes_what_is_ticked_in_it(qtbot, ready, viewer, tmp_pat
         click(qtbot, save)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["patient_bright_mask.nii.gz"]
     assert "patient_bright_mask.nii.gz" in ready.result.export_note.text()
+
+
+def test_dicom_study_from_folder_to_segmentation(qtbot, dock, viewer, model_path, tmp_path):
+    """A study opened, scored, and exported with a segment for each ticked region, on the series' own grid."""
+    files = save_dicom_head(tmp_path / "study", 3, lesion=True)
+    open_files(qtbot, dock, tmp_path / "study")
+    qtbot.waitUntil(lambda: dock.scan.layer is not None, timeout=TIMEOUT_MS)
+    dock.normal.choose(model_path)
+    find(qtbot, dock)
+    result = dock.finder.result
+    values = np.zeros_like(result.values)
+    for z, peak in ((3, 4.2), (7, 3.6), (11, 2.4)):
+        values[z, 10:20, 10:18] = 2.2
+        values[z, 14, 14] = peak
+    result.put(SlicesScored(0, tuple(range(len(values))), values))
+    with qtbot.waitSignal(dock.finder.regions_changed, timeout=TIMEOUT_MS):
+        dock.finder.show_again()
+    dock.finder.set_ticked(result.regions[1], False)
+    click(qtbot, dock.result.export_button)
+    dialog = dock.result.export_dialog
+    assert dialog.segments.isEnabled()
+    for key, box in dialog.choices.items():
+        box.setChecked(key in ("seg", "mask"))
+    dialog.choices["seg"].setChecked(False)
+    assert not dialog.segments.isEnabled()
+    dialog.choices["seg"].setChecked(True)
+    dialog.segments.setCurrentIndex(1)
+    dialog.folder.value = tmp_path / "out"
+    with qtbot.waitSignal(dock.result.exporter.finished, timeout=TIMEOUT_MS):
+        click(qtbot, dialog.buttons.button(dialog.buttons.StandardButton.Save))
+    (seg_path,) = (tmp_path / "out").glob("*_seg.dcm")
+    seg = highdicom.seg.segread(seg_path)
+    assert seg.number_of_segments == 2
+    (mask_path,) = (tmp_path / "out").glob("*_mask.nii.gz")
+    n_marked = sum(int(np.count_nonzero(frame)) for frame in seg.pixel_array)
+    assert n_marked == np.count_nonzero(nib.load(mask_path).get_fdata()) == 2 * 10 * 8
+    assert len(files) == len(values)
+
+
+def test_what_is_unlike_the_normal_scans_is_told_before_finding(qtbot, ready, model_path, tmp_path):
+    """The model knows the voxels of its normal scans; those of this scan are others."""
+    assert ready.finder.unlike(ready.scan.layer, model_path) == ()
+    norms = CohortNorms({"voxel_mm_top to bottom": FigureNorm(9, 1.0, 0.0, 0.9, 1.1)})
+    other = replace(NormativeModel.load(model_path), cohorts=(norms,)).save(tmp_path / "thin.dinoad")
+    ready.normal.choose(other)
+    words = "in the normal scans 0.9 to 1.1 mm"
+    qtbot.waitUntil(lambda: words in ready.normal.misfit.text(), timeout=TIMEOUT_MS)
+    assert ready.finder.result is None
+    find(qtbot, ready)
+    assert words in ready.normal.misfit.text()
+    assert any(words in note for note in ready.finder.result.outcome.unlike)
+    ready.normal.choose(model_path)
+    assert words not in ready.normal.misfit.text()
 
 
 def test_layers_are_there_before_the_button_is_pressed_and_go_when_it_is_not(qtbot, ready, viewer):

@@ -51,6 +51,7 @@ def test_counts_add(hospitals):
     assert merged.provenance.n_slices == sum(model.provenance.n_slices for model in models)
     assert merged.provenance.n_merged == 2
     assert merged.calibration.n_scans == 6
+    assert merged.cohorts == (*models[0].cohorts, *models[1].cohorts)
     assert merged.calibration.n_voxels == sum(model.calibration.n_voxels for model in models)
     again = merge_models([merged, models[0]])
     assert again.provenance.n_merged == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
-from small_heads import BAD_SCANS, lesion_of_head, save_dicom_head
+from small_heads import BAD_SCANS, lesion_of_head, make_head, save_dicom_head
 
 SMALL = FitSettings(
     scorer="memory-bank",
@@ -68,6 +69,20 @@ def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
     assert one.p_value == other.p_value
     assert again.fit_report is None
     assert again.card() == model.card()
+
+
+def test_a_scan_unlike_the_normal_ones_is_told_so(model, patient, tmp_path):
+    """A patient of the same protocol is not; the same head in larger voxels and inverted contrast is."""
+    assert detect(patient, model).unlike == ()
+    affine = np.diag([10.0, 5.0, 8.0, 1.0])
+    values = np.where(make_head(50) > 60, 200 - make_head(50), 0)
+    nib.save(nib.Nifti1Image(np.abs(values).astype(np.float32), affine), tmp_path / "other.nii.gz")
+    model.save(tmp_path / "m.dinoad")
+    other = detect(read_volume(tmp_path / "other.nii.gz"), NormativeModel.load(tmp_path / "m.dinoad"))
+    assert any("voxels are 10 mm side to side, in the normal scans 5 mm" in words for words in other.unlike)
+    assert any("contrast" in words for words in other.unlike)
+    notes = other.findings(other.mask(), "other.nii.gz").all_notes()
+    assert set(other.unlike) <= set(notes)
 
 
 def test_the_same_seed_gives_the_same_model(normal_folder, tmp_path):

@@ -149,6 +149,7 @@ class DockWidget(QWidget):
         self.find.ready_asked.connect(self._on_ready_asked)
         self.finder.result_changed.connect(self._show_misfits)
         self.finder.runner.finished.connect(self._show_misfits)
+        self.finder.compared.connect(self._show_misfits)
         self.explainer.failed.connect(lambda text: self.find.note.tell(text, error=True))
         self.result.explain_asked.connect(self.explainer.set_on)
         self.finder.runner.refused.connect(self._on_refused)
@@ -282,6 +283,8 @@ class DockWidget(QWidget):
     def _show_misfits(self) -> None:
         model, scan, result = self.normal.model, self.scan.scan, self.finder.result
         reasons = [] if model is None or scan is None else misfits(model, ScanTraits.of(scan))
+        if model is not None and self.scan.layer is not None:
+            reasons += self.finder.unlike(self.scan.layer, model.path)
         if result is not None and not self.finder.runner.is_running:
             reasons.append(suspicion(result))
         self.normal.tell_misfits([reason for reason in reasons if reason])

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFormLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.settings import SegSegments
 
 __all__ = ["ExportDialog"]
 
@@ -41,6 +51,10 @@ class ExportDialog(QDialog):
         for key, box in self.choices.items():
             box.setChecked(key in usual)
             box.toggled.connect(self._show_state)
+        self.segments = QComboBox()
+        self.segments.addItem("one segment for all regions", "single")
+        self.segments.addItem("a segment for each region", "regions")
+        self.segments.setToolTip("How the ticked regions lie in the DICOM-SEG.")
         self.folder = FileEdit(mode="d", tooltip="Existing files of the same names are replaced.")
         if folder is not None:
             self.folder.value = folder
@@ -57,6 +71,8 @@ class ExportDialog(QDialog):
         for box in self.choices.values():
             rows.addWidget(box)
         form = QFormLayout()
+        if "seg" in self.choices:
+            form.addRow("DICOM-SEG", self.segments)
         form.addRow("Folder", self.folder.native)
         rows.addLayout(form)
         rows.addWidget(self.note)
@@ -71,6 +87,12 @@ class ExportDialog(QDialog):
         return tuple(key for key, box in self.choices.items() if box.isChecked())
 
     @property
+    def seg_segments(self) -> SegSegments:
+        """Whether a DICOM-SEG gets one segment or one for each region."""
+        chosen: SegSegments = self.segments.currentData()
+        return chosen
+
+    @property
     def path(self) -> Path | None:
         """The chosen folder."""
         text = str(self.folder.value or "").strip()
@@ -83,4 +105,5 @@ class ExportDialog(QDialog):
         there = [] if self.path is None or not self.path.is_dir() else list(self.path.glob(f"{self._name}_*"))
         replaced = f"{len(there)} files of this scan are there already; those of the same names are replaced."
         self.note.tell(missing or (replaced if there else ""), warning=not missing)
+        self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.result import ScanResult
     from napari_dinoad.gui.worker import JobChannel
     from napari_dinoad.maps import AnomalyMask
+    from napari_dinoad.settings import SegSegments
 
 __all__ = ["ExportJob", "export_of"]
 
@@ -33,20 +34,35 @@ class ExportJob:
         Begins each file's name.
     outputs : collection of str
         Keys of `napari_dinoad.maps.outputs.OUTPUTS`.
+    seg_segments : str
+        ``"single"``: one segment in a DICOM-SEG; ``"regions"``: one for each region.
     """
 
     findings: Findings
     folder: Path
     name: str
     outputs: Collection[str]
+    seg_segments: SegSegments = "single"
 
     def __call__(self, channel: JobChannel) -> tuple[Path, ...]:
         """Write the files and return their paths."""
-        written = save_outputs(self.findings, self.folder, self.name, self.outputs, progress=channel.progress)
+        written = save_outputs(
+            self.findings,
+            self.folder,
+            self.name,
+            self.outputs,
+            progress=channel.progress,
+            seg_segments=self.seg_segments,
+        )
         return tuple(written.values())
 
 
-def export_of(result: ScanResult, folder: Path, outputs: Collection[str] | None = None) -> ExportJob:
+def export_of(
+    result: ScanResult,
+    folder: Path,
+    outputs: Collection[str] | None = None,
+    seg_segments: SegSegments = "single",
+) -> ExportJob:
     """Return the job that exports a result as it is now; later changes to the result do not reach it.
 
     None exports everything that the scan allows.
@@ -55,7 +71,7 @@ def export_of(result: ScanResult, folder: Path, outputs: Collection[str] | None 
     frozen_map = AnomalyMap(result.values.copy(), result.volume)
     frozen = type(mask)(mask.labels, frozen_map, mask.fpr)
     chosen = available_outputs(result.volume) if outputs is None else tuple(outputs)
-    return ExportJob(_findings(frozen, result.outcome), folder, result.volume.name, chosen)
+    return ExportJob(_findings(frozen, result.outcome), folder, result.volume.name, chosen, seg_segments)
 
 
 def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:
@@ -70,4 +86,5 @@ def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:
         outcome.n_more_normal,
         {"total": outcome.seconds},
         outcome.card,
+        outcome.unlike,
     )

@@ -68,12 +68,14 @@ class FindController(QObject):
     """Scores scans and holds one result for each image layer.
 
     `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
-    `regions_changed` when regions, ticks or the scan-level figures are others.
+    `regions_changed` when regions, ticks or the scan-level figures are others; `compared` when it is known in what a
+    scan is unlike the model's normal scans.
     """
 
     result_changed = Signal()
     map_changed = Signal()
     regions_changed = Signal()
+    compared = Signal()
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -85,6 +87,9 @@ class FindController(QObject):
         self.preparer = JobRunner(self, in_activity_dock=False)
         self._is_prepared = threading.Event()
         self._is_prepared.set()
+        self._unlike: dict[tuple[Hashable, Path], tuple[str, ...]] = {}
+        self._preparing: tuple[Hashable, Path] | None = None
+        self.preparer.succeeded.connect(self._on_prepared)
         self.preparer.started.connect(self._is_prepared.clear)
         self.preparer.finished.connect(self._is_prepared.set)
         self._measure_timer = QTimer(self)
@@ -156,7 +161,12 @@ class FindController(QObject):
         except DinoadError:
             return
         shown = scan.canonical_index(point_in_layer(self._viewer, layer))
+        self._preparing = (layer.unique_id, model_path)
         self.preparer.start(PrepareJob(scan, model_path, _without_mask(settings), shown), "Preparing")
+
+    def unlike(self, layer: Layer, model_path: Path) -> tuple[str, ...]:
+        """Return in what a layer's scan is unlike the model's normal scans, as far as that is known yet."""
+        return self._unlike.get((layer.unique_id, model_path), ())
 
     def get_ready(self, layer: Layer) -> None:
         """Add the layers that the result will fill, before it is asked for: napari takes a while to add a layer."""
@@ -326,6 +336,16 @@ class FindController(QObject):
         if found is not None and isinstance(outcome, DetectOutcome):
             if outcome.p_value is not None or found.result.outcome is None:
                 found.result.outcome = outcome
+            self._note_unlike((found.layer.unique_id, found.model_path), outcome.unlike)
+
+    def _on_prepared(self, unlike: object) -> None:
+        if self._preparing is not None and isinstance(unlike, tuple):
+            self._note_unlike(self._preparing, unlike)
+
+    def _note_unlike(self, key: tuple[Hashable, Path], unlike: tuple[str, ...]) -> None:
+        if self._unlike.get(key, ()) != unlike:
+            self._unlike[key] = unlike
+            self.compared.emit()
 
     def _on_finished(self) -> None:
         found, self._request = self._running, None
@@ -388,6 +408,8 @@ class FindController(QObject):
         ]
         for key in gone:
             del self._found[key]
+        for known in [known for known in self._unlike if known[0] == layer.unique_id]:
+            del self._unlike[known]
         if self._shown_key in gone:
             self.result_changed.emit()
 

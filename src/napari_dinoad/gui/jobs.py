@@ -255,6 +255,8 @@ class DetectOutcome:
     seconds : float
     card : dict, optional
         The card of the model that scored.
+    unlike : tuple of str
+        In what the scan as such is unlike the model's normal scans.
     """
 
     p_value: float | None
@@ -262,3 +264,4 @@ class DetectOutcome:
     n_more_normal: int
     seconds: float
     card: dict[str, Any] | None = None
+    unlike: tuple[str, ...] = ()

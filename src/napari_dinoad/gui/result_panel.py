@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.find_controller import FindController
     from napari_dinoad.maps import Region
+    from napari_dinoad.settings import SegSegments
 
 __all__ = ["ResultPanel"]
 
@@ -106,13 +107,18 @@ class ResultPanel(Step):
         """Mark the slice in view in the profile."""
         self.profile.set_shown(self._controller.shown_slice())
 
-    def export(self, folder: Path, outputs: tuple[str, ...] | None = None) -> None:
+    def export(
+        self,
+        folder: Path,
+        outputs: tuple[str, ...] | None = None,
+        seg_segments: SegSegments = "single",
+    ) -> None:
         """Write the chosen outputs (None: all that the scan allows) into a folder, in the background."""
         result = self._controller.result
         if result is None:
             return
         try:
-            job = export_of(result, folder, outputs)
+            job = export_of(result, folder, outputs, seg_segments)
         except DinoadError as error:
             self.export_note.tell(str(error), error=True)
             return
@@ -165,7 +171,7 @@ class ResultPanel(Step):
     def _on_export_chosen(self, dialog: ExportDialog) -> None:
         if dialog.path is not None:
             self._last_folder = dialog.path
-            self.export(dialog.path, dialog.outputs)
+            self.export(dialog.path, dialog.outputs, dialog.seg_segments)
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
         names = ", ".join(path.name for path in paths)

@@ -94,14 +94,15 @@ class _Request:
 
 @dataclass(frozen=True, eq=False)
 class _Prepare(_Request):
-    def work(self, desk: Desk) -> None:
+    def work(self, desk: Desk) -> tuple[str, ...]:
         volume = self.scan(desk)
         if not self._has_weights():
             # Nothing is downloaded before somebody asked to find.
-            return
+            return ()
         detector = self.detector(desk)
         # Finds the body, and lets the libraries beneath set themselves up, which the first slice would wait for.
-        detector.detect(volume, slices=[self.shown[detector.slice_axis(volume)]], progress=desk.progress)
+        shown = [self.shown[detector.slice_axis(volume)]]
+        return detector.detect(volume, slices=shown, progress=desk.progress).unlike
 
     def _has_weights(self) -> bool:
         from napari_dinoad.backbones import find_backbone
@@ -134,6 +135,7 @@ class _Detect(_Request):
             detection.n_more_normal,
             detection.seconds["total"],
             detector.model.card(),
+            detection.unlike,
         )
 
 
@@ -242,10 +244,14 @@ class ExplainJob(_ScanJob):
 class PrepareJob(_ScanJob):
     """Loads the model and looks at the scan ahead, so that finding begins at once."""
 
-    def __call__(self, channel: JobChannel) -> None:
-        """Have it done in a worker process."""
-        volume = self.scan.volume()
-        _run(volume, channel, lambda sent: _Prepare(sent, self.model_path, self.settings, self.shown))
+    def __call__(self, channel: JobChannel) -> tuple[str, ...]:
+        """Have it done in a worker process; return in what the scan is unlike the normal ones, a sentence each."""
+        unlike: tuple[str, ...] = _run(
+            self.scan.volume(),
+            channel,
+            lambda sent: _Prepare(sent, self.model_path, self.settings, self.shown),
+        )
+        return unlike
 
 
 @dataclass(frozen=True, eq=False)

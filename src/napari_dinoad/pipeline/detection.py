@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.backbones import load_backbone
+from napari_dinoad.cohort_norms import unlike_all
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.pipeline.scan_facts import scan_facts
 from napari_dinoad.pipeline.scan_run import ScanRun
 from napari_dinoad.progress import report
 from napari_dinoad.settings import DetectSettings
@@ -53,6 +55,8 @@ class Detection:
         The planes that the map was made from.
     seconds : dict of float
         By stage: ``prepare``, ``embed``, ``score``, ``map``, and ``total``.
+    unlike : tuple of str
+        In what the scan as such is unlike the model's normal scans, a sentence each; see `Detector.unlike`.
     """
 
     anomaly_map: AnomalyMap
@@ -63,6 +67,7 @@ class Detection:
     slices: tuple[int, ...]
     planes: tuple[Plane, ...]
     seconds: dict[str, float]
+    unlike: tuple[str, ...] = ()
 
     def mask(self, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
         """Return the mask at a false-positive rate; see `AnomalyMask.of`."""
@@ -78,6 +83,7 @@ class Detection:
             self.n_more_normal,
             self.seconds,
             card,
+            self.unlike,
         )
 
 
@@ -122,6 +128,14 @@ class Detector:
                 volume, self.model.preprocessing, self.backbone.default_resolution_px
             )
         return self._prepared
+
+    def unlike(self, volume: Volume) -> tuple[str, ...]:
+        """Return in what a scan is unlike the model's normal scans: voxel size, extent of the body, contrast.
+
+        One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. An
+        abnormal map of such a scan says little.
+        """
+        return unlike_all(self.model.cohorts, scan_facts(self.prepare(volume)[0]))
 
     def slice_axis(self, volume: Volume) -> int:
         """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
@@ -191,6 +205,7 @@ class Detector:
             tuple(sorted(run.slices)),
             run.planes,
             {stage: round(spent, 4) for stage, spent in run.seconds.items()},
+            self.unlike(volume),
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from napari_dinoad.backbones import load_backbone
+from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import remove_temporaries
 from napari_dinoad.fit_estimate import estimate_fit
@@ -179,6 +180,7 @@ def _fit(
         fitted.calibration,
         settings.calibration.scan_top_fraction,
         Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
+        (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
         fit_report,
     )
     return fresh if earlier is None else with_earlier_counts(fresh, earlier)

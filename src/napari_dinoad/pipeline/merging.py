@@ -53,7 +53,8 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     calibration = join_calibrations(
         [model.calibration for model in models], scorers, merged.settings.score, merged.n_patches
     )
-    return replace(first.with_scorer(merged, calibration), provenance=provenance)
+    cohorts = tuple(cohort for model in models for cohort in model.cohorts)
+    return replace(first.with_scorer(merged, calibration), provenance=provenance, cohorts=cohorts)
 
 
 def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
@@ -82,7 +83,8 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
         reading=old.reading,
     )
     whole = updated.with_scorer(mixture, calibration)
-    return replace(whole, provenance=provenance, fit_report=updated.fit_report)
+    cohorts = (*earlier.cohorts, *updated.cohorts)
+    return replace(whole, provenance=provenance, cohorts=cohorts, fit_report=updated.fit_report)
 
 
 def join_calibrations(

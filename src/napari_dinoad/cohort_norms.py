@@ -1,0 +1,163 @@
+"""What voxels, sizes and contrast the normal scans had, kept with a model to tell which scans it does not suit.
+
+Only figures of the whole cohort are kept, none of a single scan but the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["MIN_SCANS", "CohortNorms", "FigureNorm", "unlike_all"]
+
+MIN_SCANS = 5
+"""Fewer normal scans tell too little of how much such scans differ."""
+
+_ALLOWED_SPREADS = 5.0
+"""How many robust standard deviations beyond the lowest and highest normal scan are nothing to mention."""
+
+_MIN_RELATIVE_SPREAD = 0.05
+"""A spread of less than this share of the median is taken for it: scans of one protocol hardly differ at all."""
+
+_MAD_TO_SIGMA = 1.4826
+
+_AXES = ("top to bottom", "front to back", "side to side")
+"""Of the canonical array."""
+
+_VOXEL = "voxel_mm_"
+_BODY = "body_mm_"
+_CONTRAST = "contrast_"
+_QUARTILES = ("lower quartile", "median", "upper quartile")
+
+
+@dataclass(frozen=True)
+class FigureNorm:
+    """One figure over the normal scans.
+
+    Attributes
+    ----------
+    n_scans : int
+    median, spread : float
+        Spread: 1.4826 × the median absolute deviation from the median.
+    lowest, highest : float
+    """
+
+    n_scans: int
+    median: float
+    spread: float
+    lowest: float
+    highest: float
+
+    def is_unlike(self, value: float) -> bool:
+        """Whether a value lies far outside those of the normal scans."""
+        slack = _ALLOWED_SPREADS * max(self.spread, _MIN_RELATIVE_SPREAD * abs(self.median))
+        return not self.lowest - slack <= value <= self.highest + slack
+
+
+@dataclass(frozen=True)
+class CohortNorms:
+    """The figures of one cohort of normal scans, by name."""
+
+    figures: Mapping[str, FigureNorm] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Sequence[Mapping[str, Any]]) -> CohortNorms:
+        """Return the norms of scans; a figure that fewer than `MIN_SCANS` scans have is left out.
+
+        Parameters
+        ----------
+        facts : sequence of mapping
+            Of each scan; see `napari_dinoad.pipeline.scan_facts`.
+        """
+        columns: dict[str, list[float]] = {}
+        for item in facts:
+            for name, value in _figures(item).items():
+                columns.setdefault(name, []).append(value)
+        return cls({name: _norm(values) for name, values in columns.items() if len(values) >= MIN_SCANS})
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Mapping[str, Any]]) -> CohortNorms:
+        """Return what `to_dict` gave.
+
+        Raises
+        ------
+        TypeError
+            If it is of another form.
+        """
+        return cls({name: FigureNorm(**values) for name, values in stored.items()})
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return JSON values."""
+        return {name: asdict(norm) for name, norm in self.figures.items()}
+
+    def unlike(self, figures: Mapping[str, float]) -> tuple[str, ...]:
+        """Return what of a scan is unlike these normal scans, a sentence each."""
+        return tuple(
+            _sentence(name, value, self.figures[name])
+            for name, value in figures.items()
+            if name in self.figures and self.figures[name].is_unlike(value)
+        )
+
+
+def unlike_all(cohorts: Sequence[CohortNorms], facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what of a scan is unlike the normal scans behind a model.
+
+    A model of several cohorts (merged, or updated) suits a scan that is like one of them; otherwise what is said is
+    of the cohort that it is least unlike.
+
+    Parameters
+    ----------
+    cohorts : sequence of CohortNorms
+    facts : mapping
+        Of the scan; see `napari_dinoad.pipeline.scan_facts`.
+    """
+    figures = _figures(facts)
+    said = [cohort.unlike(figures) for cohort in cohorts]
+    return min(said, key=len, default=())
+
+
+def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return comparable figures: none depends on the units of the intensities, or on the field of view."""
+    figures: dict[str, float] = {}
+    if facts["is_physical"]:
+        for axis, name in enumerate(_AXES):
+            figures[_VOXEL + name] = float(facts["spacing"][axis])
+            if facts["shape"][axis] > 1:
+                figures[_BODY + name] = float(facts["body_size"][axis])
+    low, *quartiles, high = facts["intensity"]
+    span = max(high - low, np.finfo(float).tiny)
+    for name, value in zip(_QUARTILES, quartiles, strict=True):
+        figures[_CONTRAST + name] = float((value - low) / span)
+    return figures
+
+
+def _norm(values: list[float]) -> FigureNorm:
+    median = float(np.median(values))
+    spread = _MAD_TO_SIGMA * float(np.median(np.abs(np.subtract(values, median))))
+    return FigureNorm(len(values), median, spread, min(values), max(values))
+
+
+def _sentence(name: str, value: float, norm: FigureNorm) -> str:
+    if name.startswith(_CONTRAST):
+        part = name.removeprefix(_CONTRAST)
+        return (
+            f"Another contrast than the normal scans: the {part} of its tissue lies at {100 * value:.0f} % between "
+            f"dark and bright, theirs at {_range(100 * norm.lowest, 100 * norm.highest)} %."
+        )
+    kind, subject = (
+        (_VOXEL, "Its voxels are") if name.startswith(_VOXEL) else (_BODY, "What it shows measures")
+    )
+    return (
+        f"{subject} {value:.3g} mm {name.removeprefix(kind)}, in the normal scans "
+        f"{_range(norm.lowest, norm.highest)} mm."
+    )
+
+
+def _range(low: float, high: float) -> str:
+    first, last = f"{low:.3g}", f"{high:.3g}"
+    return first if first == last else f"{first} to {last}"

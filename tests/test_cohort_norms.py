@@ -1,0 +1,84 @@
+"""Which scans a cohort's norms call unlike it, and that norms survive being stored."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_dinoad.cohort_norms import MIN_SCANS, CohortNorms, unlike_all
+
+
+def facts(spacing=(1.0, 1.0, 1.0), body=(160.0, 200.0, 150.0), intensity=(10, 200, 400, 600, 1000), **others):
+    return {
+        "shape": [160, 220, 180],
+        "spacing": list(spacing),
+        "is_physical": True,
+        "body_size": list(body),
+        "intensity": [float(value) for value in intensity],
+        **others,
+    }
+
+
+@pytest.fixture
+def cohort():
+    rng = np.random.default_rng(0)
+    return [
+        facts(
+            body=np.array([160, 200, 150]) * rng.uniform(0.95, 1.05, 3),
+            intensity=np.array([10, 200, 400, 600, 1000]) * rng.uniform(0.97, 1.03, 5),
+        )
+        for _ in range(12)
+    ]
+
+
+def test_no_scan_of_the_cohort_is_unlike_it(cohort):
+    norms = CohortNorms.of(cohort)
+    assert len(norms.figures) == 9
+    assert all(unlike_all([norms], item) == () for item in cohort)
+
+
+@pytest.mark.parametrize(
+    ("scan", "words"),
+    [
+        (facts(spacing=(5.0, 1.0, 1.0)), "Its voxels are 5 mm top to bottom, in the normal scans 1 mm."),
+        (
+            facts(body=(160.0, 200.0, 400.0)),
+            "What it shows measures 400 mm side to side, in the normal scans 1",
+        ),
+        (
+            facts(intensity=(10, 200, 800, 900, 1000)),
+            "the median of its tissue lies at 80 % between dark and",
+        ),
+    ],
+)
+def test_what_differs_is_named_with_what_the_normal_scans_have(cohort, scan, words):
+    said = unlike_all([CohortNorms.of(cohort)], scan)
+    assert any(words in sentence for sentence in said), said
+
+
+def test_units_of_intensity_do_not_matter(cohort):
+    scaled = facts(intensity=np.array([10, 200, 400, 600, 1000]) * 37.0 + 5)
+    assert unlike_all([CohortNorms.of(cohort)], scaled) == ()
+
+
+def test_a_scan_like_one_of_several_cohorts_suits_the_model(cohort):
+    thick = [item | {"spacing": [5.0, 1.0, 1.0]} for item in cohort]
+    both = [CohortNorms.of(cohort), CohortNorms.of(thick)]
+    assert unlike_all(both, thick[0]) == unlike_all(both, cohort[0]) == ()
+    assert len(unlike_all(both, cohort[0] | {"spacing": [2.5, 1.0, 3.0]})) == 2
+
+
+def test_few_scans_and_unknown_sizes_say_nothing(cohort):
+    assert CohortNorms.of(cohort[: MIN_SCANS - 1]).figures == {}
+    assert unlike_all([], cohort[0]) == ()
+    flat = facts(is_physical=False)
+    assert unlike_all([CohortNorms.of(cohort)], flat | {"spacing": [9.0, 9.0, 9.0]}) == ()
+
+
+def test_norms_survive_being_stored(cohort):
+    norms = CohortNorms.of(cohort)
+    assert CohortNorms.from_dict(json.loads(json.dumps(norms.to_dict()))) == norms
+    with pytest.raises(TypeError):
+        CohortNorms.from_dict({"voxel": {"n": 3}})
