@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
 from napari_dinoad.gui.remaining_time import duration_in_words
+from napari_dinoad.settings import CalibrationSettings
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec
@@ -24,15 +26,23 @@ _MS_A_SLICE = {"embedded": 25.0}
 _MS_A_MILLION_WEIGHTS = 19.0
 """The same for vision transformers at 448 px: 0.42 s for the 22 million weights of a ViT-S/14."""
 
+_UNKNOWN_MS_A_SLICE = 420.0
+"""Of a network whose size is known only once it is loaded."""
+
 _MEASURED_CORES = 2
 
 _MAX_CORES = 8
 """More cores than this do not make one slice faster."""
 
-_SCORER_SHARE = {"dpmm": 0.6, "ar-cnn": 3.0, "memory-bank": 0.1}
-"""Time to fit and calibrate a scorer as a share of one pass of a ViT-S backbone over the slices."""
+_FIT_MS_A_SLICE = {"dpmm": (15.0, 110.0), "ar-cnn": (40.0, 220.0), "memory-bank": (19.0, 80.0)}
+"""Milliseconds a slice of one fit on embeddings at hand, two CPU cores: of 256 patches with 51 channels (embedded),
+and of 1,024 patches with 384 channels (ViT-S/14 at 448 px)."""
 
-_REFERENCE_MS = 420.0
+_FIT_VALUES = (256 * 51, 1024 * 384)
+"""Values a slice of these two."""
+
+_FOLDED_FITS = 5.0
+"""Scans that are held out by folds are fitted this many times over: five folds of four fifths, and all."""
 
 
 def scorer_title(name: str) -> str:
@@ -66,14 +76,28 @@ def duration_in_words_of_slice(spec: BackboneSpec) -> str:
 def _ms_a_slice(spec: BackboneSpec, resolution_px: int | None) -> float:
     own = spec.default_resolution_px
     scale = ((resolution_px or own) / own) ** 2
-    base = _MS_A_SLICE.get(spec.name, _MS_A_MILLION_WEIGHTS * spec.parameters / 1e6 or _REFERENCE_MS)
+    base = _MS_A_SLICE.get(spec.name, _MS_A_MILLION_WEIGHTS * spec.parameters / 1e6 or _UNKNOWN_MS_A_SLICE)
     cores = min(os.cpu_count() or _MEASURED_CORES, _MAX_CORES)
     return base * scale * _MEASURED_CORES / cores
 
 
-def fit_duration_in_words(n_slices: int, scorer: str, spec: BackboneSpec, resolution_px: int | None) -> str:
-    """Return how long a fit may take on this CPU, roughly; measured rates scaled by cores and resolution."""
+def fit_duration_in_words(
+    n_scans: int, n_slices: int, scorer: str, spec: BackboneSpec, resolution_px: int | None
+) -> str:
+    """Return how long a fit may take on this CPU, roughly; measured rates scaled by cores and by patches."""
     cores = min(os.cpu_count() or _MEASURED_CORES, _MAX_CORES)
-    scoring = sum(_SCORER_SHARE.get(part, 1.0) for part in scorer.split("+"))
-    per_slice = _ms_a_slice(spec, resolution_px) + scoring * _REFERENCE_MS * _MEASURED_CORES / cores
+    fits = _FOLDED_FITS if n_scans < CalibrationSettings().cross_below else 1.0
+    fitting = sum(_fit_ms_a_slice(part, spec, resolution_px) for part in scorer.split("+"))
+    per_slice = _ms_a_slice(spec, resolution_px) + fits * fitting * _MEASURED_CORES / cores
     return duration_in_words(n_slices * per_slice / 1000)
+
+
+def _fit_ms_a_slice(scorer: str, spec: BackboneSpec, resolution_px: int | None) -> float:
+    """Return the milliseconds a slice of one fit, between the two measured ones by a power of the values a slice."""
+    few, many = _FIT_MS_A_SLICE.get(scorer, _FIT_MS_A_SLICE["ar-cnn"])
+    resolution = resolution_px or spec.default_resolution_px
+    values = (
+        (resolution / spec.patch_size_px) ** 2 * spec.embedding_dim if spec.embedding_dim else _FIT_VALUES[1]
+    )
+    exponent = math.log(many / few) / math.log(_FIT_VALUES[1] / _FIT_VALUES[0])
+    return float(few * (values / _FIT_VALUES[0]) ** exponent)
