@@ -3,8 +3,9 @@
     python benchmarks/detect_rate.py --backbone dinov2_vits14 --scorers dpmm ar-cnn --device auto
 
 A volume of 240×240×155 voxels in which every slice shows the body. Without --weights the network has random ones
-(they take the same time). The bare backbone is timed at several batch sizes right before and right after, and its
-best counts. CPU time is printed beside the clock's: on a machine that is shared it is the steadier of the two.
+(they take the same time). The bare backbone, at its best batch size, and the whole take turns, block of slices by
+block of slices, with as many slices each: a machine slows down under a load that lasts, and when it is shared. CPU
+time is printed beside the clock's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import argparse
 import json
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -51,22 +54,25 @@ def weights_of(name: str, given: str | None, folder: Path) -> str | None:
     return str(path)
 
 
-def bare_forward(backbone, resolution_px: int, batches: list[int]) -> dict:
-    """Return the seconds a slice of the backbone alone, by the clock and of the CPU, at the best batch."""
-    generator = torch.Generator().manual_seed(0)
-    best = {"wall": float("inf"), "cpu": float("inf"), "batch": 0}
+def best_batch(backbone, resolution_px: int, batches: list[int]) -> int:
+    """Return the batch size at which the backbone alone takes least time a slice."""
+    best, fastest = batches[0], float("inf")
     for batch in batches:
-        images = torch.rand(batch, resolution_px, resolution_px, generator=generator).to(backbone.device)
+        images = torch.rand(batch, resolution_px, resolution_px).to(backbone.device)
         for _ in range(REPEATS):
-            wait(backbone)
-            wall, cpu = time.perf_counter(), time.process_time()
-            backbone(images)
-            wait(backbone)
-            wall, cpu = (time.perf_counter() - wall) / batch, (time.process_time() - cpu) / batch
-            if wall < best["wall"]:
-                best |= {"wall": wall, "batch": batch}
-            best["cpu"] = min(best["cpu"], cpu)
+            (seconds, _), _ = timed(backbone, partial(backbone, images))
+            if seconds / batch < fastest:
+                best, fastest = batch, seconds / batch
     return best
+
+
+def timed(backbone, work):
+    """Return the seconds (2,), by the clock and of the CPU, that some work takes, and what it gives."""
+    wait(backbone)
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = work()
+    wait(backbone)
+    return np.array([time.perf_counter() - wall, time.process_time() - cpu]), done
 
 
 def wait(backbone) -> None:
@@ -87,30 +93,35 @@ def measure(arguments: argparse.Namespace, scorer: str, weights: str | None, fol
     )
     model = fit_folder(folder / "normals", settings)
     detector = Detector(model, DetectSettings(device=arguments.device), weights)
+    backbone = detector.backbone
     detector.detect(read_volume(folder / "patient.nii.gz"), slices=[0])
-    before = bare_forward(detector.backbone, arguments.resolution, arguments.batches)
+    batch = best_batch(backbone, arguments.resolution, arguments.batches)
+    images = torch.rand(batch, arguments.resolution, arguments.resolution).to(backbone.device)
     volume = read_volume(folder / "patient.nii.gz")  # Another one, which is not prepared yet.
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = detector.detect(volume)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    after = bare_forward(detector.backbone, arguments.resolution, arguments.batches)
-    n = len(result.slices)
-    bare = {key: min(before[key], after[key]) for key in ("wall", "cpu")}
+    bare, whole, stages = np.zeros(2), np.zeros(2), Counter()
+    n_bare = 0
+    for block in np.array_split(np.arange(arguments.slices), arguments.blocks):
+        for _ in range(round(len(block) / batch)):
+            bare += timed(backbone, partial(backbone, images))[0]
+            n_bare += batch
+        seconds, detection = timed(backbone, partial(detector.detect, volume, slices=block.tolist()))
+        whole += seconds
+        stages.update(detection.seconds)
+    bare_ms, detect_ms = 1000 * bare / n_bare, 1000 * whole / arguments.slices
     return {
         "backbone": arguments.backbone,
         "scorer": scorer,
-        "device": str(detector.backbone.device),
+        "device": str(backbone.device),
         "threads": torch.get_num_threads(),
-        "slices": n,
-        "best_batch": before["batch"],
-        "bare_ms": 1000 * bare["wall"],
-        "detect_ms": 1000 * wall / n,
-        "share": n * bare["wall"] / wall,
-        "bare_cpu_ms": 1000 * bare["cpu"],
-        "detect_cpu_ms": 1000 * cpu / n,
-        "share_of_cpu_time": n * bare["cpu"] / cpu,
-        "share_of_embedding_in_total": result.seconds["embed"] / result.seconds["total"],
-        "seconds": result.seconds,
+        "slices": arguments.slices,
+        "best_batch": batch,
+        "bare_ms": bare_ms[0],
+        "detect_ms": detect_ms[0],
+        "share": bare_ms[0] / detect_ms[0],
+        "bare_cpu_ms": bare_ms[1],
+        "detect_cpu_ms": detect_ms[1],
+        "share_of_cpu_time": bare_ms[1] / detect_ms[1],
+        "seconds": {stage: round(spent, 2) for stage, spent in stages.items()},
     }
 
 
@@ -125,6 +136,7 @@ def main() -> None:
     parser.add_argument("--scorers", nargs="+", default=["dpmm", "ar-cnn"])
     parser.add_argument("--resolution", type=int, default=448)
     parser.add_argument("--slices", type=int, default=SHAPE[2])
+    parser.add_argument("--blocks", type=int, default=8, help="turns that each takes")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8])
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's own)")
     arguments = parser.parse_args()

@@ -254,6 +254,15 @@ def measure_group(
     return {choice: measure(fitted, choice, _data) for choice in choices}
 
 
+def save_data(path: Path, data: dict[str, Slices]) -> None:
+    """Write embedded slices as a cache file."""
+    arrays = {}
+    for name, slices in data.items():
+        arrays[f"{name}/embeddings"] = slices.embeddings.half().numpy()
+        arrays |= {f"{name}/truth": slices.truth, f"{name}/body": slices.body}
+    np.savez(path, **arrays)
+
+
 def cached_data(arguments: argparse.Namespace) -> dict[str, Slices]:
     """Return the embedded slices, from the cache file where there is one."""
     if arguments.cache is not None and arguments.cache.exists():
@@ -270,11 +279,7 @@ def cached_data(arguments: argparse.Namespace) -> dict[str, Slices]:
     backbone = load_backbone(arguments.backbone, arguments.weights)
     data = read_data(arguments.data, backbone, arguments.resolution or backbone.default_resolution_px)
     if arguments.cache is not None:
-        arrays = {}
-        for name, slices in data.items():
-            arrays[f"{name}/embeddings"] = slices.embeddings.half().numpy()
-            arrays |= {f"{name}/truth": slices.truth, f"{name}/body": slices.body}
-        np.savez(arguments.cache, **arrays)
+        save_data(arguments.cache, data)
     return data
 
 
