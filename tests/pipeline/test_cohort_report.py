@@ -6,6 +6,7 @@ import html
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -134,3 +135,26 @@ def test_slices_are_counted_along_the_plane():
     assert estimate_fit(found, "dinov2_vits14", preset("oct")).n_slices == 21
     assert estimate_fit(found, "dinov2_vits14", preset("mr-brain")).n_slices == 121
     assert estimate_fit(found, "timm:vit_tiny_patch16_224", preset("oct")).n_bytes is None
+
+
+def test_what_was_assumed_is_told_once_and_listed(tmp_path, caplog):
+    """Two of three scans have forms that disagree: one line in the log, both in the report."""
+    (tmp_path / "normals").mkdir()
+    for seed in range(3):
+        path = save_head(tmp_path / "normals" / f"head{seed}.nii", seed)
+        image = nib.load(path)
+        qform = image.affine.copy()
+        qform[0, 3] += 20 if seed else 0
+        image.set_qform(qform, 1)
+        values = np.asanyarray(image.dataobj).copy()  # The file is mapped, and about to be replaced.
+        nib.save(nib.Nifti1Image(values, None, image.header), path)
+    with caplog.at_level("WARNING"):
+        fit_folder(tmp_path / "normals", SMALL, out=tmp_path / "m.dinoad")
+    told = [record.getMessage() for record in caplog.records if "sform" in record.getMessage()]
+    assert told == [
+        "head1.nii: sform and qform disagree by up to 20.0 mm: the sform is used. And 1 more such notes; the cohort "
+        "report has them."
+    ]
+    report = (tmp_path / "m.report.html").read_text(encoding="utf-8")
+    assert "sform and qform disagree by up to 20.0 mm: the sform is used." in report
+    assert "head1.nii, head2.nii" in report

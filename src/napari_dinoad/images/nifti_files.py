@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
 __all__ = ["count_frames", "open_nifti", "read_nifti"]
-
-logger = logging.getLogger(__name__)
 
 FORM_TOLERANCE_VOXELS = 0.1
 """sform and qform disagree when a corner of the scan lies farther apart than this share of its smallest voxel."""
@@ -122,9 +119,7 @@ def _form_notes(image: Nifti1Image) -> list[str]:
     apart = float(np.abs(apply_affine(sform, corners) - apply_affine(qform, corners)).max())
     if apart <= FORM_TOLERANCE_VOXELS * float(voxel_sizes(sform).min()):
         return []
-    note = f"sform and qform disagree by up to {apart:.1f} mm: the sform is used."
-    logger.warning(note)
-    return [note]
+    return [f"sform and qform disagree by up to {apart:.1f} mm: the sform is used."]
 
 
 def _in_millimetres(image: Nifti1Image) -> tuple[np.ndarray, list[str]]:

@@ -30,6 +30,8 @@ FEW_SCANS = 5
 _N_LEAST_NORMAL = 10
 _N_OUTLIERS = 30
 _N_SKIPPED = 500
+_N_NOTES = 100
+_N_NAMED = 10
 _N_LISTED = 5000
 
 
@@ -73,6 +75,7 @@ def cohort_report(model: NormativeModel, report: FitReport, title: str) -> str:
         _summary(model, report),
         _least_normal(report, names, outliers),
         _unlike(names, outliers),
+        _assumed(report, names),
         _skipped(report),
         _course(report),
         _calibration(model.calibration),
@@ -159,6 +162,19 @@ def _unlike(names: Sequence[str], outliers: Sequence[Outlier]) -> Html:
         f"Figures more than {OUTLYING_Z:g} robust standard deviations from the cohort's median.{more}",
         table(["scan", "figure", "its value", "median", "robust z"], rows),
     )
+
+
+def _assumed(report: FitReport, names: Sequence[str]) -> Html:
+    title = "What had to be assumed or changed on reading"
+    scans_of: dict[str, list[str]] = {}
+    for name, scan in zip(names, report.scans, strict=True):
+        for note in scan.facts.get("notes", ()):
+            scans_of.setdefault(note, []).append(name)
+    if not scans_of:
+        return section(title, "Nothing.")
+    often = sorted(scans_of.items(), key=lambda item: -len(item[1]))[:_N_NOTES]
+    rows = [[note, len(scans), ", ".join(scans[:_N_NAMED])] for note, scans in often]
+    return section(title, table(["what", "scans", "which (the first few)"], rows))
 
 
 def _skipped(report: FitReport) -> Html:

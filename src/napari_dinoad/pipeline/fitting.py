@@ -171,6 +171,7 @@ def _fit(
         seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
         # The report compares the embeddings themselves: while the workers that may hold them are there.
         fit_report = _fit_report(cohort, fitted, settings.seed, seconds)
+    _tell_what_was_assumed(fit_report)
     fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
@@ -245,6 +246,14 @@ def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[s
         facts = cohort.cache.scans[i].facts
         scans.append(NormalScan(path, n_slices, score, p_value, share, facts))
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
+
+
+def _tell_what_was_assumed(fit_report: FitReport) -> None:
+    told = [(scan.path.name, note) for scan in fit_report.scans for note in scan.facts.get("notes", ())]
+    if told:
+        name, note = told[0]
+        others = f" And {len(told) - 1} more such notes; the cohort report has them." if len(told) > 1 else ""
+        logger.warning("%s: %s%s", name, note, others)
 
 
 def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:

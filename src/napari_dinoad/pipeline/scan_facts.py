@@ -23,7 +23,8 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
     dict
         ``"shape"`` and ``"spacing"`` (z, y, x; millimetres, or pixels of 1), ``"is_physical"``, ``"n_slices"``
         (those that show the body), ``"body_fraction"`` of the voxels, ``"body_size"`` (its extent along z, y, x, in
-        units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units).
+        units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units), ``"notes"``
+        (what its reader had to assume or change).
     """
     volume, body = prepared.volume, prepared.body
     geometry = volume.geometry
@@ -43,4 +44,5 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         "body_fraction": float(body.mean()),
         "body_size": extent,
         "intensity": [float(value) for value in intensity],
+        "notes": list(volume.notes),
     }
