@@ -40,7 +40,7 @@ SIGNIFICANT_DIGITS = 6
 OUTPUT = Path(__file__).parents[1] / "src/napari_dinoad/backbones/embedded_constants.json"
 
 
-def scan_slices(path: Path) -> np.ndarray:
+def scan_slices(path: Path, slices_per_plane: int = SLICES_PER_SCAN_AND_PLANE) -> np.ndarray:
     """Return model inputs (n, 256, 256) evenly spaced over the body, in all three planes of a scan."""
     try:
         volume = read_volume(path)
@@ -50,7 +50,7 @@ def scan_slices(path: Path) -> np.ndarray:
     for plane in ("axial", "coronal", "sagittal"):
         settings = PreprocessingSettings("constants", PRESETS["mr-brain"].intensity, plane=plane)
         scan = prepare_scan(volume, settings, RESOLUTION_PX)
-        n = min(SLICES_PER_SCAN_AND_PLANE, len(scan.indices))
+        n = min(slices_per_plane, len(scan.indices))
         blocks.append(
             scan.images([scan.indices[i] for i in np.linspace(0, len(scan.indices) - 1, n).astype(int)])
         )
