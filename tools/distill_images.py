@@ -19,14 +19,13 @@ from scipy import ndimage
 from embedded_constants import RESOLUTION_PX, scan_slices
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.phantom import make_normal
-from napari_dinoad.settings import PRESETS, PreprocessingSettings
+from napari_dinoad.settings import ANATOMICAL_PLANES, PRESETS, PreprocessingSettings
 
 SLICES_PER_SCAN_AND_PLANE = 60
 N_HEADS = 60
 SLICES_PER_HEAD_AND_PLANE = 10
 CONTRASTS_PER_SLICE = 2
 N_SCENES = 3000
-PLANES = ("axial", "coronal", "sagittal")
 
 
 def head_slices(seed: int) -> np.ndarray:
@@ -34,7 +33,7 @@ def head_slices(seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 1])
     volume = make_normal(seed)
     pictures = []
-    for plane in PLANES:
+    for plane in ANATOMICAL_PLANES:
         scan = prepare_scan(
             volume, PreprocessingSettings("heads", PRESETS["mr-brain"].intensity, plane=plane), RESOLUTION_PX
         )

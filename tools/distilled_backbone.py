@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from distilled_network import load_network
+from distilled_network import SmallVit, load_network
+from embedded_constants import RESOLUTION_PX, TISSUE_BRIGHTNESS
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import PatchEmbeddings
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.embedded import EmbeddedBackbone
 
-RESOLUTION_PX = 256
-TISSUE_BRIGHTNESS = 0.05
 N_CALIBRATING = 300
 BATCH = 16
 
@@ -52,7 +51,7 @@ class DistilledBackbone:
         chosen = scans[np.linspace(0, len(scans) - 1, N_CALIBRATING).astype(int)]
         images = torch.from_numpy(chosen).float() / 255
         tokens = torch.cat([self._tokens(batch) for batch in images.split(BATCH)])
-        brightness = torch.nn.functional.avg_pool2d(images[:, None], 16)[:, 0]
+        brightness = torch.nn.functional.avg_pool2d(images[:, None], SmallVit.patch_px)[:, 0]
         tissue = tokens[brightness > TISSUE_BRIGHTNESS]
         self._mean, self._std = tissue.mean(0), tissue.std(0)
 
@@ -67,7 +66,7 @@ class DistilledBackbone:
         own = torch.nn.functional.normalize((self._tokens(images) - self._mean) / self._std, dim=-1)
         if self._beside is not None:
             own = torch.cat([own, self._beside(images).values], -1) / 2**0.5
-        return PatchEmbeddings(own, 16)
+        return PatchEmbeddings(own, SmallVit.patch_px)
 
 
 def main() -> None:

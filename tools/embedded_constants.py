@@ -23,7 +23,7 @@ from napari_dinoad.backbones.scattering import ScatteringPlan
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
-from napari_dinoad.settings import PRESETS, PreprocessingSettings
+from napari_dinoad.settings import ANATOMICAL_PLANES, PRESETS, PreprocessingSettings
 
 PLAN = ScatteringPlan(
     cell_px=16, scales=4, angles=6, lowpass_sigmas_px=(8.0, 16.0), image_sigmas_px=(4.0, 16.0, 48.0)
@@ -47,7 +47,7 @@ def scan_slices(path: Path, slices_per_plane: int = SLICES_PER_SCAN_AND_PLANE) -
     except ScanReadError:
         volume = read_volume(path, frame=0)
     blocks = []
-    for plane in ("axial", "coronal", "sagittal"):
+    for plane in ANATOMICAL_PLANES:
         settings = PreprocessingSettings("constants", PRESETS["mr-brain"].intensity, plane=plane)
         scan = prepare_scan(volume, settings, RESOLUTION_PX)
         n = min(slices_per_plane, len(scan.indices))

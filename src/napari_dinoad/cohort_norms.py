@@ -13,10 +13,18 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MIN_SCANS", "CohortNorms", "FigureNorm", "unlike_all"]
+__all__ = [
+    "AXES",
+    "MIN_SCANS",
+    "CohortNorms",
+    "FigureNorm",
+    "contrast_quartiles",
+    "robust_spread",
+    "unlike_all",
+]
 
 MIN_SCANS = 5
-"""Fewer normal scans tell too little of how much such scans differ."""
+"""With fewer there is no telling who is unlike the others."""
 
 _ALLOWED_SPREADS = 5.0
 """How many robust standard deviations beyond the lowest and highest normal scan are nothing to mention."""
@@ -26,7 +34,7 @@ _MIN_RELATIVE_SPREAD = 0.05
 
 _MAD_TO_SIGMA = 1.4826
 
-_AXES = ("top to bottom", "front to back", "side to side")
+AXES = ("top to bottom", "front to back", "side to side")
 """Of the canonical array."""
 
 _VOXEL = "voxel_mm_"
@@ -104,6 +112,24 @@ class CohortNorms:
         )
 
 
+def robust_spread(values: Sequence[float] | np.ndarray) -> float:
+    """Return 1.4826 × the median absolute deviation from the median: σ of a normal distribution."""
+    return _MAD_TO_SIGMA * float(np.median(np.abs(np.subtract(values, np.median(values)))))
+
+
+def contrast_quartiles(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return where the quartiles lie between dark and bright: what tells one contrast from another, in any units.
+
+    Parameters
+    ----------
+    facts : mapping
+        Of a scan; see `napari_dinoad.pipeline.scan_facts`.
+    """
+    low, *quartiles, high = facts["intensity"]
+    span = max(high - low, np.finfo(float).tiny)
+    return {name: float((value - low) / span) for name, value in zip(_QUARTILES, quartiles, strict=True)}
+
+
 def unlike_all(cohorts: Sequence[CohortNorms], facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what of a scan is unlike the normal scans behind a model.
 
@@ -125,21 +151,15 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
     """Return comparable figures: none depends on the units of the intensities, or on the field of view."""
     figures: dict[str, float] = {}
     if facts["is_physical"]:
-        for axis, name in enumerate(_AXES):
+        for axis, name in enumerate(AXES):
             figures[_VOXEL + name] = float(facts["spacing"][axis])
             if facts["shape"][axis] > 1:
                 figures[_BODY + name] = float(facts["body_size"][axis])
-    low, *quartiles, high = facts["intensity"]
-    span = max(high - low, np.finfo(float).tiny)
-    for name, value in zip(_QUARTILES, quartiles, strict=True):
-        figures[_CONTRAST + name] = float((value - low) / span)
-    return figures
+    return figures | {_CONTRAST + name: value for name, value in contrast_quartiles(facts).items()}
 
 
 def _norm(values: list[float]) -> FigureNorm:
-    median = float(np.median(values))
-    spread = _MAD_TO_SIGMA * float(np.median(np.abs(np.subtract(values, median))))
-    return FigureNorm(len(values), median, spread, min(values), max(values))
+    return FigureNorm(len(values), float(np.median(values)), robust_spread(values), min(values), max(values))
 
 
 def _sentence(name: str, value: float, norm: FigureNorm) -> str:

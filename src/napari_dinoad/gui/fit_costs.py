@@ -41,9 +41,6 @@ and of 1,024 patches with 384 channels (ViT-S/14 at 448 px)."""
 _FIT_VALUES = (256 * 51, 1024 * 384)
 """Values a slice of these two."""
 
-_FOLDED_FITS = 5.0
-"""Scans that are held out by folds are fitted this many times over: five folds of four fifths, and all."""
-
 
 def scorer_title(name: str) -> str:
     """Return the name of a scorer, or of several joined by ``+``, for people."""
@@ -86,7 +83,9 @@ def fit_duration_in_words(
 ) -> str:
     """Return how long a fit may take on this CPU, roughly; measured rates scaled by cores and by patches."""
     cores = min(os.cpu_count() or _MEASURED_CORES, _MAX_CORES)
-    fits = _FOLDED_FITS if n_scans < CalibrationSettings().cross_below else 1.0
+    calibration = CalibrationSettings()
+    # Of n folds each fit leaves one out, and one fit is of all: n fits' worth.
+    fits = calibration.folds if n_scans < calibration.cross_below else 1
     fitting = sum(_fit_ms_a_slice(part, spec, resolution_px) for part in scorer.split("+"))
     per_slice = _ms_a_slice(spec, resolution_px) + fits * fitting * _MEASURED_CORES / cores
     return duration_in_words(n_slices * per_slice / 1000)

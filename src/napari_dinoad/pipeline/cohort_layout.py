@@ -5,7 +5,7 @@ made of patches that all occur elsewhere: it differs in where they lie. So unit-
 the cells of a coarse grid, and each cell of a scan is compared with the same cell of the others: by the distance
 within which the nearest few of them lie. The mean over the most unlike quarter of the cells is how unlike its
 contents are. The outline of the body in the model's input is compared in the same way, by the share of the area
-that two outlines do not have in union.
+that two outlines do not have in common.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     """Return how unlike the others each scan is (n,) float64; higher is more unlike.
 
     What the cells hold and the outline of the body count alike: the logarithms of both are compared with their
-    medians, in robust standard deviations, and added.
+    medians, in median absolute deviations, and added.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _near(distances: np.ndarray, own_row: int | None) -> np.ndarray:
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
-    """Return the logarithms of values >= 0 (n,), less their median, in robust standard deviations."""
+    """Return the logarithms of values >= 0 (n,), less their median, in median absolute deviations."""
     logarithms = np.log(np.maximum(values, _NO_DISTANCE))
     apart = logarithms - np.median(logarithms)
     return np.asarray(apart / max(float(np.median(np.abs(apart))), _MIN_SPREAD))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robust_spread
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,11 +23,6 @@ OUTLYING_Z = 5.0
 
 _MIN_RELATIVE_SPREAD = 0.02
 """A spread of less than this share of the median is taken for it: scans of one protocol differ by rounding alone."""
-
-_MIN_SCANS = 5
-"""With fewer scans there is no telling who is unlike the others."""
-
-_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,11 @@ def find_outliers(facts: Sequence[Mapping[str, Any]]) -> tuple[Outlier, ...]:
     outliers: list[Outlier] = []
     for name in dict.fromkeys(name for item in figures for name in item):
         scans = [i for i, item in enumerate(figures) if name in item]
-        if len(scans) < _MIN_SCANS:
+        if len(scans) < MIN_SCANS:
             continue
         values = np.array([figures[i][name] for i in scans])
         median = float(np.median(values))
-        spread = _MAD_TO_SIGMA * float(np.median(np.abs(values - median)))
+        spread = robust_spread(values)
         z = (values - median) / max(spread, _MIN_RELATIVE_SPREAD * abs(median), np.finfo(float).tiny)
         outliers += [
             Outlier(scans[i], name, float(values[i]), median, float(z[i]))
@@ -79,11 +76,7 @@ def find_outliers(facts: Sequence[Mapping[str, Any]]) -> tuple[Outlier, ...]:
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
     """Return comparable figures of a scan, by name in words."""
     unit = "mm" if facts["is_physical"] else "px"
-    axes = (
-        ("top to bottom", "front to back", "side to side")
-        if facts["is_physical"]
-        else ("", "rows", "columns")
-    )
+    axes = AXES if facts["is_physical"] else ("", "rows", "columns")
     figures: dict[str, float] = {}
     for axis, name in enumerate(axes):
         if facts["shape"][axis] > 1:
@@ -92,11 +85,5 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
         if facts["is_physical"]:
             figures[f"voxel size, {name} (mm)"] = float(facts["spacing"][axis])
     figures["share of the scan that is body"] = float(facts["body_fraction"])
-    low, quarter, middle, three_quarters, high = facts["intensity"]
-    span = max(high - low, np.finfo(float).tiny)
-    figures["brightest tissue (99th percentile)"] = float(high)
-    # Where the quartiles lie between dark and bright: what tells one contrast from another, whatever the units.
-    figures["contrast: lower quartile"] = float((quarter - low) / span)
-    figures["contrast: median"] = float((middle - low) / span)
-    figures["contrast: upper quartile"] = float((three_quarters - low) / span)
-    return figures
+    figures["brightest tissue (99th percentile)"] = float(facts["intensity"][-1])
+    return figures | {f"contrast: {name}": value for name, value in contrast_quartiles(facts).items()}

@@ -120,6 +120,7 @@ class Detector:
         model.backbone.require_weights(self.backbone.weights_sha256)
 
         self._prepared: tuple[PreparedScan, ...] = ()
+        self._unlike: tuple[str, ...] | None = None
 
     def prepare(self, volume: Volume) -> tuple[PreparedScan, ...]:
         """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept."""
@@ -127,6 +128,7 @@ class Detector:
             self._prepared = prepare_planes(
                 volume, self.model.preprocessing, self.backbone.default_resolution_px
             )
+            self._unlike = None
         return self._prepared
 
     def unlike(self, volume: Volume) -> tuple[str, ...]:
@@ -135,7 +137,10 @@ class Detector:
         One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. An
         abnormal map of such a scan says little.
         """
-        return unlike_all(self.model.cohorts, scan_facts(self.prepare(volume)[0]))
+        prepared = self.prepare(volume)
+        if self._unlike is None:
+            self._unlike = unlike_all(self.model.cohorts, scan_facts(prepared[0]))
+        return self._unlike
 
     def slice_axis(self, volume: Volume) -> int:
         """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
