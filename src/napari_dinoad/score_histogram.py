@@ -129,6 +129,13 @@ class ScoreHistogram:
             )
         if not self.keys.size or not other.keys.size:
             return self if self.keys.size else other
+        lowest = min(self.keys[0], other.keys[0])
+        span = int(max(self.keys[-1], other.keys[-1]) - lowest) + 1
+        if _lie_close(span, self.keys.size + other.keys.size):
+            dense = np.zeros(span, dtype=np.int64)
+            for part in (self, other):
+                dense[part.keys - lowest] += part.counts
+            return _of_dense(dense, lowest, self.bits)
         keys = np.union1d(self.keys, other.keys)
         return ScoreHistogram(keys, self.counts_at(keys) + other.counts_at(keys), self.bits)
 
@@ -181,12 +188,21 @@ def _count(keys: np.ndarray, bits: int) -> ScoreHistogram:
     """Count keys: by direct address where they lie close together, otherwise by sorting."""
     lowest = keys.min()
     span = int(keys.max() - lowest) + 1
-    if span <= 4 * keys.size + 1024:
-        dense = np.bincount(keys - lowest, minlength=span)
-        present = np.flatnonzero(dense)
-        return ScoreHistogram(present.astype(np.uint32) + lowest, dense[present].astype(np.int64), bits)
+    if _lie_close(span, keys.size):
+        return _of_dense(np.bincount(keys - lowest, minlength=span).astype(np.int64), lowest, bits)
     unique, counts = np.unique(keys, return_counts=True)
     return ScoreHistogram(unique, counts.astype(np.int64), bits)
+
+
+def _lie_close(span: int, n_keys: int) -> bool:
+    """Whether a table of all keys in a span is worth its memory."""
+    return span <= 4 * n_keys + 1024
+
+
+def _of_dense(counts: np.ndarray, lowest: np.uint32, bits: int) -> ScoreHistogram:
+    """Return the histogram of int64 counts of every key from ``lowest`` on."""
+    present = np.flatnonzero(counts)
+    return ScoreHistogram(present.astype(np.uint32) + lowest, counts[present], bits)
 
 
 def _require_bits(bits: int) -> None:

@@ -17,7 +17,6 @@ from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, side_by_side
 from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
 from napari_dinoad.scoring.patches import (
-    PatchSample,
     sample_patches,
     seeded_generator,
     unit_length,
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["DpmmParameters", "FitPoint", "next_epoch", "parameters_of", "start", "start_update"]
 
 logger = logging.getLogger(__name__)
+
+SPLIT_PATCHES_PER_COMPONENT = 80
+"""So many patches tell where principal splits go; Lloyd's iterations then hear the whole sample."""
 
 ROUNDING = 1e-10
 """A relative change of the penalised log-likelihood below this is floating-point noise, not a fall."""
@@ -120,7 +122,7 @@ def start(
     (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer distinct
     patches.
     """
-    clusters, sample = _clusters(batches, settings, device, progress)
+    clusters, largest_batch = _clusters(batches, settings, device, progress)
     if settings.merge:
         merged = merge_alike(clusters.to("cpu"), settings.covariance, settings.effective_regularisation)
         logger.info(
@@ -131,8 +133,8 @@ def start(
     mean_statistics = clusters.scaled(1 / clusters.n_patches)
     return FitPoint(
         parameters=parameters,
-        n_patches=sample.n_patches,
-        largest_batch=sample.largest_batch,
+        n_patches=int(clusters.n_patches),
+        largest_batch=largest_batch,
         epoch=0,
         previous=parameters,
         best=parameters,
@@ -161,7 +163,7 @@ def start_update(
     alpha : float
         Its concentration.
     """
-    clusters, sample = _clusters(batches, settings, device, progress)
+    clusters, largest_batch = _clusters(batches, settings, device, progress)
     clusters = clusters.to("cpu")
     both = side_by_side([earlier, clusters])
     group = alike_groups(both, settings.covariance, settings.effective_regularisation, settings.n_components)
@@ -172,7 +174,7 @@ def start_update(
     return FitPoint(
         parameters=parameters,
         n_patches=int(both.n_patches),
-        largest_batch=sample.largest_batch,
+        largest_batch=largest_batch,
         epoch=0,
         previous=parameters,
         best=parameters,
@@ -186,21 +188,29 @@ def _clusters(
     settings: DpmmSettings,
     device: str | torch.device,
     progress: Progress | None,
-) -> tuple[SufficientStatistics, PatchSample]:
-    """Return the statistics of k-means clusters of all patches, none empty, and the sample they started from."""
+) -> tuple[SufficientStatistics, int]:
+    """Return the statistics of k-means clusters of all patches, none empty, and the patches of the largest batch."""
     generator = seeded_generator(settings.seed)
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
-    patches = unit_length(sample.patches)
+    sample = replace(sample, patches=unit_length(sample.patches))
+    centres = _centres(sample.patches, settings, generator).to(device)
+    n_patches, largest_batch = sample.n_patches, sample.largest_batch
+    del sample  # the largest thing here is not needed any more
+    total = sum_over(batches, _cluster_statistics, centres, settings.covariance)
+    if total is None or total.n_patches != n_patches:
+        raise _changed_data(n_patches, total)
+    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), largest_batch
+
+
+def _centres(patches: torch.Tensor, settings: DpmmSettings, generator: torch.Generator) -> torch.Tensor:
+    """Return the centres (k, d) of k-means clusters of patches (n, d)."""
     if settings.start == "k-means++":
         seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
     else:
-        seeds = principal_splits(patches, settings.n_components)
-    centres = k_means(patches, seeds, settings.start_iterations).to(device)
-    total = sum_over(batches, _cluster_statistics, centres, settings.covariance)
-    if total is None or total.n_patches != sample.n_patches:
-        raise _changed_data(sample.n_patches, total)
-    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), sample
+        step = max(1, len(patches) // (SPLIT_PATCHES_PER_COMPONENT * settings.n_components))
+        seeds = principal_splits(patches[::step], settings.n_components)
+    return k_means(patches, seeds, settings.start_iterations)
 
 
 def _cluster_statistics(
@@ -241,11 +251,18 @@ def next_epoch(
     """Return the point one epoch later."""
     epoch = _exact_epoch if settings.update == "exact" else _online_epoch
     moved = epoch(point, batches, settings)
-    return moved if moved.finished else _with_best(moved, validation, settings)
+    if moved.epoch == point.epoch:
+        return moved
+    judged = _with_best(moved, validation, settings)
+    return replace(judged, finished=moved.finished or judged.finished)
 
 
 def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: DpmmSettings) -> FitPoint:
-    """Gather statistics over all batches, then maximise once."""
+    """Gather statistics over all batches, then maximise once.
+
+    EM converges linearly: where two gains in a row say that the next one will be too small, no pass is spent on
+    seeing it.
+    """
     current = point.parameters
     total = sum_over(batches, _batch_statistics, ComponentDensities(current.mixture))
     if point.earlier is not None and total is not None:
@@ -254,19 +271,29 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
         raise _changed_data(point.n_patches, total)
     penalised = total.log_likelihood + log_prior(current.sticks, current.alpha)
     earlier = point.history.get("penalised_log_likelihood", ())
+    least_gain = settings.tolerance * point.n_patches * current.mixture.means.shape[1]
+    is_last = False
     if earlier:
         gain = penalised - earlier[-1]
         if gain < -ROUNDING * abs(earlier[-1]):
             # λ leaves the M-step a little short of optimal; where that outweighs an epoch's gain, EM is done.
             return _without_last_epoch(point)
-        if gain < settings.tolerance * point.n_patches * current.mixture.means.shape[1]:
+        if gain < least_gain:
             return replace(point, finished=True)
+        is_last = len(earlier) > 1 and gain * gain < least_gain * (earlier[-1] - earlier[-2])
     parameters, order = _maximise(total, point.n_patches, current, settings, never_lower=True)
     if point.earlier is not None:
         point = replace(point, earlier=point.earlier.reordered(order))
     history = _appended(point.history, "train_loss", -total.log_likelihood / total.n_patches)
     history = _appended(history, "penalised_log_likelihood", penalised)
-    return replace(point, parameters=parameters, previous=current, epoch=point.epoch + 1, history=history)
+    return replace(
+        point,
+        parameters=parameters,
+        previous=current,
+        epoch=point.epoch + 1,
+        finished=is_last,
+        history=history,
+    )
 
 
 def _earlier_statistics(earlier: SufficientStatistics, mixture: Mixture) -> SufficientStatistics:

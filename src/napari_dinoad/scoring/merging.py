@@ -42,15 +42,31 @@ def classification_likelihood(
     s, first, second : torch.Tensor
         Σ r (k,), Σ r x (k, d), and Σ r x² (k, d) or its mean over channels (k, 1).
     """
+    _, spread = _means_and_spread(s, first, second)
+    return _likelihood(s, spread, first.shape[1], regularisation)
+
+
+def _means_and_spread(
+    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the means (k, d) and V (k, d), or its mean over channels (k, 1)."""
     safe = s.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-    squared_means = (first / safe).square()
+    means = first / safe
+    squared = means.square()
     if second.shape[1] == 1:
-        squared_means = squared_means.mean(-1, keepdim=True)
-    spread = (second / safe - squared_means).clamp_min(0)
+        squared = squared.mean(-1, keepdim=True)
+    return means, (second / safe - squared).clamp_min(0)
+
+
+def _likelihood(
+    s: torch.Tensor, spread: torch.Tensor, n_channels: int, regularisation: float
+) -> torch.Tensor:
+    """Return the classification likelihood (k,) of components of spread V; V / σ² is 1 − λ / σ²."""
     variances = spread + regularisation
-    per_channel = (variances.log() + spread / variances).mean(-1)
+    short = regularisation * variances.reciprocal().sum(-1)
+    per_channel = 1 + (variances.log_().sum(-1) - short) / spread.shape[1]
     entropy: torch.Tensor = torch.special.xlogy(s, s)
-    return entropy - 0.5 * s * per_channel * first.shape[1]
+    return entropy - 0.5 * s * per_channel * n_channels
 
 
 def merge_alike(
@@ -114,17 +130,26 @@ def _best_merges(
 
     Of those with ``at_most`` components.
     """
-    s, first, second = s.clone(), first.clone(), second.clone()
     penalty = 0.5 * (1 + first.shape[1] + second.shape[1]) * math.log(float(s.sum()))
-    own = classification_likelihood(s, first, second, regularisation)
+    n_channels = first.shape[1]
+    s = s.clone()
+    means, spread = _means_and_spread(s, first, second)
+    own = _likelihood(s, spread, n_channels, regularisation)
     # What is gone is swept out of all arrays from time to time; `names` are the components that are left.
     names = torch.arange(len(s))
     gone = torch.zeros(len(s), dtype=torch.bool)
 
+    def spread_with(k: int, others: slice) -> torch.Tensor:
+        """Return V of each of the others together with ``k``: their own, and what lies between their means."""
+        share = (s[others] / (s[others] + s[k]))[:, None]
+        between = (means[others] - means[k]).square_()
+        if spread.shape[1] == 1:
+            between = between.mean(-1, keepdim=True)
+        between.mul_(share * (1 - share))
+        return between.addcmul_(spread[others], share).addcmul_(spread[k], 1 - share)
+
     def gains_with(k: int, others: slice) -> torch.Tensor:
-        together = classification_likelihood(
-            s[others] + s[k], first[others] + first[k], second[others] + second[k], regularisation
-        )
+        together = _likelihood(s[others] + s[k], spread_with(k, others), n_channels, regularisation)
         return together - own[others] - own[k] + penalty
 
     gains = s.new_full((len(s), len(s)), -torch.inf)
@@ -141,16 +166,17 @@ def _best_merges(
         if len(merges) >= n_needed and total > best_total:
             best_total, n_best = total, len(merges)
         gone[other] = True
-        for tensor in (s, first, second):
-            tensor[into] += tensor[other]
         one = slice(into, into + 1)
-        own[one] = classification_likelihood(s[one], first[one], second[one], regularisation)
+        spread[one] = spread_with(other, one)
+        means[into] += (means[other] - means[into]) * (s[other] / (s[into] + s[other]))
+        s[into] += s[other]
+        own[one] = _likelihood(s[one], spread[one], n_channels, regularisation)
         gains[other], gains[:, other] = -torch.inf, -torch.inf
         anew = gains_with(into, slice(None)).masked_fill_(gone, -torch.inf)
         anew[into] = -torch.inf
         gains[into], gains[:, into] = anew, anew
         if int(gone.sum()) > _SWEPT_SHARE * len(gone):
             left = (~gone).nonzero().squeeze(1)
-            s, first, second, own, names, gone = (t[left] for t in (s, first, second, own, names, gone))
+            s, means, spread, own, names, gone = (t[left] for t in (s, means, spread, own, names, gone))
             gains = gains[left][:, left]
     return merges[:n_best]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_dinoad.scoring.patches import CHUNK_BYTES, in_chunks
+from napari_dinoad.scoring.patches import cache_budget, in_chunks
 from napari_dinoad.scoring.quadratic_forms import (
     DiagonalForms,
     FullForms,
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import CovarianceType
 
 __all__ = ["ComponentDensities", "Mixture"]
-
-CACHE_BYTES = 16 * 2**20
-"""Intermediate results of a chunk on the CPU: larger ones only leave the cache."""
 
 NEGLIGIBLE_NATS = 42.0
 """Components this far below a patch's best are left out: e⁻⁴² = 6e-19, so a thousand of them are below the
@@ -110,8 +107,7 @@ class ComponentDensities:
 
     def chunks(self, patches: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield ``patches`` (n, d) in slices whose intermediate results fit into the cache or memory budget."""
-        budget = CACHE_BYTES if patches.device.type == "cpu" else CHUNK_BYTES
-        return in_chunks(patches, 8 * (len(self.alive) + patches.shape[1]), budget)
+        return in_chunks(patches, 8 * (len(self.alive) + patches.shape[1]), cache_budget(patches.device))
 
     def log_joint(self, patches: torch.Tensor) -> torch.Tensor:
         """Return log π_k N(x_n | μ_k, Σ_k) for patches (n, d), as (n, k') float64."""

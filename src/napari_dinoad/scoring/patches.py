@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
 
 __all__ = [
+    "CACHE_BYTES",
     "CHUNK_BYTES",
     "PatchSample",
     "as_patches",
+    "cache_budget",
     "checked_embeddings",
     "in_chunks",
     "n_batches",
@@ -32,6 +34,9 @@ __all__ = [
 
 CHUNK_BYTES = 256 * 2**20
 """Memory that one chunk of intermediate results may take, above the data itself."""
+
+CACHE_BYTES = 16 * 2**20
+"""The same on the CPU where a chunk is passed over several times: larger ones only leave the cache."""
 
 SAFE_LENGTHS = (1e-15, 1e15)
 """Lengths whose squares are exact in float32."""
@@ -131,6 +136,11 @@ def in_chunks(rows: torch.Tensor, bytes_per_row: float, budget: int = CHUNK_BYTE
         yield rows[first : first + step]
 
 
+def cache_budget(device: torch.device) -> int:
+    """Return the memory budget of a chunk that is passed over several times."""
+    return CACHE_BYTES if device.type == "cpu" else CHUNK_BYTES
+
+
 def n_batches(batches: Iterable[torch.Tensor]) -> int:
     """Return how many batches there are, 0 when that is not known."""
     return len(batches) if isinstance(batches, Sized) else 0
@@ -202,29 +212,65 @@ def sample_patches(
     """
     if isinstance(batches, DistributedBatches):
         return _sample_elsewhere(batches, size, generator)
-    kept: torch.Tensor | None = None
-    keys = torch.empty(0, dtype=torch.float64)
+    reservoir: _Reservoir | None = None
     n_patches = largest = 0
     total = n_batches(batches)
     for done, batch in enumerate(batches, start=1):
-        checked = checked_embeddings(batch, None if kept is None else kept.shape[1])
-        patches = as_patches(checked)
+        patches = as_patches(
+            checked_embeddings(batch, None if reservoir is None else reservoir.rows.shape[1])
+        )
+        keys = torch.rand(len(patches), dtype=torch.float64, generator=generator)
+        if reservoir is None:
+            reservoir = _Reservoir(size, patches)
+        reservoir.offer(patches, keys, n_patches)
         n_patches += len(patches)
         largest = max(largest, len(patches))
-        new_keys = torch.rand(len(patches), dtype=torch.float64, generator=generator)
-        if kept is None:
-            kept = patches[:0].clone()
-        if len(keys) == size:
-            rows = (new_keys < keys.max()).nonzero().squeeze(1)
-            patches, new_keys = patches[rows], new_keys[rows]
-        kept, keys = torch.cat([kept, patches]), torch.cat([keys, new_keys])
-        if len(keys) > size:
-            smallest = keys.argsort()[:size].sort().values
-            kept, keys = kept[smallest], keys[smallest]
         report(progress, stage, done, total)
-    if kept is None or n_patches == 0:
+    if reservoir is None or n_patches == 0:
         raise ScorerError("batches: expected at least one patch embedding, got none; add normal scans.")
-    return PatchSample(kept, n_patches, largest)
+    return PatchSample(reservoir.in_order(), n_patches, largest)
+
+
+class _Reservoir:
+    """The patches with the smallest keys met so far, in memory that is taken once.
+
+    Parameters
+    ----------
+    size : int
+        How many stay.
+    like : torch.Tensor
+        (n, d) patches, of whose kind all are.
+    """
+
+    def __init__(self, size: int, like: torch.Tensor) -> None:
+        self._filled = 0
+        # Memory that is never written to is never taken.
+        self.rows = like.new_empty(size, like.shape[1])
+        self._keys = torch.empty(size, dtype=torch.float64)
+        self._places = torch.empty(size, dtype=torch.int64)
+
+    def offer(self, patches: torch.Tensor, keys: torch.Tensor, first_place: int) -> None:
+        """Take in patches (n, d) that lie from ``first_place`` on among all of them, as far as their keys allow."""
+        places = torch.arange(first_place, first_place + len(patches))
+        kept = (self.rows, self._keys, self._places)
+        begin, end = self._filled, min(self._filled + len(patches), len(self.rows))
+        for tensor, new in zip(kept, (patches, keys, places), strict=True):
+            tensor[begin:end] = new[: end - begin]
+        self._filled, n_free = end, end - begin
+        if n_free == len(patches):
+            return
+        # Of those kept and those offered the smallest stay: the offered among them replace the kept that are not.
+        together = torch.cat([self._keys, keys[n_free:]])
+        stays = torch.zeros(len(together), dtype=torch.bool)
+        stays[together.argsort()[: len(self._keys)]] = True
+        leaving = (~stays[: len(self._keys)]).nonzero().squeeze(1)
+        entering = n_free + stays[len(self._keys) :].nonzero().squeeze(1)
+        for tensor, new in zip(kept, (patches, keys, places), strict=True):
+            tensor[leaving] = new[entering]
+
+    def in_order(self) -> torch.Tensor:
+        """Return the patches in the order in which they were met."""
+        return self.rows[self._places[: self._filled].argsort()]
 
 
 def _sample_elsewhere(batches: DistributedBatches, size: int, generator: torch.Generator) -> PatchSample:

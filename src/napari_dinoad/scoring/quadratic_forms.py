@@ -17,6 +17,9 @@ import torch
 
 __all__ = ["DiagonalForms", "FullForms", "QuadraticForms", "SparsePairs", "screened_pairs"]
 
+WORD = 8
+"""Booleans in a 64-bit word."""
+
 PAIR_BYTES = 2 * 2**20
 """Means, or variances, of the pairs that are evaluated together: they then stay in the processor's cache."""
 
@@ -106,15 +109,28 @@ def screened_pairs(
     c = constants.numpy()
     every_row = np.arange(n)
     best = upper.argmax(-1).numpy()
-    floor = torch.from_numpy(c[best] - 0.5 * forms.pairwise(patches, every_row, best) - cutoff)
+    best_values = c[best] - 0.5 * forms.pairwise(patches, every_row, best)
+    floor = torch.from_numpy(best_values - cutoff)
     # Rounded towards −∞, so that float32 compares on the safe side.
     floor32 = torch.nextafter(floor.to(torch.float32), torch.tensor(-torch.inf))
-    flat = np.flatnonzero(upper.ge_(floor32[:, None]).numpy())
+    flat = _places(upper.ge(floor32[:, None]).numpy())
     if len(flat) * forms.pair_cost > n * k and len(flat) > 2 * n:
         return None
     rows, components = np.divmod(flat, k)
-    values = c[components] - 0.5 * forms.pairwise(patches, rows, components)
+    values = best_values[rows]
+    others = np.flatnonzero(components != best[rows])
+    at = components[others]
+    values[others] = c[at] - 0.5 * forms.pairwise(patches, rows[others], at)
     return SparsePairs(rows, components, values, np.searchsorted(rows, every_row))
+
+
+def _places(mask: np.ndarray) -> np.ndarray:
+    """Return where a bool array, nearly everywhere false, is true, as flat indices; eight are looked at at once."""
+    flat = mask.reshape(-1)
+    whole = len(flat) // WORD * WORD
+    words = np.flatnonzero(flat[:whole].view(np.uint64))
+    near = (words[:, None] * WORD + np.arange(WORD)).reshape(-1)
+    return np.concatenate([near[flat[near]], whole + np.flatnonzero(flat[whole:])])
 
 
 class DiagonalForms:

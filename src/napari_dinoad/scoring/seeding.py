@@ -7,15 +7,15 @@ import math
 
 import torch
 
-from napari_dinoad.scoring.patches import in_chunks
+from napari_dinoad.scoring.patches import cache_budget, in_chunks
 
 __all__ = ["greedy_k_centre", "k_means", "k_means_plus_plus", "nearest_centres", "principal_splits"]
 
 POWER_ITERATIONS = 10
 """Enough for a direction of large spread; it need not be the very largest."""
 
-AXIS_ROWS = 2048
-"""About so many rows of a group, evenly spaced, are enough to tell its principal axis."""
+AXIS_ROWS = 256
+"""So many rows of a group, evenly spaced, are enough to tell its principal axis."""
 
 ROUNDINGS = 4
 """A spread of so many roundings of the squares it is the difference of is none."""
@@ -70,43 +70,48 @@ def principal_splits(patches: torch.Tensor, n_centres: int) -> torch.Tensor:
     The group with the largest sum of squared distances to its mean is cut through the mean, across its principal axis
     (PCA-Part: Su and Dy, Intelligent Data Analysis 11, 2007).
     """
-    squares = patches.square().sum(1)
 
-    def weighed(rows: torch.Tensor) -> tuple[float, int, torch.Tensor, torch.Tensor]:
-        mean = patches[rows].mean(0)
-        spread = squares[rows].sum(dtype=torch.float64) - len(rows) * mean.to(torch.float64).square().sum()
-        return -float(spread), int(rows[0]), rows, mean
+    def weighed(own: torch.Tensor, number: int) -> tuple[float, int, torch.Tensor, torch.Tensor]:
+        mean = own.mean(0)
+        spread = _sum_of_squares(own) - len(own) * _sum_of_squares(mean[None])
+        return -spread, number, own, mean
 
-    whole = weighed(torch.arange(len(patches)))
+    whole = weighed(patches, 0)
     # Differences that are only rounding make no group.
-    least = FLAT * -whole[0] + ROUNDINGS * torch.finfo(patches.dtype).eps * float(squares.sum())
-    groups = [whole]
+    rounding = ROUNDINGS * torch.finfo(patches.dtype).eps * _sum_of_squares(patches)
+    least = FLAT * -whole[0] + rounding
+    groups, n_cuts = [whole], 0
     while len(groups) < n_centres and -groups[0][0] > least:
-        _, first, rows, mean = heapq.heappop(groups)
-        own = patches[rows]
-        some = own[:: max(1, len(rows) // AXIS_ROWS)] - mean
+        _, number, own, mean = heapq.heappop(groups)
+        some = own[:: -(-len(own) // AXIS_ROWS)] - mean
         axis = some[int(some.square().sum(1).argmax())]
         for _ in range(POWER_ITERATIONS):
             axis = some.T @ (some @ axis)
             axis = axis / torch.linalg.vector_norm(axis).clamp_min(torch.finfo(axis.dtype).tiny)
         above = own @ axis > mean @ axis
         if not bool(above.any()) or bool(above.all()):
-            heapq.heappush(groups, (0.0, first, rows, mean))
+            heapq.heappush(groups, (0.0, number, own, mean))
             continue
-        for side in (rows[above], rows[~above]):
-            heapq.heappush(groups, weighed(side))
+        for side in (above, ~above):
+            n_cuts += 1
+            heapq.heappush(groups, weighed(own[side.nonzero().squeeze(1)], n_cuts))
     return torch.stack([mean for _, _, _, mean in groups])
+
+
+def _sum_of_squares(rows: torch.Tensor) -> float:
+    lengths: torch.Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return float(lengths.to(torch.float64).square().sum())
 
 
 def nearest_centres(patches: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the index of the nearest centre (n,) and the squared distance to it (n,), as matrix products."""
     offset = centres.square().sum(-1)
     labels, distances = [], []
-    for chunk in in_chunks(patches, 8 * len(centres)):
+    for chunk in in_chunks(patches, 8 * len(centres), cache_budget(patches.device)):
         partial = torch.addmm(offset, chunk, centres.T, alpha=-2)
         least, label = partial.min(-1)
         labels.append(label)
-        distances.append((least + chunk.square().sum(-1)).clamp_min(0))
+        distances.append((least + torch.linalg.vector_norm(chunk, dim=-1).square()).clamp_min(0))
     return torch.cat(labels), torch.cat(distances)
 
 
