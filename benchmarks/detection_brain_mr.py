@@ -150,7 +150,7 @@ def settings_of(choice: str, seed: int) -> Any:
     values: dict[str, Any] = {}
     for key, text in (pair.split("=") for pair in pairs):
         default = known[key]
-        if isinstance(default, tuple):
+        if key == "dilations":
             values[key] = tuple(int(part) for part in text.split(","))
         elif isinstance(default, bool):
             values[key] = text == "True"

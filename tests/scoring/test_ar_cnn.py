@@ -10,7 +10,7 @@ import torch
 
 from napari_dinoad.errors import ScorerError, SettingError
 from napari_dinoad.scoring.ar_cnn import ArCnnScorer
-from napari_dinoad.scoring.ar_cnn_network import TapConvolution, make_network
+from napari_dinoad.scoring.ar_cnn_network import TapConvolution, dilations_for, make_network
 from napari_dinoad.scoring.ar_cnn_training import groups_of_maps, take_census
 from napari_dinoad.scoring.patches import seeded_generator
 from napari_dinoad.settings import ArCnnSettings
@@ -41,7 +41,7 @@ def influence(network, grid, n_channels=3):
 @pytest.mark.parametrize("grid", [(4, 5), (9, 7), (1, 6), (2, 2)])
 def test_no_output_sees_its_own_patch_and_causal_ones_see_none_later(name, context, grid):
     settings = replace(NETWORKS[name], context=context)
-    network = make_network(settings, 3, seeded_generator(1))
+    network = make_network(settings, 3, grid, seeded_generator(1))
     depends = influence(network, grid)
     assert not depends.diagonal().any()
     if context == "causal":
@@ -54,7 +54,7 @@ def test_every_near_neighbour_is_seen(context):
     grid = (7, 7)
     for name in ("rings", "paper, dense first"):
         depends = influence(
-            make_network(replace(NETWORKS[name], context=context), 3, seeded_generator(2)), grid
+            make_network(replace(NETWORKS[name], context=context), 3, grid, seeded_generator(2)), grid
         )
         centre = 3 * 7 + 3
         earlier = {(2, 2), (2, 3), (2, 4), (3, 2)}
@@ -65,10 +65,30 @@ def test_every_near_neighbour_is_seen(context):
 
 
 def test_the_default_two_sided_network_sees_three_rings():
-    network = make_network(SMALL, 3, seeded_generator(3))
+    network = make_network(SMALL, 3, (9, 9), seeded_generator(3))
     seen = influence(network, (9, 9))[4 * 9 + 4].reshape(9, 9).nonzero() - 4
     wanted = {(d * dy, d * dx) for d in (1, 2, 4) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} - {(0, 0)}
     assert {tuple(offset) for offset in seen.tolist()} == wanted
+
+
+@pytest.mark.parametrize(
+    ("network", "grid", "wanted"),
+    [
+        ("rings", (16, 16), (2, 4)),
+        ("rings", (28, 28), (3, 6)),
+        ("rings", (40, 32), (4, 7)),
+        ("rings", (5, 9), (1,)),
+        ("paper", (32, 32), (4,)),
+        ("paper", (1, 6), (1,)),
+    ],
+)
+def test_rings_lie_as_far_in_the_picture_at_any_resolution(network, grid, wanted):
+    settings = ArCnnSettings(network=network, hidden_channels=8)
+    assert dilations_for(settings, grid) == wanted
+    assert dilations_for(replace(settings, dilations=(3,)), grid) == (3,)
+    layers = [m for m in make_network(settings, 3, grid, seeded_generator(0)).modules()]
+    dilations = {m.dilation for m in layers if isinstance(m, TapConvolution) and m.n_live > 1}
+    assert dilations == set(wanted)
 
 
 def test_dead_taps_stay_dead_in_training(make_smooth):
@@ -86,7 +106,7 @@ def test_a_causal_layer_computes_two_rows_of_taps_not_three():
 
 def test_the_papers_network_has_its_layers():
     network = make_network(
-        ArCnnSettings(network="paper", dilations=(4,), context="causal"), 384, seeded_generator(0)
+        ArCnnSettings(network="paper", dilations=(4,), context="causal"), 384, (32, 32), seeded_generator(0)
     )
     layers = [m for m in network.modules() if isinstance(m, TapConvolution)]
     widths = [layer.weight.shape[1] for layer in layers] + [layers[-1].weight.shape[0]]
@@ -97,8 +117,8 @@ def test_the_papers_network_has_its_layers():
 
 def test_a_bottleneck_is_no_wider_than_embeddings_can_fill():
     chosen = ArCnnSettings(bottleneck_channels=96)
-    assert make_network(chosen, 51, seeded_generator(0)).reduce.weight.shape[:2] == (52, 51)
-    assert make_network(chosen, 384, seeded_generator(0)).reduce.weight.shape[:2] == (96, 384)
+    assert make_network(chosen, 51, (16, 16), seeded_generator(0)).reduce.weight.shape[:2] == (52, 51)
+    assert make_network(chosen, 384, (16, 16), seeded_generator(0)).reduce.weight.shape[:2] == (96, 384)
 
 
 @pytest.mark.parametrize("network", ["rings", "paper"])

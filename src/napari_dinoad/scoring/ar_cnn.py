@@ -38,8 +38,8 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 class ArCnnScorer:
     """How badly a patch is predicted from the patches around it.
 
-    Unlike the paper's code no patch sees itself, in either mode; the nearest patches are looked at whatever the
-    dilation; and the epoch that predicts held-out *normal* scans best is kept.
+    Unlike the paper's code no patch sees itself, in either mode; the patches that it is predicted from lie as far
+    away in the picture at any resolution; and the epoch that predicts held-out *normal* scans best is kept.
 
     Parameters
     ----------

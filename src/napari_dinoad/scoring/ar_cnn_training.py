@@ -172,7 +172,7 @@ class Training:
 
     def __init__(self, settings: ArCnnSettings, census: Census, device: torch.device) -> None:
         self.settings, self.census, self.device = settings, census, device
-        network = make_network(settings, len(census.mean), seeded_generator(settings.seed))
+        network = make_network(settings, len(census.mean), census.grid, seeded_generator(settings.seed))
         self.network = network.to(device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay

@@ -130,9 +130,10 @@ class ArCnnSettings:
         (five masked 3×3 convolutions).
     context : str
         What a patch is predicted from: ``"two-sided"`` (all around it) or ``"causal"`` (before it in raster order).
-    dilations : tuple of int
+    dilations : tuple of int, optional
         Distances of the rings in patches; for ``"paper"`` one value for each of its five layers, or one for all.
-        The nearest patches are left out by default: they know so much of a patch that they give away a lesion too.
+        None: one and two ninths of the grid's shorter side (``"paper"``: one), as far in the picture at any
+        resolution. The nearest patches are left out: they know so much of a patch that they give away a lesion.
     bottleneck_channels, hidden_channels : int
         Channels of the neighbours (at most one more than an embedding has), and of the hidden layers.
     standardise : bool
@@ -153,7 +154,7 @@ class ArCnnSettings:
 
     network: ArCnnNetwork = "rings"
     context: ArCnnContext = "two-sided"
-    dilations: tuple[int, ...] = (2, 4)
+    dilations: tuple[int, ...] | None = None
     bottleneck_channels: int = 96
     hidden_channels: int = 256
     standardise: bool = True
@@ -172,11 +173,12 @@ class ArCnnSettings:
     def __post_init__(self) -> None:
         require_choice("AR-CNN network", self.network, ArCnnNetwork)
         require_choice("AR-CNN context", self.context, ArCnnContext)
-        ok = len(self.dilations) >= 1 and all(d >= 1 for d in self.dilations)
-        require(ok, "AR-CNN dilations", "one or more distances of at least 1 patch", self.dilations)
-        if self.network == "paper":
-            ok = len(self.dilations) in (1, 5)
-            require(ok, "AR-CNN dilations of the paper's network", "one or five", self.dilations)
+        if self.dilations is not None:
+            ok = len(self.dilations) >= 1 and all(d >= 1 for d in self.dilations)
+            require(ok, "AR-CNN dilations", "one or more distances of at least 1 patch", self.dilations)
+            if self.network == "paper":
+                ok = len(self.dilations) in (1, 5)
+                require(ok, "AR-CNN dilations of the paper's network", "one or five", self.dilations)
         require(
             self.bottleneck_channels >= 1,
             "AR-CNN bottleneck channels",
