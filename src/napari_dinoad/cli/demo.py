@@ -9,6 +9,7 @@ from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.settings import (
     DEMO_SCAN_SHAPE,
+    DEMO_SCORER,
     FALSE_POSITIVE_RATES,
     N_DEMO_SCANS,
     DetectSettings,
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
-        "--scorer", default="memory-bank", metavar="NAME", help="as for dinoad fit; default: %(default)s"
+        "--scorer", default=DEMO_SCORER, metavar="NAME", help="as for dinoad fit; default: %(default)s"
     )
     parser.add_argument("--normals", type=int, default=N_DEMO_SCANS, metavar="N", help="default: %(default)s")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)

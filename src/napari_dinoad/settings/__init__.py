@@ -24,7 +24,7 @@ from napari_dinoad.settings.choices import (
     ScorerName,
     SegSegments,
 )
-from napari_dinoad.settings.demo import DEMO_SCAN_SHAPE, N_DEMO_SCANS, demo_settings
+from napari_dinoad.settings.demo import DEMO_SCAN_SHAPE, DEMO_SCORER, N_DEMO_SCANS, demo_settings
 from napari_dinoad.settings.fitting import CacheSettings, CalibrationSettings, ClusterSettings, FitSettings
 from napari_dinoad.settings.results import DetectSettings, EvaluationSettings
 from napari_dinoad.settings.scans import PRESETS, PreprocessingSettings, ReadSettings, preset
@@ -34,6 +34,7 @@ __all__ = [
     "ANATOMICAL_PLANES",
     "AUPRO_FPR_LIMIT",
     "DEMO_SCAN_SHAPE",
+    "DEMO_SCORER",
     "FALSE_POSITIVE_RATES",
     "HEATMAP_LIMITS",
     "MODEL_FORMAT_VERSION",

@@ -10,7 +10,10 @@ from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBa
 if TYPE_CHECKING:
     from napari_dinoad.settings.choices import Device
 
-__all__ = ["DEMO_SCAN_SHAPE", "N_DEMO_SCANS", "demo_settings"]
+__all__ = ["DEMO_SCAN_SHAPE", "DEMO_SCORER", "N_DEMO_SCANS", "demo_settings"]
+
+DEMO_SCORER = "ar-cnn"
+"""On phantoms a patch's surroundings tell more than its likeness to any normal patch."""
 
 N_DEMO_SCANS = 24
 """Normal phantoms that the demo fits on."""
@@ -22,12 +25,12 @@ _RESOLUTION_PX = 448
 """Side of the model input, that of the papers: a patch then covers 8 mm of a phantom."""
 
 
-def demo_settings(scorer: str = "memory-bank", device: Device = "auto", seed: int = 0) -> FitSettings:
+def demo_settings(scorer: str = DEMO_SCORER, device: Device = "auto", seed: int = 0) -> FitSettings:
     """Return settings that fit in a minute or two on two cores: one split instead of folds, small scorers."""
     return FitSettings(
         scorer=scorer,
         calibration=CalibrationSettings(method="split", holdout=0.3),
-        ar_cnn=ArCnnSettings(hidden_channels=64, batch_maps=8, dilations=(1, 2)),
+        ar_cnn=ArCnnSettings(hidden_channels=128, batch_maps=8),
         dpmm=DpmmSettings(n_components=200, epochs=15),
         memory_bank=MemoryBankSettings(n_patches=10_000, sample_factor=2),
         device=device,
