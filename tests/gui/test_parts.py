@@ -67,7 +67,7 @@ def test_regions_in_words():
     assert place_in_words(region(1)) == "R 12  P 3  S 50"
     assert place_in_words(region(1, mm=(-1.0, 2.0, -3.0))) == "L 1  A 2  I 3"
     assert probability_in_words(2.4) == "0.4 %"
-    assert probability_in_words(6.0) == "1e-06"
+    assert probability_in_words(6.0) == "< 0.001 %"
     pixels = Region(1, 7, None, None, 7, 2.0, (4, 9), (0, 4, 9), None, (4, 9), None)
     assert size_in_words(pixels) == "7 px"
     assert place_in_words(pixels) == "row 4, column 9"
