@@ -14,6 +14,7 @@ import torch
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
 from napari_dinoad.pipeline import cluster_tasks, fit_folder
 from napari_dinoad.pipeline.cluster import Cluster, open_cluster
+from napari_dinoad.pipeline.cluster_cohort import RemoteScan
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
@@ -95,6 +96,8 @@ def test_without_a_shared_folder_embeddings_stay_with_the_workers(
     normal_folder, alone, scheduler, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(Cluster, "shares", lambda self, folder: False)
+    for name in ("copy_rows", "_maps"):
+        monkeypatch.setattr(RemoteScan, name, lambda *_: pytest.fail("Embeddings were moved."))
     cache = CacheSettings(folder=str(tmp_path / "cache"), keep=True)
     settings = ClusterSettings(address=scheduler)
     fitted = fit_folder(normal_folder, SETTINGS, cache=cache, cluster=settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import FitSettings, PreprocessingSettings
 
-__all__ = ["ClusterCache", "embed_on_cluster"]
+__all__ = ["ClusterCache", "RemoteScan", "embed_on_cluster"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,11 @@ class RemoteScan(EmbeddedScan):
     cluster: Cluster
     source: Source
     place: int
+
+    def compute(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return function(this scan, *arguments), computed by the worker; only the result is moved."""
+        result: T = self.cluster.call(cluster_tasks.computed_of, self.source, self.place, function, arguments)
+        return result
 
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
         """Fetch the embeddings of some slices into ``target``."""

@@ -188,6 +188,13 @@ def patches_of(
     return np.asarray(flat[where, patches])
 
 
+def computed_of(
+    scans: Sequence[EmbeddedScan], place: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Return function(scan, *arguments) of a scan."""
+    return function(scans[place], *arguments)
+
+
 def rows_of(scans: Sequence[EmbeddedScan], place: int, rows: Sequence[int]) -> np.ndarray:
     """Return the embeddings (n, gh, gw, d) float32 of some slices of a scan."""
     maps = np.empty((len(rows), *scans[place].shape[1:]), dtype=np.float32)

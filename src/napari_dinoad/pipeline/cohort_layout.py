@@ -65,13 +65,13 @@ def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     depth = _THIRDS if all(scan.n_slices >= _THIRDS for scan in scans) else 1
     drawn = np.random.default_rng(seed).permutation(len(scans))[:N_REFERENCES].tolist()
     row_of = {scan: row for row, scan in enumerate(drawn)}
-    contents = np.stack([_contents(scans[i], depth) for i in drawn])  # (references, cells, d)
+    contents = np.stack([scans[i].compute(_contents, depth) for i in drawn])  # (references, cells, d)
     outlines = np.stack([_outline(scans[i], depth) for i in drawn])  # (references, cells)
     lengths = np.square(contents).sum(-1)
     by_contents, by_outline = np.zeros(len(scans)), np.zeros(len(scans))
     for i, scan in enumerate(scans):
         row = row_of.get(i)
-        own = _contents(scan, depth) if row is None else contents[row]
+        own = scan.compute(_contents, depth) if row is None else contents[row]
         squared = lengths + np.square(own).sum(-1) - 2 * np.einsum("rcd,cd->rc", contents, own)
         by_cell = np.sort(_near(np.sqrt(np.maximum(squared, 0)), row))
         by_contents[i] = by_cell[-math.ceil(_UNLIKE_SHARE * len(by_cell)) :].mean(dtype=np.float64)

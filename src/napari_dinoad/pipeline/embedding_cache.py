@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.work_folder import hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from napari_dinoad.pipeline.read_ahead import ReadAhead
@@ -40,6 +40,8 @@ __all__ = [
     "metadata_of",
     "packed_bits",
 ]
+
+T = TypeVar("T")
 
 CACHE_VERSION = 2
 """Version of the files' layout and of what goes into them; others are never taken up."""
@@ -108,6 +110,10 @@ class EmbeddedScan:
     def embeddings(self) -> torch.Tensor:
         """Return the embeddings (n, gh, gw, d) float32."""
         return torch.from_numpy(self._maps().astype(np.float32))
+
+    def compute(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return function(this scan, *arguments), computed where the embeddings lie; both must be picklable."""
+        return function(self, *arguments)
 
     def batches(self) -> Iterator[torch.Tensor]:
         """Yield the embeddings (m, gh, gw, d) float32 of its slices in order, `MAPS_PER_BATCH` at a time."""
