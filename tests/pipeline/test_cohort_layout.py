@@ -18,6 +18,9 @@ class StoredScan:
         self.n_slices = len(maps)
         self.half_axes = half_axes
 
+    def compute(self, function, *arguments):
+        return function(self, *arguments)
+
     def batches(self):
         return iter(self.maps.split(2))
 
