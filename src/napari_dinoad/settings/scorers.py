@@ -159,8 +159,8 @@ class ArCnnSettings:
     hidden_channels: int = 256
     standardise: bool = True
     normalise_positions: bool = False
-    epochs: int = 6
-    patience: int = 6
+    epochs: int = 8
+    patience: int = 8
     batch_maps: int = 4
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.02
