@@ -86,8 +86,8 @@ def test_rings_lie_as_far_in_the_picture_at_any_resolution(network, grid, wanted
     settings = ArCnnSettings(network=network, hidden_channels=8)
     assert dilations_for(settings, grid) == wanted
     assert dilations_for(replace(settings, dilations=(3,)), grid) == (3,)
-    layers = [m for m in make_network(settings, 3, grid, seeded_generator(0)).modules()]
-    dilations = {m.dilation for m in layers if isinstance(m, TapConvolution) and m.n_live > 1}
+    network = make_network(settings, 3, grid, seeded_generator(0))
+    dilations = {m.dilation for m in network.modules() if isinstance(m, TapConvolution) and m.n_live > 1}
     assert dilations == set(wanted)
 
 

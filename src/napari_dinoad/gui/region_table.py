@@ -36,7 +36,7 @@ def size_in_words(region: Region) -> str:
 
 
 def probability_in_words(neg_log10_p: float) -> str:
-    """Return p as people read it: ``"0.4 %"``, ``"0.003 %"``, ``"< 0.001 %"``: no cohort vouches for less."""
+    """Return p as people read it: ``"0.4 %"``, ``"0.003 %"``, ``"< 0.001 %"``."""
     p = 10.0**-neg_log10_p
     return f"{float(f'{100 * p:.1g}'):g} %" if p >= 1e-5 else "< 0.001 %"
 

@@ -76,17 +76,14 @@ class RemoteScan(EmbeddedScan):
 
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
         """Fetch the embeddings of some slices into ``target``."""
-        target[:] = self.cluster.call(cluster_tasks.rows_of, self.source, self.place, list(rows))
+        target[:] = self.compute(cluster_tasks.rows_of, list(rows))
 
     def _maps(self) -> np.ndarray:
-        rows = list(range(self.n_slices))
-        maps: np.ndarray = self.cluster.call(cluster_tasks.rows_of, self.source, self.place, rows)
-        return maps
+        return self.compute(cluster_tasks.rows_of, list(range(self.n_slices)))
 
     def body_bits(self) -> np.ndarray:
         """Return the body on each slice, as bits (n, bytes) uint8."""
-        bits: np.ndarray = self.cluster.call(cluster_tasks.body_bits_of, self.source, self.place)
-        return bits
+        return self.compute(cluster_tasks.body_bits_of)
 
 
 class ClusterCache(EmbeddingCache):

@@ -180,11 +180,9 @@ def patches_of(
     scans: Sequence[EmbeddedScan], place: int, slices: np.ndarray, patches: np.ndarray
 ) -> np.ndarray:
     """Return single patches (m, d) float32 of a scan, by their slices and places in the grid (m,)."""
-    scan = scans[place]
     rows, where = np.unique(slices, return_inverse=True)
-    maps = np.empty((len(rows), *scan.shape[1:]), dtype=np.float32)
-    scan.copy_rows(rows.tolist(), maps)
-    flat = maps.reshape(len(rows), -1, scan.shape[3])
+    maps = rows_of(scans[place], rows.tolist())
+    flat = maps.reshape(len(rows), -1, maps.shape[3])
     return np.asarray(flat[where, patches])
 
 
@@ -195,16 +193,16 @@ def computed_of(
     return function(scans[place], *arguments)
 
 
-def rows_of(scans: Sequence[EmbeddedScan], place: int, rows: Sequence[int]) -> np.ndarray:
+def rows_of(scan: EmbeddedScan, rows: Sequence[int]) -> np.ndarray:
     """Return the embeddings (n, gh, gw, d) float32 of some slices of a scan."""
-    maps = np.empty((len(rows), *scans[place].shape[1:]), dtype=np.float32)
-    scans[place].copy_rows(rows, maps)
+    maps = np.empty((len(rows), *scan.shape[1:]), dtype=np.float32)
+    scan.copy_rows(rows, maps)
     return maps
 
 
-def body_bits_of(scans: Sequence[EmbeddedScan], place: int) -> np.ndarray:
+def body_bits_of(scan: EmbeddedScan) -> np.ndarray:
     """Return the body of a scan as bits (n, bytes) uint8."""
-    return np.array(scans[place].body_bits())
+    return np.array(scan.body_bits())
 
 
 class RemoteScorer:

@@ -190,27 +190,28 @@ def _clusters(
     progress: Progress | None,
 ) -> tuple[SufficientStatistics, int]:
     """Return the statistics of k-means clusters of all patches, none empty, and the patches of the largest batch."""
-    generator = seeded_generator(settings.seed)
-    size = settings.n_components * settings.start_patches_per_component
-    sample = sample_patches(batches, size, generator, progress)
-    sample = replace(sample, patches=unit_length(sample.patches))
-    centres = _centres(sample.patches, settings, generator).to(device)
-    n_patches, largest_batch = sample.n_patches, sample.largest_batch
-    del sample  # the largest thing here is not needed any more
-    total = sum_over(batches, _cluster_statistics, centres, settings.covariance)
+    centres, n_patches, largest_batch = _centres(batches, settings, progress)
+    total = sum_over(batches, _cluster_statistics, centres.to(device), settings.covariance)
     if total is None or total.n_patches != n_patches:
         raise _changed_data(n_patches, total)
     return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), largest_batch
 
 
-def _centres(patches: torch.Tensor, settings: DpmmSettings, generator: torch.Generator) -> torch.Tensor:
-    """Return the centres (k, d) of k-means clusters of patches (n, d)."""
+def _centres(
+    batches: Iterable[torch.Tensor], settings: DpmmSettings, progress: Progress | None
+) -> tuple[torch.Tensor, int, int]:
+    """Return the centres (k, d) of k-means clusters of a sample, and the patches of all batches and the largest."""
+    generator = seeded_generator(settings.seed)
+    size = settings.n_components * settings.start_patches_per_component
+    sample = sample_patches(batches, size, generator, progress)
+    patches = unit_length(sample.patches)
     if settings.start == "k-means++":
         seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
     else:
         step = max(1, len(patches) // (SPLIT_PATCHES_PER_COMPONENT * settings.n_components))
         seeds = principal_splits(patches[::step], settings.n_components)
-    return k_means(patches, seeds, settings.start_iterations)
+    centres = k_means(patches, seeds, settings.start_iterations)
+    return centres, sample.n_patches, sample.largest_batch
 
 
 def _cluster_statistics(

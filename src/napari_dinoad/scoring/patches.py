@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
 
 __all__ = [
-    "CACHE_BYTES",
     "CHUNK_BYTES",
     "PatchSample",
     "as_patches",
