@@ -180,6 +180,8 @@ class NormativeModel:
         Of the map that the model makes.
     scan_top_fraction : float
         See `CalibrationSettings.scan_top_fraction`.
+    smoothing_mm : float
+        See `CalibrationSettings.smoothing_mm`.
     provenance : Provenance
     cohorts : tuple of CohortNorms
         What the normal scans were like: one for each fit that the model was made from; none if that is not known.
@@ -192,6 +194,7 @@ class NormativeModel:
     preprocessing: PreprocessingSettings
     calibration: Calibration
     scan_top_fraction: float
+    smoothing_mm: float
     provenance: Provenance
     cohorts: tuple[CohortNorms, ...] = ()
     fit_report: FitReport | None = None
@@ -237,8 +240,17 @@ class NormativeModel:
         names = ", ".join(own.plane for own in self.planes)
         raise SettingError(f"Plane of the model: expected one of {names}, got {plane!r}.")
 
-    def with_scorer(self, scorer: Scorer, calibration: Calibration) -> NormativeModel:
+    def with_scorer(
+        self, scorer: Scorer, calibration: Calibration, alone: Calibration | None = None
+    ) -> NormativeModel:
         """Return this model of a single scorer with another scorer of its kind in place, and without fit report.
+
+        Parameters
+        ----------
+        scorer : Scorer
+        calibration : Calibration
+        alone : Calibration, optional
+            Of slices scored each for itself; see `PlaneModel.alone`.
 
         Raises
         ------
@@ -247,7 +259,9 @@ class NormativeModel:
         """
         if scorer.name != self.scorer.name:
             raise SettingError(f"Scorer: expected another {self.scorer.name!r}, got {scorer.name!r}.")
-        plane = PlaneModel(self.planes[0].plane, (Member(scorer, calibration),), calibration)
+        name = self.planes[0].plane
+        single = None if alone is None else PlaneModel(name, (Member(scorer, alone),), alone)
+        plane = PlaneModel(name, (Member(scorer, calibration),), calibration, single)
         return replace(self, planes=(plane,), calibration=calibration, fit_report=None)
 
     def save(self, path: str | Path) -> Path:
@@ -276,7 +290,11 @@ class NormativeModel:
             "planes": planes,
             "backbone": asdict(self.backbone),
             "preprocessing": asdict(self.preprocessing),
-            "calibration": {**counts, "scan_top_fraction": self.scan_top_fraction},
+            "calibration": {
+                **counts,
+                "scan_top_fraction": self.scan_top_fraction,
+                "smoothing_mm": self.smoothing_mm,
+            },
             "provenance": asdict(self.provenance),
             "cohorts": [cohort.to_dict() for cohort in self.cohorts],
         }
@@ -317,6 +335,7 @@ class NormativeModel:
             PreprocessingSettings(**preprocessing),
             calibration,
             float(document["calibration"]["scan_top_fraction"]),
+            float(document["calibration"]["smoothing_mm"]),
             Provenance(**document["provenance"]),
             tuple(CohortNorms.from_dict(stored) for stored in document.get("cohorts", [])),
         )
@@ -343,6 +362,7 @@ class NormativeModel:
                 "n_voxels": self.calibration.n_voxels,
                 "smallest_scan_p_value": 1 / (1 + self.calibration.n_scans),
                 "resolved_neg_log10_p": round(self.calibration.resolved_neg_log10_p, 3),
+                "smoothing_mm": self.smoothing_mm,
             },
             **asdict(self.provenance),
             "use": "Research use only; not a medical device.",

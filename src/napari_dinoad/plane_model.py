@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import Plane
 
 __all__ = ["Member", "PlaneModel", "store_calibration", "store_plane", "stored_calibration", "stored_plane"]
+
+_ALONE = "alone."
+"""Prefix of the calibrations of slices scored each for itself."""
+
+_NOT_OF_SCORER = ("calibration.", _ALONE)
+"""Prefixes, among a scorer's tensors, of those that are not its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +47,20 @@ class PlaneModel:
         One or more, in the order of `SCORER_NAMES`.
     calibration : Calibration
         Of the members' fused score; with one member its own.
+    alone : PlaneModel, optional
+        The same scorers calibrated on slices scored each for itself, where the calibrations here are of scores
+        averaged across slices; None where nothing was averaged.
     """
 
     plane: Plane
     members: tuple[Member, ...]
     calibration: Calibration
+    alone: PlaneModel | None = None
+
+    @property
+    def for_single_slices(self) -> PlaneModel:
+        """The plane as it is to score slices that are not averaged with their neighbours."""
+        return self.alone or self
 
     def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
         """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
@@ -82,7 +97,20 @@ def store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tenso
     stored: dict[str, Any] = {"plane": plane.plane, "members": members}
     if has_own:
         stored["calibration"] = store_calibration(plane.calibration, f"{plane.plane}.", tensors)
+    stored["alone"] = None if plane.alone is None else _store_alone(plane.alone, tensors)
     return stored
+
+
+def _store_alone(plane: PlaneModel, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Add the calibrations of `PlaneModel.alone` to ``tensors`` and return the rest of them as JSON values."""
+    several = plane.members if len(plane.members) > 1 else ()
+    return {
+        "calibration": store_calibration(plane.calibration, f"{plane.plane}.{_ALONE}", tensors),
+        "members": [
+            store_calibration(member.calibration, f"{plane.plane}.{member.scorer.name}.{_ALONE}", tensors)
+            for member in several
+        ],
+    }
 
 
 def stored_calibration(counts: dict[str, Any], prefix: str, tensors: dict[str, torch.Tensor]) -> Calibration:
@@ -105,10 +133,28 @@ def stored_plane(
         state = ScorerState(
             stored["name"],
             stored["settings"],
-            {n: t for n, t in _with_prefix(tensors, prefix).items() if not n.startswith("calibration.")},
+            {n: t for n, t in _with_prefix(tensors, prefix).items() if not n.startswith(_NOT_OF_SCORER)},
             stored["history"],
         )
         members.append(Member(scorer_from_state(state), own))
+    together = PlaneModel(plane, tuple(members), calibration)
+    alone = entry["alone"]
+    return together if alone is None else replace(together, alone=_stored_alone(together, alone, tensors))
+
+
+def _stored_alone(
+    together: PlaneModel, entry: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> PlaneModel:
+    """Rebuild what `_store_alone` stored, with the scorers of ``together``."""
+    plane = together.plane
+    calibration = stored_calibration(entry["calibration"], f"{plane}.{_ALONE}", tensors)
+    scorers = [member.scorer for member in together.members]
+    if len(scorers) == 1:
+        return PlaneModel(plane, (Member(scorers[0], calibration),), calibration)
+    members = [
+        Member(scorer, stored_calibration(counts, f"{plane}.{scorer.name}.{_ALONE}", tensors))
+        for scorer, counts in zip(scorers, entry["members"], strict=True)
+    ]
     return PlaneModel(plane, tuple(members), calibration)
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from napari_dinoad.calibration import fused_scores
 from napari_dinoad.errors import Cancelled
+from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
+from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
 
 TOP_FRACTION = 0.01
 N_COHORTS = 30
@@ -71,6 +73,59 @@ def test_one_scorer_is_calibrated_as_it_is(tmp_path):
     assert np.isin(fresh[0].ravel(), expected).all()
     assert plane.level.pooled.total == expected.size
     assert sorted(plane.level.scan_scores) == [0, 1, 2, 3, 4]
+
+
+class StackedScan(FakeScan):
+    """Twenty slices, 2 mm apart."""
+
+    stack = SliceStack((20, 8, 8), 0, tuple(range(20)), is_turned=True, spacing_mm=2.0)
+
+
+def noisy_slices(rng):
+    """Return patch scores (n, gh, gw) with a part that goes on from slice to slice and one that does not."""
+    lasting = rng.normal(size=(1, 8, 8)) * 0.5
+    return (rng.normal(0, 0.1) + lasting + rng.normal(size=(20, 8, 8))).astype(np.float32)
+
+
+def test_averaged_slices_and_single_ones_hold_their_rates(tmp_path):
+    """Over many cohorts; the tolerance is three standard errors of the mean over cohorts."""
+    smoothing = SliceSmoothing(range(20), 2.0, 5.0)
+    averaged_rates, single_rates, confused = [], [], []
+    for cohort in range(N_COHORTS):
+        rng = np.random.default_rng(cohort)
+        folder = tmp_path / str(cohort)
+        folder.mkdir()
+        scores, cache = HeldOutScores(folder), FakeCache(0)
+        cache.scans = [StackedScan()] * 8
+        for scan in range(8):
+            scores.put("axial", "dpmm", scan, noisy_slices(rng))
+        held_out = HeldOutScans(tuple(range(8)), TOP_FRACTION, "cross", None, 5.0)
+        plane = HeldOutPlane("axial", ["dpmm"], cache, scores, held_out)
+        model = plane.model({"dpmm": None})
+        new = [noisy_slices(rng) for _ in range(10)]
+        whole = np.stack([smoothing.smoothed(scan) for scan in new])
+        single = np.stack(new)
+        averaged_rates.append((model.calibration.neg_log10_p(whole) >= 2).mean())
+        single_rates.append((model.for_single_slices.calibration.neg_log10_p(single) >= 2).mean())
+        confused.append((model.calibration.neg_log10_p(single) >= 2).mean())
+    for rates in (averaged_rates, single_rates):
+        assert np.mean(rates) == pytest.approx(0.01, abs=3 * np.std(rates) / np.sqrt(N_COHORTS))
+    assert np.mean(confused) > 0.05, "single slices by the table of averaged ones would claim far too much"
+
+
+def test_a_cohort_of_single_slices_is_calibrated_once(tmp_path):
+    scores, cache = HeldOutScores(tmp_path), FakeCache(0)
+    scan = StackedScan()
+    scan.stack = SliceStack((1, 8, 8), 0, (0,), is_turned=True, spacing_mm=2.0)
+    cache.scans = [scan, scan]
+    for number in range(2):
+        scores.put("axial", "dpmm", number, np.full((1, 8, 8), number, np.float32))
+    held_out = HeldOutScans((0, 1), TOP_FRACTION, "cross", None, 5.0)
+    plane = HeldOutPlane("axial", ["dpmm"], cache, scores, held_out)
+    assert plane.alone is None
+    model = plane.model({"dpmm": None})
+    assert model.alone is None
+    assert model.for_single_slices is model
 
 
 def test_a_scan_does_not_calibrate_itself():

@@ -53,6 +53,11 @@ def test_counts_add(hospitals):
     assert merged.calibration.n_scans == 6
     assert merged.cohorts == (*models[0].cohorts, *models[1].cohorts)
     assert merged.calibration.n_voxels == sum(model.calibration.n_voxels for model in models)
+    alone = [part.planes[0].alone.calibration for part in models]
+    joint = merged.planes[0].alone.calibration
+    assert joint.n_scans == 6
+    assert joint.n_voxels == sum(calibration.n_voxels for calibration in alone)
+    assert not np.array_equal(joint.scan_scores, merged.calibration.scan_scores)
     again = merge_models([merged, models[0]])
     assert again.provenance.n_merged == 3
 
@@ -89,6 +94,7 @@ def test_other_models_are_refused_with_what_differs(hospitals):
             "preprocessing": replace(first.preprocessing, plane="sagittal")
         },
         "scan top fraction": {"scan_top_fraction": 0.5},
+        "smoothing across slices 5.0 and 2.0 mm": {"smoothing_mm": 2.0},
     }
     for message, change in changes.items():
         with pytest.raises(ModelFileError, match=f"number 2: .*{message}"):

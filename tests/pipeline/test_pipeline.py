@@ -126,8 +126,29 @@ def test_split_calibration_holds_scans_out(normal_folder):
     assert sum(scan.score is not None for scan in fitted.fit_report.scans) == 2
 
 
-def test_single_slices_agree_with_the_whole(model, patient):
-    detector = Detector(model)
+@pytest.fixture(scope="module")
+def model_of_single_slices(normal_folder):
+    return fit_folder(normal_folder, replace(SMALL, calibration=CalibrationSettings(smoothing_mm=0)))
+
+
+def test_a_slice_asked_for_is_scored_for_itself(model, model_of_single_slices, patient):
+    """Its calibration is that of normal slices scored for themselves, whatever the whole is averaged over."""
+    assert model.smoothing_mm == CalibrationSettings.smoothing_mm > 0
+    assert model_of_single_slices.planes[0].alone is None
+    averaged, single = Detector(model), Detector(model_of_single_slices)
+    whole = single.detect(patient)
+    index = whole.slices[len(whole.slices) // 2]
+    expected = single.detect(patient, slices=[index]).anomaly_map.values
+    np.testing.assert_array_equal(averaged.detect(patient, slices=[index]).anomaly_map.values, expected)
+    assert not np.array_equal(averaged.detect(patient).anomaly_map.values, whole.anomaly_map.values)
+    # All slices by name are still each for itself, and compared with normal scans that were scored so.
+    named = averaged.detect(patient, slices=whole.slices)
+    np.testing.assert_allclose(named.anomaly_map.values, whole.anomaly_map.values, atol=2e-3)
+    assert named.p_value == whole.p_value
+
+
+def test_single_slices_agree_with_the_whole(model_of_single_slices, patient):
+    detector = Detector(model_of_single_slices)
     whole = detector.detect(patient)
     axis = detector.slice_axis(patient)
     index = whole.slices[len(whole.slices) // 2]
@@ -140,8 +161,13 @@ def test_single_slices_agree_with_the_whole(model, patient):
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plane):
-    settings = replace(SMALL, preprocessing=replace(SMALL.preprocessing, plane=plane))
+@pytest.mark.parametrize("smoothing_mm", [0, 5])
+def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plane, smoothing_mm):
+    settings = replace(
+        SMALL,
+        preprocessing=replace(SMALL.preprocessing, plane=plane),
+        calibration=CalibrationSettings(smoothing_mm=smoothing_mm),
+    )
     detector = Detector(fit_folder(normal_folder, settings), DetectSettings(batch_slices=4))
     collected = np.zeros_like(patient.values)
     order = []
@@ -153,9 +179,15 @@ def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plan
     start = patient.values.shape[detector.slice_axis(patient)] // 2
     result = detector.detect(patient, start_slice=start, on_slices=collect)
     np.testing.assert_array_equal(collected, result.anomaly_map.values)
-    assert sorted(order) == list(result.slices)
-    distances = [abs(index - start) for index in order]
-    assert distances == sorted(distances)
+    assert order[0] == start
+    if smoothing_mm:
+        # The first slice came at once, and again with its neighbours.
+        assert sorted(order[1:]) == list(result.slices)
+        assert order[1:].index(start) <= len(order) // 2
+    else:
+        assert sorted(order) == list(result.slices)
+        distances = [abs(index - start) for index in order]
+        assert distances == sorted(distances)
 
 
 def test_slices_outside_the_scan_are_refused(model, patient):

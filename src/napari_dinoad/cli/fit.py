@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import BooleanOptionalAction
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -64,6 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, metavar="PX", help="side of the model input in pixels")
     parser.add_argument(
         "--holdout", type=float, metavar="SHARE", help="calibrate on one split with this share of scans"
+    )
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        default=defaults.calibration.smoothing_mm,
+        metavar="MM",
+        help="average the scores of a volume's neighbouring slices, Gaussian of this standard deviation; 0: none "
+        "(%(default)s)",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="default: the scorer's own")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
@@ -131,9 +140,9 @@ def cache_settings_from(options: argparse.Namespace) -> CacheSettings:
 
 def settings_from(options: argparse.Namespace) -> FitSettings:
     """Return validated settings of parsed arguments."""
-    calibration = CalibrationSettings()
+    calibration = CalibrationSettings(smoothing_mm=options.smooth)
     if options.holdout is not None:
-        calibration = CalibrationSettings(method="split", holdout=options.holdout)
+        calibration = replace(calibration, method="split", holdout=options.holdout)
     return FitSettings(
         scorer=options.scorer,
         backbone=options.backbone,
@@ -164,6 +173,7 @@ def _require_no_choice(options: argparse.Namespace) -> None:
         "--plane": options.plane is not None,
         "--resolution": options.resolution is not None,
         "--scorer": options.scorer != defaults.scorer,
+        "--smooth": options.smooth != defaults.calibration.smoothing_mm,
         "--backbone": options.backbone != defaults.backbone,
     }
     chosen = [name for name, is_given in given.items() if is_given]

@@ -64,12 +64,15 @@ class SliceStack:
         Slices with enough body to be scored.
     is_turned : bool
         Whether they are shown with rows and columns reversed: superior or anterior up, the patient's right left.
+    spacing_mm : float, optional
+        From one slice to the next; None where pixels have no physical size.
     """
 
     shape: tuple[int, int, int]
     axis: int
     indices: tuple[int, ...]
     is_turned: bool
+    spacing_mm: float | None = None
 
     def where(self, indices: Sequence[int]) -> tuple[slice | list[int], ...]:
         """Return the index of these slices in the canonical array."""
@@ -94,13 +97,15 @@ class SliceStack:
             "axis": self.axis,
             "indices": list(self.indices),
             "is_turned": self.is_turned,
+            "spacing_mm": self.spacing_mm,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SliceStack:
         """Return the stack that `to_dict` described."""
         z, y, x = values["shape"]
-        return cls((z, y, x), values["axis"], tuple(values["indices"]), values["is_turned"])
+        indices, spacing_mm = tuple(values["indices"]), values["spacing_mm"]
+        return cls((z, y, x), values["axis"], indices, values["is_turned"], spacing_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +161,9 @@ class PreparedScan:
     def stack(self) -> SliceStack:
         """How its slices lie in the canonical array."""
         z, y, x = self.volume.values.shape
-        return SliceStack((z, y, x), self.axis, self.indices, self.volume.geometry.is_physical)
+        geometry = self.volume.geometry
+        spacing_mm = float(geometry.spacing[self.axis]) if geometry.is_physical else None
+        return SliceStack((z, y, x), self.axis, self.indices, geometry.is_physical, spacing_mm)
 
     def to_display(self, block: np.ndarray) -> np.ndarray:
         """Return a block of slices of the canonical array as (n, rows, columns); see `SliceStack.to_display`."""

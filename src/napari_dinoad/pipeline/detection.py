@@ -158,20 +158,22 @@ class Detector:
         """Score a scan.
 
         A model of several planes scores one after the other. What the first says, calibrated on its own, is given to
-        ``on_slices`` as it comes; in the end the fused map is, slice by slice, in its place.
+        ``on_slices`` as it comes; in the end the fused map is, slice by slice, in its place. A slice of a volume
+        comes once the neighbours that it is averaged with are scored (see `CalibrationSettings.smoothing_mm`); that
+        at ``start_slice`` comes twice, at first scored for itself.
 
         Parameters
         ----------
         volume : Volume
         slices : sequence of int, optional
-            Only these slices of the canonical array, along `slice_axis`, and only by the model's first plane; None:
-            all that show the body.
+            Only these slices of the canonical array, along `slice_axis`, each scored for itself and only by the
+            model's first plane; None: all that show the body.
         start_slice : int, optional
             Slices are scored outwards from this one.
         progress : callable, optional
             Called after each batch; may raise `Cancelled`.
         on_slices : callable, optional
-            Gets each batch's map as soon as it is ready, on the calling thread.
+            Gets the map of some slices as soon as it is ready, on the calling thread.
 
         Raises
         ------
@@ -186,11 +188,12 @@ class Detector:
         run.seconds["prepare"] = time.perf_counter() - started
         total, done, size = run.n_slices, 0, self.settings.batch_slices or self.backbone.batch_slices
         report(progress, "Scoring slices", done, total)
-        for number, indices, values in run.scored(run.batches(start_slice, size)):
-            done += len(indices)
-            if on_slices is not None and number == 0:
-                on_slices(run.axis, indices, values)
-            report(progress, "Scoring slices", done, total, run.planes[number] if len(run.planes) > 1 else "")
+        for batch in run.scored(run.batches(start_slice, size)):
+            done += batch.n_scored
+            if on_slices is not None and batch.plane == 0 and batch.indices:
+                on_slices(run.axis, batch.indices, batch.values)
+            plane = run.planes[batch.plane] if len(run.planes) > 1 else ""
+            report(progress, "Scoring slices", done, total, plane)
         if run.fuse() and on_slices is not None:
             for indices, values in run.shown_batches(size):
                 on_slices(run.axis, indices, values)
@@ -198,9 +201,7 @@ class Detector:
         return self._detection(run, volume)
 
     def _detection(self, run: ScanRun, volume: Volume) -> Detection:
-        # A plane that scored alone is compared with what it gave to the normal scans, alone as well.
-        calibration = self.model.calibration if run.is_whole else self.model.planes[0].calibration
-        score = run.scan_score()
+        calibration, score = run.calibration, run.scan_score()
         return Detection(
             AnomalyMap(run.values, volume),
             score,

@@ -43,7 +43,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Version of the files' layout and of what goes into them; others are never taken up."""
 
 MAPS_PER_BATCH = 32

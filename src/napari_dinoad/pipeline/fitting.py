@@ -180,6 +180,7 @@ def _fit(
         preprocessing,
         fitted.calibration,
         settings.calibration.scan_top_fraction,
+        settings.calibration.smoothing_mm,
         Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
         (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
         fit_report,

@@ -7,7 +7,7 @@ for each level: scorers, then planes. Memory does not grow with the number of sc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import numpy as np
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.files import atomic_path
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
+from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
 from napari_dinoad.plane_model import Member, PlaneModel
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
@@ -69,12 +70,15 @@ class HeldOutScans:
         ``"split"`` or ``"cross"``.
     progress : callable, optional
         Called after each scan of each level; may raise `Cancelled`.
+    smoothing_mm : float
+        See `CalibrationSettings.smoothing_mm`.
     """
 
     scans: tuple[int, ...]
     top_fraction: float
     method: str
     progress: Progress | None = None
+    smoothing_mm: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +163,8 @@ class HeldOutPlane:
         Of each scorer alone, by its name.
     level : Level
         Of their fused score; with one scorer its own.
+    alone : HeldOutPlane, optional
+        The same of slices scored each for itself; None where no slice is averaged with another.
     """
 
     def __init__(
@@ -172,6 +178,11 @@ class HeldOutPlane:
         self.plane = plane
         self._cache = cache
         self._scores = scores
+        self._smoothing_mm = held_out.smoothing_mm
+        self.alone: HeldOutPlane | None = None
+        if held_out.smoothing_mm and any(self._smoothing(scan).has_neighbours for scan in held_out.scans):
+            single = replace(held_out, smoothing_mm=0.0)
+            self.alone = HeldOutPlane(plane, scorers, cache, scores, single)
         self.members = {name: Level.of(held_out, partial(self._own_scores, name)) for name in scorers}
         self.level = next(iter(self.members.values()))
         if len(self.members) > 1:
@@ -199,7 +210,15 @@ class HeldOutPlane:
     def model(self, scorers: Mapping[ScorerName, Scorer]) -> PlaneModel:
         """Return the plane's model with these fitted scorers."""
         members = [Member(scorers[name], level.calibration) for name, level in self.members.items()]
-        return PlaneModel(self.plane, tuple(members), self.level.calibration)
+        alone = None if self.alone is None else self.alone.model(scorers)
+        return PlaneModel(self.plane, tuple(members), self.level.calibration, alone)
 
     def _own_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
-        return self._cache.scans[scan].body_scores(self._scores.get(self.plane, scorer, scan))
+        patch_scores = self._scores.get(self.plane, scorer, scan)
+        if self._smoothing_mm:
+            patch_scores = self._smoothing(scan).smoothed(patch_scores)
+        return self._cache.scans[scan].body_scores(patch_scores)
+
+    def _smoothing(self, scan: int) -> SliceSmoothing:
+        stack = self._cache.scans[scan].stack
+        return SliceSmoothing(stack.indices, stack.spacing_mm, self._smoothing_mm)

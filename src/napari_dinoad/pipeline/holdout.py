@@ -90,8 +90,10 @@ def fit_and_calibrate(
     order = np.random.default_rng(settings.seed).permutation(n_scans)
     folds, is_cross = _choose_folds(order, settings.calibration)
     scans = tuple(scan for fold in folds for scan in fold.tolist())
-    top_fraction, method = settings.calibration.scan_top_fraction, "cross" if is_cross else "split"
-    calibrating = HeldOutScans(scans, top_fraction, method, progress)
+    chosen_calibration, method = settings.calibration, "cross" if is_cross else "split"
+    calibrating = HeldOutScans(
+        scans, chosen_calibration.scan_top_fraction, method, progress, chosen_calibration.smoothing_mm
+    )
     planes, models = [], []
     for plane, cache in caches.items():
         scorers: dict[ScorerName, Scorer] = {}

@@ -50,11 +50,8 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         n_merged=sum(model.provenance.n_merged for model in models),
         reading=tuple(dict.fromkeys(told for model in models for told in model.provenance.reading)),
     )
-    calibration = join_calibrations(
-        [model.calibration for model in models], scorers, merged.settings.score, merged.n_patches
-    )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
-    return replace(first.with_scorer(merged, calibration), provenance=provenance, cohorts=cohorts)
+    return replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
 
 
 def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
@@ -67,13 +64,8 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
     earlier : NormativeModel
     """
     mixture, before = require_mixture(updated, "updated"), require_mixture(earlier, "updated")
-    calibration = join_calibrations(
-        # The new scans were scored by mixtures that held the earlier one, like the whole.
-        [earlier.calibration, updated.calibration],
-        [before, mixture],
-        mixture.settings.score,
-        mixture.n_patches,
-    )
+    # The new scans were scored by mixtures that held the earlier one, like the whole.
+    whole = _joined(updated, [earlier, updated], [before, mixture], mixture)
     old, new = earlier.provenance, updated.provenance
     provenance = replace(
         new,
@@ -82,9 +74,23 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
         n_merged=old.n_merged,
         reading=old.reading,
     )
-    whole = updated.with_scorer(mixture, calibration)
     cohorts = (*earlier.cohorts, *updated.cohorts)
     return replace(whole, provenance=provenance, cohorts=cohorts, fit_report=updated.fit_report)
+
+
+def _joined(
+    base: NormativeModel, models: Sequence[NormativeModel], scorers: Sequence[DpmmScorer], mixture: DpmmScorer
+) -> NormativeModel:
+    """Return ``base`` with the joint mixture and the joined calibrations of ``models``, made with ``scorers``."""
+
+    def join(calibrations: Sequence[Calibration]) -> Calibration:
+        return join_calibrations(calibrations, scorers, mixture.settings.score, mixture.n_patches)
+
+    planes = [model.planes[0] for model in models]
+    alone = None
+    if any(plane.alone is not None for plane in planes):
+        alone = join([plane.for_single_slices.calibration for plane in planes])
+    return base.with_scorer(mixture, join([plane.calibration for plane in planes]), alone)
 
 
 def join_calibrations(
@@ -142,6 +148,8 @@ def _require_alike(first: NormativeModel, other: NormativeModel, number: int) ->
     differences += _differences("dpmm", *({name: mixture[name] for name in kept} for mixture in mixtures))
     if first.scan_top_fraction != other.scan_top_fraction:
         differences.append(f"scan top fraction {first.scan_top_fraction} and {other.scan_top_fraction}")
+    if first.smoothing_mm != other.smoothing_mm:
+        differences.append(f"smoothing across slices {first.smoothing_mm} and {other.smoothing_mm} mm")
     if differences:
         raise ModelFileError(
             f"Models to merge: expected models of one backbone and preprocessing, got in the first and number "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
+from napari_dinoad.pipeline.slice_smoothing import SlicesInProgress, SliceSmoothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,16 +23,101 @@ if TYPE_CHECKING:
     import torch
 
     from napari_dinoad.backbones import Backbone
+    from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.plane_model import PlaneModel
 
-__all__ = ["ScanRun"]
+__all__ = ["ScanRun", "ScoredBatch"]
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredBatch:
+    """A batch that was scored, and what could be put into the map after it.
+
+    Attributes
+    ----------
+    plane : int
+        Number of the plane.
+    n_scored : int
+        Slices in the batch.
+    indices : list of int
+        Slices of the map; others than those of the batch where they are averaged with their neighbours.
+    values : numpy.ndarray
+        (len(indices), …) float32, −log10 p by this plane's own calibration, of these slices of the canonical array.
+    """
+
+    plane: int
+    n_scored: int
+    indices: list[int]
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """The patch scores of a batch; ``is_awaited``: it is shown before its neighbours are scored."""
+
+    plane: int
+    indices: list[int]
+    patch_scores: list[torch.Tensor]
+    is_awaited: bool
+
+
+class _PlaneRun:
+    """One plane of a scan that is being scored.
+
+    Parameters
+    ----------
+    plane : PlaneModel
+    prepared : PreparedScan
+    slices : sequence of int, optional
+        See `ScanRun`.
+    smoothing_mm : float
+        See `CalibrationSettings.smoothing_mm`.
+
+    Attributes
+    ----------
+    plane : PlaneModel
+        With the calibrations that hold for what is scored here.
+    single : PlaneModel
+        With those for a slice that is shown before its neighbours are scored.
+    in_progress : SlicesInProgress
+    """
+
+    def __init__(
+        self, plane: PlaneModel, prepared: PreparedScan, slices: Sequence[int] | None, smoothing_mm: float
+    ) -> None:
+        self.prepared = prepared
+        self.single = plane.for_single_slices
+        # Slices that were asked for one by one lack neighbours; a cohort of single images had none to average.
+        sigma_mm = smoothing_mm if slices is None and plane.alone is not None else 0.0
+        indices = sorted(set(prepared.indices if slices is None else slices))
+        smoothing = SliceSmoothing(indices, prepared.stack.spacing_mm, sigma_mm)
+        self.plane = plane if smoothing.has_neighbours else self.single
+        self.in_progress = SlicesInProgress(smoothing)
+
+    def levels(
+        self, plane: PlaneModel, indices: list[int], patch_scores: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return body (n, rows, columns) bool, and raw scores (m,) and −log10 p (m,) by ``plane`` at its voxels."""
+        body = self.prepared.body_slices(indices)
+        raw = plane.raw_scores([self.prepared.maps_to_slices(scores)[body] for scores in patch_scores])
+        return body, raw, plane.calibration.neg_log10_p(raw)
+
+    def block(self, body: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Return the levels (m,) at the body's voxels as a block of the canonical array, 0 elsewhere."""
+        shown = np.zeros(body.shape, dtype=np.float32)
+        shown[body] = levels
+        return self.prepared.from_display(shown)
+
+
 class ScanRun:
     """The state of a scan that is being scored.
+
+    Raw scores are averaged across slices (see `SliceSmoothing`), and a slice comes once its neighbours are scored;
+    the very first, which somebody waits for, comes at once as well, scored for itself.
 
     Parameters
     ----------
@@ -79,6 +166,10 @@ class ScanRun:
         self._mean = PlaneMean(shape) if n_planes > 1 else None
         self.slices = tuple(prepared[0].indices if slices is None else slices)
         n_slices = shape[self.axis]
+        self._runs = [
+            _PlaneRun(plane, scan, slices, model.smoothing_mm)
+            for plane, scan in zip(model.planes[:n_planes], prepared, strict=False)
+        ]
         outside = [index for index in self.slices if not 0 <= index < n_slices]
         if outside:
             raise SettingError(f"Slices: expected 0 to {n_slices - 1}, got {outside}.")
@@ -114,50 +205,48 @@ class ScanRun:
                 first = 1
             yield from ((number, batch) for batch in _split(wanted, first, size))
 
-    def scored(self, batches: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], np.ndarray]]:
+    @property
+    def calibration(self) -> Calibration:
+        """What the scan's own score is compared with: normal scans that were scored in the same way."""
+        return self._model.calibration if self._mean is not None else self._runs[0].plane.calibration
+
+    def scored(self, batches: Iterable[tuple[int, list[int]]]) -> Iterator[ScoredBatch]:
         """Score batch by batch; the next one is resampled meanwhile, and a GPU works on it while one is placed.
 
         Parameters
         ----------
         batches : iterable of tuple
             As `batches` yields them.
-
-        Yields
-        ------
-        tuple
-            Number of the plane, slices, and (n, …) float32, −log10 p by this plane's own calibration, of these
-            slices of the canonical array.
         """
         embed = SliceEmbedder(self._backbone)
         one_by_one = self._backbone.device.type == "cpu"
-        before: tuple[int, list[int], list[torch.Tensor]] | None = None
+        before: _Scores | None = None
         wanted = list(batches)
         tasks = [partial(self._prepared[number].images, batch) for number, batch in wanted]
         # Somebody waits for a first batch that is smaller: nothing else is done meanwhile.
         n_alone = 1 if len(wanted) > 1 and len(wanted[0][1]) < len(wanted[1][1]) else 0
         with ReadAhead() as reader:
             images = chain((task() for task in tasks[:n_alone]), reader.results(tasks[n_alone:]))
-            for number, indices in wanted:
+            for place, (number, indices) in enumerate(wanted):
                 embeddings = self._timed(
                     "embed", partial(embed, self._timed("prepare", partial(next, images)))
                 )
                 members = self._model.planes[number].members
                 scores = [self._timed("score", partial(m.scorer.score, embeddings)) for m in members]
                 if before is not None:
-                    yield self._placed(*before)
-                before = (number, indices, scores)
+                    yield self._placed(before)
+                before = _Scores(number, indices, scores, place < n_alone)
                 if one_by_one:
-                    yield self._placed(*before)
+                    yield self._placed(before)
                     before = None
         if before is not None:
-            yield self._placed(*before)
+            yield self._placed(before)
 
-    def _placed(
-        self, number: int, indices: list[int], patch_scores: list[torch.Tensor]
-    ) -> tuple[int, list[int], np.ndarray]:
-        on_cpu = [self._timed("score", scores.cpu).numpy() for scores in patch_scores]
-        block = self._timed("map", partial(self._place, number, indices, on_cpu))
-        return number, indices, np.moveaxis(block, self._prepared[number].axis, 0)
+    def _placed(self, batch: _Scores) -> ScoredBatch:
+        on_cpu = [self._timed("score", scores.cpu).numpy() for scores in batch.patch_scores]
+        indices, block = self._timed("map", partial(self._place, batch, on_cpu))
+        values = np.moveaxis(block, self._prepared[batch.plane].axis, 0)
+        return ScoredBatch(batch.plane, len(batch.indices), indices, values)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -165,20 +254,25 @@ class ScanRun:
         self.seconds[stage] += time.perf_counter() - started
         return done
 
-    def _place(self, number: int, indices: list[int], patch_scores: list[np.ndarray]) -> np.ndarray:
-        prepared, plane = self._prepared[number], self._model.planes[number]
-        body = prepared.body_slices(indices)
-        raw = plane.raw_scores([prepared.maps_to_slices(scores)[body] for scores in patch_scores])
-        levels = plane.calibration.neg_log10_p(raw)
-        shown = np.zeros(body.shape, dtype=np.float32)
-        shown[body] = levels
-        block = prepared.from_display(shown)
+    def _place(self, batch: _Scores, patch_scores: list[np.ndarray]) -> tuple[list[int], np.ndarray]:
+        """Put what has all its neighbours into the map; return these slices and their block of the array."""
+        run = self._runs[batch.plane]
+        stack = run.prepared.stack
+        indices, averaged = run.in_progress.add(batch.indices, patch_scores)
+        if not indices and batch.is_awaited:
+            body, _, levels = run.levels(run.single, batch.indices, patch_scores)
+            block = run.block(body, levels)
+            if self._mean is None:
+                self.values[stack.where(batch.indices)] = block
+            return batch.indices, block
+        body, raw, levels = run.levels(run.plane, indices, averaged)
+        block = run.block(body, levels)
         if self._mean is None:
             self._body_scores.append(raw)
-            self.values[prepared.stack.where(indices)] = block
+            self.values[stack.where(indices)] = block
         else:
-            self._mean.add(prepared.stack, indices, body, levels)
-        return block
+            self._mean.add(stack, indices, body, levels)
+        return indices, block
 
     def fuse(self) -> bool:
         """Put what is fused of all planes into ``values``; return False, and do nothing, where there is one plane."""

@@ -68,7 +68,11 @@ def update_model(
         preprocessing=model.preprocessing,
         plane=None,
         resolution_px=None,
-        calibration=replace(settings.calibration, scan_top_fraction=model.scan_top_fraction),
+        calibration=replace(
+            settings.calibration,
+            scan_top_fraction=model.scan_top_fraction,
+            smoothing_mm=model.smoothing_mm,
+        ),
         dpmm=mixture.settings,
     )
     return fit_folder(folder, settings, progress, cache, out, cluster, earlier=model)

@@ -25,6 +25,9 @@ class CalibrationSettings:
         Number of folds of ``"cross"`` (at most one a scan).
     scan_top_fraction : float
         A scan's own score is the mean raw score of this share of its most abnormal body voxels.
+    smoothing_mm : float
+        Raw scores of a volume are averaged across neighbouring slices by a Gaussian of this standard deviation; 0:
+        each slice is scored for itself, as 2D images always are.
     """
 
     method: CalibrationMethod = "auto"
@@ -32,6 +35,7 @@ class CalibrationSettings:
     folds: int = 5
     cross_below: int = 100
     scan_top_fraction: float = 0.005
+    smoothing_mm: float = 5.0
 
     def __post_init__(self) -> None:
         require_choice("calibration method", self.method, CalibrationMethod)
@@ -39,6 +43,8 @@ class CalibrationSettings:
         require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
         ok = 0 < self.scan_top_fraction <= 1
         require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)
+        ok = 0 <= self.smoothing_mm < float("inf")
+        require(ok, "smoothing across slices", "0 mm or more", self.smoothing_mm)
 
 
 @dataclass(frozen=True)

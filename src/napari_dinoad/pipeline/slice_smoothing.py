@@ -1,0 +1,132 @@
+"""Patch scores of a slice and its neighbours → their mean, weighted by how far the slices are apart.
+
+The backbone sees one slice at a time. What is unusual in a single slice only is mostly chance; a lesion goes on in
+the next ones. Weights are those of a Gaussian over millimetres, cut off at `REACH_SIGMAS`, of the slices that are
+there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["REACH_SIGMAS", "SliceSmoothing", "SlicesInProgress"]
+
+REACH_SIGMAS = 2.0
+"""Slices farther apart than so many standard deviations have no influence on each other."""
+
+_TOLERANCE = 1e-6
+"""Share of the reach that rounding may take from a slice exactly at its end."""
+
+
+class SliceSmoothing:
+    """A Gaussian mean across the slices of one scan.
+
+    Parameters
+    ----------
+    indices : sequence of int
+        Slices that are scored, ascending.
+    spacing_mm : float, optional
+        From one slice to the next; None where pixels have no physical size, and nothing is averaged.
+    sigma_mm : float
+        Standard deviation; 0: nothing is averaged.
+    """
+
+    def __init__(self, indices: Sequence[int], spacing_mm: float | None, sigma_mm: float) -> None:
+        distance = 0.0 if spacing_mm is None else spacing_mm
+        sigma = sigma_mm if spacing_mm is not None else 0.0
+        places = np.asarray(indices, dtype=np.float64)
+        reach = REACH_SIGMAS * sigma * (1 + _TOLERANCE)
+        self._indices = tuple(indices)
+        positions = places * distance if sigma else places
+        self._first = np.searchsorted(positions, positions - reach, side="left")
+        self._past = np.searchsorted(positions, positions + reach, side="right")
+        self._weights = []
+        for row, (first, past) in enumerate(zip(self._first, self._past, strict=True)):
+            apart = (positions[first:past] - positions[row]) / (sigma or 1.0)
+            weights = np.exp(-0.5 * apart**2)
+            self._weights.append((weights / weights.sum()).astype(np.float32))
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The slices, ascending."""
+        return self._indices
+
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether any slice is averaged with another one."""
+        return bool((self._past - self._first > 1).any())
+
+    def ready(self, is_scored: np.ndarray) -> np.ndarray:
+        """Return which slices (n,) bool have all they are averaged with in ``is_scored`` (n,) bool."""
+        counts = np.concatenate([[0], np.cumsum(is_scored)])
+        return np.asarray(counts[self._past] - counts[self._first] == self._past - self._first)
+
+    def smoothed(self, patch_scores: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+        """Return the averaged patch scores (m, gh, gw) float32 of some slices.
+
+        Parameters
+        ----------
+        patch_scores : numpy.ndarray
+            (n, gh, gw) float32 of all slices; of those that are out of reach of the wanted ones anything.
+        rows : sequence of int, optional
+            Places of the wanted slices among ``indices``; None: all.
+        """
+        wanted = range(len(self._indices)) if rows is None else rows
+        means = np.empty((len(wanted), *patch_scores.shape[1:]), dtype=np.float32)
+        for place, row in enumerate(wanted):
+            within = patch_scores[self._first[row] : self._past[row]]
+            means[place] = np.tensordot(self._weights[row], within, axes=1)
+        return means
+
+
+class SlicesInProgress:
+    """Patch scores of a scan's slices as they come, in any order; each slice leaves once its neighbours are there.
+
+    Parameters
+    ----------
+    smoothing : SliceSmoothing
+    """
+
+    def __init__(self, smoothing: SliceSmoothing) -> None:
+        self._smoothing = smoothing
+        self._rows = {index: row for row, index in enumerate(smoothing.indices)}
+        n_slices = len(smoothing.indices)
+        self._is_scored = np.zeros(n_slices, dtype=bool)
+        self._has_left = np.zeros(n_slices, dtype=bool)
+        self._arrivals = np.zeros(n_slices, dtype=np.int64)
+        self._scores: list[np.ndarray] = []
+
+    def add(
+        self, indices: Sequence[int], patch_scores: Sequence[np.ndarray]
+    ) -> tuple[list[int], list[np.ndarray]]:
+        """Take in some slices, each once, and return those that can be averaged now.
+
+        Parameters
+        ----------
+        indices : sequence of int
+        patch_scores : sequence of numpy.ndarray
+            (len(indices), gh, gw) float32 by each scorer.
+
+        Returns
+        -------
+        tuple
+            Slices, in the order in which they were taken in, and their averaged patch scores (m, gh, gw) float32 by each scorer.
+        """
+        if not self._scores:
+            n_slices = len(self._is_scored)
+            self._scores = [np.zeros((n_slices, *own.shape[1:]), dtype=np.float32) for own in patch_scores]
+        rows = [self._rows[index] for index in indices]
+        for kept, own in zip(self._scores, patch_scores, strict=True):
+            kept[rows] = own
+        self._arrivals[rows] = np.count_nonzero(self._is_scored) + np.arange(len(rows))
+        self._is_scored[rows] = True
+        can_leave = np.flatnonzero(self._smoothing.ready(self._is_scored) & ~self._has_left)
+        leaving = can_leave[np.argsort(self._arrivals[can_leave])].tolist()
+        self._has_left[leaving] = True
+        means = [self._smoothing.smoothed(kept, leaving) for kept in self._scores]
+        return [self._smoothing.indices[row] for row in leaving], means
