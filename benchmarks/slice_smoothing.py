@@ -78,9 +78,7 @@ def figures_of(detector: Detector, seed: int, kind: Any) -> dict[str, float]:
         "auroc": auroc(values, truth),
         "average_precision": average_precision(values, truth),
         "best_dice": best_dice(values, truth).dice,
-        "dice_at_0.1_percent": dice(
-            detection.mask(0.001).values > 0, patient.volume.geometry.from_canonical(truth)
-        ),
+        "dice_at_0.1_percent": dice(detection.mask(0.001).values > 0, truth),
         "highest_in_lesion": float(truth[np.unravel_index(values.argmax(), values.shape)]),
     }
 

@@ -286,6 +286,12 @@ def gate(monkeypatch):
 
 def test_cancel_keeps_what_is_done_and_the_next_run_gives_the_same(qtbot, ready, gate):
     runner = ready.finder.runner
+    gate.set()
+    find(qtbot, ready, ready.find.slice_button)
+    shown = ready.finder.result.scored.copy()
+    assert shown.sum() == 1
+    alone = np.moveaxis(ready.finder.result.values, ready.finder.result.axis, 0)[shown].copy()
+    gate.clear()
     cancelled = []
     runner.cancelled.connect(lambda: cancelled.append(True))
 
@@ -304,8 +310,13 @@ def test_cancel_keeps_what_is_done_and_the_next_run_gives_the_same(qtbot, ready,
     assert ready.find.job.isHidden()
     ready.finder.map_changed.disconnect(cancel)
     find(qtbot, ready)
+    whole = ready.finder.result.values
     assert ready.finder.result.scored.sum() > partly.sum()
-    np.testing.assert_array_equal(ready.finder.result.values[partly], values[partly])
+    # What was in view is there before its neighbours: at first what it is for itself.
+    assert partly[shown].all()
+    before, after = (np.moveaxis(kept, ready.finder.result.axis, 0) for kept in (values, whole))
+    np.testing.assert_array_equal(before[shown], alone)
+    np.testing.assert_array_equal(before[partly & ~shown], after[partly & ~shown])
 
 
 def test_removing_the_scan_stops_its_run(qtbot, ready, viewer, notifications, gate):
