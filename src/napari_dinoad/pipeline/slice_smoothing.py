@@ -115,7 +115,8 @@ class SlicesInProgress:
         Returns
         -------
         tuple
-            Slices, in the order in which they were taken in, and their averaged patch scores (m, gh, gw) float32 by each scorer.
+            Slices, in the order in which they were taken in, and their averaged patch scores (m, gh, gw) float32 by
+            each scorer.
         """
         if not self._scores:
             n_slices = len(self._is_scored)
