@@ -37,12 +37,10 @@ class SliceSmoothing:
     """
 
     def __init__(self, indices: Sequence[int], spacing_mm: float | None, sigma_mm: float) -> None:
-        distance = 0.0 if spacing_mm is None else spacing_mm
-        sigma = sigma_mm if spacing_mm is not None else 0.0
-        places = np.asarray(indices, dtype=np.float64)
+        sigma = 0.0 if spacing_mm is None else sigma_mm
+        positions = np.asarray(indices, dtype=np.float64) * (spacing_mm or 1.0)
         reach = REACH_SIGMAS * sigma * (1 + _TOLERANCE)
         self._indices = tuple(indices)
-        positions = places * distance if sigma else places
         self._first = np.searchsorted(positions, positions - reach, side="left")
         self._past = np.searchsorted(positions, positions + reach, side="right")
         self._weights = []
