@@ -67,23 +67,24 @@ def copy_slices(source: Path, target: Path, n_slices: int) -> None:
 class BackbonePass:
     """One pass of the backbone over all slices of a folder, in batches, as often as asked for."""
 
-    def __init__(self, folder: Path, weights: Path) -> None:
-        self._backbone = load_backbone(BACKBONE, str(weights), "cpu")
+    def __init__(self, folder: Path, weights: Path, device: str) -> None:
+        self._backbone = load_backbone(BACKBONE, str(weights), device)
+        self._batch = max(BATCH, self._backbone.batch_slices)
         settings = replace(preset("image-2d"), resolution_px=RESOLUTION_PX)
         images = []
         for scan in discover_scans(folder).scans:
             prepared = prepare_scan(scan.read(), settings, RESOLUTION_PX)
             images.append(prepared.images(prepared.indices))
         self._stack = torch.from_numpy(np.concatenate(images))
-        self._backbone(self._stack[:1])
+        self._backbone(self._stack[: self._batch])
 
     def __call__(self, figures: dict[str, float], name: str) -> np.ndarray:
         """Time it under a name and return the embeddings (n, gh, gw, d) float16."""
         maps = []
         with timed(figures, name):
-            for start in range(0, len(self._stack), BATCH):
-                batch = self._stack[start : start + BATCH]
-                maps.append(self._backbone(batch).values.to(torch.float16).numpy())
+            for start in range(0, len(self._stack), self._batch):
+                batch = self._stack[start : start + self._batch]
+                maps.append(self._backbone(batch).values.to(torch.float16).cpu().numpy())
         return np.concatenate(maps)
 
 
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--normals", type=Path, required=True)
     parser.add_argument("--slices", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--scorers", nargs="*", default=["dpmm", "ar-cnn"])
     parser.add_argument("--paper", action="store_true")
     parser.add_argument("--maps", type=Path, help="keep the embeddings in this .npy file")
@@ -122,7 +124,7 @@ def main() -> None:
         folder, weights = Path(temporary) / "slices", Path(temporary) / "weights.safetensors"
         copy_slices(options.normals, folder, options.slices)
         random_weights(weights)
-        one_pass = BackbonePass(folder, weights)
+        one_pass = BackbonePass(folder, weights, options.device)
         before = "backbone_pass_first"
         maps = one_pass(figures, before)
         if options.maps:
@@ -133,7 +135,7 @@ def main() -> None:
                 backbone=BACKBONE,
                 weights=str(weights),
                 preprocessing=replace(preset("image-2d"), resolution_px=RESOLUTION_PX),
-                device="cpu",
+                device=options.device,
             )
             with timed(figures, scorer):
                 fit_folder(folder, settings, cache=CacheSettings(str(Path(temporary) / "cache")))

@@ -11,6 +11,7 @@ nothing in particular). No picture of the sets that judge the network is among t
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ N_SCENES = 3000
 
 
 def head_slices(seed: int) -> np.ndarray:
-    """Return slices (n, 256, 256) in [0, 1] of one procedural head in all planes, in several random contrasts."""
+    """Return slices (n, 256, 256) uint8 of one procedural head in all planes, in several random contrasts."""
     rng = np.random.default_rng([seed, 1])
     volume = make_normal(seed)
     pictures = []
@@ -40,7 +41,7 @@ def head_slices(seed: int) -> np.ndarray:
         chosen = rng.choice(scan.indices, min(SLICES_PER_HEAD_AND_PLANE, len(scan.indices)), replace=False)
         for picture in scan.images(sorted(int(i) for i in chosen)):
             pictures += [random_contrast(picture, rng) for _ in range(CONTRASTS_PER_SLICE)]
-    return np.stack(pictures)
+    return grey_levels(np.stack(pictures))
 
 
 def random_contrast(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -91,7 +92,7 @@ def blob(rng: np.random.Generator, noises: Noises, pixels: np.ndarray) -> np.nda
 
 
 def scene(seed: int) -> np.ndarray:
-    """Return one procedural picture (256, 256) in [0, 1]."""
+    """Return one procedural picture (256, 256) uint8."""
     rng = np.random.default_rng([seed, 2])
     noises = Noises(rng)
     half = RESOLUTION_PX / 2
@@ -115,7 +116,7 @@ def scene(seed: int) -> np.ndarray:
     picture = picture * np.exp(rng.uniform(0, 0.3) * noises.drawn(3, 3))
     picture = ndimage.gaussian_filter(picture, rng.uniform(0, 1.6))
     noise = rng.uniform(0, 0.04)
-    return np.clip(np.hypot(picture + noise * rng.standard_normal(picture.shape), noise), 0, 1)
+    return grey_levels(np.hypot(picture + noise * rng.standard_normal(picture.shape), noise))
 
 
 def grey_levels(pictures: np.ndarray) -> np.ndarray:
@@ -132,17 +133,19 @@ def main() -> None:
     parser.add_argument("--dicom", nargs="*", type=Path, default=[], help="folders of one DICOM series each")
     parser.add_argument("--heads", type=int, default=N_HEADS)
     parser.add_argument("--scenes", type=int, default=N_SCENES)
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     paths = sorted(path for folder in arguments.scans for path in folder.glob("*.nii*")) + arguments.dicom
     scans = np.concatenate([grey_levels(scan_slices(path, SLICES_PER_SCAN_AND_PLANE)) for path in paths])
     print(f"scans: {len(scans)} slices of {len(paths)} scans", flush=True)
     # Seeds that neither the demo nor the tests use, so that no phantom scan is known from training.
-    heads = np.concatenate([grey_levels(head_slices(900_000 + i)) for i in range(arguments.heads)])
-    print(f"heads: {len(heads)} slices", flush=True)
-    scenes = np.stack([grey_levels(scene(i)) for i in range(arguments.scenes)])
-    print(f"scenes: {len(scenes)}", flush=True)
-    np.savez_compressed(arguments.out, scans=scans, heads=heads, scenes=scenes)
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        heads = np.concatenate(list(pool.map(head_slices, range(900_000, 900_000 + arguments.heads))))
+        print(f"heads: {len(heads)} slices", flush=True)
+        scenes = np.stack(list(pool.map(scene, range(arguments.scenes), chunksize=8)))
+        print(f"scenes: {len(scenes)}", flush=True)
+    np.savez(arguments.out, scans=scans, heads=heads, scenes=scenes)
 
 
 if __name__ == "__main__":

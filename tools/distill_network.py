@@ -24,28 +24,29 @@ from torch import nn
 from distill_views import Views, hidden_patches, random_views
 from distilled_network import DinoHead, NetworkPlan, SmallVit, save_network
 
-LARGE_PX, SMALL_PX = 128, 64
-LARGE_AREA, SMALL_AREA = (0.2, 0.8), (0.05, 0.2)
+LARGE_PX, SMALL_PX = 160, 64
+LARGE_AREA, SMALL_AREA = (0.25, 1.0), (0.05, 0.2)
 N_SMALL = 4
-BATCH = 48
-N_VIEW_PROTOTYPES, N_PATCH_PROTOTYPES = 64, 1024
-"""Fewer than there are views, or hidden patches, in a batch: balancing could not tell more apart."""
 
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.05
 LEARNING_RATE, WEIGHT_DECAY = 7e-4, 0.04
 WARM_UP_STEPS = 200
+REPORTED_STEPS = 50
 HIDDEN_SHARE = (0.15, 0.5)
 KIND_SHARES = {"scans": 0.5, "heads": 0.2, "scenes": 0.3}
 
 
 class Model(nn.Module):
-    """A network with the heads for whole views and for patches."""
+    """A network with the heads for whole views and for patches.
 
-    def __init__(self, plan: NetworkPlan) -> None:
+    There are fewer prototypes than views, or hidden patches, in a batch: balancing could not tell more apart.
+    """
+
+    def __init__(self, plan: NetworkPlan, batch: int) -> None:
         super().__init__()
         self.network = SmallVit(plan)
-        self.view_head = DinoHead(plan.dim, N_VIEW_PROTOTYPES)
-        self.patch_head = DinoHead(plan.dim, N_PATCH_PROTOTYPES)
+        self.view_head = DinoHead(plan.dim, max(2, batch * 4 // 3))
+        self.patch_head = DinoHead(plan.dim, max(2, min(batch * 21, 8192)))
 
 
 @torch.no_grad()
@@ -74,6 +75,7 @@ def loss_of(
     both = Views(torch.cat([v.images for v in large]), torch.cat([v.boxes for v in large]))
     with torch.no_grad():
         whole, patches = teacher.network(both.images, both.boxes)
+        whole, patches = whole.float(), patches.float()
         first, second = balanced(teacher.view_head(whole)).chunk(2)
         wanted = balanced(teacher.patch_head(patches[hidden])) if hidden.any() else None
     seen, seen_patches = student.network(both.images, both.boxes, hidden)
@@ -88,12 +90,14 @@ def loss_of(
     return torch.stack(terms).mean(), patch_loss
 
 
-def pictures_of_step(pool: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+def pictures_of_step(pool: dict[str, torch.Tensor], batch: int, generator: torch.Generator) -> torch.Tensor:
     """Draw a batch (n, 256, 256) float32 of all kinds in their shares."""
     rows = []
     for kind, share in KIND_SHARES.items():
-        n = round(share * BATCH)
-        rows.append(pool[kind][torch.randint(len(pool[kind]), (n,), generator=generator)])
+        places = torch.randint(
+            len(pool[kind]), (round(share * batch),), generator=generator, device=generator.device
+        )
+        rows.append(pool[kind][places])
     return torch.cat(rows).float() / 255
 
 
@@ -107,9 +111,9 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, required=True, help="in all; the learning rate falls to 0 over them"
     )
-    parser.add_argument(
-        "--minutes", type=float, default=math.inf, help="stop after so long; run again to go on"
-    )
+    parser.add_argument("--last", type=int, help="stop after this step; run again to go on")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="or after so long")
+    parser.add_argument("--batch", type=int, default=48, help="pictures a step (a GPU: 384)")
     parser.add_argument("--dim", type=int, default=NetworkPlan.dim)
     parser.add_argument("--depth", type=int, default=NetworkPlan.depth)
     parser.add_argument("--heads", type=int, default=NetworkPlan.heads)
@@ -121,19 +125,15 @@ def main() -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train for the steps that are left, or the minutes allowed, and save network and state."""
-    torch.set_default_device(arguments.device)
+    device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
     with np.load(arguments.pool) as stored:
-        pool = {kind: torch.from_numpy(stored[kind]).to(arguments.device) for kind in KIND_SHARES}
+        pool = {kind: torch.from_numpy(stored[kind]).to(device) for kind in KIND_SHARES}
     plan = NetworkPlan(arguments.dim, arguments.depth, arguments.heads)
-    student, teacher = Model(plan), Model(plan)
+    student, teacher = (Model(plan, arguments.batch).to(device) for _ in range(2))
     teacher.load_state_dict(student.state_dict())
     teacher.requires_grad_(False)
-    decayed = [p for p in student.parameters() if p.ndim > 1]
-    plain = [p for p in student.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
-    )
+    optimiser = make_optimiser(student)
     state_file = arguments.out.with_suffix(".state")
     step, spent = 0, 0.0
     if state_file.exists():
@@ -144,40 +144,60 @@ def train(arguments: argparse.Namespace) -> None:
     n_parameters = sum(p.numel() for p in student.network.parameters())
     print(f"{n_parameters / 1e6:.2f} million parameters, {sum(map(len, pool.values()))} pictures", flush=True)
     begin = time.perf_counter()
-    sums = np.zeros(2)
-    while step < arguments.steps and time.perf_counter() - begin < 60 * arguments.minutes:
-        generator = torch.Generator(arguments.device).manual_seed(arguments.seed * 1_000_003 + step)
-        pictures = pictures_of_step(pool, generator)
-        large = [random_views(pictures, LARGE_PX, LARGE_AREA, generator) for _ in range(2)]
-        small = [random_views(pictures, SMALL_PX, SMALL_AREA, generator) for _ in range(N_SMALL)]
-        hidden = hidden_patches(2 * len(pictures), LARGE_PX // SmallVit.patch_px, HIDDEN_SHARE, generator)
-        done = step / arguments.steps
-        rate = LEARNING_RATE * min((step + 1) / WARM_UP_STEPS, 0.5 * (1 + math.cos(math.pi * done)))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        views, patches = loss_of(student, teacher, large, small, hidden)
-        optimiser.zero_grad(set_to_none=True)
-        (views + patches).backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 3.0)
-        optimiser.step()
-        momentum = 1 - 0.008 * 0.5 * (1 + math.cos(math.pi * done))
-        with torch.no_grad():
-            for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
-                old.lerp_(new, 1 - momentum)
+    sums = torch.zeros(2, device=device)
+    last = arguments.steps if arguments.last is None else arguments.last
+    while step < last and time.perf_counter() - begin < 60 * arguments.minutes:
+        generator = torch.Generator(device).manual_seed(arguments.seed * 1_000_003 + step)
+        pictures = pictures_of_step(pool, arguments.batch, generator)
+        sums += train_step(student, teacher, optimiser, pictures, step / arguments.steps, step, generator)
         step += 1
-        sums += (float(views.detach()), float(patches.detach()))
-        if step % 50 == 0:
+        if step % REPORTED_STEPS == 0:
+            views, patches = (sums / REPORTED_STEPS).tolist()
             seconds = spent + time.perf_counter() - begin
-            print(
-                f"step {step}: views {sums[0] / 50:.3f}, patches {sums[1] / 50:.3f}, {seconds:.0f} s",
-                flush=True,
-            )
-            sums[:] = 0
+            print(f"step {step}: views {views:.3f}, patches {patches:.3f}, {seconds:.0f} s", flush=True)
+            sums.zero_()
     parts = {"student": student, "teacher": teacher, "optimiser": optimiser}
     state = {name: part.state_dict() for name, part in parts.items()}
     torch.save(state | {"step": step, "seconds": spent + time.perf_counter() - begin}, state_file)
     save_network(teacher.network, arguments.out)
     print(f"wrote {arguments.out} after {step} of {arguments.steps} steps", flush=True)
+
+
+def make_optimiser(student: Model) -> torch.optim.Optimizer:
+    """Return AdamW in which biases and gains do not decay."""
+    decayed = [p for p in student.parameters() if p.ndim > 1]
+    plain = [p for p in student.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
+    )
+
+
+def train_step(
+    student: Model,
+    teacher: Model,
+    optimiser: torch.optim.Optimizer,
+    pictures: torch.Tensor,
+    done: float,
+    step: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Take one step on pictures (n, 256, 256), when a share ``done`` is over; return both losses (2,)."""
+    large = [random_views(pictures, LARGE_PX, LARGE_AREA, generator) for _ in range(2)]
+    small = [random_views(pictures, SMALL_PX, SMALL_AREA, generator) for _ in range(N_SMALL)]
+    hidden = hidden_patches(2 * len(pictures), LARGE_PX // SmallVit.patch_px, HIDDEN_SHARE, generator)
+    ease = 0.5 * (1 + math.cos(math.pi * done))
+    for group in optimiser.param_groups:
+        group["lr"] = LEARNING_RATE * min((step + 1) / WARM_UP_STEPS, ease)
+    # A GPU computes in bfloat16 what may be; losses are float32 everywhere.
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.device.type == "cuda"):
+        views, patches = loss_of(student, teacher, large, small, hidden)
+    optimiser.zero_grad(set_to_none=True)
+    (views + patches).backward()
+    nn.utils.clip_grad_norm_(student.parameters(), 3.0)
+    optimiser.step()
+    with torch.no_grad():
+        torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 0.008 * ease)
+    return torch.stack([views.detach(), patches.detach()])
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class SmallVit(nn.Module):
         """
         tokens = self.stem((images[:, None] - 0.25) * 4).permute(0, 2, 3, 1)
         if hidden is not None:
-            tokens = torch.where(hidden[..., None], self.mask_token, tokens)
+            tokens = torch.where(hidden[..., None], self.mask_token.to(tokens.dtype), tokens)
         n, gh, gw, d = tokens.shape
         tokens = tokens + self.position(_waves(boxes, gh, gw))
         x = tokens.reshape(n, gh * gw, d)
@@ -85,9 +85,9 @@ class SmallVit(nn.Module):
 def _waves(boxes: torch.Tensor, gh: int, gw: int) -> torch.Tensor:
     """Return sines and cosines (n, gh, gw, 32) of each patch's centre in the whole slice."""
     top, left, height, width = boxes.T
-    rows = top[:, None] + height[:, None] * (torch.arange(gh) + 0.5) / gh
-    columns = left[:, None] + width[:, None] * (torch.arange(gw) + 0.5) / gw
-    frequencies = math.pi * 2.0 ** torch.arange(8) / 2
+    rows = top[:, None] + height[:, None] * (torch.arange(gh, device=boxes.device) + 0.5) / gh
+    columns = left[:, None] + width[:, None] * (torch.arange(gw, device=boxes.device) + 0.5) / gw
+    frequencies = math.pi * 2.0 ** torch.arange(8, device=boxes.device) / 2
     parts = []
     for places, shape in ((rows, (-1, gh, 1)), (columns, (-1, 1, gw))):
         angles = places[..., None] * frequencies

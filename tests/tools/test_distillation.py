@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import math
+
 import numpy as np
 import torch
 
 from distill_images import random_contrast, scene
-from distill_network import Model, balanced, loss_of
+from distill_network import KIND_SHARES, Model, balanced, loss_of, train
 from distill_views import hidden_patches, random_views
 from distilled_network import NetworkPlan, SmallVit, load_network, save_network
 
@@ -46,7 +49,7 @@ def test_hidden_patches_are_some_or_none():
 
 def test_pictures_are_pictures():
     rng = np.random.default_rng(0)
-    for picture in (scene(3), random_contrast(scene(4), rng)):
+    for picture in (scene(3) / 255, random_contrast(scene(4) / 255, rng)):
         assert picture.shape == (256, 256)
         assert 0 <= picture.min() < 0.1
         assert 0.2 < picture.max() <= 1
@@ -55,9 +58,9 @@ def test_pictures_are_pictures():
 
 def test_the_teacher_gets_no_gradient_and_the_loss_can_be_lowered():
     torch.manual_seed(0)
-    student, teacher = Model(SMALL), Model(SMALL).requires_grad_(False)
+    student, teacher = Model(SMALL, 48), Model(SMALL, 48).requires_grad_(False)
     teacher.load_state_dict(student.state_dict())
-    pictures = torch.stack([torch.from_numpy(scene(i)).float() for i in range(4)])
+    pictures = torch.stack([torch.from_numpy(scene(i)).float() / 255 for i in range(4)])
     views = [random_views(pictures, 64, (0.2, 0.8), generator(i)) for i in range(2)]
     small = [random_views(pictures, 32, (0.05, 0.2), generator(2))]
     hidden = hidden_patches(8, 4, (0.3, 0.5), generator(5))
@@ -72,6 +75,23 @@ def test_the_teacher_gets_no_gradient_and_the_loss_can_be_lowered():
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_training_goes_on_where_it_stopped(tmp_path):
+    """Six steps at once and four after two, with the state file between, give the same network."""
+    rng = np.random.default_rng(0)
+    pool = {kind: rng.integers(0, 256, (5, 64, 64), dtype=np.uint8) for kind in KIND_SHARES}
+    np.savez(tmp_path / "pool.npz", **pool)
+    common = {"pool": tmp_path / "pool.npz", "device": "cpu", "seed": 3, "batch": 8, "minutes": math.inf}
+    sizes = {"dim": 32, "depth": 1, "heads": 2}
+    train(argparse.Namespace(**common, **sizes, steps=6, last=6, out=tmp_path / "whole.safetensors"))
+    for last in (2, 6):
+        train(argparse.Namespace(**common, **sizes, steps=6, last=last, out=tmp_path / "parts.safetensors"))
+    whole, parts = (
+        load_network(tmp_path / f"{name}.safetensors").state_dict() for name in ("whole", "parts")
+    )
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
 
 
 def test_a_saved_network_gives_the_same_tokens_on_any_grid(tmp_path):
