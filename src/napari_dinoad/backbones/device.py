@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 import torch
 
+from napari_dinoad.backbones.memory import PREFERRED_SLICES
 from napari_dinoad.errors import BackboneError, DinoadError
 from napari_dinoad.files import require_folder, write_json
 
@@ -97,11 +98,16 @@ def measured_seconds(
 
 
 def trial_seconds(trial: Trial) -> float:
-    """Return the seconds that one transformer block takes on a device in a precision; the device is waited for."""
+    """Return the seconds a slice that one transformer block takes on a device in a precision.
+
+    As many slices go through it as a backbone embeds at a time there: one alone does not fill a GPU, whose time is
+    then that of starting kernels, of which bfloat16 needs more. The device is waited for.
+    """
     name, kind = trial
     device = torch.device(name)
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randn(1, _TOKENS, _DIM, generator=generator).to(device)
+    n_slices = PREFERRED_SLICES.get(name, 1)
+    tokens = torch.randn(n_slices, _TOKENS, _DIM, generator=generator).to(device)
     block = torch.nn.TransformerEncoderLayer(_DIM, _HEADS, 4 * _DIM, 0.0, batch_first=True).eval().to(device)
     best = float("inf")
     with torch.inference_mode(), torch.autocast(name, getattr(torch, kind), enabled=kind != "float32"):
@@ -109,7 +115,7 @@ def trial_seconds(trial: Trial) -> float:
             started = time.perf_counter()
             float(block(tokens).sum())  # Reading a value waits for the device.
             best = min(best, time.perf_counter() - started)
-    return best
+    return best / n_slices
 
 
 def _quickest(trials: list[Trial]) -> Trial:
@@ -121,7 +127,7 @@ def _quickest(trials: list[Trial]) -> Trial:
 def _machine() -> str:
     """Return what a measurement holds for: PyTorch, the devices, the CPU's threads."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA"
-    return f"PyTorch {torch.__version__}, {gpu}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
+    return f"PyTorch {torch.__version__}, {gpu}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, full batches"
 
 
 def _read(cache: Path) -> dict[str, dict[str, float]]:
