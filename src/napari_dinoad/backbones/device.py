@@ -127,7 +127,7 @@ def _quickest(trials: list[Trial]) -> Trial:
 def _machine() -> str:
     """Return what a measurement holds for: PyTorch, the devices, the CPU's threads."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA"
-    return f"PyTorch {torch.__version__}, {gpu}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, full batches"
+    return f"PyTorch {torch.__version__}, {gpu}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, batches"
 
 
 def _read(cache: Path) -> dict[str, dict[str, float]]:
