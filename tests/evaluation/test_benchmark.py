@@ -170,11 +170,59 @@ def test_volumes_with_their_truth_in_any_orientation(tmp_path):
         read_truth(tmp_path / "p_mask.nii.gz", read_volume(tmp_path / "p.nii.gz"))
 
 
+def test_masks_in_another_orientation_format_or_unit_than_their_scan(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -3], [0, 0, -3, 9], [0, 0, 0, 1]])
+    stored = np.random.default_rng(0).random((7, 8, 9)).astype(np.float32)
+    mask = nib.Nifti1Image((stored > 0.8).astype(np.uint8), affine)
+    nib.save(nib.Nifti1Image(stored, affine), tmp_path / "p.nii.gz")
+    source = read_volume(tmp_path / "p.nii.gz")
+    expected = source.values > 0.8
+    nib.save(nib.as_closest_canonical(mask), tmp_path / "ras_mask.nii.gz")
+    nib.save(nib.MGHImage(mask.get_fdata().astype(np.uint8), affine), tmp_path / "p_mask.mgz")
+    nib.save(mask, tmp_path / "plain_mask.nii")
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "plain_mask.nii")), str(tmp_path / "p_mask.nrrd"))
+    metres = nib.Nifti1Image(np.asarray(mask.dataobj), np.diag([1e-3, 1e-3, 1e-3, 1]) @ affine)
+    metres.header.set_xyzt_units("meter")
+    nib.save(metres, tmp_path / "metre_mask.nii.gz")
+    for name in ("ras_mask.nii.gz", "p_mask.mgz", "plain_mask.nii", "p_mask.nrrd", "metre_mask.nii.gz"):
+        np.testing.assert_array_equal(read_truth(tmp_path / name, source), expected, err_msg=name)
+    moved = affine.copy()
+    moved[0, 3] += 1
+    nib.save(nib.MGHImage(mask.get_fdata().astype(np.uint8), moved), tmp_path / "moved.mgz")
+    with pytest.raises(ScanReadError, match="another grid"):
+        read_truth(tmp_path / "moved.mgz", source)
+
+
+def test_a_frame_of_4d_scans_and_masks_of_several_pages(tmp_path):
+    frames = np.random.default_rng(0).random((7, 8, 9, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), tmp_path / "p.nii.gz")
+    nib.save(nib.Nifti1Image((frames[..., 2] > 0.8).astype(np.uint8), np.eye(4)), tmp_path / "p_mask.nii.gz")
+
+    def auroc_of(**settings):
+        dataset = find_dataset(tmp_path)
+        return evaluate_dataset(dataset, lambda v: v.values, EvaluationSettings(**settings)).values[
+            "pixel_auroc"
+        ]
+
+    assert auroc_of(frame=2) == 1.0
+    assert auroc_of(frame=1) < 0.7
+    with pytest.raises(DinoadError, match="--frame"):
+        auroc_of()
+    pages = [Image.fromarray((frames[..., i, 0] * 255).astype(np.uint8)) for i in range(3)]
+    marked = [Image.fromarray((frames[..., i, 0] > 0.8).astype(np.uint8) * 255) for i in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    marked[0].save(tmp_path / "stack_mask.tif", save_all=True, append_images=marked[1:])
+    truth = read_truth(tmp_path / "stack_mask.tif", read_volume(tmp_path / "stack.tif"))
+    np.testing.assert_array_equal(truth, np.moveaxis(frames[..., :3, 0], 2, 0) > 0.8)
+
+
 def test_settings_are_checked():
     for wrong in (
         {"protocol": "best"},
         {"aupro_limit": 0},
         {"top_fraction": 2},
+        {"frame": -1},
         {"false_positive_rates": (0,)},
     ):
         with pytest.raises(SettingError, match="expected"):

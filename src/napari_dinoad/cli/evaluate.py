@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.protocol,
         help="resolution at which maps and masks are compared (%(default)s)",
     )
+    parser.add_argument(
+        "--frame", type=int, metavar="N", help="volume of 4D scans, or page of stacks, that is scored, from 0"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures there too")
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
     parser.add_argument("--device", choices=get_args(Device), default=DetectSettings().device)
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline import Detector
 
     model = NormativeModel.load(options.model)
-    settings = EvaluationSettings(options.protocol, top_fraction=model.scan_top_fraction)
+    settings = EvaluationSettings(options.protocol, top_fraction=model.scan_top_fraction, frame=options.frame)
     detector = Detector(model, DetectSettings(device=options.device), options.weights)
     started = time.perf_counter()
     with ProgressBars() as progress:

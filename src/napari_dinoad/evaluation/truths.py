@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.files import NIFTI_SUFFIXES
-from napari_dinoad.images.nifti_files import open_nifti
+from napari_dinoad.files import ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.images.itk_files import read_itk
+from napari_dinoad.images.nifti_files import read_nifti
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.images.volume import Geometry, Volume
     from napari_dinoad.settings import EvaluationProtocol
 
 __all__ = ["PROTOCOL_PX", "at_protocol", "read_truth"]
@@ -29,6 +30,7 @@ _AFFINE_TOLERANCE_MM = 1e-3
 def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     """Return the truth on the grid of a scan: (z, y, x) bool, True where the mask is above 0.
 
+    A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do.
     Colours count as marked where red, green or blue is above 0; an alpha channel is ignored. Without a mask nothing
     is abnormal.
 
@@ -40,42 +42,53 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     geometry = source.geometry
     if path is None:
         return np.zeros(geometry.canonical_shape, dtype=bool)
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
-        stored = _read_nifti(path, source)
-    else:
-        stored = _read_image(path)
+    if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+        return _on_grid(read_nifti(path), geometry, path)
+    if path.name.lower().endswith(ITK_SUFFIXES):
+        return _on_grid(read_itk(path), geometry, path)
+    stored = _read_picture(path)
     if stored.shape != geometry.shape:
-        raise ScanReadError(
-            f"{path}: expected a mask of the scan's shape {geometry.shape}, got {stored.shape}."
-        )
+        raise _other_shape(path, geometry.shape, stored.shape)
     return np.ascontiguousarray(geometry.to_canonical(stored))
 
 
-def _read_nifti(path: Path, source: Volume) -> np.ndarray:
-    image = open_nifti(path)
-    if source.geometry.is_physical:
-        distance = float(np.abs(np.asarray(image.affine) - source.geometry.affine).max())
+def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:
+    has_shape = mask.values.shape == geometry.canonical_shape
+    if not has_shape and sorted(mask.geometry.shape) != sorted(geometry.shape):
+        raise _other_shape(path, geometry.shape, mask.geometry.shape)
+    if mask.geometry.is_physical and geometry.is_physical:
+        distance = float(np.abs(mask.geometry.canonical_affine - geometry.canonical_affine).max())
         if distance > _AFFINE_TOLERANCE_MM:
             raise ScanReadError(
                 f"{path}: the mask lies on another grid than its scan (affines differ by {distance:.3g} mm)."
             )
-    try:
-        return np.asarray(np.asanyarray(image.dataobj) > 0)
-    except (OSError, EOFError, ValueError) as error:
-        raise ScanReadError(f"{path}: the mask is damaged ({type(error).__name__}).") from error
+    if not has_shape:
+        raise _other_shape(path, geometry.canonical_shape, mask.values.shape)
+    return mask.values > 0
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _read_picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image)
+            pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ScanReadError(f"{path}: not a readable mask ({type(error).__name__}).") from error
+    marked = [_marked(page) for page in pages]
+    if any(page.shape != marked[0].shape for page in marked):
+        raise ScanReadError(f"{path}: expected pages of one size, got several.")
+    return np.stack(marked) if len(marked) > 1 else marked[0]
+
+
+def _marked(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3:
         # The last of two or four channels is alpha.
         colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels
         return np.asarray((colours > 0).any(axis=-1))
     return pixels > 0
+
+
+def _other_shape(path: Path, expected: tuple[int, ...], got: tuple[int, ...]) -> ScanReadError:
+    return ScanReadError(f"{path}: expected a mask of the scan's shape {expected}, got {got}.")
 
 
 def at_protocol(

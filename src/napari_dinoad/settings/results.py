@@ -50,16 +50,20 @@ class EvaluationSettings:
         False-positive rate up to which the per-region overlap is averaged.
     top_fraction : float
         An image's own score is the mean of this share of its highest scores.
+    frame : int, optional
+        Which volume of 4D scans (or page of stacks) is scored, from 0; masks are of that one.
     """
 
     protocol: EvaluationProtocol = "native"
     false_positive_rates: tuple[float, ...] = (0.01, 0.05, 0.1)
     aupro_limit: float = AUPRO_FPR_LIMIT
     top_fraction: float = CalibrationSettings.scan_top_fraction
+    frame: int | None = None
 
     def __post_init__(self) -> None:
         require_choice("protocol", self.protocol, EvaluationProtocol)
         for rate in self.false_positive_rates:
             require(0 < rate < 1, "false-positive rate", "above 0 and below 1", rate)
         require(0 < self.aupro_limit <= 1, "AUPRO limit", "above 0, at most 1", self.aupro_limit)
+        require(self.frame is None or self.frame >= 0, "frame", "0 or more", self.frame)
         require(0 < self.top_fraction <= 1, "top fraction", "above 0, at most 1", self.top_fraction)
