@@ -60,13 +60,22 @@ def point_in_layer(viewer: Viewer, layer: Layer) -> np.ndarray:
     return np.asarray(layer.world_to_data(world), dtype=float)
 
 
+def _on_step(value: float, steps: Any) -> float:
+    """Return where napari's slider would stand for a position.
+
+    It goes there in any case; a point that is off by rounding alone would have every layer sliced once more.
+    """
+    step = steps.step or 1
+    return float(steps.start + round((value - steps.start) / step) * step)
+
+
 def show_index(viewer: Viewer, layer: Layer, data_index: Sequence[float]) -> None:
     """Move the viewer to an index of a layer's array; the camera only where it would lie outside the view."""
     world = np.asarray(layer.data_to_world(np.asarray(data_index, dtype=float)), dtype=float)
     point = np.array(viewer.dims.point, dtype=float)
     n = min(len(point), len(world))
     point[len(point) - n :] = world[len(world) - n :]
-    viewer.dims.point = tuple(float(value) for value in point)
+    viewer.dims.point = tuple(map(_on_step, point.tolist(), viewer.dims.range))
     camera = camera_of(viewer)
     displayed = list(viewer.dims.displayed)
     target = point[displayed]
