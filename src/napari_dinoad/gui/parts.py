@@ -104,8 +104,9 @@ def _arrow(*, down: bool) -> QIcon:
     return QIcon(pixmap)
 
 
-_PROGRESS_INTERVAL_MS = 120
-"""Steps are shown at most this often: without a graphics card each change redraws the whole window."""
+_PROGRESS_INTERVAL_MS = 300
+"""Steps are shown at most this often: without a graphics card each change redraws the whole window, which takes the
+processor from the slice that somebody waits for."""
 
 
 class JobRow(QWidget):
