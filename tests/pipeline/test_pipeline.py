@@ -23,7 +23,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
-from small_heads import BAD_SCANS, lesion_of_head, make_head, save_dicom_head
+from small_heads import BAD_SCANS, lesion_of_head, make_head, save_dicom_head, save_head
 
 SMALL = FitSettings(
     scorer="memory-bank",
@@ -209,6 +209,10 @@ def test_too_few_scans_are_told_with_reasons(tmp_path):
         fit_folder(tmp_path, SMALL)
     (tmp_path / "text.nii").write_text("no scan")
     with pytest.raises(ScanReadError, match=r"at least 2 usable.*text\.nii"):
+        fit_folder(tmp_path, SMALL)
+    (tmp_path / "text.nii").unlink()
+    save_head(tmp_path / "only.nii.gz", 0)
+    with pytest.raises(ScanReadError, match=r"got 1\.$"):
         fit_folder(tmp_path, SMALL)
 
 

@@ -272,5 +272,6 @@ def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:
 def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> ScanReadError:
     reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-    why = f" Skipped: {reasons}{more}." if skipped else " The folder holds no file."
+    empty = "" if n_usable else " The folder holds no file."
+    why = f" Skipped: {reasons}{more}." if skipped else empty
     return ScanReadError(f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{why}")
