@@ -23,6 +23,9 @@ _NOISE_SIGMAS = 4.0
 _MAD_TO_SIGMA = 1.4826
 """Median absolute deviation → standard deviation of a normal distribution."""
 
+_CLOSED_VOXELS = 3
+"""Gaps in the body's outline up to twice this wide are closed."""
+
 _WORKING_VOXELS = 2_000_000
 """Otsu's threshold is taken from at most about this many voxels."""
 
@@ -63,7 +66,7 @@ def _threshold(values: np.ndarray) -> float:
     if high <= low:
         return float(low)
     scaled = np.sqrt(np.clip((sample - low) / (high - low), 0, 1))
-    otsu = float(threshold_otsu(scaled))
+    otsu = float(threshold_otsu(scaled.ravel()))
     # Otsu alone lies between dark and bright tissue when the surround is exactly 0, as in skull-stripped
     # scans; half of it keeps dark tissue, as long as that is above the surround's noise.
     surround = sample[scaled < otsu]
@@ -89,20 +92,57 @@ def _bright_border(foreground: np.ndarray) -> bool:
 
 
 def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
+    thick = [axis for axis in range(3) if axis not in flat]
+    opened = _dilated(_eroded(foreground, thick), thick)
     cross = ndimage.generate_binary_structure(3, 1)
     for axis in flat:
         cross = cross & (np.abs(np.indices(cross.shape)[axis] - 1) == 0)
-    opened = ndimage.binary_opening(foreground, cross)
-    labels, n_objects = ndimage.label(opened if opened.any() else foreground)
+    labels, n_objects = ndimage.label(opened if opened.any() else foreground, cross)
     if n_objects == 0:
         return np.zeros_like(foreground)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    body = ndimage.binary_dilation(labels == sizes.argmax(), cross) & (foreground | opened)
-    padded = np.pad(body, 3)
-    closed = ndimage.binary_closing(padded, cross, iterations=3)
-    inner = tuple(slice(3, -3) for _ in range(3))
-    return _fill_in_planes(closed[inner] | body, flat)
+    largest = sizes.argmax()
+    # What follows reaches no farther than this box, and no farther than its margin beyond it.
+    box = tuple(
+        slice(max(0, found.start - 1), found.stop + 1)
+        for found in ndimage.find_objects((labels == largest).view(np.uint8))[0]
+    )
+    body = _dilated(labels[box] == largest, thick) & (foreground[box] | opened[box])
+    closed = np.pad(body, _CLOSED_VOXELS)
+    for step in (_dilated,) * _CLOSED_VOXELS + (_eroded,) * _CLOSED_VOXELS:
+        closed = step(closed, thick)
+    inner = (slice(_CLOSED_VOXELS, -_CLOSED_VOXELS),) * 3
+    whole = np.zeros_like(foreground)
+    whole[box] = _fill_in_planes(closed[inner] | body, flat)
+    return whole
+
+
+def _eroded(image: np.ndarray, axes: list[int]) -> np.ndarray:
+    """Return what keeps all its neighbours along these axes; beyond the border there is nothing."""
+    out = image.copy()
+    for axis in axes:
+        lower, upper = _shifts(axis)
+        out[lower] &= image[upper]
+        out[upper] &= image[lower]
+        for end in (0, -1):
+            out[(slice(None),) * axis + (end,)] = False
+    return out
+
+
+def _dilated(image: np.ndarray, axes: list[int]) -> np.ndarray:
+    """Return the image and all its neighbours along these axes."""
+    out = image.copy()
+    for axis in axes:
+        lower, upper = _shifts(axis)
+        out[lower] |= image[upper]
+        out[upper] |= image[lower]
+    return out
+
+
+def _shifts(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    before = (slice(None),) * axis
+    return (*before, slice(None, -1)), (*before, slice(1, None))
 
 
 def _fill_in_planes(body: np.ndarray, flat: list[int]) -> np.ndarray:

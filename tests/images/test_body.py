@@ -1,0 +1,46 @@
+"""The body as one solid object."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_dinoad.images.body import find_body
+
+
+def body_of_foreground(foreground):
+    """Say what `find_body` does to the foreground, by SciPy's operators on the whole array."""
+    flat = [axis for axis, n in enumerate(foreground.shape) if n == 1]
+    cross = ndimage.generate_binary_structure(3, 1)
+    for axis in flat:
+        cross[tuple(slice(None) if a != axis else [0, 2] for a in range(3))] = False
+    opened = ndimage.binary_opening(foreground, cross)
+    labels, _ = ndimage.label(opened if opened.any() else foreground)
+    largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    body = ndimage.binary_dilation(largest, cross) & (foreground | opened)
+    body |= ndimage.binary_closing(np.pad(body, 3), cross, iterations=3)[3:-3, 3:-3, 3:-3]
+    filled = body.copy()
+    for axis in flat or range(3):
+        for i in range(body.shape[axis]):
+            where = (slice(None),) * axis + (i,)
+            filled[where] = ndimage.binary_fill_holes(filled[where])
+    return filled
+
+
+@pytest.mark.parametrize("shape", [(17, 20, 23), (9, 31, 14), (1, 40, 33), (25, 1, 31)])
+def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape):
+    rng = np.random.default_rng(len(shape) + shape[0])
+    for _ in range(12):
+        values = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 3.0))
+        # Bright tissue in air that is exactly 0: what is above 0 is the foreground.
+        values = np.where(values > np.quantile(values, rng.uniform(0.5, 0.9)), 1.0 + values, 0.0)
+        for axis, n in enumerate(shape):
+            if n > 1:
+                values[(slice(None),) * axis + (slice(0, 2),)] = 0.0
+        expected = body_of_foreground(values > 0)
+        found = find_body(values)
+        if np.count_nonzero(expected) >= 0.01 * expected.size:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            assert found.all()
