@@ -94,8 +94,8 @@ def test_the_lesion_stands_out(model, patient):
 class _RoundingEmbedder(SliceEmbedder):
     """Rounds embeddings to float16, as they are kept in a fit."""
 
-    def __call__(self, images):
-        return super().__call__(images).half().float()
+    def __call__(self, images, contents):
+        return super().__call__(images, contents).half().float()
 
 
 def test_a_scan_is_fused_as_in_the_fit(normal_folder, cache, monkeypatch):

@@ -129,6 +129,8 @@ def grid_of(name: str, height: int, width: int, patch_size_px: int) -> tuple[int
 def as_images(images: Images) -> torch.Tensor:
     """Return slices as a (n, H, W) float32 tensor, checked, on the device where they are.
 
+    Values that lie on a GPU already are not looked at: it would have to be waited for.
+
     Raises
     ------
     BackboneError
@@ -139,8 +141,7 @@ def as_images(images: Images) -> torch.Tensor:
         got = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))} {getattr(images, 'dtype', '')}"
         raise BackboneError(f"Images: expected grey slices (n, height, width), float32 in [0, 1], got {got}.")
     tensor = tensor.to(dtype=torch.float32)
-    # Looked at where they are, before they are sent: a GPU would have to be waited for.
-    if not bool(torch.isfinite(tensor).all()):
+    if tensor.device.type == "cpu" and not bool(torch.isfinite(tensor).all()):
         raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
     return tensor
 

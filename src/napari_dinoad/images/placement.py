@@ -67,7 +67,8 @@ class Placement:
         return cls(shape, (corner[0], corner[1]), (step[0], step[1]), resolution_px)
 
     @cached_property
-    def _sampling(self) -> tuple[np.ndarray, np.ndarray]:
+    def sampling(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (resolution, rows) and (resolution, columns) float32 that take a slice to a model input."""
         rows, columns = (
             _sampling_matrix(n, corner, step, self.resolution_px)
             for n, corner, step in zip(self.shape, self.corner, self.step, strict=True)
@@ -80,7 +81,7 @@ class Placement:
         Linear interpolation; when an input pixel is larger than a voxel, a triangle filter of its width
         (no aliasing). Outside the slice the input is 0.
         """
-        rows, columns = self._sampling
+        rows, columns = self.sampling
         return np.asarray(np.matmul(np.matmul(rows, slices.astype(np.float32, copy=False)), columns.T))
 
     def to_slice(self, patch_maps: np.ndarray) -> np.ndarray:
@@ -88,13 +89,16 @@ class Placement:
 
         Bilinear between patch centres; beyond the outermost centres the nearest patch's value.
         """
+        rows, columns = self.interpolation((patch_maps.shape[1], patch_maps.shape[2]))
+        return np.asarray(np.matmul(np.matmul(rows, patch_maps.astype(np.float32, copy=False)), columns.T))
+
+    def interpolation(self, patch_grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights (rows, gh) and (columns, gw) float32 that take a patch map to a slice; see `to_slice`."""
         rows, columns = (
             _interpolation_matrix(n, corner, step, self.resolution_px / n_patches, n_patches)
-            for n, corner, step, n_patches in zip(
-                self.shape, self.corner, self.step, patch_maps.shape[1:], strict=True
-            )
+            for n, corner, step, n_patches in zip(self.shape, self.corner, self.step, patch_grid, strict=True)
         )
-        return np.asarray(np.matmul(np.matmul(rows, patch_maps.astype(np.float32, copy=False)), columns.T))
+        return rows, columns
 
     def coarser(self, cells: int) -> Placement:
         """Return the same square as an input of ``cells`` × ``cells`` pixels."""

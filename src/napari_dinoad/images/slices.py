@@ -6,6 +6,7 @@ A slice is shown to the model as a radiologist sees it: superior or anterior up,
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,11 @@ class PreparedScan:
             scaled = (slices - low_high[0]) / np.maximum(low_high[1] - low_high[0], 1e-12)
         np.clip(scaled, 0.0, 1.0, out=scaled)
         return self.placement.to_model(scaled)
+
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        """Return a SHA-256 digest of the voxels of each of these slices: alike ones give the same model input."""
+        slices = np.moveaxis(np.take(self.volume.values, indices, axis=self.axis), self.axis, 0)
+        return [hashlib.sha256(np.ascontiguousarray(one).data).digest() for one in slices]
 
     def body_slices(self, indices: Sequence[int]) -> np.ndarray:
         """Return the body (n, rows, columns) bool on these slices, in display orientation."""

@@ -14,6 +14,7 @@ from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.images.discovery import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
+from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import scan_facts
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     import torch
 
     from napari_dinoad.backbones import Backbone
+    from napari_dinoad.backbones.embeddings import Images
     from napari_dinoad.images.discovery import Discovery, ScanFile
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.pipeline.embedding_cache import EmbeddedScan, EmbeddingCache
+    from napari_dinoad.pipeline.placed_slices import ScanSlices
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings
 
@@ -204,28 +207,34 @@ def stored(
 ) -> list[CachedScan]:
     """Return the scan in each cache, embedding what is not there yet."""
     scans = []
+    slices = slices_of_planes(loaded.prepared, backbone.device) if loaded.prepared else []
     for number, (cache, key, cached) in enumerate(
         zip(caches.values(), loaded.keys, loaded.cached, strict=True)
     ):
         if cached is None:
             prepared = loaded.prepared[number]
             body = prepared.body_slices(prepared.indices)
-            batches = _embedded(prepared, backbone, reader)
+            batches = _embedded(prepared, slices[number], backbone, reader)
             facts = {**(loaded.facts or {}), "n_slices": len(prepared.indices)}
             cached = cache.store(key, batches, body, prepared.placement, prepared.stack, facts)
         scans.append(cached)
     return scans
 
 
-def _embedded(prepared: PreparedScan, backbone: Backbone, reader: ReadAhead) -> Iterator[torch.Tensor]:
+def _embedded(
+    prepared: PreparedScan, slices: ScanSlices, backbone: Backbone, reader: ReadAhead
+) -> Iterator[torch.Tensor]:
     """Yield the embeddings of a scan's slices, batch by batch; the next batch is resampled meanwhile.
 
     A batch never holds slices of two scans: what a scan's embeddings are must not depend on which scans an earlier
     run has done.
     """
     indices, size = prepared.indices, backbone.batch_slices
-    starts = range(0, len(indices), size)
-    tasks = (partial(prepared.images, indices[start : start + size]) for start in starts)
+
+    def inputs(start: int) -> tuple[Images, list[bytes]]:
+        batch = indices[start : start + size]
+        return slices.inputs(batch), prepared.contents(batch)
+
     embed = SliceEmbedder(backbone)
-    for images in reader.results(tasks):
-        yield embed(images)
+    for images, contents in reader.results(partial(inputs, start) for start in range(0, len(indices), size)):
+        yield embed(images, contents)

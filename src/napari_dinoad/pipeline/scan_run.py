@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import SettingError
+from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     import torch
 
     from napari_dinoad.backbones import Backbone
+    from napari_dinoad.backbones.embeddings import Images
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.pipeline.placed_slices import Placed, ScanSlices
     from napari_dinoad.plane_model import PlaneModel
 
 __all__ = ["ScanRun", "ScoredBatch"]
@@ -72,6 +75,8 @@ class _PlaneRun:
     ----------
     plane : PlaneModel
     prepared : PreparedScan
+    placing : ScanSlices
+        Of the same scan and plane.
     slices : sequence of int, optional
         See `ScanRun`.
     smoothing_mm : float
@@ -87,9 +92,15 @@ class _PlaneRun:
     """
 
     def __init__(
-        self, plane: PlaneModel, prepared: PreparedScan, slices: Sequence[int] | None, smoothing_mm: float
+        self,
+        plane: PlaneModel,
+        prepared: PreparedScan,
+        placing: ScanSlices,
+        slices: Sequence[int] | None,
+        smoothing_mm: float,
     ) -> None:
         self.prepared = prepared
+        self.placing = placing
         self.single = plane.for_single_slices
         # Slices that were asked for one by one lack neighbours; a cohort of single images had none to average.
         sigma_mm = smoothing_mm if slices is None and plane.alone is not None else 0.0
@@ -97,20 +108,6 @@ class _PlaneRun:
         smoothing = SliceSmoothing(indices, prepared.stack.spacing_mm, sigma_mm)
         self.plane = plane if smoothing.has_neighbours else self.single
         self.in_progress = SlicesInProgress(smoothing)
-
-    def levels(
-        self, plane: PlaneModel, indices: list[int], patch_scores: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return body (n, rows, columns) bool, and raw scores (m,) and −log10 p (m,) by ``plane`` at its voxels."""
-        body = self.prepared.body_slices(indices)
-        raw = plane.raw_scores([self.prepared.maps_to_slices(scores)[body] for scores in patch_scores])
-        return body, raw, plane.calibration.neg_log10_p(raw)
-
-    def block(self, body: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Return the levels (m,) at the body's voxels as a block of the canonical array, 0 elsewhere."""
-        shown = np.zeros(body.shape, dtype=np.float32)
-        shown[body] = levels
-        return self.prepared.from_display(shown)
 
 
 class ScanRun:
@@ -159,16 +156,17 @@ class ScanRun:
         self._prepared = prepared
         shape = prepared[0].stack.shape
         self.values = np.zeros(shape, dtype=np.float32)
-        self._body_scores: list[np.ndarray] = []
+        self._body_scores: list[Any] = []
         self.seconds = {"prepare": 0.0, "embed": 0.0, "score": 0.0, "map": 0.0}
         n_planes = len(model.planes) if slices is None else 1
         self.planes = tuple(plane.plane for plane in model.planes[:n_planes])
         self._mean = PlaneMean(shape) if n_planes > 1 else None
         self.slices = tuple(prepared[0].indices if slices is None else slices)
         n_slices = shape[self.axis]
+        placing = slices_of_planes(prepared[:n_planes], backbone.device)
         self._runs = [
-            _PlaneRun(plane, scan, slices, model.smoothing_mm)
-            for plane, scan in zip(model.planes[:n_planes], prepared, strict=False)
+            _PlaneRun(plane, scan, of_plane, slices, model.smoothing_mm)
+            for plane, scan, of_plane in zip(model.planes[:n_planes], prepared, placing, strict=False)
         ]
         outside = [index for index in self.slices if not 0 <= index < n_slices]
         if outside:
@@ -220,33 +218,37 @@ class ScanRun:
         """
         embed = SliceEmbedder(self._backbone)
         one_by_one = self._backbone.device.type == "cpu"
-        before: _Scores | None = None
+        before: Callable[[], ScoredBatch] | None = None
         wanted = list(batches)
-        tasks = [partial(self._prepared[number].images, batch) for number, batch in wanted]
+        tasks = [partial(self._inputs, number, batch) for number, batch in wanted]
         # Somebody waits for a first batch that is smaller: nothing else is done meanwhile.
         n_alone = 1 if len(wanted) > 1 and len(wanted[0][1]) < len(wanted[1][1]) else 0
         with ReadAhead() as reader:
-            images = chain((task() for task in tasks[:n_alone]), reader.results(tasks[n_alone:]))
+            inputs = chain((task() for task in tasks[:n_alone]), reader.results(tasks[n_alone:]))
             for place, (number, indices) in enumerate(wanted):
                 embeddings = self._timed(
-                    "embed", partial(embed, self._timed("prepare", partial(next, images)))
+                    "embed", partial(embed, *self._timed("prepare", partial(next, inputs)))
                 )
                 members = self._model.planes[number].members
                 scores = [self._timed("score", partial(m.scorer.score, embeddings)) for m in members]
+                placed = self._placing(_Scores(number, indices, scores, place < n_alone))
                 if before is not None:
-                    yield self._placed(before)
-                before = _Scores(number, indices, scores, place < n_alone)
+                    yield before()
+                before = placed
                 if one_by_one:
-                    yield self._placed(before)
+                    yield before()
                     before = None
         if before is not None:
-            yield self._placed(before)
+            yield before()
 
-    def _placed(self, batch: _Scores) -> ScoredBatch:
-        on_cpu = [self._timed("score", scores.cpu).numpy() for scores in batch.patch_scores]
-        indices, block = self._timed("map", partial(self._place, batch, on_cpu))
-        values = np.moveaxis(block, self._prepared[batch.plane].axis, 0)
-        return ScoredBatch(batch.plane, len(batch.indices), indices, values)
+    def _inputs(self, number: int, indices: list[int]) -> tuple[Images, list[bytes]]:
+        return self._runs[number].placing.inputs(indices), self._prepared[number].contents(indices)
+
+    def _placing(self, batch: _Scores) -> Callable[[], ScoredBatch]:
+        """Return what puts a batch into the map; a GPU begins with its part of it now."""
+        if self._runs[batch.plane].placing.begins_at_once:
+            return partial(self._put, batch, *self._place(batch))
+        return lambda: self._put(batch, *self._place(batch))
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -254,25 +256,34 @@ class ScanRun:
         self.seconds[stage] += time.perf_counter() - started
         return done
 
-    def _place(self, batch: _Scores, patch_scores: list[np.ndarray]) -> tuple[list[int], np.ndarray]:
-        """Put what has all its neighbours into the map; return these slices and their block of the array."""
+    def _place(self, batch: _Scores) -> tuple[list[int], Placed, bool]:
+        """Place what has all its neighbours; return these slices and whether they are final."""
         run = self._runs[batch.plane]
-        stack = run.prepared.stack
-        indices, averaged = run.in_progress.add(batch.indices, patch_scores)
+        scores = [self._timed("score", partial(run.placing.taken, own)) for own in batch.patch_scores]
+        return self._timed("map", partial(self._averaged_and_placed, run, batch, scores))
+
+    def _averaged_and_placed(
+        self, run: _PlaneRun, batch: _Scores, scores: list[Any]
+    ) -> tuple[list[int], Placed, bool]:
+        indices, averaged = run.in_progress.add(batch.indices, scores)
         if not indices and batch.is_awaited:
-            body, _, levels = run.levels(run.single, batch.indices, patch_scores)
-            block = run.block(body, levels)
-            if self._mean is None:
-                self.values[stack.where(batch.indices)] = block
-            return batch.indices, block
-        body, raw, levels = run.levels(run.plane, indices, averaged)
-        block = run.block(body, levels)
+            return batch.indices, run.placing.place(run.single, batch.indices, scores), False
+        return indices, run.placing.place(run.plane, indices, averaged), True
+
+    def _put(self, batch: _Scores, indices: list[int], placed: Placed, is_final: bool) -> ScoredBatch:
+        """Put placed slices into the map."""
+        started = time.perf_counter()
+        prepared = self._prepared[batch.plane]
+        block = placed.block()
         if self._mean is None:
-            self._body_scores.append(raw)
-            self.values[stack.where(indices)] = block
-        else:
-            self._mean.add(stack, indices, body, levels)
-        return indices, block
+            self.values[prepared.stack.where(indices)] = block
+        if is_final and self._mean is not None:
+            body = prepared.body_slices(indices)
+            self._mean.add(prepared.stack, indices, body, prepared.to_display(block)[body])
+        elif is_final:
+            self._body_scores.append(placed.raw)
+        self.seconds["map"] += time.perf_counter() - started
+        return ScoredBatch(batch.plane, len(batch.indices), indices, np.moveaxis(block, prepared.axis, 0))
 
     def fuse(self) -> bool:
         """Put what is fused of all planes into ``values``; return False, and do nothing, where there is one plane."""
@@ -296,7 +307,9 @@ class ScanRun:
         """Return the scan's own raw score over all that was scored; −∞ when no slice was asked for."""
         if not self._body_scores:
             return float("-inf")
-        return scan_score(np.concatenate(self._body_scores), self._model.scan_top_fraction)
+        if self._mean is not None:
+            return scan_score(np.concatenate(self._body_scores), self._model.scan_top_fraction)
+        return self._runs[0].placing.scan_score(self._body_scores, self._model.scan_top_fraction)
 
 
 def _split(indices: list[int], first: int, size: int) -> Iterator[list[int]]:

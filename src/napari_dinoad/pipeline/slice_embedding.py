@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_dinoad.backbones import Backbone
+    from napari_dinoad.backbones.embeddings import Images
 
 __all__ = ["SliceEmbedder"]
 
@@ -28,19 +29,27 @@ class SliceEmbedder:
         self._backbone = backbone
         self._just_seen: dict[bytes, torch.Tensor] = {}
 
-    def __call__(self, images: np.ndarray) -> torch.Tensor:
-        """Return the embeddings (n, gh, gw, d) of model inputs (n, H, W) float32, on the backbone's device."""
-        keys = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
-        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    def __call__(self, images: Images, contents: Sequence[bytes]) -> torch.Tensor:
+        """Return the embeddings (n, gh, gw, d) of model inputs, on the backbone's device.
+
+        Parameters
+        ----------
+        images : numpy.ndarray or torch.Tensor
+            (n, H, W) float32.
+        contents : sequence of bytes
+            What tells the n slices apart; see `PreparedScan.contents`.
+        """
+        tensor = torch.as_tensor(images)
+        first = {key: i for i, key in reversed(list(enumerate(contents)))}
         new = sorted(i for key, i in first.items() if key not in self._just_seen)
-        if len(new) == len(images):
-            values = self._backbone(torch.from_numpy(images)).values
-            by_content = dict(zip(keys, values, strict=True))
+        if len(new) == len(tensor):
+            values = self._backbone(tensor).values
+            by_content = dict(zip(contents, values, strict=True))
         else:
-            by_content = {key: self._just_seen[key] for key in keys if key in self._just_seen}
+            by_content = {key: self._just_seen[key] for key in contents if key in self._just_seen}
             if new:
-                embedded = self._backbone(torch.from_numpy(images[new])).values
-                by_content.update(zip((keys[i] for i in new), embedded, strict=True))
-            values = torch.stack([by_content[key] for key in keys])
+                embedded = self._backbone(tensor[new]).values
+                by_content.update(zip((contents[i] for i in new), embedded, strict=True))
+            values = torch.stack([by_content[key] for key in contents])
         self._just_seen = by_content
         return values

@@ -7,12 +7,16 @@ there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+T = TypeVar("T", np.ndarray, torch.Tensor)
 
 __all__ = ["REACH_SIGMAS", "SliceSmoothing", "SlicesInProgress"]
 
@@ -64,22 +68,35 @@ class SliceSmoothing:
         counts = np.concatenate([[0], np.cumsum(is_scored)])
         return np.asarray(counts[self._past] - counts[self._first] == self._past - self._first)
 
-    def smoothed(self, patch_scores: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+    def smoothed(self, patch_scores: T, rows: Sequence[int] | None = None) -> T:
         """Return the averaged patch scores (m, gh, gw) float32 of some slices.
 
         Parameters
         ----------
-        patch_scores : numpy.ndarray
-            (n, gh, gw) float32 of all slices; of those that are out of reach of the wanted ones anything.
+        patch_scores : numpy.ndarray or torch.Tensor
+            (n, gh, gw) float32 of all slices; of those that are out of reach of the wanted ones anything finite.
         rows : sequence of int, optional
             Places of the wanted slices among ``indices``; None: all.
         """
         wanted = range(len(self._indices)) if rows is None else rows
+        if isinstance(patch_scores, torch.Tensor):
+            weights = torch.from_numpy(self._matrix[list(wanted)]).to(patch_scores.device)
+            averaged: torch.Tensor = torch.tensordot(weights, patch_scores, dims=1)
+            return averaged
         means = np.empty((len(wanted), *patch_scores.shape[1:]), dtype=np.float32)
         for place, row in enumerate(wanted):
             within = patch_scores[self._first[row] : self._past[row]]
             means[place] = np.tensordot(self._weights[row], within, axes=1)
         return means
+
+    @cached_property
+    def _matrix(self) -> np.ndarray:
+        """Weights (n, n) float32 of the slices (columns) in each one's mean (rows): one product on a device."""
+        n_slices = len(self._indices)
+        matrix = np.zeros((n_slices, n_slices), dtype=np.float32)
+        for row, weights in enumerate(self._weights):
+            matrix[row, self._first[row] : self._past[row]] = weights
+        return matrix
 
 
 class SlicesInProgress:
@@ -97,18 +114,16 @@ class SlicesInProgress:
         self._is_scored = np.zeros(n_slices, dtype=bool)
         self._has_left = np.zeros(n_slices, dtype=bool)
         self._arrivals = np.zeros(n_slices, dtype=np.int64)
-        self._scores: list[np.ndarray] = []
+        self._scores: list[Any] = []
 
-    def add(
-        self, indices: Sequence[int], patch_scores: Sequence[np.ndarray]
-    ) -> tuple[list[int], list[np.ndarray]]:
+    def add(self, indices: Sequence[int], patch_scores: Sequence[T]) -> tuple[list[int], list[T]]:
         """Take in some slices, each once, and return those that can be averaged now.
 
         Parameters
         ----------
         indices : sequence of int
-        patch_scores : sequence of numpy.ndarray
-            (len(indices), gh, gw) float32 by each scorer.
+        patch_scores : sequence of numpy.ndarray or torch.Tensor
+            (len(indices), gh, gw) float32 by each scorer; tensors stay on their device.
 
         Returns
         -------
@@ -118,7 +133,7 @@ class SlicesInProgress:
         """
         if not self._scores:
             n_slices = len(self._is_scored)
-            self._scores = [np.zeros((n_slices, *own.shape[1:]), dtype=np.float32) for own in patch_scores]
+            self._scores = [_zeros_like(own, n_slices) for own in patch_scores]
         rows = [self._rows[index] for index in indices]
         for kept, own in zip(self._scores, patch_scores, strict=True):
             kept[rows] = own
@@ -129,3 +144,11 @@ class SlicesInProgress:
         self._has_left[leaving] = True
         means = [self._smoothing.smoothed(kept, leaving) for kept in self._scores]
         return [self._smoothing.indices[row] for row in leaving], means
+
+
+def _zeros_like(scores: T, n_slices: int) -> T:
+    """Return zeros (n_slices, gh, gw) of the kind, and where, some scores (m, gh, gw) are."""
+    shape = (n_slices, *scores.shape[1:])
+    if isinstance(scores, torch.Tensor):
+        return scores.new_zeros(shape)
+    return np.zeros(shape, dtype=np.float32)

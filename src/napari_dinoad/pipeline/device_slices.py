@@ -1,0 +1,207 @@
+"""A scan's slices on a GPU: from its voxels to model inputs, and from patch scores to −log10 p, all of it there.
+
+The CPU only says what is to be done; what it does itself for each slice would take several times as long as the
+network. Formulas are those of `Placement`, `Calibration` and `PlaneModel`, which the tests compare with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_dinoad.calibration import MAX_NEG_LOG10_P
+from napari_dinoad.pipeline.placed_slices import HostSlices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.calibration import Calibration
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.pipeline.placed_slices import ScanSlices
+    from napari_dinoad.plane_model import PlaneModel
+
+__all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "slices_of_planes"]
+
+_BYTES_A_VOXEL = 16
+"""On the device: a value, a body bit, a raw score, and room to work."""
+
+_FREE_SHARE = 0.25
+"""A scan that needs more than this share of the device's free memory stays on the CPU; the network needs the rest."""
+
+
+def slices_of_planes(prepared: Sequence[PreparedScan], device: torch.device) -> list[ScanSlices]:
+    """Return the slices of a scan in each plane: on a CUDA device where they fit beside the network, else on the CPU.
+
+    Scans whose slices have each their own range of intensities (single images) stay on the CPU.
+    """
+    volume = prepared[0].volume.values
+    if device.type != "cuda" or prepared[0].intensity is None:
+        return [HostSlices(scan) for scan in prepared]
+    if volume.size * _BYTES_A_VOXEL > _FREE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return [HostSlices(scan) for scan in prepared]
+    shared = DeviceVolume.of(prepared[0], device)
+    return [DeviceSlices(scan, shared) for scan in prepared]
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceVolume:
+    """A scan's voxels on a device, for all its planes.
+
+    Attributes
+    ----------
+    values : torch.Tensor
+        (z, y, x) float32, canonical.
+    body : torch.Tensor
+        (z, y, x) bool.
+    """
+
+    values: torch.Tensor
+    body: torch.Tensor
+
+    @classmethod
+    def of(cls, prepared: PreparedScan, device: torch.device) -> DeviceVolume:
+        """Send a scan to a device."""
+        values = np.ascontiguousarray(prepared.volume.values, dtype=np.float32)
+        return cls(
+            torch.from_numpy(values).to(device),
+            torch.from_numpy(np.ascontiguousarray(prepared.body)).to(device),
+        )
+
+
+class DeviceCalibration:
+    """A calibration's table on a device; see `Calibration.neg_log10_p`.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    device : torch.device
+    """
+
+    def __init__(self, calibration: Calibration, device: torch.device) -> None:
+        self._scores = torch.from_numpy(calibration.table_scores.copy()).to(device)
+        self._levels = torch.from_numpy(calibration.table_neg_log10_p.copy()).to(device)
+        rises = self._levels.diff() / self._scores.diff()
+        # Beyond the table the last rise is the tail's; that of −log10 p at the table's end goes on from there.
+        self._rises = torch.cat([rises, rises.new_full((1,), calibration.tail_slope)])
+        self._lowest = float(calibration.table_scores[0])
+
+    def neg_log10_p(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return −log10 p float32 of raw scores, any shape."""
+        exact = scores.double()
+        knot = (torch.searchsorted(self._scores, exact, right=True) - 1).clamp_min_(0)
+        levels = self._levels[knot] + (exact - self._scores[knot]) * self._rises[knot]
+        return levels.clamp_max_(MAX_NEG_LOG10_P).masked_fill_(exact < self._lowest, 0.0).float()
+
+
+class _DevicePlaced:
+    """Placed slices whose −log10 p, (n, …) of the canonical array across ``axis``, is on its way to the CPU."""
+
+    def __init__(self, levels: torch.Tensor, axis: int, raw: torch.Tensor) -> None:
+        self.raw = raw
+        self._axis = axis
+        self._arrived: Any = None
+        if levels.device.type == "cuda":
+            self._levels = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)
+            self._levels.copy_(levels, non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record(torch.cuda.current_stream(levels.device))
+        else:
+            self._levels = levels
+
+    def block(self) -> np.ndarray:
+        """See `Placed.block`."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return np.moveaxis(self._levels.numpy(), 0, self._axis)
+
+
+class DeviceSlices:
+    """See `ScanSlices`; by PyTorch, on a device.
+
+    Parameters
+    ----------
+    prepared : PreparedScan
+        With one range of intensities for all slices.
+    volume : DeviceVolume
+        Of the same scan.
+    """
+
+    begins_at_once = True
+
+    def __init__(self, prepared: PreparedScan, volume: DeviceVolume) -> None:
+        if prepared.intensity is None:
+            raise ValueError(f"{prepared.volume.name}: expected one range of intensities for all slices.")
+        self._low, self._high = prepared.intensity
+        self._prepared = prepared
+        self._device = volume.values.device
+        self._is_turned = prepared.stack.is_turned
+        self._values = volume.values.movedim(prepared.axis, 0)
+        self._body = volume.body.movedim(prepared.axis, 0)
+        self._calibrations: dict[int, tuple[Calibration, DeviceCalibration]] = {}
+
+    @cached_property
+    def _sampling(self) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, columns = self._prepared.placement.sampling
+        return self._sent(rows), self._sent(columns).T
+
+    def _sent(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+    def inputs(self, indices: Sequence[int]) -> torch.Tensor:
+        """See `ScanSlices.inputs`."""
+        scaled = (self._shown(self._values, indices) - self._low) / (self._high - self._low)
+        rows, columns = self._sampling
+        return rows @ scaled.clamp_(0.0, 1.0) @ columns
+
+    def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+        """Return slices (n, rows, columns) in display orientation."""
+        chosen = stack[torch.as_tensor(indices, dtype=torch.int64, device=self._device)]
+        return chosen.flip(1, 2) if self._is_turned else chosen
+
+    def taken(self, patch_scores: torch.Tensor) -> torch.Tensor:
+        """See `ScanSlices.taken`."""
+        return patch_scores.to(self._device, torch.float32)
+
+    def place(
+        self, plane: PlaneModel, indices: Sequence[int], patch_scores: Sequence[torch.Tensor]
+    ) -> _DevicePlaced:
+        """See `ScanSlices.place`."""
+        grid = patch_scores[0].shape[1:]
+        rows, columns = map(self._sent, self._prepared.placement.interpolation((int(grid[0]), int(grid[1]))))
+        body = self._shown(self._body, indices)
+        parts = [rows @ scores @ columns.T for scores in patch_scores]
+        raw = self._fused(plane, parts)
+        levels = self._calibrated(plane.calibration).neg_log10_p(raw)
+        levels.masked_fill_(~body, 0.0)
+        canonical = levels.flip(1, 2) if self._is_turned else levels
+        return _DevicePlaced(canonical, self._prepared.axis, raw.masked_fill_(~body, -torch.inf))
+
+    def _fused(self, plane: PlaneModel, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Return the plane's raw scores; see `fused_scores`."""
+        if len(parts) == 1:
+            return parts[0]
+        levels = [
+            self._calibrated(member.calibration).neg_log10_p(part)
+            for member, part in zip(plane.members, parts, strict=True)
+        ]
+        return torch.stack(levels).sum(0) / len(levels)
+
+    def _calibrated(self, calibration: Calibration) -> DeviceCalibration:
+        key = id(calibration)
+        if key not in self._calibrations:
+            # Kept with its table, so that no other can take its identity.
+            self._calibrations[key] = (calibration, DeviceCalibration(calibration, self._device))
+        return self._calibrations[key][1]
+
+    def scan_score(self, raw: Sequence[torch.Tensor], top_fraction: float) -> float:
+        """See `ScanSlices.scan_score`."""
+        scores = torch.cat([part.flatten() for part in raw])
+        n_body = int(torch.count_nonzero(scores > -torch.inf))
+        if n_body == 0:
+            return float("-inf")
+        n_top = max(1, round(top_fraction * n_body))
+        return float(scores.topk(n_top, sorted=False).values.double().mean())
