@@ -125,6 +125,8 @@ class NormalScan:
     unlike_share : float, optional
         The share of the normal scans that are at least as unlike the others as a whole (turned, flipped, another
         plane); see `napari_dinoad.pipeline.cohort_layout`.
+    grid_share : float, optional
+        The share of the normal scans whose numbers of voxels and voxel sizes are at least as far from the usual.
     facts : mapping
         Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
     """
@@ -134,17 +136,19 @@ class NormalScan:
     score: float | None = None
     p_value: float | None = None
     unlike_share: float | None = None
+    grid_share: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
-        """Both shares as one, (p · u³)^¼; 1 where neither is known.
+        """The shares as one, (p · u³ · g)^⅕; those that are not known count as 1.
 
         What is unlike as a whole weighs most, since it tells planted scans from normal ones more surely.
         """
         by_patches = 1.0 if self.p_value is None else self.p_value
         as_a_whole = 1.0 if self.unlike_share is None else self.unlike_share
-        return float((by_patches * as_a_whole**3) ** (1 / 4))
+        by_grid = 1.0 if self.grid_share is None else self.grid_share
+        return float((by_patches * as_a_whole**3 * by_grid) ** (1 / 5))
 
 
 @dataclass(frozen=True)

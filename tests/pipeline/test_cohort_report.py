@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import nibabel as nib
@@ -12,8 +13,9 @@ import pytest
 
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import Discovery, ScanFile, discover_scans
+from napari_dinoad.normative_model import FitReport, NormalScan
 from napari_dinoad.pipeline import fit_folder
-from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers
+from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers, grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note
 from napari_dinoad.settings import CacheSettings, FitSettings, MemoryBankSettings, preset
 from small_heads import add_bad_scans, save_head
@@ -73,6 +75,35 @@ def test_scans_with_and_without_physical_size_are_not_compared(cohort):
 def test_few_scans_cannot_be_outliers():
     rng = np.random.default_rng(0)
     assert find_outliers([facts_of(rng) for _ in range(3)] + [facts_of(rng, body_fraction=0.9)]) == ()
+
+
+@pytest.mark.parametrize("changes", [{"spacing": [5.0, 1.0, 2.0]}, {"shape": [40, 200, 180]}])
+def test_another_grid_is_unlike_the_others_and_its_contents_do_not_count(cohort, changes):
+    cohort[7] |= changes
+    cohort[9] |= {"intensity": [10.0, 600.0, 700.0, 800.0, 900.0], "body_size": [90.0, 400.0, 150.0]}
+    unlike = grid_unlikeness(cohort)
+    assert unlike[7] > OUTLYING_Z
+    assert not np.delete(unlike, 7).any()
+
+
+def test_the_grid_of_few_or_unknown_scans_is_not_compared(cohort):
+    assert grid_unlikeness([cohort[0], cohort[1] | {"shape": [40, 200, 180]}]).tolist() == [0, 0]
+    assert grid_unlikeness([{}, *cohort])[0] == 0
+
+
+def test_scans_are_ordered_by_what_they_hold_and_by_their_grid():
+    def scan(name, *shares):
+        return NormalScan(Path(name), 1, 0.0, *shares)
+
+    scans = (
+        scan("usual", 0.5, 0.5, 1.0),
+        scan("patches", 0.1, 0.5, 1.0),
+        scan("whole", 0.5, 0.1, 1.0),
+        scan("whole and grid", 0.5, 0.1, 0.1),
+        scan("grid", 0.5, 0.5, 0.05),
+    )
+    names = [found.path.name for found in FitReport(scans, (), {}, {}).most_abnormal(5)]
+    assert names == ["whole and grid", "whole", "grid", "patches", "usual"]
 
 
 def test_few_scans_are_told_what_that_means():

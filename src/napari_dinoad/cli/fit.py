@@ -200,6 +200,7 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
                 "score": scan.score,
                 "p_value": scan.p_value,
                 "unlike_share": scan.unlike_share,
+                "grid_share": scan.grid_share,
             }
             for scan in report.most_abnormal()
         ],

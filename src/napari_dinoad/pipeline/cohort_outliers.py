@@ -16,13 +16,17 @@ from napari_dinoad.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robu
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["OUTLYING_Z", "Outlier", "find_outliers"]
+__all__ = ["OUTLYING_Z", "Outlier", "find_outliers", "grid_unlikeness"]
 
 OUTLYING_Z = 5.0
 """Robust z-scores above this are listed. Of normally distributed figures one in a million is so far off."""
 
 _MIN_RELATIVE_SPREAD = 0.02
 """A spread of less than this share of the median is taken for it: scans of one protocol differ by rounding alone."""
+
+
+_OF_THE_GRID = ("voxels, ", "voxel size, ")
+"""What the names of figures that do not depend on the voxels' values begin with."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,39 @@ def find_outliers(facts: Sequence[Mapping[str, Any]]) -> tuple[Outlier, ...]:
         if len(scans) < MIN_SCANS:
             continue
         values = np.array([figures[i][name] for i in scans])
-        median = float(np.median(values))
-        spread = robust_spread(values)
-        z = (values - median) / max(spread, _MIN_RELATIVE_SPREAD * abs(median), np.finfo(float).tiny)
+        median, z = _robust_z(values)
         outliers += [
             Outlier(scans[i], name, float(values[i]), median, float(z[i]))
             for i in np.flatnonzero(np.abs(z) > OUTLYING_Z)
         ]
     return tuple(sorted(outliers, key=lambda outlier: -abs(outlier.z)))
+
+
+def grid_unlikeness(facts: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return how unlike the others' each scan's grid is, (n,) float64: the largest |z| of its sizes and voxel sizes.
+
+    0 of scans that are as the others are, and of all where there are too few to compare.
+
+    Parameters
+    ----------
+    facts : sequence of mapping
+        Of each scan; see `scan_facts`. Empty ones count as like the others.
+    """
+    figures = [_figures(item) if item else {} for item in facts]
+    unlike = np.zeros(len(figures))
+    for name in dict.fromkeys(name for item in figures for name in item if name.startswith(_OF_THE_GRID)):
+        scans = [i for i, item in enumerate(figures) if name in item]
+        if len(scans) >= MIN_SCANS:
+            _, z = _robust_z(np.array([figures[i][name] for i in scans]))
+            unlike[scans] = np.maximum(unlike[scans], np.abs(z))
+    return unlike
+
+
+def _robust_z(values: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the median of values (n,), and how many robust standard deviations each is from it."""
+    median = float(np.median(values))
+    spread = max(robust_spread(values), _MIN_RELATIVE_SPREAD * abs(median), np.finfo(float).tiny)
+    return median, (values - median) / spread
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:

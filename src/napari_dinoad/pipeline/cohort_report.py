@@ -135,6 +135,7 @@ def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Ou
             scan.n_slices,
             scan.p_value,
             scan.unlike_share,
+            scan.grid_share,
             "; ".join(by_scan.get(place[id(scan)], [])),
         ]
         for scan in report.most_abnormal(_N_LEAST_NORMAL)
@@ -144,8 +145,12 @@ def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Ou
         "Look at these first: a folder of normal scans is never fully normal. The shares say how many of the scans "
         "are at least as unusual: by their most unusual patches, scored by a model that had not seen the scan (a "
         "lesion, an artefact), and as a whole, by what lies where (a flipped or turned scan, another plane or body "
-        "part, another contrast). Remove what does not belong and fit again.",
-        table(["scan", "slices", "share: patches", "share: whole", "also unlike the others in"], rows),
+        "part, another contrast), and by how many voxels of which size it has (another protocol). Remove what does "
+        "not belong and fit again.",
+        table(
+            ["scan", "slices", "share: patches", "share: whole", "share: grid", "also unlike the others in"],
+            rows,
+        ),
     )
 
 
@@ -260,9 +265,9 @@ def _setting(state: ScorerState, name: str, otherwise: Any) -> Any:
 
 def _all_scans(report: FitReport, names: Sequence[str]) -> Html:
     def row(name: str, scan: NormalScan) -> list[object]:
-        return [name, scan.n_slices, scan.score, scan.p_value, scan.unlike_share]
+        return [name, scan.n_slices, scan.score, scan.p_value, scan.unlike_share, scan.grid_share]
 
     rows = [row(name, scan) for name, scan in zip(names, report.scans, strict=True)][:_N_LISTED]
-    listed = table(["scan", "slices", "score", "share: patches", "share: whole"], rows)
+    listed = table(["scan", "slices", "score", "share: patches", "share: whole", "share: grid"], rows)
     title = f"All scans used ({len(report.scans)})"
     return element("details", element("summary", title), listed)
