@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from napari_dinoad.images.placement import Placement
 
@@ -87,3 +88,29 @@ def test_a_coarser_input_covers_the_same_square():
     np.testing.assert_allclose(np.multiply(coarse.step, 8), np.multiply(placement.step, 128))
     blocks = placement.to_model(np.ones((1, 60, 50), np.float32)).reshape(1, 8, 16, 8, 16).mean((2, 4))
     np.testing.assert_allclose(coarse.to_model(np.ones((1, 60, 50), np.float32)) > 0, blocks > 0.5)
+
+
+def test_the_same_bits_on_any_number_of_threads():
+    """What a worker on a cluster makes of a slice must be what one process makes of it."""
+    rng = np.random.default_rng(0)
+    slices = rng.random((3, 231, 187), dtype=np.float32)
+    patch_maps = rng.random((3, 28, 28), dtype=np.float32)
+    placement = Placement.around((231, 187), (1.0, 1.0), ((11, 220), (20, 180)), 448, 0.03)
+
+    def done(n_threads):
+        with threadpool_limits(n_threads):
+            return placement.to_model(slices).tobytes(), placement.to_slice(patch_maps).tobytes()
+
+    assert done(1) == done(2) == done(4)
+
+
+@pytest.mark.parametrize("resolution", [32, 448])
+def test_slices_are_taken_to_the_input_by_the_weights_and_back(resolution):
+    rng = np.random.default_rng(1)
+    slices = rng.random((2, 60, 45), dtype=np.float32)
+    placement = Placement.around((60, 45), (1.0, 1.4), ((3, 50), (5, 44)), resolution, 0.03)
+    rows, columns = (weights.astype(np.float64) for weights in placement.sampling)
+    np.testing.assert_allclose(placement.to_model(slices), rows @ slices @ columns.T, atol=1e-6)
+    patch_maps = rng.random((2, 7, 9), dtype=np.float32)
+    rows, columns = (weights.astype(np.float64) for weights in placement.interpolation((7, 9)))
+    np.testing.assert_allclose(placement.to_slice(patch_maps), rows @ patch_maps @ columns.T, atol=1e-6)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 __all__ = ["Placement"]
 
@@ -81,8 +82,12 @@ class Placement:
         Linear interpolation; when an input pixel is larger than a voxel, a triangle filter of its width
         (no aliasing). Outside the slice the input is 0.
         """
+        return _both_ways(self._sparse_sampling, slices)
+
+    @cached_property
+    def _sparse_sampling(self) -> tuple[csr_array, csr_array]:
         rows, columns = self.sampling
-        return np.asarray(np.matmul(np.matmul(rows, slices.astype(np.float32, copy=False)), columns.T))
+        return csr_array(rows), csr_array(columns)
 
     def to_slice(self, patch_maps: np.ndarray) -> np.ndarray:
         """Return maps (n, rows, columns) float32 on the slice's own voxels of patch maps (n, gh, gw).
@@ -90,7 +95,7 @@ class Placement:
         Bilinear between patch centres; beyond the outermost centres the nearest patch's value.
         """
         rows, columns = self.interpolation((patch_maps.shape[1], patch_maps.shape[2]))
-        return np.asarray(np.matmul(np.matmul(rows, patch_maps.astype(np.float32, copy=False)), columns.T))
+        return _both_ways((csr_array(rows), csr_array(columns)), patch_maps)
 
     def interpolation(self, patch_grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (rows, gh) and (columns, gw) float32 that take a patch map to a slice; see `to_slice`."""
@@ -119,6 +124,19 @@ class Placement:
         """Return the placement that `to_dict` described."""
         (rows, columns), (row, column), (dr, dc) = values["shape"], values["corner"], values["step"]
         return cls((rows, columns), (row, column), (dr, dc), values["resolution_px"])
+
+
+def _both_ways(weights: tuple[csr_array, csr_array], stack: np.ndarray) -> np.ndarray:
+    """Return weights (r, rows) · image · weights (c, columns)ᵀ, (n, r, c) float32, of images (n, rows, columns).
+
+    Each value is a sum of a few terms in a fixed order, the same bits on any number of threads.
+    """
+    rows, columns = weights
+    out = np.empty((len(stack), rows.shape[0], columns.shape[0]), dtype=np.float32)
+    for target, image in zip(out, stack, strict=True):
+        across = columns @ np.ascontiguousarray(image.T, dtype=np.float32)
+        target[:] = rows @ np.ascontiguousarray(across.T)
+    return out
 
 
 def _sampling_matrix(n: int, corner: float, step: float, resolution: int) -> np.ndarray:
