@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.pipeline import cohort_layout
 from napari_dinoad.pipeline.cohort_layout import unlikeness
 
@@ -13,10 +14,12 @@ from napari_dinoad.pipeline.cohort_layout import unlikeness
 class StoredScan:
     """Embeddings and body of a scan, as the cache hands them out."""
 
-    def __init__(self, maps, half_axes=(0.8, 0.6)):
+    def __init__(self, maps, half_axes=(0.8, 0.6), edges=None):
         self.maps = torch.as_tensor(maps, dtype=torch.float32)
         self.n_slices = len(maps)
         self.half_axes = half_axes
+        n_parts = 3 if len(maps) >= 3 else 1
+        self.edges = edges or EdgeLayout(np.zeros((n_parts, 16, 16)), np.zeros((n_parts, 8, 8, 6)))
 
     def compute(self, function, *arguments):
         return function(self, *arguments)
@@ -70,6 +73,29 @@ def test_a_body_lying_on_its_side_comes_first_though_its_contents_are_alike():
     assert layout.shape == (256,)
     alone = [StoredScan(scans[0].maps, scan.half_axes) for scan in scans]
     assert set(np.argsort(unlikeness(alone, seed=0))[-2:]) == {3, 11}
+
+
+@pytest.mark.parametrize("part", ["strengths", "directions"])
+def test_edges_elsewhere_or_running_another_way_come_first(part):
+    rng = np.random.default_rng(2)
+    usual = {"strengths": rng.random((3, 16, 16)), "directions": rng.random((3, 8, 8, 6))}
+    other = {
+        "strengths": np.rot90(usual["strengths"], 1, (1, 2)),
+        "directions": usual["directions"][..., ::-1],
+    }
+
+    def layout(is_odd):
+        parts = {name: other[name] if is_odd and name == part else usual[name] for name in usual}
+        return EdgeLayout(**{name: array + rng.uniform(0, 0.3, array.shape) for name, array in parts.items()})
+
+    maps = make_scan(0).maps
+    scans = [StoredScan(maps, edges=layout(i in (4, 9))) for i in range(20)]
+    assert set(np.argsort(unlikeness(scans, seed=0))[-2:]) == {4, 9}
+
+
+def test_scans_of_thirds_beside_single_slices():
+    scans = [make_scan(seed, n_slices=6 if seed else 1) for seed in range(5)]
+    assert np.isfinite(unlikeness(scans, seed=0)).all()
 
 
 def test_single_slices_and_few_scans():

@@ -13,6 +13,7 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.images.discovery import SkippedFile, without_path
+from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key
@@ -73,7 +74,7 @@ class LoadedScan:
     keys: tuple[str, ...] = ()
     cached: tuple[CachedScan | None, ...] = ()
     prepared: tuple[PreparedScan, ...] = ()
-    facts: dict[str, Any] | None = None
+    facts: tuple[dict[str, Any], ...] = ()
     reason: str = ""
 
 
@@ -199,7 +200,12 @@ def load_scan(
         prepared = prepare_planes(scan.read(reading), preprocessing, backbone.default_resolution_px)
     except (ScanReadError, SettingError) as error:
         return LoadedScan(scan, reason=without_path(error, scan.path))
-    return LoadedScan(scan, keys, cached, prepared, scan_facts(prepared[0]))
+    facts = scan_facts(prepared[0])
+    by_plane = tuple(
+        {**facts, "n_slices": len(plane.indices), "edges": EdgeLayout.of(plane).encoded()}
+        for plane in prepared
+    )
+    return LoadedScan(scan, keys, cached, prepared, by_plane)
 
 
 def stored(
@@ -215,8 +221,7 @@ def stored(
             prepared = loaded.prepared[number]
             body = prepared.body_slices(prepared.indices)
             batches = _embedded(prepared, slices[number], backbone, reader)
-            facts = {**(loaded.facts or {}), "n_slices": len(prepared.indices)}
-            cached = cache.store(key, batches, body, prepared.placement, prepared.stack, facts)
+            cached = cache.store(key, batches, body, prepared.placement, prepared.stack, loaded.facts[number])
         scans.append(cached)
     return scans
 

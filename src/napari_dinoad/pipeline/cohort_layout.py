@@ -5,7 +5,8 @@ made of patches that all occur elsewhere: it differs in where they lie. So unit-
 the cells of a coarse grid, and each cell of a scan is compared with the same cell of the others: by the distance
 within which the nearest few of them lie. The mean over the most unlike quarter of the cells is how unlike its
 contents are. The outline of the body in the model's input is compared in the same way, by the share of the area
-that two outlines do not have in common.
+that two outlines do not have in common; and so are its edges, by how strong they are where, and by which way they
+run (see `EdgeLayout`).
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ _UNLIKE_SHARE = 0.25
 def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     """Return how unlike the others each scan is (n,) float64; higher is more unlike.
 
-    What the cells hold and the outline of the body count alike: the logarithms of both are compared with their
-    medians, in median absolute deviations, and added.
+    What the cells hold, the outline of the body, the strength and the direction of edges count alike: the logarithms
+    of each are compared with their median, in median absolute deviations, and added.
 
     Parameters
     ----------
@@ -67,8 +68,10 @@ def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
     row_of = {scan: row for row, scan in enumerate(drawn)}
     contents = np.stack([scans[i].compute(_contents, depth) for i in drawn])  # (references, cells, d)
     outlines = np.stack([_outline(scans[i], depth) for i in drawn])  # (references, cells)
+    edges = [np.stack(vectors) for vectors in zip(*(_edges(scans[i], depth) for i in drawn), strict=True)]
     lengths = np.square(contents).sum(-1)
     by_contents, by_outline = np.zeros(len(scans)), np.zeros(len(scans))
+    by_edges = np.zeros((len(edges), len(scans)))
     for i, scan in enumerate(scans):
         row = row_of.get(i)
         own = scan.compute(_contents, depth) if row is None else contents[row]
@@ -79,7 +82,9 @@ def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
         union = np.maximum(np.maximum(outlines, outline).sum(-1), _NO_DISTANCE)
         apart = np.abs(outlines - outline).sum(-1) / union
         by_outline[i] = float(_near(apart[:, None], row)[0])
-    return np.asarray(_standardised(by_contents) + _standardised(by_outline))
+        for kind, (of_references, vector) in enumerate(zip(edges, _edges(scan, depth), strict=True)):
+            by_edges[kind, i] = float(_near(1 - (of_references @ vector)[:, None], row)[0])
+    return np.asarray(sum(map(_standardised, (by_contents, by_outline, *by_edges))))
 
 
 def _near(distances: np.ndarray, own_row: int | None) -> np.ndarray:
@@ -107,6 +112,12 @@ def _contents(scan: EmbeddedScan, depth: int) -> np.ndarray:
     whole = torch.cat(slices).permute(1, 0, 2, 3)  # (d, slices, rows, columns)
     cells: np.ndarray = functional.adaptive_avg_pool3d(whole, (depth, _CELLS, _CELLS)).flatten(1).T.numpy()
     return cells
+
+
+def _edges(scan: EmbeddedScan, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors whose products say how alike two scans' edges are: in strength, and in direction."""
+    layout = scan.edges if depth == scan.edges.n_parts else scan.edges.as_one()
+    return layout.strength_vector(), layout.direction_vector()
 
 
 def _outline(scan: EmbeddedScan, depth: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from napari_dinoad.files import atomic_path
+from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.work_folder import hash_of
@@ -43,7 +44,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Version of the files' layout and of what goes into them; others are never taken up."""
 
 MAPS_PER_BATCH = 32
@@ -100,7 +101,13 @@ class EmbeddedScan:
     def facts(self) -> dict[str, Any]:
         """What was noted of the scan when it was embedded; see `scan_facts`."""
         facts: dict[str, Any] = json.loads(self.metadata["facts"])
+        facts.pop("edges", None)
         return facts
+
+    @property
+    def edges(self) -> EdgeLayout:
+        """Where its slices have edges."""
+        return EdgeLayout.decoded(json.loads(self.metadata["facts"])["edges"])
 
     @property
     def stack(self) -> SliceStack:
@@ -282,7 +289,7 @@ class EmbeddingCache:
         stack : SliceStack
             How the slices lie in the scan.
         facts : dict
-            JSON values; no name or path.
+            JSON values; no name or path. ``"edges"``: an `EdgeLayout`, encoded.
 
         Raises
         ------
