@@ -88,8 +88,8 @@ class DpmmSettings:
     regularisation: float | None = None
     merge: bool = True
     start: DpmmStart = "principal-splits"
-    start_patches_per_component: int = 160
-    start_iterations: int = 4
+    start_patches_per_component: int = 120
+    start_iterations: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
