@@ -127,6 +127,8 @@ class NormalScan:
         plane); see `napari_dinoad.pipeline.cohort_layout`.
     grid_share : float, optional
         The share of the normal scans whose numbers of voxels and voxel sizes are at least as far from the usual.
+    unusual : float
+        All of it as one figure; see `napari_dinoad.pipeline.cohort_order`.
     facts : mapping
         Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
     """
@@ -137,18 +139,8 @@ class NormalScan:
     p_value: float | None = None
     unlike_share: float | None = None
     grid_share: float | None = None
+    unusual: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def share(self) -> float:
-        """The shares as one, (p · u³ · g)^⅕; those that are not known count as 1.
-
-        What is unlike as a whole weighs most, since it tells planted scans from normal ones more surely.
-        """
-        by_patches = 1.0 if self.p_value is None else self.p_value
-        as_a_whole = 1.0 if self.unlike_share is None else self.unlike_share
-        by_grid = 1.0 if self.grid_share is None else self.grid_share
-        return float((by_patches * as_a_whole**3 * by_grid) ** (1 / 5))
 
 
 @dataclass(frozen=True)
@@ -161,12 +153,12 @@ class FitReport:
     seconds: dict[str, float]
 
     def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
-        """Return the ``n`` normal scans that look least normal, for review: by patches, or as a whole.
+        """Return the ``n`` normal scans that look least normal, for review, the most unusual first."""
+        return tuple(sorted(self.scans, key=lambda scan: -scan.unusual)[:n])
 
-        They are ordered by `NormalScan.share`.
-        """
-        known = [scan for scan in self.scans if scan.p_value is not None or scan.unlike_share is not None]
-        return tuple(sorted(known, key=lambda scan: scan.share)[:n])
+    def share_of(self, scan: NormalScan) -> float:
+        """Return the share of the normal scans that are at least as unusual as one of them."""
+        return sum(other.unusual >= scan.unusual for other in self.scans) / len(self.scans)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import Discovery, ScanFile, discover_scans
 from napari_dinoad.normative_model import FitReport, NormalScan
 from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.cohort_order import unusualness
 from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers, grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note
 from napari_dinoad.settings import CacheSettings, FitSettings, MemoryBankSettings, preset
@@ -91,19 +92,34 @@ def test_the_grid_of_few_or_unknown_scans_is_not_compared(cohort):
     assert grid_unlikeness([{}, *cohort])[0] == 0
 
 
-def test_scans_are_ordered_by_what_they_hold_and_by_their_grid():
-    def scan(name, *shares):
-        return NormalScan(Path(name), 1, 0.0, *shares)
+def test_what_is_unusual_by_any_figure_comes_before_the_usual():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(10, 1, 30)
+    whole, grid = rng.normal(0, 1, 30), np.zeros(30)
+    scores[3], whole[7], grid[11] = 40.0, 50.0, 9.0
+    scores[19], whole[19], grid[19] = 13.5, 3.5, 3.0
+    unusual = unusualness(scores.tolist(), whole, grid)
+    assert set(np.argsort(unusual)[-4:]) == {3, 7, 11, 19}
+    assert unusual.argmax() == 19, "three moderate figures are more than one that is far out"
+    assert np.abs(unusual).max() <= 15
 
-    scans = (
-        scan("usual", 0.5, 0.5, 1.0),
-        scan("patches", 0.1, 0.5, 1.0),
-        scan("whole", 0.5, 0.1, 1.0),
-        scan("whole and grid", 0.5, 0.1, 0.1),
-        scan("grid", 0.5, 0.5, 0.05),
-    )
-    names = [found.path.name for found in FitReport(scans, (), {}, {}).most_abnormal(5)]
-    assert names == ["whole and grid", "whole", "grid", "patches", "usual"]
+
+def test_scans_without_a_score_are_usual_by_patches():
+    whole = np.arange(6.0)
+    without = unusualness([None] * 6, whole, np.zeros(6))
+    assert np.array_equal(np.argsort(without), np.arange(6))
+    some = unusualness([1.0, None, 2.0, 90.0, float("-inf"), 1.5], whole, np.zeros(6))
+    assert some.argmax() == 3
+    assert some[1] == without[1]
+    assert some[4] == without[4]
+    assert not unusualness([1.0, 1.0], np.zeros(2), np.zeros(2)).any()
+
+
+def test_the_report_orders_scans_and_tells_their_share():
+    scans = tuple(NormalScan(Path(f"{figure:g}"), 1, unusual=figure) for figure in (0.5, 4.0, -1.0, 4.0))
+    report = FitReport(scans, (), {}, {})
+    assert [scan.unusual for scan in report.most_abnormal(3)] == [4.0, 4.0, 0.5]
+    assert [report.share_of(scan) for scan in scans] == [0.75, 0.5, 1.0, 0.5]
 
 
 def test_few_scans_are_told_what_that_means():

@@ -114,7 +114,7 @@ def test_every_normal_scan_gets_a_held_out_score(model):
     by_score = sorted(report.scans, key=lambda scan: scan.score, reverse=True)
     shares = [scan.p_value for scan in by_score]
     assert shares == sorted(shares)
-    order = [scan.share for scan in report.most_abnormal(6)]
+    order = [-scan.unusual for scan in report.most_abnormal(6)]
     assert order == sorted(order)
 
 

@@ -201,6 +201,7 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
                 "p_value": scan.p_value,
                 "unlike_share": scan.unlike_share,
                 "grid_share": scan.grid_share,
+                "unusual": scan.unusual,
             }
             for scan in report.most_abnormal()
         ],

@@ -136,6 +136,7 @@ def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Ou
             scan.p_value,
             scan.unlike_share,
             scan.grid_share,
+            round(scan.unusual, 1),
             "; ".join(by_scan.get(place[id(scan)], [])),
         ]
         for scan in report.most_abnormal(_N_LEAST_NORMAL)
@@ -145,10 +146,19 @@ def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Ou
         "Look at these first: a folder of normal scans is never fully normal. The shares say how many of the scans "
         "are at least as unusual: by their most unusual patches, scored by a model that had not seen the scan (a "
         "lesion, an artefact), and as a whole, by what lies where (a flipped or turned scan, another plane or body "
-        "part, another contrast), and by how many voxels of which size it has (another protocol). Remove what does "
+        "part, another contrast), and by how many voxels of which size it has (another protocol). The last figure is "
+        "the sum of the three in robust standard deviations, at most 5 each; it gives the order. Remove what does "
         "not belong and fit again.",
         table(
-            ["scan", "slices", "share: patches", "share: whole", "share: grid", "also unlike the others in"],
+            [
+                "scan",
+                "slices",
+                "share: patches",
+                "share: whole",
+                "share: grid",
+                "unusual",
+                "also unlike the others in",
+            ],
             rows,
         ),
     )

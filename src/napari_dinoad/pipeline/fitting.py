@@ -28,6 +28,7 @@ from napari_dinoad.normative_model import (
 from napari_dinoad.pipeline.checkpoints import Checkpoints
 from napari_dinoad.pipeline.cohort import embed_cohort
 from napari_dinoad.pipeline.cohort_layout import unlikeness
+from napari_dinoad.pipeline.cohort_order import unusualness
 from napari_dinoad.pipeline.cohort_outliers import grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note, report_path, write_cohort_report
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
@@ -240,6 +241,7 @@ def _fit_key(
 def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[str, float]) -> FitReport:
     unlike = unlikeness(cohort.cache.scans, seed)
     by_grid = grid_unlikeness([scan.facts for scan in cohort.cache.scans])
+    unusual = unusualness([fitted.scan_scores.get(i) for i in range(len(unlike))], unlike, by_grid)
     scans = []
     for i, path in enumerate(cohort.paths):
         n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
@@ -247,7 +249,9 @@ def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[s
         p_value = None if score is None else fitted.p_value_among_normals(score)
         unlike_share, grid_share = (float(np.mean(figure >= figure[i])) for figure in (unlike, by_grid))
         facts = cohort.cache.scans[i].facts
-        scans.append(NormalScan(path, n_slices, score, p_value, unlike_share, grid_share, facts))
+        scans.append(
+            NormalScan(path, n_slices, score, p_value, unlike_share, grid_share, float(unusual[i]), facts)
+        )
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
 
 
