@@ -20,6 +20,7 @@ __all__ = [
     "FigureNorm",
     "contrast_quartiles",
     "robust_spread",
+    "robust_z",
     "unlike_all",
 ]
 
@@ -115,6 +116,12 @@ class CohortNorms:
 def robust_spread(values: Sequence[float] | np.ndarray) -> float:
     """Return 1.4826 × the median absolute deviation from the median: σ of a normal distribution."""
     return _MAD_TO_SIGMA * float(np.median(np.abs(np.subtract(values, np.median(values)))))
+
+
+def robust_z(values: np.ndarray, min_spread: float = 0.0) -> np.ndarray:
+    """Return how many robust standard deviations, of ``min_spread`` at least, values (n,) are from their median."""
+    apart = values - np.median(values)
+    return np.asarray(apart / max(robust_spread(values), min_spread, np.finfo(float).tiny))
 
 
 def contrast_quartiles(facts: Mapping[str, Any]) -> dict[str, float]:

@@ -94,20 +94,15 @@ def _bright_border(foreground: np.ndarray) -> bool:
 def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
     thick = [axis for axis in range(3) if axis not in flat]
     opened = _dilated(_eroded(foreground, thick), thick)
-    cross = ndimage.generate_binary_structure(3, 1)
-    for axis in flat:
-        cross = cross & (np.abs(np.indices(cross.shape)[axis] - 1) == 0)
-    labels, n_objects = ndimage.label(opened if opened.any() else foreground, cross)
+    labels, n_objects = ndimage.label(opened if opened.any() else foreground)
     if n_objects == 0:
         return np.zeros_like(foreground)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    largest = sizes.argmax()
+    largest = int(sizes.argmax())
     # What follows reaches no farther than this box, and no farther than its margin beyond it.
-    box = tuple(
-        slice(max(0, found.start - 1), found.stop + 1)
-        for found in ndimage.find_objects((labels == largest).view(np.uint8))[0]
-    )
+    found = ndimage.find_objects(labels, largest)[largest - 1]
+    box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in found)
     body = _dilated(labels[box] == largest, thick) & (foreground[box] | opened[box])
     closed = np.pad(body, _CLOSED_VOXELS)
     for step in (_dilated,) * _CLOSED_VOXELS + (_eroded,) * _CLOSED_VOXELS:

@@ -7,7 +7,7 @@ Coordinates are continuous and edge-based: voxel ``i`` covers [i, i + 1), its ce
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,7 @@ class Placement:
 
         Bilinear between patch centres; beyond the outermost centres the nearest patch's value.
         """
-        rows, columns = self.interpolation((patch_maps.shape[1], patch_maps.shape[2]))
-        return _both_ways((csr_array(rows), csr_array(columns)), patch_maps)
+        return _both_ways(_sparse_interpolation(self, (patch_maps.shape[1], patch_maps.shape[2])), patch_maps)
 
     def interpolation(self, patch_grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (rows, gh) and (columns, gw) float32 that take a patch map to a slice; see `to_slice`."""
@@ -124,6 +123,13 @@ class Placement:
         """Return the placement that `to_dict` described."""
         (rows, columns), (row, column), (dr, dc) = values["shape"], values["corner"], values["step"]
         return cls((rows, columns), (row, column), (dr, dc), values["resolution_px"])
+
+
+@lru_cache(maxsize=4)
+def _sparse_interpolation(placement: Placement, patch_grid: tuple[int, int]) -> tuple[csr_array, csr_array]:
+    """Return `Placement.interpolation`; kept, since the slices of a scan come a few, or one, at a time."""
+    rows, columns = placement.interpolation(patch_grid)
+    return csr_array(rows), csr_array(columns)
 
 
 def _both_ways(weights: tuple[csr_array, csr_array], stack: np.ndarray) -> np.ndarray:

@@ -152,8 +152,8 @@ class PreparedScan:
 
     def contents(self, indices: Sequence[int]) -> list[bytes]:
         """Return a SHA-256 digest of the voxels of each of these slices: alike ones give the same model input."""
-        slices = np.moveaxis(np.take(self.volume.values, indices, axis=self.axis), self.axis, 0)
-        return [hashlib.sha256(np.ascontiguousarray(one).data).digest() for one in slices]
+        slices = np.moveaxis(self.volume.values, self.axis, 0)
+        return [hashlib.sha256(np.ascontiguousarray(slices[index]).data).digest() for index in indices]
 
     def body_slices(self, indices: Sequence[int]) -> np.ndarray:
         """Return the body (n, rows, columns) bool on these slices, in display orientation."""

@@ -82,7 +82,8 @@ def unlikeness(scans: Sequence[EmbeddedScan], seed: int) -> np.ndarray:
         union = np.maximum(np.maximum(outlines, outline).sum(-1), _NO_DISTANCE)
         apart = np.abs(outlines - outline).sum(-1) / union
         by_outline[i] = float(_near(apart[:, None], row)[0])
-        for kind, (of_references, vector) in enumerate(zip(edges, _edges(scan, depth), strict=True)):
+        own_edges = _edges(scan, depth) if row is None else [vectors[row] for vectors in edges]
+        for kind, (of_references, vector) in enumerate(zip(edges, own_edges, strict=True)):
             by_edges[kind, i] = float(_near(1 - (of_references @ vector)[:, None], row)[0])
     return np.asarray(sum(map(_standardised, (by_contents, by_outline, *by_edges))))
 
@@ -116,7 +117,9 @@ def _contents(scan: EmbeddedScan, depth: int) -> np.ndarray:
 
 def _edges(scan: EmbeddedScan, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the vectors whose products say how alike two scans' edges are: in strength, and in direction."""
-    layout = scan.edges if depth == scan.edges.n_parts else scan.edges.as_one()
+    layout = scan.edges
+    if depth != layout.n_parts:
+        layout = layout.as_one()
     return layout.strength_vector(), layout.direction_vector()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.cohort_norms import robust_spread
+from napari_dinoad.cohort_norms import robust_z
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,6 @@ def _limited_z(values: np.ndarray) -> np.ndarray:
     z = np.zeros(len(values))
     known = np.isfinite(values)
     if known.any():
-        apart = values[known] - np.median(values[known])
-        spread = max(robust_spread(values[known]), np.finfo(float).tiny)
         with np.errstate(over="ignore"):
-            z[known] = np.clip(apart / spread, -_LARGEST_Z, _LARGEST_Z)
+            z[known] = np.clip(robust_z(values[known]), -_LARGEST_Z, _LARGEST_Z)
     return z

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robust_spread
+from napari_dinoad.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robust_z
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["OUTLYING_Z", "Outlier", "find_outliers", "grid_unlikeness"]
 
@@ -60,14 +60,9 @@ def find_outliers(facts: Sequence[Mapping[str, Any]]) -> tuple[Outlier, ...]:
     facts : sequence of mapping
         Of each scan; see `scan_facts`.
     """
-    figures = [_figures(item) for item in facts]
     outliers: list[Outlier] = []
-    for name in dict.fromkeys(name for item in figures for name in item):
-        scans = [i for i, item in enumerate(figures) if name in item]
-        if len(scans) < MIN_SCANS:
-            continue
-        values = np.array([figures[i][name] for i in scans])
-        median, z = _robust_z(values)
+    for name, scans, values, z in _compared([_figures(item) for item in facts]):
+        median = float(np.median(values))
         outliers += [
             Outlier(scans[i], name, float(values[i]), median, float(z[i]))
             for i in np.flatnonzero(np.abs(z) > OUTLYING_Z)
@@ -85,21 +80,23 @@ def grid_unlikeness(facts: Sequence[Mapping[str, Any]]) -> np.ndarray:
     facts : sequence of mapping
         Of each scan; see `scan_facts`. Empty ones count as like the others.
     """
-    figures = [_figures(item) if item else {} for item in facts]
-    unlike = np.zeros(len(figures))
-    for name in dict.fromkeys(name for item in figures for name in item if name.startswith(_OF_THE_GRID)):
-        scans = [i for i, item in enumerate(figures) if name in item]
-        if len(scans) >= MIN_SCANS:
-            _, z = _robust_z(np.array([figures[i][name] for i in scans]))
+    unlike = np.zeros(len(facts))
+    for name, scans, _, z in _compared([_figures(item) if item else {} for item in facts]):
+        if name.startswith(_OF_THE_GRID):
             unlike[scans] = np.maximum(unlike[scans], np.abs(z))
     return unlike
 
 
-def _robust_z(values: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the median of values (n,), and how many robust standard deviations each is from it."""
-    median = float(np.median(values))
-    spread = max(robust_spread(values), _MIN_RELATIVE_SPREAD * abs(median), np.finfo(float).tiny)
-    return median, (values - median) / spread
+def _compared(
+    figures: Sequence[Mapping[str, float]],
+) -> Iterator[tuple[str, list[int], np.ndarray, np.ndarray]]:
+    """Yield each figure that enough scans have: its name, these scans, and their values and robust z-scores."""
+    for name in dict.fromkeys(name for item in figures for name in item):
+        scans = [i for i, item in enumerate(figures) if name in item]
+        if len(scans) >= MIN_SCANS:
+            values = np.array([figures[i][name] for i in scans])
+            least = _MIN_RELATIVE_SPREAD * abs(float(np.median(values)))
+            yield name, scans, values, robust_z(values, least)
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:

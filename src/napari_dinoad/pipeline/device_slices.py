@@ -141,7 +141,7 @@ class DeviceSlices:
         self._is_turned = prepared.stack.is_turned
         self._values = volume.values.movedim(prepared.axis, 0)
         self._body = volume.body.movedim(prepared.axis, 0)
-        self._calibrations: dict[int, tuple[Calibration, DeviceCalibration]] = {}
+        self._calibrations: dict[Calibration, DeviceCalibration] = {}
 
     @cached_property
     def _sampling(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,11 +191,9 @@ class DeviceSlices:
         return torch.stack(levels).sum(0) / len(levels)
 
     def _calibrated(self, calibration: Calibration) -> DeviceCalibration:
-        key = id(calibration)
-        if key not in self._calibrations:
-            # Kept with its table, so that no other can take its identity.
-            self._calibrations[key] = (calibration, DeviceCalibration(calibration, self._device))
-        return self._calibrations[key][1]
+        if calibration not in self._calibrations:
+            self._calibrations[calibration] = DeviceCalibration(calibration, self._device)
+        return self._calibrations[calibration]
 
     def scan_score(self, raw: Sequence[torch.Tensor], top_fraction: float) -> float:
         """See `ScanSlices.scan_score`."""

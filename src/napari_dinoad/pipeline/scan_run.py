@@ -99,7 +99,6 @@ class _PlaneRun:
         slices: Sequence[int] | None,
         smoothing_mm: float,
     ) -> None:
-        self.prepared = prepared
         self.placing = placing
         self.single = plane.for_single_slices
         # Slices that were asked for one by one lack neighbours; a cohort of single images had none to average.
