@@ -338,6 +338,10 @@ class NormativeModel:
         _require_whole(model, document["scorer"])
         return model
 
+    def on_device(self, device: torch.device) -> NormativeModel:
+        """Return the model with scorers that compute on ``device``; one that is loaded computes on the CPU."""
+        return replace(self, planes=tuple(plane.on_device(device) for plane in self.planes))
+
     def without_report(self) -> NormativeModel:
         """Return the model without its fit report (as it would be loaded)."""
         return replace(self, fit_report=None)

@@ -62,9 +62,23 @@ class PlaneModel:
         """The plane as it is to score slices that are not averaged with their neighbours."""
         return self.alone or self
 
+    def on_device(self, device: torch.device) -> PlaneModel:
+        """Return the plane with scorers that compute on ``device``."""
+        scorers = [_on_device(member.scorer, device) for member in self.members]
+        alone = None if self.alone is None else self.alone._with(scorers)
+        return replace(self._with(scorers), alone=alone)
+
+    def _with(self, scorers: Sequence[Scorer]) -> PlaneModel:
+        pairs = zip(self.members, scorers, strict=True)
+        return replace(self, members=tuple(replace(member, scorer=scorer) for member, scorer in pairs))
+
     def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
         """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
         return fused_scores(member_scores, [member.calibration for member in self.members])
+
+
+def _on_device(scorer: Scorer, device: torch.device) -> Scorer:
+    return scorer if scorer.device == device else scorer_from_state(scorer.state(), device)
 
 
 def store_calibration(

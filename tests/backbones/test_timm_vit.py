@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import torch
 
+from napari_dinoad.backbones import timm_vit
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, import_timm, make_model
 from napari_dinoad.errors import BackboneError
+from pretended_gpu import GpuTensor, pretended_gpu
 
 from .tiny_networks import FAMILIES, randomise
 
 CPU = torch.device("cpu")
 
 
-def backbone_of(name):
+def backbone_of(name, device=CPU):
     spec = find_backbone(name)
     model = make_model(spec)
     randomise(model)
-    return TimmBackbone(spec, model, CPU)
+    return TimmBackbone(spec, model, device)
 
 
 @pytest.mark.parametrize(("name", "grid"), [("dinov2_vits14", (32, 32)), ("dinov3_vits16", (28, 28))])
@@ -119,3 +121,20 @@ def test_mismatched_torchvision_says_what_to_install(monkeypatch):
         BackboneError, match=r'pip install --force-reinstall "torch==\d+\.\d+\.\d+" torchvision timm'
     ):
         import_timm()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tokens_of_a_gpu(name, tiny_timm, monkeypatch):
+    monkeypatch.setattr(timm_vit, "choose_precision", lambda device: torch.float32)
+    backbone = backbone_of(name)
+    patch = backbone.patch_size_px
+    images = torch.rand(3, 4 * patch, 6 * patch)
+    expected = backbone(images).values
+    with pretended_gpu() as waits:
+        on_gpu = backbone_of(name, torch.device("cuda", 0))
+        assert on_gpu.weights_sha256 == backbone.weights_sha256
+        waits.clear()
+        got = on_gpu(images).values
+        assert isinstance(got, GpuTensor)
+        assert not waits
+        torch.testing.assert_close(got.cpu(), expected, atol=1e-5, rtol=1e-5)

@@ -256,7 +256,7 @@ class TimmBackbone:
             if len(self._positions) == _GRIDS_KEPT:
                 self._positions.clear()
             self._positions[grid] = self._interpolated(grid)
-        self._model.pos_embed.data = self._positions[grid]
+        self._model.pos_embed = nn.Parameter(self._positions[grid], requires_grad=False)
         self._model.patch_embed.grid_size = grid
 
     def _interpolated(self, grid: tuple[int, int]) -> torch.Tensor:

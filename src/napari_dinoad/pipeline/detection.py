@@ -114,11 +114,10 @@ class Detector:
         weights: str | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.model = model
         self.settings = settings or DetectSettings()
         self.backbone: Backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
         model.backbone.require_weights(self.backbone.weights_sha256)
-
+        self.model = model.on_device(self.backbone.device)
         self._prepared: tuple[PreparedScan, ...] = ()
         self._unlike: tuple[str, ...] | None = None
 

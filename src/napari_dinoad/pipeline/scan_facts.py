@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.images.intensity import sample_inside
+
 if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan
 
@@ -34,7 +36,7 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         others = tuple(a for a in range(3) if a != axis)
         where = np.flatnonzero(body.any(axis=others))
         extent.append(float(where[-1] - where[0] + 1) * step if where.size else 0.0)
-    inside = volume.values[body]
+    inside = sample_inside(volume.values, body)
     intensity = np.percentile(inside, PERCENTILES) if inside.size else np.zeros(len(PERCENTILES))
     return {
         "shape": [int(n) for n in volume.values.shape],

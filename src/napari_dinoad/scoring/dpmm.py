@@ -52,6 +52,7 @@ class DpmmScorer:
         self._point: FitPoint | None = None
         self._densities: ComponentDensities | None = None
         self._counted_densities: ComponentDensities | None = None
+        self._directions: torch.Tensor | None = None
 
     @property
     def parameters(self) -> DpmmParameters:
@@ -213,7 +214,7 @@ class DpmmScorer:
 
     def _set(self, point: FitPoint) -> None:
         self._point = point
-        self._densities = self._counted_densities = None
+        self._densities = self._counted_densities = self._directions = None
 
     # -- scoring -------------------------------------------------------------------------------------------
 
@@ -253,7 +254,9 @@ class DpmmScorer:
         return counted.nonzero().squeeze(1)
 
     def _cosine_scores(self, patches: torch.Tensor) -> torch.Tensor:
-        directions = unit_length(self.parameters.mixture.means[self._counted()]).to(patches.dtype)
+        if self._directions is None:
+            self._directions = unit_length(self.parameters.mixture.means[self._counted()])
+        directions = self._directions.to(patches.dtype)
         chunks = in_chunks(patches, 2 * patches.element_size() * len(directions))
         return torch.cat([1 - (chunk @ directions.T).amax(-1) for chunk in chunks])
 

@@ -58,6 +58,8 @@ def checked_embeddings(
 ) -> torch.Tensor:
     """Return ``batch`` in float32 (float64 stays) on ``device`` after checking it.
 
+    Values that lie on a CUDA device already are not looked at: it would have to be waited for. NaN stays NaN there.
+
     Parameters
     ----------
     batch : torch.Tensor
@@ -89,7 +91,13 @@ def checked_embeddings(
         )
     has_float64 = torch.device(device).type != "mps"
     wanted = torch.float64 if batch.dtype == torch.float64 and has_float64 else torch.float32
-    batch = batch.detach().to(device=device, dtype=wanted)
+    batch = batch.detach().to(dtype=wanted)
+    if batch.device.type != "cuda":
+        _require_finite(batch)
+    return batch.to(device)
+
+
+def _require_finite(batch: torch.Tensor) -> None:
     # The sum is finite exactly when no value is NaN or infinite (or absurdly large): one fast pass.
     if not torch.isfinite(batch.sum()) and not torch.isfinite(batch).all():
         n_bad = int((~torch.isfinite(batch)).any(-1).sum())
@@ -97,7 +105,6 @@ def checked_embeddings(
             f"embeddings: expected finite values, got NaN or infinity in {n_bad} of "
             f"{batch[..., 0].numel()} patches; check the scan's intensities and the backbone's precision."
         )
-    return batch
 
 
 def as_patches(batch: torch.Tensor) -> torch.Tensor:
@@ -109,7 +116,8 @@ def unit_length(patches: torch.Tensor) -> torch.Tensor:
     """Return ``patches`` (…, d) scaled to unit length; an all-zero patch stays zero."""
     length: torch.Tensor = torch.linalg.vector_norm(patches, dim=-1, keepdim=True)
     safe = (length > SAFE_LENGTHS[0]) & (length < SAFE_LENGTHS[1])
-    if not bool(safe.all()):
+    # On a CUDA device the few operations cost less than waiting for it to say whether they are needed.
+    if patches.device.type == "cuda" or not bool(safe.all()):
         # Squares that underflow or overflow: rare, so only these pay for a first scaling by the largest value.
         largest = patches.abs().amax(-1, keepdim=True)
         patches = torch.where(safe, patches, patches / torch.where(largest > 0, largest, 1.0))

@@ -38,9 +38,16 @@ class ScorerState:
 
 
 class Scorer(Protocol):
-    """A model of normal patch embeddings. Higher scores always mean more abnormal."""
+    """A model of normal patch embeddings. Higher scores always mean more abnormal.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where it computes; embeddings from elsewhere are brought there.
+    """
 
     name: ClassVar[str]
+    device: torch.device
 
     def fit(
         self,

@@ -1,0 +1,124 @@
+"""Fitting and scoring on a pretended GPU: all of it runs there, little is waited for, results are the CPU's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dinoad import NormativeModel, read_volume, update_model
+from napari_dinoad.errors import ScorerError
+from napari_dinoad.gui.scan_jobs import _explain
+from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.settings import (
+    ArCnnSettings,
+    CalibrationSettings,
+    DetectSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+from pretended_gpu import pretended_gpu
+
+SMALL = FitSettings(
+    preprocessing=replace(preset("mr-brain"), resolution_px=64),
+    calibration=CalibrationSettings(folds=3),
+    memory_bank=MemoryBankSettings(n_patches=300, reduction="random"),
+    dpmm=DpmmSettings(n_components=10, epochs=2),
+    ar_cnn=ArCnnSettings(epochs=2),
+    device="cpu",
+)
+BATCH = 3
+
+
+@pytest.fixture(
+    scope="module", params=["memory-bank", "dpmm", "ar-cnn", "dpmm+memory-bank", "memory-bank all"]
+)
+def model_path(request, normal_folder, tmp_path_factory):
+    scorer, *planes = request.param.split()
+    preprocessing = replace(SMALL.preprocessing, plane=planes[0] if planes else "axial")
+    model = fit_folder(normal_folder, replace(SMALL, scorer=scorer, preprocessing=preprocessing))
+    return model.save(tmp_path_factory.mktemp("model") / "normal.dinoad")
+
+
+@pytest.fixture(scope="module")
+def patient(patient_path):
+    return read_volume(patient_path)
+
+
+def detector_of(path, device):
+    return Detector(NormativeModel.load(path), DetectSettings(device=device, batch_slices=BATCH))
+
+
+def test_a_scan_is_scored_there_as_on_the_cpu(model_path, patient):
+    expected = detector_of(model_path, "cpu").detect(patient)
+    with pretended_gpu() as waits:
+        detector = detector_of(model_path, "cuda")
+        assert {m.scorer.device.type for p in detector.model.planes for m in p.members} == {"cuda"}
+        detector.detect(patient, slices=[8])
+        waits.clear()
+        found = detector.detect(patient)
+    np.testing.assert_allclose(found.anomaly_map.values, expected.anomaly_map.values, atol=5e-3)
+    assert found.scan_score == pytest.approx(expected.scan_score, rel=1e-4)
+    assert (found.p_value, found.slices) == (expected.p_value, expected.slices)
+    n_batches = sum(-(-len(detector.prepare(patient)[i].indices) // BATCH) for i in range(len(found.planes)))
+    n_for_the_scan = 2 if len(found.planes) == 1 else 0
+    assert waits == {"event": n_batches} | ({"_local_scalar_dense": n_for_the_scan} if n_for_the_scan else {})
+
+
+def test_slices_alone_and_what_scorers_see(model_path, patient):
+    on_cpu = detector_of(model_path, "cpu")
+    expected = on_cpu.detect(patient, slices=[5, 9])
+    prepared = on_cpu.prepare(patient)[0]
+
+    def explained(detector):
+        embeddings = detector.backbone(torch.from_numpy(prepared.images([9]))).values
+        return [_explain(m.scorer, prepared, 9, embeddings).values for m in detector.model.planes[0].members]
+
+    with pretended_gpu():
+        detector = detector_of(model_path, "cuda")
+        found = detector.detect(patient, slices=[5, 9])
+        seen = explained(detector)
+    np.testing.assert_allclose(found.anomaly_map.values, expected.anomaly_map.values, atol=5e-3)
+    for got, wanted in zip(seen, explained(on_cpu), strict=True):
+        assert np.isclose(got, wanted, atol=1e-4).mean() > 0.99
+
+
+@pytest.mark.parametrize("scorer", ["memory-bank", "dpmm"])
+def test_a_cohort_is_fitted_there_as_on_the_cpu(normal_folder, patient, scorer):
+    settings = replace(SMALL, scorer=scorer)
+    expected = Detector(fit_folder(normal_folder, settings), DetectSettings(device="cpu")).detect(patient)
+    with pretended_gpu():
+        model = fit_folder(normal_folder, replace(settings, device="cuda"))
+        assert model.planes[0].members[0].scorer.device.type == "cuda"
+        found = Detector(model, DetectSettings(device="cuda")).detect(patient)
+    levels, wanted = found.anomaly_map.values, expected.anomaly_map.values
+    assert np.corrcoef(levels[wanted > 0], wanted[wanted > 0])[0, 1] > 0.999
+    assert found.p_value == expected.p_value
+
+
+def test_a_model_is_updated_there(normal_folder):
+    model = fit_folder(normal_folder, replace(SMALL, scorer="dpmm"))
+    with pretended_gpu():
+        updated = update_model(
+            model, normal_folder, FitSettings(device="cuda", calibration=SMALL.calibration)
+        )
+    assert updated.calibration.n_scans == 2 * model.calibration.n_scans
+
+
+def test_nan_from_there_is_refused(model_path, patient):
+    with pretended_gpu():
+        detector = detector_of(model_path, "cuda")
+        embed = detector.backbone.__class__.__call__
+
+        def broken(backbone, images):
+            embeddings = embed(backbone, images)
+            return replace(embeddings, values=embeddings.values * float("nan"))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(detector.backbone.__class__, "__call__", broken)
+            with pytest.raises(ScorerError, match="NaN"):
+                detector.detect(patient)
