@@ -78,6 +78,9 @@ def test_one_scorer_is_calibrated_as_it_is(tmp_path):
 class StackedScan(FakeScan):
     """Twenty slices, 2 mm apart."""
 
+    def body(self):
+        return None
+
     stack = SliceStack((20, 8, 8), 0, tuple(range(20)), is_turned=True, spacing_mm=2.0)
 
 
@@ -126,6 +129,37 @@ def test_a_cohort_of_single_slices_is_calibrated_once(tmp_path):
     model = plane.model({"dpmm": None})
     assert model.alone is None
     assert model.for_single_slices is model
+
+
+def test_single_images_among_volumes_do_not_calibrate_averaged_slices(tmp_path):
+    scores, cache = HeldOutScores(tmp_path), FakeCache(0)
+    image = StackedScan()
+    image.stack = SliceStack((1, 8, 8), 0, (0,), is_turned=True, spacing_mm=2.0)
+    cache.scans = [image, StackedScan(), image, StackedScan()]
+    rng = np.random.default_rng(0)
+    values = [noisy_slices(rng)[: len(scan.stack.indices)] for scan in cache.scans]
+    for number, own in enumerate(values):
+        scores.put("axial", "dpmm", number, own)
+    held_out = HeldOutScans((0, 1, 2, 3), TOP_FRACTION, "cross", None, 5.0)
+    plane = HeldOutPlane("axial", ["dpmm"], cache, scores, held_out)
+    assert (plane.level.calibration.n_scans, plane.alone.level.calibration.n_scans) == (2, 4)
+    assert plane.level.pooled.total == 2 * 20 * 64
+    assert plane.alone.level.pooled.total == 2 * (20 + 1) * 64
+
+    class Mean:
+        def add(self, stack, indices, body, levels):
+            self.levels = levels
+
+    # Fused over planes, too, each by the table of its kind, without itself.
+    for number, kind in ((0, plane.alone), (1, plane)):
+        fused = Mean()
+        plane.add_to(fused, number)
+        raw = kind.body_scores(number)
+        assert np.array_equal(fused.levels, kind.level.without(number, raw).neg_log10_p(raw))
+    # The cohort report knows a score of every scan.
+    assert sorted(plane.scan_scores) == [0, 1, 2, 3]
+    assert plane.scan_scores[0] == plane.alone.level.scan_scores[0]
+    assert plane.scan_scores[1] == plane.level.scan_scores[1] < plane.alone.level.scan_scores[1]
 
 
 def test_a_scan_does_not_calibrate_itself():

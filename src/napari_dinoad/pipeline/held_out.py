@@ -162,7 +162,8 @@ class HeldOutPlane:
     members : dict of Level
         Of each scorer alone, by its name.
     level : Level
-        Of their fused score; with one scorer its own.
+        Of their fused score; with one scorer its own. Where slices are averaged, of the scans that have neighbouring
+        slices alone: single images among them vary more, and are scored by ``alone``.
     alone : HeldOutPlane, optional
         The same of slices scored each for itself; None where no slice is averaged with another.
     """
@@ -180,13 +181,22 @@ class HeldOutPlane:
         self._scores = scores
         self._smoothing_mm = held_out.smoothing_mm
         self.alone: HeldOutPlane | None = None
-        if held_out.smoothing_mm and any(self._smoothing(scan).has_neighbours for scan in held_out.scans):
+        averaged = self._averaged(held_out.scans)
+        if averaged:
             single = replace(held_out, smoothing_mm=0.0)
             self.alone = HeldOutPlane(plane, scorers, cache, scores, single)
+            held_out = replace(held_out, scans=averaged)
         self.members = {name: Level.of(held_out, partial(self._own_scores, name)) for name in scorers}
         self.level = next(iter(self.members.values()))
         if len(self.members) > 1:
             self.level = Level.of(held_out, self.body_scores)
+
+    @property
+    def scan_scores(self) -> dict[int, float]:
+        """Each held-out scan's own score, by its place in the cache; of averaged slices where it has neighbours."""
+        return (
+            self.level.scan_scores if self.alone is None else self.alone.scan_scores | self.level.scan_scores
+        )
 
     def body_scores(self, scan: int) -> np.ndarray:
         """Return the plane's raw scores (n,) float32 at the body voxels of a held-out scan's slices."""
@@ -202,9 +212,10 @@ class HeldOutPlane:
 
     def add_to(self, mean: PlaneMean, scan: int) -> None:
         """Add the plane's −log10 p of a held-out scan, by the calibration on the others, to the mean over planes."""
-        raw = self.body_scores(scan)
+        own = self if self.alone is None or scan in self.level.scan_scores else self.alone
+        raw = own.body_scores(scan)
         cached = self._cache.scans[scan]
-        levels = self.level.without(scan, raw).neg_log10_p(raw)
+        levels = own.level.without(scan, raw).neg_log10_p(raw)
         mean.add(cached.stack, cached.stack.indices, cached.body(), levels)
 
     def model(self, scorers: Mapping[ScorerName, Scorer]) -> PlaneModel:
@@ -218,6 +229,12 @@ class HeldOutPlane:
         if self._smoothing_mm:
             patch_scores = self._smoothing(scan).smoothed(patch_scores)
         return self._cache.scans[scan].body_scores(patch_scores)
+
+    def _averaged(self, scans: Sequence[int]) -> tuple[int, ...]:
+        """Return the scans with slices that are averaged with others; single images among volumes are not."""
+        if not self._smoothing_mm:
+            return ()
+        return tuple(scan for scan in scans if self._smoothing(scan).has_neighbours)
 
     def _smoothing(self, scan: int) -> SliceSmoothing:
         stack = self._cache.scans[scan].stack

@@ -109,8 +109,10 @@ def fit_and_calibrate(
                 scorers[name] = fit(np.sort(order), _labelled(progress, part))
         planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
         models.append(planes[-1].model(scorers))
-    level = planes[0].level if len(planes) == 1 else fuse_planes(planes, calibrating)
-    return FittedPlanes(tuple(models), level.calibration, level.scan_scores)
+    if len(planes) == 1:
+        return FittedPlanes(tuple(models), planes[0].level.calibration, planes[0].scan_scores)
+    fused = fuse_planes(planes, calibrating)
+    return FittedPlanes(tuple(models), fused.calibration, fused.scan_scores)
 
 
 def _part_label(plane: Plane, scorer: ScorerName, n_planes: int, n_scorers: int) -> str:
