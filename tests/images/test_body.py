@@ -44,3 +44,36 @@ def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape):
             np.testing.assert_array_equal(found, expected)
         else:
             assert found.all()
+
+
+def head_and_body(shape=(24, 40, 36)):
+    """Return a textured ellipsoid of mean 0 and standard deviation 1 (z, y, x), 0 elsewhere, and where it is."""
+    axes = np.meshgrid(*[np.linspace(-1.4, 1.4, n) if n > 1 else [0.0] for n in shape], indexing="ij")
+    body = sum(axis**2 for axis in axes) < 1
+    values = np.random.default_rng(0).normal(size=shape)
+    return np.where(body, (values - values[body].mean()) / values[body].std(), 0.0).astype(np.float32), body
+
+
+@pytest.mark.parametrize("shape", [(24, 40, 36), (1, 60, 60)])
+def test_zeros_around_a_brain_of_mean_zero_are_not_body(shape):
+    values, body = head_and_body(shape)
+    found = find_body(values)
+    assert found[body].mean() > 0.99
+    assert found[~body].mean() < 0.05
+
+
+def test_water_beyond_the_field_of_view_of_a_ct_is_not_body():
+    """0 HU is water: it would be body by the threshold."""
+    values, body = head_and_body()
+    axes = np.meshgrid(*[np.linspace(-1.4, 1.4, n) for n in values.shape], indexing="ij")
+    in_view = axes[1] ** 2 + axes[2] ** 2 < 1.25**2
+    hounsfield = np.where(body, 40 + 20 * values, np.where(in_view, -1000.0, 0.0)).astype(np.float32)
+    found = find_body(hounsfield, is_ct=True)
+    assert found[body].mean() > 0.99
+    assert found[~body].mean() < 0.05
+
+
+def test_a_white_frame_is_no_surround():
+    values = np.full((1, 60, 60), 255.0)
+    values[0, 5:-5, 5:-5] = np.random.default_rng(0).integers(0, 250, (50, 50))
+    assert find_body(values).all()

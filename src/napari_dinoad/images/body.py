@@ -15,7 +15,11 @@ _MIN_FRACTION = 0.01
 """A body smaller than this share of the scan is taken for a failure, and the whole scan is used."""
 
 _BORDER_FRACTION = 0.5
-"""If more than this share of an image's border is bright, there is no dark surround to tell a body from."""
+"""If more than this share of an image's border is bright, there is no dark surround to tell a body from; one value of
+more than this share of it is the surround's."""
+
+_NOT_DARK = 5.0
+"""Percent of a scan's voxels that are darker than a surround which no threshold can tell from the body."""
 
 _NOISE_SIGMAS = 4.0
 """The body must be brighter than the surround's median by this many of its standard deviations."""
@@ -37,6 +41,9 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     above `CT_BODY_HU`) are opened by one voxel, the largest connected object is kept, closed, and its holes are
     filled in every plane, so that dark tissue inside (ventricles, air, a dark lesion) belongs to it.
 
+    A surround of one exact value that lies among those of the body (0 around a brain of mean 0, or beyond the round
+    field of view of a CT) is no body either, however bright.
+
     Parameters
     ----------
     values : numpy.ndarray
@@ -49,7 +56,13 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     numpy.ndarray
         (z, y, x) bool. All True when the scan has no dark surround or no object stands out.
     """
-    foreground = values > (CT_BODY_HU if is_ct else _threshold(values))
+    surround = _value_around(values)
+    if surround is None:
+        foreground = values > (CT_BODY_HU if is_ct else _threshold(values))
+    else:
+        foreground = values != surround
+        if is_ct:
+            foreground &= values > CT_BODY_HU
     if _bright_border(foreground):
         return np.ones(values.shape, dtype=bool)
     flat = [axis for axis, n in enumerate(values.shape) if n == 1]
@@ -57,6 +70,28 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     if np.count_nonzero(body) < _MIN_FRACTION * body.size:
         return np.ones(values.shape, dtype=bool)
     return body
+
+
+def _value_around(values: np.ndarray) -> float | None:
+    """Return the one value of most of the border if it lies among the body's values; None where it is dark, or bright.
+
+    A bright one is a frame around pictures on black.
+    """
+    border = _border(values)
+    value = float(np.median(border))
+    if np.count_nonzero(border == value) <= _BORDER_FRACTION * border.size:
+        return None
+    others = values[values != value]
+    if not others.size:
+        return None
+    darker = 100 * np.count_nonzero(others < value) / others.size
+    return value if _NOT_DARK < darker < 100 - _NOT_DARK else None
+
+
+def _border(values: np.ndarray) -> np.ndarray:
+    """Return the values (n,) on the border of a scan, along all axes that have more than one voxel."""
+    faces = [values.take((0, -1), axis=axis).ravel() for axis, n in enumerate(values.shape) if n > 1]
+    return np.concatenate(faces) if faces else values.ravel()
 
 
 def _threshold(values: np.ndarray) -> float:
