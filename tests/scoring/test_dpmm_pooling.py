@@ -98,13 +98,20 @@ def test_merging_keeps_first_and_second_moments(fitted):
         torch.testing.assert_close(getattr(both, name).sum(0), wanted, rtol=0.02, atol=2)
 
 
-def test_no_more_components_than_the_largest_truncation(make_clustered):
+def test_no_more_components_than_allowed(make_clustered, monkeypatch):
     small = settings_for("diag", n_components=6)
     scorers = [DpmmScorer(small).fit([make_clustered(6, (8, 8), 10, 6, 0.2, seed=seed)]) for seed in range(4)]
-    assert DpmmScorer.merged(scorers).parameters.mixture.n_components == 6
+    together = DpmmScorer.merged(scorers)
+    assert together.settings.n_components == 24
+    assert 6 < together.parameters.mixture.n_components <= 24
+    monkeypatch.setattr("napari_dinoad.scoring.dpmm.MERGED_COMPONENTS", 10)
+    fewer = DpmmScorer.merged(scorers)
+    assert fewer.parameters.mixture.n_components == fewer.settings.n_components == 10
+    again = DpmmScorer.merged([fewer, *scorers])
+    assert again.settings.n_components == 10
     wider = DpmmScorer(replace(small, n_components=20))
     wider.fit([make_clustered(6, (8, 8), 10, 6, 0.2, seed=9)])
-    assert 6 < DpmmScorer.merged([*scorers, wider]).parameters.mixture.n_components <= 20
+    assert 10 < DpmmScorer.merged([*scorers, wider]).parameters.mixture.n_components <= 20
 
 
 def test_many_models_are_reduced_in_turns(fitted, monkeypatch):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DpmmScorer"]
 
+MERGED_COMPONENTS = 2000
+"""Of a merged mixture, at most: about those of four hospitals as they are."""
+
 
 class DpmmScorer:
     """How unlike the clusters of normal patches a patch is.
@@ -163,9 +166,9 @@ class DpmmScorer:
     def merged(cls, scorers: Sequence[Self]) -> Self:
         """Return a scorer of the patches behind all of ``scorers``, from their mixtures alone.
 
-        The union of the components, each with the patches that it stands for; those that the data do not tell apart
-        are merged, and the least different ones until no more than the largest of the truncations are left. The
-        order of the scorers has no influence.
+        The union of the components, each with the patches that it stands for; those are merged whose difference
+        predicts nothing (Akaike's criterion), and the least different ones until no more than `MERGED_COMPONENTS`
+        are left, or the largest of the truncations where that is more. The order of the scorers has no influence.
 
         Parameters
         ----------
@@ -191,7 +194,8 @@ class DpmmScorer:
                 f"DPMM channels: expected the same in all, got {', '.join(map(str, channels))}; "
                 "merge models of one backbone."
             )
-        settings = replace(first, n_components=max(scorer.settings.n_components for scorer in scorers))
+        truncations = [scorer.settings.n_components for scorer in scorers]
+        settings = replace(first, n_components=min(sum(truncations), max(*truncations, MERGED_COMPONENTS)))
         parts = [scorer._statistics() for scorer in scorers]
         regularisation = settings.effective_regularisation
         statistics = pooled(parts, settings.covariance, regularisation, settings.n_components)

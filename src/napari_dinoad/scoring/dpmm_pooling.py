@@ -75,7 +75,7 @@ def pooled(
         if number == len(parts) or len(total.responsibilities) + at_most > POOLED_AT_ONCE:
             order = torch.argsort(total.responsibilities, descending=True, stable=True)
             total = total.reordered(order)
-            total = grouped(total, alike_groups(total, covariance, regularisation, at_most))
+            total = grouped(total, alike_groups(total, covariance, regularisation, at_most, "akaike"))
     return total
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import CovarianceType
 
 __all__ = ["alike_groups", "classification_likelihood", "grouped", "merge_alike"]
+
+Criterion = Literal["schwarz", "akaike"]
+"""Schwarz's finds how many kinds of patch there are; Akaike's keeps what predicts new patches better."""
 
 _SWEPT_SHARE = 0.2
 """Components that were merged into others are dropped from the arrays when they are more than this share of them."""
@@ -86,6 +89,7 @@ def alike_groups(
     covariance: CovarianceType,
     regularisation: float,
     at_most: int | None = None,
+    criterion: Criterion = "schwarz",
 ) -> torch.Tensor:
     """Return which components belong together: the number (k,) int64 of each one's group.
 
@@ -95,14 +99,19 @@ def alike_groups(
         On the CPU, no component empty.
     at_most : int, optional
         No more groups than this, even where the data tell more apart.
+    criterion : {"schwarz", "akaike"}
+        What p parameters of a component cost: ½ p log n, or p.
     """
     s, first, second = statistics.responsibilities, statistics.first, statistics.second
     if covariance == "full":
         judged = second.diagonal(dim1=-2, dim2=-1)
     else:
         judged = second.reshape(len(second), -1)
+    per_parameter = 0.5 * math.log(float(s.sum())) if criterion == "schwarz" else 1.0
+    penalty = per_parameter * (1 + first.shape[1] + judged.shape[1])
     group = torch.arange(len(s))
-    for into, gone in _best_merges(s, first, judged, regularisation, len(s) if at_most is None else at_most):
+    at_most = len(s) if at_most is None else at_most
+    for into, gone in _best_merges(s, first, judged, regularisation, penalty, at_most):
         group[group == gone] = into
     numbers: torch.Tensor = torch.unique(group, return_inverse=True)[1]
     return numbers
@@ -124,13 +133,17 @@ def grouped(statistics: SufficientStatistics, group: torch.Tensor) -> Sufficient
 
 
 def _best_merges(
-    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float, at_most: int
+    s: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    regularisation: float,
+    penalty: float,
+    at_most: int,
 ) -> list[tuple[int, int]]:
     """Return the merges (into, gone), in order, that lead to the best mixture on the greedy path.
 
     Of those with ``at_most`` components.
     """
-    penalty = 0.5 * (1 + first.shape[1] + second.shape[1]) * math.log(float(s.sum()))
     n_channels = first.shape[1]
     s = s.clone()
     means, spread = _means_and_spread(s, first, second)
