@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
     "MGH_SUFFIXES",
+    "MODEL_SUFFIX",
     "NIFTI_SUFFIXES",
     "SCAN_SUFFIXES",
     "atomic_path",
@@ -35,6 +37,7 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MGH_SUFFIXES = (".mgz", ".mgh")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM_SUFFIXES = (".dcm", ".ima")
+MODEL_SUFFIX = ".dinoad"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
@@ -72,9 +75,7 @@ def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Pa
             prefix=_temporary_prefix(path), suffix=suffix, dir=temporary_folder or path.parent
         )
     except OSError as error:
-        raise DinoadError(
-            f"Cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable."
-        ) from error
+        raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -84,15 +85,21 @@ def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Pa
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise DinoadError(
-            f"Cannot write {path}: {error.strerror or error}. Free disk space or choose another folder."
-        ) from error
+        raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _advice(error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "Choose a shorter name."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free disk space or choose another folder."
+    return "Choose a folder that exists and is writable."
+
+
 def _temporary_prefix(path: Path) -> str:
-    return f".dinoad-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}-"
+    return f".dinoad-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:10]}-"
 
 
 def remove_temporaries(path: Path) -> None:
@@ -124,9 +131,9 @@ def sha256_of_file(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, atomically."""
+    r"""Write ``text`` as UTF-8, atomically; of names that are not UTF-8 the odd bytes as ``\udcfc``."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, document: Any) -> None:

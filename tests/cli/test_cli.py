@@ -16,9 +16,7 @@ from pydicom.uid import generate_uid
 
 from dicom_files import PATIENT_TAGS
 from napari_dinoad.cli.main import main
-from napari_dinoad.cli.score import _output_names
-from napari_dinoad.images.discovery import ScanFile
-from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head, save_head
+from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
 
 def fit_arguments(folder, path):
@@ -258,16 +256,6 @@ def test_2d_images_end_to_end(tmp_path, capsys):
     assert written.shape == (80, 64)
     np.testing.assert_array_equal(written.affine, np.eye(4))
     assert all("area_px" in region and "volume_mm3" not in region for region in scan["regions"])
-
-
-def test_scans_of_one_name_do_not_overwrite_each_other(tmp_path):
-    paths = []
-    for patient in ("a", "b"):
-        (tmp_path / patient).mkdir()
-        paths.append(save_head(tmp_path / patient / "t1.nii.gz", 1))
-    scans = [ScanFile.of_file(path) for path in paths]
-    assert _output_names(scans) == ["a_t1", "b_t1"]
-    assert _output_names([scans[0]]) == ["t1"]
 
 
 def test_a_dicom_folder_is_scored_like_the_nifti_of_the_same_scan(model_path, patient_path, tmp_path, capsys):

@@ -12,14 +12,16 @@ import torch
 from safetensors.numpy import load_file
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
 from napari_dinoad.images.slices import SliceStack
-from napari_dinoad.pipeline.embedding_cache import CachedScan, EmbeddingCache, embedding_key
+from napari_dinoad.pipeline.embedding_cache import CachedScan, EmbeddingCache, embedding_key, metadata_of
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.scoring.patches import seeded_generator, shuffled
 from napari_dinoad.settings import CacheSettings, preset
 
+EDGES = EdgeLayout(np.full((1, 16, 16), 0.5, np.float32), np.full((1, 8, 8, 6), 0.25, np.float32))
 PLACEMENT = Placement.around((20, 30), (1.0, 1.0), ((2, 18), (3, 27)), 64)
 
 
@@ -44,9 +46,8 @@ def stack_of(n_slices):
 
 def store(cache, number, n_slices):
     values, body = scan_of(number, n_slices)
-    scan = cache.store(
-        hash_of(number), values.split(3), body, PLACEMENT, stack_of(n_slices), {"number": number}
-    )
+    metadata = metadata_of(PLACEMENT, stack_of(n_slices), {"number": number}, EDGES, "voxels")
+    scan = cache.store(hash_of(number), values.split(3), body, metadata)
     cache.add(scan)
     return scan
 
@@ -56,6 +57,7 @@ def test_a_scan_comes_back_as_stored(cache):
     values, body = scan_of(7, 5)
     assert torch.equal(scan.embeddings(), values)
     assert scan.facts == {"number": 7}
+    np.testing.assert_allclose(scan.edges.strengths, EDGES.strengths, atol=1e-6)
     assert scan.stack == stack_of(5)
     np.testing.assert_array_equal(scan.body(), body)
     found = cache.find(hash_of(7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import BooleanOptionalAction
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from napari_dinoad.cli.output import ProgressBars, print_json
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
+from napari_dinoad.files import SCAN_SUFFIXES
 from napari_dinoad.settings import (
     PRESETS,
     SCORER_NAMES,
@@ -111,6 +113,10 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError("--out: expected a model file to write, got none.")
     if out.is_dir() or not out.parent.is_dir():
         raise SettingError(f"--out: expected a file in a folder that exists, got {out}.")
+    if out.name.lower().endswith(SCAN_SUFFIXES):
+        raise SettingError(
+            f"--out: expected a model file to write (M.dinoad), got {out}, which names a scan."
+        )
     if options.update is not None:
         _require_no_choice(options)
 
@@ -134,6 +140,8 @@ def run(options: argparse.Namespace) -> int:
 
 def cache_settings_from(options: argparse.Namespace) -> CacheSettings:
     """Return validated settings of where the fit keeps its work."""
+    if options.cache_limit is not None and not math.isfinite(options.cache_limit):
+        raise SettingError(f"--cache-limit: expected a number of GB, got {options.cache_limit}.")
     limit = None if options.cache_limit is None else round(options.cache_limit * 1e9)
     return CacheSettings(options.cache, options.keep_cache, options.resume, limit)
 

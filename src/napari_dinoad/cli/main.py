@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 the input or a setting is wrong (one line on stderr); 1 a 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -70,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
     )
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show must not end a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code: int = options.run(options)
     except (KeyboardInterrupt, Cancelled):

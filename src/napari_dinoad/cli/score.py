@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
-from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
+from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import require_folder
 from napari_dinoad.settings import DetectSettings, Device, SegSegments
 
 if TYPE_CHECKING:
     import argparse
 
-    from napari_dinoad.images.discovery import ScanFile
-    from napari_dinoad.settings import ReadSettings
 
 NAME = "score"
 HELP = "Find where scans depart from normal: maps, masks, regions and a report for each."
@@ -62,19 +59,19 @@ def run(options: argparse.Namespace) -> int:
     outputs = _outputs(options.save)
     settings = DetectSettings(options.fpr, options.min_volume_mm3, options.device)
     reading = reading_from(options)
-    scans = _scans(options.scans, reading)
-    names = _output_names(scans)
 
-    # torch is loaded here, not for --help.
+    # torch and SciPy are loaded here, not for --help.
+    from napari_dinoad.cli.given_scans import given_scans, output_names
     from napari_dinoad.cli.scan_results import score_and_save
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
 
+    given = given_scans(options.scans, reading)
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     require_folder(options.out)
     results: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    for scan, name in zip(scans, names, strict=True):
+    failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
+    for scan, name in zip(given.scans, output_names(given.scans), strict=True):
         try:
             with ProgressBars(f"{name}: ") as progress:
                 result = score_and_save(
@@ -105,46 +102,6 @@ def _outputs(text: str | None) -> tuple[str, ...] | None:
     return chosen
 
 
-def _scans(given: list[Path], reading: ReadSettings) -> list[ScanFile]:
-    """Return the scans given: files as they are, and what is found in folders."""
-    from napari_dinoad.images.discovery import ScanFile, discover_scans
-
-    scans: list[ScanFile] = []
-    for path in given:
-        if not path.is_dir():
-            scans.append(ScanFile.of_file(path))
-            continue
-        found = discover_scans(path, reading)
-        for item in found.skipped:
-            print(f"dinoad: skipped {item.path}: {item.reason}", file=sys.stderr)
-        if not found.scans:
-            raise DinoadError(f"{path}: expected scans in this folder, found none.")
-        scans.extend(found.scans)
-    return list({(scan.path, scan.name): scan for scan in scans}.values())
-
-
-def _output_names(scans: list[ScanFile]) -> list[str]:
-    """Return one name a scan for its outputs: its own, with as many parent folders as tell it from the others."""
-    names = [scan.name for scan in scans]
-    depth = 0
-    while max(Counter(names).values()) > 1:
-        depth += 1
-        counts = Counter(names)
-        folders = [scan.path.resolve().parents for scan in scans]
-        longer = [
-            f"{above[depth - 1].name}_{name}" if counts[name] > 1 else name
-            for above, name in zip(folders, names, strict=True)
-            if depth <= len(above)
-        ]
-        if len(longer) < len(names) or longer == names:
-            twice = next(name for name, count in counts.items() if count > 1)
-            raise SettingError(
-                f"Two scans would both write {twice}_mask.nii.gz; score them into two folders."
-            )
-        names = longer
-    return names
-
-
 def _print_results(results: list[dict[str, Any]]) -> None:
     rows = []
     for result in results:
@@ -152,8 +109,8 @@ def _print_results(results: list[dict[str, Any]]) -> None:
         size = largest.get("volume_mm3") or largest.get("area_mm2") or largest.get("area_px")
         rows.append(
             (
-                Path(result["scan"]).name,
-                f"{result['p_value']:.3g}",
+                Path(result["scan"]).resolve().name,
+                "-" if result["p_value"] is None else f"{result['p_value']:.3g}",
                 str(result["n_regions"]),
                 f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",
                 f"{size:g}" if size is not None else "-",

@@ -10,10 +10,10 @@ from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, SettingError, WeightsNotFoundError
+from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
-from napari_dinoad.gui.model_library import MODEL_SUFFIX
 from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot
 from napari_dinoad.gui.samples_of_folder import guess_preset

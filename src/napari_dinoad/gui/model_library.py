@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.errors import DinoadError, ModelFileError
-from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.files import MODEL_SUFFIX, require_folder, write_json
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MODEL_SUFFIX", "ModelLibrary", "ModelSummary", "read_model_summary"]
+__all__ = ["ModelLibrary", "ModelSummary", "read_model_summary"]
 
 logger = logging.getLogger(__name__)
-
-MODEL_SUFFIX = ".dinoad"
 
 _RECENT_FILE = "recent.json"
 

@@ -9,7 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.gui.model_library import MODEL_SUFFIX, ModelSummary, read_model_summary
+from napari_dinoad.files import MODEL_SUFFIX
+from napari_dinoad.gui.model_library import ModelSummary, read_model_summary
 from napari_dinoad.gui.parts import NoteLabel, Step
 
 if TYPE_CHECKING:

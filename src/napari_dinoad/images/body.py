@@ -73,9 +73,9 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
 
 
 def _value_around(values: np.ndarray) -> float | None:
-    """Return the one value of most of the border if it lies among the body's values; None where it is dark, or bright.
+    """Return the one value of most of the border if it lies among the body's values, else None.
 
-    A bright one is a frame around pictures on black.
+    A dark one is left to the threshold, and a bright one is a frame around pictures on black.
     """
     border = _border(values)
     value = float(np.median(border))

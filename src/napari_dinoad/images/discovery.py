@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
+RESULT_ENDINGS = (
+    "_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt", "_anomaly", "_heatmap", "_picture",
+)  # fmt: skip
+"""What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan; longest first."""
+
 __all__ = ["Discovery", "ScanFile", "SkippedFile", "discover_scans"]
 
 
@@ -87,10 +92,19 @@ class ScanFile:
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file or folder that is not used, and why."""
+    """A file or folder that is not used, and why.
+
+    Attributes
+    ----------
+    path : Path
+    reason : str
+    is_scan : bool
+        Whether it is a scan that cannot be used, by its ending or content, and not something else.
+    """
 
     path: Path
     reason: str
+    is_scan: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,7 @@ class _Found:
     scans: list[ScanFile] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
     dicom: list[Path] = field(default_factory=list)
+    folders: set[Path] = field(default_factory=set)
 
 
 def discover_scans(folder: str | Path, reading: ReadSettings | None = None) -> Discovery:
@@ -153,11 +168,17 @@ def discover_scans(folder: str | Path, reading: ReadSettings | None = None) -> D
     found = _Found()
     _walk(folder, reading, found)
     _add_series(reading, found)
+    _set_results_aside(found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
     return Discovery(folder, tuple(found.scans), tuple(found.skipped))
 
 
 def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
+    real = folder.resolve()
+    if real in found.folders:
+        found.skipped.append(SkippedFile(folder, "a link to a folder that was looked into"))
+        return
+    found.folders.add(real)
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -177,10 +198,24 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
             try:
                 scan = _inspect(path, reading)
             except ScanReadError as error:
-                found.skipped.append(SkippedFile(path, without_path(error, path)))
+                is_scan = path.name.lower().endswith(SCAN_SUFFIXES)
+                found.skipped.append(SkippedFile(path, without_path(error, path), is_scan))
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)
     found.scans.extend(_stacked(images, folder) if reading.stack_folders else images)
+
+
+def _set_results_aside(found: _Found) -> None:
+    """Skip masks of scans that were found, and what scoring them wrote."""
+    names = {scan.name for scan in found.scans}
+    scans = []
+    for scan in found.scans:
+        of = next((scan.name.removesuffix(end) for end in RESULT_ENDINGS if scan.name.endswith(end)), "")
+        if of in names:
+            found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
+        else:
+            scans.append(scan)
+    found.scans = scans
 
 
 def without_path(error: Exception, path: Path) -> str:

@@ -7,6 +7,7 @@ y towards anterior, x towards the patient's right (the voxel axes of RAS+, read 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from napari_dinoad.errors import GeometryError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_AFFINE_DECIMALS = 4
+"""Of millimetres; headers of other formats round on their own."""
 
 __all__ = ["OBLIQUE_TOLERANCE_DEG", "DisplayWindow", "Geometry", "Volume"]
 
@@ -250,3 +254,10 @@ class Volume:
     def is_2d(self) -> bool:
         """Whether the scan is a single slice."""
         return 1 in self.values.shape
+
+    def content_sha256(self) -> str:
+        """Return a SHA-256 (hex) of the voxels and where they lie: the same in every format and orientation."""
+        affine = np.round(self.geometry.canonical_affine, _AFFINE_DECIMALS) + 0.0  # no −0
+        digest = hashlib.sha256(repr((self.values.shape, affine.tolist(), self.full_scale)).encode())
+        digest.update(np.ascontiguousarray(self.values, dtype=np.float32).data)
+        return digest.hexdigest()

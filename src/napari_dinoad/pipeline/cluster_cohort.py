@@ -239,7 +239,7 @@ def embed_on_cluster(
             scans = [plane for plane in planes if not isinstance(plane, str)]
             if reasons:
                 built.skip(scan, reasons[0])
-            elif not built.is_twin(scan, scans[0].key):
+            elif not built.is_twin(scan, scans[0].metadata["voxels"]):
                 built.add(scan, scans)
         done += len(chunk)
     report(progress, "Reading and embedding", done, done)

@@ -22,7 +22,6 @@ from napari_dinoad.pipeline.embedding_cache import (
     EmbeddedScan,
     EmbeddingCache,
     HeldScan,
-    metadata_of,
     packed_bits,
 )
 from napari_dinoad.pipeline.read_ahead import ReadAhead
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import ScanFile
-    from napari_dinoad.images.placement import Placement
-    from napari_dinoad.images.slices import SliceStack
     from napari_dinoad.scoring.protocol import Scorer, ScorerState
     from napari_dinoad.settings import Device, FitSettings, PreprocessingSettings, ReadSettings
 
@@ -105,14 +102,12 @@ class _MemoryCache(EmbeddingCache):
         key: str,
         batches: Iterable[torch.Tensor],
         body: np.ndarray,
-        placement: Placement,
-        stack: SliceStack,
-        facts: dict[str, Any],
+        metadata: dict[str, str],
     ) -> HeldScan:
         """Return the scan as a value; see `EmbeddingCache.store`."""
         maps = np.concatenate([batch.to(torch.float16).cpu().numpy() for batch in batches])
         n, gh, gw, d = maps.shape
-        return HeldScan(key, (n, gh, gw, d), metadata_of(placement, stack, facts), maps, packed_bits(body))
+        return HeldScan(key, (n, gh, gw, d), metadata, maps, packed_bits(body))
 
 
 @lru_cache(maxsize=1)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import sha256_of_file
@@ -16,7 +13,7 @@ from napari_dinoad.images.discovery import SkippedFile, without_path
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.pipeline.device_slices import slices_of_planes
-from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key
+from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key, metadata_of
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import scan_facts
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
@@ -74,8 +71,14 @@ class LoadedScan:
     keys: tuple[str, ...] = ()
     cached: tuple[CachedScan | None, ...] = ()
     prepared: tuple[PreparedScan, ...] = ()
-    facts: tuple[dict[str, Any], ...] = ()
+    metadata: tuple[dict[str, str], ...] = ()
     reason: str = ""
+
+    @property
+    def voxels(self) -> str:
+        """What tells the voxels of a scan that is not skipped from another's."""
+        first = self.cached[0]
+        return (self.metadata[0] if first is None else first.metadata)["voxels"]
 
 
 def content_sha256(scan: ScanFile, reading: ReadSettings) -> str:
@@ -88,9 +91,7 @@ def content_sha256(scan: ScanFile, reading: ReadSettings) -> str:
     """
     if scan.path.name.lower().endswith(_DETACHED_SUFFIXES):
         # The header names another file, which only its reader knows how to find.
-        volume = scan.read(reading)
-        values = hashlib.sha256(np.ascontiguousarray(volume.values).data).hexdigest()
-        return hash_of([values, volume.geometry.affine.tolist(), volume.full_scale])
+        return scan.read(reading).content_sha256()
     try:
         if scan.series is not None:
             hashes = {path: sha256_of_file(path) for path in {frame.path for frame in scan.series.frames}}
@@ -142,7 +143,7 @@ def embed_cohort(
             report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
             if loaded.reason:
                 built.skip(loaded.scan, loaded.reason)
-            elif not built.is_twin(loaded.scan, loaded.keys[0]):
+            elif not built.is_twin(loaded.scan, loaded.voxels):
                 built.add(loaded.scan, stored(loaded, caches, backbone, slice_reader))
     report(progress, "Reading and embedding", len(found.scans), len(found.scans))
     return built.cohort()
@@ -153,12 +154,15 @@ class CohortBuilder:
 
     def __init__(self, found: Discovery, caches: Mapping[Plane, EmbeddingCache]) -> None:
         self._caches = caches
-        self._paths: dict[str, Path] = {}
+        self._by_voxels: dict[str, Path] = {}
         self._skipped = list(found.skipped)
 
-    def is_twin(self, scan: ScanFile, key: str) -> bool:
-        """Return whether a scan of this content is in already; then this one is noted as skipped."""
-        twin = self._paths.get(key)
+    def is_twin(self, scan: ScanFile, voxels: str) -> bool:
+        """Return whether a scan of these voxels is in already; then this one is noted as skipped.
+
+        Whatever its format: an unpacked or converted copy is one, too.
+        """
+        twin = self._by_voxels.get(voxels)
         if twin is not None:
             self.skip(scan, f"the same content as {twin.name}")
         return twin is not None
@@ -171,11 +175,11 @@ class CohortBuilder:
         """Make a scan, embedded in each plane, the next one of the cohort."""
         for cache, embedded in zip(self._caches.values(), planes, strict=True):
             cache.add(embedded)
-        self._paths[planes[0].key] = scan.path
+        self._by_voxels[planes[0].metadata["voxels"]] = scan.path
 
     def cohort(self) -> Cohort:
         """Return what was added and skipped."""
-        return Cohort(tuple(self._paths.values()), tuple(self._skipped), self._caches)
+        return Cohort(tuple(self._by_voxels.values()), tuple(self._skipped), self._caches)
 
 
 def load_scan(
@@ -197,15 +201,22 @@ def load_scan(
         cached = tuple(cache.find(key) for cache, key in zip(caches.values(), keys, strict=True))
         if None not in cached:
             return LoadedScan(scan, keys, cached)
-        prepared = prepare_planes(scan.read(reading), preprocessing, backbone.default_resolution_px)
+        volume = scan.read(reading)
+        prepared = prepare_planes(volume, preprocessing, backbone.default_resolution_px)
     except (ScanReadError, SettingError) as error:
         return LoadedScan(scan, reason=without_path(error, scan.path))
-    facts = scan_facts(prepared[0])
-    by_plane = tuple(
-        {**facts, "n_slices": len(plane.indices), "edges": EdgeLayout.of(plane).encoded()}
+    facts, voxels = scan_facts(prepared[0]), volume.content_sha256()
+    metadata = tuple(
+        metadata_of(
+            plane.placement,
+            plane.stack,
+            {**facts, "n_slices": len(plane.indices)},
+            EdgeLayout.of(plane),
+            voxels,
+        )
         for plane in prepared
     )
-    return LoadedScan(scan, keys, cached, prepared, by_plane)
+    return LoadedScan(scan, keys, cached, prepared, metadata)
 
 
 def stored(
@@ -221,7 +232,7 @@ def stored(
             prepared = loaded.prepared[number]
             body = prepared.body_slices(prepared.indices)
             batches = _embedded(prepared, slices[number], backbone, reader)
-            cached = cache.store(key, batches, body, prepared.placement, prepared.stack, loaded.facts[number])
+            cached = cache.store(key, batches, body, loaded.metadata[number])
         scans.append(cached)
     return scans
 

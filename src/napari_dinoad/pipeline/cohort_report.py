@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.files import write_text
+from napari_dinoad.files import MODEL_SUFFIX, write_text
 from napari_dinoad.html import Html, Series, element, facts, page, plot, section, table
 from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, Outlier, find_outliers
 from napari_dinoad.settings import FALSE_POSITIVE_RATES
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from napari_dinoad.normative_model import FitReport, NormalScan, NormativeModel
     from napari_dinoad.scoring.protocol import ScorerState
 
-__all__ = ["FEW_SCANS", "cohort_report", "few_scans_note", "report_path", "write_cohort_report"]
+__all__ = [
+    "FEW_SCANS",
+    "cohort_report",
+    "few_scans_note",
+    "mixed_kinds_note",
+    "report_path",
+    "write_cohort_report",
+]
 
 FEW_SCANS = 5
 """Below this a model is made, but it is said what its p-values are worth."""
@@ -37,7 +44,9 @@ _N_LISTED = 5000
 
 def report_path(model_path: Path) -> Path:
     """Return where the report of a model lies: ``M.report.html`` beside ``M.dinoad``."""
-    return model_path.with_name(f"{model_path.stem}.report.html")
+    # Of site.v1 and site.v2 what follows the dot is no ending.
+    name = model_path.stem if model_path.suffix == MODEL_SUFFIX else model_path.name
+    return model_path.with_name(f"{name}.report.html")
 
 
 def write_cohort_report(model: NormativeModel, report: FitReport, model_path: Path) -> Path:
@@ -54,6 +63,18 @@ def few_scans_note(n_scans: int) -> str:
     return (
         f"Only {n_scans} normal scans: no scan-level p-value below {1 / (n_scans + 1):.2f} can be claimed, and "
         "voxel-level rates rest on few people. Use the maps for orientation; add normal scans for probabilities."
+    )
+
+
+def mixed_kinds_note(report: FitReport) -> str:
+    """Return that a cohort holds volumes and single images; empty where it holds one of them."""
+    shapes = [scan.facts["shape"] for scan in report.scans if scan.facts]
+    n_images = sum(1 in shape for shape in shapes)
+    if n_images in (0, len(shapes)):
+        return ""
+    return (
+        f"{n_images} of the {len(shapes)} normal scans are single images, the others volumes: what is usual differs "
+        "between them. Fit a model of each kind."
     )
 
 
@@ -108,7 +129,7 @@ def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _summary(model: NormativeModel, report: FitReport) -> Html:
     calibration = model.calibration
-    note = few_scans_note(len(report.scans))
+    notes = [note for note in (few_scans_note(len(report.scans)), mixed_kinds_note(report)) if note]
     told = facts(
         {
             "scorer": model.scorer_name,
@@ -121,7 +142,7 @@ def _summary(model: NormativeModel, report: FitReport) -> Html:
             "seconds": ", ".join(f"{stage} {spent:.0f}" for stage, spent in report.seconds.items()),
         }
     )
-    return section("The fit", *([element("p", note, class_="note")] if note else []), told)
+    return section("The fit", *(element("p", note, class_="note") for note in notes), told)
 
 
 def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Outlier]) -> Html:

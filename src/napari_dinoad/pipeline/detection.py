@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Detection", "Detector", "OnSlices", "detect"]
 
+_SLICES_OF_VOLUMES = 2
+"""Normal scans of at least so many slices on average are volumes."""
+
+_A_SLICE_OF_VOLUMES = (
+    "It is a single slice and the normal scans are volumes: nothing can be said about a whole scan."
+)
+
 OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
 
@@ -139,7 +146,15 @@ class Detector:
         prepared = self.prepare(volume)
         if self._unlike is None:
             self._unlike = unlike_all(self.model.cohorts, scan_facts(prepared[0]))
+            if not self._is_comparable(volume):
+                self._unlike = (_A_SLICE_OF_VOLUMES, *self._unlike)
         return self._unlike
+
+    def _is_comparable(self, volume: Volume) -> bool:
+        """Whether a scan's own score can be compared with the normal ones: a slice's with whole volumes' cannot."""
+        made = self.model.provenance
+        of_volumes = made.n_slices >= _SLICES_OF_VOLUMES * len(self.model.planes) * made.n_scans
+        return not (volume.is_2d and of_volumes)
 
     def slice_axis(self, volume: Volume) -> int:
         """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
@@ -204,7 +219,7 @@ class Detector:
         return Detection(
             AnomalyMap(run.values, volume),
             score,
-            calibration.scan_p_value(score) if run.is_whole else None,
+            calibration.scan_p_value(score) if run.is_whole and self._is_comparable(volume) else None,
             calibration.n_scans,
             int(np.count_nonzero(calibration.scan_scores < score)),
             tuple(sorted(run.slices)),

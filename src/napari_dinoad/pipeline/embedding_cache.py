@@ -85,7 +85,7 @@ class EmbeddedScan:
     shape : tuple of int
         (n, gh, gw, d) of its embeddings.
     metadata : dict of str
-        ``"placement"``, ``"stack"`` and ``"facts"``, JSON texts.
+        Texts; see `metadata_of`.
     """
 
     key: str
@@ -101,13 +101,12 @@ class EmbeddedScan:
     def facts(self) -> dict[str, Any]:
         """What was noted of the scan when it was embedded; see `scan_facts`."""
         facts: dict[str, Any] = json.loads(self.metadata["facts"])
-        facts.pop("edges", None)
         return facts
 
     @property
     def edges(self) -> EdgeLayout:
         """Where its slices have edges."""
-        return EdgeLayout.decoded(json.loads(self.metadata["facts"])["edges"])
+        return EdgeLayout.decoded(self.metadata["edges"])
 
     @property
     def stack(self) -> SliceStack:
@@ -271,9 +270,7 @@ class EmbeddingCache:
         key: str,
         batches: Iterable[torch.Tensor],
         body: np.ndarray,
-        placement: Placement,
-        stack: SliceStack,
-        facts: dict[str, Any],
+        metadata: dict[str, str],
     ) -> CachedScan:
         """Write a scan, batch by batch, atomically; it is not added yet.
 
@@ -284,12 +281,8 @@ class EmbeddingCache:
             (m, gh, gw, d) float each, together as many maps as there are slices.
         body : numpy.ndarray
             (n, rows, columns) bool, the body on the same slices.
-        placement : Placement
-            Where the model input lies on the slices.
-        stack : SliceStack
-            How the slices lie in the scan.
-        facts : dict
-            JSON values; no name or path. ``"edges"``: an `EdgeLayout`, encoded.
+        metadata : dict of str
+            See `metadata_of`.
 
         Raises
         ------
@@ -297,7 +290,7 @@ class EmbeddingCache:
             If the disk is full or the folder cannot be written; what was stored before stays usable.
         """
         path = self._work.claim(key)
-        packed, metadata = packed_bits(body), metadata_of(placement, stack, facts)
+        packed = packed_bits(body)
         begun = False
         with (
             atomic_path(path, self._work.temporary) as temporary,
@@ -332,12 +325,29 @@ def packed_bits(body: np.ndarray) -> np.ndarray:
     return np.packbits(body.reshape(len(body), -1), axis=1)
 
 
-def metadata_of(placement: Placement, stack: SliceStack, facts: dict[str, Any]) -> dict[str, str]:
-    """Return `EmbeddedScan.metadata`."""
+def metadata_of(
+    placement: Placement, stack: SliceStack, facts: dict[str, Any], edges: EdgeLayout, voxels: str
+) -> dict[str, str]:
+    """Return what is noted beside the embeddings of a scan; no name or path.
+
+    Parameters
+    ----------
+    placement : Placement
+        Where the model input lies on the slices.
+    stack : SliceStack
+        How the slices lie in the scan.
+    facts : dict
+        JSON values; see `scan_facts`.
+    edges : EdgeLayout
+    voxels : str
+        What tells its voxels from another scan's; see `Volume.content_sha256`.
+    """
     return {
         "placement": json.dumps(placement.to_dict()),
         "stack": json.dumps(stack.to_dict()),
         "facts": json.dumps(facts),
+        "edges": edges.encoded(),
+        "voxels": voxels,
     }
 
 

@@ -30,7 +30,12 @@ from napari_dinoad.pipeline.cohort import embed_cohort
 from napari_dinoad.pipeline.cohort_layout import unlikeness
 from napari_dinoad.pipeline.cohort_order import unusualness
 from napari_dinoad.pipeline.cohort_outliers import grid_unlikeness
-from napari_dinoad.pipeline.cohort_report import few_scans_note, report_path, write_cohort_report
+from napari_dinoad.pipeline.cohort_report import (
+    few_scans_note,
+    mixed_kinds_note,
+    report_path,
+    write_cohort_report,
+)
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.held_out import HeldOutScores
 from napari_dinoad.pipeline.holdout import fit_and_calibrate, hash_of_mixture
@@ -130,8 +135,10 @@ def fit_folder(
             model.save(out)
             if model.fit_report is not None:
                 write_cohort_report(model, model.fit_report, Path(out))
-    note = few_scans_note(model.provenance.n_scans)
-    if note:
+    notes = [few_scans_note(model.provenance.n_scans)]
+    if model.fit_report is not None:
+        notes.append(mixed_kinds_note(model.fit_report))
+    for note in filter(None, notes):
         logger.warning(note)
     return model
 

@@ -138,6 +138,7 @@ class FitSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scorer", "+".join(split_scorer_names(self.scorer)))
         require_choice("device", self.device, Device)
+        require(self.seed >= 0, "seed", "at least 0", self.seed)
         if self.epochs is not None:
             require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         # Refuses a plane or resolution that makes no sense.
@@ -149,7 +150,7 @@ class FitSettings:
         return replace(
             chosen,
             plane=self.plane or chosen.plane,
-            resolution_px=self.resolution_px or chosen.resolution_px,
+            resolution_px=chosen.resolution_px if self.resolution_px is None else self.resolution_px,
         )
 
     @property

@@ -1,0 +1,174 @@
+"""Which scans a command line names, and what their outputs are called."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.cli.given_scans import given_scans, output_names
+from napari_dinoad.cli.main import main
+from napari_dinoad.images.discovery import ScanFile
+from napari_dinoad.settings import ReadSettings
+from small_heads import AFFINE, BAD_SCANS, add_bad_scans, make_head, save_dicom_head, save_head
+
+
+def names_of(paths):
+    return output_names(given_scans(paths, ReadSettings()).scans)
+
+
+def save_picture(path, seed=0):
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40), np.uint8)).save(path)
+    return path
+
+
+def test_scans_of_one_name_do_not_overwrite_each_other(tmp_path):
+    paths = []
+    for patient in ("a", "b"):
+        (tmp_path / patient).mkdir()
+        paths.append(save_head(tmp_path / patient / "t1.nii.gz", 1))
+    scans = [ScanFile.of_file(path) for path in paths]
+    assert output_names(scans) == ["a_t1", "b_t1"]
+    assert output_names([scans[0]]) == ["t1"]
+
+
+def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_path):
+    volume, picture = save_head(tmp_path / "head.nii.gz", 1), save_picture(tmp_path / "head.png")
+    assert names_of([volume, picture]) == ["head_nii_gz", "head_png"]
+    assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
+
+
+def test_a_scan_that_is_named_twice_is_one(tmp_path, monkeypatch):
+    path = save_head(tmp_path / "head.nii.gz", 1)
+    (tmp_path / "link.nii.gz").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    assert names_of([path, path.relative_to(tmp_path), tmp_path / "head.nii.gz"]) == ["head"]
+
+
+def test_a_folder_that_links_to_itself_is_looked_into_once(tmp_path):
+    save_head(tmp_path / "head.nii.gz", 1)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    given = given_scans([tmp_path], ReadSettings())
+    assert [scan.name for scan in given.scans] == ["head"]
+
+
+def test_slices_of_one_series_are_one_scan(tmp_path):
+    slices = save_dicom_head(tmp_path / "study", 3)
+    other = save_dicom_head(tmp_path / "second", 4)
+    given = given_scans([*slices[:5], save_head(tmp_path / "head.nii.gz", 1), other[0]], ReadSettings())
+    assert output_names(given.scans) == ["study", "head", other[0].name]
+    assert given.scans[0].read().values.shape[0] == len(slices)
+
+
+def test_masks_and_results_of_scans_are_no_scans(tmp_path):
+    save_head(tmp_path / "head.nii.gz", 1)
+    save_head(tmp_path / "alone_mask.nii.gz", 3)
+    (tmp_path / "results").mkdir()
+    for ending in ("mask", "anomaly"):
+        save_head(tmp_path / "results" / f"head_{ending}.nii.gz", 2)
+    given = given_scans([tmp_path], ReadSettings())
+    assert sorted(scan.name for scan in given.scans) == ["alone_mask", "head"]
+    assert not given.failed
+
+
+def test_scans_of_a_folder_that_cannot_be_used_have_failed(model_path, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    save_head(folder / "good.nii.gz", 1)
+    add_bad_scans(folder)
+    (folder / "notes.txt").write_text("no scan")
+    assert main(["score", str(folder), "--model", str(model_path), "--out", str(tmp_path), "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert [scan["scan"] for scan in document["scans"]] == [str(folder / "good.nii.gz")]
+    failed = {item["scan"].rpartition("/")[2] for item in document["failed"]}
+    assert failed == {name for name in BAD_SCANS if "." in name}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_names_that_are_not_utf8(tmp_path, capsys):
+    folder = tmp_path / "old media"
+    folder.mkdir()
+    for seed in range(4):
+        name = os.fsdecode(b"M\xfcller_%d.nii.gz" % seed)
+        save_head(folder / "plain.nii.gz", seed).rename(folder / name)
+    model, out = tmp_path / "m.dinoad", tmp_path / "out"
+    options = "--scorer memory-bank --resolution 64 --json"
+    assert main(["fit", str(folder), "--out", str(model), *options.split()]) == 0
+    assert "M\\udcfcller_0" in model.with_name("m.report.html").read_text()
+    capsys.readouterr()
+    assert main(["score", str(folder), "--model", str(model), "--out", str(out), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["scans"]) == 4
+
+
+def test_a_slice_is_not_compared_with_volumes(model_path, tmp_path, capsys):
+    stored = make_head(3)[:, :, 8:9]
+    nib.save(nib.Nifti1Image(stored, AFFINE), tmp_path / "slice.nii.gz")
+    arguments = [str(tmp_path / "slice.nii.gz"), "--model", str(model_path), "--out", str(tmp_path)]
+    assert main(["score", *arguments, "--json"]) == 0
+    (scan,) = json.loads(capsys.readouterr().out)["scans"]
+    assert scan["p_value"] is None
+    assert "single slice" in " ".join(scan["notes"])
+    assert main(["score", *arguments]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == "-"
+
+
+def test_copies_in_another_format_are_one_scan(normal_folder, tmp_path, capsys):
+    for seed in (0, 1):
+        (tmp_path / f"{seed}.nii.gz").write_bytes((normal_folder / f"normal_{seed}.nii.gz").read_bytes())
+    unpacked = gzip.decompress((tmp_path / "0.nii.gz").read_bytes())
+    (tmp_path / "copy.nii").write_bytes(unpacked)
+    (tmp_path / "again.nii.gz").write_bytes(gzip.compress(unpacked, 1))
+    image = nib.load(tmp_path / "1.nii.gz")
+    flipped = image.as_reoriented([[0, -1], [2, 1], [1, 1]])
+    nib.save(nib.MGHImage(np.asarray(flipped.dataobj, np.float32), flipped.affine), tmp_path / "one.mgz")
+    options = "--scorer memory-bank --resolution 64 --json"
+    assert main(["fit", str(tmp_path), "--out", str(tmp_path / "m.dinoad"), *options.split()]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["n_scans"] == 2
+    reasons = {item["path"].rpartition("/")[2]: item["reason"] for item in summary["skipped"]}
+    assert reasons == {
+        "again.nii.gz": "the same content as 0.nii.gz",
+        "copy.nii": "the same content as 0.nii.gz",
+        "one.mgz": "the same content as 1.nii.gz",
+    }
+
+
+def test_volumes_and_images_in_one_cohort_are_told(normal_folder, tmp_path, caplog):
+    for seed in range(3):
+        (tmp_path / f"{seed}.nii.gz").write_bytes((normal_folder / f"normal_{seed}.nii.gz").read_bytes())
+    save_picture(tmp_path / "picture.png")
+    options = "--scorer memory-bank --resolution 64"
+    assert main(["fit", str(tmp_path), "--out", str(tmp_path / "m.dinoad"), *options.split()]) == 0
+    assert "1 of the 4 normal scans are single images" in caplog.text
+    assert "1 of the 4 normal scans are single images" in (tmp_path / "m.report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--out", "scan.nii.gz"], "names a scan"),
+        (["--out", "m.dinoad", "--seed", "-1"], "seed"),
+        (["--out", "m.dinoad", "--cache-limit", "nan"], "--cache-limit"),
+        (["--out", "m.dinoad", "--resolution", "0"], "esolution"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    normal_folder, tmp_path, monkeypatch, capsys, arguments, told
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", str(normal_folder), *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_whose_names_end_alike_have_reports_of_their_own(tmp_path):
+    from napari_dinoad.pipeline.cohort_report import report_path
+
+    names = [report_path(tmp_path / name).name for name in ("site.v1", "site.v2", "t1.dinoad")]
+    assert names == ["site.v1.report.html", "site.v2.report.html", "t1.report.html"]
