@@ -96,3 +96,42 @@ def test_a_wrong_shape_is_noticed(tmp_path, model_path):
         with pytest.raises(ModelFileError):
             NormativeModel.load(rewritten(tmp_path / "m.dinoad", wrong, document))
     assert np.isfinite(tensors["calibration.table_scores"].numpy()).all()
+
+
+def test_damage_that_no_shape_tells_is_noticed(tmp_path, model_path):
+    content = bytearray(model_path.read_bytes())
+    content[-1000] ^= 0x80
+    damaged = tmp_path / "m.dinoad"
+    damaged.write_bytes(bytes(content))
+    with pytest.raises(ModelFileError, match="damaged or changed"):
+        NormativeModel.load(damaged)
+
+
+def test_whatever_is_changed_in_the_description_is_refused(tmp_path, model_path):
+    with safe_open(model_path, framework="pt") as stored:
+        text = stored.metadata()["napari_dinoad"]
+    tensors = load_file(model_path)
+
+    def places(value, path=()):
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        )
+        for key, part in items:
+            yield (*path, key)
+            yield from places(part, (*path, key))
+
+    rng = np.random.default_rng(0)
+    all_places = list(places(json.loads(text)))
+    for number in rng.choice(len(all_places), 60, replace=False):
+        *path, last = all_places[number]
+        for wrong in (None, -1, "x", [], {}):
+            document = json.loads(text)
+            within = document
+            for key in path:
+                within = within[key]
+            if within[last] == wrong:
+                continue
+            within[last] = wrong
+            save_file(tensors, tmp_path / "m.dinoad", {"napari_dinoad": json.dumps(document)})
+            with pytest.raises(ModelFileError):
+                NormativeModel.load(tmp_path / "m.dinoad")

@@ -7,6 +7,7 @@ calibrations, and one JSON document in its metadata. It holds no pickle, no pati
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ FORMAT_VERSION = MODEL_FORMAT_VERSION
 """Version of the file's layout; a file of another version is refused."""
 
 _METADATA_KEY = "napari_dinoad"
+_CHECKSUM_KEY = "sha256"
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,9 @@ class NormativeModel:
         tensors: dict[str, torch.Tensor] = {}
         entries = [store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
         counts = store_calibration(self.calibration, "", tensors)
-        text = json.dumps(self._document(entries, counts), sort_keys=True, allow_nan=False)
+        document = self._document(entries, counts)
+        document[_CHECKSUM_KEY] = _content_sha256(document, tensors)
+        text = json.dumps(document, sort_keys=True, allow_nan=False)
         content = save(tensors, {_METADATA_KEY: text})
         with atomic_path(path) as temporary:
             # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
@@ -306,14 +310,20 @@ class NormativeModel:
         """
         path = Path(path)
         document, tensors = _read(path)
+        checksum = document.pop(_CHECKSUM_KEY, "")
         try:
-            return cls._from_document(document, tensors)
-        except (KeyError, TypeError, SettingError) as error:
+            model = cls._from_document(document, tensors)
+        except (LookupError, TypeError, ValueError, AttributeError, SettingError) as error:
             raise ModelFileError(
                 f"{path}: the model is incomplete ({type(error).__name__}: {error}). Fit or copy it again."
             ) from error
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from error
+        if checksum != _content_sha256(document, tensors):
+            raise ModelFileError(
+                f"{path}: damaged or changed since it was written (its checksum differs). Fit or copy it again."
+            )
+        return model
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NormativeModel:
@@ -375,6 +385,15 @@ def _require_whole(model: NormativeModel, scorer: str) -> None:
     expected = [(plane, scorer) for plane in model.preprocessing.planes]
     if got != expected:
         raise ModelFileError(f"planes and scorers: expected {expected}, got {got}. Fit or copy it again.")
+
+
+def _content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

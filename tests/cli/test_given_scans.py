@@ -66,6 +66,13 @@ def test_slices_of_one_series_are_one_scan(tmp_path):
     assert given.scans[0].read().values.shape[0] == len(slices)
 
 
+def test_long_names_leave_room_for_endings(tmp_path):
+    scans = [ScanFile.of_file(tmp_path / f"{'ü' * 120}{end}.nii.gz") for end in "ab"]
+    names = output_names(scans)
+    assert len(set(names)) == 2
+    assert all(len(os.fsencode(f"{name}_anomaly.nii.gz")) < 200 for name in names)
+
+
 def test_masks_and_results_of_scans_are_no_scans(tmp_path):
     save_head(tmp_path / "head.nii.gz", 1)
     save_head(tmp_path / "alone_mask.nii.gz", 3)

@@ -134,3 +134,9 @@ def test_wrong_input_is_one_line(arguments, message, capsys, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_model_is_not_merged_with_itself(hospitals):
+    (first, second), _ = hospitals
+    with pytest.raises(SettingError, match="Models 1 and 3 are the same"):
+        merge_models([first, second, first])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_dinoad.settings import ReadSettings
+
+_LONGEST_NAME = 160
+"""Bytes; file systems take 255."""
 
 __all__ = ["GivenScans", "given_scans", "output_names"]
 
@@ -84,13 +89,22 @@ def _one_of_each_series(given: Sequence[Path]) -> list[Path | ScanFile]:
     return kept
 
 
+def _short(name: str) -> str:
+    """Return a name that leaves room for the endings of outputs; a long one is cut and gets a hash of the whole."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_NAME:
+        return name
+    cut = content[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{cut}_{hashlib.sha256(content).hexdigest()[:8]}"
+
+
 def output_names(scans: Sequence[ScanFile]) -> list[str]:
     """Return one name a scan for its outputs: its own.
 
     Scans of one name in one folder get their endings (``head_png``), those of several folders as many of these as
     tell them apart, and what is still alike a number.
     """
-    names = [scan.name for scan in scans]
+    names = [_short(scan.name) for scan in scans]
     in_folder = Counter((scan.path.parent, name) for scan, name in zip(scans, names, strict=True))
     names = [
         f"{name}_{scan.path.name[len(name) :].strip('.').replace('.', '_')}"

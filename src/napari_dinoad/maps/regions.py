@@ -126,8 +126,8 @@ def _measure(
     return Region(
         label=label,
         n_voxels=n_voxels,
-        volume_mm3=round(size, 3) if physical and geometry.ndim == 3 else None,
-        area_mm2=round(size, 3) if physical and geometry.ndim == 2 else None,
+        volume_mm3=_rounded_size(size) if physical and geometry.ndim == 3 else None,
+        area_mm2=_rounded_size(size) if physical and geometry.ndim == 2 else None,
         area_px=None if physical else n_voxels,
         peak_neg_log10_p=peak_value,
         peak_ijk=tuple(round(float(i)) for i in peak_ijk),
@@ -150,3 +150,8 @@ def _position(geometry: Geometry, zyx: tuple[float, ...]) -> tuple[float, float,
 
 def _rounded(values: tuple[float, ...] | None) -> list[float] | None:
     return None if values is None else [round(value, 3) for value in values]
+
+
+def _rounded_size(size: float) -> float:
+    """Return a size to 0.001, of small ones (voxels of micrometres) to four digits."""
+    return round(size, 3) if size >= 1 else float(f"{size:.4g}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.normative_model import NormativeModel, Provenance
+from napari_dinoad.pipeline.holdout import hash_of_mixture
 from napari_dinoad.scoring.dpmm import DpmmScorer
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     Raises
     ------
     SettingError
-        If there are fewer than two, or a model has another scorer than ``dpmm``.
+        If there are fewer than two, two are the same, or a model has another scorer than ``dpmm``.
     ModelFileError
         If the models do not go together; the message says what differs.
     """
@@ -42,6 +43,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     first = models[0]
     for number, model in enumerate(models[1:], start=2):
         _require_alike(first, model, number)
+    _require_different(scorers)
     merged = DpmmScorer.merged(scorers)
     provenance = Provenance(
         sum(model.provenance.n_scans for model in models),
@@ -52,6 +54,16 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
     return replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
+
+
+def _require_different(scorers: Sequence[DpmmScorer]) -> None:
+    places: dict[str, int] = {}
+    for number, scorer in enumerate(scorers, start=1):
+        same = places.setdefault(hash_of_mixture(scorer), number)
+        if same != number:
+            raise SettingError(
+                f"Models {same} and {number} are the same model: its scans would count twice. Leave one out."
+            )
 
 
 def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
