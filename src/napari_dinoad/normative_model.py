@@ -388,8 +388,13 @@ def _require_whole(model: NormativeModel, scorer: str) -> None:
 
 
 def _content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
-    """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself."""
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself and the date.
+
+    So the same fit on another day has the same one.
+    """
+    provenance = {name: told for name, told in document["provenance"].items() if name != "created"}
+    text = json.dumps({**document, "provenance": provenance}, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().data)
