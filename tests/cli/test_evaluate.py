@@ -41,6 +41,23 @@ def test_figures_of_a_model(model_path, dataset, tmp_path, capsys):
     assert document["failed"] == document["unmatched_masks"] == []
 
 
+def test_patients_whose_scans_have_one_name_keep_their_own_masks(model_path, dataset, capsys):
+    for scan in (dataset / "patients").iterdir():
+        patient = dataset / scan.name.removesuffix(".nii.gz")
+        for path in (scan, dataset / "truth" / f"{patient.name}_mask.nii.gz"):
+            (patient / path.parent.name).mkdir(parents=True, exist_ok=True)
+            path.rename(patient / path.parent.name / "T1w.nii.gz")
+    stray = dataset / "p999" / "truth" / "T1w.nii.gz"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes((dataset / "p100" / "truth" / "T1w.nii.gz").read_bytes())
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert (document["n_test"], document["n_test_abnormal"]) == (3, 2)
+    assert document["unmatched_masks"] == [str(stray)]
+    assert f"{stray}: a mask that belongs to no scan" in captured.err
+
+
 def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_path, dataset, capsys):
     (dataset / "patients" / "p100.nii.gz").write_text("no scan")
     assert main(["evaluate", str(dataset), "--model", str(model_path)]) == 2

@@ -141,6 +141,19 @@ def test_scans_that_cannot_be_used_are_named_and_the_others_counted(benchmark):
     assert "without a mask" in reasons["4"]
 
 
+def test_a_scan_whose_mask_cannot_be_told_is_not_counted_as_normal(benchmark):
+    mask = benchmark / "test/Ungood/label/2.png"
+    mask.with_stem("2_mask").write_bytes(mask.read_bytes())
+    dataset = find_dataset(benchmark)
+    figures = evaluate_dataset(dataset, brightness, EvaluationSettings())
+    assert (figures.values["n_test"], figures.values["n_test_abnormal"]) == (4, 2)
+    ((path, reason),) = figures.failed
+    assert path == benchmark / "test/Ungood/img/2.png"
+    assert "2.png" in reason
+    assert "2_mask.png" in reason
+    assert len(dataset.unmatched) == 2
+
+
 def test_no_usable_scan_is_told_and_cancelling_passes(benchmark):
     def fail(volume):
         raise ScanReadError("x: broken")

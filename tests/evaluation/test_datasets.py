@@ -44,6 +44,13 @@ def lay_out(folder, listing):
     return folder
 
 
+def touch(folder, listing):
+    """Lay out files whose pixels no one reads."""
+    for name in listing.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 @pytest.mark.parametrize(("listing", "n_validation"), [(BMAD, 1), (CLASS_INSIDE, 1), (RESC, 2)])
 @pytest.mark.parametrize("change", [str, str.lower, str.upper])
 def test_published_layouts(tmp_path, listing, n_validation, change):
@@ -88,6 +95,85 @@ def test_masks_told_by_their_ending(tmp_path):
     lay_out(tmp_path, "p1.png p1_mask.png p2.png p2_seg.png p3.png truth/p3_mask.png mask_of_nothing.png")
     found = {scan.path.stem: scan.mask and scan.mask.stem for scan in find_dataset(tmp_path).test}
     assert found == {"p1": "p1_mask", "p2": "p2_seg", "p3": "p3_mask", "mask_of_nothing": None}
+
+
+SAME_NAMES = {
+    "beside": "{sub}/anat/T1w.nii.gz {sub}/anat/T1w_mask.nii.gz",
+    "sibling folders": "{sub}/img/T1w.nii.gz {sub}/mask/T1w.nii.gz",
+    "parallel trees": "images/{sub}/T1w.nii.gz masks/{sub}/T1w.nii.gz",
+    "trees of a kind": "T1/{sub}/scan.nii.gz lesion_masks/{sub}/scan.nii.gz",
+    "derivatives": "{sub}/anat/T1w.nii.gz derivatives/lesion-masks/{sub}/anat/T1w_mask.nii.gz",
+    "raw data and derivatives": "rawdata/{sub}/anat/T1w.nii.gz derivatives/masks/{sub}/anat/T1w.nii.gz",
+    "mask folder beside the modality": "{sub}/anat/T1w.nii.gz {sub}/lesion_mask/T1w.nii.gz",
+    "mask above its scan": "{sub}/ses_1/anat/T1w.nii.gz {sub}/T1w_seg.nii.gz",
+    "folders of patients and of their masks": "{sub}/T1w.nii.gz {sub}_mask/T1w.nii.gz",
+}
+"""Layouts in which each patient's scan has the same name."""
+
+
+@pytest.mark.parametrize("listing", SAME_NAMES.values(), ids=SAME_NAMES)
+def test_scans_of_one_name_in_folders_of_patients_keep_their_own_masks(tmp_path, listing):
+    subjects = ("sub-01", "sub-02", "sub-03")
+    touch(tmp_path, " ".join(listing.format(sub=subject) for subject in subjects))
+    found = find_dataset(tmp_path)
+    assert not found.unmatched
+    assert len(found.test) == 3
+    for scan in found.test:
+        (own,) = [subject for subject in subjects if subject in str(scan.path)]
+        assert own in str(scan.mask)
+        assert scan.mask != scan.path
+
+
+@pytest.mark.parametrize("listing", SAME_NAMES.values(), ids=SAME_NAMES)
+def test_a_scan_without_a_mask_never_gets_another_patients(tmp_path, listing):
+    subjects = ("sub-01", "sub-02", "sub-03")
+    touch(tmp_path, " ".join(listing.format(sub=subject) for subject in subjects))
+    first, second, third = find_dataset(tmp_path).test
+    first.mask.unlink()
+    found = find_dataset(tmp_path)
+    assert [scan.mask for scan in found.test] == [None, second.mask, third.mask]
+    assert not found.unmatched
+    second.path.unlink()
+    found = find_dataset(tmp_path)
+    assert [scan.mask for scan in found.test] == [None, third.mask]
+    assert found.unmatched == (second.mask,)
+
+
+def test_contradicting_folders_count_where_a_name_is_unique(tmp_path):
+    touch(tmp_path, "hospital/a.png hospital/b.png north_masks/a.png south_masks/b_mask.png")
+    found = {scan.path.stem: scan.mask and scan.mask.stem for scan in find_dataset(tmp_path).test}
+    assert found == {"a": "a", "b": "b_mask"}
+
+
+@pytest.mark.parametrize(
+    ("listing", "n_rivals"),
+    [
+        ("p/a.png p/a_mask.png p/a_seg.png", 2),
+        ("p/ses1/a.png p/ses2/a.png p/mask/a.png", 1),
+        ("p/a.png p/a.jpg p/a_mask.png", 1),
+        ("one/a.png north_masks/a.png south_masks/a.png", 2),
+    ],
+)
+def test_where_a_mask_cannot_be_told_the_scan_is_not_taken_for_a_normal_one(tmp_path, listing, n_rivals):
+    touch(tmp_path, f"{listing} p/b.png p/b_mask.png")
+    found = find_dataset(tmp_path)
+    assert {scan.path.stem: scan.mask is not None for scan in found.test} == {"a": False, "b": True}
+    assert len(found.unmatched) == n_rivals
+    for scan in found.test:
+        assert ("expected one mask that is its own" in scan.fault) == (scan.path.stem == "a")
+    for name in ("b.png", "b_mask.png"):
+        (tmp_path / "p" / name).unlink()
+    with pytest.raises(DinoadError, match="expected one mask that is its own"):
+        find_dataset(tmp_path)
+
+
+def test_a_normal_scan_needs_no_mask_of_its_own(tmp_path):
+    touch(tmp_path, "normal/a.png patients/p1/a.png patients/p1/a_mask.png north_masks/p7/a.png")
+    found = find_dataset(tmp_path)
+    assert [(scan.is_abnormal, scan.mask is not None, scan.fault) for scan in found.test] == [
+        (False, False, ""), (True, True, "")
+    ]  # fmt: skip
+    assert [path.parent.name for path in found.unmatched] == ["p7"]
 
 
 def test_names_outside_the_dataset_do_not_count(tmp_path):

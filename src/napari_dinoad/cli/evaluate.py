@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         "seconds": round(time.perf_counter() - started, 3),
     }
     for path in dataset.unmatched:
-        print(f"dinoad: {path}: a mask without a scan of its name", file=sys.stderr)
+        print(f"dinoad: {path}: a mask that belongs to no scan, or not to one alone", file=sys.stderr)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
     if options.out is not None:

@@ -118,6 +118,8 @@ def _scored(
 ) -> list[tuple[np.ndarray, np.ndarray, bool]]:
     """Return scores, truth and whether the scan is abnormal; nothing when it cannot or is not to be used."""
     try:
+        if scan.fault:
+            raise ScanReadError(scan.fault)
         volume = read_volume(scan.path, frame=settings.frame)
         if scan.mask is None and scan.is_abnormal:
             raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")

@@ -1,0 +1,115 @@
+"""What the names of a benchmark's files and folders say: split, class, mask or scan, and whose it is.
+
+Benchmarks lay their files out differently, so words decide, whatever their order and case: of a split (``train``,
+``valid``, ``test``), of a class (``good``, ``Ungood``), of masks (``label``, ``anomaly_mask``, …), of images. What is
+left of the folders is the place: a patient's or a session's, that tells apart files of one name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_dinoad.files import stem_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["DatasetFile", "Place", "Split"]
+
+Split = Literal["train", "valid", "test"]
+Place = tuple[str, ...]
+"""Names of folders, outermost first, without the words that say what kind of file lies there."""
+
+_SPLITS: dict[str, Split] = {
+    "train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_MASKS = {
+    "label", "labels", "mask", "masks", "anomaly_mask", "anomaly_masks", "ground_truth", "gt", "truth", "truths",
+    "seg", "segmentation", "segmentations",
+}  # fmt: skip
+_IMAGES = {"img", "imgs", "image", "images", "scan", "scans", "rawdata", "sourcedata", "derivatives"}
+_NORMAL = {"good", "normal", "normals", "healthy"}
+_ABNORMAL = {
+    "ungood",
+    "bad",
+    "abnormal",
+    "anomaly",
+    "anomalous",
+    "tumour",
+    "tumor",
+    "lesion",
+    "patient",
+    "patients",
+}
+_MASK_ENDINGS = ("_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt")
+"""What masks have after the stem of their scan, beside nothing."""
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """A file of a benchmark.
+
+    Attributes
+    ----------
+    path : Path
+    split : {"train", "valid", "test"}, optional
+    is_abnormal : bool, optional
+        As its folder says; None when none does.
+    in_mask_folder : bool
+    places : tuple of Place
+        Its place, and where a folder's name ends in a word of masks or images (``p1_mask``) also the place without
+        that folder: ``lesion_masks`` may name the kind only.
+    """
+
+    path: Path
+    split: Split | None
+    is_abnormal: bool | None
+    in_mask_folder: bool
+    places: tuple[Place, ...]
+
+    @classmethod
+    def of(cls, path: Path, folder: Path) -> DatasetFile:
+        """Read the folders between ``folder`` and the file: the innermost that says something counts."""
+        split: Split | None = None
+        is_abnormal: bool | None = None
+        in_mask_folder = False
+        place: list[str] = []
+        plain_place: list[str] = []
+        for part in path.relative_to(folder).parts[:-1]:
+            name = part.lower().replace("-", "_")
+            first, _, last = name.rpartition("_")
+            split = _SPLITS.get(name) or _SPLITS.get(first) or split
+            if name in _MASKS or last in _MASKS:
+                in_mask_folder = True
+            if name in _NORMAL | _ABNORMAL:
+                is_abnormal = name in _ABNORMAL
+            elif name not in _MASKS | _IMAGES:
+                bare = _without_kind(name)
+                place.append(bare)
+                plain_place += [name] if bare == name else []
+        places = dict.fromkeys((tuple(place), tuple(plain_place)))
+        return cls(path, split, is_abnormal, in_mask_folder, tuple(places))
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending, in lower case."""
+        return stem_of(self.path).lower()
+
+    @property
+    def scan_stem(self) -> str:
+        """The stem without the ending that masks have (``p1_mask`` → ``p1``)."""
+        for ending in _MASK_ENDINGS:
+            if self.stem.endswith(ending):
+                return self.stem.removesuffix(ending)
+        return self.stem
+
+
+def _without_kind(name: str) -> str:
+    """Return a folder's name without the word of masks or images at its end (``test_anomaly_mask`` → ``test``)."""
+    parts = name.split("_")
+    for n_kept in range(1, len(parts)):
+        if "_".join(parts[n_kept:]) in _MASKS | _IMAGES:
+            return "_".join(parts[:n_kept])
+    return name

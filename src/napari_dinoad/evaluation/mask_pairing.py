@@ -1,0 +1,111 @@
+"""Scans and masks of a benchmark → which mask belongs to which scan, by names and places. No pixel is read here."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_dinoad.evaluation.dataset_files import DatasetFile, Place
+
+__all__ = ["Pairing", "pair_masks"]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which mask belongs to which scan.
+
+    Attributes
+    ----------
+    mask_of : dict
+        Scan → its mask. No mask is there twice.
+    rivals_of : dict
+        Scan without a mask → masks that may be its own, where names and places cannot tell.
+    unmatched : tuple of DatasetFile
+        Masks that belong to no scan, or not to one alone.
+    """
+
+    mask_of: dict[DatasetFile, DatasetFile]
+    rivals_of: dict[DatasetFile, tuple[DatasetFile, ...]]
+    unmatched: tuple[DatasetFile, ...]
+
+
+def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pairing:
+    """Pair scans and masks of one stem that are closest to each other.
+
+    Closest are those of the same place. Then come places of which one holds all folders of the other
+    (``sub-01/anat`` and ``lesions/sub-01/anat``), the fewer more the closer. Where places contradict each other, a
+    scan and a mask belong together only when there is no other of their stem. Files of two classes never do. When two
+    are as close, neither is taken: a guess could be another patient's mask.
+    """
+    scans_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
+    masks_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
+    for scan in scans:
+        scans_of[scan.stem].add(scan)
+    for mask in masks:
+        masks_of[mask.stem if mask.stem in scans_of else mask.scan_stem].add(mask)
+    mask_of: dict[DatasetFile, DatasetFile] = {}
+    rivals_of: dict[DatasetFile, tuple[DatasetFile, ...]] = {}
+    for stem, alike in scans_of.items():
+        for scan in alike.files:
+            closest = masks_of[stem].closest_to(scan)
+            if closest is not None and alike.closest_to(closest) is scan:
+                mask_of[scan] = closest
+    paired = set(mask_of.values())
+    left = {stem: [mask for mask in alike.files if mask not in paired] for stem, alike in masks_of.items()}
+    for stem, alike in scans_of.items():
+        for scan in alike.files:
+            rivals = tuple(mask for mask in left[stem] if _distance(scan, mask) is not None)
+            if scan not in mask_of and rivals:
+                rivals_of[scan] = rivals
+    return Pairing(mask_of, rivals_of, tuple(mask for masks in left.values() for mask in masks))
+
+
+class _Namesakes:
+    """Scans, or masks, that could belong together by their stem."""
+
+    def __init__(self) -> None:
+        self.files: list[DatasetFile] = []
+        self._of_place: dict[Place, list[DatasetFile]] = defaultdict(list)
+
+    def add(self, file: DatasetFile) -> None:
+        self.files.append(file)
+        self._of_place[file.places[0]].append(file)
+
+    def closest_to(self, other: DatasetFile) -> DatasetFile | None:
+        """Return the one file that is closest; None when none can belong to ``other``, or several are as close."""
+        # Of the same place are few, and nothing is closer: not all need be compared in a large tree of one name.
+        for candidates in (self._of_place.get(other.places[0], ()), self.files):
+            distances = [(distance, file) for file in candidates if (distance := _distance(file, other))]
+            if distances:
+                least = min(distance for distance, _ in distances)
+                closest = [file for distance, file in distances if distance == least]
+                return closest[0] if len(closest) == 1 else None
+        return None
+
+
+def _distance(one: DatasetFile, other: DatasetFile) -> tuple[float, bool] | None:
+    """Return how far apart two files lie, by place and then by class; None when they are of two classes."""
+    is_other_class = one.is_abnormal != other.is_abnormal
+    if is_other_class and None not in (one.is_abnormal, other.is_abnormal):
+        return None
+    apart = min(
+        _folders_apart(a, b) + i + j for i, a in enumerate(one.places) for j, b in enumerate(other.places)
+    )
+    return apart, is_other_class
+
+
+def _folders_apart(one: Place, other: Place) -> float:
+    """Return how many folders one place has more; infinity when neither holds all folders of the other in order.
+
+    A place without any folder tells nothing of whose a file is: it is held by another like it alone.
+    """
+    shorter, longer = sorted((one, other), key=len)
+    if longer and not shorter:
+        return math.inf
+    rest = iter(longer)
+    return len(longer) - len(shorter) if all(name in rest for name in shorter) else math.inf
