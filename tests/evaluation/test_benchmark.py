@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError, SettingError
+from napari_dinoad.errors import (
+    Cancelled,
+    DinoadError,
+    GeometryError,
+    ScanReadError,
+    ScorerError,
+    SettingError,
+)
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
 from napari_dinoad.evaluation.metrics import dice
@@ -154,6 +161,48 @@ def test_a_scan_whose_mask_cannot_be_told_is_not_counted_as_normal(benchmark):
     assert len(dataset.unmatched) == 2
 
 
+@pytest.mark.parametrize(
+    "error", [SettingError("2: too bright"), ScorerError("too bright"), GeometryError("too bright")]
+)
+def test_a_scan_that_does_not_suit_the_model_fails_alone(benchmark, error):
+    def score(volume):
+        if volume.name == "2":
+            raise error
+        return brightness(volume)
+
+    figures = evaluate_dataset(find_dataset(benchmark), score, EvaluationSettings())
+    path = benchmark / "test/Ungood/img/2.png"
+    assert figures.failed == ((path, f"{path}: too bright"),)
+    assert figures.values["n_test"] == 4
+
+
+def test_a_map_that_cannot_be_used_leaves_no_trace_in_the_figures(benchmark):
+    def score(volume):
+        return brightness(volume) * (np.float32("nan") if volume.name == "2" else 1)
+
+    figures = evaluate_dataset(find_dataset(benchmark), score, EvaluationSettings())
+    assert len(figures.failed) == 1
+    (benchmark / "test/Ungood/img/2.png").unlink()
+    assert (
+        figures.values == evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()).values
+    )
+
+
+def test_a_volume_among_images_fails_a_protocol_of_images_before_it_is_scored(benchmark):
+    volume = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), benchmark / "test/good/img/0.nii")
+    (benchmark / "test/good/img/0.png").unlink()
+    (benchmark / "test/good/label/0.png").unlink()
+
+    def score(volume):
+        assert 1 in volume.values.shape
+        return brightness(volume)
+
+    figures = evaluate_dataset(find_dataset(benchmark), score, EvaluationSettings("ar240"))
+    assert "0.nii: Protocol ar240: expected 2D images" in figures.failed[0][1]
+    assert figures.values["n_test"] == 4
+
+
 def test_no_usable_scan_is_told_and_cancelling_passes(benchmark):
     def fail(volume):
         raise ScanReadError("x: broken")
@@ -176,7 +225,7 @@ def test_volumes_with_their_truth_in_any_orientation(tmp_path):
     nib.save(nib.Nifti1Image(mask.astype(np.uint8) * 3, affine), tmp_path / "p_mask.nii.gz")
     values = evaluate_dataset(find_dataset(tmp_path), lambda v: v.values, EvaluationSettings()).values
     assert values["pixel_auroc"] == 1.0
-    with pytest.raises(SettingError, match="expected 2D images"):
+    with pytest.raises(DinoadError, match=r"p\.nii\.gz: Protocol ar240: expected 2D images"):
         evaluate_dataset(find_dataset(tmp_path), lambda v: v.values, EvaluationSettings("ar240"))
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), tmp_path / "p_mask.nii.gz")
     with pytest.raises(ScanReadError, match="another grid"):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, ScorerError, SettingError
 from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram, threshold_at_fpr
 from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
-from napari_dinoad.evaluation.truths import at_protocol, read_truth
+from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol
+from napari_dinoad.files import stem_of
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan
@@ -40,8 +42,10 @@ class _Sums:
     is_abnormal: list[bool] = field(default_factory=list)
 
     def add(self, scores: np.ndarray, truth: np.ndarray, is_abnormal: bool, top_fraction: float) -> None:
-        self.pixels = self.pixels + LabelledHistogram.of(scores, truth)
-        self.overlap = self.overlap + RegionOverlap.of(scores, truth)
+        # Both before either is added: a map that is refused leaves no trace.
+        pixels, overlap = LabelledHistogram.of(scores, truth), RegionOverlap.of(scores, truth)
+        self.pixels = self.pixels + pixels
+        self.overlap = self.overlap + overlap
         self.maxima.append(image_score(scores))
         self.top_means.append(image_score(scores, top_fraction))
         self.is_abnormal.append(is_abnormal)
@@ -84,21 +88,26 @@ def evaluate_dataset(
     ------
     DinoadError
         If no test scan could be used.
-    SettingError
-        If the protocol does not suit the scans.
     """
     failed: list[tuple[Path, str]] = []
     normal = ScoreHistogram.empty()
     n_normal = 0
     for i, scan in enumerate(dataset.validation):
         report(progress, "Scoring normal validation scans", i, len(dataset.validation))
-        for scores, truth, _ in _scored(scan, score, settings, failed, only_normal=True):
+        with _failing_alone(scan, failed):
+            volume, truth = _read(scan, settings)
+            if scan.is_abnormal or truth.any():
+                continue
+            scores, truth = at_protocol(score(volume), truth, settings.protocol)
             normal = normal + ScoreHistogram.of(scores[~truth])
             n_normal += 1
     sums = _Sums()
     for i, scan in enumerate(dataset.test):
         report(progress, "Scoring test scans", i, len(dataset.test))
-        for scores, truth, is_abnormal in _scored(scan, score, settings, failed):
+        with _failing_alone(scan, failed):
+            volume, truth = _read(scan, settings)
+            is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
+            scores, truth = at_protocol(score(volume), truth, settings.protocol)
             sums.add(scores, truth, is_abnormal, settings.top_fraction)
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
@@ -108,30 +117,28 @@ def evaluate_dataset(
     return BenchmarkFigures(_figures(dataset, sums, normal, n_normal, settings), tuple(failed))
 
 
-def _scored(
-    scan: LabelledScan,
-    score: Callable[[Volume], np.ndarray],
-    settings: EvaluationSettings,
-    failed: list[tuple[Path, str]],
-    *,
-    only_normal: bool = False,
-) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-    """Return scores, truth and whether the scan is abnormal; nothing when it cannot or is not to be used."""
+@contextmanager
+def _failing_alone(scan: LabelledScan, failed: list[tuple[Path, str]]) -> Iterator[None]:
+    """Add a scan that cannot be used to ``failed``, with its reason, so that the others are evaluated."""
     try:
-        if scan.fault:
-            raise ScanReadError(scan.fault)
-        volume = read_volume(scan.path, frame=settings.frame)
-        if scan.mask is None and scan.is_abnormal:
-            raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")
-        truth = read_truth(scan.mask, volume)
-        is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
-        if only_normal and (is_abnormal or truth.any()):
-            return []
-        scores, truth = at_protocol(score(volume), truth, settings.protocol)
+        yield
     except ScanReadError as error:
         failed.append((scan.path, str(error)))
-        return []
-    return [(scores, truth, is_abnormal)]
+    except (SettingError, ScorerError, GeometryError) as error:
+        # These name the scan by its stem, which others may have too, or not at all.
+        reason = str(error).removeprefix(f"{stem_of(scan.path)}: ")
+        failed.append((scan.path, f"{scan.path}: {reason}"))
+
+
+def _read(scan: LabelledScan, settings: EvaluationSettings) -> tuple[Volume, np.ndarray]:
+    """Return the scan and its truth; what does not suit is refused here, before the scan is scored."""
+    if scan.fault:
+        raise ScanReadError(scan.fault)
+    if scan.mask is None and scan.is_abnormal:
+        raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")
+    volume = read_volume(scan.path, frame=settings.frame)
+    require_protocol(volume.values.shape, settings.protocol)
+    return volume, read_truth(scan.mask, volume)
 
 
 def _figures(

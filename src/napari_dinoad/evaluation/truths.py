@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry, Volume
     from napari_dinoad.settings import EvaluationProtocol
 
-__all__ = ["PROTOCOL_PX", "at_protocol", "read_truth"]
+__all__ = ["PROTOCOL_PX", "at_protocol", "read_truth", "require_protocol"]
 
 PROTOCOL_PX: dict[str, int] = {"ar240": 240, "bmad224": 224}
 """Side of the square to which maps and truths are brought."""
@@ -91,6 +91,14 @@ def _other_shape(path: Path, expected: tuple[int, ...], got: tuple[int, ...]) ->
     return ScanReadError(f"{path}: expected a mask of the scan's shape {expected}, got {got}.")
 
 
+def require_protocol(shape: tuple[int, ...], protocol: EvaluationProtocol) -> None:
+    """Refuse a volume where the protocol is for single slices, by `SettingError`."""
+    if protocol != "native" and 1 not in shape:
+        raise SettingError(
+            f"Protocol {protocol}: expected 2D images, got a volume of shape {shape}. Use native."
+        )
+
+
 def at_protocol(
     scores: np.ndarray, truth: np.ndarray, protocol: EvaluationProtocol
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -104,12 +112,9 @@ def at_protocol(
     SettingError
         If the scan is no single slice and the protocol is not ``native``.
     """
+    require_protocol(scores.shape, protocol)
     if protocol == "native":
         return scores, truth
-    if 1 not in scores.shape:
-        raise SettingError(
-            f"Protocol {protocol}: expected 2D images, got a volume of shape {scores.shape}. Use native."
-        )
     axis = scores.shape.index(1)
     size = (PROTOCOL_PX[protocol],) * 2
     resized = Image.fromarray(scores.squeeze(axis).astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
