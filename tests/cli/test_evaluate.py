@@ -38,7 +38,7 @@ def test_figures_of_a_model(model_path, dataset, tmp_path, capsys):
     assert document["pixel_aupr"] > 10 * document["abnormal_share"]
     assert document["image_auroc_top"] == 1.0
     assert set(document["dice_at_fpr"]) == {"0.01", "0.05", "0.1"}
-    assert document["failed"] == document["unmatched_masks"] == []
+    assert document["failed"] == document["unmatched_masks"] == document["unused"] == []
 
 
 def test_patients_whose_scans_have_one_name_keep_their_own_masks(model_path, dataset, capsys):
@@ -56,6 +56,25 @@ def test_patients_whose_scans_have_one_name_keep_their_own_masks(model_path, dat
     assert (document["n_test"], document["n_test_abnormal"]) == (3, 2)
     assert document["unmatched_masks"] == [str(stray)]
     assert f"{stray}: a mask that belongs to no scan" in captured.err
+
+
+def test_scans_outside_the_splits_are_named(model_path, dataset, capsys):
+    for name, split in (("patients", "test"), ("truth", "test_label"), ("normal", "train")):
+        (dataset / name).rename(dataset / split)
+    for number in range(7):
+        save_head(dataset / f"{number}.nii.gz", number)
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert (document["layout"], document["n_test"]) == ("bmad", 2)
+    reasons = {item["scan"]: item["reason"] for item in document["unused"]}
+    assert len(reasons) == 8
+    assert reasons[str(dataset / "train" / "n.nii.gz")] == "in the training split"
+    assert reasons[str(dataset / "6.nii.gz")] == "outside the folders train, valid and test"
+    train, outside = captured.err.strip().splitlines()
+    assert str(dataset / "train" / "n.nii.gz") in train
+    assert str(dataset / "4.nii.gz") in outside
+    assert outside.endswith("and 2 more (--json lists all)")
 
 
 def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_path, dataset, capsys):

@@ -105,6 +105,16 @@ def test_thresholds_come_from_normal_validation_scans_alone(benchmark):
         assert at["test_fpr"] == pytest.approx((scores[~truth] >= level).mean(), abs=1e-9)
 
 
+def test_a_validation_scan_that_its_mask_shows_to_be_abnormal_is_told(benchmark):
+    for part in ("img", "label"):
+        (benchmark / f"valid/Ungood/{part}/9.png").rename(benchmark / f"valid/good/{part}/9.png")
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    assert figures.values["n_validation_normal"] == 2
+    (item,) = figures.unused
+    assert item.path == benchmark / "valid/good/img/9.png"
+    assert "only normal validation scans" in item.reason
+
+
 def test_without_a_validation_split_the_models_calibration_sets_thresholds(tmp_path, benchmark):
     flat = tmp_path / "flat"
     for part in ("img", "label"):

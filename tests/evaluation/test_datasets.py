@@ -182,10 +182,44 @@ def test_names_outside_the_dataset_do_not_count(tmp_path):
     assert scan.mask is not None
 
 
+@pytest.mark.parametrize("name", ["test", "testing", "test_retest", "test_01"])
+def test_a_folder_that_happens_to_be_called_test_is_no_split(tmp_path, name):
+    touch(tmp_path, f"{name}/a.png {name}/a_mask.png other/b.png other/b_mask.png")
+    found = find_dataset(tmp_path)
+    assert found.layout == "folder"
+    assert {scan.path.stem: scan.mask.stem for scan in found.test} == {"a": "a_mask", "b": "b_mask"}
+    assert not found.unused
+
+
+def test_a_test_folder_alone_is_a_benchmark(tmp_path):
+    touch(tmp_path, "test/good/img/1.png test/Ungood/img/2.png test/Ungood/label/2.png")
+    assert find_dataset(tmp_path).layout == "bmad"
+
+
+def test_every_scan_that_is_not_evaluated_is_told(tmp_path):
+    touch(tmp_path, f"{BMAD} other/x.png other/y.png other/y_mask.png test_retest/z.png")
+    found = find_dataset(tmp_path)
+    assert found.layout == "bmad"
+    reasons = {str(item.path.relative_to(tmp_path)): item.reason for item in found.unused}
+    assert reasons == {
+        "train/good/a.png": "in the training split",
+        "train/good/b.png": "in the training split",
+        "valid/Ungood/img/v2.png": "abnormal; only normal validation scans set thresholds",
+        "other/x.png": "outside the folders train, valid and test",
+        "other/y.png": "outside the folders train, valid and test",
+        "test_retest/z.png": "outside the folders train, valid and test",
+    }
+    assert found.unmatched == (tmp_path / "other" / "y_mask.png",)
+    everything = {path for path in tmp_path.rglob("*.png") if "label" not in path.parts}
+    scans = {scan.path for scan in (*found.validation, *found.test)}
+    assert scans | {item.path for item in found.unused} | set(found.unmatched) == everything
+
+
 @pytest.mark.parametrize(
     ("listing", "layout", "message"),
     [
         ("image/1.png mask/1.png", "bmad", "expected split folders"),
+        ("test_retest/1.png test_retest/1_mask.png", "bmad", "expected split folders"),
         ("image/1.png image/2.png", "auto", "no mask that belongs"),
         ("test/good/img/1.png test/Ungood/label/2.png", "auto", "no mask that belongs"),
     ],

@@ -19,10 +19,16 @@ from napari_dinoad.settings import (
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.discovery import SkippedFile
 
 NAME = "evaluate"
 HELP = "Compare a model's maps with masks of a benchmark: AUROC, AUPR, AUPRO, Dice."
 EXAMPLE = "dinoad evaluate BraTS2021_slice/ --model brats.dinoad --protocol ar240"
+
+_MOST_UNUSED_TOLD = 5
+"""Scans named on stderr of those that are not evaluated for one reason."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +81,12 @@ def run(options: argparse.Namespace) -> int:
         **figures.values,
         "failed": [{"scan": str(path), "reason": reason} for path, reason in figures.failed],
         "unmatched_masks": [str(path) for path in dataset.unmatched],
+        "unused": [{"scan": str(item.path), "reason": item.reason} for item in figures.unused],
         "seconds": round(time.perf_counter() - started, 3),
     }
     for path in dataset.unmatched:
         print(f"dinoad: {path}: a mask that belongs to no scan, or not to one alone", file=sys.stderr)
+    _tell_unused(figures.unused)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
     if options.out is not None:
@@ -88,6 +96,17 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_figures(document)
     return 2 if figures.failed else 0
+
+
+def _tell_unused(unused: Sequence[SkippedFile]) -> None:
+    """Name the scans that are not evaluated, one line for each reason: a training split may hold thousands."""
+    by_reason: dict[str, list[str]] = {}
+    for item in unused:
+        by_reason.setdefault(item.reason, []).append(str(item.path))
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - _MOST_UNUSED_TOLD} more (--json lists all)"
+        told = ", ".join(paths[:_MOST_UNUSED_TOLD]) + (more if len(paths) > _MOST_UNUSED_TOLD else "")
+        print(f"dinoad: not evaluated, {reason}: {told}", file=sys.stderr)
 
 
 def _print_figures(document: dict[str, Any]) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, ScorerError, SettingError
+from napari_dinoad.evaluation.datasets import ABNORMAL_VALIDATION
 from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram, threshold_at_fpr
 from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol
 from napari_dinoad.files import stem_of
+from napari_dinoad.images.discovery import SkippedFile
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
@@ -61,10 +63,13 @@ class BenchmarkFigures:
         JSON values; None where a figure is not defined (no abnormal image, no normal one).
     failed : tuple of (Path, str)
         Scans that could not be used, and why.
+    unused : tuple of SkippedFile
+        Scans that are not evaluated by the layout, or no normal ones in the validation split.
     """
 
     values: dict[str, Any]
     failed: tuple[tuple[Path, str], ...]
+    unused: tuple[SkippedFile, ...] = ()
 
 
 def evaluate_dataset(
@@ -90,13 +95,15 @@ def evaluate_dataset(
         If no test scan could be used.
     """
     failed: list[tuple[Path, str]] = []
+    unused = list(dataset.unused)
     normal = ScoreHistogram.empty()
     n_normal = 0
     for i, scan in enumerate(dataset.validation):
         report(progress, "Scoring normal validation scans", i, len(dataset.validation))
         with _failing_alone(scan, failed):
             volume, truth = _read(scan, settings)
-            if scan.is_abnormal or truth.any():
+            if truth.any():
+                unused.append(SkippedFile(scan.path, ABNORMAL_VALIDATION))
                 continue
             scores, truth = at_protocol(score(volume), truth, settings.protocol)
             normal = normal + ScoreHistogram.of(scores[~truth])
@@ -114,7 +121,7 @@ def evaluate_dataset(
         raise DinoadError(
             f"No test scan could be used; the first reason: {failed[0][1]}" if failed else "No test scan."
         )
-    return BenchmarkFigures(_figures(dataset, sums, normal, n_normal, settings), tuple(failed))
+    return BenchmarkFigures(_figures(dataset, sums, normal, n_normal, settings), tuple(failed), tuple(unused))
 
 
 @contextmanager

@@ -79,9 +79,8 @@ class DatasetFile:
         plain_place: list[str] = []
         for part in path.relative_to(folder).parts[:-1]:
             name = part.lower().replace("-", "_")
-            first, _, last = name.rpartition("_")
-            split = _SPLITS.get(name) or _SPLITS.get(first) or split
-            if name in _MASKS or last in _MASKS:
+            split = _split_of(name) or split
+            if name in _MASKS or name.rpartition("_")[2] in _MASKS:
                 in_mask_folder = True
             if name in _NORMAL | _ABNORMAL:
                 is_abnormal = name in _ABNORMAL
@@ -104,6 +103,13 @@ class DatasetFile:
             if self.stem.endswith(ending):
                 return self.stem.removesuffix(ending)
         return self.stem
+
+
+def _split_of(name: str) -> Split | None:
+    """Return the split that a whole folder name says, perhaps with a kind: ``test_label``, not ``test_retest``."""
+    first, _, rest = name.partition("_")
+    is_split = not rest or rest in _MASKS | _IMAGES | _NORMAL | _ABNORMAL
+    return _SPLITS.get(first) if is_split else None
 
 
 def _without_kind(name: str) -> str:

@@ -12,14 +12,18 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks
 from napari_dinoad.files import SCAN_SUFFIXES
+from napari_dinoad.images.discovery import SkippedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_dinoad.settings import DatasetLayout
 
-__all__ = ["EvaluationSet", "LabelledScan", "find_dataset"]
+__all__ = ["ABNORMAL_VALIDATION", "EvaluationSet", "LabelledScan", "find_dataset"]
+
+ABNORMAL_VALIDATION = "abnormal; only normal validation scans set thresholds"
+"""Why a validation scan is not used."""
 
 _MOST_RIVALS_TOLD = 3
 """Masks named in the message about a scan whose own mask cannot be told."""
@@ -59,12 +63,15 @@ class EvaluationSet:
     test : tuple of LabelledScan
     unmatched : tuple of Path
         Masks that belong to no scan, or not to one alone.
+    unused : tuple of SkippedFile
+        Scans that the layout leaves out.
     """
 
     layout: Literal["bmad", "folder"]
     validation: tuple[LabelledScan, ...]
     test: tuple[LabelledScan, ...]
     unmatched: tuple[Path, ...] = ()
+    unused: tuple[SkippedFile, ...] = ()
 
 
 def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
@@ -75,7 +82,8 @@ def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
     folder : Path
     layout : {"auto", "bmad", "folder"}
         ``bmad``: split folders, as in ``test/{good,Ungood}/{img,label}``, ``test/{img,label}/{good,Ungood}`` or
-        ``Test/{test,test_label}``; ``folder``: none, all scans are test scans. ``auto`` looks for split folders.
+        ``Test/{test,test_label}``; ``folder``: none, all scans are test scans. ``auto`` takes ``bmad`` where there
+        is a test folder, and one of another split or nothing beside it: a patient's folder may be called test too.
 
     Raises
     ------
@@ -89,20 +97,14 @@ def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
             f"{folder}: expected a folder with a benchmark, found {'a file' if folder.exists() else 'nothing'}."
         )
     files = [DatasetFile.of(path, folder) for path in _scan_files(folder)]
-    has_splits = any(file.split == "test" for file in files)
-    if layout == "bmad" and not has_splits:
+    found_splits = {file.split for file in files}
+    if layout == "bmad" and "test" not in found_splits:
         raise DinoadError(
             f"{folder}: expected split folders (train, valid, test) of a benchmark, found none. "
             "Use --layout folder for scans beside their masks."
         )
-    if layout == "folder" or not has_splits:
-        test, unmatched = _pair(files)
-        found = EvaluationSet("folder", (), test, unmatched)
-    else:
-        validation, unmatched_validation = _pair(file for file in files if file.split == "valid")
-        test, unmatched = _pair(file for file in files if file.split == "test")
-        normal = tuple(scan for scan in validation if scan.is_abnormal is not True)
-        found = EvaluationSet("bmad", normal, test, (*unmatched_validation, *unmatched))
+    is_split = "test" in found_splits and (found_splits != {"test", None} or layout == "bmad")
+    found = _by_split(files) if is_split and layout != "folder" else _as_one(files)
     if not any(scan.mask is not None for scan in found.test):
         faults = [scan.fault for scan in found.test if scan.fault]
         if faults:
@@ -124,9 +126,31 @@ def _scan_files(folder: Path) -> list[Path]:
     ]
 
 
-def _pair(files: Iterable[DatasetFile]) -> tuple[tuple[LabelledScan, ...], tuple[Path, ...]]:
-    """Return scans with their masks, and masks that are left."""
-    files = list(files)
+def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
+    test, unmatched = _pair(*_scans_and_masks(files))
+    return EvaluationSet("folder", (), test, unmatched)
+
+
+def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
+    parts = {
+        split: _scans_and_masks([file for file in files if file.split == split])
+        for split in ("train", "valid", "test", None)
+    }
+    validation, unmatched_validation = _pair(*parts["valid"])
+    test, unmatched = _pair(*parts["test"])
+    unused = [SkippedFile(scan.path, "in the training split") for scan in parts["train"][0]]
+    unused += [SkippedFile(scan.path, ABNORMAL_VALIDATION) for scan in validation if scan.is_abnormal]
+    unused += [SkippedFile(scan.path, "outside the folders train, valid and test") for scan in parts[None][0]]
+    return EvaluationSet(
+        "bmad",
+        tuple(scan for scan in validation if not scan.is_abnormal),
+        test,
+        (*unmatched_validation, *unmatched, *(mask.path for mask in parts[None][1])),
+        tuple(unused),
+    )
+
+
+def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], list[DatasetFile]]:
     stems = {file.stem for file in files}
     scans: list[DatasetFile] = []
     masks: list[DatasetFile] = []
@@ -134,6 +158,13 @@ def _pair(files: Iterable[DatasetFile]) -> tuple[tuple[LabelledScan, ...], tuple
         # In one folder with its scan, a mask is told by its ending.
         is_mask = file.in_mask_folder or (file.scan_stem != file.stem and file.scan_stem in stems)
         (masks if is_mask else scans).append(file)
+    return scans, masks
+
+
+def _pair(
+    scans: Sequence[DatasetFile], masks: Sequence[DatasetFile]
+) -> tuple[tuple[LabelledScan, ...], tuple[Path, ...]]:
+    """Return scans with their masks, and masks that are left."""
     pairing = pair_masks(scans, masks)
     labelled = []
     for scan in scans:
