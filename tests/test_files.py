@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.files import atomic_path, stem_of, write_json
+from napari_dinoad.files import atomic_path, require_folder, require_writable, stem_of, write_json
 
 
 def test_the_final_name_appears_only_when_all_went_well(tmp_path):
@@ -34,6 +34,34 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(DinoadError, match="Cannot write"):
         write_json(tmp_path / "none" / "a.json", {})
+
+
+@pytest.mark.parametrize(
+    "where", ["none/a.json", "file/a.json", "folder", "/sys/a.json", f"{'a' * 300}.json"]
+)
+def test_a_place_that_takes_no_file_is_told_before_anything_is_written(tmp_path, where):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DinoadError, match="Cannot write"):
+        require_writable(tmp_path / where)
+
+
+def test_asking_whether_a_file_can_be_written_changes_nothing(tmp_path):
+    final = tmp_path / "a.json"
+    require_writable(final)
+    assert not list(tmp_path.iterdir())
+    final.write_text("old")
+    require_writable(final)
+    assert final.read_text() == "old"
+
+
+@pytest.mark.skipif(
+    not Path("/sys").is_dir(), reason="a folder that takes no file from anyone, root included"
+)
+def test_a_folder_that_takes_no_file_is_told(tmp_path):
+    assert require_folder(tmp_path / "a" / "b").is_dir()
+    with pytest.raises(DinoadError, match="Cannot write into /sys"):
+        require_folder(Path("/sys"))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ __all__ = [
     "atomic_path",
     "remove_temporaries",
     "require_folder",
+    "require_writable",
     "sha256_of_file",
     "stem_of",
     "write_json",
@@ -90,7 +91,31 @@ def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Pa
         temporary.unlink(missing_ok=True)
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold.
+
+    Raises
+    ------
+    DinoadError
+        If its folder does not exist or takes no file, or it is a folder itself.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _try_writing(path.parent)
+    except OSError as error:
+        raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
+
+
+def _try_writing(folder: Path) -> None:
+    # A real file: permissions tell neither of read-only disks nor of network shares.
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def _advice(error: OSError) -> str:
+    if error.errno == errno.EISDIR:
+        return "Name a file in it."
     if error.errno == errno.ENAMETOOLONG:
         return "Choose a shorter name."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -116,11 +141,17 @@ def _umask() -> int:
 
 
 def require_folder(folder: Path) -> Path:
-    """Make ``folder`` (and its parents) if needed and return it; a clear error if that is impossible."""
+    """Make ``folder`` (and its parents) if needed and return it; refuse one that cannot be made or takes no file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DinoadError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+    try:
+        _try_writing(folder)
+    except OSError as error:
+        raise DinoadError(
+            f"Cannot write into {folder}: {error.strerror or error}. {_advice(error)}"
+        ) from error
     return folder
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -195,7 +196,9 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
         (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--save", "hologram"], "--save"),
         (["info", "none.dinoad"], "no such file"),
         (["fit", "none", "--out", "m.dinoad"], "expected a folder"),
-        (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out"),
+        (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out: Cannot write"),
+        (["fit", "none", "--out", "/sys/m.dinoad"], "--out: Cannot write"),
+        (["merge", "none.dinoad", "none.dinoad", "--out", "/sys/m.dinoad"], "--out: Cannot write"),
         (["fit", ".", "--out", "m.dinoad", "--epochs", "0"], "epochs"),
         (["fit", ".", "--out", "m.dinoad", "--holdout", "1"], "holdout"),
         (["fit", ".", "--out", "m.dinoad", "--resolution", "5"], "resolution: expected 32 to 4096 pixels"),
@@ -209,6 +212,15 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert message in captured.err
+
+
+@pytest.mark.skipif(
+    not Path("/sys").is_dir(), reason="a folder that takes no file from anyone, root included"
+)
+def test_where_results_cannot_be_written_nothing_is_scored(model_path, patient_path, monkeypatch, capsys):
+    monkeypatch.setattr("napari_dinoad.pipeline.Detector.detect", lambda *_: pytest.fail("scored"))
+    assert main(["score", str(patient_path), "--model", str(model_path), "--out", "/sys"]) == 2
+    assert "Cannot write into /sys" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, model_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_dinoad.cli.main import main
+from napari_dinoad.errors import DinoadError
 from small_heads import AFFINE, lesion_of_head, save_head
 
 
@@ -83,6 +84,29 @@ def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_pa
     captured = capsys.readouterr()
     assert "p100.nii.gz" in captured.err
     assert "2 test scans, 1 abnormal" in captured.out
+    assert "pixel AUROC" in captured.out
+
+
+@pytest.mark.parametrize("out", ["nowhere/f.json", "/sys/f.json", "."])
+def test_where_figures_cannot_be_written_nothing_is_scored(dataset, tmp_path, monkeypatch, capsys, out):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(dataset), "--model", "none.dinoad", "--out", out]) == 2
+    captured = capsys.readouterr()
+    assert "--out: Cannot write" in captured.err
+    assert captured.out == ""
+
+
+def test_figures_are_printed_though_the_disk_is_full_by_then(
+    model_path, dataset, tmp_path, monkeypatch, capsys
+):
+    def fail(path, document):
+        raise DinoadError(f"Cannot write {path}")
+
+    monkeypatch.setattr("napari_dinoad.cli.evaluate.write_json", fail)
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert "Cannot write" in captured.err
     assert "pixel AUROC" in captured.out
 
 

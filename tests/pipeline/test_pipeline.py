@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_dinoad import NormativeModel, read_volume
-from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
+from napari_dinoad.errors import Cancelled, DinoadError, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.pipeline import Detector, detect, fit_folder
 from napari_dinoad.pipeline.fitting import default_preprocessing
@@ -214,6 +214,11 @@ def test_too_few_scans_are_told_with_reasons(tmp_path):
     save_head(tmp_path / "only.nii.gz", 0)
     with pytest.raises(ScanReadError, match=r"got 1\.$"):
         fit_folder(tmp_path, SMALL)
+
+
+def test_where_the_model_cannot_be_written_nothing_is_fitted(normal_folder, tmp_path):
+    with pytest.raises(DinoadError, match="Cannot write"):
+        fit_folder(normal_folder, SMALL, lambda _: pytest.fail("began"), out=tmp_path / "none" / "m.dinoad")
 
 
 @pytest.mark.parametrize("stage", ["Reading and embedding", "Scoring held-out normal scans"])

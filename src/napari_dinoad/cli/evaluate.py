@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from napari_dinoad.cli.output import ProgressBars, print_json
+from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.files import write_json
 from napari_dinoad.settings import (
     DatasetLayout,
@@ -61,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.evaluation.benchmark import evaluate_dataset
     from napari_dinoad.evaluation.datasets import find_dataset
 
+    if options.out is not None:
+        require_out_file(options.out)
     # Before torch and the model are loaded: a wrong folder is told at once.
     dataset = find_dataset(options.dataset, options.layout)
 
@@ -89,12 +91,15 @@ def run(options: argparse.Namespace) -> int:
     _tell_unused(figures.unused)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
-    if options.out is not None:
-        write_json(options.out, document)
-    if options.json:
-        print_json(document)
-    else:
-        _print_figures(document)
+    try:
+        if options.out is not None:
+            write_json(options.out, document)
+    finally:
+        # Also when the disk is full by now: hours of scoring may be in the figures.
+        if options.json:
+            print_json(document)
+        else:
+            _print_figures(document)
     return 2 if figures.failed else 0
 
 

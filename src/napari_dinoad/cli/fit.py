@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from napari_dinoad.cli.output import ProgressBars, print_json
+from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import SCAN_SUFFIXES
@@ -111,8 +111,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or options.update
     if out is None:
         raise SettingError("--out: expected a model file to write, got none.")
-    if out.is_dir() or not out.parent.is_dir():
-        raise SettingError(f"--out: expected a file in a folder that exists, got {out}.")
+    require_out_file(out)
     if out.name.lower().endswith(SCAN_SUFFIXES):
         raise SettingError(
             f"--out: expected a model file to write (M.dinoad), got {out}, which names a scan."

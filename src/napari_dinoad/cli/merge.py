@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_dinoad.cli.output import print_json
+from napari_dinoad.cli.output import print_json, require_out_file
 from napari_dinoad.errors import SettingError
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def run(options: argparse.Namespace) -> int:
     """Merge, save, and say what the model rests on."""
     if len(options.models) < 2:
         raise SettingError(f"Models to merge: expected at least 2, got {len(options.models)}.")
-    if options.out.is_dir() or not options.out.parent.is_dir():
-        raise SettingError(f"--out: expected a file in a folder that exists, got {options.out}.")
+    require_out_file(options.out)
 
     # torch is loaded here, not for --help.
     from napari_dinoad.normative_model import NormativeModel

@@ -1,4 +1,4 @@
-"""What the verbs share: progress bars on stderr, results on stdout."""
+"""What the verbs share: progress bars on stderr, results on stdout and in a file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
+from napari_dinoad.errors import DinoadError, SettingError
+from napari_dinoad.files import require_writable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from napari_dinoad.progress import ProgressEvent
 
-__all__ = ["ProgressBars", "print_json", "print_table"]
+__all__ = ["ProgressBars", "print_json", "print_table", "require_out_file"]
 
 
 class ProgressBars:
@@ -53,6 +57,14 @@ class ProgressBars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def require_out_file(path: Path) -> None:
+    """Refuse an ``--out`` that could not be written, before the work whose result it is to hold."""
+    try:
+        require_writable(path)
+    except DinoadError as error:
+        raise SettingError(f"--out: {error}") from error
 
 
 def print_json(document: Any) -> None:

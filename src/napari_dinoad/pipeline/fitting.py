@@ -15,7 +15,7 @@ import torch
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import remove_temporaries
+from napari_dinoad.files import remove_temporaries, require_writable
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.normative_model import (
@@ -112,8 +112,11 @@ def fit_folder(
     BackboneError
         If the backbone or its weights cannot be had.
     DinoadError
-        If the disk is full (what was done so far stays usable), or the same fit is running in another process.
+        If ``out`` cannot be written (told before anything is read), the disk is full (what was done so far stays
+        usable), or the same fit is running in another process.
     """
+    if out is not None:
+        require_writable(Path(out))
     settings = settings or FitSettings()
     # Workers need not stand in the same folder.
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
