@@ -289,6 +289,19 @@ def test_a_frame_of_4d_scans_and_masks_of_several_pages(tmp_path):
     np.testing.assert_array_equal(truth, np.moveaxis(frames[..., :3, 0], 2, 0) > 0.8)
 
 
+def test_a_frame_leaves_3d_scans_as_they_are(tmp_path):
+    frames = np.random.default_rng(0).random((7, 8, 9, 3)).astype(np.float32)
+    for name, stored in (("series", frames), ("plain", frames[..., 0])):
+        nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    for name, frame in (("series", 2), ("plain", 0)):
+        mask = (frames[..., frame] > 0.8).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / f"{name}_mask.nii.gz")
+    figures = evaluate_dataset(find_dataset(tmp_path), lambda v: v.values, EvaluationSettings(frame=2))
+    assert not figures.failed
+    assert figures.values["n_test"] == 2
+    assert figures.values["pixel_auroc"] == 1.0
+
+
 def test_settings_are_checked():
     for wrong in (
         {"protocol": "best"},

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dicom_files import PATIENT_TAGS, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.discovery import ScanFile, discover_scans
 from napari_dinoad.settings import ReadSettings
 
 
@@ -132,6 +132,45 @@ def test_a_frame_lets_series_of_frames_in(messy):
     assert framed["series.nii.gz"].read(reading).notes == ("Frame 2 of 3, counted from 0.",)
     assert framed["pages.tif"].read(reading).values.shape == (1, 8, 10)
     assert framed["a.nii"].read(reading).notes == (), "a plain volume is read as ever"
+
+
+def test_a_frame_leaves_named_scans_without_frames_as_they_are(messy):
+    sitk = pytest.importorskip("SimpleITK")
+    rng = np.random.default_rng(0)
+    slices = save_all(series_datasets(ct_values()), messy / "plain", rng)
+    x_ray = save_all(
+        [image_dataset(ct_values(n=1)[0].astype(np.uint16), Modality="DX", SeriesInstanceUID="1.2.3")],
+        messy / "x_ray",
+        rng,
+    )
+    sitk.WriteImage(sitk.GetImageFromArray(rng.random((4, 5, 6))), str(messy / "c.nrrd"))
+    Image.fromarray(rng.integers(0, 255, (7, 9), dtype=np.uint8)).save(messy / "d.png")
+    reading = ReadSettings(frame=2)
+    for path in (messy / "a.nii", messy / "c.nrrd", messy / "d.png", slices[3], x_ray[0]):
+        scan = ScanFile.of_file(path)
+        np.testing.assert_array_equal(scan.read(reading).values, scan.read().values)
+
+
+def test_a_frame_is_chosen_of_named_scans_with_several(messy):
+    rng = np.random.default_rng(0)
+    pages = rng.integers(0, 255, (3, 8, 10), dtype=np.uint8)
+    tifffile.imwrite(messy / "pages.tif", pages, photometric="minisblack")
+    places = [(-3, -4, 2.0 * k) for k in range(6)]
+    times = [series_datasets(ct_values(seed=seed), places=places) for seed in range(3)]
+    uid = times[0][0].SeriesInstanceUID
+    for number, datasets in enumerate(times):
+        for dataset in datasets:
+            dataset.SeriesInstanceUID, dataset.TemporalPositionIdentifier = uid, number
+            dataset.FrameOfReferenceUID = times[0][0].FrameOfReferenceUID
+    dicom = save_all([one for datasets in times for one in datasets], messy / "times", rng)
+    for path in (messy / "series.nii.gz", messy / "pages.tif", min(dicom)):
+        scan = ScanFile.of_file(path)
+        assert len({scan.read(ReadSettings(frame=frame)).values.tobytes() for frame in range(3)}) == 3
+        with pytest.raises(ScanReadError, match="expected 0 to 2, got 3"):
+            scan.read(ReadSettings(frame=3))
+    for path in (messy / "none.nii", messy / "text.nii", messy / "notes.txt"):
+        with pytest.raises(ScanReadError, match=path.name):
+            ScanFile.of_file(path).read(ReadSettings(frame=3))
 
 
 def test_folders_of_b_scans_are_scans_when_asked(tmp_path):

@@ -16,10 +16,10 @@ from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol
 from napari_dinoad.files import stem_of
-from napari_dinoad.images.discovery import SkippedFile
-from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.discovery import ScanFile, SkippedFile
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +143,7 @@ def _read(scan: LabelledScan, settings: EvaluationSettings) -> tuple[Volume, np.
         raise ScanReadError(scan.fault)
     if scan.mask is None and scan.is_abnormal:
         raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")
-    volume = read_volume(scan.path, frame=settings.frame)
+    volume = ScanFile.of_file(scan.path).read(ReadSettings(frame=settings.frame))
     require_protocol(volume.values.shape, settings.protocol)
     return volume, read_truth(scan.mask, volume)
 

@@ -17,6 +17,7 @@ from napari_dinoad.files import (
     SCAN_SUFFIXES,
     stem_of,
 )
+from napari_dinoad.images.frame_counts import frames_in
 from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_volume
 from napari_dinoad.settings import ReadSettings
 
@@ -70,7 +71,7 @@ class ScanFile:
         return cls(path, "volume", (), name=stem_of(path))
 
     def read(self, reading: ReadSettings | None = None) -> Volume:
-        """Read the scan; of scans with several frames the one that ``reading`` names.
+        """Read the scan; of scans with several frames the one that ``reading`` names, others as they are.
 
         Raises
         ------
@@ -78,7 +79,9 @@ class ScanFile:
             If it cannot be used; the message names it.
         """
         reading = reading or ReadSettings()
-        frame = None if self.n_frames == 1 else reading.frame
+        frame = reading.frame
+        if frame is not None and (self.n_frames or frames_in(self.path)) == 1:
+            frame = None
         if self.series is not None:
             return read_dicom_series(
                 self.series, self.path, self.name, frame=frame, resample=reading.resample

@@ -52,7 +52,8 @@ class EvaluationSettings:
     top_fraction : float
         An image's own score is the mean of this share of its highest scores.
     frame : int, optional
-        Which volume of 4D scans (or page of stacks) is scored, from 0; masks are of that one.
+        Which volume of 4D scans (or page of stacks) is scored, from 0; masks are of that one. 3D scans are scored
+        as they are.
     """
 
     protocol: EvaluationProtocol = "native"

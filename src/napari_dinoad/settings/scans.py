@@ -18,7 +18,7 @@ class ReadSettings:
     series : str, optional
         Which DICOM series: its number, its description, or the end of its UID.
     frame : int, optional
-        Which volume of a 4D scan, or page of a stack, from 0.
+        Which volume of a 4D scan, or page of a stack, from 0; scans with nothing to choose from are read as they are.
     resample : bool
         Make even volumes of uneven or tilted DICOM slices by interpolation, instead of refusing them.
     stack_folders : bool

@@ -1,0 +1,51 @@
+"""How many frames a scan has to choose from: volumes of a 4D scan, pages of a stack. Headers only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_dinoad.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.images.readers import is_dicom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["frames_in"]
+
+
+def frames_in(path: Path) -> int | None:
+    """Return the number of frames of a scan that is named by one file; None when there is no such scan.
+
+    Raises
+    ------
+    ScanReadError
+        If the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    name = path.name.lower()
+    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+        from napari_dinoad.images.nifti_files import count_frames, open_nifti
+
+        return count_frames(open_nifti(path))
+    if name.endswith(ITK_SUFFIXES):
+        from napari_dinoad.images.itk_files import itk_shape
+
+        return itk_shape(path)[2]
+    if name.endswith(IMAGE_SUFFIXES):
+        from napari_dinoad.images.image_files import image_shape
+
+        return image_shape(path)[0]
+    return _frames_in_series(path) if is_dicom(path) else None
+
+
+def _frames_in_series(path: Path) -> int | None:
+    """Return the number of frames of the series of a DICOM file, whose other files lie beside it."""
+    from napari_dinoad.images.dicom_headers import group_series
+
+    beside = sorted(other for other in path.parent.iterdir() if other.is_file() and is_dicom(other))
+    series, _ = group_series(beside)
+    one = next((one for one in series if path in (*one.files, *one.copies)), None)
+    if one is None:
+        return None
+    return one.n_frames if one.frames[0].is_placed else len(one.frames)
