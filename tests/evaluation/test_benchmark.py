@@ -158,6 +158,28 @@ def test_scans_that_cannot_be_used_are_named_and_the_others_counted(benchmark):
     assert "without a mask" in reasons["4"]
 
 
+@pytest.mark.filterwarnings("ignore:.*EXIF:UserWarning")  # Pillow's own
+@pytest.mark.parametrize("kept", [0.02, 0.5])
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".nii", ".mgz"])
+def test_a_broken_mask_is_one_failed_scan(benchmark, suffix, kept):
+    path = benchmark / f"test/Ungood/label/2{suffix}"
+    pages = [Image.fromarray(truth_of(number)) for number in range(6)]
+    if suffix in (".tif", ".png"):
+        options = {"save_all": True, "append_images": pages[1:]} if suffix == ".tif" else {}
+        pages[0].save(path, **options)
+    else:
+        kind = nib.MGHImage if suffix == ".mgz" else nib.Nifti1Image
+        nib.save(kind(np.uint8(truth_of(2))[..., np.newaxis], np.eye(4)), path)
+    if suffix != ".png":
+        path.with_suffix(".png").unlink()
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    assert [scan.name for scan, _ in figures.failed] == ["2.png"]
+    assert path.name in figures.failed[0][1]
+    assert figures.values["n_test"] == 4
+
+
 def test_a_scan_whose_mask_cannot_be_told_is_not_counted_as_normal(benchmark):
     mask = benchmark / "test/Ungood/label/2.png"
     mask.with_stem("2_mask").write_bytes(mask.read_bytes())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
@@ -22,6 +23,12 @@ __all__ = ["PROTOCOL_PX", "at_protocol", "read_truth", "require_protocol"]
 
 PROTOCOL_PX: dict[str, int] = {"ar240": 240, "bmad224": 224}
 """Side of the square to which maps and truths are brought."""
+
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises over damaged files (`UnidentifiedImageError` is an `OSError`)."""
 
 _AFFINE_TOLERANCE_MM = 1e-3
 """Masks whose affine is farther than this from the scan's lie on another grid."""
@@ -71,7 +78,7 @@ def _read_picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except _DAMAGED as error:
         raise ScanReadError(f"{path}: not a readable mask ({type(error).__name__}).") from error
     marked = [_marked(page) for page in pages]
     if any(page.shape != marked[0].shape for page in marked):
