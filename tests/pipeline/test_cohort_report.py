@@ -96,19 +96,21 @@ def test_what_is_unusual_by_any_figure_comes_before_the_usual():
     rng = np.random.default_rng(0)
     scores = rng.normal(10, 1, 30)
     whole, grid = rng.normal(0, 1, 30), np.zeros(30)
-    scores[3], whole[7], grid[11] = 40.0, 50.0, 9.0
-    scores[19], whole[19], grid[19] = 13.5, 3.5, 3.0
+    scores[3], whole[7] = 80.0, 50.0
+    scores[19], whole[19], grid[19] = 15.0, 6.0, 5.0
     unusual = unusualness(scores.tolist(), whole, grid)
-    assert set(np.argsort(unusual)[-4:]) == {3, 7, 11, 19}
+    assert set(np.argsort(unusual)[-3:]) == {3, 7, 19}
     assert unusual.argmax() == 19, "three moderate figures are more than one that is far out"
-    assert np.abs(unusual).max() <= 15
+    assert np.abs(unusual).max() <= 45
+    grid[11] = 90.0
+    assert unusualness(scores.tolist(), whole, grid)[11] == pytest.approx(unusual[11] + 5)
 
 
 def test_scans_without_a_score_are_usual_by_patches():
     whole = np.arange(6.0)
     without = unusualness([None] * 6, whole, np.zeros(6))
     assert np.array_equal(np.argsort(without), np.arange(6))
-    some = unusualness([1.0, None, 2.0, 90.0, float("-inf"), 1.5], whole, np.zeros(6))
+    some = unusualness([1.0, None, 2.0, 900.0, float("-inf"), 1.5], whole, np.zeros(6))
     assert some.argmax() == 3
     assert some[1] == without[1]
     assert some[4] == without[4]

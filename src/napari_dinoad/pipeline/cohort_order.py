@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 __all__ = ["unusualness"]
 
-_LARGEST_Z = 5.0
-"""What lies farther out counts as this, so that no single figure decides alone."""
+_WEIGHT_OF_PATCHES, _WEIGHT_OF_WHOLE = 0.5, 4.0
+"""The whole is made of four figures and counts as four. By patches normal scans differ most: few of these decide."""
+
+_LARGEST, _LARGEST_OF_GRID = 20.0, 5.0
+"""What is farther out counts as this, so that no single figure decides alone; a grid, which says nothing of what is
+shown, least of all."""
 
 
 def unusualness(
     scores: Sequence[float | None], unlike_as_a_whole: np.ndarray, unlike_in_grid: np.ndarray
 ) -> np.ndarray:
-    """Return how unusual each scan is, (n,) float64: the sum of three robust z-scores, each between −5 and 5.
+    """Return how unusual each scan is, (n,) float64: the weighted and limited sum of three robust z-scores.
 
     Parameters
     ----------
@@ -32,15 +36,16 @@ def unusualness(
         (n,), see `grid_unlikeness`; z-scores already.
     """
     by_patches = np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
-    total = _limited_z(by_patches) + _limited_z(np.asarray(unlike_as_a_whole, dtype=np.float64))
-    return np.asarray(total + np.clip(unlike_in_grid, 0.0, _LARGEST_Z))
+    by_whole = np.asarray(unlike_as_a_whole, dtype=np.float64)
+    total = _counted(by_patches, _WEIGHT_OF_PATCHES) + _counted(by_whole, _WEIGHT_OF_WHOLE)
+    return np.asarray(total + np.clip(unlike_in_grid, 0.0, _LARGEST_OF_GRID))
 
 
-def _limited_z(values: np.ndarray) -> np.ndarray:
-    """Return robust z-scores of those values (n,) that are finite, limited, and 0 of the others."""
-    z = np.zeros(len(values))
+def _counted(values: np.ndarray, weight: float) -> np.ndarray:
+    """Return what those values (n,) that are finite count by their robust z-scores, and 0 for the others."""
+    counted = np.zeros(len(values))
     known = np.isfinite(values)
     if known.any():
         with np.errstate(over="ignore"):
-            z[known] = np.clip(robust_z(values[known]), -_LARGEST_Z, _LARGEST_Z)
-    return z
+            counted[known] = np.clip(weight * robust_z(values[known]), -_LARGEST, _LARGEST)
+    return counted
