@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image, ImageSequence
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.images.image_pixels import open_image, stored_pixels
 from napari_dinoad.images.itk_files import read_itk
 from napari_dinoad.images.nifti_files import read_nifti
 
@@ -23,12 +23,6 @@ __all__ = ["PROTOCOL_PX", "at_protocol", "read_truth", "require_protocol"]
 
 PROTOCOL_PX: dict[str, int] = {"ar240": 240, "bmad224": 224}
 """Side of the square to which maps and truths are brought."""
-
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow raises over damaged files (`UnidentifiedImageError` is an `OSError`)."""
 
 _AFFINE_TOLERANCE_MM = 1e-3
 """Masks whose affine is farther than this from the scan's lie on another grid."""
@@ -75,11 +69,8 @@ def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
-    except _DAMAGED as error:
-        raise ScanReadError(f"{path}: not a readable mask ({type(error).__name__}).") from error
+    with open_image(path, "mask") as image:
+        pages = [stored_pixels(page) for page in ImageSequence.Iterator(image)]
     marked = [_marked(page) for page in pages]
     if any(page.shape != marked[0].shape for page in marked):
         raise ScanReadError(f"{path}: expected pages of one size, got several.")

@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
+from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import FULL_SCALE, to_grey
+from napari_dinoad.images.image_pixels import Page, open_image, read_page, stored_size
 from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
@@ -31,28 +32,21 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     ScanReadError
         If it is no readable image, or an animation.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            n_pages = _count_pages(image, path)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return n_pages, height, width
+    with open_image(path) as image:
+        n_pages = _count_pages(image, path)
+        return (n_pages, *stored_size(image))
 
 
 def read_image(path: Path, frame: int | None = None) -> Volume:
     """Read an image, or the pages of a TIFF as slices of one stack; see `read_volume`."""
-    try:
-        with Image.open(path) as image:
-            n_pages = _count_pages(image, path)
-            if frame is not None and not 0 <= frame < n_pages:
-                raise ScanReadError(f"{path}: frame: expected 0 to {n_pages - 1}, got {frame}.")
-            pages = []
-            for page in range(n_pages) if frame is None else [frame]:
-                image.seek(page)
-                pages.append(_pixels(image))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    with open_image(path) as image:
+        n_pages = _count_pages(image, path)
+        if frame is not None and not 0 <= frame < n_pages:
+            raise ScanReadError(f"{path}: frame: expected 0 to {n_pages - 1}, got {frame}.")
+        pages = []
+        for page in range(n_pages) if frame is None else [frame]:
+            image.seek(page)
+            pages.append(read_page(image))
     notes = [] if frame is None or n_pages == 1 else [f"Page {frame} of {n_pages}, counted from 0."]
     return _stack(pages, path, notes)
 
@@ -65,14 +59,10 @@ def read_image_stack(paths: Iterable[Path], folder: Path) -> Volume:
     ScanReadError
         If an image cannot be read or they differ in size.
     """
-    ordered = in_natural_order(paths)
     pages = []
-    for path in ordered:
-        try:
-            with Image.open(path) as image:
-                pages.append(_pixels(image))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(path, error) from error
+    for path in in_natural_order(paths):
+        with open_image(path) as image:
+            pages.append(read_page(image))
     return _stack(pages, folder, [f"{len(pages)} images of a folder are the slices of this scan."])
 
 
@@ -86,7 +76,12 @@ def in_natural_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=key)
 
 
-def _stack(pages: list[np.ndarray], path: Path, notes: list[str]) -> Volume:
+def _stack(pages: list[Page], path: Path, notes: list[str]) -> Volume:
+    with naming(path, "image"):
+        return _volume([page.pixels for page in pages], path, notes)
+
+
+def _volume(pages: list[np.ndarray], path: Path, notes: list[str]) -> Volume:
     sizes = {page.shape[:2] for page in pages}
     if len(sizes) > 1:
         told = ", ".join(f"{rows} × {columns}" for rows, columns in sorted(sizes)[:4])
@@ -108,19 +103,3 @@ def _count_pages(image: Any, path: Path) -> int:
     if n_pages > 1 and image.format not in _STACK_FORMATS:
         raise ScanReadError(f"{path}: {n_pages} pages of {image.format}; expected a single 2D image.")
     return n_pages
-
-
-def _pixels(image: Any) -> np.ndarray:
-    """Return the pixels (rows, columns) or (rows, columns, 3), with palettes and odd modes resolved."""
-    if image.mode in ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB"):
-        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-    pixels = np.asarray(image)
-    if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= FULL_SCALE[np.dtype(np.uint16)]:
-        return pixels.astype(np.uint16)
-    return pixels.astype(pixels.dtype.newbyteorder("="))
-
-
-def _unreadable(path: Path, error: Exception) -> ScanReadError:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    reason = first_line.rstrip(".").replace(str(path), path.name)
-    return ScanReadError(f"{path}: not a readable image ({reason}).")

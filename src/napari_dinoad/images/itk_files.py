@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
+from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -19,20 +20,29 @@ __all__ = ["itk_shape", "read_itk"]
 
 def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     """Return shape (i, j, k), spacing in millimetres and number of frames from the header only."""
-    reader = _open(path)
+    with naming(path, _format_of(path)):
+        return _shape(_open(path))
+
+
+def read_itk(path: Path, frame: int | None = None) -> Volume:
+    """Read a NRRD or MetaImage file; see `napari_dinoad.images.readers.read_volume`."""
+    with naming(path, _format_of(path)):
+        return _read(path, frame)
+
+
+def _shape(reader: Any) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     size, spacing = reader.GetSize(), reader.GetSpacing()
     is_colour = _is_colour(reader)
     n_frames = int(np.prod(size[3:], dtype=int)) * (1 if is_colour else reader.GetNumberOfComponents())
     return tuple(size[:3]), tuple(spacing[:3]), n_frames
 
 
-def read_itk(path: Path, frame: int | None = None) -> Volume:
-    """Read a NRRD or MetaImage file; see `napari_dinoad.images.readers.read_volume`."""
+def _read(path: Path, frame: int | None) -> Volume:
     reader = _open(path)
     import highdicom as hd
     import SimpleITK as sitk
 
-    shape, _, n_frames = itk_shape(path)
+    shape, _, n_frames = _shape(reader)
     if n_frames > 1 and frame is None:
         raise ScanReadError(
             f"{path}: a series of {n_frames} frames; expected one scan. Choose one frame with --frame."
@@ -81,11 +91,15 @@ def _open(path: Path) -> Any:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise ScanReadError(
-            f"{path}: not a readable {path.suffix} file. Export or download it again."
+            f"{path}: not a readable {_format_of(path)}. Export or download it again."
         ) from error
     if not 2 <= reader.GetDimension() <= 4:
         raise ScanReadError(f"{path}: expected a 2D to 4D scan, got {reader.GetDimension()} axes.")
     return reader
+
+
+def _format_of(path: Path) -> str:
+    return f"{path.suffix} file"
 
 
 def _is_colour(reader: Any) -> bool:

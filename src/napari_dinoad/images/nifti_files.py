@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,12 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import MGH_SUFFIXES, stem_of
+from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -33,17 +34,15 @@ _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 _LARGEST_VOXEL_MM = 100.0
 """A larger voxel means that the header's unit is wrong."""
 
+_NIBABEL_ERRORS = (ImageFileError, HeaderDataError, OrientationError)
+
 
 def open_nifti(path: Path) -> Nifti1Image | MGHImage:
     """Open a NIfTI or MGH file, reading its header only; `ScanReadError` when it is none."""
-    try:
+    with naming(path, _format_of(path), *_NIBABEL_ERRORS):
         image = nib.load(path)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise ScanReadError(
-            f"{path}: not a readable {_format_of(path)} file ({_reason(error, path)}). Export or download it again."
-        ) from error
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
-        raise ScanReadError(f"{path}: expected {_format_of(path)}, got {type(image).__name__}.")
+        raise ScanReadError(f"{path}: expected a {_format_of(path)}, got {type(image).__name__}.")
     return image
 
 
@@ -54,6 +53,11 @@ def count_frames(image: Nifti1Image | MGHImage) -> int:
 
 def read_nifti(path: Path, frame: int | None = None) -> Volume:
     """Read a NIfTI or MGH file; see `napari_dinoad.images.readers.read_volume`."""
+    with naming(path, _format_of(path), *_NIBABEL_ERRORS):
+        return _read(path, frame)
+
+
+def _read(path: Path, frame: int | None) -> Volume:
     image = open_nifti(path)
     dtype = image.get_data_dtype()
     if dtype.kind == "c":
@@ -92,12 +96,7 @@ def _load(image: Any, frame: int | None, path: Path) -> tuple[np.ndarray, list[s
         where = (..., *(int(i) for i in np.unravel_index(frame or 0, image.shape[3:])))
         notes.append(f"Frame {frame} of {n_frames}, counted from 0.")
     is_colour = image.get_data_dtype().names
-    try:
-        stored = image.dataobj[where] if n_frames > 1 else np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ScanReadError(
-            f"{path}: the file is damaged or cut short ({_reason(error, path)}). Export or download it again."
-        ) from error
+    stored = image.dataobj[where] if n_frames > 1 else np.asanyarray(image.dataobj)
     return np.asanyarray(stored if is_colour else stored.astype(np.float32, copy=False)), notes
 
 
@@ -137,9 +136,4 @@ def _in_millimetres(image: Nifti1Image) -> tuple[np.ndarray, list[str]]:
 
 
 def _format_of(path: Path) -> str:
-    return "MGH" if path.name.lower().endswith(MGH_SUFFIXES) else "NIfTI"
-
-
-def _reason(error: Exception, path: Path) -> str:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return first_line.rstrip(".").replace(str(path), path.name)
+    return "MGH file" if path.name.lower().endswith(MGH_SUFFIXES) else "NIfTI file"

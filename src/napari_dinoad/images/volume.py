@@ -70,7 +70,7 @@ class Geometry:
             raise GeometryError(f"Grid: expected a 2D or 3D shape without empty axes, got {self.shape}.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError(f"Affine: expected a finite (4, 4) matrix, got {affine.tolist()}.")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12 or np.isnan(io_orientation(affine)).any():
             raise GeometryError(
                 f"Affine: expected an invertible matrix, got {affine[:3, :3].tolist()}; the scan's header "
                 "gives no usable orientation. Repair it (for instance with nifti_tool or 3D Slicer)."

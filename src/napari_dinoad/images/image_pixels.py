@@ -1,0 +1,151 @@
+"""One image file → the pixels of its pages, on the grid and of the type that they are stored in.
+
+Pillow reads them. It refuses large pictures and turns some by their orientation tag; here neither happens.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from napari_dinoad.images.damage import DAMAGED, naming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["MOST_PIXELS", "Page", "open_image", "read_page", "stored_pixels", "stored_size"]
+
+MOST_PIXELS = 2**28
+"""Larger pages are refused (16384 × 16384): a damaged header, or more than the memory of most machines holds."""
+
+_BACK: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda shown: np.rot90(shown, 2),
+    4: np.flipud,
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda shown: np.rot90(shown, 2).swapaxes(0, 1),
+    8: lambda shown: np.rot90(shown, -1),
+}
+"""From the picture as it is to be shown back to the stored one, by EXIF orientation (1: they are the same)."""
+
+_PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _WIDTH, _HEIGHT = 262, 258, 339, 256, 257
+"""Tags of a TIFF."""
+
+_LOW_IS_WHITE = 0
+_IS_SIGNED = (2,)
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A page of an image file.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        (rows, columns), or (rows, columns, 3) of colour.
+    low_is_white : bool
+        Whether the lowest value means white, in ``pixels`` still.
+    is_shown_turned : bool
+        Whether a tag asks viewers to show the picture turned or mirrored; ``pixels`` are not.
+    """
+
+    pixels: np.ndarray
+    low_is_white: bool
+    is_shown_turned: bool
+
+
+@contextmanager
+def open_image(path: Path, kind: str = "image") -> Iterator[Any]:
+    """Give Pillow's image of a file; what goes wrong with it inside the block is a `ScanReadError` with its name."""
+    with naming(path, kind, Image.DecompressionBombError), _without_limit, Image.open(path) as image:
+        yield image
+
+
+def stored_size(image: Any) -> tuple[int, int]:
+    """Return (rows, columns) of the current page, from its header.
+
+    Raises
+    ------
+    ValueError
+        If it has more than `MOST_PIXELS`.
+    """
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow's size is that of the picture as it is to be shown
+        width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{height} × {width} pixels, expected at most {MOST_PIXELS}; reduce or cut it")
+    return int(height), int(width)
+
+
+def stored_pixels(image: Any, mode: str | None = None) -> np.ndarray:
+    """Return the pixels of the current page on the grid that they are stored on, of another mode if one is named."""
+    stored_size(image)
+    # Asked first: Pillow turns the pixels as it reads them, and removes the tag.
+    turned = _orientation(image) if image.format == "TIFF" else 1
+    pixels = np.asarray(image if mode is None else image.convert(mode))
+    return _BACK[turned](pixels) if turned in _BACK else pixels
+
+
+def read_page(image: Any) -> Page:
+    """Return the current page, with palettes and odd modes resolved to grey or colour."""
+    mode = None
+    if image.mode in ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB"):
+        mode = "L" if image.mode in ("1", "LA") else "RGB"
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    # Of other types Pillow turns white itself.
+    low_is_white = tags.get(_PHOTOMETRIC) == _LOW_IS_WHITE and image.mode.startswith(("I", "F"))
+    is_signed = tags.get(_SAMPLE_FORMAT) == _IS_SIGNED and tags.get(_BITS) == (16,)
+    # A TIFF's tag is gone once its pixels are read, a PNG's may come after them.
+    asked_before = _orientation(image) if image.format == "TIFF" else 1
+    pixels = stored_pixels(image, mode)
+    is_shown_turned = max(asked_before, _orientation(image)) > 1
+    if image.mode == "I":
+        pixels = _of_stored_type(pixels, is_signed)
+    return Page(pixels.astype(pixels.dtype.newbyteorder("=")), low_is_white, is_shown_turned)
+
+
+def _of_stored_type(pixels: np.ndarray, is_signed: bool) -> np.ndarray:
+    """Return Pillow's 32-bit pixels as the 16 bits that they were stored as, or may have been."""
+    if is_signed:
+        return pixels.astype(np.int16)
+    return pixels.astype(np.uint16) if pixels.min() >= 0 and pixels.max() < 2**16 else pixels
+
+
+def _orientation(image: Any) -> int:
+    """Return the EXIF orientation, 1 to 8; damage to EXIF is no damage to the picture."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGED:
+        return 1
+    return int(orientation) if orientation in _BACK else 1
+
+
+class _WithoutLimit:
+    """Lifts Pillow's limit on pixels, which holds for the whole process, while any thread is in its block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._n_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_without_limit = _WithoutLimit()

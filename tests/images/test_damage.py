@@ -1,0 +1,144 @@
+"""Damaged files of every format but DICOM: refused by name, or read; nothing else ever comes out."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images import image_pixels
+from napari_dinoad.images.damage import naming
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.readers import read_volume
+
+HEADER_BYTES = {".nii": 352, ".mgh": 284}
+
+
+def write(path):
+    """Write a small scan in the format of the path's name."""
+    values = np.random.default_rng(0).integers(0, 1000, (12, 10, 8)).astype(np.int16)
+    grey = (values[..., 0] % 256).astype(np.uint8)
+    name = path.name
+    if name.endswith((".nii", ".nii.gz")):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    elif name.endswith((".mgh", ".mgz")):
+        nib.save(nib.MGHImage(values.astype(np.float32), np.eye(4)), path)
+    elif name.endswith((".nrrd", ".mha")):
+        sitk = pytest.importorskip("SimpleITK")
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+    elif name == "pages.tif":
+        Image.fromarray(grey).save(path, save_all=True, append_images=[Image.fromarray(grey)] * 3)
+    elif name == "lzw.tif":
+        Image.fromarray(grey).save(path, compression="tiff_lzw")
+    elif name == "deep.png":
+        Image.fromarray(values[..., 0].astype(np.uint16)).save(path)
+    else:
+        Image.fromarray(grey).save(path)
+    return path
+
+
+def damaged(whole, n_header, rng):
+    """Return a file cut short, or with bytes changed anywhere, in its header, or to a number that makes no sense."""
+    data = bytearray(whole)
+    way = rng.integers(4)
+    if way == 0:
+        return bytes(data[: rng.integers(len(data))])
+    if way == 1:
+        for where in rng.integers(0, len(data), rng.integers(1, 20)):
+            data[where] = rng.integers(0, 256)
+    elif way == 2:
+        for where in rng.integers(0, n_header, rng.integers(1, 6)):
+            data[where] = rng.choice([0, 127, 128, 255])
+    else:
+        where = rng.integers(0, n_header)
+        data[where : where + 4] = [b"nan ", b"-1  ", b"1e99", b"\xff\xff\xff\x7f"][rng.integers(4)]
+    return bytes(data)
+
+
+@pytest.mark.filterwarnings("ignore")  # the libraries' own, about what they could mend
+@pytest.mark.parametrize(
+    "name",
+    ["a.nii", "a.nii.gz", "a.mgh", "a.mgz", "a.nrrd", "a.mha", "a.png", "deep.png", "a.jpg", "a.bmp", "a.tif",
+     "lzw.tif", "pages.tif"],
+)  # fmt: skip
+def test_damaged_files_are_refused_by_name_or_read(tmp_path, name):
+    path = write(tmp_path / name)
+    whole = path.read_bytes()
+    n_header = min(len(whole), HEADER_BYTES.get(path.suffix, 2500))
+    rng = np.random.default_rng(5)
+    n_refused = 0
+    for _ in range(60):
+        path.write_bytes(damaged(whole, n_header, rng))
+        found = discover_scans(tmp_path)
+        assert len(found.scans) + len(found.skipped) == 1
+        try:
+            read_volume(path)
+        except ScanReadError as error:
+            assert name in str(error)
+            n_refused += 1
+    assert n_refused > 5
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF:UserWarning")  # Pillow's own
+def test_half_a_file_of_pages_does_not_end_a_batch(tmp_path):
+    path = write(tmp_path / "pages.tif")
+    write(tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:300])
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["a"]
+    (skipped,) = found.skipped
+    assert skipped.reason.startswith("not a readable image")
+    with pytest.raises(ScanReadError, match=r"pages\.tif: not a readable image") as refused:
+        read_volume(path)
+    assert refused.value.__cause__ is not None
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # nibabel's
+def test_a_type_that_is_unknown_is_told(tmp_path):
+    path = write(tmp_path / "a.mgh")
+    data = bytearray(path.read_bytes())
+    data[20:24] = b"\x00\x00\x2d\x31"  # the voxels' type
+    path.write_bytes(bytes(data))
+    with pytest.raises(ScanReadError, match=r"a\.mgh: not a readable MGH file \(KeyError"):
+        read_volume(path)
+
+
+def test_axes_that_point_nowhere_are_told(tmp_path):
+    flat = np.array([[1e9, 1e9, 0, 0], [0, 1e-7, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), None)
+    image.set_sform(flat, 1)
+    nib.save(image, tmp_path / "a.nii")
+    with pytest.raises(ScanReadError, match=r"a\.nii: Affine: expected an invertible matrix"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_a_picture_beyond_pillows_limit_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    assert read_volume(path).values.shape == (1, 12, 10)
+    assert Image.MAX_IMAGE_PIXELS == 40, "the limit of the process is as it was"
+    monkeypatch.setattr(image_pixels, "MOST_PIXELS", 100)
+    with pytest.raises(ScanReadError, match=r"a\.png: .*12 × 10 pixels, expected at most 100"):
+        read_volume(path)
+    (skipped,) = discover_scans(tmp_path).skipped
+    assert "at most 100" in skipped.reason
+
+
+def test_a_file_that_cannot_be_opened_is_told_as_that(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.nii")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(nib, "load", refuse)
+    with pytest.raises(ScanReadError, match=r"a\.nii: cannot be read \(Permission denied\)\.$"):
+        read_volume(path)
+
+
+def test_what_does_not_fit_into_memory_is_told(tmp_path):
+    with pytest.raises(ScanReadError, match="larger than this machine's memory"), naming(tmp_path, "image"):
+        raise MemoryError
