@@ -98,12 +98,16 @@ def test_half_a_file_of_pages_does_not_end_a_batch(tmp_path):
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # nibabel's
-def test_a_type_that_is_unknown_is_told(tmp_path):
+@pytest.mark.parametrize(
+    ("where", "value", "reason"),
+    [(20, b"\x00\x00\x2d\x31", "KeyError"), (4, bytes(4), "Dimensions of the data")],
+)
+def test_headers_that_make_no_sense_are_told(tmp_path, where, value, reason):
     path = write(tmp_path / "a.mgh")
     data = bytearray(path.read_bytes())
-    data[20:24] = b"\x00\x00\x2d\x31"  # the voxels' type
+    data[where : where + 4] = value  # the voxels' type, the length of the first axis
     path.write_bytes(bytes(data))
-    with pytest.raises(ScanReadError, match=r"a\.mgh: not a readable MGH file \(KeyError"):
+    with pytest.raises(ScanReadError, match=rf"a\.mgh: not a readable MGH file \({reason}"):
         read_volume(path)
 
 

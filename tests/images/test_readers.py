@@ -169,7 +169,7 @@ def test_the_pages_of_a_tiff_are_slices(tmp_path, dtype):
     np.testing.assert_array_equal(volume.values, pages)
     assert volume.geometry.shape == (3, 8, 10)
     assert not volume.geometry.is_physical
-    assert volume.full_scale == {np.uint8: 255, np.uint16: 65535}.get(dtype)
+    assert volume.full_scale == {np.uint8: 255, np.uint16: 4095}.get(dtype)
     np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), pages)
     assert volume.geometry.canonical_to_stored_index(np.array([2, 5, 7])).tolist() == [2, 5, 7]
     page = read_volume(tmp_path / "b_scans.tif", frame=1)

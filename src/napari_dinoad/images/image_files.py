@@ -10,7 +10,7 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
-from napari_dinoad.images.grey import FULL_SCALE, to_grey
+from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, read_page, stored_size
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -78,24 +78,62 @@ def in_natural_order(paths: Iterable[Path]) -> list[Path]:
 
 def _stack(pages: list[Page], path: Path, notes: list[str]) -> Volume:
     with naming(path, "image"):
-        return _volume([page.pixels for page in pages], path, notes)
+        return _volume(pages, path, notes)
 
 
-def _volume(pages: list[np.ndarray], path: Path, notes: list[str]) -> Volume:
-    sizes = {page.shape[:2] for page in pages}
+def _volume(pages: list[Page], path: Path, notes: list[str]) -> Volume:
+    sizes = {page.pixels.shape[:2] for page in pages}
     if len(sizes) > 1:
         told = ", ".join(f"{rows} × {columns}" for rows, columns in sorted(sizes)[:4])
         raise ScanReadError(f"{path}: expected slices of one size, got {told} pixels.")
-    kinds = {page.dtype for page in pages}
-    full_scale = FULL_SCALE.get(kinds.pop()) if len(kinds) == 1 else None
-    if any(page.ndim == 3 for page in pages):
+    white, told_white = _white(pages)
+    if any(page.pixels.ndim == 3 for page in pages):
         notes = [*notes, "Colour was read as grey."]
-    grey = [to_grey(page) if page.ndim == 3 else page.astype(np.float32) for page in pages]
-    stored = grey[0] if len(grey) == 1 else np.stack(grey)
-    geometry = Geometry.of_pixels(stored.shape)
-    return Volume(
-        geometry.to_canonical(stored), geometry, stem_of(path), None, full_scale, notes=tuple(notes)
-    )
+    stored = [_grey(page, white, path) for page in pages]
+    values = stored[0] if len(stored) == 1 else np.stack(stored)
+    geometry = Geometry.of_pixels(values.shape)
+    notes = [*notes, *told_white, *_told_turned(pages)]
+    return Volume(geometry.to_canonical(values), geometry, stem_of(path), None, white, notes=tuple(notes))
+
+
+def _white(pages: list[Page]) -> tuple[float | None, list[str]]:
+    """Return the value that means white, and a note where it is not the largest that the file could hold."""
+    kinds = {page.pixels.dtype for page in pages}
+    if len(kinds) > 1:
+        return None, []
+    (kind,) = kinds
+    low = min(float(page.pixels.min()) for page in pages)
+    high = max(float(page.pixels.max()) for page in pages)
+    white = white_of_picture(kind, low, high)
+    if white is None or white == np.iinfo(kind).max:
+        return white, []
+    return white, [
+        f"16-bit pixels of at most {high:g} were taken for 12-bit ones: as stored, {white:g} is white."
+    ]
+
+
+def _grey(page: Page, white: float | None, path: Path) -> np.ndarray:
+    """Return (rows, columns) float32 of a page, high values bright."""
+    grey = to_grey(page.pixels) if page.pixels.ndim == 3 else page.pixels.astype(np.float32)
+    if not page.low_is_white:
+        return grey
+    if white is None:
+        raise ScanReadError(
+            f"{path}: low values are white (MINISWHITE), of a type that does not say which value is black. Save it "
+            "with black as 0."
+        )
+    return np.float32(white) - grey
+
+
+def _told_turned(pages: list[Page]) -> list[str]:
+    n_turned = sum(page.is_shown_turned for page in pages)
+    if not n_turned:
+        return []
+    which = "The picture asks" if len(pages) == 1 else f"{n_turned} of {len(pages)} pictures ask"
+    return [
+        f"{which} to be shown turned or mirrored (orientation tag), as other programs may do; read as stored, and so "
+        "lie the results."
+    ]
 
 
 def _count_pages(image: Any, path: Path) -> int:

@@ -65,6 +65,8 @@ class Page:
 def open_image(path: Path, kind: str = "image") -> Iterator[Any]:
     """Give Pillow's image of a file; what goes wrong with it inside the block is a `ScanReadError` with its name."""
     with naming(path, kind, Image.DecompressionBombError), _without_limit, Image.open(path) as image:
+        # Uncompressed pixels of a named file are mapped into memory, by Pillow 13 with the turned picture's width.
+        image.filename = ""
         yield image
 
 

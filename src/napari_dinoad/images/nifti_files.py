@@ -9,8 +9,10 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.orientations import OrientationError
-from nibabel.spatialimages import HeaderDataError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataError
+from nibabel.wrapstruct import WrapStructError
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import MGH_SUFFIXES, stem_of
@@ -34,7 +36,9 @@ _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 _LARGEST_VOXEL_MM = 100.0
 """A larger voxel means that the header's unit is wrong."""
 
-_NIBABEL_ERRORS = (ImageFileError, HeaderDataError, OrientationError)
+_NIBABEL_ERRORS = (
+    ImageFileError, ImageDataError, HeaderDataError, HeaderTypeError, WrapStructError, OrientationError, MGHError
+)  # fmt: skip
 
 
 def open_nifti(path: Path) -> Nifti1Image | MGHImage:

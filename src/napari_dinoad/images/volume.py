@@ -221,7 +221,8 @@ class Volume:
     header : object, optional
         The format's own header (`nibabel.Nifti1Header`), to give outputs the same description of space.
     full_scale : float, optional
-        The value that means white when the scan was stored as unsigned 8 or 16 bit (255 or 65535), else None.
+        The value that means white when the scan was stored as unsigned 8 or 16 bit (255 or 65535; of 12 bits in a
+        picture or DICOM file 4095), else None.
     dicom_files : tuple of Path, optional
         The DICOM files that the values come from, in the order of the stored slices (the last axis of
         ``geometry.shape``); one file when it holds all slices. None for other formats.

@@ -1,0 +1,126 @@
+"""Pictures as they are stored: what is white, how deep, and which way round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image
+
+from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.evaluation.truths import read_truth
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.intensity import intensity_range
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.settings import PRESETS
+
+AS_STORED = PRESETS["image-2d"]
+
+
+@pytest.fixture
+def grey():
+    """An 8-bit picture that uses its whole range."""
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)
+    pixels[0, 0], pixels[6, 8] = 0, 255
+    return pixels
+
+
+def model_input(volume):
+    """Return values as a model of pictures sees them, 0 to 1."""
+    low, high = intensity_range(volume, np.ones(volume.values.shape, bool), AS_STORED)
+    return (volume.values[0] - low) / (high - low)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("factor", "white"), [(16, 4095), (257, 65535)])
+def test_pictures_of_any_depth_are_equally_bright(tmp_path, grey, suffix, factor, white):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(grey.astype(np.uint16) * factor).save(path)
+    volume = read_volume(path)
+    assert volume.full_scale == white
+    np.testing.assert_allclose(model_input(volume), grey / 255, atol=0.005)
+    assert [note for note in volume.notes if "12-bit" in note] == list(volume.notes)
+    assert len(volume.notes) == (factor == 16), "a depth that was guessed is told"
+
+
+def test_all_pictures_of_a_12_bit_device_have_one_scale(tmp_path, grey):
+    """A depth between 8 and 12 bits, guessed from the brightest pixel, would make dim pictures bright."""
+    for peak in (300, 900, 4095):
+        Image.fromarray((grey / 255 * peak).astype(np.uint16)).save(tmp_path / "a.png")
+        assert read_volume(tmp_path / "a.png").full_scale == 4095
+
+
+def test_a_stack_has_one_scale(tmp_path, grey):
+    pages = np.stack([grey.astype(np.uint16), grey.astype(np.uint16) * 200])
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    volume = read_volume(tmp_path / "a.tif")
+    assert volume.full_scale == 65535
+    assert volume.notes == ()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_signed_16_bit_pictures(tmp_path, grey, order):
+    path = tmp_path / "a.tif"
+    pixels = grey.astype(np.int16) * 16
+    tifffile.imwrite(path, pixels, byteorder=order)
+    assert read_volume(path).full_scale == 4095
+    np.testing.assert_array_equal(read_volume(path).values[0], pixels)
+    tifffile.imwrite(path, pixels * 8, byteorder=order)
+    assert read_volume(path).full_scale == 32767
+    tifffile.imwrite(path, pixels - 100, byteorder=order)
+    volume = read_volume(path)
+    assert volume.values.min() == -100
+    with pytest.raises(SettingError, match="as-stored: expected 8 or 16 bit"):
+        model_input(volume)
+
+
+@pytest.mark.parametrize(("factor", "white"), [(1, 255), (16, 4095), (257, 65535)])
+def test_low_may_be_white(tmp_path, grey, factor, white):
+    dtype = np.uint8 if factor == 1 else np.uint16
+    stored = (white - grey.astype(np.int64) * factor).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+    volume = read_volume(tmp_path / "a.tif")
+    np.testing.assert_array_equal(volume.values[0], grey.astype(np.float32) * factor)
+    np.testing.assert_allclose(model_input(volume), grey / 255, atol=0.005)
+
+
+def test_low_as_white_without_a_black_is_refused(tmp_path, grey):
+    tifffile.imwrite(tmp_path / "a.tif", grey.astype(np.float32), photometric="miniswhite")
+    with pytest.raises(ScanReadError, match=r"a\.tif: low values are white"):
+        read_volume(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tif", "_lzw.tif", ".jpg"])
+def test_the_stored_grid_is_kept_however_it_is_to_be_shown(tmp_path, grey, suffix, orientation):
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    how = {"_lzw.tif": {"compression": "tiff_lzw"}, ".jpg": {"quality": 100}}.get(suffix, {})
+    Image.fromarray(grey).save(path, exif=exif, **how)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.values[0], grey, atol=3 if suffix == ".jpg" else 0)
+    assert len(volume.notes) == (orientation > 1)
+    assert all("shown turned or mirrored" in note for note in volume.notes)
+    (scan,) = discover_scans(tmp_path).scans
+    assert scan.shape == grey.shape
+    if suffix.endswith(".tif"):
+        np.testing.assert_array_equal(read_truth(path, volume)[0], grey > 0)
+
+
+def test_the_pictures_of_a_stack_that_ask_to_be_turned_are_counted(tmp_path, grey):
+    for number, orientation in enumerate((1, 6, 6)):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        Image.fromarray(grey).save(tmp_path / f"{number}.png", exif=exif)
+    assert any(
+        note.startswith("2 of 3 pictures ask to be shown turned") for note in read_volume(tmp_path).notes
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF:UserWarning")  # Pillow's own
+def test_damage_to_exif_is_no_damage_to_the_picture(tmp_path, grey):
+    Image.fromarray(grey).save(tmp_path / "a.jpg", quality=100, exif=b"Exif\x00\x00no tiff header here")
+    volume = read_volume(tmp_path / "a.jpg")
+    assert volume.notes == ()
+    np.testing.assert_allclose(volume.values[0], grey, atol=3)
