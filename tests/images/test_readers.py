@@ -9,7 +9,9 @@ import tifffile
 from PIL import Image
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.settings import ReadSettings
 
 
 def save(path, array, affine=None, **header):
@@ -74,12 +76,32 @@ def test_rgb_nifti_becomes_grey(tmp_path):
     assert volume.values.max() == pytest.approx(0.587 * 200)
 
 
-def test_not_finite_voxels_become_zero(tmp_path):
-    values = np.ones((3, 3, 3), dtype=np.float32)
-    values[0, 0, 0], values[1, 1, 1] = np.nan, np.inf
-    volume = read_volume(save(tmp_path / "a.nii", values))
-    assert np.isfinite(volume.values).all()
-    assert np.count_nonzero(volume.values == 0) == 2
+@pytest.mark.parametrize("lowest", [-1024, -2.5, 7])
+def test_not_finite_voxels_become_the_lowest_value(tmp_path, lowest):
+    """0 would be water in CT, and average brain after a z-score."""
+    values = np.linspace(lowest, 50, 27, dtype=np.float32).reshape(3, 3, 3)
+    values[1, 0, 0], values[1, 1, 1], values[2, 2, 0] = np.nan, np.inf, -np.inf
+    volume = read_volume(save(tmp_path / "a.nii", values, np.eye(4)))
+    filled = volume.geometry.to_stored(volume.values)
+    np.testing.assert_array_equal(filled, np.where(np.isfinite(values), values, np.float32(lowest)))
+    assert volume.values.dtype == np.float32
+    assert volume.notes == (f"3 voxels without a finite value were set to the lowest value, {lowest:g}.",)
+
+
+def test_nothing_finite_is_no_signal(tmp_path):
+    with pytest.raises(ScanReadError, match="no voxel has a finite value"):
+        read_volume(save(tmp_path / "a.nii", np.full((3, 3, 3), np.nan, np.float32)))
+
+
+def test_not_finite_pixels_of_a_stack_are_filled_however_it_is_read(tmp_path):
+    for number in range(2):
+        pixels = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5)
+        pixels[2, 2] = np.nan
+        tifffile.imwrite(tmp_path / f"{number}.tif", pixels)
+    (scan,) = discover_scans(tmp_path, ReadSettings(stack_folders=True)).scans
+    for volume in (scan.read(), read_volume(tmp_path)):
+        assert np.isfinite(volume.values).all()
+        assert volume.notes[-1].startswith("2 voxels without a finite value")
 
 
 def test_truncated_file_is_named(tmp_path, ramp):

@@ -18,7 +18,7 @@ from napari_dinoad.files import (
     stem_of,
 )
 from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_volume
+from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_stack, read_volume
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ class ScanFile:
                 self.series, self.path, self.name, frame=frame, resample=reading.resample
             )
         if self.images:
-            from napari_dinoad.images.image_files import read_image_stack
-
-            return read_image_stack(self.images, self.path)
+            return read_stack(self.images, self.path)
         return read_volume(self.path, series=reading.series, frame=frame, resample=reading.resample)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["is_dicom", "read_dicom_series", "read_volume"]
+__all__ = ["is_dicom", "read_dicom_series", "read_stack", "read_volume"]
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,13 @@ def read_dicom_series(
     except (GeometryError, ScanReadError) as error:
         raise ScanReadError(f"{path}: {error}") from error
     return _checked(volume, path)
+
+
+def read_stack(images: Sequence[Path], folder: Path) -> Volume:
+    """Read 2D images as the slices of one scan, in natural order of their names; ``folder`` names it."""
+    from napari_dinoad.images.image_files import read_image_stack
+
+    return _checked(read_image_stack(images, folder), folder)
 
 
 def is_dicom(path: Path) -> bool:
@@ -185,13 +192,20 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 
 def _checked(volume: Volume, path: Path) -> Volume:
-    """Return the volume without NaN and infinities; raise when nothing is left to see."""
+    """Return the volume without NaN and infinities; raise when nothing is left to see.
+
+    They take the scan's lowest value, which is dark surround in most scans. 0 would be water in CT, and average brain
+    after a z-score.
+    """
     finite = np.isfinite(volume.values)
     if not finite.all():
         n_bad = volume.values.size - np.count_nonzero(finite)
-        logger.info("%d voxels without a finite value were set to 0.", n_bad)
-        note = f"{n_bad} voxels without a finite value were set to 0."
-        values = np.where(finite, volume.values, np.float32(0))
+        if n_bad == volume.values.size:
+            raise ScanReadError(f"{path}: no signal: no voxel has a finite value.")
+        lowest = volume.values.min(where=finite, initial=np.inf)
+        note = f"{n_bad} voxels without a finite value were set to the lowest value, {lowest:g}."
+        logger.info(note)
+        values = np.where(finite, volume.values, lowest)
         volume = replace(volume, values=values, notes=(*volume.notes, note))
     low, high = float(volume.values.min()), float(volume.values.max())
     if low == high:
