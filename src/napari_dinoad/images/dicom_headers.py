@@ -1,4 +1,4 @@
-"""DICOM headers → series: which files belong together, and what they say about place and order.
+"""One DICOM file → what its header says of its images, as the part of a series that lies in it.
 
 Only the tags named here are ever parsed, so a patient's name, number or dates never enter the process.
 """
@@ -6,9 +6,8 @@ Only the tags named here are ever parsed, so a patient's name, number or dates n
 from __future__ import annotations
 
 import re
-import struct
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,12 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.files import DICOM_SUFFIXES
+from napari_dinoad.images import damage
 from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 from napari_dinoad.images.volume import DisplayWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from pydicom import Dataset
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DAMAGED",
     "GEOMETRY_TAGS",
-    "group_series",
+    "UnreadableDicomError",
     "is_dicom",
+    "may_be_dicom",
     "name_of_uid",
     "read_header",
     "series_of_file",
@@ -46,10 +47,7 @@ GEOMETRY_TAGS = (
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
 
-DAMAGED = (
-    InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, AttributeError,
-    LookupError, ArithmeticError, NotImplementedError, RecursionError, struct.error, MemoryError,
-)  # fmt: skip
+DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
 """What pydicom raises on damaged files. The messages may quote any part of a header, so they are never chained."""
 
 _MOST_FRAMES = 100_000
@@ -63,6 +61,11 @@ _UID = re.compile(r"[\w.-]{0,64}", re.ASCII)
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
 
+_EXPORT_AGAIN = "Export it again."
+
+_IMAGE_STORAGE = "Image Storage"
+"""Part of the standard's name of every class of images."""
+
 _NOT_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
@@ -73,13 +76,40 @@ _NOT_SCANS = {
 """SOP classes that hold pixels or names of files, but no scan of a patient."""
 
 
+class UnreadableDicomError(ScanReadError):
+    """A file cannot be read that is, or may have been, an image of a scan: it is missing from the scan then."""
+
+
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its magic word, whatever its name; an unreadable file is not."""
+    """Whether a file is DICOM by its magic word, whatever its name; one that cannot be opened is not."""
     try:
-        with path.open("rb") as stream:
-            return stream.read(_PREAMBLE_BYTES + len(_MAGIC))[_PREAMBLE_BYTES:] == _MAGIC
+        return _has_magic(_start_of(path))
     except OSError:
         return False
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or could be a damaged one; `read_header` then says what is wrong with it.
+
+    That is: one that cannot be opened; one with DICOM's ending; and, where the name has no other format's ending, one
+    that is empty or begins with zeros only, as a copy does that was cut short.
+    """
+    try:
+        start = _start_of(path)
+    except OSError:
+        return True
+    suffix = path.suffix.lower()
+    has_no_ending = not suffix or suffix[1:].isdigit()
+    return _has_magic(start) or suffix in DICOM_SUFFIXES or (has_no_ending and not any(start))
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_PREAMBLE_BYTES + len(_MAGIC))
+
+
+def _has_magic(start: bytes) -> bool:
+    return start[_PREAMBLE_BYTES:] == _MAGIC
 
 
 def read_header(path: Path) -> Dataset:
@@ -87,25 +117,33 @@ def read_header(path: Path) -> Dataset:
 
     Raises
     ------
+    UnreadableDicomError
+        If the file cannot be opened, or is damaged or cut short.
     ScanReadError
-        If the file is no DICOM image of a patient; the message says why, and quotes nothing of the header.
+        If it is no image of a patient. The messages say why, and quote nothing of the header.
     """
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(GEOMETRY_TAGS))
-        sop_class = _uid_of(header, "SOPClassUID")
+        with path.open("rb") as stream:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(GEOMETRY_TAGS))
+        sop_class = _uid_of(header, "SOPClassUID") or _uid_of(header.file_meta, "MediaStorageSOPClassUID")
         has_pixels = bool(header.get("Rows") and header.get("Columns"))
         has_series = "SeriesInstanceUID" in header
     except DAMAGED as error:
-        raise ScanReadError(
-            f"{path}: not a readable DICOM file ({type(error).__name__}). Export it again."
+        if isinstance(error, OSError) and error.strerror:
+            raise UnreadableDicomError(f"{path}: cannot be opened ({error.strerror}).") from None
+        raise UnreadableDicomError(
+            f"{path}: not a readable DICOM file ({type(error).__name__}). {_EXPORT_AGAIN}"
         ) from None
     if sop_class in _NOT_SCANS:
         raise ScanReadError(f"{path}: DICOM, but {_NOT_SCANS[sop_class]}, not a scan.")
     if not has_pixels:
-        raise ScanReadError(f"{path}: DICOM, but not an image ({name_of_uid(sop_class)}).")
+        kind = name_of_uid(sop_class)
+        if not sop_class or _IMAGE_STORAGE in kind:
+            raise UnreadableDicomError(f"{path}: a DICOM file that is damaged or cut short. {_EXPORT_AGAIN}")
+        raise ScanReadError(f"{path}: DICOM, but not an image ({kind}).")
     if not has_series:
-        raise ScanReadError(
-            f"{path}: a DICOM image that names no series (SeriesInstanceUID). Export it again."
+        raise UnreadableDicomError(
+            f"{path}: a DICOM image that names no series (SeriesInstanceUID). {_EXPORT_AGAIN}"
         )
     return header
 
@@ -123,53 +161,9 @@ def series_of_file(path: Path) -> DicomSeries:
         try:
             return _series_of(header, path)
         except DAMAGED as error:
-            raise ScanReadError(
-                f"{path}: a DICOM file with damaged header values ({type(error).__name__}). Export it again."
+            raise UnreadableDicomError(
+                f"{path}: a DICOM file with damaged header values ({type(error).__name__}). {_EXPORT_AGAIN}"
             ) from None
-
-
-def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, str]]:
-    """Read the headers of DICOM files and put together what belongs together.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        DICOM files, in any order.
-
-    Returns
-    -------
-    series : list of DicomSeries
-        By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own.
-    skipped : dict
-        File → reason, for those that are no images, and for copies of the same image.
-    """
-    parts: dict[str, list[DicomSeries]] = {}
-    copies: dict[str, list[Path]] = {}
-    seen: set[tuple[str, str]] = set()
-    skipped: dict[Path, str] = {}
-    for path in paths:
-        try:
-            one = series_of_file(path)
-        except ScanReadError as error:
-            skipped[path] = str(error).removeprefix(f"{path}: ")
-            continue
-        instance = (one.uid, one.frames[0].instance_uid)
-        if instance in seen:
-            copies.setdefault(one.uid, []).append(path)
-            skipped[path] = "a copy of another file of its series"
-            continue
-        seen.add(instance)
-        parts.setdefault(one.uid, []).append(one)
-    series = [
-        replace(
-            group[0],
-            frames=tuple(frame for one in group for frame in one.frames),
-            copies=tuple(copies.get(uid, ())),
-        )
-        for uid, group in parts.items()
-    ]
-    series.sort(key=lambda one: (one.number is None, one.number or 0, one.uid))
-    return series, skipped
 
 
 def name_of_uid(uid: str) -> str:

@@ -70,10 +70,12 @@ def read_series(
     """
     stack = arrange_slices(series, frame)
     if stack.faults and not (resample and stack.can_resample):
-        raise ScanReadError(_refusal(stack))
+        raise ScanReadError(f"{_refusal(stack)} {series.told_unreadable}".rstrip())
     slices, full_scale = _pixels(stack.frames, series.modality)
     files = tuple(dict.fromkeys(one.path for one in stack.frames))
     notes = list(stack.notes)
+    if series.unreadable:
+        notes.append(series.told_unreadable)
     if series.copies:
         notes.append(f"{len(series.copies)} files that are copies of others were left out.")
     grid = stack.geometry

@@ -87,6 +87,8 @@ class DicomSeries:
     windows : tuple of DisplayWindow
     copies : tuple of Path
         Files left out because they are copies of an image of the series.
+    unreadable : tuple of str
+        Why files could not be read that lie beside those of the series and may be slices of it; one reason a file.
     """
 
     uid: str
@@ -97,6 +99,7 @@ class DicomSeries:
     is_multi_frame: bool = False
     windows: tuple[DisplayWindow, ...] = ()
     copies: tuple[Path, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -117,6 +120,16 @@ class DicomSeries:
     def is_mosaic(self) -> bool:
         """Whether the slices are tiles of one picture (Siemens' mosaic)."""
         return any("MOSAIC" in frame.image_type for frame in self.frames)
+
+    @property
+    def told_unreadable(self) -> str:
+        """A sentence on the files that could not be read; empty when there are none."""
+        if not self.unreadable:
+            return ""
+        reasons = "; ".join(f"{n} × {reason}" for reason, n in Counter(self.unreadable).items())
+        return (
+            f"Slices may be missing, at the ends too: files beside this series could not be read ({reasons})."
+        )
 
     @property
     def label(self) -> str:

@@ -18,7 +18,7 @@ from napari_dinoad.files import (
     stem_of,
 )
 from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.readers import is_dicom, read_dicom_series, read_stack, read_volume
+from napari_dinoad.images.readers import may_be_dicom, read_dicom_series, read_stack, read_volume
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class ScanFile:
         The 2D images that make up a stack.
     n_frames : int, optional
         Volumes or pages to choose from; None when the file was not looked into.
+    notes : tuple of str
+        What its volume's notes say too, beside what is seen on reading.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class ScanFile:
     series: DicomSeries | None = None
     images: tuple[Path, ...] = ()
     n_frames: int | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:
@@ -87,7 +90,8 @@ class ScanFile:
                 self.series, self.path, self.name, frame=frame, resample=reading.resample
             )
         if self.images:
-            return read_stack(self.images, self.path)
+            volume = read_stack(self.images, self.path)
+            return replace(volume, notes=(*volume.notes, *self.notes))
         return read_volume(self.path, series=reading.series, frame=frame, resample=reading.resample)
 
 
@@ -188,12 +192,13 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
     if not entries:
         found.skipped.append(SkippedFile(folder, "empty folder"))
     images: list[ScanFile] = []
+    n_unreadable = 0
     for path in entries:
         if path.name.startswith("."):
             found.skipped.append(SkippedFile(path, "hidden"))
         elif path.is_dir():
             _walk(path, reading, found)
-        elif is_dicom(path):
+        elif may_be_dicom(path):
             found.dicom.append(path)
         else:
             try:
@@ -201,9 +206,10 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
             except ScanReadError as error:
                 is_scan = path.name.lower().endswith(SCAN_SUFFIXES)
                 found.skipped.append(SkippedFile(path, without_path(error, path), is_scan))
+                n_unreadable += path.name.lower().endswith(IMAGE_SUFFIXES)
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)
-    found.scans.extend(_stacked(images, folder) if reading.stack_folders else images)
+    found.scans.extend(_stacked(images, folder, n_unreadable) if reading.stack_folders else images)
 
 
 def _set_results_aside(found: _Found) -> None:
@@ -267,13 +273,14 @@ def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:
         )
 
 
-def _stacked(images: list[ScanFile], folder: Path) -> list[ScanFile]:
+def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[ScanFile]:
     """Return the images of one folder as one scan each size; an image alone stays what it is."""
     from napari_dinoad.images.image_files import in_natural_order
 
     by_shape: dict[tuple[int, ...], list[ScanFile]] = {}
     for image in images:
         by_shape.setdefault(image.shape, []).append(image)
+    told = f"Slices may be missing: {n_unreadable} × an image of this folder that could not be read."
     scans = []
     for shape, alike in by_shape.items():
         if len(alike) == 1:
@@ -281,11 +288,9 @@ def _stacked(images: list[ScanFile], folder: Path) -> list[ScanFile]:
             continue
         paths = tuple(in_natural_order(image.path for image in alike))
         size = f"_{shape[0]}x{shape[1]}" if len(by_shape) > 1 else ""
-        scans.append(
-            ScanFile(
-                folder, "volume", (len(paths), *shape), name=f"{folder.resolve().name}{size}", images=paths
-            )
-        )
+        name = f"{folder.resolve().name}{size}"
+        notes = (told,) if n_unreadable else ()
+        scans.append(ScanFile(folder, "volume", (len(paths), *shape), name=name, images=paths, notes=notes))
     return scans
 
 
@@ -293,7 +298,7 @@ def _add_series(reading: ReadSettings, found: _Found) -> None:
     """Put the DICOM files together, and take the series that are meant and can be scans."""
     if not found.dicom:
         return
-    from napari_dinoad.images.dicom_headers import group_series
+    from napari_dinoad.images.dicom_grouping import group_series
 
     series, skipped = group_series(found.dicom)
     found.skipped.extend(SkippedFile(path, reason) for path, reason in skipped.items())

@@ -41,10 +41,10 @@ def frames_in(path: Path) -> int | None:
 
 def _frames_in_series(path: Path) -> int | None:
     """Return the number of frames of the series of a DICOM file, whose other files lie beside it."""
-    from napari_dinoad.images.dicom_headers import group_series
+    from napari_dinoad.images.dicom_grouping import group_series
 
     beside = sorted(other for other in path.parent.iterdir() if other.is_file() and is_dicom(other))
-    series, _ = group_series(beside)
+    series = group_series(beside)[0]
     one = next((one for one in series if path in (*one.files, *one.copies)), None)
     if one is None:
         return None

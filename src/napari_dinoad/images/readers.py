@@ -6,6 +6,7 @@ Each format's library is loaded when a file of it is read: the plugin opens with
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,14 +24,17 @@ from napari_dinoad.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["is_dicom", "read_dicom_series", "read_stack", "read_volume"]
+__all__ = ["is_dicom", "may_be_dicom", "read_dicom_series", "read_stack", "read_volume"]
 
 logger = logging.getLogger(__name__)
+
+_OTHER_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)
+"""Endings of the formats that are not DICOM."""
 
 
 def read_volume(
@@ -96,11 +100,20 @@ def read_stack(images: Sequence[Path], folder: Path) -> Volume:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its magic word; endings of other formats are believed unread."""
-    if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)):
+    if path.name.lower().endswith(_OTHER_SUFFIXES):
         return False
     from napari_dinoad.images import dicom_headers
 
     return dicom_headers.is_dicom(path)
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or could be a damaged one; endings of other formats are believed unread."""
+    if path.name.lower().endswith(_OTHER_SUFFIXES):
+        return False
+    from napari_dinoad.images import dicom_headers
+
+    return dicom_headers.may_be_dicom(path)
 
 
 def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
@@ -119,7 +132,7 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
         from napari_dinoad.images.image_files import read_image
 
         return read_image(path, frame)
-    if is_dicom(path):
+    if may_be_dicom(path):
         one = _series_of_file(path)
         name = stem_of(path) if len(one.files) == 1 else path.resolve().parent.name
         return read_dicom_series(one, path, name, frame=frame, resample=resample)
@@ -130,15 +143,15 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
 
 def _read_folder(folder: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
-    dicom = [path for path in files if is_dicom(path)]
-    if dicom:
-        from napari_dinoad.images.dicom_headers import group_series
+    dicom = [path for path in files if may_be_dicom(path)]
+    images = [path for path in files if path.parent == folder and path.name.lower().endswith(IMAGE_SUFFIXES)]
+    if any(is_dicom(path) for path in dicom) or (dicom and not images):
+        from napari_dinoad.images.dicom_grouping import group_series
 
         found, skipped = group_series(dicom)
-        chosen, notes = _choose_series(found, series, folder, len(skipped))
+        chosen, notes = _choose_series(found, series, folder, skipped)
         volume = read_dicom_series(chosen, folder, folder.resolve().name, frame=frame, resample=resample)
         return replace(volume, notes=(*notes, *volume.notes))
-    images = [path for path in files if path.parent == folder and path.name.lower().endswith(IMAGE_SUFFIXES)]
     if not images:
         raise ScanReadError(f"{folder}: expected a DICOM series or 2D images in this folder, found neither.")
     if frame is not None or len(images) == 1:
@@ -151,11 +164,14 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
 
 
 def _choose_series(
-    found: Sequence[DicomSeries], wanted: str | None, folder: Path, n_skipped: int
+    found: Sequence[DicomSeries], wanted: str | None, folder: Path, skipped: Mapping[Path, str]
 ) -> tuple[DicomSeries, tuple[str, ...]]:
     """Return the series that is meant, and a note when localisers were passed over."""
     if not found:
-        raise ScanReadError(f"{folder}: expected a DICOM image series, found {n_skipped} other DICOM files.")
+        told = "; ".join(
+            f"{n} × {reason.removesuffix('.')}" for reason, n in Counter(skipped.values()).most_common(3)
+        )
+        raise ScanReadError(f"{folder}: expected a DICOM image series, found none: {told}.")
     told = "; ".join(str(one) for one in found)
     if wanted is not None:
         matches = [one for one in found if one.answers_to(wanted)]
@@ -177,12 +193,13 @@ def _choose_series(
 
 def _series_of_file(path: Path) -> DicomSeries:
     """Return the series of a file, with the files of it that lie beside it."""
-    from napari_dinoad.images.dicom_headers import group_series, series_of_file
+    from napari_dinoad.images.dicom_grouping import group_series
+    from napari_dinoad.images.dicom_headers import series_of_file
 
     alone = series_of_file(path)
     if alone.is_multi_frame or not alone.frames[0].is_placed:
         return alone
-    beside = sorted(other for other in path.parent.iterdir() if other.is_file() and is_dicom(other))
+    beside = sorted(other for other in path.parent.iterdir() if other.is_file() and may_be_dicom(other))
     found, _ = group_series(beside)
     return next(one for one in found if one.uid == alone.uid)
 
