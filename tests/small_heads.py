@@ -64,7 +64,7 @@ def add_bad_scans(folder):
 
 
 BAD_SCANS = {
-    "truncated.nii.gz": "damaged",
+    "truncated.nii.gz": "not a readable NIfTI",
     "text.nii": "not a readable NIfTI",
     "empty": "empty folder",
     "series.nii.gz": "2 frames",

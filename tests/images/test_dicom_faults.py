@@ -199,6 +199,8 @@ def test_dicom_that_is_no_scan(tmp_path):
         read_volume(paths[0])
     with pytest.raises(ScanReadError, match="a segmentation, not a scan"):
         read_volume(paths[1])
-    with pytest.raises(ScanReadError, match="expected a DICOM image series, found none: 1 × DICOM, but not an image"):
+    with pytest.raises(
+        ScanReadError, match="expected a DICOM image series, found none: 1 × DICOM, but not an image"
+    ):
         read_volume(tmp_path)
     assert pydicom.dcmread(paths[0]).SOPClassUID == report.SOPClassUID

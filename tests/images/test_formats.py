@@ -109,6 +109,17 @@ def test_damaged_itk_files_are_named(tmp_path, values, suffix):
         read_volume(path)
 
 
+@pytest.mark.parametrize("n_axes", ["-3", "93", "1e99", "", "nan"])
+@pytest.mark.parametrize("suffix", [".mhd", ".mha"])
+def test_a_number_of_axes_over_which_itk_ends_the_process(tmp_path, values, suffix, n_axes):
+    sitk, image = itk_image(values)
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(image, str(path))
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3", f"NDims = {n_axes}".encode()))
+    with pytest.raises(ScanReadError, match=r"not a readable \.mh[da] file \(NDims\)"):
+        read_volume(path)
+
+
 def test_without_simpleitk_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     (tmp_path / "ct.nrrd").write_bytes(b"NRRD0004")

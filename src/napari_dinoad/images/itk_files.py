@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["itk_shape", "read_itk"]
+
+_META_HEADER_BYTES = 65_536
+"""More than the text at the beginning of a MetaImage takes."""
+
+_POSSIBLE_AXES = (b"1", b"2", b"3", b"4", b"5")
 
 
 def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:
@@ -85,6 +91,10 @@ def _open(path: Path) -> Any:
         raise ScanReadError(
             f"{path}: reading {path.suffix} needs SimpleITK. Install it: pip install 'napari-dinoad[itk]'."
         ) from error
+    if not _counts_its_axes(path):
+        raise ScanReadError(
+            f"{path}: not a readable {_format_of(path)} (NDims). Export or download it again."
+        )
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -96,6 +106,15 @@ def _open(path: Path) -> Any:
     if not 2 <= reader.GetDimension() <= 4:
         raise ScanReadError(f"{path}: expected a 2D to 4D scan, got {reader.GetDimension()} axes.")
     return reader
+
+
+def _counts_its_axes(path: Path) -> bool:
+    """Whether a MetaImage names a possible number of axes: with another one ITK ends the whole process."""
+    if path.suffix.lower() not in (".mha", ".mhd"):
+        return True
+    with path.open("rb") as stream:
+        named = re.findall(rb"(?m)^[ \t]*NDims[ \t]*[=:]?([^\r\n]*)", stream.read(_META_HEADER_BYTES))
+    return all(number.strip() in _POSSIBLE_AXES for number in named)
 
 
 def _format_of(path: Path) -> str:
