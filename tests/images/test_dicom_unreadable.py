@@ -136,6 +136,19 @@ def test_what_cannot_be_opened_beside_pictures_does_not_make_them_dicom(locked):
     assert read_volume(locked[-1].parent).values.shape == (2, 6, 7)
 
 
+def test_a_series_of_which_nothing_can_be_read_is_a_scan_that_cannot_be_used(tmp_path, series):
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    for path in series:
+        (lost / path.name).write_bytes(path.read_bytes()[:300])
+    (lost / "DONE").write_text("")
+    series[-1].write_bytes(series[-1].read_bytes()[:300])
+    unusable = {item.path for item in discover_scans(tmp_path).skipped if item.is_scan}
+    assert unusable == {lost / path.name for path in series}, (
+        "what the notes of a series tell is no scan of its own"
+    )
+
+
 def test_a_hole_that_a_damaged_file_leaves_is_explained(series):
     series[2].write_bytes(series[2].read_bytes()[:300])
     with pytest.raises(

@@ -19,7 +19,7 @@ __all__ = ["group_series"]
 _ADVICE = " Export it again."
 
 
-def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, str]]:
+def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, str], set[Path]]:
     """Read the headers of DICOM files and put together what belongs together.
 
     Parameters
@@ -33,6 +33,8 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
         By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own.
     skipped : dict
         File → reason, for those that are no images or cannot be read, and for copies of the same image.
+    lost : set of Path
+        Those of the skipped files that could not be read, and beside which no series lies that tells of them.
     """
     parts: dict[str, list[DicomSeries]] = {}
     copies: dict[str, list[Path]] = {}
@@ -65,7 +67,8 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
         for uid, group in parts.items()
     ]
     series.sort(key=lambda one: (one.number is None, one.number or 0, one.uid))
-    return series, skipped
+    telling = {path.parent for one in series if one.unreadable for path in one.files}
+    return series, skipped, {path for path in unreadable if path.parent not in telling}
 
 
 def _missing_from(

@@ -18,7 +18,7 @@ from napari_dinoad.files import (
     stem_of,
 )
 from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.readers import may_be_dicom, read_dicom_series, read_stack, read_volume
+from napari_dinoad.images.readers import is_dicom, may_be_dicom, read_dicom_series, read_stack, read_volume
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -300,8 +300,9 @@ def _add_series(reading: ReadSettings, found: _Found) -> None:
         return
     from napari_dinoad.images.dicom_grouping import group_series
 
-    series, skipped = group_series(found.dicom)
-    found.skipped.extend(SkippedFile(path, reason) for path, reason in skipped.items())
+    series, skipped, lost = group_series(found.dicom)
+    lost = {path for path in lost if is_dicom(path) or path.name.lower().endswith(SCAN_SUFFIXES)}
+    found.skipped.extend(SkippedFile(path, reason, path in lost) for path, reason in skipped.items())
     scans: list[ScanFile] = []
     for one in series:
         path = _home_of(one)

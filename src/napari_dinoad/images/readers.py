@@ -148,7 +148,7 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
     if any(is_dicom(path) for path in dicom) or (dicom and not images):
         from napari_dinoad.images.dicom_grouping import group_series
 
-        found, skipped = group_series(dicom)
+        found, skipped, _ = group_series(dicom)
         chosen, notes = _choose_series(found, series, folder, skipped)
         volume = read_dicom_series(chosen, folder, folder.resolve().name, frame=frame, resample=resample)
         return replace(volume, notes=(*notes, *volume.notes))
@@ -200,7 +200,7 @@ def _series_of_file(path: Path) -> DicomSeries:
     if alone.is_multi_frame or not alone.frames[0].is_placed:
         return alone
     beside = sorted(other for other in path.parent.iterdir() if other.is_file() and may_be_dicom(other))
-    found, _ = group_series(beside)
+    found, *_ = group_series(beside)
     return next(one for one in found if one.uid == alone.uid)
 
 
