@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -179,3 +181,24 @@ def test_models_whose_names_end_alike_have_reports_of_their_own(tmp_path):
 
     names = [report_path(tmp_path / name).name for name in ("site.v1", "site.v2", "t1.dinoad")]
     assert names == ["site.v1.report.html", "site.v2.report.html", "t1.report.html"]
+
+
+def test_places_that_may_not_be_looked_into(model_path, tmp_path, monkeypatch, capsys):
+    """As `pathlib` tells them; a test that runs as root may look everywhere."""
+    locked = tmp_path / "locked"
+    asked = Path.stat
+
+    def stat(path, **options):
+        if locked in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return asked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    good = save_head(tmp_path / "good.nii.gz", 1)
+    arguments = ["--out", str(tmp_path / "out"), "--json"]
+    assert main(["score", str(locked / "x.nii.gz"), str(good), "--model", str(model_path), *arguments]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert [len(document[key]) for key in ("scans", "failed")] == [1, 1]
+    assert "Permission denied" in document["failed"][0]["reason"]
+    assert main(["score", str(good), "--model", str(locked / "m.dinoad"), *arguments]) == 2
+    assert "Permission denied" in capsys.readouterr().err

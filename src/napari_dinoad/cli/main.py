@@ -83,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DinoadError as error:
         print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(
+            f"dinoad: {error.filename}: {error.strerror}. Choose another place, or ask for access.",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         # The reader of our output (``| head``) went away; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -69,7 +69,11 @@ def read_volume(
         ``series``, uneven without ``resample``, or empty (all voxels the same); the message names it.
     """
     path = Path(path)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise ScanReadError(f"{path}: cannot be opened ({error.strerror}).") from error
+    if not is_there:
         raise ScanReadError(f"{path}: expected a scan, found no such file.")
     try:
         volume = _read(path, series, frame, resample)
