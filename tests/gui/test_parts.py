@@ -6,19 +6,16 @@ import threading
 
 import numpy as np
 import pytest
-from napari.layers import Image, Layer
+from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
-from napari_dinoad.gui.layers import layer_of_volume
-from napari_dinoad.gui.orientation import letters_at_edges
 from napari_dinoad.gui.parts import JobRow
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
 from napari_dinoad.gui.region_table import RegionTable, place_in_words, probability_in_words, size_in_words
 from napari_dinoad.gui.worker import JobRunner
-from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import Region
 from napari_dinoad.progress import ProgressEvent
 
@@ -122,65 +119,6 @@ def test_curves_are_drawn_whatever_they_hold(qtbot):
     ):
         plot.show_curves(curves)
         plot.grab()
-
-
-@pytest.mark.parametrize(
-    ("order", "letters"),
-    [
-        ((0, 1, 2), ("A", "P", "R", "L")),
-        ((1, 0, 2), ("S", "I", "R", "L")),
-        ((2, 0, 1), ("S", "I", "A", "P")),
-        ((0, 2, 1), ("R", "L", "A", "P")),
-    ],
-)
-def test_orientation_letters(order, letters):
-    from napari.components import ViewerModel
-
-    viewer = ViewerModel()
-    affine = np.array([[0, 0, -2.0, 5], [1.0, 0, 0, -3], [0, -1.0, 0, 8], [0, 0, 0, 1]])
-    geometry = Geometry((4, 5, 6), affine)
-    volume = Volume(np.random.default_rng(0).random(geometry.canonical_shape, np.float32), geometry)
-    layer = viewer.add_layer(Layer.create(*layer_of_volume(volume)))
-    viewer.dims.order = order
-    assert letters_at_edges(viewer, layer) == letters
-    # The letters say what the affine says: walk along the screen and see where it leads.
-    down, right = viewer.dims.displayed
-    for axis, towards in ((down, letters[1]), (right, letters[3])):
-        start, step = np.zeros(3), np.zeros(3)
-        step[axis] = 1.0
-        indices = [layer.world_to_data(point) for point in (start, step)]
-        ras = [geometry.canonical_to_world(np.asarray(index)) for index in indices]
-        change = ras[1] - ras[0]
-        word = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}[towards]
-        assert change[word[0]] * word[1] > 0
-
-
-def test_no_letters_where_the_orientation_is_not_known():
-    from napari.components import ViewerModel
-
-    viewer = ViewerModel()
-    layer = viewer.add_layer(Image(np.random.default_rng(0).random((4, 5, 6))))
-    assert letters_at_edges(viewer, layer) is None
-    assert letters_at_edges(viewer, None) is None
-
-
-def test_letters_are_on_the_canvas_and_go_in_3d(viewer, qtbot):
-    from napari_dinoad.gui.dock_widget import DockWidget
-
-    dock = DockWidget(viewer)
-    qtbot.addWidget(dock)
-    viewer.open_sample("napari-dinoad", "normal")
-    dock.reset_choices()
-    overlays = viewer.canvas.overlays
-    assert (overlays["dinoad_top_center"].text, overlays["dinoad_middle_left"].text) == ("A", "R")
-    viewer.dims.order = (1, 0, 2)
-    assert overlays["dinoad_top_center"].text == "S"
-    viewer.dims.ndisplay = 3
-    assert not overlays["dinoad_top_center"].visible
-    viewer.layers.clear()
-    dock.reset_choices()
-    viewer.dims.ndisplay = 2
-    assert not overlays["dinoad_top_center"].visible
 
 
 def test_ct_windows():

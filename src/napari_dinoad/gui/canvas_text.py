@@ -9,17 +9,23 @@ from napari.layers import Image
 from napari_dinoad.gui.overlay import is_overlay
 
 if TYPE_CHECKING:
+    from napari.components.overlays import TextOverlay
     from napari.viewer import Viewer
 
-__all__ = ["ColourBarTitle", "show_text"]
+__all__ = ["CanvasText", "ColourBarTitle"]
 
 _TITLE = "−log10 p"
 
 _TITLE_SIZE = 10
 
+_COLOUR = (1.0, 1.0, 1.0, 1.0)
 
-def show_text(viewer: Viewer, key: str, place: str, text: str, font_size: float) -> None:
-    """Show a text at a place of the canvas in place of what ``key`` showed there; an empty one takes it away.
+_BOX_COLOUR = (0.0, 0.0, 0.0, 0.6)
+"""Behind each text, which then stands out from black and from white, whatever theme and scan are."""
+
+
+class CanvasText:
+    """A text at a place of the canvas. A later one with the same key takes its place for good.
 
     Parameters
     ----------
@@ -28,20 +34,42 @@ def show_text(viewer: Viewer, key: str, place: str, text: str, font_size: float)
         Names the text among the canvas's overlays.
     place : str
         One of napari's canvas positions, ``"top_right"`` for instance.
-    text : str
     font_size : float
     """
-    overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
-    if overlays is None:
-        return
-    if key in overlays:
-        overlays[key].text = text
-        overlays[key].visible = bool(text)
-    elif text:
+
+    def __init__(self, viewer: Viewer, key: str, place: str, font_size: float) -> None:
+        self._text = ""
+        self._is_on = True
+        self._overlay: TextOverlay | None = None
+        overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
+        if overlays is None:
+            return
         from napari.components.overlays import TextOverlay
 
-        # A box behind each text costs a redraw half as much again without a graphics card.
-        overlays[key] = TextOverlay(text=text, position=place, font_size=font_size, visible=True, box=False)
+        self._overlay = TextOverlay(
+            position=place,
+            font_size=font_size,
+            color=_COLOUR,
+            box=True,
+            box_color=_BOX_COLOUR,
+            visible=False,
+        )
+        overlays[key] = self._overlay
+
+    def show(self, text: str) -> None:
+        """Show a text in place of what was shown; an empty one shows nothing."""
+        self._text = text
+        self._draw()
+
+    def set_on(self, is_on: bool) -> None:
+        """Let it be seen, or keep it out of sight whatever it is to show."""
+        self._is_on = is_on
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._overlay is not None:
+            self._overlay.text = self._text
+            self._overlay.visible = self._is_on and bool(self._text)
 
 
 class ColourBarTitle:
@@ -49,10 +77,11 @@ class ColourBarTitle:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
+        self.text = CanvasText(viewer, "dinoad_colour_bar", "top_right", _TITLE_SIZE)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._show)
+        self._show()
 
     def _show(self, event: object = None) -> None:
         has_heatmap = any(is_overlay(layer) and isinstance(layer, Image) for layer in self._viewer.layers)
-        text = _TITLE if has_heatmap else ""
-        show_text(self._viewer, "dinoad_colour_bar", "top_right", text, _TITLE_SIZE)
+        self.text.show(_TITLE if has_heatmap else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from napari.layers import Layer as LayerClass
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
@@ -132,6 +132,13 @@ class DockWidget(QWidget):
     def minimumSizeHint(self) -> QSize:
         """Let the dock be made small: its content scrolls."""
         return QSize(300, 200)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Keep the texts from the canvas when napari takes the dock away: nothing would keep them right."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            for text in (*self._letters.texts, self._colour_title.text):
+                text.set_on(self.parent() is not None)
+        super().changeEvent(event)
 
     def _connect(self) -> None:
         self.reading.follow(self.reader)
