@@ -9,6 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
+from contrast import AA, contrast
 from napari_dinoad.gui.layers import layer_of_volume
 from napari_dinoad.gui.orientation import OrientationLetters, letters_at_edges
 from napari_dinoad.gui.viewer_parts import camera_of
@@ -174,19 +175,4 @@ def test_letters_show_on_black_and_white_in_every_theme(with_scan):
         box = np.array(letter.box_color)
         for behind in (0.0, 1.0):
             ground = box[3] * box[:3] + (1 - box[3]) * behind
-            assert contrast(letter.color[:3], ground) >= 4.5
-
-
-def contrast(one, other):
-    """Return the contrast of two sRGB colours (3,), from 0 to 1, as WCAG 2 has it."""
-
-    def luminance(colour):
-        linear = np.where(
-            np.asarray(colour) <= 0.04045,
-            np.divide(colour, 12.92),
-            ((np.asarray(colour) + 0.055) / 1.055) ** 2.4,
-        )
-        return linear @ [0.2126, 0.7152, 0.0722]
-
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
+            assert contrast(letter.color[:3], ground) >= AA

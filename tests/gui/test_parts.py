@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
+from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QApplication, QLabel
 
+from contrast import AA, contrast
 from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
 from napari_dinoad.gui.parts import JobRow
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
@@ -119,6 +121,29 @@ def test_curves_are_drawn_whatever_they_hold(qtbot):
     ):
         plot.show_curves(curves)
         plot.grab()
+
+
+def colours_of(label):
+    """Return the colours (3,) of a label's text and of its ground."""
+    roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
+    return [label.palette().color(role).getRgbF()[:3] for role in roles]
+
+
+def test_notes_can_be_read_in_every_theme(dock, viewer):
+    dock.open_fit_dialog()
+    note, in_dialog = dock.find.note, dock.fit_dialog.panel.notes
+    for theme in ("dark", "light", "dark"):
+        viewer.theme = theme
+        for label in (note, in_dialog):
+            for kind in ({}, {"warning": True}, {"error": True}):
+                label.tell("Words", **kind)
+                assert contrast(*colours_of(label)) >= AA
+    note.tell("Words", warning=True)
+    before = colours_of(note)
+    viewer.theme = "light"
+    assert colours_of(note) != before
+    assert contrast(*colours_of(note)) >= AA
+    dock.fit_dialog.close()
 
 
 def test_ct_windows():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QPointF, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
+from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -25,18 +25,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Folded", "JobRow", "NoteLabel", "Step"]
 
-_WARNING_COLOUR = "#ff9d3b"
-_ERROR_COLOUR = "#ff6b5e"
-_MUTED_COLOUR = "#9aa5b1"
+_Kind = Literal["plain", "warning", "error"]
+
+_ON_DARK: dict[_Kind, str] = {"plain": "#9aa5b1", "warning": "#ff9d3b", "error": "#ff6b5e"}
+_ON_LIGHT: dict[_Kind, str] = {"plain": "#55606b", "warning": "#8f4a00", "error": "#a8201a"}
+"""Colours of notes on the grounds of napari's themes, from which they stand out by 4.5 or more (WCAG 2, level AA)."""
+
+_ARROW_COLOUR = "#788290"
+"""Stands out from dark and light grounds by 3 or more, as WCAG asks of signs."""
 
 _ARROW_PX = 16
 
 
 class NoteLabel(QLabel):
-    """A line of small text that wraps, takes no room while it is empty, and can be copied."""
+    """A line of small text that wraps, takes no room while it is empty, and can be copied.
+
+    Its colour suits the ground that it lies on, whichever theme napari has or gets.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._kind: _Kind = "plain"
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setTextFormat(Qt.TextFormat.PlainText)
@@ -45,10 +54,23 @@ class NoteLabel(QLabel):
 
     def tell(self, text: str, *, warning: bool = False, error: bool = False) -> None:
         """Show a text, or nothing where it is empty."""
-        colour = _ERROR_COLOUR if error else _WARNING_COLOUR if warning else _MUTED_COLOUR
-        self.setStyleSheet(f"color: {colour};")
+        self._kind = "error" if error else "warning" if warning else "plain"
+        self._colour()
         self.setText(text)
         self.setVisible(bool(text))
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Take the colour for another theme."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._colour()
+
+    def _colour(self) -> None:
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        colours = _ON_DARK if ground.lightnessF() < 0.5 else _ON_LIGHT
+        sheet = f"color: {colours[self._kind]};"
+        if sheet != self.styleSheet():
+            self.setStyleSheet(sheet)
 
 
 class Step(QWidget):
@@ -97,7 +119,7 @@ def _arrow(*, down: bool) -> QIcon:
     painter = QPainter(pixmap)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(_MUTED_COLOUR))
+    painter.setBrush(QColor(_ARROW_COLOUR))
     corners = [(3, 5), (13, 5), (8, 12)] if down else [(5, 3), (12, 8), (5, 13)]
     painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
     painter.end()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["CurvePlot", "ProfilePlot"]
 
 _MARGIN_PX = 2
+_GROUND = QColor("#1c1d22")
+"""Dark in every theme, as bars, lines and letters are bright."""
+
 _BAR = QColor("#d9552b")
 _UNSCORED = QColor(128, 128, 128, 60)
 _THRESHOLD = QColor(220, 220, 220)
@@ -110,7 +113,7 @@ class ProfilePlot(QWidget):
         """Draw the bars, the threshold and the slice in view."""
         n = len(self._profile)
         painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor(0, 0, 0, 50))
+        painter.fillRect(self.rect(), _GROUND)
         if n:
             self._paint(painter, n)
         painter.end()
@@ -167,7 +170,7 @@ class CurvePlot(QWidget):
         """Draw the curves with their names and last values."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.fillRect(self.rect(), QColor(0, 0, 0, 50))
+        painter.fillRect(self.rect(), _GROUND)
         text_height = painter.fontMetrics().height()
         everything = [value for values in self._curves.values() for value in values]
         if everything:
