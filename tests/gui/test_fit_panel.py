@@ -7,10 +7,11 @@ import threading
 from dataclasses import replace
 
 import pytest
-from qtpy.QtCore import QThreadPool
+from magicgui.widgets import FileEdit
+from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QApplication, QLabel
 
-from napari_dinoad.errors import WeightsNotFoundError
+from napari_dinoad.errors import ScanReadError, WeightsNotFoundError
 from napari_dinoad.gui import jobs
 from napari_dinoad.gui.fit_panel import FitPanel
 from napari_dinoad.gui.session import session_of
@@ -289,6 +290,119 @@ def test_fit_panel_as_a_dock_widget_shares_the_session(qtbot, viewer, own_folder
     _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     assert dock.session is panel.session
     assert session_of(viewer) is dock.session
+
+
+@pytest.fixture
+def looked_into(monkeypatch):
+    """Return the folders that are looked into, as they come; one named "endless" is, until it is given up."""
+    folders = []
+    real = jobs.discover_scans
+
+    def look(folder, reading=None, progress=None):
+        folders.append(folder)
+        while folder.name == "endless":
+            progress(jobs.ProgressEvent("Looking for scans", 0, 0))
+            threading.Event().wait(0.01)
+        return real(folder, reading, progress)
+
+    monkeypatch.setattr(jobs, "discover_scans", look)
+    return folders
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """Return a folder that takes for ever to look into."""
+    path = tmp_path / "endless"
+    path.mkdir()
+    return path
+
+
+def is_shown(dock, folder):
+    """Return what tells whether it is shown what a folder holds."""
+    return lambda: dock.session.fit.discovery is not None and dock.session.fit.discovery.folder == folder
+
+
+@pytest.mark.parametrize("by_return", [False, True])
+def test_a_typed_path_is_looked_into_when_it_is_whole(
+    qtbot, dock, folder, looked_into, monkeypatch, by_return
+):
+    monkeypatch.setattr(FileEdit, "_on_choose_clicked", lambda self: pytest.fail("Return opened a window"))
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    line = panel.folder.line_edit.native
+    qtbot.keyClicks(line, str(folder))
+    assert looked_into == []
+    assert not panel.start_button.isEnabled()
+    if by_return:
+        qtbot.keyClick(line, Qt.Key.Key_Return)
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    assert looked_into == [folder]
+    assert panel.out.value.stem == folder.name
+    assert panel.start_button.isEnabled()
+    qtbot.keyClicks(line, "x")
+    assert not panel.start_button.isEnabled()
+    assert panel.found.text.text() == ""
+    qtbot.keyClick(line, Qt.Key.Key_Backspace)
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+
+
+def test_a_look_is_given_up_for_another_folder_or_by_its_cancel(qtbot, dock, folder, endless, looked_into):
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    panel.folder.value = endless
+    qtbot.waitUntil(lambda: looked_into == [endless], timeout=TIMEOUT_MS)
+    panel.folder.value = folder
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    panel.folder.value = endless
+    qtbot.waitUntil(lambda: panel.looking.isVisible(), timeout=TIMEOUT_MS)
+    panel.looking.cancel_button.click()
+    qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
+    assert "Stopped" in panel.found.text.text()
+    assert not panel.start_button.isEnabled()
+    assert not panel.looking.isVisible()
+
+
+def test_a_folder_that_does_not_exist_cannot_be_fitted(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    for name in ("/no/such/folder", f"/{'x' * 300}", "~nobody/none"):
+        panel.folder.value = folder
+        panel.folder.value = name
+        assert "Choose a folder" in panel.found.text.text()
+        qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
+        assert "Choose a folder" in panel.found.text.text()
+        assert not panel.start_button.isEnabled()
+    line = panel.folder.line_edit.native
+    line.selectAll()
+    qtbot.keyClick(line, Qt.Key.Key_Delete)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert "Choose a folder" in panel.found.text.text()
+    assert not dock.session.fit.scout.is_running
+
+
+def test_a_look_that_fails_does_not_stand_in_for_the_next_one(qtbot, dock, folder, tmp_path, monkeypatch):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    gate = threading.Event()
+    real = jobs.discover_scans
+
+    def look(path, reading=None, progress=None):
+        if path == broken:
+            assert gate.wait(60)
+            raise ScanReadError(f"{path}: broken.")
+        return real(path, reading, progress)
+
+    monkeypatch.setattr(jobs, "discover_scans", look)
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    panel.folder.value = broken
+    panel.folder.value = folder
+    gate.set()
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    assert "4 volumes" in panel.found.text.text()
+    assert panel.start_button.isEnabled()
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = broken
+    assert "broken." in panel.found.text.text()
 
 
 @pytest.mark.slow

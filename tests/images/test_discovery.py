@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from dicom_files import PATIENT_TAGS, ct_values, image_dataset, save_all, series_datasets
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import Cancelled, ScanReadError
 from napari_dinoad.images.discovery import ScanFile, discover_scans
 from napari_dinoad.settings import ReadSettings
 
@@ -49,6 +49,28 @@ def test_headers_are_told(messy):
     assert scans["a.nii"].spacing_mm == (1, 2, 3)
     assert scans["x.PNG"].kind == "image"
     assert scans["x.PNG"].shape == (7, 9)
+
+
+def test_every_file_is_told_and_the_caller_may_stop(messy, tmp_path):
+    save_all(series_datasets(ct_values()), tmp_path / "ct")
+    events = []
+    found = discover_scans(messy, progress=events.append)
+    assert found == discover_scans(messy)
+    n_entries = sum(1 for _ in messy.rglob("*"))
+    assert [event.done for event in events if event.stage == "Looking for scans"] == list(range(n_entries))
+    n_headers = sum(event.stage == "Reading headers" for event in events)
+    assert n_headers == sum(len(scan.series.files) for scan in found.scans if scan.series) > 1
+
+    def stop_at(stage):
+        def progress(event):
+            if event.stage == stage:
+                raise Cancelled("Cancelled.")
+
+        return progress
+
+    for stage in ("Looking for scans", "Reading headers"):
+        with pytest.raises(Cancelled):
+            discover_scans(messy, progress=stop_at(stage))
 
 
 def test_what_is_no_folder_is_refused(tmp_path):

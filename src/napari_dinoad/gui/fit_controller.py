@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FitController"]
 
+_STOPPED = "Stopped. Choose the folder again to look into it."
+
 
 class FitController(QObject):
     """Looks into a folder, then fits; its state can be shown by any number of panels.
@@ -37,6 +39,8 @@ class FitController(QObject):
         Some scans of the folder, as they come.
     is_paused : bool
         Whether the last fit was paused: the same one goes on where it was.
+    scout : JobRunner
+        Looks into the folder.
     """
 
     discovered = Signal()
@@ -57,14 +61,16 @@ class FitController(QObject):
         self._pausing = False
         self._was_cancelled = False
         self._wanted_folder: Path | None = None
+        self._must_look_again = False
         self._sampler = JobRunner(self, in_activity_dock=False)
         self._sampler.delivered.connect(self._on_sample)
         self._sampler.finished.connect(self._sample)
         self._sampled: Discovery | None = None
-        self._scout = JobRunner(self)
-        self._scout.succeeded.connect(self._on_discovered)
-        self._scout.failed.connect(self._on_not_discovered)
-        self._scout.finished.connect(self._look_again)
+        self.scout = JobRunner(self)
+        self.scout.succeeded.connect(self._on_discovered)
+        self.scout.failed.connect(self._on_not_discovered)
+        self.scout.cancelled.connect(lambda: self._on_not_discovered(_STOPPED))
+        self.scout.finished.connect(self._look_again)
         self.runner = JobRunner(self)
         self.runner.progressed.connect(self._on_progress)
         self.runner.succeeded.connect(self._on_succeeded)
@@ -74,14 +80,21 @@ class FitController(QObject):
         self.runner.finished.connect(self.ended)
 
     def look_into(self, folder: Path) -> None:
-        """Find out what a folder holds; `discovered` follows."""
+        """Find out what a folder holds; `discovered` follows. A look into another folder is given up."""
+        self.forget_folder()
         self._wanted_folder = folder
+        self._must_look_again = not self.scout.start(DiscoverJob(folder), "Looking into the folder")
+
+    def forget_folder(self) -> None:
+        """Have no folder chosen."""
+        self._wanted_folder = None
+        self._must_look_again = False
         self.discovery = None
         self.message = ""
         self.is_paused = False
         self.samples = []
         self._sampler.cancel()
-        self._scout.start(DiscoverJob(folder), "Looking into the folder")
+        self.scout.cancel()
 
     def start(self, folder: Path, settings: FitSettings, out: Path) -> bool:
         """Start to fit, or go on with the same fit; return False while another fit is under way."""
@@ -107,7 +120,7 @@ class FitController(QObject):
         return self.runner.start(job, title, keep_alive=self.parent())
 
     def _on_discovered(self, discovery: object) -> None:
-        if isinstance(discovery, Discovery) and discovery.folder == self._wanted_folder:
+        if isinstance(discovery, Discovery) and self._is_of_wanted_folder:
             self.discovery = discovery
             self.discovered.emit()
             self._sample()
@@ -123,15 +136,20 @@ class FitController(QObject):
             self.samples.append(sample)
             self.sampled.emit()
 
+    @property
+    def _is_of_wanted_folder(self) -> bool:
+        """Whether what the scout tells is of the folder that is chosen now."""
+        return self._wanted_folder is not None and not self._must_look_again
+
     def _on_not_discovered(self, message: str) -> None:
-        self.message = message
-        self.discovered.emit()
+        if self._is_of_wanted_folder:
+            self.message = message
+            self.discovered.emit()
 
     def _look_again(self) -> None:
         """Look into the folder that was chosen while another one was being looked into."""
-        done = None if self.discovery is None else self.discovery.folder
-        if self._wanted_folder is not None and self._wanted_folder != done and not self.message:
-            self._scout.start(DiscoverJob(self._wanted_folder), "Looking into the folder")
+        if self._must_look_again and self._wanted_folder is not None:
+            self.look_into(self._wanted_folder)
 
     def _on_progress(self, progress: JobProgress) -> None:
         metrics = progress.event.metrics

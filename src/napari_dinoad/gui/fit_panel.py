@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FitDialog", "FitPanel"]
 
+_TYPING_MS = 600
+"""A path that was typed is taken for whole after a pause of so long, or when the field is left."""
+
+_LOOK_SHOWN_MS = 400
+"""How far a look into a folder is, and its Cancel, are shown when it takes longer."""
+
 
 class FitPanel(QWidget):
     """The form, the findings, the progress and the report. All state is in the session's `FitController`."""
@@ -56,7 +62,11 @@ class FitPanel(QWidget):
         self.pause_button = QPushButton("Pause")
         self.pause_button.setToolTip("Stop after the piece of work in hand, and go on from there later.")
         self.weights_dialog: WeightsDialog | None = None
+        self.looking = JobRow(delay_ms=_LOOK_SHOWN_MS)
         self.job = JobRow()
+        self._typed = QTimer(self)
+        self._typed.setSingleShot(True)
+        self._typed.setInterval(_TYPING_MS)
         self.curves = CurvePlot()
         self.report = CohortView()
         self._scroll = QScrollArea()
@@ -74,6 +84,7 @@ class FitPanel(QWidget):
         form = QFormLayout()
         form.addRow("Normal scans", self.folder.native)
         rows.addLayout(form)
+        rows.addWidget(self.looking)
         rows.addWidget(self.found)
         rows.addWidget(self.form)
         rows.addWidget(self.guess)
@@ -110,7 +121,12 @@ class FitPanel(QWidget):
     def _connect(self) -> None:
         fit = self._fit
         self.job.follow(fit.runner)
-        self.folder.changed.connect(self._on_folder)
+        self.looking.follow(fit.scout)
+        line = self.folder.line_edit.native
+        line.textEdited.connect(self._on_typing)
+        line.editingFinished.connect(self._on_typed)
+        self._typed.timeout.connect(self._on_folder)
+        self.folder.changed.connect(self._on_folder_changed)
         self.out.line_edit.native.textEdited.connect(self._on_out_edited)
         self.form.preset.native.activated.connect(self._on_preset_chosen)
         self.form.changed.connect(self._show_notes)
@@ -135,7 +151,8 @@ class FitPanel(QWidget):
         except SettingError as error:
             self.report.show_nothing(str(error), error=True)
             return
-        self._fit.start(Path(self.folder.value), settings, out)
+        if self._fit.discovery is not None:
+            self._fit.start(self._fit.discovery.folder, settings, out)
 
     def _checked_out(self) -> Path:
         out = Path(self.out.value).expanduser()
@@ -145,17 +162,33 @@ class FitPanel(QWidget):
             raise SettingError(f"Save as: {out} exists already. Choose another name, or remove it first.")
         return out if not out.exists() else self.session.library.free_path(out.stem)
 
+    def _on_typing(self) -> None:
+        """Wait for the whole path: each beginning of it is a folder too, the first one the whole disk."""
+        self._typed.start()
+        self._fit.forget_folder()
+        self._show_found()
+
+    def _on_typed(self) -> None:
+        if self._typed.isActive():
+            self._on_folder()
+
+    def _on_folder_changed(self) -> None:
+        if not self._typed.isActive():
+            self._on_folder()
+
     def _on_folder(self) -> None:
-        folder = Path(self.folder.value)
-        if str(self.folder.value).strip() in ("", ".") or not folder.is_dir():
+        self._typed.stop()
+        folder = _folder_named(self.folder.line_edit.value)
+        if folder is None:
+            self._fit.forget_folder()
+            self._show_found()
             self.found.show_nothing("Choose a folder of normal scans.", error=True)
-            self.start_button.setEnabled(False)
             return
-        self.found.show_nothing("Looking into the folder…")
-        self.start_button.setEnabled(False)
         if not self._out_by_user:
             self.out.value = self.session.library.free_path(folder.name or "normal")
         self._fit.look_into(folder)
+        self._show_found()
+        self.found.show_nothing("Looking into the folder…")
 
     def _on_out_edited(self) -> None:
         self._out_by_user = True
@@ -167,6 +200,7 @@ class FitPanel(QWidget):
         discovery = self._fit.discovery
         if discovery is None:
             self.found.show_nothing(self._fit.message, error=True)
+            self.guess.tell("")
         else:
             self.found.show_discovery(discovery)
             self._show_samples()
@@ -247,6 +281,18 @@ class FitPanel(QWidget):
             )
 
 
+def _folder_named(text: str) -> Path | None:
+    """Return the folder that was typed, or None where there is none of that name."""
+    if text.strip() in ("", "."):
+        return None
+    try:
+        folder = Path(text).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        # Names that no folder can have, and homes of users who are not known.
+        return None
+
+
 class FitDialog(QDialog):
     """The fit panel in a window of its own; closing it does not stop the fit."""
 
@@ -257,3 +303,6 @@ class FitDialog(QDialog):
         rows = QVBoxLayout(self)
         rows.addWidget(self.panel)
         self.setSizeGripEnabled(True)
+        for button in self.findChildren(QPushButton):
+            # Return ends the typing of a path; it presses nothing.
+            button.setAutoDefault(False)

@@ -64,8 +64,7 @@ class LookJob:
 
         scans: list[ScanFile] = []
         for path in self.paths:
-            channel.progress(ProgressEvent("Looking for scans", 0, 0))
-            scans += scans_at(path)
+            scans += scans_at(path, channel.progress)
         return FoundScans(tuple(scans))
 
 
@@ -95,8 +94,7 @@ class DiscoverJob:
 
     def __call__(self, channel: JobChannel) -> Discovery:
         """Return what the folder holds."""
-        channel.progress(ProgressEvent("Looking into the folder", 0, 0))
-        return discover_scans(self.folder)
+        return discover_scans(self.folder, progress=channel.progress)
 
 
 @dataclass(frozen=True)

@@ -132,12 +132,22 @@ processor from the slice that somebody waits for."""
 
 
 class JobRow(QWidget):
-    """Shows how a job goes: stage, bar, remaining time, cancel. Hidden while none is under way."""
+    """Shows how a job goes: stage, bar, remaining time, cancel. Hidden while none is under way.
+
+    Parameters
+    ----------
+    delay_ms : int
+        Jobs that end sooner are not shown.
+    """
 
     cancel_asked = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, delay_ms: int = 0) -> None:
         super().__init__(parent)
+        self._appear = QTimer(self)
+        self._appear.setSingleShot(True)
+        self._appear.setInterval(delay_ms)
+        self._appear.timeout.connect(self.show)
         self.stage = QLabel()
         self.stage.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.bar = QProgressBar()
@@ -202,10 +212,14 @@ class JobRow(QWidget):
         self.bar.setRange(0, 1)
         self.bar.setValue(0)
         self.cancel_button.setEnabled(True)
-        self.show()
+        if self._appear.interval():
+            self._appear.start()
+        else:
+            self.show()
 
     def _on_finished(self) -> None:
         self._timer.stop()
+        self._appear.stop()
         self._waiting = None
         self.hide()
 

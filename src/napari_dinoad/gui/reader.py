@@ -20,6 +20,8 @@ from napari_dinoad.settings import ReadSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_dinoad.progress import Progress
+
 __all__ = ["get_reader", "read_layers", "scans_at"]
 
 LayerTuple = tuple[np.ndarray, dict[str, Any], str]
@@ -57,8 +59,10 @@ def _read_all(path: str | list[str]) -> list[LayerTuple]:
     return layers
 
 
-def scans_at(path: Path) -> tuple[ScanFile, ...]:
+def scans_at(path: Path, progress: Progress | None = None) -> tuple[ScanFile, ...]:
     """Return the scans that a path stands for: one of a file, all those in a folder.
+
+    ``progress`` is called as by `discover_scans`.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def scans_at(path: Path) -> tuple[ScanFile, ...]:
     """
     if not path.is_dir():
         return (ScanFile(path, "volume", (), name=path.name),)
-    found = discover_scans(path)
+    found = discover_scans(path, progress=progress)
     if not found.scans:
         reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in found.skipped[:2])
         raise ScanReadError(f"{path}: no scan was found in this folder. {reasons}".rstrip())

@@ -19,11 +19,15 @@ from napari_dinoad.files import (
 )
 from napari_dinoad.images.frame_counts import frames_in
 from napari_dinoad.images.readers import is_dicom, may_be_dicom, read_dicom_series, read_stack, read_volume
+from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.progress import Progress
 
 RESULT_ENDINGS = (
     "_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt", "_anomaly", "_heatmap", "_picture",
@@ -134,15 +138,18 @@ class Discovery:
 
 @dataclass
 class _Found:
-    """What a walk through the folders has come across."""
+    """What a walk through the folders has come across, and how many files and folders it has looked at."""
 
+    n_seen: int = 0
     scans: list[ScanFile] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
     dicom: list[Path] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
 
 
-def discover_scans(folder: str | Path, reading: ReadSettings | None = None) -> Discovery:
+def discover_scans(
+    folder: str | Path, reading: ReadSettings | None = None, progress: Progress | None = None
+) -> Discovery:
     """Find the scans in a folder and its subfolders.
 
     DICOM files are known by content and put together by series, wherever in the folder they lie.
@@ -153,6 +160,8 @@ def discover_scans(folder: str | Path, reading: ReadSettings | None = None) -> D
         Symbolic links to files are followed, hidden files and folders are not looked into.
     reading : ReadSettings, optional
         Which series and frame are meant, and whether the 2D images of a folder are one scan.
+    progress : callable, optional
+        Called before each file and folder is looked at; may raise `Cancelled`.
 
     Returns
     -------
@@ -171,14 +180,14 @@ def discover_scans(folder: str | Path, reading: ReadSettings | None = None) -> D
         )
     reading = reading or ReadSettings()
     found = _Found()
-    _walk(folder, reading, found)
-    _add_series(reading, found)
+    _walk(folder, reading, found, progress)
+    _add_series(reading, found, progress)
     _set_results_aside(found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
     return Discovery(folder, tuple(found.scans), tuple(found.skipped))
 
 
-def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
+def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress | None) -> None:
     real = folder.resolve()
     if real in found.folders:
         found.skipped.append(SkippedFile(folder, "a link to a folder that was looked into"))
@@ -194,10 +203,12 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found) -> None:
     images: list[ScanFile] = []
     n_unreadable = 0
     for path in entries:
+        report(progress, "Looking for scans", found.n_seen, 0, f"{found.n_seen} files")
+        found.n_seen += 1
         if path.name.startswith("."):
             found.skipped.append(SkippedFile(path, "hidden"))
         elif path.is_dir():
-            _walk(path, reading, found)
+            _walk(path, reading, found, progress)
         elif may_be_dicom(path):
             found.dicom.append(path)
         else:
@@ -294,13 +305,13 @@ def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[Sc
     return scans
 
 
-def _add_series(reading: ReadSettings, found: _Found) -> None:
+def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None) -> None:
     """Put the DICOM files together, and take the series that are meant and can be scans."""
     if not found.dicom:
         return
     from napari_dinoad.images.dicom_grouping import group_series
 
-    series, skipped, lost = group_series(found.dicom)
+    series, skipped, lost = group_series(_told(found.dicom, progress))
     lost = {path for path in lost if is_dicom(path) or path.name.lower().endswith(SCAN_SUFFIXES)}
     found.skipped.extend(SkippedFile(path, reason, path in lost) for path, reason in skipped.items())
     scans: list[ScanFile] = []
@@ -313,6 +324,13 @@ def _add_series(reading: ReadSettings, found: _Found) -> None:
         else:
             scans.append(_scan_of(one, path))
     found.scans.extend(_with_own_names(scans))
+
+
+def _told(paths: list[Path], progress: Progress | None) -> Iterator[Path]:
+    """Give the paths one by one, and tell of each before it is read."""
+    for place, path in enumerate(paths):
+        report(progress, "Reading headers", place, len(paths))
+        yield path
 
 
 def _scan_of(one: DicomSeries, path: Path) -> ScanFile:
