@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.files import atomic_path, require_folder, require_writable, stem_of, write_json
+from napari_dinoad.files import (
+    atomic_path,
+    require_folder,
+    require_writable,
+    safe_stem,
+    stem_of,
+    write_json,
+)
 
 
 def test_the_final_name_appears_only_when_all_went_well(tmp_path):
@@ -70,6 +77,33 @@ def test_a_folder_that_takes_no_file_is_told(tmp_path):
 )
 def test_stem(name, stem):
     assert stem_of(Path(name)) == stem
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("sub-01_T1w", "sub-01_T1w"),
+        ("_a b.c [1] é µ 脳", "_a b.c [1] é µ 脳"),
+        ("../up", "_up"),
+        ("..\\..\\up", "_.._up"),
+        ("/abs", "_abs"),
+        ("C:\\x", "C__x"),
+        ("T1/FLAIR", "T1_FLAIR"),
+        ("**?", "___"),
+        ("a\nb\x00\u2028", "a_b__"),
+        (" .hidden", "hidden"),
+        ("..", "scan"),
+        ("", "scan"),
+        ("n" * 300, "n" * 120),
+        ("脳" * 300, "脳" * 40),
+    ],
+)
+def test_safe_stem_is_one_name_in_the_folder_and_stays_the_same(tmp_path, name, stem):
+    assert safe_stem(name) == stem
+    assert safe_stem(stem) == stem
+    path = tmp_path / f"{stem}_anomaly.nii.gz"
+    path.touch()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

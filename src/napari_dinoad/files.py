@@ -28,6 +28,7 @@ __all__ = [
     "remove_temporaries",
     "require_folder",
     "require_writable",
+    "safe_stem",
     "sha256_of_file",
     "stem_of",
     "write_json",
@@ -52,6 +53,23 @@ def stem_of(path: Path) -> str:
             return name[: -len(suffix)]
     # DICOM files are often named like a UID: what follows the last dot is no ending then.
     return name if path.suffix[1:].isdigit() else path.stem
+
+
+_RESERVED = frozenset('<>:"/\\|?*')
+"""What separates folders, or may not stand in a name, on one system or another."""
+
+_MAX_STEM_BYTES = 120
+"""File systems allow 255 bytes, endings included."""
+
+
+def safe_stem(name: str) -> str:
+    """Return a name as one that files of any system may begin with, and that lies in no other folder.
+
+    Separators, reserved and control characters become ``_``, leading dots and spaces go, and what is longer than 120
+    bytes in UTF-8 is cut. A name of which nothing is left becomes ``scan``.
+    """
+    kept = "".join(c if c.isprintable() and c not in _RESERVED else "_" for c in name).lstrip(". ")
+    return kept.encode(errors="replace")[:_MAX_STEM_BYTES].decode(errors="ignore") or "scan"
 
 
 @contextmanager

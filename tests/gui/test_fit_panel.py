@@ -266,6 +266,19 @@ def test_weights_that_are_missing_are_told_in_one_line(qtbot, dock, folder, noti
     assert notifications == []
 
 
+@pytest.mark.parametrize("text", ["", "/", "x" * 300])
+def test_name_that_no_model_can_have_is_told_in_one_line(qtbot, dock, folder, notifications, text):
+    panel = open_panel(qtbot, dock, folder)
+    line = panel.out.line_edit.native
+    line.selectAll()
+    qtbot.keyClick(line, Qt.Key.Key_Delete)
+    qtbot.keyClicks(line, text)
+    panel.start_button.click()
+    assert panel.report.text.text().startswith("Save as: ")
+    assert not dock.session.fit.runner.is_running
+    assert notifications == []
+
+
 def test_form_is_frozen_into_settings(qtbot, dock):
     dock.normal.fit_button.click()
     form = dock.fit_dialog.panel.form

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from napari_dinoad.errors import ModelFileError
-from napari_dinoad.gui.model_library import ModelLibrary, read_model_summary
+from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.gui.model_library import ModelLibrary, path_of_new_model, read_model_summary
 
 
 def test_summary_says_what_the_card_says(model_path):
@@ -69,6 +69,43 @@ def test_free_path_is_free(tmp_path):
     assert library.free_path("x").name == "x.dinoad"
     (tmp_path / "x.dinoad").touch()
     assert library.free_path("x").name == "x-2.dinoad"
+
+
+def test_free_path_is_one_in_the_folder_whatever_the_name(tmp_path):
+    library = ModelLibrary(tmp_path)
+    for stem in ("../up", "x" * 300, "a/b"):
+        path = library.free_path(stem)
+        path.touch()
+        assert path.parent == tmp_path
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_typed_name_of_a_model_gets_its_ending(tmp_path):
+    for text in (tmp_path / "m", tmp_path / "m.dinoad"):
+        assert path_of_new_model(f" {text} ") == tmp_path / "m.dinoad"
+    assert path_of_new_model(str(tmp_path / "v1.2")) == tmp_path / "v1.2.dinoad"
+    assert path_of_new_model(str(tmp_path / "none" / "m")) == tmp_path / "none" / "m.dinoad"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "got none"),
+        (" ", "got none"),
+        ("/", "the folder"),
+        (".", "the folder"),
+        ("..", "the folder"),
+        ("{tmp_path}", "the folder"),
+        ("{tmp_path}/none/", "the folder"),
+        ("x" * 201, "at most"),
+        ("{tmp_path}/" + "x" * 300 + "/m", "no file can have"),
+        ("a\0b", "control characters"),
+        ("~no-such-user-here/m", "no file can have"),
+    ],
+)
+def test_names_that_no_model_can_have_are_told_in_one_line(tmp_path, text, words):
+    with pytest.raises(SettingError, match=f"Save as: .*{words}"):
+        path_of_new_model(text.replace("{tmp_path}", str(tmp_path)))
 
 
 def test_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path, model_path, caplog):

@@ -14,6 +14,7 @@ from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
+from napari_dinoad.gui.model_library import path_of_new_model
 from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot
 from napari_dinoad.gui.samples_of_folder import guess_preset
@@ -150,14 +151,13 @@ class FitPanel(QWidget):
             out = self._checked_out()
         except SettingError as error:
             self.report.show_nothing(str(error), error=True)
+            self._laid_out.start(0)
             return
         if self._fit.discovery is not None:
             self._fit.start(self._fit.discovery.folder, settings, out)
 
     def _checked_out(self) -> Path:
-        out = Path(self.out.value).expanduser()
-        if out.suffix != MODEL_SUFFIX:
-            out = out.with_name(out.name + MODEL_SUFFIX)
+        out = path_of_new_model(self.out.line_edit.value)
         if out.exists() and self._out_by_user:
             raise SettingError(f"Save as: {out} exists already. Choose another name, or remove it first.")
         return out if not out.exists() else self.session.library.free_path(out.stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from napari_dinoad.errors import DinoadError, ModelFileError
-from napari_dinoad.files import MODEL_SUFFIX, require_folder, write_json
+from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
+from napari_dinoad.files import MODEL_SUFFIX, require_folder, safe_stem, write_json
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ModelLibrary", "ModelSummary", "read_model_summary"]
+__all__ = ["ModelLibrary", "ModelSummary", "path_of_new_model", "read_model_summary"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_NAME_BYTES = 200
+"""File systems allow 255; the files beside a model have longer endings."""
 
 _RECENT_FILE = "recent.json"
 
@@ -107,6 +111,36 @@ def read_model_summary(path: str | Path) -> ModelSummary:
         ) from error
 
 
+def path_of_new_model(text: str) -> Path:
+    """Return the path that somebody typed for a model, with its ending.
+
+    Raises
+    ------
+    SettingError
+        If no file can have that name.
+    """
+    text = text.strip()
+    if not text:
+        raise SettingError("Save as: expected the name of a file, got none. Name the model.")
+    try:
+        path = Path(text).expanduser().absolute()
+        if len(os.fsencode(path.name)) > _MAX_NAME_BYTES or not path.name.isprintable():
+            raise SettingError(
+                f"Save as: expected a name of at most {_MAX_NAME_BYTES} bytes without control characters, "
+                f"got {len(os.fsencode(path.name))} bytes. Choose another one."
+            )
+        if text.endswith(("/", os.sep)) or path.is_dir():
+            raise SettingError(f"Save as: expected the name of a file, got the folder {path}. Add a name.")
+    except SettingError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingError(f"Save as: no file can have this name ({reason}). Choose another one.") from error
+    if path.suffix != MODEL_SUFFIX:
+        path = path.with_name(path.name + MODEL_SUFFIX)
+    return path
+
+
 class ModelLibrary:
     """Finds models and remembers which were used.
 
@@ -143,7 +177,8 @@ class ModelLibrary:
             logger.warning("The list of recent models was not saved: %s", error)
 
     def free_path(self, stem: str) -> Path:
-        """Return a path in the folder for a new model that no file has yet."""
+        """Return a path in the folder for a new model that no file has yet; any name will do."""
+        stem = safe_stem(stem)
         path = self.folder / f"{stem}{MODEL_SUFFIX}"
         number = 2
         while path.exists():
