@@ -30,6 +30,7 @@ __all__ = [
     "require_writable",
     "safe_stem",
     "sha256_of_file",
+    "short_stem",
     "stem_of",
     "write_json",
     "write_text",
@@ -58,18 +59,27 @@ def stem_of(path: Path) -> str:
 _RESERVED = frozenset('<>:"/\\|?*')
 """What separates folders, or may not stand in a name, on one system or another."""
 
-_MAX_STEM_BYTES = 120
-"""File systems allow 255 bytes, endings included."""
+_LONGEST_STEM = 160
+"""Bytes; file systems take 255."""
+
+
+def short_stem(name: str) -> str:
+    """Return a name that leaves room for the endings of outputs; a long one is cut and gets a hash of the whole."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_STEM:
+        return name
+    cut = content[:_LONGEST_STEM].decode(errors="ignore")
+    return f"{cut}_{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def safe_stem(name: str) -> str:
-    """Return a name as one that files of any system may begin with, and that lies in no other folder.
+    """Return any text as a name that outputs of any system may begin with, and that lies in no other folder.
 
-    Separators, reserved and control characters become ``_``, leading dots and spaces go, and what is longer than 120
-    bytes in UTF-8 is cut. A name of which nothing is left becomes ``scan``.
+    Separators, reserved and control characters become ``_``, leading dots and spaces go, and what is long is cut as
+    `short_stem` does. A name of which nothing is left becomes ``scan``.
     """
     kept = "".join(c if c.isprintable() and c not in _RESERVED else "_" for c in name).lstrip(". ")
-    return kept.encode(errors="replace")[:_MAX_STEM_BYTES].decode(errors="ignore") or "scan"
+    return short_stem(kept) or "scan"
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from napari_dinoad.gui import processes
 from napari_dinoad.gui.jobs import SlicesScored
 from napari_dinoad.gui.layers import same_layer
 from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.result import Measurement
 from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
 from small_heads import save_dicom_head
 
@@ -683,6 +684,30 @@ def test_export_dialog_writes_what_is_ticked_in_it(qtbot, ready, viewer, tmp_pat
         click(qtbot, save)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["patient_bright_mask.nii.gz"]
     assert "patient_bright_mask.nii.gz" in ready.result.export_note.text()
+
+
+def test_export_while_scoring_measures_elsewhere_and_says_what_it_holds(
+    qtbot, ready, gate, tmp_path, monkeypatch
+):
+    """Regions are known when all is scored; the window does not wait for those of a part."""
+    monkeypatch.setattr(Measurement, "work", lambda self, desk=None: pytest.fail("measured in the window"))
+    with qtbot.waitSignal(ready.finder.map_changed, timeout=TIMEOUT_MS):
+        click(qtbot, ready.find.scan_button)
+    click(qtbot, ready.result.export_button)
+    dialog = ready.result.export_dialog
+    assert "not scored yet" in dialog.regions.text()
+    dialog.folder.value = tmp_path / "out"
+    for key, box in dialog.choices.items():
+        box.setChecked(key == "map")
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        click(qtbot, dialog.buttons.button(dialog.buttons.StandardButton.Save))
+    assert "patient_bright_anomaly.nii.gz" in ready.result.export_note.text()
+    click(qtbot, ready.result.export_button)
+    dialog = ready.result.export_dialog
+    gate.set()
+    qtbot.waitUntil(lambda: ready.finder.result.is_measured, timeout=TIMEOUT_MS)
+    assert f"{len(ready.finder.result.regions)} regions" in dialog.regions.text()
+    dialog.reject()
 
 
 def test_dicom_study_from_folder_to_segmentation(qtbot, dock, viewer, model_path, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -83,8 +86,6 @@ def test_unticked_region_is_out_of_mask_and_export(result, values, tmp_path):
     }
     import json
 
-    import nibabel as nib
-
     stored = np.asarray(nib.load(tmp_path / "scan_mask.nii.gz").dataobj)
     np.testing.assert_array_equal(result.volume.geometry.to_canonical(stored), result.mask)
     report = json.loads((tmp_path / "scan_report.json").read_text())
@@ -98,10 +99,45 @@ def test_export_is_of_the_moment_it_was_asked_for(result, tmp_path, values):
     job = export_of(result, tmp_path, ("map",))
     result.values[:] = 0
     job(JobChannel(lambda event: None, lambda item: None))
-    import nibabel as nib
-
     stored = nib.load(tmp_path / "scan_anomaly.nii.gz").get_fdata(dtype=np.float32)
     np.testing.assert_array_equal(result.volume.geometry.to_canonical(stored), values)
+
+
+def test_export_before_the_regions_are_measured_is_the_same_and_measured_by_the_job(result, tmp_path):
+    channel = JobChannel(lambda event: None, lambda item: None)
+    measure(result)
+    result.set_ticked(result.regions[0], False)
+    outputs = ("map", "mask", "regions")
+    export_of(result, tmp_path / "measured", outputs)(channel)
+    result.set_rate(0.05)
+    result.set_rate(0.01)
+    assert not result.is_measured
+    job = export_of(result, tmp_path / "not", outputs)
+    assert not result.is_measured
+    result.set_ticked(result.regions[0], True)
+    result.values[:] = 0
+    job(channel)
+    for name in ("scan_regions.csv", "scan_mask.nii.gz", "scan_anomaly.nii.gz"):
+        one, other = (tmp_path / folder / name for folder in ("measured", "not"))
+        if name.endswith(".csv"):
+            assert one.read_text() == other.read_text()
+        else:
+            np.testing.assert_array_equal(*(np.asarray(nib.load(path).dataobj) for path in (one, other)))
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "/abs", "T1/FLAIR", "**", "sub [1]", "n" * 300, "a\nb", ".", "C:\\x", "%s {0} ~"]
+)
+def test_any_layer_name_gives_files_in_the_chosen_folder(result, tmp_path, name):
+    measure(result)
+    result.volume = replace(result.volume, name=name)
+    folder = tmp_path / "out"
+    for _ in range(2):
+        job = export_of(result, folder, ("mask", "regions"))
+        written = job(JobChannel(lambda event: None, lambda item: None))
+        assert sorted(written) == sorted(folder.iterdir())
+    assert list(tmp_path.iterdir()) == [folder]
+    assert all(path.name.isprintable() and not path.name.startswith(".") for path in written)
 
 
 def test_scan_level_words_do_not_break_within_p():

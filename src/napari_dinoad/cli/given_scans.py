@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.files import short_stem
 from napari_dinoad.images.dicom_grouping import group_series
 from napari_dinoad.images.discovery import ScanFile, SkippedFile, discover_scans
 from napari_dinoad.images.readers import is_dicom
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_dinoad.settings import ReadSettings
-
-_LONGEST_NAME = 160
-"""Bytes; file systems take 255."""
 
 __all__ = ["GivenScans", "given_scans", "output_names"]
 
@@ -89,22 +85,13 @@ def _one_of_each_series(given: Sequence[Path]) -> list[Path | ScanFile]:
     return kept
 
 
-def _short(name: str) -> str:
-    """Return a name that leaves room for the endings of outputs; a long one is cut and gets a hash of the whole."""
-    content = os.fsencode(name)
-    if len(content) <= _LONGEST_NAME:
-        return name
-    cut = content[:_LONGEST_NAME].decode(errors="ignore")
-    return f"{cut}_{hashlib.sha256(content).hexdigest()[:8]}"
-
-
 def output_names(scans: Sequence[ScanFile]) -> list[str]:
     """Return one name a scan for its outputs: its own.
 
     Scans of one name in one folder get their endings (``head_png``), those of several folders as many of these as
     tell them apart, and what is still alike a number.
     """
-    names = [_short(scan.name) for scan in scans]
+    names = [short_stem(scan.name) for scan in scans]
     in_folder = Counter((scan.path.parent, name) for scan, name in zip(scans, names, strict=True))
     names = [
         f"{name}_{scan.path.name[len(name) :].strip('.').replace('.', '_')}"

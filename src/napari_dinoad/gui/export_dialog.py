@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinoad.files import safe_stem
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
 
@@ -35,17 +37,16 @@ class ExportDialog(QDialog):
     ----------
     volume : Volume
         The scan; it says what can be written (DICOM-SEG needs a scan from DICOM).
-    n_ticked, n_regions : int
     folder : Path, optional
         At first.
     """
 
-    def __init__(
-        self, volume: Volume, n_ticked: int, n_regions: int, folder: Path | None, parent: QWidget
-    ) -> None:
+    def __init__(self, volume: Volume, folder: Path | None, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
-        self._name = volume.name
+        self._name = safe_stem(volume.name)
+        self.regions = QLabel()
+        self.regions.setWordWrap(True)
         usual, possible = default_outputs(volume), available_outputs(volume)
         self.choices = {key: QCheckBox(title) for key, title in OUTPUTS.items() if key in possible}
         for key, box in self.choices.items():
@@ -66,8 +67,7 @@ class ExportDialog(QDialog):
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         rows = QVBoxLayout(self)
-        regions = f"{n_ticked} of {n_regions} regions" if n_ticked < n_regions else f"{n_regions} regions"
-        rows.addWidget(QLabel(f"Masks and tables hold the ticked regions: {regions}."))
+        rows.addWidget(self.regions)
         for box in self.choices.values():
             rows.addWidget(box)
         form = QFormLayout()
@@ -96,14 +96,35 @@ class ExportDialog(QDialog):
     def path(self) -> Path | None:
         """The chosen folder."""
         text = str(self.folder.value or "").strip()
-        return None if text in ("", ".") else Path(text).expanduser()
+        try:
+            return None if text in ("", ".") else Path(text).expanduser()
+        except RuntimeError:
+            # The home of a user who is not known.
+            return None
+
+    def show_regions(self, n_ticked: int, n_regions: int, *, is_measured: bool, is_scoring: bool) -> None:
+        """Say which regions masks and tables will hold, as far as that is known."""
+        if not is_measured:
+            so_far = "; slices that are not scored yet are left out" if is_scoring else ""
+            self.regions.setText(f"Masks and tables hold the regions that are found at this rate{so_far}.")
+            return
+        regions = f"{n_ticked} of {n_regions} regions" if n_ticked < n_regions else f"{n_regions} regions"
+        self.regions.setText(f"Masks and tables hold the ticked regions: {regions}.")
 
     def _show_state(self) -> None:
         missing = "" if self.outputs else "Choose what to export."
         if self.path is None:
             missing = missing or "Choose a folder."
-        there = [] if self.path is None or not self.path.is_dir() else list(self.path.glob(f"{self._name}_*"))
-        replaced = f"{len(there)} files of this scan are there already; those of the same names are replaced."
-        self.note.tell(missing or (replaced if there else ""), warning=not missing)
+        n_there = 0 if self.path is None else _count_files(self.path, self._name)
+        replaced = f"{n_there} files of this scan are there already; those of the same names are replaced."
+        self.note.tell(missing or (replaced if n_there else ""), warning=not missing)
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
+
+
+def _count_files(folder: Path, stem: str) -> int:
+    """Return how many files of a scan a folder holds; none where there is no such folder, or none can be."""
+    try:
+        return sum(1 for _ in folder.glob(f"{glob.escape(stem)}_*")) if folder.is_dir() else 0
+    except (OSError, ValueError):
+        return 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.files import safe_stem
+from napari_dinoad.gui.processes import run_in_process
+from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.maps.outputs import available_outputs, save_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from napari_dinoad.gui.jobs import DetectOutcome
-    from napari_dinoad.gui.result import ScanResult
+    from napari_dinoad.gui.result import Measured, Measurement, ScanResult
     from napari_dinoad.gui.worker import JobChannel
-    from napari_dinoad.maps import AnomalyMask
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import SegSegments
 
 __all__ = ["ExportJob", "export_of"]
@@ -27,8 +30,10 @@ class ExportJob:
 
     Attributes
     ----------
-    findings : Findings
-        With the mask of the ticked regions.
+    mask : callable
+        Takes the job's channel and returns the mask of the ticked regions, measured then where it was not yet.
+    outcome : DetectOutcome, optional
+        Scan-level figures.
     folder : Path
     name : str
         Begins each file's name.
@@ -38,7 +43,8 @@ class ExportJob:
         ``"single"``: one segment in a DICOM-SEG; ``"regions"``: one for each region.
     """
 
-    findings: Findings
+    mask: Callable[[JobChannel], AnomalyMask]
+    outcome: DetectOutcome | None
     folder: Path
     name: str
     outputs: Collection[str]
@@ -47,7 +53,7 @@ class ExportJob:
     def __call__(self, channel: JobChannel) -> tuple[Path, ...]:
         """Write the files and return their paths."""
         written = save_outputs(
-            self.findings,
+            _findings(self.mask(channel), self.outcome),
             self.folder,
             self.name,
             self.outputs,
@@ -65,13 +71,34 @@ def export_of(
 ) -> ExportJob:
     """Return the job that exports a result as it is now; later changes to the result do not reach it.
 
-    None exports everything that the scan allows.
+    None exports everything that the scan allows. Regions that are not measured yet, as while slices come in, are
+    measured by the job.
     """
-    mask = result.ticked_mask()
-    frozen_map = AnomalyMap(result.values.copy(), result.volume)
-    frozen = type(mask)(mask.labels, frozen_map, mask.fpr)
+    if result.is_measured:
+        ticked = result.ticked_mask()
+        frozen_map = AnomalyMap(result.values.copy(), result.volume)
+        mask = partial(_known_mask, AnomalyMask(ticked.labels, frozen_map, ticked.fpr))
+    else:
+        mask = partial(_measured_mask, result.measurement(), result.volume, result.unticked_peaks)
     chosen = available_outputs(result.volume) if outputs is None else tuple(outputs)
-    return ExportJob(_findings(frozen, result.outcome), folder, result.volume.name, chosen, seg_segments)
+    return ExportJob(mask, result.outcome, folder, safe_stem(result.volume.name), chosen, seg_segments)
+
+
+def _known_mask(mask: AnomalyMask, channel: JobChannel) -> AnomalyMask:
+    """Return a mask that was measured before."""
+    return mask
+
+
+def _measured_mask(
+    measurement: Measurement,
+    volume: Volume,
+    unticked_peaks: Collection[tuple[int, int, int]],
+    channel: JobChannel,
+) -> AnomalyMask:
+    """Measure the regions in a process of its own and return the mask of those that are ticked."""
+    measured: Measured = run_in_process(measurement, channel)
+    whole = AnomalyMask(measured.labels, AnomalyMap(measurement.anomaly_map.values, volume), measurement.fpr)
+    return whole.only({region.label for region in measured.regions if region.peak_zyx not in unticked_peaks})
 
 
 def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:

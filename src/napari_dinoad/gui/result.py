@@ -108,6 +108,11 @@ class ScanResult:
         return self._regions
 
     @property
+    def unticked_peaks(self) -> frozenset[tuple[int, int, int]]:
+        """Peaks (z, y, x) of the regions that were unticked, at whatever rate."""
+        return frozenset(self._unticked_peaks)
+
+    @property
     def is_measured(self) -> bool:
         """Whether `regions` belong to the mask as it is now."""
         return self._labels is not None

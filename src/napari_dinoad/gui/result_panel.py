@@ -80,6 +80,7 @@ class ResultPanel(Step):
         controller.result_changed.connect(self.show_result)
         controller.map_changed.connect(self._show_profile)
         controller.regions_changed.connect(self.show_result)
+        controller.regions_changed.connect(self._show_export)
         self.rate.rate_changed.connect(controller.set_rate)
         self.rate.rate_changed.connect(self.rate_changed)
         self.rate.rate_changed.connect(self._show_profile)
@@ -162,13 +163,29 @@ class ResultPanel(Step):
         result = self._controller.result
         if result is None:
             return
-        n_ticked = sum(result.is_ticked(region) for region in result.regions)
-        dialog = ExportDialog(result.volume, n_ticked, len(result.regions), self._last_folder, self)
+        dialog = ExportDialog(result.volume, self._last_folder, self)
         dialog.accepted.connect(lambda: self._on_export_chosen(dialog))
+        dialog.rejected.connect(self._on_export_closed)
         self.export_dialog = dialog
+        self._show_export()
         dialog.open()
 
+    def _show_export(self) -> None:
+        """Say in the window that asks what to export which regions there are by now."""
+        result = self._controller.result
+        if self.export_dialog is not None and result is not None:
+            self.export_dialog.show_regions(
+                sum(result.is_ticked(region) for region in result.regions),
+                len(result.regions),
+                is_measured=result.is_measured,
+                is_scoring=self._controller.runner.is_running,
+            )
+
+    def _on_export_closed(self) -> None:
+        self.export_dialog = None
+
     def _on_export_chosen(self, dialog: ExportDialog) -> None:
+        self._on_export_closed()
         if dialog.path is not None:
             self._last_folder = dialog.path
             self.export(dialog.path, dialog.outputs, dialog.seg_segments)
