@@ -110,6 +110,23 @@ def test_profile_finds_slices_in_both_directions(qtbot):
     assert heard.args == [9]
 
 
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_no_arrow_key_on_the_profile_is_lost_before_the_viewer_answers(qtbot, is_mirrored):
+    plot = ProfilePlot()
+    qtbot.addWidget(plot)
+    plot.show_profile(np.arange(10, dtype=np.float32), np.ones(10, bool), 2.0)
+    plot.set_mirrored(is_mirrored)
+    plot.set_shown(3)
+    heard = []
+    plot.slice_chosen.connect(heard.append)
+    for _ in range(3):
+        qtbot.keyClick(plot, Qt.Key.Key_Left if is_mirrored else Qt.Key.Key_Right)
+    assert heard == [4, 5, 6]
+    qtbot.keyClick(plot, Qt.Key.Key_Home)
+    qtbot.keyClick(plot, Qt.Key.Key_Right if is_mirrored else Qt.Key.Key_Left)
+    assert heard[3:] == [9, 8]
+
+
 def test_curves_are_drawn_whatever_they_hold(qtbot):
     plot = CurvePlot()
     qtbot.addWidget(plot)

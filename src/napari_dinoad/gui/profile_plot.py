@@ -96,18 +96,23 @@ class ProfilePlot(QWidget):
             return
         steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
         if event.key() == Qt.Key.Key_Home:
-            self.slice_chosen.emit(int(np.argmax(self._profile)))
+            self._go_to(int(np.argmax(self._profile)))
         elif event.key() in steps:
             place = self._place(self._shown) + steps[event.key()]
-            self.slice_chosen.emit(self._place(min(max(place, 0), len(self._profile) - 1)))
+            self._go_to(self._place(min(max(place, 0), len(self._profile) - 1)))
         else:
             super().keyPressEvent(event)
+
+    def _go_to(self, index: int) -> None:
+        """Ask for a slice, and count from it at once: the viewer tells only when scrolling has come to rest."""
+        self.set_shown(index)
+        self.slice_chosen.emit(index)
 
     def _choose(self, event: QMouseEvent | None) -> None:
         if event is not None and event.buttons() & Qt.MouseButton.LeftButton:
             index = self.slice_at(event.position().x())
             if index is not None and index != self._shown:
-                self.slice_chosen.emit(index)
+                self._go_to(index)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the bars, the threshold and the slice in view."""
