@@ -645,7 +645,7 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
         return [layer_of_volume(make_normal(5, (8, 32, 28)))]
 
     monkeypatch.setattr(reader, "read_layers", read)
-    monkeypatch.setattr(reader, "scans_at", lambda path: (path,))
+    monkeypatch.setattr(reader, "scans_at", lambda path, progress: (path,))
     dock.scan.files_chosen.emit(("series",))
     qtbot.waitUntil(lambda: not dock.scan.resample_button.isHidden(), timeout=TIMEOUT_MS)
     assert "uneven gaps" in dock.scan.about.text()

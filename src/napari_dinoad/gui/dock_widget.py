@@ -293,7 +293,7 @@ class DockWidget(QWidget):
         if model is not None and self.scan.layer is not None:
             reasons += self.finder.unlike(self.scan.layer, model.path)
         if result is not None and not self.finder.runner.is_running:
-            reasons.append(suspicion(result))
+            reasons.insert(0, suspicion(result))
         self.normal.tell_misfits([reason for reason in reasons if reason])
 
     def _on_scrolled(self) -> None:

@@ -12,6 +12,7 @@ from napari_dinoad.errors import ModelFileError
 from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.gui.model_library import ModelSummary, read_model_summary
 from napari_dinoad.gui.parts import NoteLabel, Step
+from napari_dinoad.gui.warning_list import WarningList
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.model_library import ModelLibrary
@@ -44,7 +45,7 @@ class NormalStep(Step):
             "Make a small model from generated phantoms (a minute or two), to try the plugin with its sample data."
         )
         self.about = NoteLabel()
-        self.misfit = NoteLabel()
+        self.misfit = WarningList()
         self.add_row(self.models, self.load_button)
         self.add_row(self.fit_button, self.demo_button)
         self.rows.addWidget(self.about)
@@ -81,7 +82,7 @@ class NormalStep(Step):
 
     def tell_misfits(self, reasons: list[str]) -> None:
         """Warn that the model may not suit the scan."""
-        self.misfit.tell(" ".join(reasons), warning=True)
+        self.misfit.tell(reasons)
 
     def _list(self, models: list[ModelSummary], chosen: Path | None) -> None:
         blocked = self.models.blockSignals(True)
