@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import SCAN_SUFFIXES
-from napari_dinoad.gui.ct_windows import AUTOMATIC, apply_window, windows_of
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel, Step
+from napari_dinoad.gui.window_box import WindowBox
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -73,10 +73,7 @@ class ScanStep(Step):
             "Make an even volume of this series by interpolation. The report will say so."
         )
         self.resample_button.hide()
-        self.window = QComboBox()
-        self.window.setToolTip("Window and level: those of the scan's header, and the usual ones for CT.")
-        self.window.setAccessibleName("Window")
-        self.window.hide()
+        self.window = WindowBox()
         self.about = NoteLabel()
         self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed = NoteLabel()
@@ -93,7 +90,6 @@ class ScanStep(Step):
         self.rows.addWidget(self.assumed)
         self.setAcceptDrops(True)
         self.layers.changed.connect(self._on_changed)
-        self.window.textActivated.connect(self._on_window)
         self.resample_button.clicked.connect(self.resample_asked)
         self.reset_choices()
 
@@ -136,15 +132,8 @@ class ScanStep(Step):
     def _choices(self, widget: object = None) -> list[Layer]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_overlay(layer)]
 
-    def _on_window(self, name: str) -> None:
-        if self.layer is not None:
-            apply_window(self.layer, name)
-
     def _on_changed(self) -> None:
-        windows = {} if self.layer is None else windows_of(self.layer)
-        self.window.clear()
-        self.window.addItems([AUTOMATIC, *windows])
-        self.window.setVisible(bool(windows))
+        self.window.follow(self.layer)
         self.describe()
         self.layer_changed.emit()
 
