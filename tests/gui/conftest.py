@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 
 import pytest
@@ -110,6 +111,39 @@ def dock(viewer, qtbot):
     for runner in runners:
         runner.cancel()
     qtbot.waitUntil(lambda: not any(runner.is_running for runner in runners), timeout=TIMEOUT_MS)
+
+
+@pytest.fixture
+def patient(cohort):
+    """Return the file of a patient of the cohort."""
+    return cohort.patients["bright"]
+
+
+@pytest.fixture
+def ready(dock, viewer, patient, model_path):
+    """Return the dock with a patient's scan and a model chosen."""
+    viewer.open(str(patient), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    return dock
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Hold the worker after each batch of slices until the gate is opened."""
+    from napari_dinoad.gui import processes
+    from napari_dinoad.gui.jobs import SlicesScored
+
+    gate = threading.Event()
+    pass_on = processes._pass_on
+
+    def pass_on_and_wait(answer, channel):
+        goes_on = pass_on(answer, channel)
+        if isinstance(answer.content, SlicesScored):
+            assert gate.wait(60)
+        return goes_on and not channel.is_stopping()
+
+    monkeypatch.setattr(processes, "_pass_on", pass_on_and_wait)
+    return gate
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-import threading
 import weakref
 from dataclasses import replace
 
@@ -13,70 +12,20 @@ import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Image, Labels
 from napari.utils.progress import progress
 from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
+from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.cohort_norms import CohortNorms, FigureNorm
 from napari_dinoad.gui import processes
 from napari_dinoad.gui.jobs import SlicesScored
 from napari_dinoad.gui.layers import same_layer
-from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.result import Measurement
 from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
 from small_heads import save_dicom_head
-
-TIMEOUT_MS = 120_000
-
-
-@pytest.fixture
-def patient(cohort):
-    return cohort.patients["bright"]
-
-
-@pytest.fixture
-def ready(dock, viewer, patient, model_path):
-    """Return the dock with a patient's scan and a model chosen."""
-    viewer.open(str(patient), plugin="napari-dinoad")
-    dock.normal.choose(model_path)
-    return dock
-
-
-def click(qtbot, button):
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def find(qtbot, dock, button=None):
-    with qtbot.waitSignal(dock.finder.runner.finished, timeout=TIMEOUT_MS):
-        click(qtbot, button or dock.find.scan_button)
-    qtbot.waitUntil(lambda: dock.finder.result is None or dock.finder.result.is_measured, timeout=TIMEOUT_MS)
-
-
-def find_planted(qtbot, dock):
-    """Score the scan, then put three regions of known values in place of what was found.
-
-    What is found depends on the backbone; what the interface does with regions does not.
-    """
-    find(qtbot, dock)
-    result = dock.finder.result
-    values = np.zeros_like(result.values)
-    for z, peak in ((5, 4.2), (10, 3.6), (14, 2.4)):
-        values[z : z + 2, 20:30, 20:28] = 2.2
-        values[z, 24, 24] = peak
-    every = tuple(range(values.shape[0]))
-    result.put(SlicesScored(0, every, values))
-    with qtbot.waitSignal(dock.finder.regions_changed, timeout=TIMEOUT_MS):
-        dock.finder.show_again()
-    assert [round(region.peak_neg_log10_p, 1) for region in result.regions] == [4.2, 3.6, 2.4]
-
-
-def overlays(viewer):
-    heatmap = next(layer for layer in viewer.layers if is_overlay(layer) and isinstance(layer, Image))
-    mask = next(layer for layer in viewer.layers if is_overlay(layer) and isinstance(layer, Labels))
-    return heatmap, mask
 
 
 def test_says_what_is_missing(dock, viewer, patient, model_path):
@@ -267,22 +216,6 @@ def test_save_selected_layers_writes_the_mask_on_the_scans_grid(qtbot, ready, vi
     np.testing.assert_array_equal(
         ready.finder.result.volume.geometry.to_canonical(np.asarray(image.dataobj)), mask.data
     )
-
-
-@pytest.fixture
-def gate(monkeypatch):
-    """Hold the worker after each batch of slices until the gate is opened."""
-    gate = threading.Event()
-    pass_on = processes._pass_on
-
-    def pass_on_and_wait(answer, channel):
-        goes_on = pass_on(answer, channel)
-        if isinstance(answer.content, SlicesScored):
-            assert gate.wait(60)
-        return goes_on and not channel.is_stopping()
-
-    monkeypatch.setattr(processes, "_pass_on", pass_on_and_wait)
-    return gate
 
 
 def test_cancel_keeps_what_is_done_and_the_next_run_gives_the_same(qtbot, ready, gate):

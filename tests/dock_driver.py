@@ -1,0 +1,46 @@
+"""Drives the dock widget through its own buttons, for the tests of the napari side."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
+
+from napari_dinoad.gui.jobs import SlicesScored
+from napari_dinoad.gui.overlay import is_overlay
+
+TIMEOUT_MS = 120_000
+
+
+def click(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def find(qtbot, dock, button=None):
+    with qtbot.waitSignal(dock.finder.runner.finished, timeout=TIMEOUT_MS):
+        click(qtbot, button or dock.find.scan_button)
+    qtbot.waitUntil(lambda: dock.finder.result is None or dock.finder.result.is_measured, timeout=TIMEOUT_MS)
+
+
+def find_planted(qtbot, dock):
+    """Score the scan, then put three regions of known values in place of what was found.
+
+    What is found depends on the backbone; what the interface does with regions does not.
+    """
+    find(qtbot, dock)
+    result = dock.finder.result
+    values = np.zeros_like(result.values)
+    for z, peak in ((5, 4.2), (10, 3.6), (14, 2.4)):
+        values[z : z + 2, 20:30, 20:28] = 2.2
+        values[z, 24, 24] = peak
+    every = tuple(range(values.shape[0]))
+    result.put(SlicesScored(0, every, values))
+    with qtbot.waitSignal(dock.finder.regions_changed, timeout=TIMEOUT_MS):
+        dock.finder.show_again()
+    assert [round(region.peak_neg_log10_p, 1) for region in result.regions] == [4.2, 3.6, 2.4]
+
+
+def overlays(viewer):
+    heatmap = next(layer for layer in viewer.layers if is_overlay(layer) and isinstance(layer, Image))
+    mask = next(layer for layer in viewer.layers if is_overlay(layer) and isinstance(layer, Labels))
+    return heatmap, mask
