@@ -104,11 +104,21 @@ class ScanStep(Step):
         self.layers.value = next((known for known in self.layers.choices if same_layer(known, layer)), None)
 
     def reset_choices(self) -> None:
-        """List the viewer's image layers anew; a first one is chosen by itself."""
-        self.layers.reset_choices()
-        if self.layers.value is None and self._choices():
-            self.layers.value = self._choices()[-1]
-        self.describe()
+        """List the viewer's image layers anew; the chosen one stays chosen, under whatever name.
+
+        Where it is gone, or none was chosen yet, the topmost is.
+        """
+        chosen = self.layer
+        # The box knows its layers by name: while it is filled anew, another stands in for one that was renamed.
+        with self.layers.changed.blocked():
+            self.layers.reset_choices()
+            layers = self._choices()
+            kept = [layer for layer in layers if same_layer(layer, chosen)]
+            self.layers.value = (kept or layers[-1:] or [None])[0]
+        if same_layer(self.layer, chosen):
+            self.describe()
+        else:
+            self._on_changed()
 
     def describe(self) -> None:
         """Say what the chosen scan is and what had to be assumed."""
