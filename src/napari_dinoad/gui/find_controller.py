@@ -123,10 +123,13 @@ class FindController(QObject):
         return None if self._shown_key is None else self._found.get(self._shown_key)
 
     def look_at(self, layer: Layer | None) -> None:
-        """Choose the layer whose result is asked about."""
+        """Choose the layer whose result is asked about; heatmaps and masks of others are hidden meanwhile."""
         key = None if layer is None else layer.unique_id
         if key != self._shown_key:
             self._shown_key = key
+            for known, found in self._found.items():
+                if found.overlay is not None:
+                    found.overlay.show(known == key)
             self.result_changed.emit()
             self._measure_timer.start()
 

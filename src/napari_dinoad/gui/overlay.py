@@ -71,6 +71,7 @@ class Overlay:
     ) -> None:
         self._viewer = viewer
         self._scan = scan
+        self._hidden: list[Layer] | None = None
         shape = scan.source.geometry.canonical_shape
         self.values = np.zeros(shape, np.float32) if values is None else values
         self.values_of_mask = np.zeros(shape, np.uint8) if mask is None else mask
@@ -122,6 +123,17 @@ class Overlay:
     def holds(self, layer: Layer) -> bool:
         """Whether a layer is one of the two."""
         return same_layer(layer, self.heatmap) or same_layer(layer, self.mask)
+
+    def show(self, is_shown: bool) -> None:
+        """Hide both layers, or show again those of them that were visible."""
+        if is_shown and self._hidden is not None:
+            hidden, self._hidden = self._hidden, None
+            for layer in hidden:
+                layer.visible = True
+        elif not is_shown and self._hidden is None:
+            self._hidden = [layer for layer in (self.heatmap, self.mask) if layer.visible]
+            for layer in self._hidden:
+                layer.visible = False
 
     def refresh_map(self) -> None:
         """Show the map and the mask as they are now."""

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import SCAN_SUFFIXES
+from napari_dinoad.gui.covering import CoverNote, show_scan
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel, Step
@@ -77,6 +78,7 @@ class ScanStep(Step):
         self.about = NoteLabel()
         self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed = NoteLabel()
+        self.cover = CoverNote(viewer)
         self.add_row(self.layers.native, self.open_button)
         self.rows.setStretch(0, 0)
         self.layers.native.setMinimumWidth(80)
@@ -88,8 +90,9 @@ class ScanStep(Step):
         self.rows.addWidget(self.about)
         self.rows.addWidget(self.resample_button)
         self.rows.addWidget(self.assumed)
+        self.rows.addWidget(self.cover)
         self.setAcceptDrops(True)
-        self.layers.changed.connect(self._on_changed)
+        self.layers.changed.connect(self._on_chosen)
         self.resample_button.clicked.connect(self.resample_asked)
         self.reset_choices()
 
@@ -101,7 +104,7 @@ class ScanStep(Step):
     def choose(self, layer: Layer) -> None:
         """Choose a layer."""
         self.reset_choices()
-        self.layers.value = next((known for known in self.layers.choices if same_layer(known, layer)), None)
+        self._take(self.layer, next((known for known in self._choices() if same_layer(known, layer)), None))
 
     def reset_choices(self) -> None:
         """List the viewer's image layers anew; the chosen one stays chosen, under whatever name.
@@ -112,10 +115,15 @@ class ScanStep(Step):
         # The box knows its layers by name: while it is filled anew, another stands in for one that was renamed.
         with self.layers.changed.blocked():
             self.layers.reset_choices()
-            layers = self._choices()
-            kept = [layer for layer in layers if same_layer(layer, chosen)]
-            self.layers.value = (kept or layers[-1:] or [None])[0]
-        if same_layer(self.layer, chosen):
+        layers = self._choices()
+        kept = [layer for layer in layers if same_layer(layer, chosen)]
+        self._take(chosen, (kept or layers[-1:] or [None])[0])
+
+    def _take(self, before: Layer | None, layer: Layer | None) -> None:
+        """Show a layer as the chosen one; tell of it where it is another than before."""
+        with self.layers.changed.blocked():
+            self.layers.value = layer
+        if same_layer(before, layer):
             self.describe()
         else:
             self._on_changed()
@@ -142,9 +150,16 @@ class ScanStep(Step):
     def _choices(self, widget: object = None) -> list[Layer]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_overlay(layer)]
 
+    def _on_chosen(self) -> None:
+        """Show what the user has chosen: the dock speaks of it."""
+        if self.layer is not None:
+            show_scan(self._viewer, self.layer)
+        self._on_changed()
+
     def _on_changed(self) -> None:
         self.window.follow(self.layer)
         self.describe()
+        self.cover.follow(self.layer)
         self.layer_changed.emit()
 
     def ask_for_files(self) -> None:

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["calm_spinners", "camera_of", "point_in_layer", "scale_bar_of", "show_colour_bar", "show_index"]
+__all__ = [
+    "calm_spinners",
+    "camera_of",
+    "grid_of",
+    "point_in_layer",
+    "scale_bar_of",
+    "show_colour_bar",
+    "show_index",
+]
 
 
 _SPINNER_SPEED = 10
@@ -37,6 +45,12 @@ def camera_of(viewer: Viewer) -> Any:
     """Return the camera: ``viewer.scene.camera`` since napari 0.9, ``viewer.camera`` before."""
     scene = getattr(viewer, "scene", None)
     return viewer.camera if scene is None else scene.camera
+
+
+def grid_of(viewer: Viewer) -> Any:
+    """Return the grid of layers: ``viewer.canvas.grid`` since napari 0.9, ``viewer.grid`` before."""
+    grid = getattr(getattr(viewer, "canvas", None), "grid", None)
+    return viewer.grid if grid is None else grid
 
 
 def scale_bar_of(viewer: Viewer) -> Any:

@@ -1,0 +1,122 @@
+"""Whether the chosen scan is what the canvas shows, or another one lies over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_dinoad.gui.layers import same_layer
+from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.parts import NoteLabel
+from napari_dinoad.gui.viewer_parts import grid_of
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["CoverNote", "layers_over", "show_scan"]
+
+_OPAQUE_FROM = 0.9
+"""Images at least this opaque hide what lies beneath; more transparent ones are laid over a scan on purpose."""
+
+_HIDING = frozenset(("opaque", "translucent", "translucent_no_depth"))
+"""Blendings that do not let a layer beneath shine through."""
+
+
+def layers_over(viewer: Viewer, layer: Layer) -> list[Layer]:
+    """Return the visible image layers that lie over a scan's layer, the topmost first; none in napari's grid."""
+    if grid_of(viewer).enabled or layer not in viewer.layers:
+        return []
+    above = list(viewer.layers)[viewer.layers.index(layer) + 1 :]
+    return [other for other in reversed(above) if _hides(other, layer)]
+
+
+def _hides(other: Layer, layer: Layer) -> bool:
+    return (
+        isinstance(other, Image)
+        and not is_overlay(other)
+        and other.visible
+        and other.opacity >= _OPAQUE_FROM
+        and str(other.blending) in _HIDING
+        and _overlap(other, layer)
+    )
+
+
+def _overlap(one: Layer, other: Layer) -> bool:
+    """Whether the boxes that two layers fill in the world meet, along the axes that both have."""
+    n = min(one.ndim, other.ndim)
+    (low, high), (other_low, other_high) = (np.asarray(layer.extent.world)[:, -n:] for layer in (one, other))
+    return bool(np.all(low <= other_high) and np.all(other_low <= high))
+
+
+def show_scan(viewer: Viewer, layer: Layer) -> None:
+    """Make a scan's layer visible, and hide what lies over it."""
+    for other in layers_over(viewer, layer):
+        other.visible = False
+    layer.visible = True
+
+
+class CoverNote(QWidget):
+    """Says when the chosen scan is not what the canvas shows, and offers to show it."""
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._layer: Layer | None = None
+        self.note = NoteLabel()
+        self.button = QPushButton("Show this scan")
+        self.button.setToolTip("Make its layer visible and hide the images that lie over it.")
+        self.button.clicked.connect(self._on_clicked)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(2)
+        rows.addWidget(self.note)
+        rows.addWidget(self.button, 0, Qt.AlignmentFlag.AlignLeft)
+        for layer in viewer.layers:
+            self._watch(layer)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        for event in (viewer.layers.events.removed, viewer.layers.events.reordered):
+            event.connect(self._look)
+        grid_of(viewer).events.enabled.connect(self._look)
+        self._look()
+
+    def follow(self, layer: Layer | None) -> None:
+        """Look whether this layer is what the canvas shows, from now on."""
+        self._layer = layer
+        self._look()
+
+    def _on_inserted(self, event: object) -> None:
+        layer = getattr(event, "value", None)
+        if layer is not None:
+            self._watch(layer)
+        self._look()
+
+    def _watch(self, layer: Layer) -> None:
+        for event in (layer.events.visible, layer.events.opacity, layer.events.blending):
+            event.connect(self._look)
+
+    def _on_clicked(self) -> None:
+        if self._layer is not None:
+            show_scan(self._viewer, self._layer)
+
+    def _look(self, event: object = None) -> None:
+        text = "" if self._layer is None else _in_words(self._viewer, self._layer)
+        self.note.tell(text, warning=True)
+        self.setVisible(bool(text))
+
+
+def _in_words(viewer: Viewer, layer: Layer) -> str:
+    if not any(same_layer(layer, known) for known in viewer.layers):
+        return ""
+    if not layer.visible:
+        return "The layer of this scan is hidden."
+    over = layers_over(viewer, layer)
+    if not over:
+        return ""
+    more = f" and {len(over) - 1} more" if len(over) > 1 else ""
+    verb = "lie" if more else "lies"
+    return f"“{over[0].name}”{more} {verb} over this scan: the picture is not of the scan chosen here."
