@@ -325,7 +325,7 @@ def run(model: Path, only: str | None) -> None:
     array, arguments, _ = layer_of_volume(volume)
     bench.dock.scan.choose(bench.viewer.add_image(array, **arguments))
     bench.settle(2)
-    bench.wait_for(lambda: not bench.dock.finder.preparer.is_running)
+    bench.wait_for(lambda: not bench.dock.finder.preparation.runner.is_running)
     if only != "reading":
         measure_inside(bench, model, volume, outside, forward)
     if only != "finding":

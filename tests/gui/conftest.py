@@ -103,7 +103,7 @@ def dock(viewer, qtbot):
     yield widget
     runners = (
         widget.finder.runner,
-        widget.finder.preparer,
+        widget.finder.preparation.runner,
         widget.reader,
         widget.session.fit.runner,
         widget.result.exporter,

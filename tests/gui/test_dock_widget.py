@@ -83,7 +83,7 @@ def test_same_as_the_command_line_would_find(qtbot, ready, patient, model_path):
 
 
 def test_finding_takes_the_process_that_gets_ready(qtbot, ready, model_path, monkeypatch):
-    qtbot.waitUntil(lambda: not ready.finder.preparer.is_running, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: not ready.finder.preparation.runner.is_running, timeout=TIMEOUT_MS)
     used = []
     borrow = processes.pool.borrow
 
@@ -92,7 +92,7 @@ def test_finding_takes_the_process_that_gets_ready(qtbot, ready, model_path, mon
         return used[-1]
 
     monkeypatch.setattr(processes.pool, "borrow", noted)
-    ready.finder.prepare(ready.scan.layer, model_path, DetectSettings(device="cpu"))
+    ready.finder.preparation.start(ready.scan.layer, model_path, DetectSettings(device="cpu"))
     qtbot.waitUntil(lambda: len(used) == 1, timeout=TIMEOUT_MS)
     find(qtbot, ready)
     assert len(used) >= 2
@@ -601,7 +601,7 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     qtbot.waitUntil(lambda: layer.data[11].any(), timeout=TIMEOUT_MS)
     assert [known for known in ready.scan.layers.choices if known is not None] == [ready.scan.layer]
     ready.result.explain_box.click()
-    assert layer not in viewer.layers
+    qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=TIMEOUT_MS)
 
 
 def test_export_dialog_writes_what_is_ticked_in_it(qtbot, ready, viewer, tmp_path):
@@ -682,7 +682,7 @@ def test_dicom_study_from_folder_to_segmentation(qtbot, dock, viewer, model_path
 
 def test_what_is_unlike_the_normal_scans_is_told_before_finding(qtbot, ready, model_path, tmp_path):
     """The model knows the voxels of its normal scans; those of this scan are others."""
-    assert ready.finder.unlike(ready.scan.layer, model_path) == ()
+    assert ready.finder.preparation.unlike(ready.scan.layer, model_path) == ()
     norms = CohortNorms({"voxel_mm_top to bottom": FigureNorm(9, 1.0, 0.0, 0.9, 1.1)})
     other = replace(NormativeModel.load(model_path), cohorts=(norms,)).save(tmp_path / "thin.dinoad")
     ready.normal.choose(other)

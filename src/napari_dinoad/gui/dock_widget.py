@@ -149,14 +149,19 @@ class DockWidget(QWidget):
         self.scan.resample_asked.connect(lambda: self._read_scans(self._wanted_scans, resample=True))
         self.scan.files_chosen.connect(self.open_files)
         self.scan.layer_changed.connect(self._on_layer_changed)
+        self.scan.scan_changed.connect(self._on_scan_changed)
         self.normal.model_changed.connect(self._show_readiness)
         self.normal.fit_asked.connect(self.open_fit_dialog)
         self.normal.demo_asked.connect(self.fit_demo_model)
         self.find.find_asked.connect(self.start_finding)
         self.find.ready_asked.connect(self._on_ready_asked)
         self.finder.result_changed.connect(self._show_misfits)
+        self.finder.standing_changed.connect(self._show_misfits)
         self.finder.runner.finished.connect(self._show_misfits)
-        self.finder.compared.connect(self._show_misfits)
+        self.finder.preparation.compared.connect(self._show_misfits)
+        for runner in (self.finder.preparation.runner, self.finder.runner):
+            runner.finished.connect(self._prepare_what_is_due)
+        self.finder.told.connect(self.find.note.tell)
         self.explainer.failed.connect(lambda text: self.find.note.tell(text, error=True))
         self.result.explain_asked.connect(self.explainer.set_on)
         self.finder.runner.refused.connect(self._on_refused)
@@ -251,7 +256,13 @@ class DockWidget(QWidget):
     def _on_prepare(self) -> None:
         layer, model = self.scan.layer, self.normal.model
         if layer is not None and model is not None:
-            self.finder.prepare(layer, model.path, self._detect_settings())
+            self.finder.preparation.start(layer, model.path, self._detect_settings())
+
+    def _prepare_what_is_due(self) -> None:
+        """Get ready what was chosen while something else was being done."""
+        layer, model = self.scan.layer, self.normal.model
+        if layer is not None and model is not None and self.finder.preparation.is_due(layer, model.path):
+            self._prepare.start()
 
     def _on_read(self, layers: FoundScans | list[tuple[Any, dict[str, Any], str]]) -> None:
         if isinstance(layers, FoundScans):
@@ -273,8 +284,17 @@ class DockWidget(QWidget):
         self._letters.follow(self.scan.layer)
         self._show_readiness()
 
+    def _on_scan_changed(self) -> None:
+        """Take note that the chosen layer holds another scan now, or lies elsewhere."""
+        if self.scan.layer is not None:
+            self.finder.preparation.forget(self.scan.layer)
+        self.finder.review()
+        self.explainer.line_up()
+        self._show_readiness()
+
     def _show_readiness(self) -> None:
         missing = []
+        self.finder.compare_with(None if self.normal.model is None else self.normal.model.path)
         if self.scan.layer is None:
             missing.append("a scan")
         if self.normal.model is None:
@@ -291,8 +311,8 @@ class DockWidget(QWidget):
         model, scan, result = self.normal.model, self.scan.scan, self.finder.result
         reasons = [] if model is None or scan is None else misfits(model, ScanTraits.of(scan))
         if model is not None and self.scan.layer is not None:
-            reasons += self.finder.unlike(self.scan.layer, model.path)
-        if result is not None and not self.finder.runner.is_running:
+            reasons += self.finder.preparation.unlike(self.scan.layer, model.path)
+        if result is not None and not self.finder.runner.is_running and not self.finder.standing.departures:
             reasons.insert(0, suspicion(result))
         self.normal.tell_misfits([reason for reason in reasons if reason])
 
@@ -300,7 +320,10 @@ class DockWidget(QWidget):
         self._settle.start()
 
     def _on_settled(self) -> None:
+        before = self.scan.scan
         self.scan.describe()
+        if before is not None and self.scan.scan is not None and before.frame != self.scan.scan.frame:
+            self._show_readiness()
         self.result.show_slice_in_view()
         self.explainer.look()
 

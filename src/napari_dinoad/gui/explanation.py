@@ -8,7 +8,8 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_dinoad.gui.overlay import OVERLAY_KEY
+from napari_dinoad.gui.layer_removal import LayerRemoval
+from napari_dinoad.gui.overlay import line_up, mark_overlay
 from napari_dinoad.gui.scan_jobs import ExplainJob, Explanation
 from napari_dinoad.gui.viewer_parts import point_in_layer, show_colour_bar
 from napari_dinoad.gui.worker import JobRunner
@@ -37,6 +38,7 @@ class Explainer(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._finder = finder
+        self._removal = LayerRemoval(viewer, self)
         self._is_on = False
         self._found: Found | None = None
         self._layers: dict[str, Layer] = {}
@@ -48,6 +50,7 @@ class Explainer(QObject):
         self.runner.failed.connect(self.failed)
         self.runner.finished.connect(self.look)
         finder.result_changed.connect(self.look)
+        finder.standing_changed.connect(self.look)
         finder.runner.finished.connect(self.look)
 
     @property
@@ -67,17 +70,25 @@ class Explainer(QObject):
     def look(self) -> None:
         """Explain the slice in view, where that is to be done."""
         found = self._finder.found
-        if not self._is_on or found is None or self.runner.is_running or self._finder.runner.is_running:
-            return
-        if found is not self._found:
+        if found is not self._found or not self._finder.standing.is_of_picture:
             self._forget()
-            self._found = found
+        if not self._is_on or found is None or not self._finder.standing.is_of_picture:
+            return
+        if self.runner.is_running or self._finder.runner.is_running:
+            return
+        self._found = found
         shown = found.scan.canonical_index(point_in_layer(self._viewer, found.layer))
         index = shown[found.result.axis]
         if index in self._done or index == self._asked:
             return
         self._asked = index
         self.runner.start(ExplainJob(found.scan, found.model_path, found.settings, shown), "Explaining")
+
+    def line_up(self) -> None:
+        """Lay the layers over the scan's as that lies now."""
+        for layer in self._layers.values():
+            if self._found is not None and layer in self._viewer.layers:
+                line_up(layer, self._found.layer, self._found.scan)
 
     def _on_explained(self, explanations: tuple[Explanation, ...]) -> None:
         found = self._found
@@ -105,7 +116,6 @@ class Explainer(QObject):
     def _add(self, found: Found, explanation: Explanation, data: np.ndarray) -> Layer:
         arguments = found.scan.overlay_arguments(found.layer) | {
             "name": f"{found.layer.name} · {_TITLES.get(explanation.scorer, explanation.scorer)}",
-            "metadata": {OVERLAY_KEY: True},
         }
         layer: Layer
         if explanation.names:
@@ -119,6 +129,7 @@ class Explainer(QObject):
             layer = Image(
                 data, colormap="magma", contrast_limits=(0.0, high), blending="additive", **arguments
             )
+        mark_overlay(layer, found.layer, found.scan)
         selected = list(self._viewer.layers.selection)
         self._viewer.layers.insert(self._viewer.layers.index(found.layer) + 1, layer)
         self._viewer.layers.selection = set(selected)
@@ -127,8 +138,6 @@ class Explainer(QObject):
         return layer
 
     def _forget(self) -> None:
-        for layer in self._layers.values():
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        self._removal.add(*self._layers.values())
         self._layers, self._values, self._done = {}, {}, set()
         self._asked = self._found = None

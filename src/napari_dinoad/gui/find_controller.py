@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
-from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.found import Found, ModelFile, Standing, standing_of
 from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.gui.layer_removal import LayerRemoval
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
-from napari_dinoad.gui.overlay import Overlay
-from napari_dinoad.gui.processes import run_in_process
-from napari_dinoad.gui.result import Measured, ScanResult
-from napari_dinoad.gui.scan_jobs import DetectJob, PrepareJob
+from napari_dinoad.gui.measuring import RegionMeasurer
+from napari_dinoad.gui.overlay import Overlay, overlays_of
+from napari_dinoad.gui.preparation import Preparation, ScanAndModel, without_mask
+from napari_dinoad.gui.result import ScanResult
+from napari_dinoad.gui.scan_jobs import DetectJob, ScoredBefore
 from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
 from napari_dinoad.gui.worker import JobRunner
 
@@ -28,30 +28,11 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
-    from napari_dinoad.gui.worker import Job, JobChannel
+    from napari_dinoad.gui.result import KeptScores
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 
 __all__ = ["FindController", "Found"]
-
-_MEASURE_DELAY_MS = 150
-"""Regions are measured once the slider has rested for so long; the mask itself follows at once."""
-
-
-_WAIT_S = 0.05
-"""Between two looks at whether the user has given up waiting."""
-
-
-@dataclass(eq=False)
-class Found:
-    """What the viewer shows for one layer."""
-
-    layer: Layer
-    scan: LayerScan
-    model_path: Path
-    settings: DetectSettings
-    result: ScanResult
-    overlay: Overlay | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +41,32 @@ class _Request:
 
     layer: Layer
     scan: LayerScan
-    model_path: Path
+    model: ModelFile
     settings: DetectSettings
+
+
+@dataclass(eq=False)
+class _Run:
+    """What the job under way fills, and what to go back to when it does not come to its end."""
+
+    found: Found
+    before: KeptScores | None = None
+    is_done: bool = False
 
 
 class FindController(QObject):
     """Scores scans and holds one result for each image layer.
 
     `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
-    `regions_changed` when regions, ticks or the scan-level figures are others; `compared` when it is known in what a
-    scan is unlike the model's normal scans.
+    `regions_changed` when regions, ticks or the scan-level figures are others; `standing_changed` when a result is
+    no more, or again, of what is shown and chosen. `told` is what the user should know of a run that has ended.
     """
 
     result_changed = Signal()
     map_changed = Signal()
     regions_changed = Signal()
-    compared = Signal()
+    standing_changed = Signal()
+    told = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -83,29 +74,22 @@ class FindController(QObject):
         self._found: dict[Hashable, Found] = {}
         self._ready: tuple[Layer, LayerScan, Overlay] | None = None
         self._shown_key: Hashable | None = None
+        self._chosen: ModelFile | None = None
+        self._standing = Standing()
         self._request: _Request | None = None
-        self.preparer = JobRunner(self, in_activity_dock=False)
-        self._is_prepared = threading.Event()
-        self._is_prepared.set()
-        self._unlike: dict[tuple[Hashable, Path], tuple[str, ...]] = {}
-        self._preparing: tuple[Hashable, Path] | None = None
-        self.preparer.succeeded.connect(self._on_prepared)
-        self.preparer.started.connect(self._is_prepared.clear)
-        self.preparer.finished.connect(self._is_prepared.set)
-        self._measure_timer = QTimer(self)
-        self._measure_timer.setSingleShot(True)
-        self._measure_timer.setInterval(_MEASURE_DELAY_MS)
-        self._measure_timer.timeout.connect(self._measure)
-        self._measurer = JobRunner(self, in_activity_dock=False)
-        self._measurer.succeeded.connect(self._on_measured)
-        self._measurer.finished.connect(self._measure_again)
-        self._measured: Found | None = None
+        self._run: _Run | None = None
+        self.preparation = Preparation(viewer, self)
+        self._removal = LayerRemoval(viewer, self)
+        self._measurer = RegionMeasurer(lambda: self._current, lambda: self._request is not None, self)
+        self._measurer.measured.connect(self._on_measured)
         # The dock shows how far it is; a bar in napari's activity dock takes a fifth of a second to appear.
         self.runner = JobRunner(self, in_activity_dock=False)
         self.runner.delivered.connect(self._on_delivered)
         self.runner.succeeded.connect(self._on_succeeded)
+        self.runner.cancelled.connect(self._on_cancelled)
         self.runner.finished.connect(self._on_finished)
         viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.dims.events.point.connect(self._on_point)
 
     @property
     def result(self) -> ScanResult | None:
@@ -119,6 +103,11 @@ class FindController(QObject):
         return self._current
 
     @property
+    def standing(self) -> Standing:
+        """How this result stands to what is shown and chosen."""
+        return self._standing
+
+    @property
     def _current(self) -> Found | None:
         return None if self._shown_key is None else self._found.get(self._shown_key)
 
@@ -127,11 +116,34 @@ class FindController(QObject):
         key = None if layer is None else layer.unique_id
         if key != self._shown_key:
             self._shown_key = key
-            for known, found in self._found.items():
-                if found.overlay is not None:
-                    found.overlay.show(known == key)
-            self.result_changed.emit()
-            self._measure_timer.start()
+            self._show_current()
+            self._measurer.start_soon()
+
+    def compare_with(self, model_path: Path | None) -> None:
+        """Choose the model that results should be of; of others they are told to be."""
+        self._chosen = None if model_path is None else ModelFile.of(model_path)
+        self.review()
+
+    def review(self) -> None:
+        """Look anew whether the result is of what is shown and chosen; heatmap and mask are hidden where not."""
+        found = self._current
+        standing = Standing()
+        if found is not None:
+            standing = standing_of(found, self._viewer.dims.point, self._chosen)
+        for known in self._found.values():
+            if known.overlay is not None:
+                known.overlay.show(known is found and standing.is_of_picture)
+        if standing != self._standing:
+            self._standing = standing
+            self.standing_changed.emit()
+
+    def _show_current(self) -> None:
+        self.review()
+        self.result_changed.emit()
+
+    def _on_point(self) -> None:
+        if self._current is not None and self._current.scan.frame:
+            self.review()
 
     def find(self, layer: Layer, model_path: Path, settings: DetectSettings, *, only_shown: bool) -> bool:
         """Start scoring a layer's scan; return False while another job is under way.
@@ -146,34 +158,22 @@ class FindController(QObject):
         scan = scan_of_layer(layer, self._viewer.dims.point)
         shown = scan.canonical_index(point_in_layer(self._viewer, layer))
         self.look_at(layer)
-        self.preparer.cancel()
-        self._request = _Request(layer, scan, model_path, settings)
-        job = DetectJob(scan, model_path, _without_mask(settings), shown, only_shown)
+        self.preparation.runner.cancel()
+        self._request = _Request(layer, scan, ModelFile.of(model_path), settings)
+        before = self._scored_before(self._request)
+        job = DetectJob(scan, model_path, without_mask(settings), shown, only_shown, before)
         title = "Scoring this slice" if only_shown else "Scoring the scan"
-        return self.runner.start(partial(_run_after, self._is_prepared, job), title)
+        return self.runner.start(self.preparation.before(job), title)
 
-    def prepare(self, layer: Layer, model_path: Path, settings: DetectSettings) -> None:
-        """Load the model and look at the scan ahead, quietly, so that finding begins at once.
-
-        Faults are told when finding. Layers that are read lazily are left alone until then.
-        """
-        if self.preparer.is_running or self.runner.is_running or not isinstance(layer.data, np.ndarray):
-            return
-        try:
-            scan = scan_of_layer(layer, self._viewer.dims.point)
-        except DinoadError:
-            return
-        shown = scan.canonical_index(point_in_layer(self._viewer, layer))
-        self._preparing = (layer.unique_id, model_path)
-        self.preparer.start(PrepareJob(scan, model_path, _without_mask(settings), shown), "Preparing")
-
-    def unlike(self, layer: Layer, model_path: Path) -> tuple[str, ...]:
-        """Return in what a layer's scan is unlike the model's normal scans, as far as that is known yet."""
-        return self._unlike.get((layer.unique_id, model_path), ())
+    def _scored_before(self, request: _Request) -> ScoredBefore | None:
+        known = self._found.get(request.layer.unique_id)
+        if known is None or known.model != request.model or known.scan.frame != request.scan.frame:
+            return None
+        return ScoredBefore(known.result.volume, known.result.is_whole)
 
     def get_ready(self, layer: Layer) -> None:
         """Add the layers that the result will fill, before it is asked for: napari takes a while to add a layer."""
-        if self.runner.is_running or self._ready is not None or layer.unique_id in self._found:
+        if self.runner.is_running or self._ready is not None or overlays_of(self._viewer, layer):
             return
         try:
             scan = scan_of_layer(layer, self._viewer.dims.point)
@@ -194,13 +194,13 @@ class FindController(QObject):
             found.result.set_rate(fpr)
             if found.overlay is not None and found.overlay.is_live:
                 found.overlay.refresh_mask()
-            self._measure_timer.start()
+            self._measurer.start_soon()
 
     def set_min_volume(self, min_volume_mm3: float) -> None:
-        """Leave out regions smaller than this."""
-        if self.result is not None:
-            self.result.set_min_volume(min_volume_mm3)
-            self._measure_timer.start()
+        """Leave out regions smaller than this, in all results."""
+        for found in self._found.values():
+            found.result.set_min_volume(min_volume_mm3)
+        self._measurer.start_soon()
 
     def show_again(self) -> None:
         """Draw the result that is looked at anew and measure its regions; for values put in from elsewhere."""
@@ -209,7 +209,7 @@ class FindController(QObject):
             if found.overlay is not None:
                 found.overlay.refresh_map()
             self.map_changed.emit()
-            self._measure()
+            self._measurer.start()
 
     def set_ticked(self, region: Region, ticked: bool) -> None:
         """Tick or untick a region: unticked ones leave the mask and are not exported."""
@@ -229,35 +229,24 @@ class FindController(QObject):
         """Show a slice, at the place within it that is in view."""
         found = self._current
         if found is not None:
-            zyx = list(found.scan.canonical_index(point_in_layer(self._viewer, found.layer)))
+            zyx = list(found.shown_index(self._viewer))
             zyx[found.result.axis] = index
             show_index(self._viewer, found.layer, found.scan.data_index(zyx))
 
     def shown_slice(self) -> int | None:
         """Return the slice in view, counted along the result's axis."""
         found = self._current
-        if found is None:
-            return None
-        return found.scan.canonical_index(point_in_layer(self._viewer, found.layer))[found.result.axis]
+        return None if found is None else found.shown_index(self._viewer)[found.result.axis]
 
     def is_mirrored(self) -> bool:
         """Whether the viewer's slider runs against the result's slices; superior is at its left, for instance."""
-        found = self._current
-        if found is None or len(found.result.profile) < 2:
-            return False
-        first, second = [0, 0, 0], [0, 0, 0]
-        second[found.result.axis] = 1
-        step = np.subtract(
-            found.layer.data_to_world(found.scan.data_index(second)),
-            found.layer.data_to_world(found.scan.data_index(first)),
-        )
-        return bool(step[np.argmax(np.abs(step))] < 0)
+        return self._current is not None and self._current.is_mirrored()
 
     def close(self) -> None:
         """Stop what is under way; for when the interface goes away."""
         self.runner.cancel()
-        self.preparer.cancel()
-        self._measure_timer.stop()
+        self.preparation.runner.cancel()
+        self._measurer.stop()
 
     def _on_delivered(self, item: object) -> None:
         if isinstance(item, ScanRead):
@@ -269,23 +258,19 @@ class FindController(QObject):
         request = self._request
         if request is None or request.layer not in self._viewer.layers:
             return
-        key = request.layer.unique_id
-        known = self._found.get(key)
-        fits = (
-            known is not None
-            and known.model_path == request.model_path
-            and known.scan.frame == request.scan.frame
-            and known.result.axis == read.axis
-            and known.result.values.shape == read.volume.values.shape
-        )
-        if known is not None and fits:
-            known.scan, known.result.volume = request.scan, read.volume
+        known = self._found.get(request.layer.unique_id)
+        if known is not None and read.is_known and known.result.axis == read.axis:
+            self._go_on(known, request, read)
             return
         if known is not None and known.overlay is not None:
-            overlay, known.overlay = known.overlay, None
-            overlay.remove()
+            old, known.overlay = known.overlay, None
+            old.remove()
+        overlay = self._take_ready(request)
+        if overlay is None:
+            for stale in overlays_of(self._viewer, request.layer):
+                self._viewer.layers.remove(stale)
+            overlay = Overlay(self._viewer, request.layer, request.scan)
         settings = request.settings
-        overlay = self._take_ready(request) or Overlay(self._viewer, request.layer, request.scan)
         result = ScanResult(
             read.volume,
             read.axis,
@@ -294,10 +279,18 @@ class FindController(QObject):
             overlay.values,
             overlay.values_of_mask,
         )
-        self._found[key] = Found(
-            request.layer, request.scan, request.model_path, _without_mask(settings), result, overlay
-        )
-        self.result_changed.emit()
+        found = Found(request.layer, request.scan, request.model, without_mask(settings), result, overlay)
+        self._found[request.layer.unique_id] = found
+        self._run = _Run(found)
+        self._show_current()
+
+    def _go_on(self, known: Found, request: _Request, read: ScanRead) -> None:
+        """Fill a result further: the same scan is scored with the same model again."""
+        known.scan, known.result.volume = request.scan, read.volume
+        known.result.set_min_volume(request.settings.min_volume_mm3)
+        # Before its neighbours are scored a slice differs from what it was; the whole scan's figures stand on that.
+        self._run = _Run(known, known.result.kept() if known.result.is_whole else None)
+        self.review()
 
     def _take_ready(self, request: _Request) -> Overlay | None:
         """Return the layers that were made ready for this scan, if they were."""
@@ -311,50 +304,48 @@ class FindController(QObject):
         return None
 
     def _on_slices(self, scored: SlicesScored) -> None:
-        found = self._running
-        if found is None:
+        if self._run is None:
             return
+        found = self._run.found
         found.result.put(scored)
-        if found.overlay is not None and self._is_in_view(found, scored):
+        if found.overlay is not None and found.is_in_view(self._viewer, scored.indices):
             found.overlay.refresh_map()
         if found is self._current:
             self.map_changed.emit()
 
-    def _is_in_view(self, found: Found, scored: SlicesScored) -> bool:
-        """Whether the new slices may be on screen: they are, unless the view is another slice of the same plane."""
-        layer_ndim = found.layer.ndim
-        n_before = self._viewer.dims.ndim - layer_ndim
-        layer_axis = layer_ndim - 3 + found.result.axis + n_before
-        if not found.scan.is_canonical or layer_ndim < 3 or layer_axis in self._viewer.dims.displayed:
-            return True
-        shown = found.scan.canonical_index(point_in_layer(self._viewer, found.layer))
-        return shown[found.result.axis] in scored.indices
-
-    @property
-    def _running(self) -> Found | None:
-        return None if self._request is None else self._found.get(self._request.layer.unique_id)
-
     def _on_succeeded(self, outcome: object) -> None:
-        found = self._running
-        if found is not None and isinstance(outcome, DetectOutcome):
-            if outcome.p_value is not None or found.result.outcome is None:
-                found.result.outcome = outcome
-            self._note_unlike((found.layer.unique_id, found.model_path), outcome.unlike)
+        request, run = self._request, self._run
+        if outcome is None:
+            self.told.emit("This slice was scored with the whole scan already; that result stands.")
+        if request is None or run is None or not isinstance(outcome, DetectOutcome):
+            return
+        run.is_done = True
+        if outcome.p_value is not None or run.found.result.outcome is None:
+            run.found.result.outcome = outcome
+        what = ScanAndModel(request.layer.unique_id, request.scan.frame, request.model)
+        self.preparation.note(what, outcome.unlike)
 
-    def _on_prepared(self, unlike: object) -> None:
-        if self._preparing is not None and isinstance(unlike, tuple):
-            self._note_unlike(self._preparing, unlike)
-
-    def _note_unlike(self, key: tuple[Hashable, Path], unlike: tuple[str, ...]) -> None:
-        if self._unlike.get(key, ()) != unlike:
-            self._unlike[key] = unlike
-            self.compared.emit()
+    def _on_cancelled(self) -> None:
+        if self._run is not None and self._run.found not in self._found.values():
+            self.told.emit("Stopped: a layer of the scan or its result was removed.")
+        elif self._run is None or not self._run.found.result.scored.any():
+            self.told.emit("Cancelled before any slice was scored.")
+        elif self._run.before is not None:
+            self.told.emit("Cancelled; the result of the whole scan from before is kept.")
+        else:
+            self.told.emit("Cancelled; the slices scored so far are kept.")
 
     def _on_finished(self) -> None:
-        found, self._request = self._running, None
+        self._request = None
+        run, self._run = self._run, None
         self.forget_ready()
-        if found is None:
+        if run is None:
             return
+        found = run.found
+        if found not in self._found.values():
+            return
+        if not run.is_done and run.before is not None:
+            found.result.go_back(run.before)
         if not found.result.scored.any():
             # It failed, or was cancelled, before there was anything to show.
             self._drop(found)
@@ -364,67 +355,39 @@ class FindController(QObject):
         if found is self._current:
             self.map_changed.emit()
             self.regions_changed.emit()
-            self._measure()
+            self._measurer.start()
 
     def _drop(self, found: Found) -> None:
         del self._found[found.layer.unique_id]
         if found.overlay is not None:
             found.overlay.remove()
-        self.result_changed.emit()
+        self._show_current()
 
-    def _measure(self) -> None:
-        """Find the regions of the mask in the background: that takes a while on large scans."""
-        found = self._current
-        if found is None or found.result.is_measured or self._measurer.is_running:
-            return
-        self._measured = found
-        measurement = found.result.measurement()
-        self._measurer.start(partial(run_in_process, measurement), "Measuring regions")
-
-    def _on_measured(self, measured: object) -> None:
-        found, self._measured = self._measured, None
-        if found is None or not isinstance(measured, Measured) or not found.result.accept(measured):
-            return
+    def _on_measured(self, found: Found) -> None:
         if found.overlay is not None:
             found.overlay.refresh_mask()
         if found is self._current:
             self.regions_changed.emit()
 
-    def _measure_again(self) -> None:
-        """Measure what has changed, or come into view, while the last measurement ran."""
-        if self._request is None and not self._measure_timer.isActive():
-            self._measure()
-
     def _on_layer_removed(self, event: object) -> None:
+        """Forget what rests on a layer that is gone, and take away the layers that belong to it."""
         layer = getattr(event, "value", None)
         if layer is None:
             return
         if self._request is not None and same_layer(layer, self._request.layer):
             self.runner.cancel()
-        if self._ready is not None and same_layer(layer, self._ready[0]):
+        if self._ready is not None and (same_layer(layer, self._ready[0]) or self._ready[2].holds(layer)):
             (_, _, overlay), self._ready = self._ready, None
-            overlay.remove()
-        gone = [
-            key
-            for key, found in self._found.items()
-            if same_layer(layer, found.layer) or (found.overlay is not None and found.overlay.holds(layer))
-        ]
+            self._removal.add(*overlay.release())
+        gone = [key for key, found in self._found.items() if found.rests_on(layer)]
         for key in gone:
-            del self._found[key]
-        for known in [known for known in self._unlike if known[0] == layer.unique_id]:
-            del self._unlike[known]
+            self._forget(self._found.pop(key))
+        self.preparation.forget(layer)
         if self._shown_key in gone:
-            self.result_changed.emit()
+            self._show_current()
 
-
-def _run_after(is_prepared: threading.Event, job: Job, channel: JobChannel) -> Any:
-    """Run a job once the process that gets ready is free: another one would have to load everything first."""
-    while not is_prepared.wait(_WAIT_S):
-        if channel.is_stopping():
-            raise Cancelled("Cancelled.")
-    return job(channel)
-
-
-def _without_mask(settings: DetectSettings) -> DetectSettings:
-    """Return settings without those of the mask, which are no part of what a detector is loaded for."""
-    return replace(settings, fpr=type(settings)().fpr, min_volume_mm3=0.0)
+    def _forget(self, found: Found) -> None:
+        if found.overlay is not None:
+            self._removal.add(*found.overlay.release())
+        if self._run is not None and found is self._run.found:
+            self.runner.cancel()

@@ -61,7 +61,6 @@ class FindStep(Step):
         self._turned_away.timeout.connect(lambda: self.ready_asked.emit(False))
         runner.started.connect(self._on_started)
         runner.failed.connect(lambda message: self.note.tell(message, error=True))
-        runner.cancelled.connect(lambda: self.note.tell("Cancelled; the slices scored so far are kept."))
         runner.finished.connect(self._show_enabled)
         self._missing = ""
         self._show_enabled()

@@ -216,10 +216,21 @@ class DemoModelJob:
 
 @dataclass(frozen=True, eq=False)
 class ScanRead:
-    """Delivered first: the scan itself, and across which axis of the canonical array it is sliced."""
+    """Delivered first.
+
+    Attributes
+    ----------
+    volume : Volume
+        The scan itself.
+    axis : int
+        Across which axis of the canonical array it is sliced.
+    is_known : bool
+        Whether it is the one that was scored before.
+    """
 
     volume: Volume
     axis: int
+    is_known: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ __all__ = [
     "LayerScan",
     "ScanSource",
     "display_range",
+    "frame_in_words",
     "layer_of_volume",
     "same_layer",
     "scan_of_layer",
@@ -279,7 +280,7 @@ def scan_of_layer(layer: Layer, point: Sequence[float]) -> LayerScan:
 
 
 def _own_notes(source: ScanSource, frame: tuple[int, ...]) -> tuple[str, ...]:
-    notes = [f"Series: the shown frame ({_frame_name(frame)}) is used."] if frame else []
+    notes = [f"Series: the shown frame ({frame_in_words(frame)}) is used."] if frame else []
     notes.extend(source.notes)
     if source.geometry.is_physical and source.geometry.is_oblique:
         notes.append(
@@ -289,7 +290,8 @@ def _own_notes(source: ScanSource, frame: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _frame_name(frame: tuple[int, ...]) -> str:
+def frame_in_words(frame: tuple[int, ...]) -> str:
+    """Return the number of a frame as people count, from 1; nothing where a scan has one only."""
     return ", ".join(str(index + 1) for index in frame)
 
 
@@ -333,7 +335,7 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
     factors = _millimetres(layer.units[-n_axes:])
     notes: list[str] = []
     if frame:
-        notes.append(f"Series: the shown frame ({_frame_name(frame)}) is used.")
+        notes.append(f"Series: the shown frame ({frame_in_words(frame)}) is used.")
     if is_rgb:
         notes.append("Colour image: read as grey.")
     # nibabel is loaded here: the dock opens without it.

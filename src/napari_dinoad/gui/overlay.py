@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
-from napari_dinoad.gui.layers import METADATA_KEY, same_layer
-from napari_dinoad.gui.viewer_parts import show_colour_bar
+from napari_dinoad.gui.layers import METADATA_KEY, frame_in_words, same_layer
+from napari_dinoad.gui.viewer_parts import moves_of, show_colour_bar
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
 
-__all__ = ["OVERLAY_KEY", "Overlay", "is_overlay", "warm_up"]
+__all__ = ["OVERLAY_KEY", "Overlay", "is_overlay", "line_up", "mark_overlay", "overlays_of", "warm_up"]
 
 OVERLAY_KEY = "dinoad_overlay"
 """Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
@@ -38,9 +41,39 @@ def is_overlay(layer: Layer) -> bool:
     return bool(layer.metadata.get(OVERLAY_KEY))
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """What an overlay's metadata say of it; a duplicate, which the user made, has another id of its own."""
+
+    scan_id: Hashable
+    own_id: Hashable
+
+
+def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
+    """Note in a layer's metadata that it lies over a scan's layer, and the scan's true geometry, for saving."""
+    overlay.metadata[OVERLAY_KEY] = _Mark(layer.unique_id, overlay.unique_id)
+    if scan.is_canonical:
+        overlay.metadata[METADATA_KEY] = scan.source
+
+
+def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:
+    """Return the layers that the plugin laid over a scan's layer, also those of a dock that was closed since."""
+    return [
+        known
+        for known in viewer.layers
+        if known.metadata.get(OVERLAY_KEY) == _Mark(layer.unique_id, known.unique_id)
+    ]
+
+
 def warm_up() -> None:
     """Make a first labels layer, which takes napari half a second, while nobody waits for it."""
     Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours())
+
+
+def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
+    """Lay a layer of one frame's voxels over its scan's layer as that lies now."""
+    for name, value in scan.overlay_arguments(layer).items():
+        setattr(overlay, name, value)
 
 
 def _mask_colours() -> CyclicLabelColormap:
@@ -70,33 +103,32 @@ class Overlay:
         mask: np.ndarray | None = None,
     ) -> None:
         self._viewer = viewer
+        self._layer = layer
         self._scan = scan
         self._hidden: list[Layer] | None = None
         shape = scan.source.geometry.canonical_shape
         self.values = np.zeros(shape, np.float32) if values is None else values
         self.values_of_mask = np.zeros(shape, np.uint8) if mask is None else mask
         arguments = scan.overlay_arguments(layer)
-        metadata: dict[str, Any] = {OVERLAY_KEY: True}
-        if scan.is_canonical:
-            metadata[METADATA_KEY] = scan.source
+        title = " · ".join([layer.name, *([f"frame {frame_in_words(scan.frame)}"] if scan.frame else [])])
         self.heatmap = Image(
             scan.to_layer(self.values),
-            name=f"{layer.name} · anomaly, −log10 p",
+            name=f"{title} · anomaly, −log10 p",
             colormap=_HEAT,
             contrast_limits=HEATMAP_LIMITS,
             blending="translucent",
             interpolation2d="linear",
-            metadata=dict(metadata),
             **arguments,
         )
         self.mask = Labels(
             scan.to_layer(self.values_of_mask),
-            name=f"{layer.name} · mask",
+            name=f"{title} · mask",
             colormap=_mask_colours(),
             opacity=0.9,
-            metadata=dict(metadata),
             **arguments,
         )
+        for overlay in (self.heatmap, self.mask):
+            mark_overlay(overlay, layer, scan)
         self._follow_dimensions()
         selected = list(viewer.layers.selection)
         place = viewer.layers.index(layer) + 1
@@ -105,6 +137,8 @@ class Overlay:
         viewer.layers.selection = set(selected)
         show_colour_bar(self.heatmap)
         viewer.dims.events.ndisplay.connect(self._follow_dimensions)
+        for event in moves_of(layer):
+            event.connect(self._line_up)
 
     @property
     def is_live(self) -> bool:
@@ -119,6 +153,10 @@ class Overlay:
     def _follow_dimensions(self, event: object = None) -> None:
         """Draw outlines in 2D, filled regions in 3D, where napari has no outlines."""
         self.mask.contour = 1 if self.is_live else 0
+
+    def _line_up(self, event: object = None) -> None:
+        for overlay in (self.heatmap, self.mask):
+            line_up(overlay, self._layer, self._scan)
 
     def holds(self, layer: Layer) -> bool:
         """Whether a layer is one of the two."""
@@ -150,9 +188,15 @@ class Overlay:
         else:
             layer.data = self._scan.to_layer(canonical)
 
+    def release(self) -> tuple[Layer, Layer]:
+        """Follow the scan and the viewer no more; return the two layers, to be taken out of the viewer."""
+        self._viewer.dims.events.ndisplay.disconnect(self._follow_dimensions)
+        for event in moves_of(self._layer):
+            event.disconnect(self._line_up)
+        return self.heatmap, self.mask
+
     def remove(self) -> None:
         """Take both layers out of the viewer, where they still are."""
-        self._viewer.dims.events.ndisplay.disconnect(self._follow_dimensions)
-        for layer in (self.mask, self.heatmap):
+        for layer in self.release():
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["Measured", "Measurement", "ScanResult", "scan_level_words"]
+__all__ = ["KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
 
 _EQUALS = "\u00a0=\u00a0"
 """Between two spaces at which no line breaks."""
@@ -42,6 +42,15 @@ class Measurement:
         """Find and measure the regions."""
         mask = AnomalyMask.of(self.anomaly_map, self.fpr, self.min_volume_mm3)
         return Measured(mask.labels, mask.regions(), self.version)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptScores:
+    """What was scored at some time; see `ScanResult.kept`."""
+
+    values: np.ndarray
+    scored: np.ndarray
+    profile: np.ndarray
 
 
 class ScanResult:
@@ -116,6 +125,21 @@ class ScanResult:
     def is_measured(self) -> bool:
         """Whether `regions` belong to the mask as it is now."""
         return self._labels is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole scan was scored, so that something can be said about it."""
+        return self.outcome is not None and self.outcome.p_value is not None
+
+    def kept(self) -> KeptScores:
+        """Return a copy of what is scored now, to go back to."""
+        return KeptScores(self.values.copy(), self.scored.copy(), self.profile.copy())
+
+    def go_back(self, kept: KeptScores) -> None:
+        """Take back what was scored since."""
+        self.values[...], self.scored[...], self.profile[...] = kept.values, kept.scored, kept.profile
+        self._forget()
+        np.greater_equal(self.values, self._threshold, out=self.mask.view(bool))
 
     def put(self, scored: SlicesScored) -> None:
         """Take in newly scored slices."""

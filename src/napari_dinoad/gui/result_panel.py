@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.gui.find_controller import FindController
+    from napari_dinoad.gui.result import ScanResult
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import SegSegments
 
@@ -38,6 +39,7 @@ class ResultPanel(Step):
         super().__init__("Result", parent)
         self._controller = controller
         self.exporter = JobRunner(self)
+        self.standing = NoteLabel()
         self.scan_words = QLabel()
         self.scan_words.setWordWrap(True)
         self.rate = RateSlider(rate)
@@ -55,6 +57,7 @@ class ResultPanel(Step):
 
     def _build(self) -> None:
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.rows.addWidget(self.standing)
         self.rows.addWidget(self.scan_words)
         self.rows.addWidget(self.rate)
         self.rows.addWidget(self.profile)
@@ -81,6 +84,7 @@ class ResultPanel(Step):
         controller.map_changed.connect(self._show_profile)
         controller.regions_changed.connect(self.show_result)
         controller.regions_changed.connect(self._show_export)
+        controller.standing_changed.connect(self._show_standing)
         self.rate.rate_changed.connect(controller.set_rate)
         self.rate.rate_changed.connect(self.rate_changed)
         self.rate.rate_changed.connect(self._show_profile)
@@ -98,11 +102,29 @@ class ResultPanel(Step):
         if result is None:
             return
         self.rate.set_rate(result.fpr)
-        self.scan_words.setText("" if result.outcome is None else scan_level_words(result.outcome))
-        self.scan_words.setVisible(result.outcome is not None)
+        self._show_standing()
+        words = self._scan_words(result)
+        self.scan_words.setText(words)
+        self.scan_words.setVisible(bool(words))
         self.table.show_regions(result.regions, result.is_ticked)
         self._show_profile()
         self._show_summary()
+
+    def _show_standing(self) -> None:
+        """Say of what the result is, where it is not simply of what is shown and chosen."""
+        standing = self._controller.standing
+        self.standing.tell(
+            " ".join([standing.frame, *standing.departures]).strip(), warning=bool(standing.departures)
+        )
+
+    def _scan_words(self, result: ScanResult) -> str:
+        """Return what can be said of the whole scan; nothing while that is being scored for the first time."""
+        if result.outcome is not None and result.is_whole:
+            return scan_level_words(result.outcome)
+        if self._controller.runner.is_running:
+            return ""
+        n = int(np.count_nonzero(result.scored))
+        return f"Only {n} of {len(result.scored)} slices were scored: no statement about the whole scan."
 
     def show_slice_in_view(self) -> None:
         """Mark the slice in view in the profile."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import DetectSettings
 
-__all__ = ["DetectJob", "ExplainJob", "Explanation", "PrepareJob"]
+__all__ = ["DetectJob", "ExplainJob", "Explanation", "PrepareJob", "ScoredBefore"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,6 +255,22 @@ class PrepareJob(_ScanJob):
 
 
 @dataclass(frozen=True, eq=False)
+class ScoredBefore:
+    """What the same model has scored of a layer before.
+
+    Attributes
+    ----------
+    volume : Volume
+        The scan as it was then.
+    is_whole : bool
+        Whether all of it was scored.
+    """
+
+    volume: Volume
+    is_whole: bool
+
+
+@dataclass(frozen=True, eq=False)
 class DetectJob(_ScanJob):
     """Scores a layer's scan: the shown slice first, then outwards; or the shown slice alone.
 
@@ -262,17 +278,30 @@ class DetectJob(_ScanJob):
     ----------
     only_shown : bool
         Whether to score the slice in view alone.
+    before : ScoredBefore, optional
+        By the same model.
     """
 
     only_shown: bool
+    before: ScoredBefore | None = None
 
-    def __call__(self, channel: JobChannel) -> DetectOutcome:
-        """Have it done in a worker process, delivering a `ScanRead` and then `SlicesScored` as they come."""
+    def __call__(self, channel: JobChannel) -> DetectOutcome | None:
+        """Have it done in a worker process, delivering a `ScanRead` and then `SlicesScored` as they come.
+
+        A slice alone of a scan that was scored as a whole is not scored again: without its neighbours it would be
+        another than the one that the whole scan's result rests on. None is returned then.
+        """
         channel.progress(ProgressEvent("Reading the scan", 0, 0))
         volume = self.scan.volume()
+        is_known = self.before is not None and _is_same(self.before.volume, volume)
+        if self.before is not None and is_known:
+            # One array for both: it need not be compared again.
+            volume = replace(volume, values=self.before.volume.values)
+            if self.only_shown and self.before.is_whole:
+                return None
 
         def deliver(item: object) -> None:
-            channel.deliver(ScanRead(volume, item.axis) if isinstance(item, _SliceAxis) else item)
+            channel.deliver(ScanRead(volume, item.axis, is_known) if isinstance(item, _SliceAxis) else item)
 
         outcome: DetectOutcome = _run(
             volume,
@@ -297,4 +326,7 @@ def _not_held(process: WorkProcess, volume: Volume) -> Volume | None:
 
 
 def _is_same(one: Volume, other: Volume) -> bool:
-    return one is other or (one.geometry.matches(other.geometry) and np.array_equal(one.values, other.values))
+    return one is other or (
+        one.geometry.matches(other.geometry)
+        and (one.values is other.values or np.array_equal(one.values, other.values))
+    )

@@ -16,6 +16,7 @@ from napari_dinoad.gui.covering import CoverNote, show_scan
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel, Step
+from napari_dinoad.gui.viewer_parts import moves_of
 from napari_dinoad.gui.window_box import WindowBox
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ScanStep(Step):
     """Chooses an image layer, or files to open; scans can be dropped on it too."""
 
     layer_changed = Signal()
+    scan_changed = Signal()  # the chosen layer's values, or where it lies
     files_chosen = Signal(object)  # tuple of Path
     resample_asked = Signal()
 
@@ -57,6 +59,7 @@ class ScanStep(Step):
         super().__init__("1  Scan", parent)
         self._viewer = viewer
         self.scan: LayerScan | None = None
+        self._followed: Layer | None = None
         self.layers = ComboBox(choices=self._choices, nullable=True)
         self.layers.native.setToolTip("The image layer with the scan to look at.")
         self.layers.native.setAccessibleName("Scan")
@@ -160,7 +163,20 @@ class ScanStep(Step):
         self.window.follow(self.layer)
         self.describe()
         self.cover.follow(self.layer)
+        self._follow(self.layer)
         self.layer_changed.emit()
+
+    def _follow(self, layer: Layer | None) -> None:
+        """Hear of it when the chosen layer becomes another scan, and of no other layer."""
+        followed, self._followed = self._followed, layer
+        for event in () if followed is None else (followed.events.data, *moves_of(followed)):
+            event.disconnect(self._on_scan_changed)
+        for event in () if layer is None else (layer.events.data, *moves_of(layer)):
+            event.connect(self._on_scan_changed)
+
+    def _on_scan_changed(self, event: object = None) -> None:
+        self.describe()
+        self.scan_changed.emit()
 
     def ask_for_files(self) -> None:
         """Ask for files to open; `files_chosen` follows."""

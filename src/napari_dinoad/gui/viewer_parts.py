@@ -17,6 +17,7 @@ __all__ = [
     "calm_spinners",
     "camera_of",
     "grid_of",
+    "moves_of",
     "point_in_layer",
     "scale_bar_of",
     "show_colour_bar",
@@ -64,6 +65,12 @@ def show_colour_bar(layer: Layer) -> None:
     bar = getattr(layer, "colorbar", None)
     if bar is not None:
         bar.visible = True
+
+
+def moves_of(layer: Layer) -> tuple[Any, ...]:
+    """Return the events that come when a layer is moved, turned or scaled."""
+    events = layer.events
+    return events.scale, events.translate, events.rotate, events.shear, events.affine, events.units
 
 
 def point_in_layer(viewer: Viewer, layer: Layer) -> np.ndarray:

@@ -1,0 +1,37 @@
+"""Taking layers out of the viewer once it has finished with taking out others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["LayerRemoval"]
+
+
+class LayerRemoval(QObject):
+    """Removes layers a moment later: napari fails when one goes while it is removing those that are selected."""
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._waiting: list[Layer] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._remove)
+
+    def add(self, *layers: Layer) -> None:
+        """Remove these layers soon, where they still are in the viewer then."""
+        self._waiting += layers
+        self._timer.start()
+
+    def _remove(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for layer in waiting:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
