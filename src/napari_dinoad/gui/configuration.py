@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from platformdirs import user_data_path
 
 from napari_dinoad.settings import DetectSettings, Device
 
-__all__ = ["PLUGIN_NAME", "Configuration", "read_configuration"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PLUGIN_NAME", "Configuration", "follow_configuration", "read_configuration"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,13 @@ def read_configuration() -> Configuration:
         percent / 100,
         float(getattr(general, "min_volume_mm3", defaults.min_volume_mm3)),
     )
+
+
+def follow_configuration(callback: Callable[[object], None]) -> None:
+    """Call a method, with napari's event, whenever a setting is changed; it is not kept alive by that."""
+    events = getattr(_general_settings(), "events", None)
+    if events is not None:
+        events.connect(callback)
 
 
 def _general_settings() -> Any:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxL
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.gui.canvas_text import ColourBarTitle
-from napari_dinoad.gui.configuration import read_configuration
 from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     import napari.viewer
 
+    from napari_dinoad.gui.configuration import Configuration
     from napari_dinoad.images.discovery import ScanFile
 
 __all__ = ["DockWidget"]
@@ -165,6 +165,7 @@ class DockWidget(QWidget):
         self.explainer.failed.connect(lambda text: self.find.note.tell(text, error=True))
         self.result.explain_asked.connect(self.explainer.set_on)
         self.finder.runner.refused.connect(self._on_refused)
+        self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
         self.session.fit.runner.failed.connect(lambda text: self.normal.about.tell(text, error=True))
         self.session.fit.runner.started.connect(self._show_readiness)
@@ -239,12 +240,20 @@ class DockWidget(QWidget):
             self.weights_dialog.open()
 
     def _detect_settings(self) -> DetectSettings:
-        configuration = read_configuration()
         return DetectSettings(
-            fpr=self.result.rate.rate,
-            min_volume_mm3=configuration.min_volume_mm3,
+            fpr=self.result.new_rate,
+            min_volume_mm3=self.session.configuration.min_volume_mm3,
             device=self.find.device,
         )
+
+    def _on_configured(self, before: Configuration) -> None:
+        """Take over what was changed in the preferences; what was chosen in the dock stays otherwise."""
+        now = self.session.configuration
+        if now.device != before.device:
+            self.find.set_device(now.device)
+        if now.fpr != before.fpr:
+            self.result.set_new_rate(now.fpr)
+        self.finder.set_min_volume(now.min_volume_mm3)
 
     def _on_ready_asked(self, is_wanted: bool) -> None:
         layer, model = self.scan.layer, self.normal.model

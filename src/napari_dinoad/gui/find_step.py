@@ -80,6 +80,10 @@ class FindStep(Step):
         """The chosen device."""
         return cast("Device", self.devices.currentText())
 
+    def set_device(self, device: Device) -> None:
+        """Choose a device."""
+        self.devices.setCurrentText(device)
+
     def set_missing(self, what: str) -> None:
         """Say what has to be chosen before anything can be found; empty when nothing is missing."""
         if self._missing and not what:

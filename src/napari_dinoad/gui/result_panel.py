@@ -32,7 +32,6 @@ __all__ = ["ResultPanel"]
 class ResultPanel(Step):
     """Shows the result that a `FindController` looks at, and passes on what the user does with it."""
 
-    rate_changed = Signal(float)
     explain_asked = Signal(bool)
 
     def __init__(self, controller: FindController, rate: float, parent: QWidget | None = None) -> None:
@@ -43,6 +42,7 @@ class ResultPanel(Step):
         self.scan_words = QLabel()
         self.scan_words.setWordWrap(True)
         self.rate = RateSlider(rate)
+        self._new_rate = rate
         self.profile = ProfilePlot()
         self.table = RegionTable()
         self.summary = NoteLabel()
@@ -80,13 +80,13 @@ class ResultPanel(Step):
 
     def _connect(self) -> None:
         controller = self._controller
-        controller.result_changed.connect(self.show_result)
+        controller.result_changed.connect(self._on_result_changed)
         controller.map_changed.connect(self._show_profile)
         controller.regions_changed.connect(self.show_result)
         controller.regions_changed.connect(self._show_export)
         controller.standing_changed.connect(self._show_standing)
         self.rate.rate_changed.connect(controller.set_rate)
-        self.rate.rate_changed.connect(self.rate_changed)
+        self.rate.rate_changed.connect(self.set_new_rate)
         self.rate.rate_changed.connect(self._show_profile)
         self.profile.slice_chosen.connect(controller.jump_to_slice)
         self.table.region_chosen.connect(controller.jump_to_region)
@@ -94,6 +94,20 @@ class ResultPanel(Step):
         self.exporter.succeeded.connect(self._on_exported)
         self.exporter.failed.connect(lambda message: self.export_note.tell(message, error=True))
         self.exporter.finished.connect(self._show_summary)
+
+    @property
+    def new_rate(self) -> float:
+        """False-positive rate of the next new mask: that of the slider, or of the preferences when changed since."""
+        return self._new_rate
+
+    def set_new_rate(self, rate: float) -> None:
+        """Choose the rate of the next new mask; those that there are keep theirs."""
+        self._new_rate = rate
+
+    def _on_result_changed(self) -> None:
+        if self._controller.result is not None:
+            self.set_new_rate(self._controller.result.fpr)
+        self.show_result()
 
     def show_result(self) -> None:
         """Show the controller's result as it is now."""
