@@ -104,7 +104,7 @@ def dock(viewer, qtbot):
     runners = (
         widget.finder.runner,
         widget.finder.preparation.runner,
-        widget.reader,
+        widget.opener.runner,
         widget.session.fit.runner,
         widget.result.exporter,
     )

@@ -371,7 +371,7 @@ def open_files(qtbot, dock, *paths):
     n = len(dock._viewer.layers)
     dock.scan.files_chosen.emit(paths)
     qtbot.waitUntil(
-        lambda: (len(dock._viewer.layers) > n or dock.chooser is not None) and not dock.reader.is_running,
+        lambda: (len(dock._viewer.layers) > n or dock.chooser is not None) and not dock.opener.is_busy,
         timeout=TIMEOUT_MS,
     )
 
@@ -385,8 +385,8 @@ def test_open_study_reads_in_the_background(qtbot, dock, viewer, patient, tmp_pa
     assert [layer.name for layer in viewer.layers] == ["patient_bright", "photo"]
     assert same_layer(dock.scan.layer, viewer.layers[-1])
     dock.scan.files_chosen.emit((tmp_path / "none.nii",))
-    qtbot.waitUntil(lambda: "none.nii" in dock.scan.about.text(), timeout=TIMEOUT_MS)
-    assert "none.nii" in dock.scan.about.text()
+    qtbot.waitUntil(lambda: "none.nii" in dock.scan.fault.text(), timeout=TIMEOUT_MS)
+    assert "none.nii" in dock.scan.fault.text()
 
 
 def test_misfit_is_warned_of_before_finding(dock, viewer, model_path):
@@ -581,8 +581,8 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
     monkeypatch.setattr(reader, "scans_at", lambda path, progress: (path,))
     dock.scan.files_chosen.emit(("series",))
     qtbot.waitUntil(lambda: not dock.scan.resample_button.isHidden(), timeout=TIMEOUT_MS)
-    assert "uneven gaps" in dock.scan.about.text()
-    assert "--" not in dock.scan.about.text()
+    assert "uneven gaps" in dock.scan.fault.text()
+    assert "--" not in dock.scan.fault.text()
     click(qtbot, dock.scan.resample_button)
     qtbot.waitUntil(lambda: dock.scan.layer is not None, timeout=TIMEOUT_MS)
     assert dock.scan.resample_button.isHidden()

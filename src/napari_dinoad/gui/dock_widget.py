@@ -18,7 +18,6 @@ from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.help_text import HelpDialog
-from napari_dinoad.gui.jobs import FoundScans, LookJob, ReadJob
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.overlay import is_overlay, warm_up
@@ -27,9 +26,9 @@ from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan_step import ScanStep
 from napari_dinoad.gui.session import session_of
+from napari_dinoad.gui.study_opener import StudyOpener
 from napari_dinoad.gui.suitability import ScanTraits, misfits, suspicion
 from napari_dinoad.gui.weights_dialog import WeightsDialog
-from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.settings import DetectSettings, demo_settings
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class DockWidget(QWidget):
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.finder = FindController(napari_viewer, self)
-        self.reader = JobRunner(self)
+        self.opener = StudyOpener(self)
         self.scan = ScanStep(napari_viewer)
         self.normal = NormalStep(self.session.library)
         self.find = FindStep(self.finder.runner, self.session.configuration.device)
@@ -76,8 +75,6 @@ class DockWidget(QWidget):
         self.help_dialog: HelpDialog | None = None
         self.chooser: ScanChooser | None = None
         self.weights_dialog: WeightsDialog | None = None
-        self._found_scans: tuple[ScanFile, ...] = ()
-        self._wanted_scans: tuple[ScanFile, ...] = ()
         self._letters = OrientationLetters(napari_viewer)
         self._colour_title = ColourBarTitle(napari_viewer)
         self._settle = QTimer(self)
@@ -141,12 +138,12 @@ class DockWidget(QWidget):
         super().changeEvent(event)
 
     def _connect(self) -> None:
-        self.reading.follow(self.reader)
+        self.reading.follow(self.opener.runner)
         self.fitting.follow(self.session.fit.runner)
-        self.reader.succeeded.connect(self._on_read)
-        self.reader.failed.connect(self.scan.tell_fault)
-        self.reader.finished.connect(self._on_reader_finished)
-        self.scan.resample_asked.connect(lambda: self._read_scans(self._wanted_scans, resample=True))
+        self.opener.scan_read.connect(self._on_read)
+        self.opener.choice_asked.connect(self._ask_which)
+        self.opener.faulted.connect(self.scan.tell_fault)
+        self.scan.resample_asked.connect(self._on_resample_asked)
         self.scan.files_chosen.connect(self.open_files)
         self.scan.layer_changed.connect(self._on_layer_changed)
         self.scan.scan_changed.connect(self._on_scan_changed)
@@ -183,22 +180,19 @@ class DockWidget(QWidget):
 
     def open_files(self, paths: tuple[Path, ...]) -> None:
         """Look for scans in the background and show them; where a folder holds several, ask which."""
-        self.reader.start(LookJob(tuple(paths)), "Looking for scans")
+        if not self.opener.is_busy:
+            self.scan.clear_fault()
+        self.opener.open(paths)
 
-    def _on_reader_finished(self) -> None:
-        scans, self._found_scans = self._found_scans, ()
-        if len(scans) > 1 and any(scan.series is not None or scan.images or scan.shape for scan in scans):
-            chooser = ScanChooser(scans, self)
-            chooser.accepted.connect(lambda: self._read_scans(chooser.chosen()))
-            self.chooser = chooser
-            chooser.open()
-        elif scans:
-            self._read_scans(scans)
+    def _on_resample_asked(self) -> None:
+        self.scan.clear_fault()
+        self.opener.resample_refused()
 
-    def _read_scans(self, scans: tuple[ScanFile, ...], *, resample: bool = False) -> None:
-        self._wanted_scans = scans
-        if scans:
-            self.reader.start(ReadJob(scans, resample), "Reading")
+    def _ask_which(self, scans: tuple[ScanFile, ...]) -> None:
+        chooser = ScanChooser(scans, self)
+        chooser.accepted.connect(lambda: self.opener.read(chooser.chosen()))
+        self.chooser = chooser
+        chooser.open()
 
     def open_fit_dialog(self) -> None:
         """Show the window in which a model is fitted."""
@@ -273,19 +267,15 @@ class DockWidget(QWidget):
         if layer is not None and model is not None and self.finder.preparation.is_due(layer, model.path):
             self._prepare.start()
 
-    def _on_read(self, layers: FoundScans | list[tuple[Any, dict[str, Any], str]]) -> None:
-        if isinstance(layers, FoundScans):
-            self._found_scans = layers.scans
-            return
-        added = None
+    def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
         for data in layers:
-            added = self._viewer.add_layer(LayerClass.create(*data))
-        if added is not None:
-            self.scan.choose(added)
+            self._viewer.add_layer(LayerClass.create(*data))
 
     def _on_inserted(self, event: Any) -> None:
         """Choose a scan that was just opened, by whatever way."""
         if isinstance(event.value, Image) and not is_overlay(event.value):
+            if not self.opener.is_busy:
+                self.scan.clear_fault()
             self.scan.choose(event.value)
 
     def _on_layer_changed(self) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "LookJob",
     "NormalRank",
     "ReadJob",
+    "RefusedScans",
     "ScanRead",
     "SlicesScored",
 ]
@@ -47,9 +48,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FoundScans:
-    """What "Open study…" found where more than one scan is, for the user to choose from."""
+    """The scans that files and folders hold, and why others hold none."""
 
     scans: tuple[ScanFile, ...]
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,27 +65,46 @@ class LookJob:
         from napari_dinoad.gui.reader import scans_at
 
         scans: list[ScanFile] = []
+        faults: list[str] = []
         for path in self.paths:
-            scans += scans_at(path, channel.progress)
-        return FoundScans(tuple(scans))
+            try:
+                scans += scans_at(path, channel.progress)
+            except DinoadError as error:
+                faults.append(str(error))
+        return FoundScans(tuple(scans), tuple(faults))
+
+
+@dataclass(frozen=True)
+class RefusedScans:
+    """The scans of several that could not be read, and why."""
+
+    scans: tuple[ScanFile, ...]
+    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ReadJob:
-    """Reads scans as layer data tuples."""
+    """Reads scans as layer data tuples; one that cannot be read holds up none of the others."""
 
     scans: tuple[ScanFile, ...]
     resample: bool = False
 
-    def __call__(self, channel: JobChannel) -> list[tuple[Any, dict[str, Any], str]]:
-        """Return the layer data tuples of all scans."""
+    def __call__(self, channel: JobChannel) -> RefusedScans:
+        """Deliver the layer data tuples of each scan as it is read; return those that could not be read."""
         from napari_dinoad.gui.reader import read_layers
 
-        layers = []
+        refused: list[ScanFile] = []
+        faults: list[str] = []
         for i, scan in enumerate(self.scans):
             channel.progress(ProgressEvent("Reading", i, len(self.scans)))
-            layers += read_layers(scan, resample=self.resample)
-        return layers
+            try:
+                layers = read_layers(scan, resample=self.resample)
+            except DinoadError as error:
+                refused.append(scan)
+                faults.append(str(error))
+            else:
+                channel.deliver(layers)
+        return RefusedScans(tuple(refused), tuple(faults))
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class ScanStep(Step):
         self.about = NoteLabel()
         self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed = NoteLabel()
+        self.fault = NoteLabel()
         self.cover = CoverNote(viewer)
         self.add_row(self.layers.native, self.open_button)
         self.rows.setStretch(0, 0)
@@ -89,9 +90,10 @@ class ScanStep(Step):
             self.layers.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.layers.native.setSizePolicy(self.sizePolicy().Policy.Expanding, self.sizePolicy().Policy.Fixed)
+        self.rows.addWidget(self.fault)
+        self.rows.addWidget(self.resample_button)
         self.rows.addWidget(self.window)
         self.rows.addWidget(self.about)
-        self.rows.addWidget(self.resample_button)
         self.rows.addWidget(self.assumed)
         self.rows.addWidget(self.cover)
         self.setAcceptDrops(True)
@@ -134,7 +136,6 @@ class ScanStep(Step):
     def describe(self) -> None:
         """Say what the chosen scan is and what had to be assumed."""
         layer = self.layer
-        self.resample_button.hide()
         try:
             scan = None if layer is None else scan_of_layer(layer, self._viewer.dims.point)
         except DinoadError as error:
@@ -155,6 +156,7 @@ class ScanStep(Step):
 
     def _on_chosen(self) -> None:
         """Show what the user has chosen: the dock speaks of it."""
+        self.clear_fault()
         if self.layer is not None:
             show_scan(self._viewer, self.layer)
         self._on_changed()
@@ -191,7 +193,7 @@ class ScanStep(Step):
             self.files_chosen.emit((Path(name),))
 
     def tell_fault(self, message: str) -> None:
-        """Say why a scan was not opened; where resampling would help, offer it."""
+        """Say why a scan was not opened, until `clear_fault`; where resampling would help, offer it."""
         can_resample = _RESAMPLE_OPTION in message
         if can_resample:
             from napari_dinoad.images.dicom_reader import RESAMPLE_HINT
@@ -199,8 +201,13 @@ class ScanStep(Step):
             message = message.replace(
                 RESAMPLE_HINT, "Resample it knowingly to an even volume, with the button below"
             )
-        self.about.tell(message, error=True)
+        self.fault.tell(message, error=True)
         self.resample_button.setVisible(can_resample)
+
+    def clear_fault(self) -> None:
+        """Take back what was said of a scan that was not opened: another one was opened or chosen."""
+        self.fault.tell("")
+        self.resample_button.hide()
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept files."""
