@@ -158,6 +158,7 @@ class FindController(QObject):
         scan = scan_of_layer(layer, self._viewer.dims.point)
         shown = scan.canonical_index(point_in_layer(self._viewer, layer))
         self.look_at(layer)
+        self.compare_with(model_path)
         self.preparation.runner.cancel()
         self._request = _Request(layer, scan, ModelFile.of(model_path), settings)
         before = self._scored_before(self._request)

@@ -158,7 +158,7 @@ def _of_model(found: Found, chosen: ModelFile | None) -> list[str]:
     if chosen is None or chosen == found.model:
         return []
     if chosen.path == found.model.path:
-        return ["The model was fitted anew since: this is the result of the one before; press Find."]
+        return ["The file of this model has changed since: this is the result of the one before; press Find."]
     return [
         f"This is the result of the model “{found.model.path.stem}”, not of “{chosen.path.stem}”; press Find."
     ]
