@@ -148,6 +148,7 @@ def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock,
     heatmap, mask = overlays(viewer)
     assert "frame 1" in heatmap.name
     assert dock.result.standing.text() == "This is the result of frame 1."
+    assert "Frame 1 of a series." in dock.finder.result.volume.notes
     viewer.dims.set_current_step(0, 1)
     assert "Frame 2 is shown" in dock.result.standing.text()
     assert not heatmap.visible
@@ -255,6 +256,16 @@ def test_finding_in_a_dock_opened_anew_replaces_what_the_old_one_left(qtbot, rea
     assert mask not in viewer.layers
     assert painted in viewer.layers
     assert len(viewer.layers) == 4
+
+
+def test_layers_made_ready_for_values_of_another_shape_are_not_taken(qtbot, ready, viewer, notifications):
+    ready.find.ready_asked.emit(True)
+    layer = ready.scan.layer
+    layer.data = np.array(layer.data)[:, 4:-4]
+    find(qtbot, ready)
+    assert overlays(viewer)[0].data.shape == layer.data.shape
+    assert len(viewer.layers) == 3
+    assert notifications == []
 
 
 @pytest.mark.parametrize("is_found", [False, True])

@@ -266,7 +266,7 @@ class FindController(QObject):
         if known is not None and known.overlay is not None:
             old, known.overlay = known.overlay, None
             old.remove()
-        overlay = self._take_ready(request)
+        overlay = self._take_ready(request, read.volume.values.shape)
         if overlay is None:
             for stale in overlays_of(self._viewer, request.layer):
                 self._viewer.layers.remove(stale)
@@ -293,13 +293,14 @@ class FindController(QObject):
         self._run = _Run(known, known.result.kept() if known.result.is_whole else None)
         self.review()
 
-    def _take_ready(self, request: _Request) -> Overlay | None:
+    def _take_ready(self, request: _Request, shape: tuple[int, ...]) -> Overlay | None:
         """Return the layers that were made ready for this scan, if they were."""
         ready, self._ready = self._ready, None
         if ready is None:
             return None
         layer, scan, overlay = ready
-        if same_layer(layer, request.layer) and scan.frame == request.scan.frame and overlay.is_whole:
+        is_same = same_layer(layer, request.layer) and scan.frame == request.scan.frame
+        if is_same and overlay.values.shape == shape and overlay.is_whole:
             return overlay
         overlay.remove()
         return None

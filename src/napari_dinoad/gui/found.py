@@ -124,34 +124,28 @@ def standing_of(found: Found, point: Sequence[float], chosen: ModelFile | None) 
     """
     frame = frame_in_words(found.scan.frame)
     about = f"This is the result of frame {frame}." if frame else ""
-    picture = _of_picture(found, point)
-    departures = [*picture, *_of_grid(found, point), *_of_model(found, chosen)]
-    return Standing(about, tuple(departures), not picture)
+    picture, grid = _of_layer(found, point)
+    departures = (*picture, *grid, *_of_model(found, chosen))
+    return Standing(about, departures, not picture)
 
 
-def _of_picture(found: Found, point: Sequence[float]) -> list[str]:
-    """Return in what the voxels shown are others than those that were scored."""
+def _of_layer(found: Found, point: Sequence[float]) -> tuple[list[str], list[str]]:
+    """Return in what the voxels shown are others than those that were scored; and in what they lie elsewhere."""
     try:
         shown = scan_of_layer(found.layer, point)
     except DinoadError:
         shown = None
     if shown is None or shown.data is not found.scan.data:
-        return [
+        changed = (
             "The values of this scan's layer have changed since; press Find. Heatmap and mask are hidden."
-        ]
+        )
+        return [changed], []
+    picture, grid = [], []
     if shown.frame != found.scan.frame:
-        return [f"Frame {frame_in_words(shown.frame)} is shown: heatmap and mask are hidden."]
-    return []
-
-
-def _of_grid(found: Found, point: Sequence[float]) -> list[str]:
-    try:
-        geometry = scan_of_layer(found.layer, point).source.geometry
-    except DinoadError:
-        return []
-    if geometry.matches(found.result.volume.geometry):
-        return []
-    return ["The layer was moved or scaled since: sizes and places are those of before; press Find."]
+        picture = [f"Frame {frame_in_words(shown.frame)} is shown: heatmap and mask are hidden."]
+    if not shown.source.geometry.matches(found.result.volume.geometry):
+        grid = ["The layer was moved or scaled since: sizes and places are those of before; press Find."]
+    return picture, grid
 
 
 def _of_model(found: Found, chosen: ModelFile | None) -> list[str]:

@@ -7,7 +7,7 @@ diagonal affine; the true geometry rides in ``layer.metadata``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,7 +114,7 @@ class LayerScan:
     notes: tuple[str, ...] = ()
 
     def volume(self) -> Volume:
-        """Read the array and return it as a scan; slow for lazily loaded layers.
+        """Read the array and return it as a scan that notes its frame; slow for lazily loaded layers.
 
         Raises
         ------
@@ -131,7 +131,10 @@ class LayerScan:
             low, high = array.min(), array.max()
         if low == high:
             raise ScanReadError(f"Layer {self.source.name!r}: no signal: every voxel has the same value.")
-        return self.source.with_values(np.ascontiguousarray(self.to_canonical(array)))
+        volume = self.source.with_values(np.ascontiguousarray(self.to_canonical(array)))
+        if not self.frame:
+            return volume
+        return replace(volume, notes=(*volume.notes, f"Frame {frame_in_words(self.frame)} of a series."))
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         """Return an array that lies like the layer (of one frame) as canonical (z, y, x)."""

@@ -127,7 +127,8 @@ def suspicion(result: ScanResult) -> str:
     share = np.count_nonzero(result.values >= np.float32(2)) / inside
     if share < _SUSPECT_SHARE:
         return ""
+    what = "this scan" if result.is_whole else "what was scored of this scan"
     return (
-        f"{100 * share:.0f} % of this scan is beyond the rate of 1 %. It is probably of another kind than the normal "
+        f"{100 * share:.0f} % of {what} is beyond the rate of 1 %. It is probably of another kind than the normal "
         "scans (contrast, scanner, body part, resolution) rather than ill everywhere."
     )
