@@ -290,7 +290,7 @@ def test_each_scan_keeps_its_own_result(qtbot, ready, viewer, cohort):
     assert ready.finder.result is first_result
 
 
-@pytest.mark.parametrize("kind", ["rgb", "grey2d", "dask", "zarr", "series", "foreign", "oblique"])
+@pytest.mark.parametrize("kind", ["rgb", "grey2d", "dask", "zarr", "pyramid", "series", "foreign", "oblique"])
 def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
     from napari_dinoad.phantom import make_patient, make_patient_slice
 
@@ -307,6 +307,9 @@ def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
     elif kind == "zarr":
         zarr = pytest.importorskip("zarr")
         layer = viewer.add_image(zarr.array(values), scale=(9, 3, 3), contrast_limits=(0, 300))
+    elif kind == "pyramid":
+        levels = [values, values[:, ::2, ::2]]
+        layer = viewer.add_image(levels, multiscale=True, scale=(9, 3, 3), contrast_limits=(0, 300))
     elif kind == "series":
         layer = viewer.add_image(np.stack([values * 0 + 1, values]), scale=(1, 9, 3, 3))
         viewer.dims.set_current_step(0, 1)
@@ -323,8 +326,10 @@ def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
     find(qtbot, dock)
     assert dock.find.note.text() == ""
     assert dock.finder.result.values.max() > 0
+    assert dock.finder.standing.departures == ()
     heatmap, mask = overlays(viewer)
-    spatial = layer.data.shape[-3:] if kind not in ("rgb", "grey2d") else layer.data.shape[:2]
+    scan_shape = (layer.data[0] if kind == "pyramid" else layer.data).shape
+    spatial = scan_shape[-3:] if kind not in ("rgb", "grey2d") else scan_shape[:2]
     assert heatmap.data.shape == tuple(spatial)
     assert mask.data.shape == tuple(spatial)
     index = tuple(n // 2 for n in heatmap.data.shape)
@@ -487,6 +492,7 @@ def test_layers_are_touched_on_the_main_thread_only(
     assert notifications == []
     assert dock.find.note.text() == ""
     assert dock.finder.result.scored.any()
+    assert dock.finder.standing.departures == ()
     dock.finder.jump_to_slice(3)
     assert dock.finder.shown_slice() == 3
     viewer.window.remove_dock_widget(dock)
