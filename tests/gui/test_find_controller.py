@@ -208,6 +208,16 @@ def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate)
     assert "slices scored so far are kept" in ready.find.note.text()
 
 
+def test_a_single_slice_is_a_whole_scan_of_which_a_model_of_volumes_says_nothing(
+    qtbot, dock, viewer, foreign
+):
+    viewer.add_image(np.asarray(foreign.data)[9], name="slice")
+    for button in (dock.find.slice_button, dock.find.scan_button):
+        find(qtbot, dock, button)
+        assert dock.finder.result.is_whole
+        assert "the model is of volumes" in dock.result.scan_words.text()
+
+
 def test_cancelled_before_anything_was_scored_nothing_is_said_to_be_kept(qtbot, ready):
     # As while the process gets ready: finding waits for it.
     ready.finder.preparation._is_free.clear()

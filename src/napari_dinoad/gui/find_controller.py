@@ -322,8 +322,7 @@ class FindController(QObject):
         if request is None or run is None or not isinstance(outcome, DetectOutcome):
             return
         run.is_done = True
-        if outcome.p_value is not None or run.found.result.outcome is None:
-            run.found.result.outcome = outcome
+        run.found.result.outcome = outcome
         what = ScanAndModel(request.layer.unique_id, request.scan.frame, request.model)
         self.preparation.note(what, outcome.unlike)
 

@@ -279,7 +279,7 @@ class DetectOutcome:
     Attributes
     ----------
     p_value : float, optional
-        Of the whole scan; None when only some slices were scored.
+        Of the whole scan; None when only some slices were scored, or a slice cannot be compared with volumes.
     n_calibration_scans, n_more_normal : int
         Normal scans compared with, and how many of them are less extreme than this one.
     seconds : float
@@ -287,6 +287,8 @@ class DetectOutcome:
         The card of the model that scored.
     unlike : tuple of str
         In what the scan as such is unlike the model's normal scans.
+    is_whole : bool
+        Whether all of the scan was scored.
     """
 
     p_value: float | None
@@ -295,3 +297,4 @@ class DetectOutcome:
     seconds: float
     card: dict[str, Any] | None = None
     unlike: tuple[str, ...] = ()
+    is_whole: bool = False

@@ -128,8 +128,8 @@ class ScanResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole scan was scored, so that something can be said about it."""
-        return self.outcome is not None and self.outcome.p_value is not None
+        """Whether the whole scan was scored."""
+        return self.outcome is not None and self.outcome.is_whole
 
     def kept(self) -> KeptScores:
         """Return a copy of what is scored now, to go back to."""
@@ -238,5 +238,7 @@ def scan_level_words(outcome: DetectOutcome) -> str:
 
     No line breaks within "p = 0.05".
     """
+    if outcome.is_whole and outcome.p_value is None:
+        return "Nothing can be said about the whole scan: the model is of volumes, this is a slice."
     words = findings.scan_level_words(outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal)
     return words.replace(" = ", _EQUALS)

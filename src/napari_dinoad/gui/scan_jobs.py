@@ -136,6 +136,7 @@ class _Detect(_Request):
             detection.seconds["total"],
             detector.model.card(),
             detection.unlike,
+            not self.only_shown or volume.values.shape[axis] == 1,
         )
 
 
