@@ -67,6 +67,11 @@ def test_the_colour_bar_is_titled_while_there_is_a_heatmap(qtbot, ready, viewer)
     title = viewer.canvas.overlays["dinoad_colour_bar"]
     assert title.visible
     assert title.text == "−log10 p"
+    heatmap = overlays(viewer)[0]
+    heatmap.visible = False
+    assert not title.visible
+    heatmap.visible = True
+    assert title.visible
     viewer.layers.remove(overlays(viewer)[0])
     assert not title.visible
 

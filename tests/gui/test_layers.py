@@ -146,7 +146,23 @@ def test_colour_becomes_grey():
     layer = Image(rng.integers(0, 255, (5, 6, 3), dtype=np.uint8), rgb=True)
     scan = scan_of_layer(layer, (0, 0))
     assert scan.volume().values.shape == (1, 5, 6)
-    assert scan.source.full_scale == 255.0
+    assert scan.volume().full_scale == 255.0
+
+
+@pytest.mark.parametrize(("brightest", "white"), [(4000, 4095.0), (60000, 65535.0)])
+def test_white_of_another_plugins_picture_is_that_of_the_file(brightest, white):
+    pixels = np.linspace(0, brightest, 30).astype(np.uint16).reshape(5, 6)
+    assert scan_of_layer(Image(pixels), (0, 0)).volume().full_scale == white
+
+
+def test_voxels_without_a_value_are_the_lowest():
+    values = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    values[0], lowest = np.nan, values[1:].min()
+    volume = scan_of_layer(Image(values), (0, 0, 0)).volume()
+    assert np.count_nonzero(volume.values == lowest) == 31
+    assert any("30 voxels without a finite value" in note for note in volume.notes)
+    with pytest.raises(ScanReadError, match="no voxel has a finite value"):
+        scan_of_layer(Image(np.full((4, 5), np.nan)), (0, 0)).volume()
 
 
 @pytest.mark.parametrize("kind", ["numpy", "dask", "zarr"])

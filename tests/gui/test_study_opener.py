@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dock_driver import TIMEOUT_MS, click
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import Cancelled, ScanReadError
+from napari_dinoad.gui.jobs import LookJob
+from napari_dinoad.gui.worker import JobChannel
 
 
 @pytest.fixture
@@ -102,3 +104,11 @@ def test_scans_chosen_from_a_folder_wait_for_what_is_being_read(qtbot, dock, vie
     click(qtbot, dock.chooser.buttons.button(dock.chooser.buttons.StandardButton.Open))
     wait_until_open(qtbot, dock)
     assert len(viewer.layers) == 2
+
+
+def test_a_look_that_is_cancelled_is_no_fault(broken, tmp_path):
+    def stop(event):
+        raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        LookJob((tmp_path,))(JobChannel(stop, stop))

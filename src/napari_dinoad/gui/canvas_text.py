@@ -10,6 +10,7 @@ from napari_dinoad.gui.overlay import is_overlay
 
 if TYPE_CHECKING:
     from napari.components.overlays import TextOverlay
+    from napari.utils.events import Event
     from napari.viewer import Viewer
 
 __all__ = ["CanvasText", "ColourBarTitle"]
@@ -78,10 +79,20 @@ class ColourBarTitle:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self.text = CanvasText(viewer, "dinoad_colour_bar", "top_right", _TITLE_SIZE)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            event.connect(self._show)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._show)
+        for heatmap in self._heatmaps():
+            heatmap.events.visible.connect(self._show)
+        self._show()
+
+    def _heatmaps(self) -> list[Image]:
+        return [layer for layer in self._viewer.layers if is_overlay(layer) and isinstance(layer, Image)]
+
+    def _on_inserted(self, event: Event) -> None:
+        if event.value in self._heatmaps():
+            event.value.events.visible.connect(self._show)
         self._show()
 
     def _show(self, event: object = None) -> None:
-        has_heatmap = any(is_overlay(layer) and isinstance(layer, Image) for layer in self._viewer.layers)
-        self.text.show(_TITLE if has_heatmap else "")
+        is_seen = any(heatmap.visible for heatmap in self._heatmaps())
+        self.text.show(_TITLE if is_seen else "")

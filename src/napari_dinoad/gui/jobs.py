@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile, discover_scans
@@ -69,6 +69,8 @@ class LookJob:
         for path in self.paths:
             try:
                 scans += scans_at(path, channel.progress)
+            except Cancelled:
+                raise
             except DinoadError as error:
                 faults.append(str(error))
         return FoundScans(tuple(scans), tuple(faults))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.grey import to_grey, white_of_picture
+from napari_dinoad.images.intensity import with_finite_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,6 @@ __all__ = [
 
 METADATA_KEY = "dinoad"
 """Key in ``layer.metadata`` under which a `ScanSource` rides."""
-
-_FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 _AXIS_LABELS = ("z", "y", "x")
 
@@ -122,19 +121,21 @@ class LayerScan:
             If every voxel has the same value.
         """
         array = np.asarray(self.data[self.frame] if self.frame else self.data)
+        dtype = array.dtype
         if self.is_rgb:
             array = to_grey(array)
-        array = array.astype(np.float32)
-        low, high = (array.min(), array.max()) if array.size else (0.0, 0.0)
-        if not (np.isfinite(low) and np.isfinite(high)):
-            array = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
-            low, high = array.min(), array.max()
+        try:
+            array, note = with_finite_values(array.astype(np.float32))
+        except ScanReadError as error:
+            raise ScanReadError(f"Layer {self.source.name!r}: {error}") from error
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         if low == high:
             raise ScanReadError(f"Layer {self.source.name!r}: no signal: every voxel has the same value.")
         volume = self.source.with_values(np.ascontiguousarray(self.to_canonical(array)))
-        if not self.frame:
-            return volume
-        return replace(volume, notes=(*volume.notes, f"Frame {frame_in_words(self.frame)} of a series."))
+        if not self.is_canonical:
+            volume = replace(volume, full_scale=white_of_picture(dtype, low, high))
+        more = [f"Frame {frame_in_words(self.frame)} of a series."] if self.frame else []
+        return replace(volume, notes=(*volume.notes, *more, *filter(None, [note])))
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         """Return an array that lies like the layer (of one frame) as canonical (z, y, x)."""
@@ -356,8 +357,7 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
             notes.append(
                 "No orientation in this layer: read as displayed (up = front, left = patient's right)."
             )
-    full_scale = _FULL_SCALE.get(np.dtype(data.dtype))
-    source = ScanSource(geometry, str(layer.name), None, full_scale)
+    source = ScanSource(geometry, str(layer.name))
     return LayerScan(data, source, frame, is_rgb, is_canonical=False, notes=tuple(notes))
 
 

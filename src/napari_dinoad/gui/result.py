@@ -239,6 +239,6 @@ def scan_level_words(outcome: DetectOutcome) -> str:
     No line breaks within "p = 0.05".
     """
     if outcome.is_whole and outcome.p_value is None:
-        return "Nothing can be said about the whole scan: the model is of volumes, this is a slice."
+        return findings.A_SLICE_ALONE
     words = findings.scan_level_words(outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal)
     return words.replace(" = ", _EQUALS)

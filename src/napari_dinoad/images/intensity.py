@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["intensity_range", "sample_inside"]
+__all__ = ["intensity_range", "sample_inside", "with_finite_values"]
 
 _SAMPLED_VOXELS = 2_000_000
 """Percentiles are taken from about this many voxels of a scan: their ranks are then known to 0.01 %."""
@@ -50,6 +50,27 @@ def intensity_range(
             f"{volume.name}: all but constant: percentiles {settings.percentiles} both are {low:g}."
         )
     return float(low), float(high)
+
+
+def with_finite_values(values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return the values with the lowest one in place of NaN and infinities, and a sentence that says so, or none.
+
+    The lowest is dark surround in most scans. 0 would be water in CT, and average brain after a z-score.
+
+    Raises
+    ------
+    ScanReadError
+        If no value is finite.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return values, ""
+    if not finite.any():
+        raise ScanReadError("no signal: no voxel has a finite value.")
+    lowest = values.min(where=finite, initial=np.inf)
+    n_bad = values.size - np.count_nonzero(finite)
+    note = f"{n_bad} voxels without a finite value were set to the lowest value, {lowest:g}."
+    return np.where(finite, values, lowest), note
 
 
 def sample_inside(values: np.ndarray, body: np.ndarray) -> np.ndarray:

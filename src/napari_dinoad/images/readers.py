@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_dinoad.errors import GeometryError, ScanReadError
 from napari_dinoad.files import (
     IMAGE_SUFFIXES,
@@ -22,6 +20,7 @@ from napari_dinoad.files import (
     SCAN_SUFFIXES,
     stem_of,
 )
+from napari_dinoad.images.intensity import with_finite_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -213,20 +212,13 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 
 def _checked(volume: Volume, path: Path) -> Volume:
-    """Return the volume without NaN and infinities; raise when nothing is left to see.
-
-    They take the scan's lowest value, which is dark surround in most scans. 0 would be water in CT, and average brain
-    after a z-score.
-    """
-    finite = np.isfinite(volume.values)
-    if not finite.all():
-        n_bad = volume.values.size - np.count_nonzero(finite)
-        if n_bad == volume.values.size:
-            raise ScanReadError(f"{path}: no signal: no voxel has a finite value.")
-        lowest = volume.values.min(where=finite, initial=np.inf)
-        note = f"{n_bad} voxels without a finite value were set to the lowest value, {lowest:g}."
+    """Return the volume without NaN and infinities; raise when nothing is left to see."""
+    try:
+        values, note = with_finite_values(volume.values)
+    except ScanReadError as error:
+        raise ScanReadError(f"{path}: {error}") from error
+    if note:
         logger.info(note)
-        values = np.where(finite, volume.values, lowest)
         volume = replace(volume, values=values, notes=(*volume.notes, note))
     low, high = float(volume.values.min()), float(volume.values.max())
     if low == high:

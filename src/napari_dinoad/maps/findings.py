@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
 
-__all__ = ["RESEARCH_USE", "Findings", "scan_level_words"]
+A_SLICE_ALONE = "Nothing can be said about the whole scan: the model is of volumes, this is a slice."
+
+__all__ = ["A_SLICE_ALONE", "RESEARCH_USE", "Findings", "scan_level_words"]
 
 RESEARCH_USE = "Research use only; not a medical device."
 
@@ -71,6 +73,8 @@ class Findings:
 
     def scan_words(self) -> str:
         """Return what the scan-level figures say, for people."""
+        if self.p_value is None and self.volume.is_2d:
+            return A_SLICE_ALONE
         if self.n_calibration_scans is None or self.n_more_normal is None:
             return scan_level_words(None, 0, 0)
         return scan_level_words(self.p_value, self.n_calibration_scans, self.n_more_normal)
