@@ -15,7 +15,8 @@ from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.errors import SettingError
 
 if TYPE_CHECKING:
-    from napari_dinoad.images.discovery import Discovery, ScanFile
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
 
 __all__ = ["FitEstimate", "cache_root", "estimate_fit"]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.images.discovery import SkippedFile
+    from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_dinoad.cli.given_scans import given_scans, output_names
 from napari_dinoad.cli.main import main
-from napari_dinoad.images.discovery import ScanFile
+from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.settings import ReadSettings
 from small_heads import AFFINE, BAD_SCANS, add_bad_scans, make_head, save_dicom_head, save_head
 

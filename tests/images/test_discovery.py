@@ -10,7 +10,8 @@ from PIL import Image
 
 from dicom_files import PATIENT_TAGS, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.errors import Cancelled, ScanReadError
-from napari_dinoad.images.discovery import ScanFile, discover_scans
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.settings import ReadSettings
 
 

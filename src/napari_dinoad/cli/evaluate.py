@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from napari_dinoad.images.discovery import SkippedFile
+    from napari_dinoad.images.scan_file import SkippedFile
 
 NAME = "evaluate"
 HELP = "Compare a model's maps with masks of a benchmark: AUROC, AUPR, AUPRO, Dice."

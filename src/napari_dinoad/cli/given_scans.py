@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import short_stem
 from napari_dinoad.images.dicom_grouping import group_series
-from napari_dinoad.images.discovery import ScanFile, SkippedFile, discover_scans
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import is_dicom
+from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from napari_dinoad.images.discovery import ScanFile
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.progress import Progress

@@ -16,7 +16,7 @@ from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol
 from napari_dinoad.files import stem_of
-from napari_dinoad.images.discovery import ScanFile, SkippedFile
+from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import ReadSettings

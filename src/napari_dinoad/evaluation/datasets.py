@@ -12,7 +12,7 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks
 from napari_dinoad.files import SCAN_SUFFIXES
-from napari_dinoad.images.discovery import SkippedFile
+from napari_dinoad.images.scan_file import SkippedFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.jobs import FitOutcome
     from napari_dinoad.gui.samples_of_folder import ScanSample
-    from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 
 __all__ = ["CohortView", "discovery_in_words", "outcome_in_words"]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_dinoad.gui.configuration import Configuration
-    from napari_dinoad.images.discovery import ScanFile
+    from napari_dinoad.images.scan_file import ScanFile
 
 __all__ = ["DockWidget"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
-from napari_dinoad.images.discovery import Discovery, ScanFile, SkippedFile, discover_scans
+from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.progress import ProgressEvent
 from napari_dinoad.settings import DEMO_SCAN_SHAPE, N_DEMO_SCANS, CacheSettings, FitSettings
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.work_process import Desk
     from napari_dinoad.gui.worker import JobChannel
+    from napari_dinoad.images.scan_file import ScanFile, SkippedFile
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.normative_model import FitReport
 

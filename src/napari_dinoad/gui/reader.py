@@ -12,9 +12,10 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
-from napari_dinoad.images.discovery import ScanFile, discover_scans
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import count_frames, open_nifti
 from napari_dinoad.images.readers import is_dicom, read_volume
+from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_dinoad.gui.worker import JobChannel
-    from napari_dinoad.images.discovery import Discovery, ScanFile
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.images.volume import Volume
 
 __all__ = ["SampleJob", "ScanSample", "guess_preset"]

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.images.discovery import ScanFile
+    from napari_dinoad.images.scan_file import ScanFile
 
 __all__ = ["ScanChooser", "spacing_in_words"]
 

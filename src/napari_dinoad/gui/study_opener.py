@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.gui.worker import Job
-    from napari_dinoad.images.discovery import ScanFile
+    from napari_dinoad.images.scan_file import ScanFile
 
 __all__ = ["StudyOpener"]
 

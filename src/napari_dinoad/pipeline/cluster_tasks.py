@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from napari_dinoad.backbones import Backbone
-    from napari_dinoad.images.discovery import ScanFile
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.scoring.protocol import Scorer, ScorerState
     from napari_dinoad.settings import Device, FitSettings, PreprocessingSettings, ReadSettings
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import sha256_of_file
-from napari_dinoad.images.discovery import SkippedFile, without_path
 from napari_dinoad.images.edge_layout import EdgeLayout
+from napari_dinoad.images.scan_file import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key, metadata_of
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.backbones.embeddings import Images
-    from napari_dinoad.images.discovery import Discovery, ScanFile
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.pipeline.embedding_cache import EmbeddedScan, EmbeddingCache
     from napari_dinoad.pipeline.placed_slices import ScanSlices

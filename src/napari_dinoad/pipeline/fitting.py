@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_dinoad.backbones import Backbone
-    from napari_dinoad.images.discovery import Discovery, SkippedFile
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.pipeline.cohort import Cohort
     from napari_dinoad.pipeline.holdout import FittedPlanes
     from napari_dinoad.pipeline.work_folder import WorkFolder

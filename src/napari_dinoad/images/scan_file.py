@@ -1,0 +1,161 @@
+"""A scan that a file or folder stands for, told by headers alone, and read when it is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.files import (
+    IMAGE_SUFFIXES,
+    ITK_SUFFIXES,
+    MGH_SUFFIXES,
+    NIFTI_SUFFIXES,
+    SCAN_SUFFIXES,
+    stem_of,
+)
+from napari_dinoad.images.frame_counts import frames_in
+from napari_dinoad.images.readers import read_dicom_series, read_stack, read_volume
+from napari_dinoad.settings import ReadSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.volume import Volume
+
+__all__ = ["ScanFile", "SkippedFile", "inspect_file", "without_path"]
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """A scan that was found.
+
+    Attributes
+    ----------
+    path : Path
+        Its file; for a DICOM series or a stack of images in several files the folder that holds them.
+    kind : {"volume", "image"}
+        A scan with several slices or an affine, or a 2D image without physical size.
+    shape : tuple of int
+        Shape as stored (of one frame).
+    spacing_mm : tuple of float, optional
+        Voxel size along the stored axes; None where there is no physical size, or no even one.
+    name : str
+        Names outputs: the file or folder name without endings, and the series where a folder holds several.
+    series : DicomSeries, optional
+    images : tuple of Path
+        The 2D images that make up a stack.
+    n_frames : int, optional
+        Volumes or pages to choose from; None when the file was not looked into.
+    notes : tuple of str
+        What its volume's notes say too, beside what is seen on reading.
+    """
+
+    path: Path
+    kind: Literal["volume", "image"]
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...] | None = None
+    name: str = ""
+    series: DicomSeries | None = None
+    images: tuple[Path, ...] = ()
+    n_frames: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_file(cls, path: Path) -> ScanFile:
+        """Return the scan that a file stands for, without looking into it; reading it may fail."""
+        return cls(path, "volume", (), name=stem_of(path))
+
+    def read(self, reading: ReadSettings | None = None) -> Volume:
+        """Read the scan; of scans with several frames the one that ``reading`` names, others as they are.
+
+        Raises
+        ------
+        ScanReadError
+            If it cannot be used; the message names it.
+        """
+        reading = reading or ReadSettings()
+        frame = reading.frame
+        if frame is not None and (self.n_frames or frames_in(self.path)) == 1:
+            frame = None
+        if self.series is not None:
+            return read_dicom_series(
+                self.series, self.path, self.name, frame=frame, resample=reading.resample
+            )
+        if self.images:
+            volume = read_stack(self.images, self.path)
+            return replace(volume, notes=(*volume.notes, *self.notes))
+        return read_volume(self.path, series=reading.series, frame=frame, resample=reading.resample)
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file or folder that is not used, and why.
+
+    Attributes
+    ----------
+    path : Path
+    reason : str
+    is_scan : bool
+        Whether it is a scan that cannot be used, by its ending or content, and not something else.
+    """
+
+    path: Path
+    reason: str
+    is_scan: bool = False
+
+
+def without_path(error: Exception, path: Path) -> str:
+    """Return an error's message without the path that begins it."""
+    return str(error).removeprefix(f"{path}: ")
+
+
+def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
+    """Return the scan that a file is, other than DICOM, by its header.
+
+    Raises
+    ------
+    ScanReadError
+        If it is none, or a series of frames of which ``reading`` names none.
+    """
+    name = path.name.lower()
+    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+        return _inspect_nifti(path, reading)
+    if name.endswith(ITK_SUFFIXES):
+        from napari_dinoad.images.itk_files import itk_shape
+
+        shape, spacing, n_frames = itk_shape(path)
+        _require_frame(path, n_frames, reading)
+        if len(shape) == 2:
+            return ScanFile(path, "image", shape[::-1], name=stem_of(path), n_frames=n_frames)
+        return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames)
+    if name.endswith(IMAGE_SUFFIXES):
+        from napari_dinoad.images.image_files import image_shape
+
+        n_pages, rows, columns = image_shape(path)
+        if n_pages == 1 or reading.frame is not None:
+            return ScanFile(path, "image", (rows, columns), name=stem_of(path), n_frames=n_pages)
+        return ScanFile(path, "volume", (n_pages, rows, columns), name=stem_of(path), n_frames=n_pages)
+    raise ScanReadError(f"{path}: not a scan (neither DICOM nor one of {', '.join(SCAN_SUFFIXES)})")
+
+
+def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
+    from napari_dinoad.images.nifti_files import count_frames, open_nifti
+
+    image = open_nifti(path)
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) < 2 or min(shape) < 1:
+        raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
+    n_frames = count_frames(image)
+    _require_frame(path, n_frames, reading)
+    zooms = tuple(float(z) for z in image.header.get_zooms()[: min(3, len(shape))])
+    shape = shape[:3] if n_frames > 1 else shape
+    return ScanFile(path, "volume", shape, zooms, stem_of(path), n_frames=n_frames)
+
+
+def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:
+    if n_frames > 1 and reading.frame is None:
+        raise ScanReadError(
+            f"{path}: a series of {n_frames} frames; expected one volume. Choose one with --frame"
+        )
