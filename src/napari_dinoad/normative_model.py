@@ -239,7 +239,11 @@ class NormativeModel:
         raise SettingError(f"Plane of the model: expected one of {names}, got {plane!r}.")
 
     def with_scorer(
-        self, scorer: Scorer, calibration: Calibration, alone: Calibration | None = None
+        self,
+        scorer: Scorer,
+        calibration: Calibration,
+        alone: Calibration | None = None,
+        noise_share: float = 1.0,
     ) -> NormativeModel:
         """Return this model of a single scorer with another scorer of its kind in place, and without fit report.
 
@@ -249,6 +253,8 @@ class NormativeModel:
         calibration : Calibration
         alone : Calibration, optional
             Of slices scored each for itself; see `PlaneModel.alone`.
+        noise_share : float
+            See `PlaneModel.noise_share`.
 
         Raises
         ------
@@ -259,7 +265,7 @@ class NormativeModel:
             raise SettingError(f"Scorer: expected another {self.scorer.name!r}, got {scorer.name!r}.")
         name = self.planes[0].plane
         single = None if alone is None else PlaneModel(name, (Member(scorer, alone),), alone)
-        plane = PlaneModel(name, (Member(scorer, calibration),), calibration, single)
+        plane = PlaneModel(name, (Member(scorer, calibration),), calibration, single, noise_share)
         return replace(self, planes=(plane,), calibration=calibration, fit_report=None)
 
     def save(self, path: str | Path) -> Path:

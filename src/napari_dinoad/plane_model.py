@@ -50,12 +50,15 @@ class PlaneModel:
     alone : PlaneModel, optional
         The same scorers calibrated on slices scored each for itself, where the calibrations here are of scores
         averaged across slices; None where nothing was averaged.
+    noise_share : float
+        What averaging left of the noise in the normal scans; see `SliceSmoothing.noise_share`.
     """
 
     plane: Plane
     members: tuple[Member, ...]
     calibration: Calibration
     alone: PlaneModel | None = None
+    noise_share: float = 1.0
 
     @property
     def for_single_slices(self) -> PlaneModel:
@@ -112,6 +115,7 @@ def store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tenso
     if has_own:
         stored["calibration"] = store_calibration(plane.calibration, f"{plane.plane}.", tensors)
     stored["alone"] = None if plane.alone is None else _store_alone(plane.alone, tensors)
+    stored["noise_share"] = plane.noise_share
     return stored
 
 
@@ -151,7 +155,7 @@ def stored_plane(
             stored["history"],
         )
         members.append(Member(scorer_from_state(state), own))
-    together = PlaneModel(plane, tuple(members), calibration)
+    together = PlaneModel(plane, tuple(members), calibration, noise_share=float(entry["noise_share"]))
     alone = entry["alone"]
     return together if alone is None else replace(together, alone=_stored_alone(together, alone, tensors))
 

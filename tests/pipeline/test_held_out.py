@@ -9,7 +9,7 @@ from napari_dinoad.calibration import fused_scores
 from napari_dinoad.errors import Cancelled
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
-from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
+from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing, averaging_like
 
 TOP_FRACTION = 0.01
 N_COHORTS = 30
@@ -160,6 +160,35 @@ def test_single_images_among_volumes_do_not_calibrate_averaged_slices(tmp_path):
     assert sorted(plane.scan_scores) == [0, 1, 2, 3]
     assert plane.scan_scores[0] == plane.alone.level.scan_scores[0]
     assert plane.scan_scores[1] == plane.level.scan_scores[1] < plane.alone.level.scan_scores[1]
+
+
+def test_volumes_of_thicker_slices_hold_their_rate_in_a_mixed_cohort(tmp_path):
+    """Averaging leaves more noise where slices lie farther apart; the tolerance is three standard errors."""
+    thin, thick = StackedScan(), StackedScan()
+    thick.stack = SliceStack((7, 8, 8), 0, tuple(range(7)), is_turned=True, spacing_mm=6.0)
+    rates = {"thin": [], "thick": []}
+    for cohort in range(N_COHORTS):
+        rng = np.random.default_rng(cohort)
+        folder = tmp_path / str(cohort)
+        folder.mkdir()
+        scores, cache = HeldOutScores(folder), FakeCache(0)
+        cache.scans = [thin] * 6 + [thick] * 4
+        for number, scan in enumerate(cache.scans):
+            step = 1 if scan is thin else 3
+            scores.put("axial", "dpmm", number, noisy_slices(rng)[::step])
+        held_out = HeldOutScans(tuple(range(10)), TOP_FRACTION, "cross", None, 5.0)
+        plane = HeldOutPlane("axial", ["dpmm"], cache, scores, held_out)
+        model = plane.model({"dpmm": None})
+        assert (plane.level.calibration.n_scans, plane.alone.level.calibration.n_scans) == (6, 10)
+        assert averaging_like(thick.stack.indices, 6.0, 5.0, model.noise_share) is None
+        new = [noisy_slices(rng) for _ in range(10)]
+        averaging = averaging_like(range(20), 2.0, 5.0, model.noise_share)
+        averaged = np.stack([averaging.smoothed(scan) for scan in new])
+        rates["thin"].append((model.calibration.neg_log10_p(averaged) >= 2).mean())
+        single = np.stack([scan[::3] for scan in new])
+        rates["thick"].append((model.for_single_slices.calibration.neg_log10_p(single) >= 2).mean())
+    for measured in rates.values():
+        assert np.mean(measured) == pytest.approx(0.01, abs=3 * np.std(measured) / np.sqrt(N_COHORTS))
 
 
 def test_a_scan_does_not_calibrate_itself():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -140,3 +141,27 @@ def test_a_model_is_not_merged_with_itself(hospitals):
     (first, second), _ = hospitals
     with pytest.raises(SettingError, match="Models 1 and 3 are the same"):
         merge_models([first, second, first])
+
+
+def test_models_of_single_images_say_nothing_of_averaged_slices(hospitals, normal_folder, tmp_path):
+    (volumes, _), _ = hospitals
+    for number, scan in enumerate(sorted(normal_folder.iterdir())[3:6]):
+        image = nib.load(scan)
+        one = image.slicer[:, :, 8:9]
+        nib.save(one, tmp_path / f"slice_{number}.nii.gz")
+    images = fit_folder(tmp_path, SETTINGS)
+    assert images.planes[0].alone is None
+    for order in ([volumes, images], [images, volumes]):
+        merged = merge_models(order).planes[0]
+        assert merged.calibration.n_scans == volumes.planes[0].calibration.n_scans == 3
+        assert merged.alone.calibration.n_scans == 6
+        assert merged.noise_share == volumes.planes[0].noise_share < 1
+
+
+def test_volumes_averaged_over_other_distances_are_each_slice_for_itself_once_merged(hospitals):
+    (first, second), _ = hospitals
+    plane = replace(second.planes[0], noise_share=0.5 * first.planes[0].noise_share)
+    merged = merge_models([first, replace(second, planes=(plane,))]).planes[0]
+    assert merged.alone is None
+    singles = sum(model.planes[0].alone.calibration.n_voxels for model in (first, second))
+    assert merged.calibration.n_voxels == singles

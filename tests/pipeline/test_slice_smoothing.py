@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 
-from napari_dinoad.pipeline.slice_smoothing import REACH_SIGMAS, SlicesInProgress, SliceSmoothing
+from napari_dinoad.pipeline.slice_smoothing import (
+    REACH_SIGMAS,
+    SlicesInProgress,
+    SliceSmoothing,
+    averaging_like,
+    is_like,
+)
 
 
 def scores_of(n, seed=0):
@@ -83,3 +89,30 @@ def test_each_slice_leaves_once_with_its_neighbours(chosen, spacing, sigma, size
         np.testing.assert_allclose(doubled, 2 * means, rtol=1e-5, atol=1e-6)
     assert sorted(left) == indices
     np.testing.assert_array_equal(np.stack([left[index] for index in indices]), expected)
+
+
+def test_what_averaging_leaves_of_the_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(60, 40, 40)).astype(np.float32)
+    for spacing_mm in (1.0, 3.0, 7.0):
+        smoothing = SliceSmoothing(range(60), spacing_mm, 5.0)
+        assert smoothing.smoothed(noise)[15:45].var() == pytest.approx(smoothing.noise_share, rel=0.1)
+    assert SliceSmoothing(range(5), None, 5.0).noise_share == 1
+    assert SliceSmoothing([], 2.0, 5.0).noise_share == 1
+
+
+@pytest.mark.parametrize("of_normals_mm", [1.0, 3.0, 8.0])
+def test_scans_are_averaged_so_that_as_much_noise_is_left_or_not_at_all(of_normals_mm):
+    share = SliceSmoothing(range(40), of_normals_mm, 5.0).noise_share
+    for spacing_mm in (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 9.5):
+        averaging = averaging_like(range(40), spacing_mm, 5.0, share)
+        full = SliceSmoothing(range(40), spacing_mm, 5.0).noise_share
+        if averaging is None:
+            assert full > share
+            assert not is_like(full, share)
+        else:
+            # A neighbour that comes into reach changes the share by a jump.
+            assert 0.6 * share < averaging.noise_share <= 1.25 * share
+    assert averaging_like(range(40), 12.0, 5.0, share) is None
+    assert averaging_like([3], 1.0, 5.0, share) is None
+    assert averaging_like(range(40), None, 5.0, share) is None

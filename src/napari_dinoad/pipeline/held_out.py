@@ -16,7 +16,7 @@ import numpy as np
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.files import atomic_path
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
-from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
+from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing, averaging_like
 from napari_dinoad.plane_model import Member, PlaneModel
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
@@ -162,10 +162,13 @@ class HeldOutPlane:
     members : dict of Level
         Of each scorer alone, by its name.
     level : Level
-        Of their fused score; with one scorer its own. Where slices are averaged, of the scans that have neighbouring
-        slices alone: single images among them vary more, and are scored by ``alone``.
+        Of their fused score; with one scorer its own. Where slices are averaged, of the scans in which averaging
+        leaves as little noise as in most: single images among them, and volumes whose slices lie farther apart, vary
+        more and are scored by ``alone``.
     alone : HeldOutPlane, optional
         The same of slices scored each for itself; None where no slice is averaged with another.
+    noise_share : float
+        See `PlaneModel.noise_share`.
     """
 
     def __init__(
@@ -180,8 +183,9 @@ class HeldOutPlane:
         self._cache = cache
         self._scores = scores
         self._smoothing_mm = held_out.smoothing_mm
+        self.noise_share = self._usual_noise_share(held_out.scans)
         self.alone: HeldOutPlane | None = None
-        averaged = self._averaged(held_out.scans)
+        averaged = tuple(scan for scan in held_out.scans if self._averaging(scan) is not None)
         if averaged:
             single = replace(held_out, smoothing_mm=0.0)
             self.alone = HeldOutPlane(plane, scorers, cache, scores, single)
@@ -222,20 +226,29 @@ class HeldOutPlane:
         """Return the plane's model with these fitted scorers."""
         members = [Member(scorers[name], level.calibration) for name, level in self.members.items()]
         alone = None if self.alone is None else self.alone.model(scorers)
-        return PlaneModel(self.plane, tuple(members), self.level.calibration, alone)
+        return PlaneModel(self.plane, tuple(members), self.level.calibration, alone, self.noise_share)
 
     def _own_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
         patch_scores = self._scores.get(self.plane, scorer, scan)
-        if self._smoothing_mm:
-            patch_scores = self._smoothing(scan).smoothed(patch_scores)
+        averaging = self._averaging(scan)
+        if averaging is not None:
+            patch_scores = averaging.smoothed(patch_scores)
         return self._cache.scans[scan].body_scores(patch_scores)
 
-    def _averaged(self, scans: Sequence[int]) -> tuple[int, ...]:
-        """Return the scans with slices that are averaged with others; single images among volumes are not."""
-        if not self._smoothing_mm:
-            return ()
-        return tuple(scan for scan in scans if self._smoothing(scan).has_neighbours)
+    def _usual_noise_share(self, scans: Sequence[int]) -> float:
+        """Return what averaging as far as it goes leaves of the noise in most scans that have neighbouring slices."""
+        full = [
+            SliceSmoothing(*self._slices(scan), self._smoothing_mm) for scan in scans if self._smoothing_mm
+        ]
+        shares = sorted(averaging.noise_share for averaging in full if averaging.has_neighbours)
+        return shares[(len(shares) - 1) // 2] if shares else 1.0
 
-    def _smoothing(self, scan: int) -> SliceSmoothing:
+    def _averaging(self, scan: int) -> SliceSmoothing | None:
+        """Return how the slices of a scan are averaged; None: each is for itself, as single images are."""
+        if not self._smoothing_mm:
+            return None
+        return averaging_like(*self._slices(scan), self._smoothing_mm, self.noise_share)
+
+    def _slices(self, scan: int) -> tuple[tuple[int, ...], float | None]:
         stack = self._cache.scans[scan].stack
-        return SliceSmoothing(stack.indices, stack.spacing_mm, self._smoothing_mm)
+        return stack.indices, stack.spacing_mm

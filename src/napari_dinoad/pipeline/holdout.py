@@ -13,7 +13,7 @@ from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_pla
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
-from napari_dinoad.settings import DpmmSettings
+from napari_dinoad.settings import DpmmSettings, MemoryBankSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         ArCnnSettings,
         CalibrationSettings,
         FitSettings,
-        MemoryBankSettings,
         Plane,
         ScorerName,
     )
@@ -141,7 +140,9 @@ def _fit(
     progress: Progress | None,
 ) -> Scorer:
     rng = np.random.default_rng(seed)
-    n_validate = round(_VALIDATION_SHARE * len(scans)) if len(scans) >= _MIN_SCANS_TO_VALIDATE else 0
+    # A memory bank has no epochs to choose from: it takes all scans.
+    has_epochs = not isinstance(chosen, MemoryBankSettings) and len(scans) >= _MIN_SCANS_TO_VALIDATE
+    n_validate = round(_VALIDATION_SHARE * len(scans)) if has_epochs else 0
     mixed = rng.permutation(scans)
     fitting, validating = np.sort(mixed[n_validate:]), np.sort(mixed[:n_validate])
     validation = cache.batches(validating.tolist(), device, seed) if n_validate else None

@@ -10,6 +10,7 @@ from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.normative_model import NormativeModel, Provenance
 from napari_dinoad.pipeline.holdout import hash_of_mixture
+from napari_dinoad.pipeline.slice_smoothing import is_like
 from napari_dinoad.scoring.dpmm import DpmmScorer
 
 if TYPE_CHECKING:
@@ -95,14 +96,21 @@ def _joined(
 ) -> NormativeModel:
     """Return ``base`` with the joint mixture and the joined calibrations of ``models``, made with ``scorers``."""
 
-    def join(calibrations: Sequence[Calibration]) -> Calibration:
+    def join(calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer]) -> Calibration:
         return join_calibrations(calibrations, scorers, mixture.settings.score, mixture.n_patches)
 
     planes = [model.planes[0] for model in models]
-    alone = None
-    if any(plane.alone is not None for plane in planes):
-        alone = join([plane.for_single_slices.calibration for plane in planes])
-    return base.with_scorer(mixture, join([plane.calibration for plane in planes]), alone)
+    alone = join([plane.for_single_slices.calibration for plane in planes], scorers)
+    # Models of single images say nothing of averaged slices; and where slices lie farther apart in one hospital than
+    # in another, what is usual of averaged ones differs: then each slice is scored for itself.
+    averaged = [number for number, plane in enumerate(planes) if plane.alone is not None]
+    shares = [planes[number].noise_share for number in averaged]
+    if not averaged or not is_like(min(shares), max(shares)):
+        return base.with_scorer(mixture, alone)
+    of_averaged = join(
+        [planes[number].calibration for number in averaged], [scorers[number] for number in averaged]
+    )
+    return base.with_scorer(mixture, of_averaged, alone, max(shares))
 
 
 def join_calibrations(

@@ -16,7 +16,7 @@ from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
-from napari_dinoad.pipeline.slice_smoothing import SlicesInProgress, SliceSmoothing
+from napari_dinoad.pipeline.slice_smoothing import SlicesInProgress, SliceSmoothing, averaging_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,12 +101,14 @@ class _PlaneRun:
     ) -> None:
         self.placing = placing
         self.single = plane.for_single_slices
-        # Slices that were asked for one by one lack neighbours; a cohort of single images had none to average.
-        sigma_mm = smoothing_mm if slices is None and plane.alone is not None else 0.0
         indices = sorted(set(prepared.indices if slices is None else slices))
-        smoothing = SliceSmoothing(indices, prepared.stack.spacing_mm, sigma_mm)
-        self.plane = plane if smoothing.has_neighbours else self.single
-        self.in_progress = SlicesInProgress(smoothing)
+        smoothing = None
+        # Slices that were asked for one by one lack neighbours; a cohort of single images had none to average.
+        if slices is None and plane.alone is not None:
+            spacing_mm = prepared.stack.spacing_mm
+            smoothing = averaging_like(indices, spacing_mm, smoothing_mm, plane.noise_share)
+        self.plane = plane if smoothing is not None else self.single
+        self.in_progress = SlicesInProgress(smoothing or SliceSmoothing(indices, None, 0.0))
 
 
 class ScanRun:

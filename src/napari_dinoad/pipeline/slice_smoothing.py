@@ -2,7 +2,8 @@
 
 The backbone sees one slice at a time. What is unusual in a single slice only is mostly chance; a lesion goes on in
 the next ones. Weights are those of a Gaussian over millimetres, cut off at `REACH_SIGMAS`, of the slices that are
-there.
+there. How much of the chance they leave depends on how far apart slices are, and so does what is usual: scans are
+averaged so that as much is left as in the normal scans, or not at all.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", np.ndarray, torch.Tensor)
 
-__all__ = ["REACH_SIGMAS", "SliceSmoothing", "SlicesInProgress"]
+__all__ = ["REACH_SIGMAS", "SliceSmoothing", "SlicesInProgress", "averaging_like", "is_like"]
 
 REACH_SIGMAS = 2.0
 """Slices farther apart than so many standard deviations have no influence on each other."""
+
+_LIKE = 1.25
+"""Shares of noise that differ by no more than this factor count as alike."""
+
+_BISECTIONS = 20
 
 _TOLERANCE = 1e-6
 """Share of the reach that rounding may take from a slice exactly at its end."""
@@ -63,6 +69,11 @@ class SliceSmoothing:
         """Whether any slice is averaged with another one."""
         return bool((self._past - self._first > 1).any())
 
+    @property
+    def noise_share(self) -> float:
+        """How much of the variance of what is independent between slices stays: the median over slices of Σ w²."""
+        return float(np.median([np.square(weights).sum() for weights in self._weights] or [1.0]))
+
     def ready(self, is_scored: np.ndarray) -> np.ndarray:
         """Return which slices (n,) bool have all they are averaged with in ``is_scored`` (n,) bool."""
         counts = np.concatenate([[0], np.cumsum(is_scored)])
@@ -97,6 +108,42 @@ class SliceSmoothing:
         for row, weights in enumerate(self._weights):
             matrix[row, self._first[row] : self._past[row]] = weights
         return matrix
+
+
+def is_like(noise_share: float, other: float) -> bool:
+    """Whether what is usual after one averaging is so after another; see `SliceSmoothing.noise_share`."""
+    return max(noise_share, other) <= _LIKE * min(noise_share, other)
+
+
+def averaging_like(
+    indices: Sequence[int], spacing_mm: float | None, sigma_mm: float, noise_share: float
+) -> SliceSmoothing | None:
+    """Return the mean across a scan's slices that leaves as much noise as in other scans, of slices closer or not.
+
+    Parameters
+    ----------
+    indices, spacing_mm, sigma_mm
+        See `SliceSmoothing`; slices that lie closer than in the other scans are averaged over a shorter length.
+    noise_share : float
+        Of the other scans.
+
+    Returns
+    -------
+    SliceSmoothing or None
+        None where the slices lie so far apart that more noise is left, or where there is none to average.
+    """
+    widest = SliceSmoothing(indices, spacing_mm, sigma_mm)
+    share = widest.noise_share
+    if not widest.has_neighbours or (share > noise_share and not is_like(share, noise_share)):
+        return None
+    if is_like(share, noise_share):
+        return widest
+    shorter, longer = 0.0, sigma_mm
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (shorter + longer)
+        leaves_more = SliceSmoothing(indices, spacing_mm, middle).noise_share > noise_share
+        shorter, longer = (middle, longer) if leaves_more else (shorter, middle)
+    return SliceSmoothing(indices, spacing_mm, longer)
 
 
 class SlicesInProgress:
