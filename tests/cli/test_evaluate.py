@@ -78,6 +78,20 @@ def test_scans_outside_the_splits_are_named(model_path, dataset, capsys):
     assert outside.endswith("and 2 more (--json lists all)")
 
 
+def test_what_is_to_be_known_of_masks_is_told_once(model_path, dataset, capsys):
+    for path in (dataset / "truth").iterdir():
+        mask = nib.load(path)
+        nib.save(nib.Nifti1Image(1 - np.asarray(mask.dataobj), mask.affine), path)
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    scans = [str(dataset / "patients" / f"p{seed}.nii.gz") for seed in (100, 101)]
+    notes = json.loads(captured.out)["notes"]
+    assert [item["scan"] for item in notes] == scans
+    assert all(item["note"].startswith("More than half of its pixels") for item in notes)
+    (line,) = captured.err.strip().splitlines()
+    assert line.endswith(": " + ", ".join(scans))
+
+
 def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_path, dataset, capsys):
     (dataset / "patients" / "p100.nii.gz").write_text("no scan")
     assert main(["evaluate", str(dataset), "--model", str(model_path)]) == 2

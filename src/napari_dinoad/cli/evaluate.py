@@ -19,16 +19,14 @@ from napari_dinoad.settings import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
-
-    from napari_dinoad.images.scan_file import SkippedFile
+    from collections.abc import Iterable
 
 NAME = "evaluate"
 HELP = "Compare a model's maps with masks of a benchmark: AUROC, AUPR, AUPRO, Dice."
 EXAMPLE = "dinoad evaluate BraTS2021_slice/ --model brats.dinoad --protocol ar240"
 
-_MOST_UNUSED_TOLD = 5
-"""Scans named on stderr of those that are not evaluated for one reason."""
+_MOST_TOLD = 5
+"""Scans named on stderr of those of which one thing is to be told."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,11 +82,13 @@ def run(options: argparse.Namespace) -> int:
         "failed": [{"scan": str(path), "reason": reason} for path, reason in figures.failed],
         "unmatched_masks": [str(path) for path in dataset.unmatched],
         "unused": [{"scan": str(item.path), "reason": item.reason} for item in figures.unused],
+        "notes": [{"scan": str(path), "note": note} for path, note in figures.notes],
         "seconds": round(time.perf_counter() - started, 3),
     }
     for path in dataset.unmatched:
         print(f"dinoad: {path}: a mask that belongs to no scan, or not to one alone", file=sys.stderr)
-    _tell_unused(figures.unused)
+    _tell_by_reason((f"not evaluated, {item.reason}", item.path) for item in figures.unused)
+    _tell_by_reason((note.removesuffix("."), path) for path, note in figures.notes)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
     try:
@@ -103,15 +103,14 @@ def run(options: argparse.Namespace) -> int:
     return 2 if figures.failed else 0
 
 
-def _tell_unused(unused: Sequence[SkippedFile]) -> None:
-    """Name the scans that are not evaluated, one line for each reason: a training split may hold thousands."""
+def _tell_by_reason(scans: Iterable[tuple[str, Path]]) -> None:
+    """Name scans on stderr, one line for each reason: a training split may hold thousands."""
     by_reason: dict[str, list[str]] = {}
-    for item in unused:
-        by_reason.setdefault(item.reason, []).append(str(item.path))
+    for reason, path in scans:
+        by_reason.setdefault(reason, []).append(str(path))
     for reason, paths in by_reason.items():
-        more = f" and {len(paths) - _MOST_UNUSED_TOLD} more (--json lists all)"
-        told = ", ".join(paths[:_MOST_UNUSED_TOLD]) + (more if len(paths) > _MOST_UNUSED_TOLD else "")
-        print(f"dinoad: not evaluated, {reason}: {told}", file=sys.stderr)
+        more = f" and {len(paths) - _MOST_TOLD} more (--json lists all)" if len(paths) > _MOST_TOLD else ""
+        print(f"dinoad: {reason}: {', '.join(paths[:_MOST_TOLD])}{more}", file=sys.stderr)
 
 
 def _print_figures(document: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from napari_dinoad.evaluation.datasets import ABNORMAL_VALIDATION
 from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram, threshold_at_fpr
 from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
-from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol
+from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol, truth_notes
 from napari_dinoad.files import stem_of
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 from napari_dinoad.progress import report
@@ -65,11 +65,14 @@ class BenchmarkFigures:
         Scans that could not be used, and why.
     unused : tuple of SkippedFile
         Scans that are not evaluated by the layout, or no normal ones in the validation split.
+    notes : tuple of (Path, str)
+        Scans that were evaluated, and what is to be known of their masks.
     """
 
     values: dict[str, Any]
     failed: tuple[tuple[Path, str], ...]
     unused: tuple[SkippedFile, ...] = ()
+    notes: tuple[tuple[Path, str], ...] = ()
 
 
 def evaluate_dataset(
@@ -96,6 +99,7 @@ def evaluate_dataset(
     """
     failed: list[tuple[Path, str]] = []
     unused = list(dataset.unused)
+    notes: list[tuple[Path, str]] = []
     normal = ScoreHistogram.empty()
     n_normal = 0
     for i, scan in enumerate(dataset.validation):
@@ -116,12 +120,14 @@ def evaluate_dataset(
             is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
             scores, truth = at_protocol(score(volume), truth, settings.protocol)
             sums.add(scores, truth, is_abnormal, settings.top_fraction)
+            notes += [(scan.path, note) for note in truth_notes(scan.mask, truth)]
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
         raise DinoadError(
             f"No test scan could be used; the first reason: {failed[0][1]}" if failed else "No test scan."
         )
-    return BenchmarkFigures(_figures(dataset, sums, normal, n_normal, settings), tuple(failed), tuple(unused))
+    values = _figures(dataset, sums, normal, n_normal, settings)
+    return BenchmarkFigures(values, tuple(failed), tuple(unused), tuple(notes))
 
 
 @contextmanager

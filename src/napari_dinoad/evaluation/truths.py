@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.files import ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
-from napari_dinoad.images.image_pixels import open_image, stored_pixels
+from napari_dinoad.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.images.image_files import read_image
+from napari_dinoad.images.image_pixels import open_image
 from napari_dinoad.images.itk_files import read_itk
 from napari_dinoad.images.nifti_files import read_nifti
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry, Volume
     from napari_dinoad.settings import EvaluationProtocol
 
-__all__ = ["PROTOCOL_PX", "at_protocol", "read_truth", "require_protocol"]
+__all__ = ["PROTOCOL_PX", "at_protocol", "read_truth", "require_protocol", "truth_notes"]
 
 PROTOCOL_PX: dict[str, int] = {"ar240": 240, "bmad224": 224}
 """Side of the square to which maps and truths are brought."""
@@ -27,13 +28,27 @@ PROTOCOL_PX: dict[str, int] = {"ar240": 240, "bmad224": 224}
 _AFFINE_TOLERANCE_MM = 1e-3
 """Masks whose affine is farther than this from the scan's lie on another grid."""
 
+_LOSSY_SHARE = 0.5
+"""Of a JPEG's brightest pixel: what is brighter counts as marked, since black is not 0 around an edge there."""
+
+_TOLD_LOSSY = (
+    "The mask is a JPEG, whose edges ring: marked is what is brighter than half of its brightest pixel."
+)
+
+_LARGEST_SHARE = 0.5
+"""Abnormal in a larger share of a scan than lesions are: the mask may show what is normal."""
+
+_TOLD_LARGE = (
+    "More than half of its pixels are abnormal. Look whether the mask has black and white the other way."
+)
+
 
 def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     """Return the truth on the grid of a scan: (z, y, x) bool, True where the mask is above 0.
 
     A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do.
-    Colours count as marked where red, green or blue is above 0; an alpha channel is ignored. Without a mask nothing
-    is abnormal.
+    Pictures are read as scans are: palettes by their colours, which count as marked where red, green or blue is above
+    0; an alpha channel is ignored. Of a JPEG only the brighter half counts. Without a mask nothing is abnormal.
 
     Raises
     ------
@@ -69,20 +84,25 @@ def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:
 
 
 def _read_picture(path: Path) -> np.ndarray:
+    """Return where a picture, or the pages of one, is marked: as stored, bool."""
+    mask = read_image(path)
+    least = _LOSSY_SHARE * float(mask.values.max()) if _is_lossy(path) else 0.0
+    return mask.geometry.to_stored(mask.values) > least
+
+
+def _is_lossy(path: Path) -> bool:
     with open_image(path, "mask") as image:
-        pages = [stored_pixels(page) for page in ImageSequence.Iterator(image)]
-    marked = [_marked(page) for page in pages]
-    if any(page.shape != marked[0].shape for page in marked):
-        raise ScanReadError(f"{path}: expected pages of one size, got several.")
-    return np.stack(marked) if len(marked) > 1 else marked[0]
+        return image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"
 
 
-def _marked(pixels: np.ndarray) -> np.ndarray:
-    if pixels.ndim == 3:
-        # The last of two or four channels is alpha.
-        colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels
-        return np.asarray((colours > 0).any(axis=-1))
-    return pixels > 0
+def truth_notes(path: Path | None, truth: np.ndarray) -> tuple[str, ...]:
+    """Return what users should know of a mask file and the truth (z, y, x) bool that was read from it."""
+    notes = []
+    if path is not None and path.name.lower().endswith(IMAGE_SUFFIXES) and _is_lossy(path):
+        notes.append(_TOLD_LOSSY)
+    if truth.mean() > _LARGEST_SHARE:
+        notes.append(_TOLD_LARGE)
+    return tuple(notes)
 
 
 def _other_shape(path: Path, expected: tuple[int, ...], got: tuple[int, ...]) -> ScanReadError:

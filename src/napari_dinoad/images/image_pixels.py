@@ -100,6 +100,9 @@ def read_page(image: Any) -> Page:
     mode = None
     if image.mode in ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB"):
         mode = "L" if image.mode in ("1", "LA") else "RGB"
+    if image.mode == "P" and image.palette is not None and not any(image.palette.palette):
+        # Pillow stores indices without a palette with one of black alone. (getpalette() would read all pixels.)
+        mode = None
     tags = image.tag_v2 if image.format == "TIFF" else {}
     # Of other types Pillow turns white itself.
     low_is_white = tags.get(_PHOTOMETRIC) == _LOW_IS_WHITE and image.mode.startswith(("I", "F"))
