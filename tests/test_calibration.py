@@ -40,6 +40,67 @@ def test_p_is_the_empirical_share(shift):
     np.testing.assert_allclose(calibration.neg_log10_p(probes), -np.log10(expected), atol=tolerance)
 
 
+def tied_scans(value, share, shift=0.0, width=1.0, seed=0):
+    """Return normal scores of which a share is one value."""
+    rng = np.random.default_rng(seed)
+    free = rng.gamma(2.0, width, 200_000)
+    return (np.concatenate([free, np.full(int(share * free.size), value)]) + shift).astype(np.float32)
+
+
+def defined_p(pooled, scores):
+    ascending = np.sort(pooled)
+    return (1 + pooled.size - np.searchsorted(ascending, scores, "left")) / (1 + pooled.size)
+
+
+TIES = [
+    {"value": 7.6261234, "share": 0.04},
+    {"value": 5.5, "share": 0.04},
+    {"value": 1.2344999, "share": 1.0},
+    {"value": 30.001, "share": 0.01},
+    {"value": 0.0, "share": 0.5},
+    {"value": 0.01, "share": 0.3, "width": 0.002, "shift": -100.0},
+    {"value": 0.0, "share": 0.0, "width": 0.01, "shift": 100.0},
+]
+
+
+@pytest.mark.parametrize("ties", TIES, ids=str)
+def test_tied_scores_count_all_of_their_tie(ties):
+    pooled = tied_scans(**ties)
+    calibration = calibrated([pooled])
+    scores = np.unique(pooled)
+    given = 10.0 ** -calibration.neg_log10_p(scores).astype(np.float64)
+    # The table's knots are 1/1024 of the range of −log10 p apart.
+    assert (given >= 10 ** (-calibration.resolved_neg_log10_p / 1000) * defined_p(pooled, scores)).all()
+    for fpr in (0.1, 0.05, 0.01, 0.001):
+        assert (calibration.neg_log10_p(pooled) >= np.float32(-np.log10(fpr))).mean() <= 1.005 * fpr
+
+
+@pytest.mark.parametrize("ties", TIES, ids=str)
+def test_joined_calibrations_count_all_of_a_tie(ties):
+    parts = [tied_scans(**ties), tied_scans(**{**ties, "share": 0.0}, seed=1)]
+    pooled = np.concatenate(parts)
+    joined = Calibration.joined([calibrated([part]) for part in parts])
+    scores = np.unique(pooled)
+    given = 10.0 ** -joined.neg_log10_p(scores).astype(np.float64)
+    assert (given >= 10 ** (-2 * joined.resolved_neg_log10_p / 1000) * defined_p(pooled, scores)).all()
+
+
+@pytest.mark.parametrize("factor", [2.0**-40, 2.0**40])
+def test_the_unit_of_scores_has_no_influence(factor):
+    scans = normal_scans()
+    plain, scaled = calibrated(scans), calibrated([scores * np.float32(factor) for scores in scans])
+    probes = np.linspace(0, 4 * plain.table_scores[-1], 1001).astype(np.float32)
+    np.testing.assert_allclose(
+        scaled.neg_log10_p(probes * np.float32(factor)), plain.neg_log10_p(probes), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_shifted_tie_of_zeros_can_be_stored():
+    shifted = calibrated([np.zeros(100, np.float32)]).shifted(0.7)
+    again = Calibration.from_stored(shifted.arrays(), shifted.counts())
+    assert again.neg_log10_p(np.array([0.7], np.float32)) == pytest.approx(0, abs=0.01)
+
+
 def test_higher_scores_are_never_less_abnormal():
     calibration = calibrated(normal_scans())
     scores = np.linspace(-1, 50, 20_001).astype(np.float32)

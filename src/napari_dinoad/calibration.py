@@ -2,7 +2,9 @@
 
 Voxel level: the empirical distribution of raw scores inside the body of held-out normal scans gives
 p(score) = (1 + #{normal voxels at least as high}) / (1 + #normal voxels), kept as a table of −log10 p over raw
-score with a dense upper tail. Scan level: split- or cross-conformal p-value of one figure a scan.
+score with a dense upper tail. The table knows a score by its bin (see `napari_dinoad.score_histogram`): scores of one
+bin count as tied, and where they are many, none is given the p of the next bin.
+Scan level: split- or cross-conformal p-value of one figure a scan.
 Neither paper has a calibration; the formulas are those of conformal prediction (Vovk et al., 2005).
 """
 
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ModelFileError, ScorerError
-from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.score_histogram import ScoreHistogram, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +32,11 @@ _TABLE_KNOTS = 2048
 _TAIL_SHARE = 1e-3
 """Share of the highest normal scores that gives the slope of the extended tail."""
 
-_MIN_TAIL_SLOPE = 1e-6
+_MIN_TAIL_RISE = 1e-6
+"""Of −log10 p beyond the table, for a rise of the score by the size of the largest normal score."""
+
+_SMALLEST_SIZE = 1e-6
+"""Normal scores that are all closer to 0 than this are taken to be of this size there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +150,8 @@ class Calibration:
             raise ScorerError("Calibration: expected at least one held-out normal scan, got none.")
         if pooled.total == 0:
             raise ScorerError("Calibration: the held-out normal scans have no body voxel.")
-        values = pooled.values.astype(np.float64)
-        neg_log10_p = -np.log10((1 + pooled.survival()) / (1 + pooled.total))
+        neg_log10_p = np.repeat(-np.log10((1 + pooled.survival()) / (1 + pooled.total)), 2)
+        values = _edges(pooled)
         knots = _choose_knots(neg_log10_p)
         return cls(
             values[knots],
@@ -193,7 +199,10 @@ class Calibration:
 
     def shifted(self, by: float) -> Calibration:
         """Return the calibration of scores that are all higher by ``by``."""
-        return replace(self, table_scores=self.table_scores + by, scan_scores=self.scan_scores + by)
+        # Bins around 0 are so narrow that their edges may round to one number.
+        scores, kept = np.unique(self.table_scores + by, return_index=True)
+        levels = self.table_neg_log10_p[kept]
+        return replace(self, table_scores=scores, table_neg_log10_p=levels, scan_scores=self.scan_scores + by)
 
     @property
     def n_scans(self) -> int:
@@ -269,23 +278,40 @@ class Calibration:
         return cls(scores, levels, n_voxels, scan_scores, slope, method)
 
 
+def _edges(histogram: ScoreHistogram) -> np.ndarray:
+    """Return the lowest and the highest float32 of each bin in turn, (2 m,) float64, ascending."""
+    lowest = histogram.values
+    next_bin = values_of(histogram.keys + np.uint32(1), histogram.bits)
+    highest = np.where(np.isfinite(lowest), np.nextafter(next_bin, np.float32(-np.inf)), lowest)
+    return np.stack([lowest, highest], axis=1).reshape(-1).astype(np.float64)
+
+
 def _choose_knots(neg_log10_p: np.ndarray) -> np.ndarray:
-    """Return indices of table knots: evenly spaced in −log10 p and in rank, first and last included."""
+    """Return indices of table knots: evenly spaced in −log10 p and in rank, first and last included.
+
+    Where many scores are tied, −log10 p jumps by more than that spacing; both sides of it are knots, so that what
+    is interpolated lies nowhere further than the spacing from the definition.
+    """
     n = neg_log10_p.size
     if n <= _TABLE_KNOTS:
         return np.arange(n)
-    tail = np.searchsorted(neg_log10_p, np.linspace(0, neg_log10_p[-1], _TABLE_KNOTS // 2))
-    ranks = np.searchsorted(-(10.0**-neg_log10_p), -np.linspace(1, 0, _TABLE_KNOTS // 2))
-    chosen = np.concatenate([tail, ranks, [0, n - 1]])
+    p = 10.0**-neg_log10_p
+    n_each = _TABLE_KNOTS // 2
+    tail = np.searchsorted(neg_log10_p, np.linspace(0, neg_log10_p[-1], n_each))
+    ranks = np.searchsorted(-p, -np.linspace(1, 0, n_each))
+    jumps = np.flatnonzero((np.diff(neg_log10_p) > neg_log10_p[-1] / n_each) | (-np.diff(p) > 1 / n_each))
+    chosen = np.concatenate([tail, ranks, jumps, jumps + 1, [0, n - 1]])
     return np.unique(np.clip(chosen, 0, n - 1))
 
 
 def _tail_slope(values: np.ndarray, neg_log10_p: np.ndarray) -> float:
     """Return the mean rise of −log10 p per unit of score over the highest `_TAIL_SHARE` of normal voxels."""
     reach = neg_log10_p[-1]
+    size = max(float(np.abs(values[[0, -1]]).max()), _SMALLEST_SIZE)
+    last = int(np.searchsorted(neg_log10_p, reach))
+    if last == 0:
+        return 1.0 / size
     first = int(np.searchsorted(neg_log10_p, min(-np.log10(_TAIL_SHARE), reach / 2)))
-    first = min(first, len(values) - 2)
-    if first < 0:
-        return 1.0 / max(abs(float(values[-1])), _MIN_TAIL_SLOPE)
-    rise = (reach - neg_log10_p[first]) / (values[-1] - values[first])
-    return max(float(rise), _MIN_TAIL_SLOPE)
+    first = min(first, last - 1)
+    rise = (reach - neg_log10_p[first]) / (values[last] - values[first])
+    return max(float(rise), _MIN_TAIL_RISE / size)

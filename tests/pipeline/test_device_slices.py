@@ -93,10 +93,11 @@ def test_inputs_are_alike_in_every_plane(patient, device):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 3000))
-def test_the_table_gives_what_the_calibration_says(seed, n_scores):
+@given(st.integers(0, 2**31), st.integers(1, 3000), st.integers(0, 500))
+def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
     rng = np.random.default_rng(seed)
     normal = rng.gamma(2.0, 3.0, n_scores).astype(np.float32)
+    normal = np.append(normal, np.full(n_tied, normal[0]))
     calibration = Calibration.from_scans(
         [scan_scores(part) for part in np.array_split(normal, 3) if part.size]
     )
