@@ -171,7 +171,7 @@ def papers_fit(train: torch.Tensor, held_out: torch.Tensor, settings: DpmmSettin
     sticks = 1 / torch.arange(k, 0, -1, dtype=torch.float64)
     variances = first.var(0).clamp_min(settings.effective_regularisation).expand(k, -1).clone()
     mixture = Mixture(log_weights(sticks), first[:k].clone(), variances, "diag")
-    parameters = dpmm_fit.DpmmParameters(mixture, sticks, settings.alpha0)
+    parameters = dpmm_fit.DpmmParameters(mixture, sticks, settings.alpha0, mixture.log_weights.exp())
     one_each = hard_statistics(first[:k], torch.arange(k), k, "diag")
     second = one_each.second + variances
     point = dpmm_fit.FitPoint(

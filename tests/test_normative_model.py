@@ -35,7 +35,7 @@ def rewritten(path, tensors, document):
 
 def test_there_is_no_pickle_in_it(model_path):
     tensors, document = parts(model_path)
-    assert document["format_version"] == 4
+    assert document["format_version"] == 5
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
     assert document["provenance"]["n_scans"] == 6
     assert document["backbone"]["name"] == "embedded"
@@ -65,7 +65,7 @@ def test_a_safetensors_file_of_another_kind(tmp_path):
 def test_another_version_is_refused(tmp_path, model_path):
     tensors, document = parts(model_path)
     document["format_version"] = 99
-    with pytest.raises(ModelFileError, match="expected version 4, got 99"):
+    with pytest.raises(ModelFileError, match="expected version 5, got 99"):
         NormativeModel.load(rewritten(tmp_path / "m.dinoad", tensors, document))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, statistics_of
+from napari_dinoad.scoring.dpmm_pooling import expected_log_joint
 from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import unit_patches
 from napari_dinoad.scoring.statistics import expectation, gaussians
@@ -40,7 +40,7 @@ def fitted():
 def test_a_mixture_is_its_own_statistics(covariance, fitted):
     whole = fitted[0][covariance][2]
     mixture, regularisation = whole.parameters.mixture, whole.settings.effective_regularisation
-    statistics = statistics_of(mixture, whole.n_patches, regularisation)
+    statistics = whole._statistics()
     means, covariances = gaussians(statistics, covariance, regularisation)
     torch.testing.assert_close(means, mixture.means, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(covariances, mixture.covariances, rtol=1e-9, atol=1e-12)
@@ -89,13 +89,31 @@ def test_the_order_of_hospitals_has_no_influence(covariance, fitted):
 
 def test_merging_keeps_first_and_second_moments(fitted):
     first, second, _ = fitted[0]["diag"]
-    parts = [statistics_of(s.parameters.mixture, s.n_patches, 1e-6) for s in (first, second)]
+    parts = [scorer._statistics() for scorer in (first, second)]
     merged = DpmmScorer.merged([first, second])
-    both = statistics_of(merged.parameters.mixture, merged.n_patches, 1e-6)
-    for name in ("first", "second"):
+    both = merged._statistics()
+    for name in ("responsibilities", "first", "second"):
         wanted = sum(getattr(part, name).sum(0) for part in parts)
-        # The stick-breaking prior moves the weights a little.
-        torch.testing.assert_close(getattr(both, name).sum(0), wanted, rtol=0.02, atol=2)
+        torch.testing.assert_close(getattr(both, name).sum(0), wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("update", ["exact", "ema"])
+def test_a_component_stands_for_the_patches_that_it_explains(make_smooth, update):
+    """The weight that the prior leaves over is the last component's, but no patches are."""
+    maps = make_smooth(8, (6, 6), 10, seed=3)
+    chosen = settings_for("diag", n_components=80, epochs=1, merge=False, update=update, alpha0=40.0)
+    scorer = DpmmScorer(chosen).fit([maps])
+    shares = scorer.parameters.mean_responsibilities
+    assert float(shares.sum()) == pytest.approx(1, rel=1e-9)
+    assert float(scorer.parameters.mixture.log_weights[-1].exp()) > 3 * float(shares[-1])
+    explained = scorer._statistics()
+    torch.testing.assert_close(explained.responsibilities, scorer.n_patches * shares[shares > 0])
+    if update == "exact":
+        torch.testing.assert_close(
+            explained.first.sum(0), unit_patches(maps).double().sum(0), rtol=1e-5, atol=1e-5
+        )
+    told = [float(name.split("(")[1].split(" %")[0]) for name in scorer.component_names]
+    assert told == pytest.approx((100 * shares).tolist(), rel=0.06)
 
 
 def test_no_more_components_than_allowed(make_clustered, monkeypatch):

@@ -268,19 +268,20 @@ def _calibration(calibration: Calibration) -> Html:
 def _components(state: ScorerState) -> Html:
     title = f"Inside the model: {state.name}"
     if "log_weights" in state.tensors:
-        weights = np.sort(state.tensors["log_weights"].double().exp().numpy())[::-1]
+        weights = state.tensors["log_weights"].double().exp().numpy()
         used = int(np.count_nonzero(weights > float(_setting(state, "min_weight", 0.0))))
-        half = int(np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())) + 1
-        ranks = list(range(1, len(weights) + 1))
+        shares = np.sort(state.tensors["mean_responsibilities"].double().numpy())[::-1]
+        half = int(np.searchsorted(np.cumsum(shares), 0.5 * shares.sum())) + 1
+        ranks = list(range(1, len(shares) + 1))
         return section(
             title,
-            f"{used} components in use of {_setting(state, 'n_components', len(weights))} allowed; the {half} "
-            "heaviest explain half of all normal patches.",
+            f"{used} components in use of {_setting(state, 'n_components', len(shares))} allowed; the {half} "
+            "largest explain half of all normal patches.",
             plot(
-                "Weight of each component, the heaviest first.",
-                [Series("component", ranks, np.log10(np.maximum(weights, 1e-12)).tolist())],
+                "Share of the normal patches that each component explains, the largest first.",
+                [Series("component", ranks, np.log10(np.maximum(shares, 1e-12)).tolist())],
                 "component",
-                "log10 weight",
+                "log10 share",
             ),
         )
     if "bank" in state.tensors:

@@ -155,7 +155,8 @@ class DpmmScorer:
     def _statistics(self) -> SufficientStatistics:
         """Return what the mixture knows of the patches that it was fitted on."""
         point = self._fitted()
-        return statistics_of(point.best.mixture, point.n_patches, self.settings.effective_regularisation)
+        best, regularisation = point.best, self.settings.effective_regularisation
+        return statistics_of(best.mixture, best.mean_responsibilities, point.n_patches, regularisation)
 
     @property
     def n_patches(self) -> int:
@@ -298,8 +299,11 @@ class DpmmScorer:
 
     @property
     def component_names(self) -> tuple[str, ...]:
-        """A name for each component, the heaviest first: its number and its share of the normal patches."""
-        shares = 100 * self.parameters.mixture.log_weights.exp()
+        """A name for each component: its number and the share of the normal patches that it explains.
+
+        Large ones come first, but not strictly: a step that sorting would make worse leaves the order as it is.
+        """
+        shares = 100 * self.parameters.mean_responsibilities
         return tuple(
             f"component {number} ({share:.2g} % of normal)" for number, share in enumerate(shares.tolist(), 1)
         )

@@ -61,11 +61,15 @@ class DpmmParameters:
         (k,) v.
     alpha : float
         Concentration α.
+    mean_responsibilities : torch.Tensor
+        (k,) s: the share of the patches that each component explained in the E-step before. In the mixture's weights
+        the prior has its say too.
     """
 
     mixture: Mixture
     sticks: torch.Tensor
     alpha: float
+    mean_responsibilities: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,7 @@ def parameters_of(
     sticks = update_sticks(mean_responsibilities, statistics.n_patches, alpha)
     order = sticks.order
     mixture = Mixture(log_weights(sticks.sticks), means[order], covariances[order], settings.covariance)
-    return DpmmParameters(mixture, sticks.sticks, alpha), order
+    return DpmmParameters(mixture, sticks.sticks, alpha, mean_responsibilities[order]), order
 
 
 def _changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
@@ -379,7 +383,8 @@ def _maximise(
     mixture = Mixture(
         log_weights(update.sticks), means[update.order], covariances[update.order], settings.covariance
     )
-    return DpmmParameters(mixture, update.sticks, update.alpha), update.order
+    shares = mean_responsibilities[update.order]
+    return DpmmParameters(mixture, update.sticks, update.alpha, shares), update.order
 
 
 def _with_best(

@@ -1,9 +1,12 @@
 """Dirichlet-process mixtures as data: what a fitted mixture says of its patches, pooled with others or with new ones.
 
-A component of weight π_k, mean μ_k and covariance Σ_k, fitted on n patches, is all that a later fit needs to know of
-its nπ_k patches::
+A component of mean μ_k and covariance Σ_k that a share r_k of n patches belongs to is all that a later fit needs to
+know of its n r_k patches::
 
-    s_k = n π_k,   m_k = s_k μ_k,   C_k = s_k (Σ_k − λI + μ_k μ_kᵀ)
+    s_k = n r_k,   m_k = s_k μ_k,   C_k = s_k (Σ_k − λI + μ_k μ_kᵀ)
+
+r, the mean responsibilities of the last E-step, is stored beside the weights π, which score: in π the prior has its
+say, and what it leaves over is all in the last component (see ``scoring/stick_breaking``).
 
 Statistics of disjoint patches add, so mixtures of several hospitals are joined, and new scans are added to a mixture,
 without an image of before. Components of one kind are merged by the criterion that also ends k-means (see
@@ -32,14 +35,25 @@ POOLED_AT_ONCE = 4000
 """Components compared with each other at a time; more are reduced in turns."""
 
 
-def statistics_of(mixture: Mixture, n_patches: float, regularisation: float) -> SufficientStatistics:
+def statistics_of(
+    mixture: Mixture, mean_responsibilities: torch.Tensor, n_patches: float, regularisation: float
+) -> SufficientStatistics:
     """Return the statistics of the ``n_patches`` that a mixture was fitted on, as far as it knows them; on the CPU.
 
     Empty components are left out.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    mean_responsibilities : torch.Tensor
+        (k,) share of the patches that each component explains.
+    n_patches : float
+    regularisation : float
+        λ of its fit.
     """
-    mixture = mixture.to("cpu")
-    mixture = mixture.selected((n_patches * mixture.log_weights.exp() >= EMPTY).nonzero().squeeze(1))
-    s = n_patches * mixture.log_weights.exp()
+    s = n_patches * mean_responsibilities.to("cpu")
+    kept = (s >= EMPTY).nonzero().squeeze(1)
+    s, mixture = s[kept], mixture.to("cpu").selected(kept)
     means = mixture.means
     if mixture.covariance == "full":
         spread = mixture.covariances.clone()

@@ -53,6 +53,7 @@ def _parameter_tensors(prefix: str, parameters: DpmmParameters) -> dict[str, tor
         f"{prefix}log_weights": parameters.mixture.log_weights,
         f"{prefix}means": parameters.mixture.means,
         f"{prefix}covariances": parameters.mixture.covariances,
+        f"{prefix}mean_responsibilities": parameters.mean_responsibilities,
     }
 
 
@@ -119,4 +120,6 @@ def _saved_parameters(
         )
     log_weights = saved_tensor(state, f"{prefix}log_weights", (k,))
     mixture = Mixture(log_weights, means, covariances, settings.covariance).to(device)
-    return DpmmParameters(mixture, saved_tensor(state, f"{prefix}sticks", (k,)).to(device), alpha)
+    sticks = saved_tensor(state, f"{prefix}sticks", (k,)).to(device)
+    shares = saved_tensor(state, f"{prefix}mean_responsibilities", (k,)).to(device)
+    return DpmmParameters(mixture, sticks, alpha, shares)

@@ -41,5 +41,5 @@ HEATMAP_LIMITS = (1.3, 5.0)
 """−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
 
 
-MODEL_FORMAT_VERSION = 4
+MODEL_FORMAT_VERSION = 5
 """Version of the model file's layout; a file of another version is refused."""
