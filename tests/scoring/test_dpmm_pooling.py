@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -182,6 +183,18 @@ def test_the_bound_of_an_update_never_falls(covariance, make_smooth):
     curve = np.array(earlier.updated([maps[4:]]).state().history["penalised_log_likelihood"])
     assert len(curve) >= 4
     assert (np.diff(curve) >= -1e-9 * np.abs(curve[:-1])).all()
+
+
+def test_the_loss_of_an_update_is_that_of_the_new_patches(make_smooth):
+    maps = make_smooth(8, (6, 6), 10, seed=2)
+    chosen = settings_for("diag", epochs=3, tolerance=0, merge=False)
+    states = []
+    DpmmScorer(chosen).fit([maps[:4]]).updated([maps[4:]], checkpoint=states.append)
+    patches = unit_patches(maps[4:])
+    for before, after in pairwise(states):
+        mixture = DpmmScorer.from_state(before).parameters.mixture
+        wanted = -float(ComponentDensities(mixture).log_density(patches).mean())
+        assert after.history["train_loss"][-1] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_what_the_earlier_mixture_does_not_explain_gets_components(make_clustered):

@@ -95,7 +95,7 @@ class FitPoint:
     finished : bool
         No further epoch is needed.
     history : Mapping[str, tuple of float]
-        ``"train_loss"``: mean −log p of the normal patches as each epoch met them;
+        ``"train_loss"``: mean −log p of the normal patches as each epoch met them, in an update of the new ones;
         ``"validation_loss"``: of the held-out ones after it;
         ``"penalised_log_likelihood"``: Σ log p(x) + log p(v | α) as each epoch met it.
     """
@@ -269,10 +269,13 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
     seeing it.
     """
     current = point.parameters
-    total = sum_over(batches, _batch_statistics, ComponentDensities(current.mixture))
-    if point.earlier is not None and total is not None:
-        total = total + _earlier_statistics(point.earlier, current.mixture)
-    if total is None or int(total.n_patches) != point.n_patches:
+    at_hand = sum_over(batches, _batch_statistics, ComponentDensities(current.mixture))
+    if at_hand is None:
+        raise _changed_data(point.n_patches, None)
+    total = at_hand
+    if point.earlier is not None:
+        total = at_hand + _earlier_statistics(point.earlier, current.mixture)
+    if int(total.n_patches) != point.n_patches:
         raise _changed_data(point.n_patches, total)
     penalised = total.log_likelihood + log_prior(current.sticks, current.alpha)
     earlier = point.history.get("penalised_log_likelihood", ())
@@ -289,7 +292,7 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
     parameters, order = _maximise(total, point.n_patches, current, settings, never_lower=True)
     if point.earlier is not None:
         point = replace(point, earlier=point.earlier.reordered(order))
-    history = _appended(point.history, "train_loss", -total.log_likelihood / total.n_patches)
+    history = _appended(point.history, "train_loss", -at_hand.log_likelihood / at_hand.n_patches)
     history = _appended(history, "penalised_log_likelihood", penalised)
     return replace(
         point,
