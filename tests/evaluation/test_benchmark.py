@@ -105,6 +105,27 @@ def test_thresholds_come_from_normal_validation_scans_alone(benchmark):
         assert at["test_fpr"] == pytest.approx((scores[~truth] >= level).mean(), abs=1e-9)
 
 
+def test_dice_and_rate_are_of_one_mask_where_a_threshold_falls_into_a_bin(benchmark):
+    """−log10 of 5 % lies above some scores of its bin; either all of them are marked or none."""
+    threshold = np.float32(-np.log10(0.05))
+    below = np.nextafter(threshold, np.float32(0))
+    for part in ("valid/good", "valid/Ungood"):
+        for path in benchmark.glob(f"{part}/*/*.png"):
+            path.unlink()
+
+    def score(volume):
+        scores = brightness(volume)
+        scores[..., ::2] = below
+        return scores
+
+    values = evaluate_dataset(find_dataset(benchmark), score, EvaluationSettings()).values
+    at = values["dice_at_fpr"]["0.05"]
+    scores, truth = pooled(benchmark)
+    scores.reshape(-1, SHAPE[1])[:, ::2] = below
+    assert at["dice"] == pytest.approx(dice(scores >= below, truth), abs=1e-9)
+    assert at["test_fpr"] == pytest.approx((scores[~truth] >= below).mean(), abs=1e-9)
+
+
 def test_a_validation_scan_that_its_mask_shows_to_be_abnormal_is_told(benchmark):
     for part in ("img", "label"):
         (benchmark / f"valid/Ungood/{part}/9.png").rename(benchmark / f"valid/good/{part}/9.png")

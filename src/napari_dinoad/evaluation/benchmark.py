@@ -190,12 +190,10 @@ def _dice_at(
 ) -> dict[str, float | None]:
     """Return Dice at the threshold that marks this rate of normal pixels, and the rate that it marks in the test."""
     threshold = -math.log10(rate) if normal is None else threshold_at_fpr(normal, rate)
-    survivors = pixels.normal.survival()[pixels.normal.values >= np.float32(threshold)]
-    total = pixels.normal.total
     return {
         "dice": _defined(pixels.dice_at(threshold)) if pixels.abnormal.total else None,
         "threshold_neg_log10_p": _defined(threshold),
-        "test_fpr": float(survivors[0] / total) if survivors.size and total else 0.0,
+        "test_fpr": pixels.fpr_at(threshold),
     }
 
 

@@ -37,8 +37,10 @@ class LabelledHistogram:
     """Scores of normal and of abnormal voxels, counted by value.
 
     Sums of counts are exact; scores that share a key (see `napari_dinoad.score_histogram`) are taken as tied. With 32
-    bits that is no restriction; with 22, AUROC and average precision of continuous scores agree with the exact
-    ones to about 1e-6 and 1e-5, whatever the number of voxels.
+    bits that is no restriction; with 22, AUROC and average precision of 200,000 continuous scores agree with the
+    exact ones to about 1e-6 and 2e-6. The fewer abnormal ones there are, the more a tie weighs: on 400 sets of 10,000
+    to 300,000 scores, 3 to 1,000 of them abnormal, they differed by at most 1.6e-5 and 2.6e-4, the best Dice by
+    4.7e-4.
 
     Attributes
     ----------
@@ -148,11 +150,21 @@ class LabelledHistogram:
 
         The threshold acts through its key: scores that share it count as on or above it.
         """
-        key = keys_of(np.array([threshold], dtype=np.float32), self.normal.bits)[0]
-        false = int(self.normal.counts[self.normal.keys >= key].sum())
-        found = int(self.abnormal.counts[self.abnormal.keys >= key].sum())
+        false, found = self._marked(threshold)
         marked_and_true = false + found + self.abnormal.total
         return 2 * found / marked_and_true if marked_and_true else 1.0
+
+    def fpr_at(self, threshold: float) -> float:
+        """Return the share of normal scores in the mask of `dice_at`; 0 when there is none."""
+        false, _ = self._marked(threshold)
+        return false / self.normal.total if self.normal.total else 0.0
+
+    def _marked(self, threshold: float) -> tuple[int, int]:
+        """Return how many normal and abnormal scores are on the threshold's key or above it."""
+        key = keys_of(np.array([threshold], dtype=np.float32), self.normal.bits)[0]
+        parts = (self.normal, self.abnormal)
+        false, found = (int(part.counts[part.keys >= key].sum()) for part in parts)
+        return false, found
 
 
 def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
