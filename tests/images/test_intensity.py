@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_dinoad.images import intensity
-from napari_dinoad.images.intensity import sample_inside
+from napari_dinoad.images.intensity import darkness_note, sample_inside
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.settings import preset
 
 
 def test_a_small_scan_gives_all_of_its_body():
@@ -37,3 +42,34 @@ def test_percentiles_of_a_large_scan_are_near_those_of_all_its_voxels(monkeypatc
         np.mean(values[body] < cut) for cut in np.percentile(sample_inside(values, body), (0.5, 50, 99.5))
     ]
     np.testing.assert_allclose(ranks, (0.005, 0.5, 0.995), atol=0.005)
+
+
+def save_picture(path, pixels):
+    if path.suffix == ".nii":
+        nib.save(nib.Nifti1Image(pixels, np.eye(4)), path)
+    elif path.suffix == ".png":
+        Image.fromarray(pixels).save(path)
+    else:
+        sitk = pytest.importorskip("SimpleITK")
+        sitk.WriteImage(sitk.GetImageFromArray(pixels), str(path))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha", ".png"])
+@pytest.mark.parametrize(
+    ("dtype", "brightest"),
+    [(np.uint8, 12), (np.uint8, 200), *((np.uint16, value) for value in (200, 1529, 4095, 4200, 65535))],
+)
+@pytest.mark.parametrize("name", ["image-2d", "bmad", "mr-brain", "oct", "ct-head"])
+def test_what_a_model_sees_nearly_black_is_told(tmp_path, suffix, dtype, brightest, name):
+    pixels = np.zeros((40, 48), dtype)
+    pixels[8:32, 8:40] = np.random.default_rng(0).uniform(0.3, 1, (24, 32)) * brightest
+    pixels[16:24, 16:24] = brightest
+    save_picture(tmp_path / f"a{suffix}", pixels)
+    prepared = prepare_scan(read_volume(tmp_path / f"a{suffix}"), preset(name), 64)
+    note = darkness_note(prepared.volume, prepared.intensity)
+    is_dark = prepared.images(prepared.indices).max() < 1 / 16
+    assert bool(note) == is_dark
+    if is_dark:
+        assert f"brightest value is {brightest} where " in note
+    if suffix in (".nii", ".nrrd", ".mha") and name in ("image-2d", "bmad") and dtype == np.uint16:
+        assert is_dark == (brightest <= 4095)

@@ -85,6 +85,18 @@ def test_a_scan_unlike_the_normal_ones_is_told_so(model, patient, tmp_path):
     assert set(other.unlike) <= set(notes)
 
 
+def test_scans_that_are_nearly_black_to_the_model_are_told(tmp_path):
+    for seed in range(5):
+        head = nib.Nifti1Image(make_head(seed).astype(np.uint16), np.diag([5.0, 5.0, 8.0, 1.0]))
+        nib.save(head, tmp_path / f"{seed}.nii")
+    pictures = replace(preset("image-2d"), body_mask="off", resolution_px=64)
+    fitted = fit_folder(tmp_path, replace(SMALL, scorer="memory-bank", preprocessing=pictures))
+    for scan in fitted.fit_report.scans:
+        assert any("nearly black" in note for note in scan.facts["notes"])
+    detection = detect(read_volume(tmp_path / "0.nii"), fitted)
+    assert sum("nearly black" in words for words in detection.unlike) == 1
+
+
 def test_the_same_seed_gives_the_same_model(normal_folder, tmp_path):
     contents = []
     for name in ("a", "b"):

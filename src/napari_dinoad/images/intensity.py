@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["intensity_range", "sample_inside", "with_finite_values"]
+__all__ = ["darkness_note", "intensity_range", "sample_inside", "with_finite_values"]
 
 _SAMPLED_VOXELS = 2_000_000
 """Percentiles are taken from about this many voxels of a scan: their ranks are then known to 0.01 %."""
+
+_DARK_SHARE = 1 / 16
+"""Of the range from black to white: a scan that fills less of it is nearly black, as 12 bits are that 16 may hold."""
 
 
 def intensity_range(
@@ -50,6 +53,29 @@ def intensity_range(
             f"{volume.name}: all but constant: percentiles {settings.percentiles} both are {low:g}."
         )
     return float(low), float(high)
+
+
+def darkness_note(volume: Volume, intensity: tuple[float, float] | None) -> str:
+    """Return a sentence where a scan fills so little of its intensity range that it is nearly black, or none.
+
+    So are 12 bits in a file of 16 that are taken as stored: only of pictures is it guessed how many bits were meant.
+
+    Parameters
+    ----------
+    volume : Volume
+    intensity : tuple of float, optional
+        See `intensity_range`.
+    """
+    if intensity is None:
+        return ""
+    low, high = intensity
+    brightest = float(volume.values.max())
+    if brightest - low >= _DARK_SHARE * (high - low):
+        return ""
+    return (
+        f"Its brightest value is {brightest:g} where {high:g} is white: the model sees it nearly black. Fit and "
+        "score with a preset whose range goes by the scan (mr-brain, oct), or save such scans as 8 bits."
+    )
 
 
 def with_finite_values(values: np.ndarray) -> tuple[np.ndarray, str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import unlike_all
+from napari_dinoad.images.intensity import darkness_note
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.pipeline.scan_facts import scan_facts
@@ -140,12 +141,15 @@ class Detector:
     def unlike(self, volume: Volume) -> tuple[str, ...]:
         """Return in what a scan is unlike the model's normal scans: voxel size, extent of the body, contrast.
 
-        One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. An
-        abnormal map of such a scan says little.
+        One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. That
+        a scan is nearly black to the model is told whatever the normal ones were. An abnormal map of such a scan says
+        little.
         """
         prepared = self.prepare(volume)
         if self._unlike is None:
-            self._unlike = unlike_all(self.model.cohorts, scan_facts(prepared[0]))
+            dark = darkness_note(volume, prepared[0].intensity)
+            unlike = unlike_all(self.model.cohorts, scan_facts(prepared[0]))
+            self._unlike = (*filter(None, [dark]), *unlike)
             if not self._is_comparable(volume):
                 self._unlike = (_A_SLICE_OF_VOLUMES, *self._unlike)
         return self._unlike

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.images.intensity import sample_inside
+from napari_dinoad.images.intensity import darkness_note, sample_inside
 
 if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan
@@ -26,7 +26,7 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         ``"shape"`` and ``"spacing"`` (z, y, x; millimetres, or pixels of 1), ``"is_physical"``, ``"n_slices"``
         (those that show the body), ``"body_fraction"`` of the voxels, ``"body_size"`` (its extent along z, y, x, in
         units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units), ``"notes"``
-        (what its reader had to assume or change).
+        (what its reader had to assume or change, and whether it is all but black to the model).
     """
     volume, body = prepared.volume, prepared.body
     geometry = volume.geometry
@@ -46,5 +46,5 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         "body_fraction": float(body.mean()),
         "body_size": extent,
         "intensity": [float(value) for value in intensity],
-        "notes": list(volume.notes),
+        "notes": [*volume.notes, *filter(None, [darkness_note(volume, prepared.intensity)])],
     }
