@@ -13,7 +13,7 @@ from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_pla
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
-from napari_dinoad.settings import DpmmSettings, MemoryBankSettings
+from napari_dinoad.settings import MODEL_FORMAT_VERSION, DpmmSettings, MemoryBankSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,7 +176,8 @@ def _checkpoint_name(
     keys: list[Any] = [[cache.scans[i].key for i in scans.tolist()] for scans in (fitting, validating)]
     if earlier is not None:
         keys.append(hash_of_mixture(earlier))
-    return hash_of([type(settings).__name__, asdict(settings), *keys])
+    # What an earlier version left of a fit is not gone on with.
+    return hash_of([MODEL_FORMAT_VERSION, type(settings).__name__, asdict(settings), *keys])
 
 
 def hash_of_mixture(scorer: DpmmScorer) -> str:
