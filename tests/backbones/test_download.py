@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,20 @@ class Handler(BaseHTTPRequestHandler):
     """Serves CONTENT under every address, as an origin, a proxy, or the model hub would."""
 
     def do_HEAD(self):
+        self.server.heads.append(self.path)
+        if self.server.fault == "hangs up":
+            self.connection.close()
+            return
+        if self.server.fault == "goes in circles":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+            return
+        if self.server.fault == "wants an agreement":
+            self.send_response(401)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.send_header("ETag", f'"{self.server.announced}"')
@@ -66,7 +81,7 @@ def server(monkeypatch):
             monkeypatch.delenv(name)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
-    server.announced = SHA256
+    server.announced, server.fault, server.heads = SHA256, "", []
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -141,6 +156,12 @@ def test_the_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
     assert server.requests == [("http://weights.invalid/w.pth", None)]
 
 
+def close_hub_session():
+    from huggingface_hub import utils
+
+    getattr(utils, "close_session", getattr(utils, "reset_sessions", None))()
+
+
 @pytest.fixture
 def online(server, monkeypatch):
     """The test server in place of Meta's and of the hub."""
@@ -191,6 +212,41 @@ def test_every_source_that_failed_is_named(online):
         find_weights(SPEC)
     for part in ("says 403", "timm/vit_small_patch14_dinov2", "facebook/dinov2-small"):
         assert part in caught.value.download_error
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("hangs up", "disconnected"),
+        ("goes in circles", "redirects"),
+        ("wants an agreement", "Agree to the licence .* HF_TOKEN"),
+        ("is no proxy", "refused"),
+    ],
+)
+def test_a_fault_of_the_network_is_told_and_the_next_repository_is_tried(online, monkeypatch, fault, reason):
+    monkeypatch.setattr(hub, "official_file", lambda spec: None)
+    online.fault = fault
+    if fault == "is no proxy":
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    # The hub's client keeps its connections, and with them the proxies that it first saw.
+    close_hub_session()
+    with pytest.raises(WeightsNotFoundError, match=reason) as caught:
+        find_weights(SPEC)
+    close_hub_session()
+    for repository in hub.hub_repositories(SPEC):
+        assert f"{repository}: " in caught.value.download_error
+    assert len(caught.value.ways) == 3
+
+
+def test_what_goes_through_all_proxy_is_not_probed(online, monkeypatch):
+    monkeypatch.setattr(socket, "create_connection", lambda *a, **k: pytest.fail("probed"))
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    hub._require_reachable("https://weights.invalid")
+
+
+def test_a_hub_client_without_newer_functions_will_do(online, monkeypatch):
+    monkeypatch.delattr(huggingface_hub.constants, "is_offline_mode", raising=False)
+    assert find_weights(SPEC).source == "download"
 
 
 def test_offline_mode_asks_no_server(online, monkeypatch):

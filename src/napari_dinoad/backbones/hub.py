@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from napari_dinoad.backbones.download import MIB, download
 from napari_dinoad.backbones.official import official_file
-from napari_dinoad.errors import WeightsError
+from napari_dinoad.errors import DinoadError, WeightsError
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.progress import report
 
@@ -81,7 +81,7 @@ def download_weights(spec: BackboneSpec, progress: Progress | None = None) -> Pa
     """
     from huggingface_hub import constants
 
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         raise WeightsError("downloads are switched off (HF_HUB_OFFLINE)")
     reasons = []
     official = official_file(spec)
@@ -111,7 +111,6 @@ def _say_licence(spec: BackboneSpec, place: str) -> None:
 
 def _download_from_hub(repository: str, progress: Progress | None, stage: str) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     options: dict[str, Any] = {}
     if progress is not None and "tqdm_class" in inspect.signature(hf_hub_download).parameters:
@@ -119,15 +118,28 @@ def _download_from_hub(repository: str, progress: Progress | None, stage: str) -
     try:
         announced = get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0])).etag
         path = Path(hf_hub_download(repository, HUB_FILES[0], **options))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()
-        raise WeightsError(f"{repository}: {reason[0] if reason else type(error).__name__}") from error
+    except DinoadError:
+        raise  # Cancelled, from our progress callable.
+    except Exception as error:
+        # The hub's client changes its transport (requests, httpx, Xet), each with errors of its own: proxy, TLS,
+        # hang-up, redirects. Whatever it was, the next source is tried.
+        raise WeightsError(f"{repository}: {_reason(error)}") from error
     if announced and _SHA256.match(announced) and sha256_of_file(path) != announced:
         path.resolve().unlink()
         raise WeightsError(
             f"{repository}: the file came damaged (its SHA-256 is not the one that the hub names); it was removed"
         )
     return path
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why the hub gave no file; of a repository behind a licence, what is to be done first."""
+    from huggingface_hub.errors import GatedRepoError
+
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, GatedRepoError):
+        return f"{reason} Agree to the licence on the repository's page, and set HF_TOKEN to a token of that account"
+    return reason
 
 
 def _progress_bar(progress: Progress, stage: str) -> type:
@@ -149,7 +161,8 @@ def _progress_bar(progress: Progress, stage: str) -> type:
 
 def _require_reachable(url: str) -> None:
     address = urlsplit(url)
-    if urllib.request.getproxies().get(address.scheme):
+    proxies = urllib.request.getproxies()
+    if proxies.get(address.scheme) or proxies.get("all"):
         return
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
