@@ -82,6 +82,33 @@ def test_averaged_layers(name, tiny_timm):
     assert both.weights_sha256 == last.weights_sha256
 
 
+@pytest.mark.parametrize(
+    ("name", "patch", "dim"),
+    [
+        ("timm:vit_tiny_r_s16_p8_224", 32, 192),
+        ("timm:vit_small_r26_s32_224", 32, 384),
+        ("timm:vitamin_small_224", 16, 384),
+        ("timm:convnext_tiny_hnf", 32, 768),
+    ],
+)
+def test_a_stem_of_convolutions_counts_in_the_patch_size(name, patch, dim):
+    with torch.device("meta"):
+        backbone = TimmBackbone.__new__(TimmBackbone)
+        backbone._spec, backbone._model = find_backbone(name), make_model(find_backbone(name))
+        backbone._is_convnext = "convnext" in name
+        tokens = backbone._forward(torch.empty(2, 3, 3 * patch, 5 * patch))
+    assert backbone.patch_size_px == patch
+    assert tokens.flatten(1, -2).shape == (2, 15, dim)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 24), (2, 8, 48), (2, 4, 4, 24)])
+def test_tokens_that_are_not_one_a_patch_are_refused(shape, tiny_timm, monkeypatch):
+    backbone = backbone_of("dinov2_vits14")
+    monkeypatch.setattr(backbone, "_forward", lambda channels: torch.zeros(shape))
+    with pytest.raises(BackboneError, match=r"expected 4×4 patch tokens of length 48 a slice, got"):
+        backbone(torch.rand(2, 56, 56))
+
+
 def test_moved_content_moves_the_embeddings():
     """Rows are rows and columns are columns: an object at the lower left changes most there."""
     spec = find_backbone("dinov3_vits16")

@@ -170,7 +170,11 @@ class TimmBackbone:
         """Side of a patch in input pixels."""
         if self._is_convnext:
             return int(self._model.feature_info[-1]["reduction"])
-        rows, columns = self._model.patch_embed.patch_size
+        embed = self._model.patch_embed
+        # Where a convolutional stem comes before, the size of a patch in its features says nothing of the input.
+        rows, columns = (
+            embed.feat_ratio(as_scalar=False) if hasattr(embed, "feat_ratio") else embed.patch_size
+        )
         if rows != columns:
             raise BackboneError(f"Backbone {self.name}: expected square patches, got {rows}×{columns}.")
         return int(rows)
@@ -223,12 +227,21 @@ class TimmBackbone:
         if self.device.type == "cpu" and self._uses_openvino:
             forward = self._converted(channels, grid) or forward
         tokens = forward(channels)
-        return tokens.float().reshape(len(channels), *grid, -1)  # (n, gh · gw, d) → (n, gh, gw, d)
+        shape = (len(channels), *grid, self.embedding_dim)
+        if tuple(tokens.shape) not in (shape, (shape[0], grid[0] * grid[1], shape[3])):
+            raise BackboneError(
+                f"Backbone {self.name}: expected {grid[0]}×{grid[1]} patch tokens of length {self.embedding_dim} a "
+                f"slice, got an output of shape {tuple(tokens.shape[1:])}. This network cannot be used here; choose "
+                "a plain vision transformer or a ConvNeXt."
+            )
+        return tokens.float().reshape(shape)  # (n, gh · gw, d) → (n, gh, gw, d)
 
     def _forward(self, channels: torch.Tensor) -> torch.Tensor:
         """Return tokens (n, gh · gw, d), or (n, gh, gw, d) of a ConvNeXt, of inputs (n, 3, H, W)."""
         if self._is_convnext:
-            features: torch.Tensor = self._model.head.norm(self._model.forward_features(channels))
+            features: torch.Tensor = self._model.forward_features(channels)
+            if hasattr(self._model.head, "norm"):
+                features = self._model.head.norm(features)
             return features.permute(0, 2, 3, 1)  # (n, d, gh, gw) → (n, gh, gw, d)
         if self._spec.n_layers == 1:
             tokens: torch.Tensor = self._model.forward_features(channels)[:, self._model.num_prefix_tokens :]
