@@ -21,7 +21,8 @@ from napari_dinoad.backbones.timm_vit import make_model
 from napari_dinoad.backbones.weights import (
     add_weights,
     find_weights,
-    installed_weights,
+    known_backbones,
+    local_weights,
     names_for_file,
     weights_folder,
 )
@@ -68,7 +69,10 @@ def test_weights_of_another_size_are_not_taken(tmp_path):
     touch(weights_folder() / "dinov2_vitb14_pretrain.pth")
     with pytest.raises(WeightsError, match="not found"):
         find_weights(SPEC)
-    assert set(installed_weights()) == {"dinov2_vits14_reg", "dinov2_vitb14"}
+    assert {spec.name for spec in list_backbones() if spec.needs_weights and local_weights(spec)} == {
+        "dinov2_vits14_reg",
+        "dinov2_vitb14",
+    }
 
 
 def test_when_nothing_is_found_places_and_three_ways_are_told():
@@ -110,11 +114,79 @@ def test_official_names_tell_their_backbone():
     assert names_for_file("model.safetensors") == ()
 
 
-def test_added_weights_are_found_and_a_second_file_is_refused(tmp_path):
-    path = add_weights(touch(tmp_path / OFFICIAL), "dinov2_vits14")
-    assert find_weights(SPEC).path == path
-    with pytest.raises(WeightsError, match="there already"):
-        add_weights(touch(tmp_path / "other.safetensors"), "dinov2_vits14")
+@pytest.mark.parametrize(
+    "kept_as", ["dinov2_vits14.safetensors", OFFICIAL, "facebook/dinov2-small/model.safetensors"]
+)
+def test_no_second_file_is_added_beside_or_over_one(tmp_path, kept_as):
+    kept = touch(weights_folder() / kept_as)
+    assert add_weights(kept, "dinov2_vits14") == kept
+    assert add_weights(touch(tmp_path / "copy.pth"), "dinov2_vits14") == kept
+    for other in ("other.safetensors", "other.pth"):
+        (tmp_path / other).write_bytes(b"y")
+        with pytest.raises(WeightsError, match="there already"):
+            add_weights(tmp_path / other, "dinov2_vits14")
+    assert find_weights(SPEC).path == kept
+
+
+@pytest.mark.parametrize(
+    "name", ["dinov2_vits14", "dinov2_vits14:last4", "timm:vit_tiny_patch16_224.augreg_in21k"]
+)
+def test_added_weights_are_found(tmp_path, name):
+    folder = touch(tmp_path / "from_the_hub" / "model.safetensors").parent
+    path = add_weights(folder, name)
+    assert find_weights(find_backbone(name)).path == path
+    assert add_weights(folder, name) == path
+    for suffix in (".pth", ".safetensors"):
+        (weights_folder() / f"dinov3_vits16{suffix}").symlink_to(
+            path
+        )  # Two of another backbone do not matter.
+    assert add_weights(folder, name) == path
+
+
+def test_backbones_of_timm_are_known_once_their_weights_were_added(tmp_path):
+    name = "timm:vit_tiny_patch16_224.augreg_in21k"
+    assert known_backbones() == list_backbones()
+    add_weights(touch(tmp_path / "file.pth"), name)
+    assert known_backbones() == (*list_backbones(), find_backbone(name))
+
+
+def test_a_checkpoint_of_several_files_is_added_as_one(state, tmp_path):
+    index = save_in_parts(state, tmp_path)
+    path = add_weights(index, "dinov2_vits14")
+    assert path.name == "dinov2_vits14.safetensors"
+    assert (
+        check_weights("dinov2_vits14", path).weights_sha256
+        == check_weights("dinov2_vits14", index).weights_sha256
+    )
+
+
+@pytest.mark.parametrize("fault", ["a folder", "a link to nothing"])
+def test_what_only_bears_an_official_name_hides_no_file_behind_it(tmp_path, fault):
+    cache = tmp_path / "torch" / "hub" / "checkpoints"
+    for folder in (cache, weights_folder()):
+        folder.mkdir(parents=True)
+        if fault == "a folder":
+            (folder / OFFICIAL).mkdir()
+        else:
+            (folder / OFFICIAL).symlink_to(tmp_path / "nowhere")
+    assert local_weights(SPEC) is None
+    behind = touch(cache / "dinov2_vits14_pretrain_copy.pth")
+    assert local_weights(SPEC).path == behind
+
+
+def test_a_cached_index_without_its_parts_hides_no_file_behind_it(tmp_path):
+    index = put_in_hub_cache("facebook/dinov2-small", "model.safetensors.index.json")
+    index.write_text(json.dumps({"weight_map": {"a": "part.safetensors"}}))
+    assert local_weights(SPEC) is None
+    touch(index.with_name("part.safetensors"))
+    assert local_weights(SPEC).path == index
+
+
+def test_eupe_s_own_file_is_found_in_torch_hub_s_cache(tmp_path):
+    path = touch(tmp_path / "torch" / "hub" / "checkpoints" / "EUPE-ViT-T.pt")
+    assert local_weights(find_backbone("eupe_vitt16")).path == path
+    with pytest.raises(WeightsNotFoundError, match=r"EUPE-ViT-S\.pt of Meta's release"):
+        find_weights(find_backbone("eupe_vits16"))
 
 
 def test_missing_path_and_empty_folder_are_named(tmp_path):
@@ -132,6 +204,17 @@ def test_embedded_takes_no_weights(tmp_path):
 @pytest.fixture
 def state(tiny_timm):
     return to_meta(make_model(SPEC).state_dict())
+
+
+def save_in_parts(state, folder):
+    """Save weights in two files and return their index."""
+    names = sorted(state)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for part, keys in parts.items():
+        save_file({key: state[key].contiguous() for key in keys}, folder / part)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {key: part for part, keys in parts.items() for key in keys}}))
+    return index
 
 
 def test_a_good_file_is_verified(state, tmp_path):
@@ -214,12 +297,7 @@ def test_the_hash_in_an_official_name_is_checked(state, tmp_path):
 
 
 def test_a_checkpoint_of_several_files_is_read_and_stays_in_its_folder(state, tmp_path):
-    names = sorted(state)
-    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-    for part, keys in parts.items():
-        save_file({key: state[key].contiguous() for key in keys}, tmp_path / part)
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {key: part for part, keys in parts.items() for key in keys}}))
+    index = save_in_parts(state, tmp_path)
     save_file(state, tmp_path / "one.safetensors")
     assert (
         check_weights("dinov2_vits14", index).weights_sha256

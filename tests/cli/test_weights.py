@@ -59,6 +59,38 @@ def test_a_file_is_recognised_added_listed_and_verified(capsys, weights_file):
     assert printed(capsys, "get", "dinov2_vits14")["source"] == "settings folder"
 
 
+@pytest.mark.parametrize(
+    ("added_as", "asked_for"),
+    [
+        ("dinov2_vits14", "dinov2_vits14:last4"),
+        ("timm:vit_small_patch14_dinov2.lvd142m", "timm:vit_small_patch14_dinov2.lvd142m"),
+    ],
+)
+def test_one_backbone_is_verified_by_any_of_its_names(capsys, weights_file, added_as, asked_for):
+    added = printed(capsys, "add", weights_file, "--backbone", added_as)
+    for arguments in (("verify", "--backbone", asked_for), ("verify",)):
+        (verified,) = printed(capsys, *arguments)["verified"]
+        assert verified["path"] == added["path"]
+        assert verified["backbone"] == added_as
+    rows = {row["backbone"]: row for row in printed(capsys, "list")["backbones"]}
+    assert rows[added_as]["path"] == added["path"]
+
+
+def test_two_files_of_one_backbone_do_not_hide_the_others(capsys, tmp_path, weights_file):
+    good = printed(capsys, "add", weights_file)
+    for name in ("dinov3_vits16.pth", "dinov3_vits16.safetensors"):
+        (tmp_path / "settings" / name).write_bytes(b"x")
+    rows = {row["backbone"]: row for row in printed(capsys, "list")["backbones"]}
+    assert rows["dinov2_vits14"]["path"] == good["path"]
+    assert "expected one file" in rows["dinov3_vits16"]["fault"]
+    assert main(["weights", "list"]) == 0
+    assert "refused: Weights of dinov3_vits16" in capsys.readouterr().out
+    assert main(["weights", "verify", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert [item["path"] for item in told["verified"]] == [good["path"]]
+    assert [item["backbone"] for item in told["refused"]] == ["dinov3_vits16"]
+
+
 def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_file):
     cut = tmp_path / "cut.pth"
     cut.write_bytes(weights_file.read_bytes()[:100_000])
@@ -76,6 +108,9 @@ def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_
         (["get", "embedded"], "nothing to get"),
         (["get", "dinov2_vits14"], "3 ways to get them"),
         (["get", "dinov9"], "is not known"),
+        (["verify", "--backbone", "dinov2_vits41"], "is not known"),
+        (["verify", "--backbone", "dinov2_vits14"], "none to verify"),
+        (["verify", "--backbone", "timm:vit_tiny_patch16_224"], "none to verify"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(capsys, arguments, message):

@@ -13,16 +13,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.errors import WeightsError
 from napari_dinoad.files import sha256_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["INDEX_SUFFIX", "check_hash_in_name", "read_checkpoint"]
-
-INDEX_SUFFIX = ".safetensors.index.json"
-"""Ending of the list of a checkpoint that is spread over several files."""
+__all__ = ["check_hash_in_name", "read_checkpoint"]
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
 """Meta's file names end in the first characters of the file's SHA-256."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import os
 import re
@@ -22,11 +23,21 @@ if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec
     from napari_dinoad.progress import Progress
 
-__all__ = ["HUB_FILES", "cached_weights", "download_weights", "hub_repositories", "torch_hub_folder"]
+__all__ = [
+    "HUB_FILES",
+    "INDEX_SUFFIX",
+    "cached_weights",
+    "download_weights",
+    "hub_repositories",
+    "torch_hub_folder",
+]
 
 logger = logging.getLogger(__name__)
 
-HUB_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+INDEX_SUFFIX = ".safetensors.index.json"
+"""Ending of the list of a checkpoint that is spread over several files."""
+
+HUB_FILES = ("model.safetensors", f"model{INDEX_SUFFIX}", "pytorch_model.bin")
 """File names of weights in a repository, in the order of preference."""
 
 PROBE_TIMEOUT_S = 5.0
@@ -55,11 +66,23 @@ def cached_weights(spec: BackboneSpec) -> Path | None:
     for repository in hub_repositories(spec):
         for name in HUB_FILES:
             path = try_to_load_from_cache(repository, name)
-            if isinstance(path, str):
+            if isinstance(path, str) and _is_whole(Path(path)):
                 return Path(path)
     if spec.meta_stem is None:
         return None
-    return next(iter(sorted(torch_hub_folder().glob(f"{spec.meta_stem}*.pth"))), None)
+    named = sorted(torch_hub_folder().glob(f"{spec.meta_stem}*"))
+    return next((path for path in named if path.suffix in (".pth", ".pt") and path.is_file()), None)
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is there, of an index also its parts: a download of several may have been cut short."""
+    if not path.name.endswith(INDEX_SUFFIX) or not path.is_file():
+        return path.is_file()
+    try:
+        parts = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return False
+    return all(path.with_name(str(part)).is_file() for part in parts)
 
 
 def download_weights(spec: BackboneSpec, progress: Progress | None = None) -> Path:

@@ -12,15 +12,16 @@ import platformdirs
 
 from napari_dinoad.backbones.hub import (
     HUB_FILES,
+    INDEX_SUFFIX,
     cached_weights,
     download_weights,
     hub_repositories,
     torch_hub_folder,
 )
 from napari_dinoad.backbones.official import official_file
-from napari_dinoad.backbones.registry import list_backbones
+from napari_dinoad.backbones.registry import TIMM_PREFIX, find_backbone, list_backbones
 from napari_dinoad.errors import WeightsError, WeightsNotFoundError
-from napari_dinoad.files import atomic_path, require_folder
+from napari_dinoad.files import atomic_path, require_folder, sha256_of_file
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec
@@ -31,7 +32,7 @@ __all__ = [
     "WeightsFile",
     "add_weights",
     "find_weights",
-    "installed_weights",
+    "known_backbones",
     "local_weights",
     "names_for_file",
     "weights_folder",
@@ -111,15 +112,12 @@ def local_weights(spec: BackboneSpec) -> WeightsFile | None:
     return None if cached is None else WeightsFile(cached, "cache")
 
 
-def installed_weights() -> dict[str, Path]:
-    """Return what the settings folder holds: backbone name → file."""
-    found = {}
-    for spec in list_backbones():
-        if spec.needs_weights:
-            path = _in_settings_folder(spec)
-            if path is not None:
-                found[spec.name] = path
-    return found
+def known_backbones() -> tuple[BackboneSpec, ...]:
+    """Return every named backbone, and those of timm whose weights were added to the settings folder."""
+    kept = (path for path in sorted(weights_folder().glob(f"{_file_name(TIMM_PREFIX)}?*")) if path.is_file())
+    names = dict.fromkeys(path.stem for path in kept if path.suffix in SUFFIXES)
+    added = (find_backbone(TIMM_PREFIX + stem.removeprefix(_file_name(TIMM_PREFIX))) for stem in names)
+    return (*list_backbones(), *added)
 
 
 def add_weights(file: str | Path, name: str) -> Path:
@@ -128,24 +126,46 @@ def add_weights(file: str | Path, name: str) -> Path:
     Parameters
     ----------
     file : path
-        Checked by the caller (``loading.verify_weights``).
+        Checked by the caller (``matching.check_weights``). A folder that holds one will do; a checkpoint in several
+        parts is put together.
     name : str
         The backbone that it belongs to.
 
     Returns
     -------
     Path
-        The copy, under the backbone's name.
+        The copy, under the backbone's name, or the same file where the folder holds it already.
+
+    Raises
+    ------
+    WeightsError
+        If the folder holds another file of this backbone: models that were fitted with it need it.
     """
-    source = Path(file)
-    suffix = source.suffix if source.suffix in SUFFIXES else ".pth"
-    target = require_folder(weights_folder()) / f"{_file_name(name)}{suffix}"
-    for other in _candidates(name):
-        if other != target and other.is_file():
-            raise WeightsError(f"Weights of {name}: {other} is there already. Remove it first.")
+    spec = find_backbone(name)
+    source = _given(Path(file).expanduser(), spec)
+    is_index = source.name.endswith(INDEX_SUFFIX)
+    there = _in_settings_folder(spec)
+    if there is not None:
+        if there.samefile(source) or (not is_index and sha256_of_file(there) == sha256_of_file(source)):
+            return there
+        raise WeightsError(f"Weights of {spec.base_name}: {there} is there already. Remove it first.")
+    suffix = ".safetensors" if is_index else source.suffix if source.suffix in SUFFIXES else ".pth"
+    target = require_folder(weights_folder()) / f"{_file_name(spec.base_name)}{suffix}"
     with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
+        if is_index:
+            _put_together(source, temporary)
+        else:
+            shutil.copyfile(source, temporary)
     return target
+
+
+def _put_together(index: Path, target: Path) -> None:
+    # Brings torch, which a search does without.
+    from safetensors.torch import save_file
+
+    from napari_dinoad.backbones.checkpoint import read_checkpoint
+
+    save_file(read_checkpoint(index), target, {"format": "pt"})
 
 
 def names_for_file(file: str | Path) -> tuple[str, ...]:
@@ -186,7 +206,8 @@ def _in_settings_folder(spec: BackboneSpec) -> Path | None:
     found = [path for path in _candidates(spec.base_name) if path.is_file()]
     for stem in (spec.meta_stem, spec.timm_name):
         if stem:
-            found += [p for p in sorted(folder.glob(f"{stem}*")) if p.suffix in SUFFIXES and p not in found]
+            named = (path for path in sorted(folder.glob(f"{stem}*")) if path.suffix in SUFFIXES)
+            found += [path for path in named if path.is_file() and path not in found]
     for repository in hub_repositories(spec):
         for place in (folder / repository, folder / repository.split("/")[1]):
             found += [place / name for name in HUB_FILES if (place / name).is_file()][:1]
@@ -208,7 +229,7 @@ def _not_found(spec: BackboneSpec, reason: str) -> WeightsNotFoundError:
     if official is not None:
         files.insert(0, official.url or f"{official.name} of Meta's release")
     elif spec.meta_stem:
-        files.insert(0, f"{spec.meta_stem}*.pth of Meta's release")
+        files.insert(0, f"{spec.meta_stem}.pt of Meta's release")
     return WeightsNotFoundError(
         spec.base_name,
         spec.licence,

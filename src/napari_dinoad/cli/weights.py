@@ -44,12 +44,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from napari_dinoad.backbones import list_backbones
-    from napari_dinoad.backbones.weights import local_weights
+    from napari_dinoad.backbones.weights import known_backbones, local_weights
 
     rows: list[dict[str, Any]] = []
-    for spec in list_backbones():
-        found = local_weights(spec) if spec.needs_weights else None
+    for spec in known_backbones():
+        found, fault = None, None
+        try:
+            found = local_weights(spec) if spec.needs_weights else None
+        except WeightsError as error:
+            fault = str(error)
         rows.append(
             {
                 "backbone": spec.name,
@@ -58,6 +61,7 @@ def _list(options: argparse.Namespace) -> int:
                 "licence": spec.licence,
                 "path": None if found is None else str(found.path),
                 "source": found.source if found else None if spec.needs_weights else "built in",
+                "fault": fault,
             }
         )
     if options.json:
@@ -68,11 +72,14 @@ def _list(options: argparse.Namespace) -> int:
             row["backbone"],
             f"{row['parameters'] / 1e6:.0f}" if row["parameters"] else "-",
             row["licence"].split(" (")[0],
-            row["source"] or "-",
+            row["source"] or ("refused" if row["fault"] else "-"),
         )
         for row in rows
     ]
     print_table(("backbone", "million weights", "licence", "weights"), table)
+    for row in rows:
+        if row["fault"]:
+            print(f"refused: {row['fault']}")
     return 0
 
 
@@ -122,20 +129,10 @@ def _path(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from napari_dinoad.backbones import list_backbones
     from napari_dinoad.backbones.matching import check_weights
-    from napari_dinoad.backbones.weights import local_weights
 
-    if options.file is not None:
-        _require_file(options.file)
-        files = [(_backbone_of(options.file, options.backbone), options.file)]
-    else:
-        chosen = [spec for spec in list_backbones() if spec.needs_weights]
-        if options.backbone is not None:
-            chosen = [spec for spec in chosen if spec.name == options.backbone]
-        places = [(spec, local_weights(spec)) for spec in chosen]
-        files = [(spec.name, found.path) for spec, found in places if found is not None]
-    good, bad = [], []
+    files, bad = _files_to_verify(options)
+    good = []
     for name, path in files:
         try:
             good.append(check_weights(name, path))
@@ -148,9 +145,38 @@ def _verify(options: argparse.Namespace) -> int:
             _print_checked(checked)
         for fault in bad:
             print(f"{fault['backbone']}: REFUSED. {fault['reason']}")
-        if not files:
+        if not files and not bad:
             print("No weights are on this machine (see 'dinoad weights list').")
     return 2 if bad else 0
+
+
+def _files_to_verify(
+    options: argparse.Namespace,
+) -> tuple[list[tuple[str, Path]], list[dict[str, str | None]]]:
+    """Return the backbones and their files that are asked for, and those of which no one file can be told."""
+    from napari_dinoad.backbones import find_backbone
+    from napari_dinoad.backbones.weights import known_backbones, local_weights
+
+    if options.file is not None:
+        _require_file(options.file)
+        return [(_backbone_of(options.file, options.backbone), options.file)], []
+    chosen = known_backbones() if options.backbone is None else (find_backbone(options.backbone),)
+    files: list[tuple[str, Path]] = []
+    refused: list[dict[str, str | None]] = []
+    for spec in chosen:
+        try:
+            found = local_weights(spec) if spec.needs_weights else None
+        except WeightsError as error:
+            refused.append({"backbone": spec.base_name, "path": None, "reason": str(error)})
+            continue
+        if found is not None:
+            files.append((spec.base_name, found.path))
+        elif options.backbone is not None:
+            raise WeightsError(
+                f"Weights of {spec.base_name}: there are none to verify on this machine. Name a file, or get them "
+                f"with 'dinoad weights get {spec.base_name}'."
+            )
+    return files, refused
 
 
 def _require_file(path: Path) -> None:

@@ -203,11 +203,8 @@ class FitJob:
         """Copy a weights file that was chosen to where scoring will look for it."""
         if self.settings.weights is None:
             return
-        from napari_dinoad.backbones.weights import add_weights, installed_weights
+        from napari_dinoad.backbones.weights import add_weights
 
-        if self.settings.backbone in installed_weights():
-            # Models fitted before rest on those; they are not replaced.
-            return
         try:
             add_weights(self.settings.weights, self.settings.backbone)
         except DinoadError as error:
