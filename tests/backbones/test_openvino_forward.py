@@ -97,6 +97,39 @@ def test_pytorch_steps_in_and_says_why(openvino, tiny_timm, monkeypatch, caplog,
     assert caplog.text.count("PyTorch") == 1
 
 
+@pytest.mark.parametrize("fault", ["xml cut", "xml empty", "bin cut", "bin missing", "bin of zeros"])
+def test_a_damaged_conversion_is_made_anew(openvino, tiny_timm, kept_here, fault):
+    images = torch.rand(2, 56, 56)
+    expected = by_openvino_of("dinov2_vits14")(images).values
+    (file,) = kept_here.glob("*.xml")
+    damaged = file if fault.startswith("xml") else file.with_suffix(".bin")
+    content = damaged.read_bytes()
+    damaged.unlink()
+    if fault != "bin missing":
+        left = {"cut": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content))}
+        damaged.write_bytes(left[fault.split()[-1]])
+    backbone = by_openvino_of("dinov2_vits14")
+    torch.testing.assert_close(backbone(images).values, expected, atol=1e-4, rtol=1e-4)
+    assert all(backbone._by_openvino.values()), "PyTorch stepped in"
+    assert damaged.stat().st_size == len(content)
+
+
+def test_where_the_cache_cannot_be_written_the_conversion_is_not_kept(openvino, tiny_timm, kept_here):
+    kept_here.write_text("a file in the way")
+    by_torch, by_openvino = both("dinov2_vits14")
+    images = torch.rand(2, 56, 56)
+    assert largest_difference(by_torch(images).values, by_openvino(images).values) < TOLERANCE
+    assert all(by_openvino._by_openvino.values()), "PyTorch stepped in"
+
+
+def test_the_same_weights_under_timm_s_name_have_a_conversion_of_their_own(openvino, tiny_timm, kept_here):
+    for name in ("dinov2_vits14", "timm:vit_small_patch14_dinov2.lvd142m"):
+        backbone = by_openvino_of(name)
+        backbone(torch.rand(1, 56, 56, generator=torch.Generator().manual_seed(0)))
+        assert all(backbone._by_openvino.values()), "PyTorch stepped in"
+    assert len(list(kept_here.glob("*.xml"))) == 2
+
+
 def _raise(*args):
     raise RuntimeError("an operation is not supported")
 

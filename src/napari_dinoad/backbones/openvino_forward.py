@@ -7,6 +7,7 @@ over the internet unless that was switched off; its frontend, which is used here
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -19,10 +20,11 @@ import platformdirs
 import torch
 from torch import nn
 
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import require_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["OPENVINO_VARIABLE", "TOLERANCE", "OpenVinoForward", "has_openvino", "openvino_forward"]
 
@@ -34,6 +36,8 @@ TOLERANCE = 1e-3
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 """Float32 as everywhere on the CPU: left to itself it takes bfloat16 where the processor has it."""
 
+_FAULTS = (ImportError, RuntimeError, OSError, TypeError, ValueError, DinoadError)
+"""What converting, reading or running raises."""
 
 OPENVINO_VARIABLE = "DINOAD_OPENVINO"
 """Environment variable that switches it off when it is ``0``."""
@@ -87,19 +91,55 @@ def openvino_forward(
     """
     folder = platformdirs.user_cache_path("napari-dinoad", appauthor=False) / "openvino"
     file = folder / f"{key}.xml"
+    if file.is_file():
+        kept = _compared(file, forward, example)
+        if isinstance(kept, OpenVinoForward):
+            return kept
+        logger.info("The conversion in %s is of no use (%s); it is made anew", file, kept)
     try:
-        if not file.is_file():
-            logger.info("Converting the network for OpenVINO; it is kept in %s", folder)
-            _convert(forward, network, example, require_folder(folder), file)
+        with _writable(folder) as place:
+            logger.info("Converting the network for OpenVINO; it is kept in %s", place)
+            _convert(forward, network, example, place, place / file.name)
+            made = _compared(place / file.name, forward, example)
+    except _FAULTS as fault:
+        made = _told(fault)
+    if isinstance(made, OpenVinoForward):
+        return made
+    logger.warning("OpenVINO cannot be used for this network, PyTorch is: %s", made)
+    return None
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[Path]:
+    """Give the folder, or one that goes again where the folder cannot be written."""
+    try:
+        require_folder(folder)
+    except DinoadError as error:
+        logger.info("The conversion is not kept: %s", error)
+        with tempfile.TemporaryDirectory(prefix="dinoad-openvino-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+    else:
+        yield folder
+
+
+def _compared(
+    file: Path, forward: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor
+) -> OpenVinoForward | str:
+    """Return a converted network that gives the tokens of PyTorch, or why this one does not."""
+    try:
         converted = OpenVinoForward(file)
         error = _relative_error(converted(example), forward(example))
-    except (ImportError, RuntimeError, OSError, TypeError, ValueError) as fault:
-        logger.warning("OpenVINO cannot be used for this network, PyTorch is: %s", str(fault).splitlines()[0])
-        return None
+    except _FAULTS as fault:
+        return _told(fault)
     if not error <= TOLERANCE:
-        logger.warning("OpenVINO's tokens differ by %.1g of their largest value; PyTorch is used", error)
-        return None
+        return f"its tokens differ by {error:.1g} of their largest value"
     return converted
+
+
+def _told(fault: Exception) -> str:
+    """Return what a fault says, in one line: OpenVINO's own begin with the place in its source."""
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    return " ".join(lines[:3]) or type(fault).__name__
 
 
 class _Traced(nn.Module):

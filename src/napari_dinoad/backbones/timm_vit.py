@@ -259,7 +259,9 @@ class TimmBackbone:
         """Return the network in OpenVINO for this grid, converted the first time; None where it cannot be."""
         if grid not in self._by_openvino:
             layers = f"{self._spec.n_layers}-layers" if self._spec.n_layers > 1 else "last"
-            key = f"{self.weights_sha256[:16]}-{layers}-{grid[0]}x{grid[1]}"
+            # The name too: timm's own DINOv2 has the same weights and other positions.
+            name = self._spec.base_name.replace(":", "_")
+            key = f"{name}-{self.weights_sha256[:16]}-{layers}-{grid[0]}x{grid[1]}"
             self._by_openvino[grid] = openvino_forward(self._forward, self._model, channels[:1], key)
         return self._by_openvino[grid]
 
