@@ -83,6 +83,19 @@ def test_averaged_layers(name, tiny_timm):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dinov2_vits14:last3", "last 3 blocks; this network has 2"),
+        ("dinov3_vits16:last99", "last 99 blocks; this network has 2"),
+        ("timm:convnext_tiny:last4", "this network has none of one size"),
+    ],
+)
+def test_more_blocks_than_there_are_cannot_be_averaged(name, message, tiny_timm):
+    with pytest.raises(BackboneError, match=message):
+        backbone_of(name)
+
+
+@pytest.mark.parametrize(
     ("name", "patch", "dim"),
     [
         ("timm:vit_tiny_r_s16_p8_224", 32, 192),

@@ -111,6 +111,11 @@ class TimmBackbone:
     use_openvino : bool, optional
         Whether OpenVINO computes on the CPU in place of PyTorch; None: where it is installed.
 
+    Raises
+    ------
+    BackboneError
+        If more blocks are to be averaged than the network has.
+
     Attributes
     ----------
     precision : torch.dtype
@@ -134,6 +139,12 @@ class TimmBackbone:
     ) -> None:
         self._spec = spec
         self._is_convnext = architecture_of(model) == "convnext"
+        depth = len(getattr(model, "blocks", ()))
+        if spec.n_layers > max(depth, 1):
+            raise BackboneError(
+                f"Backbone: {spec.name!r} asks for the mean of the last {spec.n_layers} blocks; this network has "
+                f"{depth or 'none'} of one size. Leave out ':last{spec.n_layers}', or ask for fewer."
+            )
         # A GPU's convolutions are quicker with channels last; for the CPU it makes no difference.
         layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self._model = model.to(device, memory_format=layout)
