@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_dinoad.backbones import load_backbone
+from napari_dinoad.backbones import load_backbone, memory
 from napari_dinoad.backbones.memory import MemoryBatches, slices_that_fit
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, make_model
@@ -39,6 +39,10 @@ def expected():
         "CUDA out of memory. Tried to allocate 2.00 GiB",
         "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate",
         "MPS backend out of memory (MPS allocated: 9.06 GB)",
+        "could not create a primitive",
+        "std::bad_alloc",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ],
 )
 @pytest.mark.parametrize("capacity", [1, 3, 5, 13])
@@ -73,6 +77,21 @@ def test_not_even_one_slice_says_what_to_do():
         BackboneError, match=r"not even one slice of 4×6 pixels fits.*--resolution.*--device cpu"
     ):
         MemoryBatches().run(SmallMemory(0), IMAGES, CPU)
+
+
+def test_memory_for_the_result_may_run_out_too(monkeypatch):
+    """The first batch took what the result of all needs; a smaller one leaves it."""
+    network, batches = SmallMemory(99), MemoryBatches()
+    real = memory._room_for
+
+    def short_of_memory(n_slices, part):
+        if len(part) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return real(n_slices, part)
+
+    monkeypatch.setattr(memory, "_room_for", short_of_memory)
+    torch.testing.assert_close(batches.run(network, IMAGES, CPU), expected())
+    assert network.sizes == [13, 6, 3, 3, 3, 3, 1]
 
 
 def test_other_faults_are_not_taken_for_memory():

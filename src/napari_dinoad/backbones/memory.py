@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from typing import TYPE_CHECKING
@@ -24,8 +25,11 @@ _SHARE_OF_FREE_MEMORY = 0.8
 """The rest is for what other programs and the scorer take meanwhile."""
 
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|failed to allocate|bad alloc", re.I
+    r"out of memory|can't allocate memory|not enough memory|failed to allocate|bad[ _]alloc|STATUS_ALLOC_FAILED"
+    r"|could not create a (?:primitive|memory)",
+    re.I,
 )
+"""What PyTorch, C++, CUDA's libraries and oneDNN say; oneDNN only that it could not create something."""
 
 
 class MemoryBatches:
@@ -57,11 +61,11 @@ class MemoryBatches:
         while start < len(images):
             size = min(self.limit or len(images), len(images) - start)
             part = _unless_out_of_memory(embed, images[start : start + size])
-            if part is None:
+            if part is not None and values is None:
+                values = _unless_out_of_memory(functools.partial(_room_for, len(images)), part)
+            if part is None or values is None:
                 self._halve(size, images)
                 continue
-            if values is None:
-                values = torch.empty((len(images), *part.shape[1:]), dtype=part.dtype, device=part.device)
             values[start : start + size] = part
             start += size
         return embed(images) if values is None else values
@@ -77,6 +81,11 @@ class MemoryBatches:
             )
         self.limit = size // 2
         logger.info("Memory ran out at %d slices; going on with %d at a time", size, self.limit)
+
+
+def _room_for(n_slices: int, part: torch.Tensor) -> torch.Tensor:
+    """Return an empty tensor for the embeddings of all slices, of which ``part`` are some."""
+    return torch.empty((n_slices, *part.shape[1:]), dtype=part.dtype, device=part.device)
 
 
 def slices_that_fit(free_bytes: int, bytes_a_slice: int) -> int:
