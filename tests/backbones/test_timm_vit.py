@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dinoad.backbones import timm_vit
+from napari_dinoad.backbones import load_backbone, timm_vit
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, import_timm, make_model
 from napari_dinoad.errors import BackboneError
@@ -62,6 +62,17 @@ def test_another_size_in_between_changes_nothing(name, tiny_timm):
     assert torch.equal(backbone(images).values, before)
     del backbone.weights_sha256
     assert backbone.weights_sha256 == digest
+
+
+@pytest.mark.parametrize("name", ["dinov2_vits14", "dinov3_convnext_tiny", "embedded"])
+def test_no_slices_and_bytes_in_another_order(name, tiny_timm):
+    backbone = load_backbone("embedded", device="cpu") if name == "embedded" else backbone_of(name)
+    patch = backbone.patch_size_px
+    images = np.random.default_rng(0).random((1, 4 * patch, 6 * patch), dtype=np.float32)
+    assert backbone(images[:0]).values.shape == (0, 4, 6, backbone.embedding_dim)
+    expected = backbone(images).values
+    for order in "<>":
+        assert torch.equal(backbone(images.astype(f"{order}f4")).values, expected)
 
 
 def test_scorers_may_train_on_the_embeddings(tiny_timm):

@@ -137,7 +137,10 @@ class EmbeddedBackbone:
     def __call__(self, images: Images) -> PatchEmbeddings:
         """Embed grey slices (n, H, W) with values in [0, 1]; `BackboneError` if they do not fit."""
         tensor = as_images(images)
-        self.patch_grid(tensor.shape[1], tensor.shape[2])
+        grid = self.patch_grid(tensor.shape[1], tensor.shape[2])
+        if not len(tensor):
+            nothing = torch.empty((0, *grid, self.embedding_dim), device=self.device)
+            return PatchEmbeddings(nothing, self.patch_size_px)
         return PatchEmbeddings(self._batches.run(self._embed, tensor, self.device), self.patch_size_px)
 
     @torch.no_grad()

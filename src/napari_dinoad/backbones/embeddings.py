@@ -136,7 +136,10 @@ def as_images(images: Images) -> torch.Tensor:
     BackboneError
         If there are not three axes, the type is not a float, or a value is not finite.
     """
-    tensor = torch.as_tensor(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    tensor = images
+    if isinstance(images, np.ndarray):
+        # PyTorch knows only the machine's own byte order.
+        tensor = torch.as_tensor(np.ascontiguousarray(images, images.dtype.newbyteorder("=")))
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 3 or not tensor.is_floating_point():
         got = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))} {getattr(images, 'dtype', '')}"
         raise BackboneError(f"Images: expected grey slices (n, height, width), float32 in [0, 1], got {got}.")
