@@ -89,7 +89,8 @@ def download_weights(spec: BackboneSpec, progress: Progress | None = None) -> Pa
     """Download this backbone's weights into the cache of ``torch.hub`` or of the model hub and return the file.
 
     Meta's own file comes first where anyone may have it: its SHA-256 is known beforehand. Else the model hub, whose
-    file is checked against the SHA-256 that it names for the revision. An interrupted download is continued.
+    file is checked against the SHA-256 that it names for the revision. An interrupted download from Meta is continued
+    by the next call; the hub's client continues only within one.
 
     Parameters
     ----------

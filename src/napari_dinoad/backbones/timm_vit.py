@@ -124,8 +124,9 @@ class TimmBackbone:
     Notes
     -----
     Images get three equal channels and the mean and standard deviation of timm's configuration. For DINOv2 the
-    positional embedding is interpolated as in the published models (bicubic; anti-aliased only with registers), not
-    as timm does by default, so that the tokens are those of the original code at any resolution. On CUDA the network
+    positional embedding is interpolated as Transformers does (bicubic, to the grid's size; anti-aliased only with
+    registers), not as timm does by default. Meta's own code does the same with registers; without them it scales by
+    (g + 0.1) / 37 in place of g / 37, so that its tokens differ, at all but the 37 × 37 grid. On CUDA the network
     runs in bfloat16 (autocast) where that is quicker; everywhere else in float32.
     """
 
