@@ -288,10 +288,13 @@ def test_a_file_of_something_else_is_refused(tiny_timm, tmp_path):
 def test_the_hash_in_an_official_name_is_checked(state, tmp_path):
     torch.save(state, tmp_path / "weights.pth")
     digest = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
-    good, bad = tmp_path / f"x-{digest[:8]}.pth", tmp_path / f"x-{'0' * 8}.pth"
-    for path in (good, bad):
+    stem = "dinov3_vits16_pretrain_lvd1689m"
+    good, bad = tmp_path / f"{stem}-{digest[:8]}.pth", tmp_path / f"{stem}-{'0' * 8}.pth"
+    dated = tmp_path / "dinov2_vits14-20240115.pth"
+    for path in (good, bad, dated):
         path.write_bytes((tmp_path / "weights.pth").read_bytes())
-    assert load_backbone("dinov2_vits14", good, "cpu").weights_file == good
+    for path in (good, dated):
+        assert load_backbone("dinov2_vits14", path, "cpu").weights_file == path
     with pytest.raises(WeightsError, match="SHA-256 beginning with 00000000"):
         load_backbone("dinov2_vits14", bad, "cpu")
 

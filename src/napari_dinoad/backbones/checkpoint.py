@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_hash_in_name", "read_checkpoint"]
 
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
-"""Meta's file names end in the first characters of the file's SHA-256."""
+_HASH_IN_NAME = re.compile(r"^dinov3_\w+-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
+"""The names of DINOv3's files end in the first characters of the file's SHA-256; in others it may be a date."""
 
 _WRAPPERS = ("model", "state_dict", "teacher", "model_ema", "module")
 """Keys under which training scripts put the weights themselves."""
@@ -79,8 +79,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_hash_in_name(path: Path) -> None:
-    """Compare a file with the hash in its name, where it has one; `WeightsError` if they differ."""
-    found = _HASH_IN_NAME.search(path.name)
+    """Compare a file of DINOv3's release with the hash in its name; `WeightsError` if they differ."""
+    found = _HASH_IN_NAME.match(path.name)
     if found and not sha256_of_file(path).startswith(found[1]):
         raise WeightsError(
             f"Weights: {path} is not the file that its name says: expected a SHA-256 beginning with {found[1]}, "
