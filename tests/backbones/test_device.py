@@ -39,7 +39,15 @@ def test_a_trial_that_fails_is_infinitely_slow_and_not_tried_again(tmp_path):
 
 def test_a_damaged_or_unwritable_cache_is_done_without(tmp_path):
     cache = tmp_path / "devices.json"
-    for damage in ("{", "[1]", ""):
+    for damage in (
+        '{"a": 5}',
+        '{"a": null}',
+        '{"a": ["cpu:float32"]}',
+        '{"a": {"cpu:float32": "quick"}}',
+        "{",
+        "[1]",
+        "",
+    ):
         cache.write_text(damage)
         assert measured_seconds(TRIALS, SECONDS.__getitem__, cache, "a") == SECONDS
     (tmp_path / "file").write_text("")

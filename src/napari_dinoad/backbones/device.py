@@ -135,4 +135,9 @@ def _read(cache: Path) -> dict[str, dict[str, float]]:
         kept = json.loads(Path(cache).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    machines = kept if isinstance(kept, dict) else {}
+    return {
+        machine: {name: seconds for name, seconds in trials.items() if isinstance(seconds, int | float)}
+        for machine, trials in machines.items()
+        if isinstance(trials, dict)
+    }
