@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class DinoadError(Exception):
     """A fault in the input or a setting, told in one line: what, expected, got, what to do.
 

@@ -159,12 +159,16 @@ def test_wrong_images_are_refused(images, message, tiny_timm):
         backbone_of("dinov2_vits14")(images)
 
 
-def test_mismatched_torchvision_says_what_to_install(monkeypatch):
+@pytest.mark.parametrize(
+    "fault",
+    [RuntimeError("operator torchvision::nms does not exist"), ValueError("no such operator"), ImportError()],
+)
+def test_mismatched_torchvision_says_what_to_install(monkeypatch, fault):
     real_import = builtins.__import__
 
     def failing_import(name, *args, **kwargs):
         if name == "timm":
-            raise RuntimeError("operator torchvision::nms does not exist")
+            raise fault
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", failing_import)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
-from napari_dinoad.errors import WeightsError
+from napari_dinoad.errors import WeightsError, first_line
 from napari_dinoad.files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     except _ANY_READ_ERROR as error:
         raise WeightsError(
             f"Weights: {path} could not be read: it is damaged, cut short or no weights file "
-            f"({_first_line(error)}). Expected safetensors or PyTorch's .pth; download it again."
+            f"({first_line(error)}). Expected safetensors or PyTorch's .pth; download it again."
         ) from error
     return _without_prefixes(_unwrapped(document, path))
 
@@ -128,7 +128,3 @@ def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
         if all(key.startswith(prefix) for key in tensors):
             return _without_prefixes({key.removeprefix(prefix): value for key, value in tensors.items()})
     return tensors
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

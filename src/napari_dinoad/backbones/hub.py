@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from napari_dinoad.backbones.download import MIB, download
 from napari_dinoad.backbones.official import official_file
-from napari_dinoad.errors import DinoadError, WeightsError
+from napari_dinoad.errors import DinoadError, WeightsError, first_line
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.progress import report
 
@@ -160,7 +160,7 @@ def _reason(error: Exception) -> str:
     """Return in one line why the hub gave no file; of a repository behind a licence, what is to be done first."""
     from huggingface_hub.errors import GatedRepoError
 
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = first_line(error)
     if isinstance(error, GatedRepoError):
         return f"{reason} Agree to the licence on the repository's page, and set HF_TOKEN to a token of that account"
     return reason

@@ -13,7 +13,7 @@ from napari_dinoad.backbones.device import choose_precision
 from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of, on_device
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.openvino_forward import has_openvino, openvino_forward
-from napari_dinoad.errors import BackboneError
+from napari_dinoad.errors import BackboneError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +33,11 @@ def import_timm() -> ModuleType:
     """Return timm; `BackboneError` with the command that mends it where it cannot be imported."""
     try:
         import timm
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+    except (ImportError, RuntimeError, OSError, AttributeError, ValueError) as error:
         # PyTorch and torchvision of different builds fail with "operator torchvision::nms does not exist".
         version = torch.__version__.split("+")[0]
         raise BackboneError(
-            f"timm could not be imported ({str(error).strip().splitlines()[0]}). PyTorch {torch.__version__} and the "
+            f"timm could not be imported ({first_line(error)}). PyTorch {torch.__version__} and the "
             "torchvision installed here do not belong together, or timm is missing. Install a matching set: "
             f'pip install --force-reinstall "torch=={version}" torchvision timm (with one --index-url for all, '
             "if PyTorch was installed with one)."
@@ -75,7 +75,7 @@ def make_model(spec: BackboneSpec, *, with_bias: bool = False) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BackboneError(
-            f"Backbone: {name!r} of timm cannot be used ({str(error).splitlines()[0]}). Expected a vision "
+            f"Backbone: {name!r} of timm cannot be used ({first_line(error)}). Expected a vision "
             "transformer that takes any image size, or a ConvNeXt."
         ) from error
     is_vit = hasattr(model, "num_prefix_tokens") and hasattr(model, "patch_embed")
