@@ -65,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         else:
             self.send_response(200)
+        self.send_header("Content-Type", self.server.content_type)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         end = start + self.server.breaks_after if self.server.breaks_after else len(CONTENT)
@@ -81,6 +82,7 @@ def server(monkeypatch):
             monkeypatch.delenv(name)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
+    server.content_type = "application/octet-stream"
     server.announced, server.fault, server.heads = SHA256, "", []
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -130,6 +132,22 @@ def test_a_server_that_cannot_resume_sends_all_again(server, tmp_path):
 def test_more_than_the_file_is_thrown_away(server, tmp_path):
     (tmp_path / "w.pth.part").write_bytes(CONTENT + b"more")
     assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+
+
+def test_a_whole_part_is_not_fetched_again(server, tmp_path):
+    (tmp_path / "w.pth.part").write_bytes(CONTENT)
+    assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == [f"bytes={len(CONTENT)}-"]
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/html; charset=utf-8"])
+def test_the_page_of_a_network_that_asks_to_log_in_leaves_what_has_come(server, tmp_path, content_type):
+    server.resumes, server.content_type = False, content_type
+    part = tmp_path / "w.pth.part"
+    part.write_bytes(CONTENT[:1000])
+    with pytest.raises(WeightsError, match="a page came in place of the file"):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
+    assert part.read_bytes() == CONTENT[:1000]
 
 
 def test_another_file_is_refused_and_removed(server, tmp_path):

@@ -63,7 +63,7 @@ def download(
     """
     part = target.with_name(target.name + ".part")
     require_folder(target.parent)
-    _fetch(url, part, progress, stage)
+    _fetch(url, part, sha256, progress, stage)
     got = sha256_of_file(part)
     if got != sha256:
         part.unlink()
@@ -75,7 +75,7 @@ def download(
     return target
 
 
-def _fetch(url: str, part: Path, progress: Progress | None, stage: str) -> None:
+def _fetch(url: str, part: Path, sha256: str, progress: Progress | None, stage: str) -> None:
     """Bring ``part`` to the file's full length, over as many connections as it takes."""
     for attempt in range(1, _ATTEMPTS + 1):
         before = part.stat().st_size if part.is_file() else 0
@@ -87,6 +87,8 @@ def _fetch(url: str, part: Path, progress: Progress | None, stage: str) -> None:
             error.close()
             if error.code != 416:
                 raise WeightsError(f"{url}: the server says {error.code} {error.reason}") from error
+            if part.is_file() and sha256_of_file(part) == sha256:
+                return  # Nothing was missing but its name.
             part.unlink(missing_ok=True)  # What is there does not fit the file: begin again.
             before, reason = -1, "the server has another file"
         except (OSError, http.client.HTTPException) as error:
@@ -108,6 +110,10 @@ def _receive(url: str, part: Path, progress: Progress | None, stage: str) -> boo
     request = urllib.request.Request(url, headers=headers)
     # A fresh opener reads the proxies of the environment now; the shared one keeps those it first saw.
     with urllib.request.build_opener().open(request, timeout=_TIMEOUT_S) as answer:
+        if answer.headers.get_content_type() == "text/html":
+            raise WeightsError(
+                f"{url}: a page came in place of the file (does the network here ask to log in first?)"
+            )
         if answer.status != 206:
             start = 0
         total = _total_bytes(answer, start)
