@@ -266,6 +266,17 @@ def test_missing_surplus_and_misshapen_tensors_are_named(state, tmp_path):
             load_backbone("dinov2_vits14", tmp_path / "faulty.pth", "cpu")
 
 
+@pytest.mark.parametrize("fault", [float("nan"), float("inf"), "int8"])
+def test_values_that_no_network_computes_with_are_refused(state, tmp_path, fault):
+    key = "blocks.1.mlp.fc1.weight"
+    state[key] = (state[key] * 100).to(torch.int8) if fault == "int8" else state[key].clone()
+    if fault != "int8":
+        state[key][0, 0] = fault
+    save_file(state, tmp_path / "faulty.safetensors")
+    with pytest.raises(WeightsError, match=rf"cannot be used: of 1 tensors .* \({key}\)"):
+        check_weights("dinov2_vits14", tmp_path / "faulty.safetensors")
+
+
 def test_weights_of_another_network_are_described(state, tmp_path):
     torch.save(state, tmp_path / OFFICIAL)
     for name in ("dinov2_vits14_reg", "dinov3_vits16", "dinov3_convnext_tiny"):

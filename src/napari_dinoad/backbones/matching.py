@@ -107,19 +107,33 @@ def model_with_weights(spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], 
     Raises
     ------
     WeightsError
-        If a tensor is missing, too many or of another shape.
+        If a tensor is missing, too many, of another shape, or its values are no finite floats.
     """
     converted, blueprint = _converted(spec, tensors)
-    faults = _faults(converted, blueprint.state_dict())
+    expected = blueprint.state_dict()
+    faults = _faults(converted, expected)
     if faults:
         raise WeightsError(
             f"Weights: {path} does not hold {spec.description} ({spec.base_name}). It seems to be "
             f"{describe(tensors)}; "
             f"{'; '.join(faults)}. Give the file of this backbone, or name the backbone of this file (--backbone)."
         )
+    # A network may count something, too (batches that a norm has seen).
+    values = {key: value for key, value in converted.items() if expected[key].is_floating_point()}
+    unusable = [key for key, value in values.items() if not _is_usable(value)]
+    if unusable:
+        raise WeightsError(
+            f"Weights: {path} cannot be used: of {len(unusable)} tensors the values are whole numbers (quantised "
+            f"weights are not taken), NaN or infinite ({', '.join(unusable[:_NAMED_AT_MOST])}). Get the file anew, "
+            "in float32, float16 or bfloat16."
+        )
     model = make_model(spec, with_bias=_has_bias(converted))
     model.load_state_dict(converted, strict=True)
     return model
+
+
+def _is_usable(values: torch.Tensor) -> bool:
+    return values.is_floating_point() and bool(torch.isfinite(values).all())
 
 
 def _has_bias(converted: Mapping[str, torch.Tensor]) -> bool:
