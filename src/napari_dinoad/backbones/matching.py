@@ -73,7 +73,8 @@ def check_weights(name: str, file: Path) -> CheckedWeights:
 def recognise_weights(file: Path) -> tuple[str, ...]:
     """Return the named backbones whose network the tensors of a file fit, whatever the file is called.
 
-    Networks of one shape with other weights (``dinov3_vitl16`` and ``dinov3_vitl16_sat``) cannot be told apart.
+    Networks of one shape with other weights (``dinov3_vitl16`` and ``dinov3_vitl16_sat``; ``dinov3_vits16`` without
+    its zero biases and ``eupe_vits16``) cannot be told apart.
 
     Raises
     ------
