@@ -351,6 +351,21 @@ def test_a_file_is_recognised_by_its_tensors_and_described(tmp_path):
         recognise_weights(tmp_path / "other.pth")
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("missing", r"1 tensors are missing \(norm\.bias\)"), ("surplus", r"1 tensors are surplus \(x\)")],
+)
+def test_what_is_wrong_with_a_renamed_file_is_told(tmp_path, fault, told):
+    state = make_model(SPEC).state_dict()
+    if fault == "missing":
+        del state["norm.bias"]
+    else:
+        state["x"] = torch.zeros(2)
+    torch.save(state, tmp_path / "renamed.pth")
+    with pytest.raises(WeightsError, match=rf"\(dinov2_vits14\).*{told}"):
+        recognise_weights(tmp_path / "renamed.pth")
+
+
 def test_the_classifier_of_a_supervised_transformer_is_left_out(tiny_timm, tmp_path):
     name = "timm:vit_tiny_patch16_224.augreg_in21k"
     state = make_model(find_backbone(name)).state_dict()

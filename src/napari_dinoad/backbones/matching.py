@@ -28,6 +28,9 @@ __all__ = ["CheckedWeights", "check_weights", "model_with_weights", "recognise_w
 _NAMED_AT_MOST = 3
 """Missing or surplus tensors named in a message."""
 
+_FEW_TENSORS = 10
+"""A file with no more missing and surplus tensors is taken for a damaged one of that network, not for another's."""
+
 
 @dataclass(frozen=True)
 class CheckedWeights:
@@ -79,19 +82,36 @@ def recognise_weights(file: Path) -> tuple[str, ...]:
     Raises
     ------
     WeightsError
-        If the file cannot be read, or holds no vision transformer or ConvNeXt.
+        If the file cannot be read, holds no vision transformer or ConvNeXt, or all but a few tensors of a named one.
     """
     tensors = read_checkpoint(file)
     dim = embedding_dim_of(tensors)
     if not dim:
         raise WeightsError(f"Weights: {file} holds {describe(tensors)}; expected those of a DINO backbone.")
-    fitting = []
+    fitting, nearly = [], []
     for spec in list_backbones():
         if spec.needs_weights and spec.embedding_dim == dim:
             converted, blueprint = _converted(spec, tensors)
-            if not _faults(converted, blueprint.state_dict()):
+            expected = blueprint.state_dict()
+            faults = _faults(converted, expected)
+            if not faults:
                 fitting.append(spec.name)
+            n_others = len(converted.keys() ^ expected.keys())
+            if faults and n_others <= _FEW_TENSORS:
+                nearly.append((n_others, _misfit(spec, tensors, file, faults)))
+    if nearly and not fitting:
+        raise min(nearly, key=lambda misfit: misfit[0])[1]
     return tuple(fitting)
+
+
+def _misfit(
+    spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], path: Path, faults: list[str]
+) -> WeightsError:
+    return WeightsError(
+        f"Weights: {path} does not hold {spec.description} ({spec.base_name}). It seems to be "
+        f"{describe(tensors)}; "
+        f"{'; '.join(faults)}. Give the file of this backbone, or name the backbone of this file (--backbone)."
+    )
 
 
 def model_with_weights(spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], path: Path) -> nn.Module:
@@ -114,11 +134,7 @@ def model_with_weights(spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], 
     expected = blueprint.state_dict()
     faults = _faults(converted, expected)
     if faults:
-        raise WeightsError(
-            f"Weights: {path} does not hold {spec.description} ({spec.base_name}). It seems to be "
-            f"{describe(tensors)}; "
-            f"{'; '.join(faults)}. Give the file of this backbone, or name the backbone of this file (--backbone)."
-        )
+        raise _misfit(spec, tensors, path, faults)
     # A network may count something, too (batches that a norm has seen).
     values = {key: value for key, value in converted.items() if expected[key].is_floating_point()}
     unusable = [key for key, value in values.items() if not _is_usable(value)]
