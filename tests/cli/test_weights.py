@@ -120,6 +120,25 @@ def test_what_cannot_be_done_is_told_in_one_line(capsys, arguments, message):
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["dinov2_vits14", "dinov3_vits16"])
+def test_a_proxy_that_is_gone_ends_with_the_three_ways(capsys, monkeypatch, name):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(variable.upper(), raising=False)
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    utils = huggingface_hub.utils
+    forget = getattr(utils, "close_session", getattr(utils, "reset_sessions", None))
+    forget()
+    assert main(["weights", "get", name]) == 2
+    forget()
+    told = capsys.readouterr().err
+    assert "3 ways to get them" in told
+    assert "refused" in told
+    assert "Traceback" not in told
+
+
 def fit_arguments(folder, out):
     options = "--backbone dinov2_vits14 --scorer memory-bank --preset mr-brain --resolution 56"
     return ["fit", str(folder), "--out", str(out), *options.split()]
