@@ -31,7 +31,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.server.heads.append(self.path)
         if self.server.fault == "hangs up":
-            self.connection.close()
             return
         if self.server.fault == "goes in circles":
             self.send_response(302)
