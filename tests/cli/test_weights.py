@@ -109,6 +109,7 @@ def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_
         (["get", "dinov2_vits14"], "3 ways to get them"),
         (["get", "dinov9"], "is not known"),
         (["verify", "--backbone", "dinov2_vits41"], "is not known"),
+        (["verify", "--backbone", "embedded"], "nothing to verify"),
         (["verify", "--backbone", "dinov2_vits14"], "none to verify"),
         (["verify", "--backbone", "timm:vit_tiny_patch16_224"], "none to verify"),
     ],

@@ -11,6 +11,7 @@ from napari_dinoad.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.matching import CheckedWeights
+    from napari_dinoad.backbones.registry import BackboneSpec
 
 NAME = "weights"
 HELP = "List, add, download or check the weights of backbones; where they lie."
@@ -104,8 +105,7 @@ def _get(options: argparse.Namespace) -> int:
     from napari_dinoad.backbones.weights import find_weights
 
     spec = find_backbone(options.backbone)
-    if not spec.needs_weights:
-        raise SettingError(f"Weights: the backbone {spec.name!r} has them built in; there is nothing to get.")
+    _require_weights_of(spec, "get")
     with ProgressBars() as progress:
         found = find_weights(spec, progress=progress)
     checked = check_weights(spec.name, found.path)
@@ -164,6 +164,8 @@ def _files_to_verify(
     files: list[tuple[str, Path]] = []
     refused: list[dict[str, str | None]] = []
     for spec in chosen:
+        if options.backbone is not None:
+            _require_weights_of(spec, "verify")
         try:
             found = local_weights(spec) if spec.needs_weights else None
         except WeightsError as error:
@@ -177,6 +179,13 @@ def _files_to_verify(
                 f"with 'dinoad weights get {spec.base_name}'."
             )
     return files, refused
+
+
+def _require_weights_of(spec: BackboneSpec, action: str) -> None:
+    if not spec.needs_weights:
+        raise SettingError(
+            f"Weights: the backbone {spec.name!r} has them built in; there is nothing to {action}."
+        )
 
 
 def _require_file(path: Path) -> None:
