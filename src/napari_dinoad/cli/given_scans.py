@@ -42,22 +42,31 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
     DinoadError
         If a folder holds no scan at all.
     """
-    scans: list[ScanFile] = []
+    scans: dict[tuple[Path, str], ScanFile] = {}
     failed: list[SkippedFile] = []
-    for path in _one_of_each_series(given):
-        if isinstance(path, ScanFile) or not _is(Path.is_dir, path):
-            scans.append(path if isinstance(path, ScanFile) else ScanFile.of_file(path))
-            continue
-        found = discover_scans(path, reading)
-        for item in found.skipped:
-            print(f"dinoad: skipped {item.path}: {item.reason}", file=sys.stderr)
-        unusable = [item for item in found.skipped if item.is_scan]
-        if not found.scans and not unusable:
-            raise DinoadError(f"{path}: expected scans in this folder, found none.")
-        scans.extend(found.scans)
-        failed.extend(unusable)
-    once = {(scan.path.resolve(), scan.name): scan for scan in reversed(scans)}
-    return GivenScans(tuple(reversed(once.values())), tuple(failed))
+    for key, paths in _by_series(given).items():
+        first = paths[0]
+        found: tuple[ScanFile, ...] = (ScanFile.of_file(first),)
+        if isinstance(key, tuple) and len(paths) > 1:
+            folder, _ = key
+            found = (replace(ScanFile.of_file(first), name=folder.name),)
+        elif _is(Path.is_dir, first):
+            found, unusable = _in_folder(first, reading)
+            failed.extend(unusable)
+        for scan in found:
+            scans.setdefault((scan.path.resolve(), scan.name), scan)
+    return GivenScans(tuple(scans.values()), tuple(failed))
+
+
+def _in_folder(folder: Path, reading: ReadSettings) -> tuple[tuple[ScanFile, ...], list[SkippedFile]]:
+    """Return the scans of a folder and those that cannot be used; name on stderr all that is skipped."""
+    found = discover_scans(folder, reading)
+    for item in found.skipped:
+        print(f"dinoad: skipped {item.path}: {item.reason}", file=sys.stderr)
+    unusable = [item for item in found.skipped if item.is_scan]
+    if not found.scans and not unusable:
+        raise DinoadError(f"{folder}: expected scans in this folder, found none.")
+    return found.scans, unusable
 
 
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:
@@ -68,22 +77,14 @@ def _is(kind: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
-def _one_of_each_series(given: Sequence[Path]) -> list[Path | ScanFile]:
-    """Return what was given; of several files of a DICOM series in one folder the first, named after the folder."""
-    places: dict[tuple[Path, str], int] = {}
-    kept: list[Path | ScanFile] = []
+def _by_series(given: Sequence[Path]) -> dict[Path | tuple[Path, str], list[Path]]:
+    """Return what was given, files of one DICOM series in one folder together under (folder, UID)."""
+    groups: dict[Path | tuple[Path, str], list[Path]] = {}
     for path in given:
         series = group_series([path])[0] if _is(Path.is_file, path) and is_dicom(path) else []
-        key = (path.resolve().parent, series[0].uid) if series else None
-        if key is None or key not in places:
-            if key is not None:
-                places[key] = len(kept)
-            kept.append(path)
-            continue
-        first = kept[places[key]]
-        if not isinstance(first, ScanFile):
-            kept[places[key]] = replace(ScanFile.of_file(first), name=key[0].name)
-    return kept
+        key = (path.resolve().parent, series[0].uid) if series else path
+        groups.setdefault(key, []).append(path)
+    return groups
 
 
 def output_names(scans: Sequence[ScanFile]) -> list[str]:

@@ -60,13 +60,15 @@ def run(options: argparse.Namespace) -> int:
     settings = DetectSettings(options.fpr, options.min_volume_mm3, options.device)
     reading = reading_from(options)
 
-    # torch and SciPy are loaded here, not for --help.
+    # The readers are loaded here, not for --help; before torch, so that a wrong folder is told at once.
     from napari_dinoad.cli.given_scans import given_scans, output_names
+
+    given = given_scans(options.scans, reading)
+
     from napari_dinoad.cli.scan_results import score_and_save
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
 
-    given = given_scans(options.scans, reading)
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     require_folder(options.out)
     results: list[dict[str, Any]] = []
