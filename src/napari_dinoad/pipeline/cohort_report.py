@@ -168,7 +168,7 @@ def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Ou
         "are at least as unusual: by their most unusual patches, scored by a model that had not seen the scan (a "
         "lesion, an artefact), and as a whole, by what lies where (a flipped or turned scan, another plane or body "
         "part, another contrast), and by how many voxels of which size it has (another protocol). The last figure is "
-        "the sum of the three in robust standard deviations, at most 5 each; it gives the order. Remove what does "
+        "a weighted sum of the three in robust standard deviations; it gives the order. Remove what does "
         "not belong and fit again.",
         table(
             [
