@@ -20,6 +20,7 @@ __all__ = [
     "DICOM_SUFFIXES",
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
+    "MASK_ENDINGS",
     "MGH_SUFFIXES",
     "MODEL_SUFFIX",
     "NIFTI_SUFFIXES",
@@ -44,6 +45,9 @@ MODEL_SUFFIX = ".dinoad"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
+
+MASK_ENDINGS = ("_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt")
+"""What names of masks have behind the name of their scan, longest first; some have nothing."""
 
 
 def stem_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.files import stem_of
+from napari_dinoad.files import MASK_ENDINGS, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,6 @@ _ABNORMAL = {
     "patient",
     "patients",
 }
-_MASK_ENDINGS = ("_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt")
-"""What masks have after the stem of their scan, beside nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class DatasetFile:
     @property
     def scan_stem(self) -> str:
         """The stem without the ending that masks have (``p1_mask`` → ``p1``)."""
-        for ending in _MASK_ENDINGS:
+        for ending in MASK_ENDINGS:
             if self.stem.endswith(ending):
                 return self.stem.removesuffix(ending)
         return self.stem

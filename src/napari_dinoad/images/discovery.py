@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import (
     IMAGE_SUFFIXES,
+    MASK_ENDINGS,
     SCAN_SUFFIXES,
     stem_of,
 )
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.progress import Progress
 
-RESULT_ENDINGS = (
-    "_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt", "_anomaly", "_heatmap", "_picture",
-)  # fmt: skip
-"""What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan; longest first."""
+_RESULT_ENDINGS = (*MASK_ENDINGS, "_anomaly", "_heatmap", "_picture")
+"""What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan."""
 
 __all__ = ["Discovery", "discover_scans"]
 
@@ -145,7 +144,7 @@ def _set_results_aside(found: _Found) -> None:
     names = {scan.name for scan in found.scans}
     scans = []
     for scan in found.scans:
-        of = next((scan.name.removesuffix(end) for end in RESULT_ENDINGS if scan.name.endswith(end)), "")
+        of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
         if of in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
         else:
