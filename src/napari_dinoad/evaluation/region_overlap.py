@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+import cc3d
 import numpy as np
-from scipy import ndimage
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of
@@ -64,7 +64,9 @@ class RegionOverlap:
         if scores.shape != truth.shape:
             raise SettingError(f"Truth: expected the scores' shape {scores.shape}, got {truth.shape}.")
         abnormal = truth > 0
-        labels, n_regions = ndimage.label(abnormal, np.ones((3,) * truth.ndim))
+        labels, n_regions = cc3d.connected_components(
+            abnormal, connectivity=8 if truth.ndim == 2 else 26, binary_image=True, return_N=True
+        )
         regions = labels[abnormal]
         normal = ScoreHistogram.of(scores[~abnormal], bits)
         if not n_regions:

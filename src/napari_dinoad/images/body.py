@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import cc3d
 import numpy as np
-from scipy import ndimage
 from skimage.filters import threshold_otsu
+
+from napari_dinoad.images.sampling import evenly_spread
 
 __all__ = ["find_body"]
 
@@ -30,8 +32,8 @@ _MAD_TO_SIGMA = 1.4826
 _CLOSED_VOXELS = 3
 """Gaps in the body's outline up to twice this wide are closed."""
 
-_WORKING_VOXELS = 2_000_000
-"""Otsu's threshold is taken from at most about this many voxels."""
+_WORKING_VOXELS = 500_000
+"""Otsu's threshold is taken from about this many voxels of a larger scan."""
 
 
 def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
@@ -95,13 +97,12 @@ def _border(values: np.ndarray) -> np.ndarray:
 
 
 def _threshold(values: np.ndarray) -> float:
-    step = max(1, round((values.size / _WORKING_VOXELS) ** (1 / 3)))
-    sample = values[tuple(slice(None, None, step if n > 16 else 1) for n in values.shape)].astype(np.float64)
+    sample = evenly_spread(values, _WORKING_VOXELS).astype(np.float64)
     low, high = np.percentile(sample, (1, 99.5))
     if high <= low:
         return float(low)
     scaled = np.sqrt(np.clip((sample - low) / (high - low), 0, 1))
-    otsu = float(threshold_otsu(scaled.ravel()))
+    otsu = float(threshold_otsu(scaled))
     # Otsu alone lies between dark and bright tissue when the surround is exactly 0, as in skull-stripped
     # scans; half of it keeps dark tissue, as long as that is above the surround's noise.
     surround = sample[scaled < otsu]
@@ -129,16 +130,9 @@ def _bright_border(foreground: np.ndarray) -> bool:
 def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
     thick = [axis for axis in range(3) if axis not in flat]
     opened = _dilated(_eroded(foreground, thick), thick)
-    labels, n_objects = ndimage.label(opened if opened.any() else foreground)
-    if n_objects == 0:
-        return np.zeros_like(foreground)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    largest = int(sizes.argmax())
-    # What follows reaches no farther than this box, and no farther than its margin beyond it.
-    found = ndimage.find_objects(labels, largest)[largest - 1]
-    box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in found)
-    body = _dilated(labels[box] == largest, thick) & (foreground[box] | opened[box])
+    largest = cc3d.largest_k(opened if opened.any() else foreground, k=1, connectivity=6) != 0
+    box = _box_around(largest, 1)
+    body = _dilated(largest[box], thick) & (foreground[box] | opened[box])
     closed = np.pad(body, _CLOSED_VOXELS)
     for step in (_dilated,) * _CLOSED_VOXELS + (_eroded,) * _CLOSED_VOXELS:
         closed = step(closed, thick)
@@ -146,6 +140,16 @@ def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
     whole = np.zeros_like(foreground)
     whole[box] = _fill_in_planes(closed[inner] | body, flat)
     return whole
+
+
+def _box_around(image: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """Return the box that holds all of an image's True voxels, and so many more on each side as there are."""
+    sides = []
+    for axis in range(image.ndim):
+        used = np.flatnonzero(image.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
+        first, last = (used[0], used[-1]) if used.size else (0, -1)
+        sides.append(slice(max(0, first - margin), last + 1 + margin))
+    return tuple(sides)
 
 
 def _eroded(image: np.ndarray, axes: list[int]) -> np.ndarray:
@@ -179,13 +183,18 @@ def _fill_in_planes(body: np.ndarray, flat: list[int]) -> np.ndarray:
     """Fill what is enclosed within single slices of any plane (an open neck does not empty the head)."""
     filled = body.copy()
     for axis in flat or range(3):
-        others = [a for a in range(3) if a != axis]
-        in_plane = ndimage.generate_binary_structure(3, 1) & (np.indices((3, 3, 3))[axis] == 1)
-        # All slices at once: what of the surround does not reach a border of its slice is enclosed.
-        labels, n_parts = ndimage.label(~filled, in_plane)
-        is_open = np.zeros(n_parts + 1, dtype=bool)
-        for other in others:
-            is_open[labels.take((0, -1), axis=other)] = True
-        is_open[0] = True
-        filled |= ~is_open[labels]
+        slices = np.moveaxis(filled, axis, 0)
+        np.logical_or(slices, ~_reached_from_outside(slices), out=slices)
     return filled
+
+
+def _reached_from_outside(slices: np.ndarray) -> np.ndarray:
+    """Return what of the background of slices (n, rows, columns) is connected with the border within its slice."""
+    n, rows, columns = slices.shape
+    # One image of all slices below each other, each framed by background: what is reached is one component of it.
+    image = np.ones((n * (rows + 1) + 1, columns + 2), dtype=bool)
+    framed = image[:-1].reshape(n, rows + 1, columns + 2)
+    np.logical_not(slices, out=framed[:, 1:, 1:-1])
+    parts = cc3d.connected_components(image, connectivity=4, binary_image=True)
+    reached: np.ndarray = (parts == parts[0, 0])[:-1].reshape(framed.shape)
+    return reached[:, 1:, 1:-1]

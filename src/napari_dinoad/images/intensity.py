@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.images.sampling import evenly_spread
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
@@ -109,11 +109,8 @@ def sample_inside(values: np.ndarray, body: np.ndarray) -> np.ndarray:
     body : numpy.ndarray
         (z, y, x) bool.
     """
-    step = max(1, values.size // _SAMPLED_VOXELS)
-    # Without a common divisor it walks through all rows and columns, not along some of them.
-    while math.gcd(step, values.size) > 1:
-        step += 1
-    return np.asarray(values.reshape(-1)[::step][body.reshape(-1)[::step]])
+    inside = evenly_spread(body, _SAMPLED_VOXELS)
+    return np.asarray(evenly_spread(values, _SAMPLED_VOXELS)[inside])
 
 
 def _full_scale(volume: Volume) -> float:

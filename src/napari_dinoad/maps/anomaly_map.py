@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cc3d
 import numpy as np
 
 from napari_dinoad.errors import GeometryError, SettingError
@@ -88,12 +89,12 @@ class AnomalyMask:
         SettingError
             If ``fpr`` is not between 0 and 1.
         """
-        from scipy import ndimage
-
         if not 0 < fpr < 1:
             raise SettingError(f"False-positive rate: expected above 0 and below 1, got {fpr}.")
         marked = anomaly_map.values >= np.float32(-np.log10(fpr))
-        labels, n_regions = ndimage.label(marked, structure=np.ones((3, 3, 3)))
+        labels, n_regions = cc3d.connected_components(
+            marked, connectivity=26, binary_image=True, return_N=True
+        )
         if n_regions == 0:
             return cls(labels.astype(np.int32), anomaly_map, fpr)
         indices = np.arange(1, n_regions + 1)

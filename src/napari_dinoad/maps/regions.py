@@ -93,19 +93,17 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
     label_of, value_of = labels.ravel()[where], neg_log10_p.ravel()[where]
     order = np.lexsort((-value_of, label_of))
     present, first, counts = np.unique(label_of[order], return_index=True, return_counts=True)
-    indices = np.stack(np.unravel_index(where, labels.shape), axis=-1)
-    peaks = indices[order[first]]
-    centroids = np.add.reduceat(indices[order], first, axis=0) / counts[:, None]
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(labels)
+    indices = np.stack(np.unravel_index(where, labels.shape), axis=-1)[order]
+    peaks = indices[first]
+    centroids = np.add.reduceat(indices, first, axis=0) / counts[:, None]
+    sides = np.maximum.reduceat(indices, first, axis=0) - np.minimum.reduceat(indices, first, axis=0) + 1
     return tuple(
         replace(
             _measure(label, count, tuple(peak), tuple(centroid), float(neg_log10_p[tuple(peak)]), geometry),
-            extent_mm=_extent(boxes[label - 1], geometry) if geometry.is_physical else None,
+            extent_mm=_extent(tuple(side), geometry) if geometry.is_physical else None,
         )
-        for label, count, peak, centroid in zip(
-            present.tolist(), counts.tolist(), peaks.tolist(), centroids.tolist(), strict=True
+        for label, count, peak, centroid, side in zip(
+            present.tolist(), counts.tolist(), peaks.tolist(), centroids.tolist(), sides.tolist(), strict=True
         )
     )
 
@@ -138,8 +136,8 @@ def _measure(
     )
 
 
-def _extent(box: tuple[slice, slice, slice], geometry: Geometry) -> tuple[float, float, float]:
-    z, y, x = ((part.stop - part.start) * size for part, size in zip(box, geometry.spacing, strict=True))
+def _extent(sides: tuple[int, ...], geometry: Geometry) -> tuple[float, float, float]:
+    z, y, x = (side * size for side, size in zip(sides, geometry.spacing, strict=True))
     return x, y, z
 
 

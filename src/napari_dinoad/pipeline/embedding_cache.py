@@ -44,7 +44,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 """Version of the files' layout and of what goes into them; others are never taken up."""
 
 MAPS_PER_BATCH = 32
