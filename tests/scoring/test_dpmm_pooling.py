@@ -123,7 +123,7 @@ def test_no_more_components_than_allowed(make_clustered, monkeypatch):
     together = DpmmScorer.merged(scorers)
     assert together.settings.n_components == 24
     assert 6 < together.parameters.mixture.n_components <= 24
-    monkeypatch.setattr("napari_dinoad.scoring.dpmm.MERGED_COMPONENTS", 10)
+    monkeypatch.setattr("napari_dinoad.scoring.dpmm_pooling.MOST_COMPONENTS", 10)
     fewer = DpmmScorer.merged(scorers)
     assert fewer.parameters.mixture.n_components == fewer.settings.n_components == 10
     again = DpmmScorer.merged([fewer, *scorers])
@@ -205,6 +205,18 @@ def test_what_the_earlier_mixture_does_not_explain_gets_components(make_clustere
     assert updated.parameters.mixture.n_components == 8
     assert float(earlier.score(new).mean()) > 5 * float(updated.score(new).mean())
     torch.testing.assert_close(updated.score(known), earlier.score(known), rtol=0, atol=0.01)
+
+
+def test_an_update_has_room_for_kinds_of_patch_that_filled_the_earlier_mixture(make_clustered, monkeypatch):
+    known, new = (make_clustered(6, (8, 8), 16, 6, 0.3, seed=seed) for seed in (10, 77))
+    earlier = DpmmScorer(settings_for("diag", n_components=6)).fit([known])
+    updated = earlier.updated([new])
+    assert updated.settings.n_components == 12
+    assert 8 < updated.parameters.mixture.n_components <= 12
+    assert float(updated.score(new).mean()) < 0.3 * float(earlier.score(new).mean())
+    torch.testing.assert_close(updated.score(known), earlier.score(known), rtol=0, atol=0.01)
+    monkeypatch.setattr("napari_dinoad.scoring.dpmm_pooling.MOST_COMPONENTS", 8)
+    assert earlier.updated([new]).parameters.mixture.n_components == 8
 
 
 def test_an_interrupted_update_ends_the_same(make_smooth):

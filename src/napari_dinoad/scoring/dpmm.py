@@ -10,7 +10,7 @@ import torch
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import dpmm_fit, dpmm_state
-from napari_dinoad.scoring.dpmm_pooling import pooled, statistics_of
+from napari_dinoad.scoring.dpmm_pooling import pooled, pooled_truncation, statistics_of
 from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import in_chunks, require_reiterable, unit_length, unit_patches
 from napari_dinoad.scoring.saved_state import require_scorer
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.statistics import SufficientStatistics
 
 __all__ = ["DpmmScorer"]
-
-MERGED_COMPONENTS = 2000
-"""Of a merged mixture, at most: about those of four hospitals as they are."""
 
 
 class DpmmScorer:
@@ -146,10 +143,17 @@ class DpmmScorer:
         """
         require_reiterable(batches)
         fit = settings or self.settings
-        chosen = replace(self.settings, update="exact", seed=fit.seed, epochs=fit.epochs)
+        k = self.settings.n_components
+        chosen = replace(
+            self.settings,
+            n_components=pooled_truncation((k, k)),
+            update="exact",
+            seed=fit.seed,
+            epochs=fit.epochs,
+        )
         other = type(self)(chosen, device=self.device if device is None else device)
         statistics, alpha = self._statistics(), self.parameters.alpha
-        other._set(dpmm_fit.start_update(statistics, alpha, batches, other.settings, other.device, progress))
+        other._set(dpmm_fit.start_update(statistics, alpha, batches, chosen, k, other.device, progress))
         return other.fit(batches, validation=validation, progress=progress, checkpoint=checkpoint)
 
     def _statistics(self) -> SufficientStatistics:
@@ -168,8 +172,8 @@ class DpmmScorer:
         """Return a scorer of the patches behind all of ``scorers``, from their mixtures alone.
 
         The union of the components, each with the patches that it stands for; those are merged whose difference
-        predicts nothing (Akaike's criterion), and the least different ones until no more than `MERGED_COMPONENTS`
-        are left, or the largest of the truncations where that is more. The order of the scorers has no influence.
+        predicts nothing (Akaike's criterion), and the least different ones until no more than `pooled_truncation`
+        are left. The order of the scorers has no influence.
 
         Parameters
         ----------
@@ -196,7 +200,7 @@ class DpmmScorer:
                 "merge models of one backbone."
             )
         truncations = [scorer.settings.n_components for scorer in scorers]
-        settings = replace(first, n_components=min(sum(truncations), max(*truncations, MERGED_COMPONENTS)))
+        settings = replace(first, n_components=pooled_truncation(truncations))
         parts = [scorer._statistics() for scorer in scorers]
         regularisation = settings.effective_regularisation
         statistics = pooled(parts, settings.covariance, regularisation, settings.n_components)

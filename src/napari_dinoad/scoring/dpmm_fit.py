@@ -152,13 +152,15 @@ def start_update(
     alpha: float,
     batches: Iterable[torch.Tensor],
     settings: DpmmSettings,
+    n_clusters: int,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> FitPoint:
     """Start a fit on the patches of an earlier one, known by their statistics, and on new batches.
 
-    The new patches are clustered as in `start`; clusters that the data do not tell apart from a component of the
-    earlier fit are merged into it, the others become new components. At most ``settings.n_components`` are left.
+    The new patches are clustered as in `start`; clusters whose difference from a component of the earlier fit
+    predicts nothing (Akaike's criterion) are merged into it, the others become new components. At most
+    ``settings.n_components`` are left.
 
     Parameters
     ----------
@@ -166,11 +168,16 @@ def start_update(
         Of the earlier fit, no component empty.
     alpha : float
         Its concentration.
+    n_clusters : int
+        Of the new patches, at most.
     """
-    clusters, largest_batch = _clusters(batches, settings, device, progress)
+    clustering = replace(settings, n_components=n_clusters)
+    clusters, largest_batch = _clusters(batches, clustering, device, progress)
     clusters = clusters.to("cpu")
     both = side_by_side([earlier, clusters])
-    group = alike_groups(both, settings.covariance, settings.effective_regularisation, settings.n_components)
+    group = alike_groups(
+        both, settings.covariance, settings.effective_regularisation, settings.n_components, "akaike"
+    )
     n_before, n_after = len(earlier.responsibilities), int(group.max()) + 1
     logger.info("%d components before, %d with the new scans", n_before, n_after)
     without_new = side_by_side([earlier, clusters.scaled(0.0)])

@@ -29,10 +29,21 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.mixture import Mixture
     from napari_dinoad.settings import CovarianceType
 
-__all__ = ["expected_log_joint", "pooled", "side_by_side", "statistics_of"]
+__all__ = ["expected_log_joint", "pooled", "pooled_truncation", "side_by_side", "statistics_of"]
+
+MOST_COMPONENTS = 2000
+"""Of a mixture of several fits, at most: about those of two as they are."""
 
 POOLED_AT_ONCE = 4000
 """Components compared with each other at a time; more are reduced in turns."""
+
+
+def pooled_truncation(truncations: Sequence[int]) -> int:
+    """Return how many components a mixture of several fits may have: as many as all, at most `MOST_COMPONENTS`.
+
+    No fewer than one of them, where that is more.
+    """
+    return min(sum(truncations), max(*truncations, MOST_COMPONENTS))
 
 
 def statistics_of(
