@@ -12,6 +12,7 @@ from napari_dinoad import NormativeModel, update_model
 from napari_dinoad.cli.main import main
 from napari_dinoad.errors import Cancelled, ModelFileError, SettingError
 from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.merging import with_earlier_counts
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
@@ -65,6 +66,16 @@ def test_the_updated_model_rests_on_all_scans(updated, earlier_path, normal_fold
     assert updated.provenance.n_slices == whole.provenance.n_slices
     ours, theirs = (np.median(model.calibration.scan_scores) for model in (updated, whole))
     assert ours == pytest.approx(theirs, rel=0.25)
+
+
+def test_an_updated_model_tells_how_old_and_new_scans_were_read(updated, earlier_path):
+    earlier = NormativeModel.load(earlier_path)
+    old, new = (
+        replace(earlier.provenance, reading=("one", "both")),
+        replace(updated.provenance, reading=("both", "new")),
+    )
+    joined = with_earlier_counts(replace(updated, provenance=new), replace(earlier, provenance=old))
+    assert joined.provenance.reading == ("one", "both", "new")
 
 
 def test_an_interrupted_update_goes_on_to_the_same_model(updated, folders, earlier_path, tmp_path):

@@ -51,7 +51,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         sum(model.provenance.n_slices for model in models),
         first.provenance.seed,
         n_merged=sum(model.provenance.n_merged for model in models),
-        reading=tuple(dict.fromkeys(told for model in models for told in model.provenance.reading)),
+        reading=_readings(models),
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
     return replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
@@ -85,10 +85,15 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
         n_scans=old.n_scans + new.n_scans,
         n_slices=old.n_slices + new.n_slices,
         n_merged=old.n_merged,
-        reading=old.reading,
+        reading=_readings([earlier, updated]),
     )
     cohorts = (*earlier.cohorts, *updated.cohorts)
     return replace(whole, provenance=provenance, cohorts=cohorts, fit_report=updated.fit_report)
+
+
+def _readings(models: Sequence[NormativeModel]) -> tuple[str, ...]:
+    """Return how the normal scans of any of the models were read, each way once."""
+    return tuple(dict.fromkeys(told for model in models for told in model.provenance.reading))
 
 
 def _joined(
