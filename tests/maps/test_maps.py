@@ -108,6 +108,31 @@ def test_small_regions_are_left_out_by_volume(tmp_path):
     assert anomaly_map.mask(0.01, min_volume_mm3=10).values.sum() == 2
 
 
+@pytest.mark.parametrize("fpr", [0.1, 0.05, 0.01, 0.003, 0.001, 1e-5])
+def test_a_voxel_at_the_rate_itself_is_marked(fpr):
+    volume = Volume(np.ones((1, 1, 3), np.float32), Geometry.of_pixels((1, 3)))
+    at = np.float32(-np.log10(fpr))
+    values = np.array([[[np.nextafter(at, np.float32(0)), at, 0]]], np.float32)
+    assert AnomalyMap(values, volume).mask(fpr).values.tolist() == [[[0, 1, 0]]]
+
+
+def test_a_region_of_just_the_least_volume_stays(tmp_path):
+    """As the table tells it: a header's float32 0.7 mm is a little less than that."""
+    volume = scan_with_lesion(tmp_path, np.diag([*np.float32([0.7, 0.7, 0.7]), 1.0]))
+    anomaly_map = map_with_spots(volume, ((slice(1, 6), slice(1, 3), 1), 2.5))
+    (region,) = anomaly_map.mask(0.01).regions()
+    assert region.volume_mm3 == 3.43
+    assert anomaly_map.mask(0.01, min_volume_mm3=3.43).regions() == (region,)
+    assert not anomaly_map.mask(0.01, min_volume_mm3=3.431).regions()
+
+
+def test_of_regions_with_one_peak_the_largest_comes_first():
+    volume = Volume(np.ones((1, 3, 9), np.float32), Geometry.of_pixels((3, 9)))
+    values = np.zeros((1, 3, 9), np.float32)
+    values[0, 0, 0], values[0, 0, 2:4], values[0, 0, 5:8] = 3, 4, 4
+    assert [region.area_px for region in AnomalyMap(values, volume).mask(0.01).regions()] == [3, 2, 1]
+
+
 def test_ticked_regions_alone(tmp_path):
     volume = scan_with_lesion(tmp_path, np.eye(4))
     mask = map_with_spots(volume, ((1, 1, 1), 2.5), ((4, 4, 4), 3.0), ((7, 7, 7), 4.0)).mask(0.01)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AnomalyMap", "AnomalyMask"]
 
+_SIZE_TOLERANCE = 1e-6
+"""Share of a smallest volume that rounding may take from a region: 0.7 mm in a header is 0.69999999 in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class AnomalyMap:
@@ -103,7 +106,7 @@ class AnomalyMask:
         peaks = np.zeros(n_regions + 1, dtype=np.float32)
         np.maximum.at(peaks, label_of, anomaly_map.values[marked])
         order = np.lexsort((-volumes, -peaks[1:]))
-        order = order[volumes[order] >= min_volume_mm3]
+        order = order[volumes[order] >= min_volume_mm3 * (1 - _SIZE_TOLERANCE)]
         renumbered = np.zeros(n_regions + 1, dtype=np.int32)
         renumbered[indices[order]] = np.arange(1, len(order) + 1)
         return cls(renumbered[labels], anomaly_map, fpr)
