@@ -76,6 +76,15 @@ def test_tied_scores_count_all_of_their_tie(ties):
 
 
 @pytest.mark.parametrize("ties", TIES, ids=str)
+def test_the_bulk_of_normal_scores_is_resolved_to_a_thousandth_of_p(ties):
+    pooled = tied_scans(**ties)
+    scores = np.unique(pooled)
+    given = 10.0 ** -calibrated([pooled]).neg_log10_p(scores).astype(np.float64)
+    # Knots are 1/1024 apart in rank, too.
+    assert (given >= defined_p(pooled, scores) - 1 / 1000).all()
+
+
+@pytest.mark.parametrize("ties", TIES, ids=str)
 def test_joined_calibrations_count_all_of_a_tie(ties):
     parts = [tied_scans(**ties), tied_scans(**{**ties, "share": 0.0}, seed=1)]
     pooled = np.concatenate(parts)
@@ -112,6 +121,44 @@ def test_higher_scores_are_never_less_abnormal():
     assert (np.diff(calibration.neg_log10_p(beyond)) > 0).all(), "regions beyond the table keep their order"
 
 
+def exponential_scores(n, scale=1.0):
+    """Return scores whose −log10 p, (1 + rank) / (1 + n), rises by 1 / (scale · ln 10) for each unit."""
+    return (-scale * np.log((np.arange(n) + 2) / (n + 1))).astype(np.float32)
+
+
+def rise_beyond(calibration, step):
+    end = calibration.table_scores[-1]
+    levels = calibration.neg_log10_p(np.array([end, end + step])).astype(np.float64)
+    return float(levels[1] - levels[0]) / step
+
+
+@pytest.mark.parametrize("n_voxels", [100, 200_000])
+@pytest.mark.parametrize("scale", [0.01, 3.0])
+def test_beyond_the_table_the_map_rises_as_the_highest_normal_scores_do(n_voxels, scale):
+    calibration = calibrated([exponential_scores(n_voxels, scale)])
+    assert rise_beyond(calibration, scale) == pytest.approx(1 / (scale * np.log(10)), rel=0.01)
+
+
+def test_the_tail_of_few_voxels_does_not_rest_on_the_last_two():
+    scores = exponential_scores(100)
+    scores[0] = 1.001 * scores[1]
+    assert rise_beyond(calibrated([scores]), 1.0) == pytest.approx(1 / np.log(10), rel=0.5)
+
+
+def test_the_tail_hears_the_highest_thousandth_alone():
+    bulk, tail = np.linspace(0, 1, 999_000, dtype=np.float32), 1 + exponential_scores(1000, 20.0)
+    calibration = calibrated([np.concatenate([bulk, tail])])
+    assert rise_beyond(calibration, 20.0) == pytest.approx(1 / (20 * np.log(10)), rel=0.1)
+
+
+@pytest.mark.parametrize("fpr", [0.3, 1e-3, 1e-5, 1e-7, 1e-10])
+def test_a_threshold_is_where_the_map_reaches_its_rate(fpr):
+    """Within the table, and beyond the one voxel in a hundred thousand that it resolves."""
+    calibration = calibrated([exponential_scores(100_000)])
+    level = calibration.neg_log10_p(np.array([calibration.threshold(fpr)]))
+    assert level == pytest.approx(-np.log10(fpr), abs=1e-5)
+
+
 def test_scan_level_p_value_counts_scans():
     calibration = calibrated(normal_scans(n_scans=9))
     own = calibration.scan_scores
@@ -138,6 +185,7 @@ def test_scan_score_is_the_mean_of_the_top():
     scores = np.arange(1000, dtype=np.float32)
     assert scan_score(scores, 0.01) == pytest.approx(np.arange(990, 1000).mean())
     assert scan_score(scores[:3], 0.01) == 2
+    assert scan_score(scores[:175], 0.01) == (173 + 174) / 2  # 1.75 voxels are two
     assert scan_score(np.zeros(0, np.float32), 0.01) == float("-inf")
 
 
@@ -189,18 +237,23 @@ def test_nothing_to_calibrate_with():
         calibrated([np.zeros(0, np.float32)])
 
 
-@pytest.mark.parametrize("fault", ["missing", "shuffled", "shape"])
+@pytest.mark.parametrize("fault", ["missing", "shuffled", "shape", "falling", "flat tail"])
 def test_a_damaged_table_is_refused(fault):
     calibration = calibrated(normal_scans())
-    arrays = calibration.arrays()
+    arrays, counts = calibration.arrays(), calibration.counts()
     if fault == "missing":
         del arrays["scan_scores"]
     elif fault == "shuffled":
         arrays["table_scores"] = arrays["table_scores"][::-1].copy()
+    elif fault == "falling":
+        arrays["table_neg_log10_p"] = arrays["table_neg_log10_p"].copy()
+        arrays["table_neg_log10_p"][-1] = 0.0
+    elif fault == "flat tail":
+        counts["tail_slope"] = 0.0
     else:
         arrays["table_neg_log10_p"] = arrays["table_neg_log10_p"][:-1]
     with pytest.raises(ModelFileError, match="Calibration"):
-        Calibration.from_stored(arrays, calibration.counts())
+        Calibration.from_stored(arrays, counts)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])

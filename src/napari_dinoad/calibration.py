@@ -193,7 +193,6 @@ class Calibration:
         """Return how many normal voxels (n,) float64 score at least as high as ``scores`` (n,)."""
         levels = np.interp(scores, self.table_scores, self.table_neg_log10_p, left=0.0)
         counts = (1 + self.n_voxels) * 10.0**-levels - 1
-        counts[scores < self.table_scores[0]] = self.n_voxels
         counts[scores > self.table_scores[-1]] = 0
         return np.asarray(np.maximum(counts, 0.0))
 
