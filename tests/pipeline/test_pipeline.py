@@ -71,6 +71,16 @@ def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
     assert again.card() == model.card()
 
 
+def test_the_mask_is_drawn_as_the_settings_say(model, patient):
+    result = detect(patient, model, DetectSettings(fpr=0.1, min_volume_mm3=2000))
+    volumes = [region.volume_mm3 for region in result.mask(min_volume_mm3=0).regions()]
+    assert min(volumes) < 2000 < max(volumes)
+    assert result.mask().fpr == 0.1
+    kept = [region.volume_mm3 for region in result.mask().regions()]
+    assert kept == [volume for volume in volumes if volume >= 2000]
+    assert result.mask(fpr=0.01).fpr == 0.01
+
+
 def test_a_scan_unlike_the_normal_ones_is_told_so(model, patient, tmp_path):
     """A patient of the same protocol is not; the same head in larger voxels and inverted contrast is."""
     assert detect(patient, model).unlike == ()

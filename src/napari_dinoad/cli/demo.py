@@ -81,7 +81,7 @@ def _score_patient(
 
     path = cohort.patients[kind]
     detection = detector.detect(read_volume(path), progress=progress)
-    mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
+    mask = detection.mask()
     name = f"patient_{kind}"
     outputs = ("map", "mask", "regions", "report")
     findings = detection.findings(mask, path.name, detector.model.card())

@@ -40,7 +40,7 @@ def score_and_save(
     # Before the scan is scored: that may take a minute.
     check_outputs(volume, default_outputs(volume) if outputs is None else outputs)
     detection = detector.detect(volume, progress=progress)
-    mask = detection.mask(detector.settings.fpr, detector.settings.min_volume_mm3)
+    mask = detection.mask()
     findings = detection.findings(mask, scan.path.name or name, detector.model.card())
     return save_result(findings, scan.path, folder, name, outputs, seg_segments)
 

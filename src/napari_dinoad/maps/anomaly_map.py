@@ -13,6 +13,7 @@ import numpy as np
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
+from napari_dinoad.settings import DetectSettings
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry, Volume
@@ -49,7 +50,9 @@ class AnomalyMap:
         """The grid of the scan."""
         return self.source.geometry
 
-    def mask(self, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
+    def mask(
+        self, fpr: float = DetectSettings.fpr, min_volume_mm3: float = DetectSettings.min_volume_mm3
+    ) -> AnomalyMask:
         """Return the mask at a false-positive rate; see `AnomalyMask.of`."""
         return AnomalyMask.of(self, fpr, min_volume_mm3)
 
@@ -76,7 +79,12 @@ class AnomalyMask:
     fpr: float
 
     @classmethod
-    def of(cls, anomaly_map: AnomalyMap, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
+    def of(
+        cls,
+        anomaly_map: AnomalyMap,
+        fpr: float = DetectSettings.fpr,
+        min_volume_mm3: float = DetectSettings.min_volume_mm3,
+    ) -> AnomalyMask:
         """Return the mask of voxels with p ≤ ``fpr``.
 
         Parameters

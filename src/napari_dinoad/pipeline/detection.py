@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +65,8 @@ class Detection:
         By stage: ``prepare``, ``embed``, ``score``, ``map``, and ``total``.
     unlike : tuple of str
         In what the scan as such is unlike the model's normal scans, a sentence each; see `Detector.unlike`.
+    settings : DetectSettings
+        Those that it was made with.
     """
 
     anomaly_map: AnomalyMap
@@ -76,10 +78,21 @@ class Detection:
     planes: tuple[Plane, ...]
     seconds: dict[str, float]
     unlike: tuple[str, ...] = ()
+    settings: DetectSettings = field(default_factory=DetectSettings)
 
-    def mask(self, fpr: float = 0.01, min_volume_mm3: float = 0.0) -> AnomalyMask:
-        """Return the mask at a false-positive rate; see `AnomalyMask.of`."""
-        return AnomalyMask.of(self.anomaly_map, fpr, min_volume_mm3)
+    def mask(self, fpr: float | None = None, min_volume_mm3: float | None = None) -> AnomalyMask:
+        """Return the mask at a false-positive rate; see `AnomalyMask.of`.
+
+        Parameters
+        ----------
+        fpr, min_volume_mm3 : float, optional
+            None: those of `settings`.
+        """
+        return AnomalyMask.of(
+            self.anomaly_map,
+            self.settings.fpr if fpr is None else fpr,
+            self.settings.min_volume_mm3 if min_volume_mm3 is None else min_volume_mm3,
+        )
 
     def findings(self, mask: AnomalyMask, scan: str, card: Mapping[str, Any] | None = None) -> Findings:
         """Return what is to be written about the scan; ``scan`` is its file name, ``card`` the model's."""
@@ -230,6 +243,7 @@ class Detector:
             run.planes,
             {stage: round(spent, 4) for stage, spent in run.seconds.items()},
             self.unlike(volume),
+            self.settings,
         )
 
 
