@@ -126,6 +126,15 @@ def test_dice_and_rate_are_of_one_mask_where_a_threshold_falls_into_a_bin(benchm
     assert at["test_fpr"] == pytest.approx((scores[~truth] >= below).mean(), abs=1e-9)
 
 
+def test_an_image_of_the_abnormal_folder_counts_as_abnormal_though_its_mask_is_empty(benchmark):
+    """As an image only: its pixels are normal ones."""
+    Image.fromarray(np.zeros(SHAPE, np.uint8)).save(benchmark / "test/Ungood/label/2.png")
+    values = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()).values
+    assert values["n_test_abnormal"] == 3
+    n_abnormal = truth_of(3).sum() + truth_of(4).sum()
+    assert values["abnormal_share"] == pytest.approx(n_abnormal / (5 * truth_of(0).size))
+
+
 def test_a_validation_scan_that_its_mask_shows_to_be_abnormal_is_told(benchmark):
     for part in ("img", "label"):
         (benchmark / f"valid/Ungood/{part}/9.png").rename(benchmark / f"valid/good/{part}/9.png")

@@ -109,8 +109,8 @@ def evaluate_dataset(
             if truth.any():
                 unused.append(SkippedFile(scan.path, ABNORMAL_VALIDATION))
                 continue
-            scores, truth = at_protocol(score(volume), truth, settings.protocol)
-            normal = normal + ScoreHistogram.of(scores[~truth])
+            scores, _ = at_protocol(score(volume), truth, settings.protocol)
+            normal = normal + ScoreHistogram.of(scores)
             n_normal += 1
     sums = _Sums()
     for i, scan in enumerate(dataset.test):
