@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from napari_dinoad.scoring import dpmm_fit
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
 from napari_dinoad.scoring.patches import unit_patches
+from napari_dinoad.scoring.statistics import gaussians, hard_statistics
 from napari_dinoad.scoring.stick_breaking import log_prior
 from napari_dinoad.settings import DpmmSettings
 
@@ -126,13 +128,54 @@ def test_online_fit_learns_and_weights_batches_by_size(update, make_clustered):
     assert losses[-1] < losses[0]
     assert torch.isfinite(whole.score(maps)).all()
 
-    # One batch twice as large counts as much as two of its halves: 1 − (1 − γ) = 1 − ((1 − γ)^½)².
-    twice = torch.cat([maps[:8], maps[:8]])
-    halves = dpmm_fit.start([twice], chosen)
-    ema = DpmmSettings(n_components=10, update="ema", epochs=1, merge=False)
-    one = dpmm_fit.next_epoch(halves, [twice], None, ema).online
-    rate = ema.ema_rate
-    assert one.n_patches == pytest.approx((1 - rate) * halves.online.n_patches + rate)
+
+def test_a_batch_counts_in_an_online_fit_as_much_as_its_halves(make_clustered):
+    """1 − γ = ((1 − γ)^½)²; the clusters are so far apart that no step changes what the next one finds."""
+    maps = make_clustered(20, (6, 6), 12, 5, 0.01, seed=7)
+    chosen = DpmmSettings(n_components=5, update="ema", epochs=1, merge=False)
+    start = dpmm_fit.start([maps], chosen)
+    half = maps[:10]
+    whole = torch.cat([half, half])
+    one = dpmm_fit.next_epoch(start, [whole], None, chosen).online
+    two = dpmm_fit.next_epoch(start, [half, half], None, chosen).online
+    moved = (one.responsibilities - start.online.responsibilities).abs().max()
+    assert float(moved) > 1e-3
+    for name in ("responsibilities", "first", "second"):
+        torch.testing.assert_close(getattr(two, name), getattr(one, name), rtol=1e-6, atol=1e-9)
+
+
+class CountedBatches(list):
+    """Batches that count how often they are read."""
+
+    n_passes = 0
+
+    def __iter__(self):
+        self.n_passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(
+    ("spread", "tolerance", "is_foreseen"),
+    [(0.4, 5e-3, False), (2.0, 5e-3, False), (0.4, 1e-3, True), (1.0, 1e-3, True)],
+)
+def test_an_exact_fit_ends_where_an_epoch_gains_too_little(spread, tolerance, is_foreseen, make_clustered):
+    """An epoch whose gain is foreseen, from the two gains before it, is not waited for."""
+    batches = CountedBatches(make_clustered(10, (8, 8), 12, 7, spread, seed=1).split(3))
+    chosen = DpmmSettings(n_components=20, epochs=40, tolerance=tolerance, merge=False)
+    point = dpmm_fit.start(batches, chosen)
+    while not point.finished:
+        point = dpmm_fit.next_epoch(point, batches, None, chosen)
+    gains = np.diff(point.history["penalised_log_likelihood"])
+    least = tolerance * point.n_patches * 12
+    assert (gains >= least).all()
+    # Two passes for the start, one an epoch, and one to see the end.
+    assert batches.n_passes == 2 + point.epoch + (0 if is_foreseen else 1)
+    if is_foreseen:
+        assert gains[-1] ** 2 < least * gains[-2]
+
+    on = dpmm_fit.next_epoch(replace(point, finished=False), batches, None, replace(chosen, tolerance=0))
+    next_gain = np.diff(on.history["penalised_log_likelihood"])[-1]
+    assert 0 < next_gain < (2 * least if is_foreseen else least)
 
 
 def test_a_small_last_batch_hardly_moves_an_online_fit(make_clustered):
@@ -175,6 +218,38 @@ def test_light_components_do_not_count_as_normal(make_clustered):
     scorer = DpmmScorer(chosen).fit([maps])
     alike = stray.expand(1, 1, 1, 16)
     assert float(scorer.score(alike)) > float(scorer.score(maps).quantile(0.99))
+
+
+def test_the_heaviest_component_counts_though_all_are_light(make_clustered):
+    maps = make_clustered(6, (6, 6), 16, 6, 0.1, seed=11)
+    scorer = DpmmScorer(DpmmSettings(n_components=6, epochs=3, min_weight=0.9)).fit([maps])
+    assert float(scorer.parameters.mixture.log_weights.exp().max()) < 0.9
+    heaviest = torch.nn.functional.normalize(scorer.parameters.mixture.means[0], dim=0)
+    wanted = 1 - torch.nn.functional.normalize(maps, dim=-1).double() @ heaviest
+    torch.testing.assert_close(scorer.score(maps).double(), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical"])
+def test_constant_patches_need_no_regularisation_to_speak_of(covariance):
+    """C/s − μ² of patches that are all alike is rounding, of either sign."""
+    maps = torch.nn.functional.normalize(torch.arange(1.0, 12.0), dim=0).expand(4, 7, 7, 11)
+    chosen = DpmmSettings(
+        n_components=3, covariance=covariance, regularisation=1e-25, score="negative-log-likelihood"
+    )
+    scorer = DpmmScorer(chosen).fit([maps])
+    assert bool((scorer.parameters.mixture.covariances > 0).all())
+    assert bool(torch.isfinite(scorer.score(maps)).all())
+
+
+def test_an_empty_component_keeps_its_mean_and_covariance():
+    patches = torch.nn.functional.normalize(torch.arange(12.0).reshape(4, 3) + 1, dim=1)
+    statistics = hard_statistics(patches, torch.tensor([0, 0, 2, 2]), 3, "diag")
+    fallback = torch.full((3, 3), 7.0, dtype=torch.float64), torch.full((3, 3), 5.0, dtype=torch.float64)
+    means, covariances = gaussians(statistics, "diag", 1e-6, fallback)
+    assert means[1].tolist() == [7, 7, 7]
+    assert covariances[1].tolist() == [5, 5, 5]
+    torch.testing.assert_close(means[0], patches[:2].double().mean(0))
+    torch.testing.assert_close(covariances[2], patches[2:].double().var(0, correction=0) + 1e-6)
 
 
 def test_data_that_change_during_a_fit_are_refused(make_clustered):

@@ -78,6 +78,15 @@ def test_the_guarded_update_never_lowers_the_expected_penalised_likelihood(value
     assert reached >= floor - 1e-9 * (1 + abs(floor))
     assert math.isfinite(update.alpha)
 
+    # Neither sorting nor α is left out where it would have done no harm.
+    by_size = torch.argsort(s, descending=True, stable=True)
+    sorted_sticks = stick_weights(s[by_size], alpha, n)
+    if objective(s[by_size], sorted_sticks, alpha) >= floor + 1e-9 * (1 + abs(floor)):
+        assert torch.equal(s[update.order], s[by_size])
+    wanted = concentration(s[update.order], alpha, n)
+    if objective(s[update.order], update.sticks, wanted) >= floor + 1e-9 * (1 + abs(floor)):
+        assert update.alpha == wanted
+
 
 def test_components_are_sorted_by_size():
     update = update_sticks(shares([1, 5, 3]), 100.0, 2.0)
