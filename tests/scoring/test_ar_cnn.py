@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.scoring import ar_cnn_training
 from napari_dinoad.scoring.ar_cnn import ArCnnScorer
 from napari_dinoad.scoring.ar_cnn_network import TapConvolution, dilations_for, make_network
-from napari_dinoad.scoring.ar_cnn_training import groups_of_maps, take_census
-from napari_dinoad.scoring.patches import seeded_generator
+from napari_dinoad.scoring.ar_cnn_training import Census, Training, groups_of_maps, take_census
+from napari_dinoad.scoring.patches import in_chunks, seeded_generator
 from napari_dinoad.settings import ArCnnSettings
 
 SMALL = ArCnnSettings(bottleneck_channels=5, hidden_channels=7, dilations=(1, 2, 4))
@@ -134,6 +136,79 @@ def test_training_loss_falls_below_that_of_the_mean(network, context, make_smoot
     history = scorer.state().history
     assert history["train_loss"][-1] < 0.6 * history["train_loss"][0]
     assert history["validation_loss"][-1] < 0.6  # 1 is what predicting the mean costs
+
+
+@pytest.mark.parametrize("normalise_positions", [False, True])
+def test_the_epoch_that_predicts_held_out_scans_best_is_kept(normalise_positions):
+    """Two maps of noise are learnt by heart, which makes the prediction of others worse."""
+    noise = torch.randn(8, 6, 6, 6, generator=torch.Generator().manual_seed(0))
+    train, held_out = noise[:2], noise[2:]
+    chosen = replace(
+        SMALL,
+        hidden_channels=48,
+        epochs=60,
+        patience=4,
+        learning_rate=1e-2,
+        normalise_positions=normalise_positions,
+    )
+    scorer = ArCnnScorer(chosen).fit([train], validation=[held_out[:4], held_out[4:]])
+    state = scorer.state()
+    losses = state.history["validation_loss"]
+    best = state.settings["best_epoch"]
+    assert best == int(np.argmin(losses)) + 1
+    assert len(losses) == state.settings["epochs_done"] == best + chosen.patience < chosen.epochs
+    assert float(scorer.prediction_errors(held_out).mean()) == pytest.approx(min(losses), rel=1e-5)
+    assert losses[-1] > 1.01 * min(losses)
+
+
+def test_without_held_out_scans_the_last_epoch_is_kept(make_smooth):
+    state = ArCnnScorer(replace(SMALL, epochs=3, patience=1)).fit([make_smooth(4, (6, 6), 6, seed=1)]).state()
+    assert state.settings["best_epoch"] == state.settings["epochs_done"] == 3
+
+
+def losses_with(make_smooth, **changes):
+    chosen = replace(SMALL, hidden_channels=32, epochs=15, batch_maps=4, learning_rate=3e-3, **changes)
+    return ArCnnScorer(chosen).fit([make_smooth(16, (10, 10), 8, seed=2)]).state().history["train_loss"]
+
+
+def test_noise_is_on_what_is_looked_at_not_on_what_is_predicted(make_smooth):
+    """Noise that drowns the neighbours leaves the mean as the best guess, at a loss of 1."""
+    assert losses_with(make_smooth, noise_probability=0.0)[-1] < 0.7
+    assert losses_with(make_smooth, noise_probability=1.0, noise_scale=1e3)[-1] > 0.9
+
+
+def test_gradients_are_clipped(make_smooth):
+    """AdamW's steps do not depend on the size of a gradient, down to its ε."""
+    losses = losses_with(make_smooth, noise_probability=0.0, clip_norm=1e-13)
+    assert losses[-1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_noise_has_the_size_of_each_channel_of_its_map(make_smooth):
+    factors = 10 ** torch.linspace(-2, 2, 8)
+    maps = (make_smooth(400, (10, 10), 8, seed=3) * factors).permute(0, 3, 1, 2)
+    maps[0] = 1.0
+    chosen = replace(SMALL, noise_probability=0.3, noise_scale=0.5)
+    training = Training(chosen, Census(400, (10, 10), torch.zeros(8), torch.ones(8)), torch.device("cpu"))
+    noise = training._with_noise(maps, torch.Generator().manual_seed(0)) - maps
+    has_noise = noise.abs().amax((1, 2, 3)) > 0
+    assert float(has_noise.float().mean()) == pytest.approx(0.3, abs=0.08)
+    assert float(noise[0].abs().max()) == 0, "a constant map has no spread"
+    share = noise[has_noise].std((2, 3)) / maps[has_noise].std((2, 3))
+    torch.testing.assert_close(share.mean(0), torch.full((8,), 0.5), rtol=0.05, atol=0)
+
+
+def test_a_step_in_chunks_is_that_of_the_whole_batch(make_smooth, monkeypatch):
+    maps = make_smooth(7, (6, 6), 6, seed=4)
+    chosen = replace(SMALL, epochs=2, batch_maps=5)
+    whole = ArCnnScorer(chosen).fit([maps])
+    one_by_one = partial(in_chunks, budget=1)
+    monkeypatch.setattr(ar_cnn_training, "in_chunks", one_by_one)
+    chunked = ArCnnScorer(chosen).fit([maps])
+    for name, tensor in whole.state().tensors.items():
+        torch.testing.assert_close(chunked.state().tensors[name], tensor, rtol=1e-3, atol=1e-5)
+    assert chunked.state().history["train_loss"] == pytest.approx(
+        whole.state().history["train_loss"], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
