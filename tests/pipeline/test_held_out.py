@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dinoad.calibration import fused_scores
+from napari_dinoad.calibration import Calibration, ScanScores, fused_scores
 from napari_dinoad.errors import Cancelled
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
@@ -63,6 +63,20 @@ def test_the_rate_holds_on_scans_yet_to_come(tmp_path, n_scans):
         rates.append([(levels >= -np.log10(fpr)).mean() for fpr in (0.1, 0.01)])
     for fpr, measured in zip((0.1, 0.01), np.transpose(rates), strict=True):
         assert measured.mean() == pytest.approx(fpr, abs=3 * measured.std() / np.sqrt(N_COHORTS))
+
+
+def test_what_is_fused_of_a_scan_uses_calibrations_on_the_others(tmp_path):
+    plane = calibrated(tmp_path, np.random.default_rng(0), 4)
+    rng = np.random.default_rng(0)
+    scans = [make_scan(rng) for _ in range(4)]
+    others = [
+        Calibration.from_scans([ScanScores.of(scans[i][name].ravel(), TOP_FRACTION) for i in (0, 1, 3)])
+        for name in ("dpmm", "ar-cnn")
+    ]
+    own = [scores.ravel() for scores in scans[2].values()]
+    np.testing.assert_array_equal(plane.body_scores(2), fused_scores(own, others))
+    everyone = [level.calibration for level in plane.members.values()]
+    assert not np.array_equal(plane.body_scores(2), fused_scores(own, everyone))
 
 
 def test_one_scorer_is_calibrated_as_it_is(tmp_path):

@@ -11,10 +11,11 @@ import torch
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.scoring.dpmm_pooling import expected_log_joint
+from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, pooled
+from napari_dinoad.scoring.merging import alike_groups
 from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import unit_patches
-from napari_dinoad.scoring.statistics import expectation, gaussians
+from napari_dinoad.scoring.statistics import SufficientStatistics, expectation, gaussians
 from napari_dinoad.settings import DpmmSettings
 
 COVARIANCES = ("diag", "spherical", "full")
@@ -46,6 +47,32 @@ def test_a_mixture_is_its_own_statistics(covariance, fitted):
     torch.testing.assert_close(means, mixture.means, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(covariances, mixture.covariances, rtol=1e-9, atol=1e-12)
     assert float(statistics.responsibilities.sum()) == pytest.approx(16 * 36, rel=1e-9)
+
+
+def two_components(apart):
+    """The statistics of two components of 1,000 patches each, of variance 1 in four channels, apart in the first."""
+    means = torch.zeros(2, 4, dtype=torch.float64)
+    means[:, 0] = torch.tensor([-apart / 2, apart / 2])
+    s = torch.full((2,), 1000.0, dtype=torch.float64)
+    return SufficientStatistics(2000.0, s, s[:, None] * means, s[:, None] * (1 + means.square()))
+
+
+def test_what_predicts_new_patches_better_stays_when_hospitals_are_pooled():
+    """Akaike's criterion; by Schwarz's, which counts kinds of patch, components this near are one."""
+
+    def n_groups(apart, criterion):
+        return int(alike_groups(two_components(apart), "diag", 1e-6, None, criterion).max()) + 1
+
+    distances = torch.linspace(3.3, 3.7, 41).tolist()
+    between = [a for a in distances if (n_groups(a, "akaike"), n_groups(a, "schwarz")) == (2, 1)]
+    assert between
+    for apart in between:
+        whole = two_components(apart)
+        parts = [whole.reordered(torch.tensor([k])) for k in (0, 1)]
+        parts = [replace(part, n_patches=1000.0) for part in parts]
+        assert len(pooled(parts, "diag", 1e-6, 10).responsibilities) == 2
+        assert len(pooled(parts, "diag", 1e-6, 1).responsibilities) == 1
+    assert all(n_groups(a, "akaike") >= n_groups(a, "schwarz") for a in distances)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
