@@ -168,6 +168,22 @@ def test_as_stored_refuses_other_ranges():
         prepare_scan(volume_of(values, name="patient"), preset("bmad"), 64)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["mr-brain", "oct", "ct-head"])
+def test_a_volume_made_by_hand_with_values_that_are_none_is_refused(wrong, name):
+    values, _ = ball()
+    values[12, 20, 15:17] = wrong
+    with pytest.raises(ScanReadError, match="finite values, got NaN or infinity in 2 voxels"):
+        prepare_scan(volume_of(values), preset(name), 64)
+
+
+def test_large_values_are_finite():
+    """Their sum is not, in float32."""
+    values, _ = ball()
+    plain, large = (prepare_scan(volume_of(values * f), MR, 64) for f in (np.float32(1), np.float32(1e35)))
+    np.testing.assert_allclose(large.images([12]), plain.images([12]), atol=1e-5)
+
+
 def test_a_constant_body_is_refused():
     values = np.zeros((8, 20, 20), np.float32)
     values[2:6, 5:15, 5:15] = 7

@@ -71,6 +71,15 @@ def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
     assert again.card() == model.card()
 
 
+def test_a_slice_asked_for_twice_is_scored_once(model, patient):
+    detector = Detector(model)
+    once, twice = (detector.detect(patient, slices=slices) for slices in ([5, 9], np.array([9, 5, 9, 9, 9])))
+    assert twice.slices == (5, 9)
+    assert all(type(index) is int for index in twice.slices)
+    assert twice.scan_score == once.scan_score
+    np.testing.assert_array_equal(twice.anomaly_map.values, once.anomaly_map.values)
+
+
 def test_the_mask_is_drawn_as_the_settings_say(model, patient):
     result = detect(patient, model, DetectSettings(fpr=0.1, min_volume_mm3=2000))
     volumes = [region.volume_mm3 for region in result.mask(min_volume_mm3=0).regions()]

@@ -200,10 +200,11 @@ def prepare_planes(
     Raises
     ------
     ScanReadError
-        If the scan has no usable intensity range or no slice with body.
+        If the scan has a value that is NaN or infinite, no usable intensity range or no slice with body.
     SettingError
         If the intensity or plane setting does not suit the scan.
     """
+    _require_finite(volume)
     if len(settings.planes) > 1 and 1 in volume.values.shape:
         raise SettingError(
             f"{volume.name}: plane {settings.plane!r}: expected a volume, got a single slice. "
@@ -222,6 +223,19 @@ def prepare_planes(
         _prepare_plane(volume, body, intensity, settings, slice_axis(volume, plane), resolution_px)
         for plane in settings.planes
     )
+
+
+def _require_finite(volume: Volume) -> None:
+    """Refuse a scan with NaN or infinity, which readers replace; one made by hand may have them."""
+    # The sum is finite exactly when no value is NaN or infinite (or absurdly large): one fast pass.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = volume.values.sum()
+    if not np.isfinite(total) and not np.isfinite(volume.values).all():
+        n_bad = int(np.count_nonzero(~np.isfinite(volume.values)))
+        raise ScanReadError(
+            f"{volume.name}: expected finite values, got NaN or infinity in {n_bad} voxels. "
+            "Read the scan with read_volume, which replaces them by its lowest value, or replace them."
+        )
 
 
 def _prepare_plane(

@@ -162,7 +162,10 @@ class ScanRun:
         n_planes = len(model.planes) if slices is None else 1
         self.planes = tuple(plane.plane for plane in model.planes[:n_planes])
         self._mean = PlaneMean(shape) if n_planes > 1 else None
-        self.slices = tuple(prepared[0].indices if slices is None else slices)
+        if slices is not None:
+            # Each once, however often it was asked for.
+            slices = tuple(dict.fromkeys(int(index) for index in slices))
+        self.slices = prepared[0].indices if slices is None else slices
         n_slices = shape[self.axis]
         placing = slices_of_planes(prepared[:n_planes], backbone.device)
         self._runs = [
