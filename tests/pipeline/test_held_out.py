@@ -176,6 +176,21 @@ def test_single_images_among_volumes_do_not_calibrate_averaged_slices(tmp_path):
     assert plane.scan_scores[1] == plane.level.scan_scores[1] < plane.alone.level.scan_scores[1]
 
 
+@pytest.mark.parametrize(("n_thin", "n_thick", "usual"), [(2, 5, 6.0), (5, 2, 2.0), (3, 4, 6.0), (4, 3, 2.0)])
+def test_how_much_noise_is_usual_is_what_is_left_in_most_scans(tmp_path, n_thin, n_thick, usual):
+    thin, thick = StackedScan(), StackedScan()
+    thick.stack = SliceStack((7, 8, 8), 0, tuple(range(7)), is_turned=True, spacing_mm=6.0)
+    scores, cache = HeldOutScores(tmp_path), FakeCache(0)
+    cache.scans = [thin] * n_thin + [thick] * n_thick
+    rng = np.random.default_rng(0)
+    for number, scan in enumerate(cache.scans):
+        scores.put("axial", "dpmm", number, noisy_slices(rng)[: len(scan.stack.indices)])
+    held_out = HeldOutScans(tuple(range(len(cache.scans))), TOP_FRACTION, "cross", None, 5.0)
+    plane = HeldOutPlane("axial", ["dpmm"], cache, scores, held_out)
+    stack = (thin if usual == 2.0 else thick).stack
+    assert plane.noise_share == SliceSmoothing(stack.indices, usual, 5.0).noise_share
+
+
 def test_volumes_of_thicker_slices_hold_their_rate_in_a_mixed_cohort(tmp_path):
     """Averaging leaves more noise where slices lie farther apart; the tolerance is three standard errors."""
     thin, thick = StackedScan(), StackedScan()
