@@ -15,7 +15,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.normative_model import FitReport, NormalScan
-from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline import cohort_report, fit_folder
 from napari_dinoad.pipeline.cohort_order import unusualness
 from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers, grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note
@@ -139,6 +139,23 @@ def fitted(tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "m.dinoad"
     settings = replace(SMALL, memory_bank=MemoryBankSettings(n_patches=200))
     return fit_folder(folder, settings, out=out), out
+
+
+def test_the_plot_of_scan_scores_shows_the_p_that_such_a_scan_would_get(fitted, monkeypatch):
+    model, _ = fitted
+    scores = np.array([-np.inf, 0.1, 0.2, 0.2, 0.5])
+    calibration = replace(model.calibration, scan_scores=scores)
+    plotted = {}
+
+    def kept(caption, series, x_label, y_label):
+        plotted.update({one.name: (one.x, one.y) for one in series})
+        return ""
+
+    monkeypatch.setattr(cohort_report, "plot", kept)
+    cohort_report.cohort_report(replace(model, calibration=calibration), model.fit_report, "m")
+    x, y = plotted["normal scans"]
+    assert x == scores.tolist()
+    assert y == pytest.approx([-np.log10(calibration.scan_p_value(score)) for score in scores])
 
 
 def test_the_report_names_every_file_once_used_or_skipped(fitted):

@@ -71,6 +71,18 @@ def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
     assert again.card() == model.card()
 
 
+def test_normal_scans_just_as_extreme_count_against_the_scan(model, patient):
+    """In p, and not among those that are more normal."""
+    score = detect(patient, model).scan_score
+    (plane,) = model.planes
+    tied = replace(
+        plane.calibration, scan_scores=np.array([score - 1, score - 1, score, score, score, score + 1])
+    )
+    result = detect(patient, model.with_scorer(model.scorer, tied, tied, plane.noise_share))
+    assert (result.n_more_normal, result.n_calibration_scans) == (2, 6)
+    assert result.p_value == (1 + 4) / (1 + 6)
+
+
 def test_a_slice_asked_for_twice_is_scored_once(model, patient):
     detector = Detector(model)
     once, twice = (detector.detect(patient, slices=slices) for slices in ([5, 9], np.array([9, 5, 9, 9, 9])))

@@ -242,8 +242,9 @@ def _in_words(name: str) -> str:
 
 
 def _calibration(calibration: Calibration) -> Html:
-    finite = np.sort(calibration.scan_scores[np.isfinite(calibration.scan_scores)])
-    level = -np.log10((1 + np.arange(len(finite))[::-1]) / (1 + calibration.n_scans))
+    scores = calibration.scan_scores
+    n_at_least = calibration.n_scans - np.searchsorted(scores, scores, side="left")
+    level = -np.log10((1 + n_at_least) / (1 + calibration.n_scans))
     rows = [[f"{100 * rate:g} %", calibration.threshold(rate)] for rate in FALSE_POSITIVE_RATES]
     return section(
         "Calibration",
@@ -257,7 +258,7 @@ def _calibration(calibration: Calibration) -> Html:
         ),
         plot(
             "−log10 of the scan-level p-value that a patient's scan with this score would get.",
-            [Series("normal scans", finite.tolist(), level.tolist(), points=True)],
+            [Series("normal scans", scores.tolist(), level.tolist(), points=True)],
             "score of the scan",
             "−log10 p",
         ),
