@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_dinoad.cohort_norms import MIN_SCANS, CohortNorms, unlike_all
+from napari_dinoad.cohort_norms import MIN_SCANS, CohortNorms, FigureNorm, unlike_all
 
 
 def facts(spacing=(1.0, 1.0, 1.0), body=(160.0, 200.0, 150.0), intensity=(10, 200, 400, 600, 1000), **others):
@@ -82,3 +82,14 @@ def test_norms_survive_being_stored(cohort):
     assert CohortNorms.from_dict(json.loads(json.dumps(norms.to_dict()))) == norms
     with pytest.raises(TypeError):
         CohortNorms.from_dict({"voxel": {"n": 3}})
+
+
+@pytest.mark.parametrize(
+    ("spread", "slack"), [(8.0, 40.0), (0.0, 25.0)], ids=["five spreads", "of 5 % of the median at least"]
+)
+def test_a_scan_a_little_beyond_the_normal_ones_is_not_unlike_them(spread, slack):
+    norm = FigureNorm(10, 100.0, spread, 95.0, 107.0)
+    inside = (95 - slack, 95, 100, 107, 107 + slack)
+    assert [norm.is_unlike(value) for value in inside] == [False] * 5
+    assert norm.is_unlike(94.9 - slack)
+    assert norm.is_unlike(107.1 + slack)
