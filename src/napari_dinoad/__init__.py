@@ -10,17 +10,22 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
+_EXPORTS = {  # with its type, each also stands in ``__init__.pyi``, for type checkers and editors
     "ArCnnScorer": "scoring.ar_cnn",
+    "ArCnnSettings": "settings",
+    "CacheSettings": "settings",
     "CalibrationSettings": "settings",
     "ClusterSettings": "settings",
     "Cancelled": "errors",
     "DetectSettings": "settings",
+    "Detector": "pipeline",
     "DinoadError": "errors",
     "DpmmScorer": "scoring.dpmm",
+    "DpmmSettings": "settings",
     "FitSettings": "settings",
     "Geometry": "images.volume",
     "MemoryBankScorer": "scoring.memory_bank",
+    "MemoryBankSettings": "settings",
     "NormativeModel": "normative_model",
     "PreprocessingSettings": "settings",
     "ReadSettings": "settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import subprocess
@@ -65,6 +66,15 @@ def test_every_public_name_exists():
         assert getattr(napari_dinoad, name) is not None
     with pytest.raises(AttributeError, match="no attribute"):
         _ = napari_dinoad.no_such_name
+
+
+def test_type_checkers_know_every_public_name_and_where_it_comes_from():
+    import napari_dinoad
+
+    stub = ast.parse(Path(napari_dinoad.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    typed = {alias.asname: node.module for node in imports for alias in node.names}
+    assert typed == {name: f"napari_dinoad.{module}" for name, module in napari_dinoad._EXPORTS.items()}
 
 
 def test_planes_and_scorers_together(normal_folder, patient_path, tmp_path, capsys):
