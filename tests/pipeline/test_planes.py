@@ -10,7 +10,7 @@ from PIL import Image
 
 from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images.slices import prepare_planes, prepare_scan
+from napari_dinoad.images.slices import SliceStack, prepare_planes, prepare_scan
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.pipeline import Detector, detect, fit_folder, scan_run
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
@@ -208,3 +208,25 @@ def test_planes_meet_in_the_same_voxels(patient, is_turned):
     np.testing.assert_allclose(mean.raw_scores(), truth[scored], rtol=1e-6)
     assert scored.sum() >= 0.95 * prepared[0].body.sum()
     assert not scored[~prepared[0].body].any()
+
+
+def test_a_voxel_is_fused_of_those_planes_that_score_it():
+    """At the ends of the body one plane has no slice; there the other decides alone."""
+    shape = (4, 3, 2)
+    axial = SliceStack(shape, 0, (1, 2), is_turned=True, spacing_mm=1.0)
+    coronal = SliceStack(shape, 1, (0, 2), is_turned=True, spacing_mm=1.0)
+    levels = np.arange(1, 25, dtype=np.float32).reshape(shape)
+    body = np.ones(shape, bool)
+    body[2, 0, 1] = False
+    mean = PlaneMean(shape)
+    for stack, factor in ((axial, 1), (coronal, 3)):
+        where = stack.where(stack.indices)
+        shown = stack.to_display(body[where])
+        mean.add(stack, stack.indices, shown, factor * stack.to_display(levels[where])[shown])
+    by_axial, by_coronal = np.zeros(shape), np.zeros(shape)
+    by_axial[[1, 2]], by_coronal[:, [0, 2]] = 1, 1
+    n_planes = (by_axial + by_coronal) * body
+    np.testing.assert_array_equal(mean.scored(), n_planes > 0)
+    expected = levels * (by_axial + 3 * by_coronal) / np.maximum(n_planes, 1)
+    np.testing.assert_allclose(mean.raw_scores(), expected[n_planes > 0], rtol=1e-6)
+    assert set(n_planes.ravel()) == {0, 1, 2}
