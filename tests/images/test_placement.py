@@ -43,6 +43,19 @@ def test_linear_ramps_return_exactly(shape, spacing, patches, data):
     np.testing.assert_allclose(placed[inside], expected[inside], atol=2e-4 * scale)
 
 
+def test_beyond_the_outermost_patches_their_value_goes_on():
+    """To the edges of the slice, whether the input ends within it or beyond it: a map does not fade there."""
+    for shape, spacing in (((40, 30), (1.0, 1.3)), ((13, 50), (2.0, 0.7))):
+        for box in (((0, shape[0]), (0, shape[1])), ((5, 9), (11, 15))):
+            placement = Placement.around(shape, spacing, box, 32)
+            placed = placement.to_slice(np.ones((1, 4, 4), np.float32))
+            np.testing.assert_allclose(placed, np.ones((1, *shape)), atol=1e-6)
+    placement = Placement.around((40, 40), (1.0, 1.0), ((10, 30), (10, 30)), 32)
+    patch_map = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    placed = placement.to_slice(patch_map)[0]
+    assert [placed[0, 0], placed[0, -1], placed[-1, 0], placed[-1, -1]] == [0, 3, 12, 15]
+
+
 def test_identity_resampling_returns_the_slice():
     slices = np.random.default_rng(0).random((2, 12, 12), dtype=np.float32)
     placement = Placement.around((12, 12), (1.0, 1.0), ((0, 12), (0, 12)), 12)
