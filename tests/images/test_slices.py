@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -229,11 +231,14 @@ def test_b_scans_are_cut_as_stored_each_in_its_own_range():
 
 
 def test_slices_with_hardly_any_body_are_left_out():
-    values, truth = ball()
-    prepared = prepare_scan(volume_of(values), MR, 64)
-    counts = truth.sum(axis=(1, 2))
-    assert set(prepared.indices) < set(range(len(counts)))
-    assert counts.argmax() in prepared.indices
+    values, _ = ball()
+    every = prepare_scan(volume_of(values), replace(MR, min_body_fraction=0.0), 64)
+    counts = every.body.sum(axis=(1, 2))
+    assert every.indices == tuple(np.flatnonzero(counts))
+    for least in (0.3, 0.6):
+        some = prepare_scan(volume_of(values), replace(MR, min_body_fraction=least), 64)
+        assert some.indices == tuple(np.flatnonzero(counts > least * counts.max()))
+        assert 0 < len(some.indices) < len(every.indices)
 
 
 def test_every_preset_is_valid_and_named_like_its_key():
