@@ -7,7 +7,7 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError
+from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,5 @@ def naming(path: Path, kind: str, *also: type[Exception]) -> Iterator[None]:
 
 def _reason(error: Exception, path: Path) -> str:
     """Return the first line of a message, or the error's type too where that is but a word: ``KeyError: 282``."""
-    first_line, *_ = str(error).strip().splitlines() or [""]
-    told = first_line.rstrip(".").replace(str(path), path.name)
-    return told if " " in told else f"{type(error).__name__}: {told}".removesuffix(": ")
+    told, kind = first_line(error).rstrip(".").replace(str(path), path.name), type(error).__name__
+    return told if " " in told or told == kind else f"{kind}: {told}".removesuffix(": ")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom_headers import UnreadableDicomError, series_of_file
+from napari_dinoad.images.dicom_headers import EXPORT_AGAIN, UnreadableDicomError, series_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
 
 __all__ = ["group_series"]
-
-_ADVICE = " Export it again."
 
 
 def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, str], set[Path]]:
@@ -47,7 +45,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
         except ScanReadError as error:
             skipped[path] = str(error).removeprefix(f"{path}: ")
             if isinstance(error, UnreadableDicomError):
-                unreadable[path] = skipped[path].removesuffix(_ADVICE).removesuffix(".")
+                unreadable[path] = skipped[path].removesuffix(f" {EXPORT_AGAIN}").removesuffix(".")
             continue
         instance = (one.uid, one.frames[0].instance_uid)
         if instance in seen:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAMAGED",
+    "EXPORT_AGAIN",
     "GEOMETRY_TAGS",
     "UnreadableDicomError",
     "is_dicom",
@@ -50,6 +51,9 @@ GEOMETRY_TAGS = (
 DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
 """What pydicom raises on damaged files. The messages may quote any part of a header, so they are never chained."""
 
+EXPORT_AGAIN = "Export it again."
+"""What to do about a file that cannot be read: the last words of such a message."""
+
 _MOST_FRAMES = 100_000
 """A file that claims more frames is damaged."""
 
@@ -60,8 +64,6 @@ _UID = re.compile(r"[\w.-]{0,64}", re.ASCII)
 
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
-
-_EXPORT_AGAIN = "Export it again."
 
 _IMAGE_STORAGE = "Image Storage"
 """Part of the standard's name of every class of images."""
@@ -132,18 +134,18 @@ def read_header(path: Path) -> Dataset:
         if isinstance(error, OSError) and error.strerror:
             raise UnreadableDicomError(f"{path}: cannot be opened ({error.strerror}).") from None
         raise UnreadableDicomError(
-            f"{path}: not a readable DICOM file ({type(error).__name__}). {_EXPORT_AGAIN}"
+            f"{path}: not a readable DICOM file ({type(error).__name__}). {EXPORT_AGAIN}"
         ) from None
     if sop_class in _NOT_SCANS:
         raise ScanReadError(f"{path}: DICOM, but {_NOT_SCANS[sop_class]}, not a scan.")
     if not has_pixels:
         kind = name_of_uid(sop_class)
         if not sop_class or _IMAGE_STORAGE in kind:
-            raise UnreadableDicomError(f"{path}: a DICOM file that is damaged or cut short. {_EXPORT_AGAIN}")
+            raise UnreadableDicomError(f"{path}: a DICOM file that is damaged or cut short. {EXPORT_AGAIN}")
         raise ScanReadError(f"{path}: DICOM, but not an image ({kind}).")
     if not has_series:
         raise UnreadableDicomError(
-            f"{path}: a DICOM image that names no series (SeriesInstanceUID). {_EXPORT_AGAIN}"
+            f"{path}: a DICOM image that names no series (SeriesInstanceUID). {EXPORT_AGAIN}"
         )
     return header
 
@@ -162,7 +164,7 @@ def series_of_file(path: Path) -> DicomSeries:
             return _series_of(header, path)
         except DAMAGED as error:
             raise UnreadableDicomError(
-                f"{path}: a DICOM file with damaged header values ({type(error).__name__}). {_EXPORT_AGAIN}"
+                f"{path}: a DICOM file with damaged header values ({type(error).__name__}). {EXPORT_AGAIN}"
             ) from None
 
 
