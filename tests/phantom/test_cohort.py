@@ -40,6 +40,15 @@ def test_files_hold_what_their_names_say(tmp_path: Path) -> None:
         assert patient.header.get_xyzt_units()[0] == "mm"
 
 
+def test_scans_of_a_larger_cohort_of_before_are_not_left_among_the_normal_ones(tmp_path: Path) -> None:
+    write_cohort(tmp_path, 3, (), shape=SHAPE)
+    before = (tmp_path / "normal" / "normal_01.nii.gz").read_bytes()
+    with pytest.raises(SettingError, match=r"those of 2 normal scans, found 1 others \(normal_03.nii.gz"):
+        write_cohort(tmp_path, 2, (), seed=1, shape=SHAPE)
+    assert (tmp_path / "normal" / "normal_01.nii.gz").read_bytes() == before
+    assert len(write_cohort(tmp_path, 4, (), shape=SHAPE).normal) == 4
+
+
 def test_reading_back_gives_the_phantom(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path, 1, (), seed=2, shape=SHAPE)
     read, made = read_volume(cohort.normal[0]), make_normal(2000, SHAPE)

@@ -83,7 +83,7 @@ def write_cohort(
     Raises
     ------
     SettingError
-        If a parameter makes no sense.
+        If a parameter makes no sense, or ``normal`` holds other files: they would be fitted on, too.
     DinoadError
         If the folder cannot be written.
     """
@@ -95,10 +95,11 @@ def write_cohort(
         require_folder(root / name) for name in ("normal", "patients", "truth")
     )
     first, total, stage = seed * _COHORT_SEEDS, n_normal + len(known), "Making phantoms"
+    paths = [normal_folder / f"normal_{index + 1:02d}.nii.gz" for index in range(n_normal)]
+    _require_no_others(normal_folder, paths)
     normal = []
-    for index in range(n_normal):
+    for index, path in enumerate(paths):
         volume = make_normal(first + index, shape)
-        path = normal_folder / f"normal_{index + 1:02d}.nii.gz"
         normal.append(save_on_grid(path, volume.values.astype(np.int16), volume))
         report(progress, stage, index + 1, total)
     patients: dict[LesionKind, Path] = {}
@@ -114,3 +115,13 @@ def write_cohort(
         truths[kind] = save_on_grid(truth_folder / f"{name}_mask.nii.gz", truth, volume)
         report(progress, stage, n_normal + index + 1, total, str(kind))
     return PhantomCohort(normal_folder, tuple(normal), patients, truths)
+
+
+def _require_no_others(folder: Path, paths: Sequence[Path]) -> None:
+    """Refuse a folder with files beside those that are written: of a larger cohort of before, perhaps."""
+    others = sorted(path.name for path in folder.iterdir() if path not in paths and path.name[0] != ".")
+    if others:
+        raise SettingError(
+            f"{folder}: expected no files but those of {len(paths)} normal scans, found {len(others)} others "
+            f"({others[0]}, …), which would be fitted on, too. Choose another folder, or remove them."
+        )
