@@ -45,6 +45,21 @@ def test_a_merged_model_finds_the_lesion(hospitals, patient_path):
     assert values[lesion].mean() > values[~lesion].mean() + 0.5
 
 
+def with_noise_share(model, share):
+    return replace(model, planes=(replace(model.planes[0], noise_share=share),))
+
+
+def test_where_averaging_leaves_nearly_as_much_noise_the_larger_share_is_kept(hospitals):
+    """A scan may be averaged like those of either; in whatever order the models are given."""
+    one, other = (with_noise_share(m, s) for m, s in zip(hospitals[0], (0.20, 0.24), strict=True))
+    for models in ([one, other], [other, one]):
+        (plane,) = merge_models(models).planes
+        assert plane.noise_share == 0.24
+        assert plane.alone is not None
+    far = with_noise_share(hospitals[0][1], 0.26)
+    assert merge_models([one, far]).planes[0].alone is None
+
+
 def test_counts_add(hospitals):
     models, _ = hospitals
     merged = merge_models(models)

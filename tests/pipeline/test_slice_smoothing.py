@@ -116,3 +116,15 @@ def test_scans_are_averaged_so_that_as_much_noise_is_left_or_not_at_all(of_norma
     assert averaging_like(range(40), 12.0, 5.0, share) is None
     assert averaging_like([3], 1.0, 5.0, share) is None
     assert averaging_like(range(40), None, 5.0, share) is None
+
+
+@pytest.mark.parametrize(("spacing_mm", "is_averaged"), [(3.0, True), (3.4, True), (3.6, False)])
+def test_slices_a_little_farther_apart_are_averaged_as_far_as_it_goes(spacing_mm, is_averaged):
+    """Up to a quarter more noise than in the normal scans, of slices 3 mm apart, may be left."""
+    usual = SliceSmoothing(range(40), 3.0, 5.0).noise_share
+    widest = SliceSmoothing(range(40), spacing_mm, 5.0)
+    assert (widest.noise_share <= 1.25 * usual) == is_averaged
+    averaging = averaging_like(range(40), spacing_mm, 5.0, usual)
+    assert (averaging is not None) == is_averaged
+    if averaging is not None:
+        assert averaging.noise_share == widest.noise_share
