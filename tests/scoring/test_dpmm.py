@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.mixture import BayesianGaussianMixture
 
+from napari_dinoad.errors import SettingError
 from napari_dinoad.scoring import dpmm_fit
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
@@ -230,15 +231,24 @@ def test_the_heaviest_component_counts_though_all_are_light(make_clustered):
 
 
 @pytest.mark.parametrize("covariance", ["diag", "spherical"])
-def test_constant_patches_need_no_regularisation_to_speak_of(covariance):
+def test_variances_of_constant_patches_are_never_below_the_regularisation(covariance):
     """C/s − μ² of patches that are all alike is rounding, of either sign."""
-    maps = torch.nn.functional.normalize(torch.arange(1.0, 12.0), dim=0).expand(4, 7, 7, 11)
-    chosen = DpmmSettings(
-        n_components=3, covariance=covariance, regularisation=1e-25, score="negative-log-likelihood"
-    )
-    scorer = DpmmScorer(chosen).fit([maps])
-    assert bool((scorer.parameters.mixture.covariances > 0).all())
-    assert bool(torch.isfinite(scorer.score(maps)).all())
+    patches = torch.nn.functional.normalize(torch.arange(1.0, 12.0), dim=0).expand(196, 11)
+    statistics = hard_statistics(patches, torch.zeros(196, dtype=torch.int64), 1, covariance)
+    _, covariances = gaussians(statistics, covariance, 1e-25)
+    assert bool((covariances >= 1e-25).all())
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
+@pytest.mark.parametrize("score", ["cosine", "negative-log-likelihood", "mahalanobis"])
+def test_the_least_regularisation_is_enough_for_fewer_patches_than_channels(covariance, score):
+    maps = torch.randn(2, 4, 4, 64, generator=torch.Generator().manual_seed(0))
+    chosen = DpmmSettings(n_components=3, covariance=covariance, regularisation=1e-12, epochs=4, score=score)
+    for batch in (maps, torch.ones(2, 4, 4, 64)):
+        scorer = DpmmScorer(chosen).fit([batch])
+        assert bool(torch.isfinite(scorer.score(maps)).all())
+    with pytest.raises(SettingError, match="at least 1e-12"):
+        replace(chosen, regularisation=1e-13)
 
 
 def test_an_empty_component_keeps_its_mean_and_covariance():

@@ -65,7 +65,7 @@ class DpmmSettings:
     min_weight : float
         Components lighter than this do not count as normal in the cosine and Mahalanobis scores.
     regularisation : float, optional
-        λ, added to every variance; None: 1e-6, and 1e-3 for full covariances.
+        λ, added to every variance, at least 1e-12; None: 1e-6, and 1e-3 for full covariances.
     merge : bool
         Merge clusters of the start that the data do not tell apart (by Schwarz's criterion).
     start : str
@@ -106,7 +106,9 @@ class DpmmSettings:
         require(0.5 < self.decay_exponent <= 1, "DPMM decay exponent", "0.5 to 1", self.decay_exponent)
         require(0 <= self.min_weight < 1, "DPMM min weight", "0 to 1", self.min_weight)
         if self.regularisation is not None:
-            require(self.regularisation > 0, "DPMM regularisation", "above 0", self.regularisation)
+            # Variances are differences of squares of unit length, right to 1e-16 in float64.
+            ok = self.regularisation >= 1e-12
+            require(ok, "DPMM regularisation", "at least 1e-12", self.regularisation)
         ok = self.start_patches_per_component >= 1
         require(ok, "DPMM start patches per component", "at least 1", self.start_patches_per_component)
         require(self.start_iterations >= 0, "DPMM start iterations", "0 or more", self.start_iterations)
