@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from napari_dinoad.images.sampling import evenly_spread
+
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry, Volume
 
@@ -25,8 +27,7 @@ _BORDER = 2
 _BACKGROUND_SHARE = 0.15
 """Voxels below this share of the brightest are cut away at the picture's edge."""
 
-_SAMPLED_VOXELS = 500_009
-"""A prime, so that the sample does not walk along columns."""
+_SAMPLED_VOXELS = 500_000
 
 _MIN_GAP = 0.06
 """Chosen slices lie at least this share of the volume apart."""
@@ -116,9 +117,7 @@ class SliceView:
 
 def display_percentiles(values: np.ndarray, percentiles: tuple[float, ...]) -> tuple[float, ...]:
     """Return percentiles of about `_SAMPLED_VOXELS` voxels, evenly spread: exact enough to look at, and fast."""
-    flat = values.ravel()
-    sample = flat[:: max(1, flat.size // _SAMPLED_VOXELS)]
-    return tuple(float(value) for value in np.percentile(sample, percentiles))
+    return tuple(float(value) for value in np.percentile(evenly_spread(values, _SAMPLED_VOXELS), percentiles))
 
 
 def most_abnormal_slices(load: np.ndarray, axis: int, n_slices: int) -> list[int]:
