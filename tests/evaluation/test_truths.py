@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
-from napari_dinoad.evaluation.truths import read_truth, truth_notes
+from napari_dinoad.evaluation.truths import at_protocol, read_truth, truth_notes
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.settings import EvaluationSettings
 
@@ -109,3 +109,13 @@ def test_a_truth_that_may_be_inverted_is_told(tmp_path):
     ((path, note),) = figures.notes
     assert path == tmp_path / "test/Ungood/img/Ungood.png"
     assert "More than half" in note
+
+
+def test_a_protocol_takes_the_nearest_pixel_of_a_truth_and_means_of_scores():
+    """A thin lesion is neither widened nor blurred away; a score is not picked."""
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random((1, 480, 480)) < 0.3, rng.random((1, 480, 480), dtype=np.float32)
+    small_scores, small_truth = at_protocol(scores, truth, "ar240")
+    np.testing.assert_array_equal(small_truth[0], truth[0, 1::2, 1::2])
+    assert small_scores.mean() == pytest.approx(scores.mean(), abs=1e-3)
+    assert small_scores.std() < 0.6 * scores.std()

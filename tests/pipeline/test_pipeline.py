@@ -71,6 +71,15 @@ def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
     assert again.card() == model.card()
 
 
+def test_shares_of_normal_scans_count_the_scan_itself(model):
+    """The most unusual of six is one of six; of scans on one grid all are as unusual as each."""
+    scans = model.fit_report.scans
+    assert sorted(scan.unlike_share for scan in scans) == pytest.approx(np.arange(1, 7) / 6)
+    assert sorted(scan.p_value for scan in scans) == pytest.approx(np.arange(1, 7) / 6)
+    assert [scan.grid_share for scan in scans] == [1.0] * 6
+    assert model.fit_report.share_of(model.fit_report.most_abnormal(1)[0]) == pytest.approx(1 / 6)
+
+
 def test_normal_scans_just_as_extreme_count_against_the_scan(model, patient):
     """In p, and not among those that are more normal."""
     score = detect(patient, model).scan_score

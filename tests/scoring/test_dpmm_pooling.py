@@ -11,7 +11,7 @@ import torch
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, pooled
+from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, pooled, statistics_of
 from napari_dinoad.scoring.merging import alike_groups
 from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import unit_patches
@@ -73,6 +73,19 @@ def test_what_predicts_new_patches_better_stays_when_hospitals_are_pooled():
         assert len(pooled(parts, "diag", 1e-6, 10).responsibilities) == 2
         assert len(pooled(parts, "diag", 1e-6, 1).responsibilities) == 1
     assert all(n_groups(a, "akaike") >= n_groups(a, "schwarz") for a in distances)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_empty_components_are_not_carried_on(covariance, fitted):
+    parameters = fitted[0][covariance][2].parameters
+    shares = parameters.mean_responsibilities.clone()
+    shares[1] = 0.0
+    statistics = statistics_of(parameters.mixture, shares, 100.0, 1e-3)
+    assert len(statistics.responsibilities) == len(shares) - 1
+    assert float(statistics.responsibilities.min()) > 0
+    np.testing.assert_allclose(
+        statistics.first[1] / statistics.responsibilities[1], parameters.mixture.means[2]
+    )
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
