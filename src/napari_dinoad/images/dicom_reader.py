@@ -1,19 +1,15 @@
-"""One DICOM series → `Volume`. Pixels and geometry are decoded by pydicom and highdicom."""
+"""One DICOM series → `Volume`. Its geometry is highdicom's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
-import pydicom
-from pydicom.config import disable_value_validation
-from pydicom.uid import UID
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom_headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
+from napari_dinoad.images.dicom_pixels import decode_frames
 from napari_dinoad.images.dicom_stack import arrange_slices
-from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.resampling import resample_slices
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -25,19 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["read_series"]
 
-_PIXEL_TAGS = (
-    *GEOMETRY_TAGS,
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
-    "PresentationLUTShape", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-)  # fmt: skip
-"""Tags needed to decode pixels; nothing else is parsed, so no patient tag is."""
-
-_MEASURED_MODALITIES = ("CT", "PT", "NM")
-"""Their values are measurements (Hounsfield units, activity): never inverted, however they are shown."""
+_UNUSED_BITS = (
+    "Bits beyond those that hold the pixels were set (overlays, as older scanners keep them): left out."
+)
 
 RESAMPLE_HINT = "Resample it knowingly to an even volume with --resample (read_volume(…, resample=True))"
 
@@ -71,9 +57,9 @@ def read_series(
     stack = arrange_slices(series, frame)
     if stack.faults and not (resample and stack.can_resample):
         raise ScanReadError(f"{_refusal(stack)} {series.told_unreadable}".rstrip())
-    slices, full_scale = _pixels(stack.frames, series.modality)
+    slices, full_scale, told = _pixels(stack.frames, series.modality)
     files = tuple(dict.fromkeys(one.path for one in stack.frames))
-    notes = list(stack.notes)
+    notes = [*stack.notes, *told]
     if series.unreadable:
         notes.append(series.told_unreadable)
     if series.copies:
@@ -146,70 +132,41 @@ def _as_nifti(grid: hd.VolumeGeometry, slices: np.ndarray) -> tuple[Geometry, np
     return Geometry(stored.shape, affine), stored
 
 
-def _pixels(frames: tuple[DicomFrame, ...], modality: str) -> tuple[np.ndarray, float | None]:
-    """Decode frames: (n, rows, columns) float32 after rescale, and the value that means white where there is one."""
+def _pixels(frames: tuple[DicomFrame, ...], modality: str) -> tuple[np.ndarray, float | None, list[str]]:
+    """Decode frames: (n, rows, columns) float32 after rescale, the value that means white if any, and notes."""
     places: dict[Path, list[int]] = {}
     for i, one in enumerate(frames):
         places.setdefault(one.path, []).append(i)
-    slices: np.ndarray | None = None
+    slices = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
+    padding: np.ndarray | None = None
     scales = set()
+    unused_bits = False
     for path, indices in places.items():
-        decoded, scale = _decode(path, [frames[i].number for i in indices], modality)
-        if slices is None:
-            slices = np.empty((len(frames), *decoded.shape[1:]), dtype=np.float32)
-        slices[indices] = decoded
-        scales.add(scale)
-    if slices is None:
-        raise ScanReadError("a series without images.")
-    return slices, scales.pop() if len(scales) == 1 else None
+        decoded = decode_frames(path, [frames[i].number for i in indices], modality)
+        slices[indices] = decoded.values
+        scales.add(decoded.full_scale)
+        unused_bits |= decoded.has_unused_bits
+        if decoded.padding is not None:
+            padding = np.zeros(slices.shape, dtype=bool) if padding is None else padding
+            padding[indices] = decoded.padding
+    notes = [_UNUSED_BITS] if unused_bits else []
+    if padding is not None:
+        notes += _without_bright_padding(slices, padding)
+    return slices, scales.pop() if len(scales) == 1 else None, notes
 
 
-def _decode(path: Path, numbers: list[int], modality: str) -> tuple[np.ndarray, float | None]:
-    with disable_value_validation():  # pydicom's warnings about odd values would quote them
-        try:
-            dataset = pydicom.dcmread(path, specific_tags=list(_PIXEL_TAGS))
-            image = hd.Image.from_dataset(dataset, copy=False)
-            pixels = image.get_frames(
-                numbers,
-                dtype=np.float32,
-                apply_real_world_transform=False,
-                apply_voi_transform=False,
-                apply_icc_profile=False,
-                apply_presentation_lut=modality not in _MEASURED_MODALITIES,
-            )
-            full_scale = _full_scale(dataset)
-        except (*DAMAGED, RuntimeError) as error:
-            raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
-    return to_grey(pixels) if pixels.ndim == 4 else pixels, full_scale
+def _without_bright_padding(slices: np.ndarray, padding: np.ndarray) -> list[str]:
+    """Set padding that is brighter than all of the image to its lowest value, in place, and say so.
 
-
-def _why_undecodable(path: Path, error: BaseException) -> str:
-    damaged = f"the pixels are damaged or cut short ({type(error).__name__}). Export the series again."
-    if not isinstance(error, RuntimeError):
-        return damaged
-    try:
-        header = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True)
-        syntax = UID(str(header.file_meta.TransferSyntaxUID))
-        if not syntax.is_compressed:
-            return damaged
-    except DAMAGED:
-        return damaged
-    return (
-        f"compressed as {name_of_uid(str(syntax))}, which cannot be decoded here. "
-        "Install the decoders: pip install 'napari-dinoad[dicom-codecs]'."
-    )
-
-
-def _full_scale(dataset: Any) -> float | None:
-    """Return the value that means white of unsigned pixels that are not rescaled."""
-    if (
-        "PixelData" not in dataset
-        or dataset.get("PixelRepresentation", 0)
-        or "ModalityLUTSequence" in dataset
-    ):
-        return None
-    slope, intercept = dataset.get("RescaleSlope") or 1, dataset.get("RescaleIntercept") or 0
-    has_functional_groups = "SharedFunctionalGroupsSequence" in dataset
-    if float(slope) != 1 or float(intercept) != 0 or has_functional_groups:
-        return None
-    return float(2 ** int(dataset.BitsStored) - 1)
+    Padding that is darker stays as it is: it is surround already, and other programs show it so.
+    """
+    image = ~padding
+    highest = slices.max(where=image, initial=-np.inf)
+    if not image.any() or slices.min(where=padding, initial=np.inf) <= highest:
+        return []
+    lowest = slices.min(where=image, initial=np.inf)
+    slices[padding] = lowest
+    return [
+        f"{np.count_nonzero(padding)} voxels are padding by the header (PixelPaddingValue), brighter than all of the "
+        f"image: they were set to its lowest value, {lowest:g}."
+    ]

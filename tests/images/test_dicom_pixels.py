@@ -1,0 +1,196 @@
+"""Values of pixels, however they lie in the file: each test knows what the standard says they are."""
+
+import numpy as np
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.pixels import convert_color_space
+from pydicom.uid import (
+    MPEG4HP41,
+    ComputedRadiographyImageStorage,
+    ExplicitVRBigEndian,
+    RLELossless,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+)
+
+from dicom_files import ct_values, enhanced_dataset, image_dataset, save_all, series_datasets, set_pixels
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.readers import read_volume
+
+VALUES = ct_values(n=4)
+BITS_12 = {"BitsStored": 12, "HighBit": 11}
+
+
+def read(datasets, folder, **how):
+    """Return the slices (n, rows, columns) read of data sets in rising order of their place, and the volume."""
+    save_all(datasets, folder)
+    volume = read_volume(folder, **how)
+    # The affine's third column runs as the stored slices do; ours rise.
+    stored = volume.geometry.to_stored(volume.values).transpose(2, 1, 0)
+    return (stored if volume.geometry.affine[2, 2] > 0 else stored[::-1]), volume
+
+
+def change_bits(datasets, change):
+    for dataset in datasets:
+        bits = np.frombuffer(dataset.PixelData, np.uint16)
+        dataset.PixelData = change(bits).astype(np.uint16).tobytes()
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless])
+def test_overlays_in_unused_bits_are_left_out_and_told(tmp_path, syntax):
+    datasets = series_datasets(VALUES.astype(np.uint16), **BITS_12)
+    change_bits(datasets, lambda bits: bits | (np.arange(bits.size) % 3 == 0) << 14)
+    for dataset in datasets:
+        if syntax:
+            dataset.compress(syntax, generate_instance_uid=False)
+    values, volume = read(datasets, tmp_path)
+    np.testing.assert_array_equal(values, VALUES)
+    assert any("Bits beyond" in note for note in volume.notes)
+
+
+def test_signed_pixels_without_their_sign_in_unused_bits(tmp_path):
+    signed = VALUES - 200
+    datasets = series_datasets(signed, **BITS_12)
+    change_bits(datasets, lambda bits: bits & 0x0FFF)
+    values, volume = read(datasets, tmp_path)
+    np.testing.assert_array_equal(values, signed)
+    assert volume.notes == ()
+
+
+def test_signed_pixels_with_their_sign_in_unused_bits(tmp_path):
+    values, volume = read(series_datasets(VALUES - 200, **BITS_12), tmp_path)
+    np.testing.assert_array_equal(values, VALUES - 200)
+    assert volume.notes == ()
+
+
+def test_pixels_in_the_highest_bits(tmp_path):
+    datasets = series_datasets(VALUES.astype(np.uint16), BitsStored=12, HighBit=15)
+    change_bits(datasets, lambda bits: bits << 4)
+    values, volume = read(datasets, tmp_path)
+    np.testing.assert_array_equal(values, VALUES)
+    assert volume.notes == ()
+
+
+def test_big_endian(tmp_path):
+    datasets = series_datasets(VALUES, RescaleIntercept=-1024)
+    for dataset in datasets:
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
+        dataset["PixelData"].VR = "OW"
+    values, _ = read(datasets, tmp_path)
+    np.testing.assert_array_equal(values, VALUES - 1024.0)
+
+
+def test_a_palette_of_16_bits_says_what_is_white(tmp_path):
+    """Entries reach 65535, whatever the bits of the indices."""
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    one = image_dataset(
+        indices, sop_class=UltrasoundImageStorage, Modality="US", SeriesInstanceUID="1.2.3",
+        PhotometricInterpretation="PALETTE COLOR",
+    )  # fmt: skip
+    entries = (np.arange(256) * 257).astype(np.uint16)
+    for colour in ("Red", "Green", "Blue"):
+        setattr(one, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(one, f"{colour}PaletteColorLookupTableData", entries.tobytes())
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.values[0], indices * 257.0, rtol=1e-6)
+    assert volume.full_scale == 65535
+
+
+def test_a_palette_in_segments(tmp_path):
+    one = image_dataset(
+        np.arange(256, dtype=np.uint8).reshape(16, 16), sop_class=UltrasoundImageStorage, Modality="US",
+        SeriesInstanceUID="1.2.3", PhotometricInterpretation="PALETTE COLOR",
+    )  # fmt: skip
+    segments = np.array([0, 1, 0, 1, 255, 65535], np.uint16)  # one entry of 0, then a line up to 65535
+    for colour in ("Red", "Green", "Blue"):
+        setattr(one, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(one, f"Segmented{colour}PaletteColorLookupTableData", segments.tobytes())
+    [path] = save_all([one], tmp_path)
+    np.testing.assert_allclose(read_volume(path).values[0].ravel(), np.arange(256) * 257.0, atol=1.5)
+
+
+def test_frames_of_subsampled_colour(tmp_path):
+    frames = np.zeros((3, 8, 10, 3), np.uint8)
+    frames[1, 2:5, 4:8] = (200, 100, 50)
+    frames[2, :, :2] = 255
+    one = image_dataset(
+        frames[0], sop_class=UltrasoundMultiFrameImageStorage, Modality="US", SeriesInstanceUID="1.2.3",
+        PhotometricInterpretation="YBR_FULL_422", NumberOfFrames=3,
+    )  # fmt: skip
+    ybr = np.stack([convert_color_space(frame, "RGB", "YBR_FULL") for frame in frames])
+    pairs = ybr.reshape(3, 8, 5, 2, 3)
+    one.PixelData = np.stack(
+        [pairs[..., 0, 0], pairs[..., 1, 0], pairs[..., 0, 1], pairs[..., 0, 2]], axis=-1
+    ).tobytes()
+    [path] = save_all([one], tmp_path)
+    grey = frames.astype(float) @ (0.299, 0.587, 0.114)
+    np.testing.assert_allclose(read_volume(path).values, grey, atol=1)
+    np.testing.assert_allclose(read_volume(path, frame=2).values[0], grey[2], atol=1)
+
+
+def test_a_rescale_beside_the_functional_groups_does_not_displace_that_of_the_frames(tmp_path):
+    one = enhanced_dataset(VALUES)
+    one.RescaleSlope, one.RescaleIntercept = 1, 0
+    values, _ = read([one], tmp_path)
+    slopes, intercepts = np.arange(4)[:, None, None] + 1, -10 * np.arange(4)[:, None, None]
+    np.testing.assert_array_equal(values, VALUES * slopes + intercepts)
+
+
+def test_bright_padding_takes_the_lowest_value_and_is_told(tmp_path):
+    """As signed, it is −2000: the darkest. Written without a sign, it would be 62512 HU."""
+    pixels = VALUES.astype(np.uint16)
+    pixels[:, 0] = 63536
+    values, volume = read(series_datasets(pixels, PixelPaddingValue=63536, RescaleIntercept=-1024), tmp_path)
+    np.testing.assert_array_equal(values[:, 1:], VALUES[:, 1:] - 1024.0)
+    assert (values[:, 0] == VALUES[:, 1:].min() - 1024.0).all()
+    assert any("PixelPaddingValue" in note for note in volume.notes)
+
+
+def test_dark_padding_and_padding_amid_the_values_stay(tmp_path):
+    for value in (0, 50):
+        pixels = VALUES.astype(np.uint16)
+        pixels[:, 0] = value
+        values, volume = read(series_datasets(pixels, PixelPaddingValue=value), tmp_path / str(value))
+        np.testing.assert_array_equal(values, pixels)
+        assert volume.notes == ()
+
+
+def test_padding_that_inversion_would_make_white(tmp_path):
+    pixels = VALUES[0].astype(np.uint16) + 1
+    pixels[0] = 0
+    one = image_dataset(
+        pixels, sop_class=ComputedRadiographyImageStorage, Modality="CR", SeriesInstanceUID="1.2.3",
+        PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0, **BITS_12,
+    )  # fmt: skip
+    [path] = save_all([one], tmp_path)
+    values = read_volume(path).values[0]
+    np.testing.assert_array_equal(values[1:], 4095.0 - pixels[1:])
+    assert (values[0] == values[1:].min()).all()
+
+
+def test_what_no_decoder_knows_does_not_name_the_extra(tmp_path):
+    one = image_dataset(VALUES[0], SeriesInstanceUID="1.2.3")
+    one.file_meta.TransferSyntaxUID = MPEG4HP41
+    one.PixelData = encapsulate([b"\0" * 100])
+    one["PixelData"].is_undefined_length = True
+    [path] = save_all([one], tmp_path)
+    with pytest.raises(
+        ScanReadError, match=r"MPEG-4 .*cannot be decoded here\. Export .* without compression"
+    ):
+        read_volume(path)
+
+
+def test_some_frames_of_a_compressed_file(tmp_path):
+    """Frames are told apart by their place in the file, also when not all are wanted."""
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 8, 9), dtype=np.uint8)
+    one = image_dataset(
+        pixels[0], sop_class=UltrasoundMultiFrameImageStorage, Modality="US", SeriesInstanceUID="1.2.3"
+    )
+    set_pixels(one, pixels)
+    one.NumberOfFrames = 5
+    one.compress(RLELossless, generate_instance_uid=False)
+    [path] = save_all([one], tmp_path)
+    np.testing.assert_array_equal(read_volume(path, frame=3).values[0], pixels[3])
+    np.testing.assert_array_equal(read_volume(path).values, pixels)
