@@ -124,24 +124,24 @@ def enhanced_dataset(
     dataset.NumberOfFrames = len(values)
     normal = np.cross(orientation[:3], orientation[3:])
     shared = Dataset()
-    shared.PixelMeasuresSequence = [_item(PixelSpacing=list(spacing), SliceThickness=gap)]
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=list(orientation))]
-    shared.FrameVOILUTSequence = [_item(WindowCenter=[40, 600], WindowWidth=[80, 2800])]
+    shared.PixelMeasuresSequence = [sequence_item(PixelSpacing=list(spacing), SliceThickness=gap)]
+    shared.PlaneOrientationSequence = [sequence_item(ImageOrientationPatient=list(orientation))]
+    shared.FrameVOILUTSequence = [sequence_item(WindowCenter=[40, 600], WindowWidth=[80, 2800])]
     dataset.SharedFunctionalGroupsSequence = [shared]
     frames = []
     for number in range(len(values)):
         place = np.array(origin) + number * gap * normal if places is None else places[number]
         frame = Dataset()
-        frame.PlanePositionSequence = [_item(ImagePositionPatient=[f"{x:.8g}" for x in place])]
+        frame.PlanePositionSequence = [sequence_item(ImagePositionPatient=[f"{x:.8g}" for x in place])]
         frame.PixelValueTransformationSequence = [
-            _item(RescaleSlope=1 + number, RescaleIntercept=-10 * number, RescaleType="HU")
+            sequence_item(RescaleSlope=1 + number, RescaleIntercept=-10 * number, RescaleType="HU")
         ]
         frames.append(frame)
     dataset.PerFrameFunctionalGroupsSequence = frames
     return dataset
 
 
-def _item(**tags):
+def sequence_item(**tags):
     item = Dataset()
     for name, value in tags.items():
         setattr(item, name, value)

@@ -353,3 +353,19 @@ def test_jpeg_baseline_colour(tmp_path):
     [path] = save_all([one], tmp_path)
     expected = pixels.astype(np.float32) @ (0.299, 0.587, 0.114)
     np.testing.assert_allclose(read_volume(path).values[0], expected, atol=4)
+
+
+@pytest.mark.parametrize("decimals", [3, 4])
+def test_rounded_direction_cosines(tmp_path, decimals):
+    """Their vectors are not quite of length 1, nor at right angles."""
+    exact = rotated(31, 17, 45)
+    datasets = series_datasets(ct_values(), orientation=exact)
+    for dataset in datasets:
+        dataset.ImageOrientationPatient = [f"{x:.{decimals}f}" for x in exact]
+    save_all(datasets, tmp_path)
+    volume = read_volume(tmp_path)
+    for dataset in datasets:
+        dataset.ImageOrientationPatient = [f"{x:.10g}" for x in exact]
+    points = np.array(list(standard_world_points(datasets, (0.5, 0.5))))
+    index = (points - volume.geometry.affine[:3, 3]) @ np.linalg.inv(volume.geometry.affine[:3, :3]).T
+    assert np.abs(index - np.rint(index)).max() < 0.05

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -42,9 +43,10 @@ __all__ = [
 GEOMETRY_TAGS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesNumber",
     "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "EchoTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "TriggerTime", "Rows", "Columns",
+    "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "WindowCenter",
+    "WindowWidth", "WindowCenterWidthExplanation", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
 
@@ -59,6 +61,9 @@ _MOST_FRAMES = 100_000
 
 _LONGEST_TEXT = 64
 """Characters of the standard's value representation LO."""
+
+_ROUNDED_COSINE = 0.002
+"""Direction cosines of three decimals make vectors that are so far from length 1 and from right angles."""
 
 _UID = re.compile(r"[\w.-]{0,64}", re.ASCII)
 
@@ -210,10 +215,15 @@ def _frames_of(header: Dataset, path: Path) -> list[DicomFrame]:
                 number=index + 1,
                 shape=shape,
                 position=look.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
-                orientation=look.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+                orientation=_unit(look.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
                 pixel_spacing=look.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
                 image_type=image_type,
-                rank=(*look.rank(), index),
+                rank=(
+                    *look.rank(),
+                    look.frame_type() or image_type,
+                    look.number("", "InstanceNumber"),
+                    index,
+                ),
                 instance_uid=instance_uid,
                 frame_of_reference=frame_of_reference,
             )
@@ -246,18 +256,49 @@ class _Lookup:
             raise ValueError(keyword)
         return values if len(values) == length else None
 
-    def rank(self) -> tuple[float, ...]:
+    def rank(self) -> tuple[Any, ...]:
+        """Return what tells images at one position from each other, by its weight.
+
+        A multi-frame file's own dimensions come first. They count positions too, but those are the same here.
+        """
         content = "FrameContentSequence"
         return (
+            tuple(int(value) for value in _listed(self.value(content, "DimensionIndexValues"))),
             self.number(content, "TemporalPositionIndex", "TemporalPositionIdentifier"),
             self.number("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
+            self.number("MRDiffusionSequence", "DiffusionBValue"),
+            self.number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
             self.number(content, "FrameAcquisitionNumber", "AcquisitionNumber"),
-            self.number("", "InstanceNumber"),
         )
+
+    def frame_type(self) -> tuple[str, ...]:
+        """Return what kind of image a frame is (magnitude, phase, …), as text."""
+        kinds = []
+        for sequence in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"):
+            for keyword in ("FrameType", "ComplexImageComponent"):
+                value = self.value(sequence, keyword)
+                kinds += [str(part).upper() for part in _listed(value)]
+        return tuple(kinds)
 
     def number(self, sequence: str, *keywords: str) -> float:
         value = self.value(sequence, *keywords)
         return 0.0 if value is None else float(value)
+
+
+def _unit(orientation: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Return two direction vectors of length 1, at right angles: headers that round cosines have others.
+
+    Vectors that no rounding explains stay as they are, and make no grid.
+    """
+    if orientation is None:
+        return None
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
+    if not np.allclose(lengths, 1, atol=_ROUNDED_COSINE) or abs(along_row @ along_column) > _ROUNDED_COSINE:
+        return orientation
+    along_row = along_row / lengths[0]
+    along_column = along_column - (along_column @ along_row) * along_row
+    return (*along_row.tolist(), *(along_column / np.linalg.norm(along_column)).tolist())
 
 
 def _plain_text(value: Any) -> str:

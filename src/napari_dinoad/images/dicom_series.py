@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from napari_dinoad.images.volume import DisplayWindow
 
-__all__ = ["DicomFrame", "DicomSeries"]
+__all__ = ["DicomFrame", "DicomSeries", "by_place"]
 
-POSITION_DECIMALS = 2
-"""Positions that agree to so many decimals of a millimetre are the same position."""
+SAME_PLACE_MM = 0.005
+"""Positions that differ by less along each axis are the same position."""
 
 _SHORTEST_UID_END = 4
 """Characters of a UID that a user must give, so that a series number is never taken for the end of one."""
@@ -35,7 +37,8 @@ class DicomFrame:
         As in the header (LPS millimetres); None when it does not say.
     image_type : tuple of str
     rank : tuple
-        Orders images at the same position: time point, echo, acquisition, number.
+        Orders images at the same position: dimensions of the file, time point, echo, b-value, acquisition, kind,
+        number.
     instance_uid : str
         Tells copies of the same image.
     frame_of_reference : str
@@ -48,7 +51,7 @@ class DicomFrame:
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
     image_type: tuple[str, ...]
-    rank: tuple[float, ...]
+    rank: tuple[Any, ...]
     instance_uid: str
     frame_of_reference: str
 
@@ -58,16 +61,40 @@ class DicomFrame:
         return None not in (self.position, self.orientation, self.pixel_spacing)
 
     @property
-    def place(self) -> tuple[float, ...] | None:
-        """Its position, rounded so that images at the same place compare equal."""
-        if self.position is None:
-            return None
-        return tuple(round(x, POSITION_DECIMALS) + 0.0 for x in self.position)
-
-    @property
     def is_localiser(self) -> bool:
         """Whether the scanner calls it a localiser (scout, topogram)."""
         return "LOCALIZER" in self.image_type
+
+
+def by_place(frames: Iterable[DicomFrame]) -> list[list[DicomFrame]]:
+    """Return images in groups that lie at one position, in order of position; those without one each alone."""
+    alone = []
+    at: dict[tuple[float, ...], list[DicomFrame]] = {}
+    for frame in frames:
+        if frame.position is None:
+            alone.append([frame])
+        else:
+            at.setdefault(frame.position, []).append(frame)
+    groups: list[list[DicomFrame]] = []
+    first_in: dict[tuple[int, ...], tuple[tuple[float, ...], int]] = {}
+    for position in sorted(at):
+        cell = tuple(round(x / SAME_PLACE_MM) for x in position)
+        near = (first_in.get(tuple(map(sum, zip(cell, step, strict=True)))) for step in _BESIDE)
+        same = next((group for other, group in filter(None, near) if _is_near(position, other)), None)
+        if same is None:
+            first_in[cell] = (position, len(groups))
+            groups.append(at[position])
+        else:
+            groups[same].extend(at[position])
+    return [*alone, *groups]
+
+
+_BESIDE = tuple(product((0, -1, 1), repeat=3))
+"""Steps from a cell of the grid of positions to itself and its neighbours."""
+
+
+def _is_near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return all(abs(a - b) < SAME_PLACE_MM for a, b in zip(one, other, strict=True))
 
 
 @dataclass(frozen=True)
@@ -109,7 +136,7 @@ class DicomSeries:
     @property
     def n_frames(self) -> int:
         """Images at the position that has most of them: the volumes of a time series; 1 for a plain scan."""
-        return max(Counter(frame.place or (i,) for i, frame in enumerate(self.frames)).values())
+        return max(len(group) for group in by_place(self.frames))
 
     @property
     def is_localiser(self) -> bool:

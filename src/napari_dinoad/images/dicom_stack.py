@@ -15,6 +15,7 @@ import numpy as np
 from highdicom.spatial import get_plane_sort_index, get_volume_positions
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom_series import by_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,11 +183,7 @@ def _choose_frame(
     frames: Sequence[DicomFrame], frame: int | None
 ) -> tuple[list[DicomFrame], tuple[str, ...]]:
     """Return one image for each position."""
-
-    def place(one: DicomFrame) -> tuple[float, ...]:
-        return one.place or ()
-
-    at = [list(group) for _, group in groupby(sorted(frames, key=place), key=place)]
+    at = by_place(frames)
     counts = Counter(len(group) for group in at)
     n_volumes = max(counts)
     if n_volumes == 1:
@@ -194,18 +191,29 @@ def _choose_frame(
             raise ScanReadError(f"frame: expected 0, the only one, got {frame}.")
         return [group[0] for group in at], ()
     if len(counts) > 1:
-        n_double = sum(n for count, n in counts.items() if count > 1)
-        raise ScanReadError(
-            f"duplicates: {n_double} of {len(at)} positions hold more than one image. "
-            "Remove the images that do not belong to the scan."
-        )
+        raise ScanReadError(_unequal_places(counts))
     if frame is None:
         raise ScanReadError(
             f"a series of {n_volumes} frames: {n_volumes} images at each of {len(at)} positions (time points, "
             f"echoes, contrasts); expected one volume. Choose one with --frame 0 to {n_volumes - 1}."
         )
-    chosen = [_pick(sorted(group, key=lambda one: (one.rank, one.image_type)), frame) for group in at]
+    chosen = [_pick(sorted(group, key=lambda one: one.rank), frame) for group in at]
     return chosen, (f"Frame {frame} of {n_volumes}, counted from 0.",)
+
+
+def _unequal_places(counts: Counter[int]) -> str:
+    """Say what is wrong where positions hold different numbers of images, by how many hold each number."""
+    if min(counts) == 1:
+        n_double = sum(n for count, n in counts.items() if count > 1)
+        return (
+            f"duplicates: {n_double} of {counts.total()} positions hold more than one image. "
+            "Remove the images that do not belong to the scan."
+        )
+    told = ", ".join(f"{count} images at {n} positions" for count, n in sorted(counts.items()))
+    return (
+        f"a series of frames (time points, echoes, contrasts) that is incomplete: {told}. Export it again, or remove "
+        "the images of the incomplete frame."
+    )
 
 
 def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
