@@ -102,6 +102,14 @@ def series_datasets(
     return datasets
 
 
+def as_one_series(datasets):
+    """Give data sets the study, series and frame of reference of the first; return them."""
+    for dataset in datasets:
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            setattr(dataset, keyword, datasets[0][keyword].value)
+    return datasets
+
+
 def save_all(datasets, folder, rng=None):
     """Write data sets under random names without ending, in random order; return the paths in the order given."""
     folder.mkdir(parents=True, exist_ok=True)

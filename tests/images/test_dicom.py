@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from dicom_files import (
     PATIENT_TAGS,
+    as_one_series,
     converted_by_dcm2niix,
     ct_values,
     enhanced_dataset,
@@ -175,10 +176,7 @@ def test_a_classic_time_series_needs_a_frame(tmp_path):
     for time in (1, 2, 3):
         part = series_datasets(ct_values(seed=time), TemporalPositionIdentifier=time)
         datasets += part
-    for dataset in datasets:
-        dataset.SeriesInstanceUID = datasets[0].SeriesInstanceUID
-        dataset.FrameOfReferenceUID = datasets[0].FrameOfReferenceUID
-    save_all(datasets, tmp_path)
+    save_all(as_one_series(datasets), tmp_path)
     with pytest.raises(ScanReadError, match="3 frames"):
         read_volume(tmp_path)
     for frame in range(3):

@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dicom_files import AXIAL, ct_values, image_dataset, save_all, series_datasets
+from dicom_files import AXIAL, as_one_series, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import read_volume
 
@@ -107,9 +107,7 @@ def test_rounded_positions_are_even(tmp_path):
 def test_duplicates_are_refused(tmp_path):
     datasets = series_datasets(ct_values())
     double = series_datasets(ct_values(seed=1))[2]
-    double.SeriesInstanceUID = datasets[0].SeriesInstanceUID
-    double.FrameOfReferenceUID = datasets[0].FrameOfReferenceUID
-    save_all([*datasets, double], tmp_path)
+    save_all(as_one_series([*datasets, double]), tmp_path)
     for resample in (False, True):
         with pytest.raises(ScanReadError, match="duplicates: 1 of 6 positions hold more than one image"):
             read_volume(tmp_path, resample=resample)
@@ -163,10 +161,8 @@ def test_images_that_do_not_belong_together(tmp_path, tag, value, message):
 def test_different_sizes(tmp_path):
     datasets = series_datasets(ct_values())
     small = series_datasets(ct_values(n=1, rows=8, columns=8))[0]
-    small.SeriesInstanceUID = datasets[0].SeriesInstanceUID
-    small.FrameOfReferenceUID = datasets[0].FrameOfReferenceUID
     small.ImagePositionPatient = [0, 0, 100]
-    save_all([*datasets, small], tmp_path)
+    save_all(as_one_series([*datasets, small]), tmp_path)
     with pytest.raises(ScanReadError, match="different sizes in one series: 6 of 10 × 12, 1 of 8 × 8 pixels"):
         read_volume(tmp_path)
 

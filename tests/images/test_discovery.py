@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dicom_files import PATIENT_TAGS, ct_values, image_dataset, save_all, series_datasets
+from dicom_files import PATIENT_TAGS, as_one_series, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.errors import Cancelled, ScanReadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_file import ScanFile
@@ -180,12 +180,10 @@ def test_a_frame_is_chosen_of_named_scans_with_several(messy):
     tifffile.imwrite(messy / "pages.tif", pages, photometric="minisblack")
     places = [(-3, -4, 2.0 * k) for k in range(6)]
     times = [series_datasets(ct_values(seed=seed), places=places) for seed in range(3)]
-    uid = times[0][0].SeriesInstanceUID
     for number, datasets in enumerate(times):
         for dataset in datasets:
-            dataset.SeriesInstanceUID, dataset.TemporalPositionIdentifier = uid, number
-            dataset.FrameOfReferenceUID = times[0][0].FrameOfReferenceUID
-    dicom = save_all([one for datasets in times for one in datasets], messy / "times", rng)
+            dataset.TemporalPositionIdentifier = number
+    dicom = save_all(as_one_series([one for datasets in times for one in datasets]), messy / "times", rng)
     for path in (messy / "series.nii.gz", messy / "pages.tif", min(dicom)):
         scan = ScanFile.of_file(path)
         assert len({scan.read(ReadSettings(frame=frame)).values.tobytes() for frame in range(3)}) == 3

@@ -48,7 +48,7 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
         first = paths[0]
         found: tuple[ScanFile, ...] = (ScanFile.of_file(first),)
         if isinstance(key, tuple) and len(paths) > 1:
-            folder, _ = key
+            folder, *_ = key
             found = (replace(ScanFile.of_file(first), name=folder.name),)
         elif _is(Path.is_dir, first):
             found, unusable = _in_folder(first, reading)
@@ -77,12 +77,12 @@ def _is(kind: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
-def _by_series(given: Sequence[Path]) -> dict[Path | tuple[Path, str], list[Path]]:
-    """Return what was given, files of one DICOM series in one folder together under (folder, UID)."""
-    groups: dict[Path | tuple[Path, str], list[Path]] = {}
+def _by_series(given: Sequence[Path]) -> dict[Path | tuple[Path, str, str], list[Path]]:
+    """Return what was given, files of one DICOM series in one folder together under (folder, study, series)."""
+    groups: dict[Path | tuple[Path, str, str], list[Path]] = {}
     for path in given:
         series = group_series([path])[0] if _is(Path.is_file, path) and is_dicom(path) else []
-        key = (path.resolve().parent, series[0].uid) if series else path
+        key = (path.resolve().parent, series[0].study_uid, series[0].uid) if series else path
         groups.setdefault(key, []).append(path)
     return groups
 

@@ -6,7 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom_headers import EXPORT_AGAIN, UnreadableDicomError, series_of_file
+from napari_dinoad.images.dicom_headers import (
+    EXPORT_AGAIN,
+    UnreadableDicomError,
+    have_same_pixels,
+    series_of_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,13 +35,15 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
     series : list of DicomSeries
         By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own.
     skipped : dict
-        File → reason, for those that are no images or cannot be read, and for copies of the same image.
+        File → reason, for those that are no images or cannot be read, and for copies of the same image. Different
+        images with the same UIDs are no copies: in one folder they are images of one series, else several series.
     lost : set of Path
         Those of the skipped files that could not be read, and beside which no series lies that tells of them.
     """
-    parts: dict[str, list[DicomSeries]] = {}
-    copies: dict[str, list[Path]] = {}
-    seen: set[tuple[str, str]] = set()
+    parts: dict[_Key, list[DicomSeries]] = {}
+    copies: dict[_Key, list[Path]] = {}
+    seen: dict[tuple[_Key, str], list[DicomSeries]] = {}
+    split: set[_Key] = set()
     skipped: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
     for path in paths:
@@ -47,26 +54,54 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
             if isinstance(error, UnreadableDicomError):
                 unreadable[path] = skipped[path].removesuffix(f" {EXPORT_AGAIN}").removesuffix(".")
             continue
-        instance = (one.uid, one.frames[0].instance_uid)
-        if instance in seen:
-            copies.setdefault(one.uid, []).append(path)
+        key: _Key = (one.study_uid, one.uid, None)
+        alike = seen.setdefault((key, one.frames[0].instance_uid), [])
+        if any(_is_copy(one, other) for other in alike):
+            copies.setdefault(key, []).append(path)
             skipped[path] = "a copy of another file of its series"
             continue
-        seen.add(instance)
-        parts.setdefault(one.uid, []).append(one)
+        if any(other.frames[0].path.parent != path.parent for other in alike):
+            split.add(key)
+        alike.append(one)
+        if alike[1:] and _is_by_itself(one):
+            key = (*key[:2], path)
+        parts.setdefault(key, []).append(one)
+    for key in split:
+        for one in parts.pop(key):
+            parts.setdefault((*key[:2], one.frames[0].path.parent), []).append(one)
     placeless = [group[0] for group in parts.values() if not _is_placed(group[0])]
     series = [
         replace(
             group[0],
             frames=tuple(frame for one in group for frame in one.frames),
-            copies=tuple(copies.get(uid, ())),
+            copies=tuple(copies.get(key, ())),
             unreadable=_missing_from(group, unreadable, placeless),
         )
-        for uid, group in parts.items()
+        for key, group in parts.items()
     ]
     series.sort(key=lambda one: (one.number is None, one.number or 0, one.uid))
     telling = {path.parent for one in series if one.unreadable for path in one.files}
     return series, skipped, {path for path in unreadable if path.parent not in telling}
+
+
+_Key = tuple[str, str, "Path | None"]
+"""Study, series, and a folder or file where the same UIDs name images of several patients."""
+
+
+def _is_copy(one: DicomSeries, other: DicomSeries) -> bool:
+    """Whether a file holds the images of another with the same UIDs, and not those of another patient.
+
+    De-identifiers that replace UIDs by a fixed one are no rarity. Pixels are looked at when nothing else differs.
+    """
+    ours, theirs = one.frames, other.frames
+    here = ours[0].path
+    if len(ours) != len(theirs) or any(a != replace(b, path=here) for a, b in zip(ours, theirs, strict=True)):
+        return False
+    return have_same_pixels(here, theirs[0].path)
+
+
+def _is_by_itself(one: DicomSeries) -> bool:
+    return one.is_multi_frame or not _is_placed(one)
 
 
 def _missing_from(
@@ -78,7 +113,7 @@ def _missing_from(
     names; one whose header was cut short has lost its place.
     """
     first = group[0]
-    if first.is_multi_frame or not _is_placed(first):
+    if _is_by_itself(first):
         return ()
     folders = {one.frames[0].path.parent for one in group}
     reasons = [reason for path, reason in unreadable.items() if path.parent in folders]

@@ -33,6 +33,7 @@ __all__ = [
     "EXPORT_AGAIN",
     "GEOMETRY_TAGS",
     "UnreadableDicomError",
+    "have_same_pixels",
     "is_dicom",
     "may_be_dicom",
     "name_of_uid",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 GEOMETRY_TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesNumber",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesNumber",
     "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
     "TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "TriggerTime", "Rows", "Columns",
     "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "WindowCenter",
@@ -173,6 +174,19 @@ def series_of_file(path: Path) -> DicomSeries:
             ) from None
 
 
+def have_same_pixels(path: Path, other: Path) -> bool:
+    """Whether two files hold the same pixels, bit by bit; True where that cannot be told."""
+    tags = ["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
+    with disable_value_validation():
+        try:
+            one, two = (pydicom.dcmread(file, specific_tags=[*tags]) for file in (path, other))
+            if one.file_meta.TransferSyntaxUID != two.file_meta.TransferSyntaxUID:
+                return True
+            return all(one.get(tag) == two.get(tag) for tag in tags)
+        except DAMAGED:
+            return True
+
+
 def name_of_uid(uid: str) -> str:
     """Return the standard's name of a UID; a text that is none is never quoted, since it may be anything."""
     name = str(UID(uid).name)
@@ -192,6 +206,7 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         frames=tuple(frames),
         is_multi_frame=is_multi_frame,
         windows=_windows(header),
+        study_uid=_uid_of(header, "StudyInstanceUID"),
     )
 
 

@@ -116,6 +116,8 @@ class DicomSeries:
         Files left out because they are copies of an image of the series.
     unreadable : tuple of str
         Why files could not be read that lie beside those of the series and may be slices of it; one reason a file.
+    study_uid : str
+        StudyInstanceUID: some de-identifiers give series of several patients one UID.
     """
 
     uid: str
@@ -127,6 +129,7 @@ class DicomSeries:
     windows: tuple[DisplayWindow, ...] = ()
     copies: tuple[Path, ...] = ()
     unreadable: tuple[str, ...] = ()
+    study_uid: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:

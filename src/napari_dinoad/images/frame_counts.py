@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_dinoad.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
-from napari_dinoad.images.readers import is_dicom
+from napari_dinoad.images.readers import dicom_beside, is_dicom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,7 @@ def _frames_in_series(path: Path) -> int | None:
     """Return the number of frames of the series of a DICOM file, whose other files lie beside it."""
     from napari_dinoad.images.dicom_grouping import group_series
 
-    beside = sorted(other for other in path.parent.iterdir() if other.is_file() and is_dicom(other))
-    series = group_series(beside)[0]
+    series = group_series(dicom_beside(path))[0]
     one = next((one for one in series if path in (*one.files, *one.copies)), None)
     if one is None:
         return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["is_dicom", "may_be_dicom", "read_dicom_series", "read_stack", "read_volume"]
+__all__ = ["dicom_beside", "is_dicom", "may_be_dicom", "read_dicom_series", "read_stack", "read_volume"]
 
 logger = logging.getLogger(__name__)
 
@@ -176,22 +176,42 @@ def _choose_series(
         )
         raise ScanReadError(f"{folder}: expected a DICOM image series, found none: {told}.")
     told = "; ".join(str(one) for one in found)
+    if _is_without_place(found):
+        raise ScanReadError(
+            f"{folder}: {len(found)} images of one series without position, orientation or pixel spacing in the "
+            "headers, which make no volume. Export them with their geometry, or name one file to read it alone."
+        )
     if wanted is not None:
         matches = [one for one in found if one.answers_to(wanted)]
         if len(matches) != 1:
             raise ScanReadError(
                 f"{folder}: series {wanted!r}: expected to match one of the series by number, description or end of "
-                f"UID, matched {len(matches)}. There are: {told}."
+                f"UID, matched {len(matches)}. There are: {told}.{_advice_on(matches)}"
             )
         return matches[0], ()
     scans = [one for one in found if not one.is_localiser] or list(found)
     if len(scans) > 1:
         raise ScanReadError(
             f"{folder}: {len(scans)} series; expected one. Choose with --series (number, description or end of "
-            f"UID): {told}."
+            f"UID): {told}.{_advice_on(scans)}"
         )
     n_other = len(found) - len(scans)
     return scans[0], (f"{n_other} localiser series of the folder were left out.",) if n_other else ()
+
+
+def _is_without_place(found: Sequence[DicomSeries]) -> bool:
+    """Whether all that was found are single images without a place, of the same series."""
+    series = {(one.study_uid, one.uid.partition("/")[0]) for one in found}
+    return len(found) > 1 and len(series) == 1 and not any(one.frames[0].is_placed for one in found)
+
+
+def _advice_on(series: Sequence[DicomSeries]) -> str:
+    """Return what to do where several series have one UID, by which they cannot be chosen."""
+    if len({one.uid for one in series}) == len(series):
+        return ""
+    return (
+        " Series of several patients or studies have the same UID: give the folder (or file) of one of them."
+    )
 
 
 def _series_of_file(path: Path) -> DicomSeries:
@@ -202,9 +222,14 @@ def _series_of_file(path: Path) -> DicomSeries:
     alone = series_of_file(path)
     if alone.is_multi_frame or not alone.frames[0].is_placed:
         return alone
-    beside = sorted(other for other in path.parent.iterdir() if other.is_file() and may_be_dicom(other))
-    found, *_ = group_series(beside)
-    return next(one for one in found if one.uid == alone.uid)
+    found, *_ = group_series(dicom_beside(path))
+    return next((one for one in found if path in (*one.files, *one.copies)), alone)
+
+
+def dicom_beside(path: Path) -> list[Path]:
+    """Return a file and those in its folder that are, or may be, DICOM; hidden ones are passed over."""
+    others = (other for other in path.parent.iterdir() if other == path or not other.name.startswith("."))
+    return sorted(other for other in others if other.is_file() and may_be_dicom(other))
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -1,0 +1,103 @@
+"""UIDs of several patients, or of no image in particular, as some de-identifiers leave them."""
+
+import numpy as np
+import pytest
+from pydicom.uid import UltrasoundMultiFrameImageStorage
+
+from dicom_files import as_one_series, ct_values, image_dataset, save_all, series_datasets, set_pixels
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.readers import read_volume
+
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
+
+
+def with_uids_of(datasets, others, *keywords):
+    for dataset, other in zip(datasets, others, strict=True):
+        for keyword in keywords:
+            setattr(dataset, keyword, other[keyword].value)
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return datasets
+
+
+def same_values(volume, values):
+    stored = volume.geometry.to_stored(volume.values).transpose(2, 1, 0)
+    return any(np.array_equal(stored, order) for order in (values, values[::-1]))
+
+
+def test_series_of_two_studies_with_one_uid_are_not_mixed(tmp_path):
+    """Slices of one between those of the other make an even stack."""
+    first, second = ct_values(seed=0), ct_values(seed=1)
+    a, b = series_datasets(first), series_datasets(second, origin=(-3, -4, 6))
+    save_all(a, tmp_path / "a")
+    save_all(with_uids_of(b, a, "SeriesInstanceUID", "FrameOfReferenceUID"), tmp_path / "b")
+    with pytest.raises(ScanReadError, match=r"2 series; .*have the same UID: give the folder"):
+        read_volume(tmp_path)
+    assert same_values(read_volume(tmp_path / "a"), first)
+    assert len(discover_scans(tmp_path).scans) == 2
+
+
+def test_patients_of_the_very_same_uids_are_no_copies_of_each_other(tmp_path):
+    first, second = ct_values(seed=0), ct_values(seed=1)
+    a, b = series_datasets(first), series_datasets(second)
+    save_all(a, tmp_path / "a")
+    save_all(with_uids_of(b, a, *UIDS), tmp_path / "b")
+    with pytest.raises(ScanReadError, match="2 series"):
+        read_volume(tmp_path)
+    found = discover_scans(tmp_path)
+    assert found.skipped == ()
+    assert [scan.path.name for scan in found.scans] == ["a", "b"]
+    for scan, values in zip(found.scans, (first, second), strict=True):
+        assert same_values(scan.read(), values)
+
+
+def test_images_that_all_have_one_uid_are_all_read(tmp_path):
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    save_all(datasets, tmp_path)
+    volume = read_volume(tmp_path)
+    assert same_values(volume, ct_values())
+    assert volume.notes == ()
+
+
+def test_films_of_one_uid_stay_apart(tmp_path):
+    films = []
+    for seed in range(2):
+        pixels = np.random.default_rng(seed).integers(0, 255, (3, 8, 9), dtype=np.uint8)
+        one = image_dataset(
+            pixels[0], sop_class=UltrasoundMultiFrameImageStorage, Modality="US", SeriesInstanceUID="1.2"
+        )
+        set_pixels(one, pixels)
+        one.NumberOfFrames = 3
+        films.append(one)
+    save_all(with_uids_of(films, [films[0]] * 2, "StudyInstanceUID", "SOPInstanceUID"), tmp_path)
+    found = discover_scans(tmp_path)
+    assert [scan.shape for scan in found.scans] == [(3, 8, 9)] * 2
+    assert found.skipped == ()
+    assert len({scan.read().values.tobytes() for scan in found.scans}) == 2
+
+
+def test_copies_in_another_folder_are_still_copies(tmp_path):
+    datasets = series_datasets(ct_values())
+    save_all(datasets, tmp_path / "a")
+    save_all(datasets, tmp_path / "b")
+    assert same_values(read_volume(tmp_path), ct_values())
+    assert len(discover_scans(tmp_path).skipped) == 6
+
+
+def test_images_of_a_series_without_a_place_are_told_as_that(tmp_path):
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        del dataset.ImagePositionPatient
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match=r"6 images of one series without position.* make no volume"):
+        read_volume(tmp_path)
+
+
+def test_hidden_files_beside_a_named_file_are_passed_over(tmp_path):
+    """macOS lays ``._NAME`` beside files that it copies to other disks."""
+    paths = save_all(as_one_series(series_datasets(ct_values())), tmp_path)
+    for path in paths:
+        (tmp_path / f"._{path.name}.dcm").write_bytes(b"\x00\x05\x16\x07" + b"\0" * 200)
+    assert read_volume(paths[0]).notes == ()
