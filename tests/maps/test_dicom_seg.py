@@ -18,13 +18,14 @@ from dicom_files import (
     enhanced_dataset,
     image_dataset,
     save_all,
+    sequence_item,
     series_datasets,
 )
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.maps.dicom_seg import MAX_REGION_SEGMENTS, build_seg, save_seg
+from napari_dinoad.maps.dicom_seg import MAX_REGION_SEGMENTS, build_seg, save_seg, seg_fault
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 """Nearly coronal, turned by 16°."""
@@ -179,6 +180,61 @@ def test_enhanced_multi_frame_source(tmp_path):
     np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
     group = seg.PerFrameFunctionalGroupsSequence[2]
     assert "ReferencedFrameNumber" in group.DerivationImageSequence[0].SourceImageSequence[0]
+
+
+def test_frames_of_one_time_point_refer_to_those_of_no_other(tmp_path):
+    places = [(-3.0, -4.0, 2.0 * (i % 3)) for i in range(6)]
+    dataset = enhanced_dataset(ct_values(), places=places)
+    for i, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.FrameContentSequence = [sequence_item(TemporalPositionIndex=1 + i // 3)]
+    [path] = save_all([dataset], tmp_path / "ct")
+    for frame, numbers in enumerate(({1, 2, 3}, {4, 5, 6})):
+        seg = build_seg(marked(read_volume(path, frame=frame)), CARD)
+        sources = [
+            source.ReferencedFrameNumber
+            for group in seg.PerFrameFunctionalGroupsSequence
+            for source in group.DerivationImageSequence[0].SourceImageSequence
+        ]
+        assert len(sources) == 3
+        assert set(sources) == numbers
+
+
+def test_rounded_direction_cosines_of_the_source_are_not_handed_on(tmp_path):
+    """highdicom reads no volume of vectors that are not at right angles."""
+    datasets = series_datasets(ct_values(), orientation=OBLIQUE)
+    for dataset in datasets:
+        dataset.ImageOrientationPatient = [0.961, 0.281, 0, 0, 0.001, -1]
+    save_all(datasets, tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    mask = marked(volume)
+    found = build_seg(mask, CARD).get_volume(combine_segments=True)
+    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+
+
+def test_slices_that_are_even_enough_to_be_read(tmp_path):
+    places = [(-3.0, -4.0, 2.0 * i + 0.015 * (i % 2)) for i in range(6)]
+    datasets = series_datasets(ct_values(), places=places)
+    save_all(datasets, tmp_path / "ct")
+    seg = build_seg(marked(read_volume(tmp_path / "ct")), CARD)
+    found = [g.PlanePositionSequence[0].ImagePositionPatient for g in seg.PerFrameFunctionalGroupsSequence]
+    assert sorted(float(place[2]) for place in found) == [pytest.approx(place[2]) for place in places]
+
+
+def test_source_images_of_one_uid_cannot_be_referred_to(tmp_path):
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    save_all(datasets, tmp_path / "all")
+    volume = read_volume(tmp_path / "all")
+    assert "same SOPInstanceUID" in seg_fault(volume)
+    datasets = series_datasets(ct_values())
+    for dataset in datasets[2:4]:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    save_all(datasets, tmp_path / "two")
+    with pytest.raises(SettingError, match=r"same SOPInstanceUID.* Save the mask as NIfTI"):
+        build_seg(marked(read_volume(tmp_path / "two")), CARD)
 
 
 def test_a_resampled_series_has_planes_of_its_own(tmp_path):

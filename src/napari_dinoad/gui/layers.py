@@ -56,7 +56,7 @@ class ScanSource:
         The format's own header.
     full_scale : float, optional
         The value that means white for unsigned 8 or 16 bit.
-    dicom_files, notes, display_windows, is_resampled
+    dicom_files, dicom_frames, notes, display_windows, is_resampled
         As in `Volume`.
     """
 
@@ -65,6 +65,7 @@ class ScanSource:
     header: Any = None
     full_scale: float | None = None
     dicom_files: tuple[Path, ...] | None = None
+    dicom_frames: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     display_windows: tuple[DisplayWindow, ...] = ()
     is_resampled: bool = False

@@ -39,6 +39,7 @@ __all__ = [
     "name_of_uid",
     "read_header",
     "series_of_file",
+    "unit_orientation",
 ]
 
 GEOMETRY_TAGS = (
@@ -193,6 +194,22 @@ def name_of_uid(uid: str) -> str:
     return name if name != uid else "of unknown kind"
 
 
+def unit_orientation(orientation: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Return two direction vectors of length 1, at right angles: headers that round cosines have others.
+
+    Vectors that no rounding explains stay as they are, and make no grid.
+    """
+    if orientation is None:
+        return None
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
+    if not np.allclose(lengths, 1, atol=_ROUNDED_COSINE) or abs(along_row @ along_column) > _ROUNDED_COSINE:
+        return orientation
+    along_row = along_row / lengths[0]
+    along_column = along_column - (along_column @ along_row) * along_row
+    return (*along_row.tolist(), *(along_column / np.linalg.norm(along_column)).tolist())
+
+
 def _series_of(header: Dataset, path: Path) -> DicomSeries:
     frames = _frames_of(header, path)
     is_multi_frame = len(frames) > 1
@@ -230,7 +247,9 @@ def _frames_of(header: Dataset, path: Path) -> list[DicomFrame]:
                 number=index + 1,
                 shape=shape,
                 position=look.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
-                orientation=_unit(look.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
+                orientation=unit_orientation(
+                    look.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+                ),
                 pixel_spacing=look.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
                 image_type=image_type,
                 rank=(
@@ -298,22 +317,6 @@ class _Lookup:
     def number(self, sequence: str, *keywords: str) -> float:
         value = self.value(sequence, *keywords)
         return 0.0 if value is None else float(value)
-
-
-def _unit(orientation: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """Return two direction vectors of length 1, at right angles: headers that round cosines have others.
-
-    Vectors that no rounding explains stay as they are, and make no grid.
-    """
-    if orientation is None:
-        return None
-    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
-    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
-    if not np.allclose(lengths, 1, atol=_ROUNDED_COSINE) or abs(along_row @ along_column) > _ROUNDED_COSINE:
-        return orientation
-    along_row = along_row / lengths[0]
-    along_column = along_column - (along_column @ along_row) * along_row
-    return (*along_row.tolist(), *(along_column / np.linalg.norm(along_column)).tolist())
 
 
 def _plain_text(value: Any) -> str:

@@ -81,6 +81,7 @@ def read_series(
         name,
         full_scale=full_scale,
         dicom_files=files,
+        dicom_frames=tuple(one.number for one in stack.frames) if series.is_multi_frame else (),
         notes=tuple(notes),
         display_windows=series.windows,
         is_resampled=bool(stack.faults),

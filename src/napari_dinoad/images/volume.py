@@ -226,6 +226,9 @@ class Volume:
     dicom_files : tuple of Path, optional
         The DICOM files that the values come from, in the order of the stored slices (the last axis of
         ``geometry.shape``); one file when it holds all slices. None for other formats.
+    dicom_frames : tuple of int
+        Where all slices come from one multi-frame DICOM file: their numbers in it, from 1, in the order of the stored
+        slices.
     notes : tuple of str
         What was assumed, chosen or resampled on reading, a sentence each, for the user and the report. They hold no
         patient tag and no path.
@@ -241,6 +244,7 @@ class Volume:
     header: Any = None
     full_scale: float | None = None
     dicom_files: tuple[Path, ...] | None = None
+    dicom_frames: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     display_windows: tuple[DisplayWindow, ...] = ()
     is_resampled: bool = False

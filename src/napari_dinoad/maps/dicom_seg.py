@@ -13,6 +13,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 from highdicom.seg import Segmentation, SegmentDescription
+from nibabel.affines import voxel_sizes
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
@@ -21,6 +22,7 @@ from pydicom.valuerep import DA, TM
 from napari_dinoad import __version__
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.files import atomic_path
+from napari_dinoad.images.dicom_headers import unit_orientation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +43,13 @@ frames, so the file grows with their number (a 512 × 512 frame is 32 kB)."""
 POSITION_TOLERANCE_MM = 0.01
 """A frame that is farther than this from its source image is not written: the mask would not line up."""
 
+POSITION_TOLERANCE_VOXELS = 0.1
+"""… unless it is not even this share of a voxel's smallest edge: slices need be no more even than that to be read."""
+
+_UNIT_TOLERANCE = 1e-5
+"""Direction cosines that lie farther from vectors of length 1 at right angles are made such: readers of DICOM-SEG
+refuse them."""
+
 _TYPE_2 = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
@@ -52,6 +61,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {"PatientBirthDate": DA, "StudyDate"
 
 _ALWAYS_IN_SPACE = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 """Kinds of image that the standard allows in a frame of reference only."""
+
+_SHARED_UID = (
+    "several source images have the same SOPInstanceUID, by which a DICOM-SEG would refer to them. Save the mask as "
+    "NIfTI"
+)
 
 _SERIES_NUMBER_OFFSET = 1000
 _MAX_SERIES_NUMBER = 2**31 - 1
@@ -109,10 +123,12 @@ def build_seg(
         # Warnings of pydicom quote the values of odd tags: a patient's name, possibly.
         warnings.simplefilter("ignore")
         sources = [_with_thickness(_read_header(path), volume) for path in volume.dicom_files]
+        if len({source.SOPInstanceUID for source in sources}) < len(sources):
+            raise SettingError(f"DICOM-SEG: {_SHARED_UID}.")
         labels, names = _segments(mask, segments)
         pixels = _source_frames(labels, volume, sources)
         try:
-            return _segmentation(sources, pixels, names, mask, card)
+            return _without_other_frames(_segmentation(sources, pixels, names, mask, card), volume)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             told = str(error) if isinstance(error, AttributeError) else type(error).__name__
             # The cause may quote a tag's value, so it is not chained.
@@ -123,18 +139,21 @@ def build_seg(
 
 
 def seg_fault(volume: Volume) -> str:
-    """Return why no DICOM-SEG can be made for a scan; empty when one can. Reads one header at most.
+    """Return why no DICOM-SEG can be made for a scan; empty when one can. Reads two headers at most.
 
     Raises
     ------
     ScanReadError
-        If the first source file has gone or is damaged.
+        If the first or the last source file has gone or is damaged.
     """
     if not volume.dicom_files:
         return "expected a scan read from DICOM, whose images a DICOM-SEG refers to. Save the mask as NIfTI"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = _read_header(volume.dicom_files[0])
+        last = _read_header(volume.dicom_files[-1])
+    if len(volume.dicom_files) > 1 and header.get("SOPInstanceUID") == last.get("SOPInstanceUID"):
+        return _SHARED_UID
     needed = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
     if volume.geometry.is_physical or header.get("SOPClassUID") in _ALWAYS_IN_SPACE:
         needed.append("FrameOfReferenceUID")
@@ -159,6 +178,10 @@ def _read_header(path: Path) -> Dataset:
             setattr(header, keyword, "")
     if not _has_known_characters(header):
         del header.SpecificCharacterSet
+    orientation = tuple(float(x) for x in header.get("ImageOrientationPatient") or ())
+    unit = unit_orientation(orientation if len(orientation) == 6 else None)
+    if unit is not None and not np.allclose(unit, orientation, rtol=0, atol=_UNIT_TOLERANCE):
+        header.ImageOrientationPatient = [f"{x:.10f}" for x in unit]
     if "DeidentificationMethod" in header and not header.DeidentificationMethod:
         # Present but empty is against the standard, and would be copied.
         del header.DeidentificationMethod
@@ -246,6 +269,7 @@ def _require_positions(affine: np.ndarray, sources: list[Dataset]) -> None:
     ``affine`` takes (slice, row, column) to RAS. Multi-frame images have no position at the top of their header;
     highdicom matches their frames.
     """
+    tolerance = max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_VOXELS * float(voxel_sizes(affine).min()))
     for index, source in enumerate(sources):
         if "ImagePositionPatient" not in source:
             return
@@ -253,10 +277,10 @@ def _require_positions(affine: np.ndarray, sources: list[Dataset]) -> None:
         for row, column in ((0, 0), last):
             ours = (affine @ [index, row, column, 1])[:3] * (-1, -1, 1)
             distance = float(np.linalg.norm(ours - _place_in_patient(source, row, column)))
-            if distance > POSITION_TOLERANCE_MM:
+            if distance > tolerance:
                 raise GeometryError(
                     f"DICOM-SEG: slice {index + 1} lies {distance:.3f} mm from its source image; expected at most "
-                    f"{POSITION_TOLERANCE_MM} mm. Save the mask as NIfTI."
+                    f"{tolerance:.3f} mm. Save the mask as NIfTI."
                 )
 
 
@@ -307,6 +331,19 @@ def _segmentation(
         series_description=_DESCRIPTION,
         omit_empty_frames=False,
     )
+
+
+def _without_other_frames(segmentation: Segmentation, volume: Volume) -> Segmentation:
+    """Let frames refer only to those frames of a multi-frame source that the mask is of, not to other time points."""
+    used = set(volume.dicom_frames)
+    for group in segmentation.PerFrameFunctionalGroupsSequence if used else ():
+        for derivation in group.get("DerivationImageSequence", ()):
+            derivation.SourceImageSequence = [
+                source
+                for source in derivation.SourceImageSequence
+                if "ReferencedFrameNumber" not in source or source.ReferencedFrameNumber in used
+            ]
+    return segmentation
 
 
 def _algorithm(mask: AnomalyMask, card: Mapping[str, Any] | None) -> hd.AlgorithmIdentificationSequence:
