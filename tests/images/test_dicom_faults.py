@@ -5,10 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import (
+    MediaStorageDirectoryStorage,
+    MRSpectroscopyStorage,
+    SecondaryCaptureImageStorage,
+    VLWholeSlideMicroscopyImageStorage,
+)
 
-from dicom_files import AXIAL, as_one_series, ct_values, image_dataset, save_all, series_datasets
+from dicom_files import (
+    AXIAL,
+    as_one_series,
+    ct_values,
+    enhanced_dataset,
+    image_dataset,
+    save_all,
+    series_datasets,
+)
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.settings import ReadSettings
 
 TILTED = (1.0, 0.0, 0.0, 0.0, np.cos(np.radians(20)), -np.sin(np.radians(20)))
 """Orientation of axial slices whose gantry is tilted by 20°; the table still moves along z."""
@@ -200,3 +216,89 @@ def test_dicom_that_is_no_scan(tmp_path):
     ):
         read_volume(tmp_path)
     assert pydicom.dcmread(paths[0]).SOPClassUID == report.SOPClassUID
+
+
+def screenshot(of):
+    """Return a secondary capture of the study of a data set, as scanners make of the dose."""
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    return image_dataset(
+        pixels, sop_class=SecondaryCaptureImageStorage, SeriesInstanceUID="1.2.501", SeriesNumber=501,
+        StudyInstanceUID=of.StudyInstanceUID, SeriesDescription="Dose Report",
+    )  # fmt: skip
+
+
+def test_screenshots_beside_the_scans_of_their_study_are_passed_over_and_told(tmp_path):
+    """CT exports have a page of the dose: in a folder of normal scans it would be one of them."""
+    datasets = series_datasets(ct_values())
+    save_all(datasets, tmp_path)
+    save_all([screenshot(datasets[0])], tmp_path / "dose")
+    volume = read_volume(tmp_path)
+    assert volume.geometry.shape == (12, 10, 6)
+    assert volume.notes == ("1 secondary captures (screenshots, reports) of the folder were left out.",)
+    found = discover_scans(tmp_path)
+    assert [scan.shape for scan in found.scans] == [(12, 10, 6)]
+    assert [item.reason for item in found.skipped] == [
+        "series 501: a secondary capture (screenshot, report) beside the scans of its study"
+    ]
+    assert read_volume(tmp_path, series="501").values.shape == (1, 20, 30)
+    assert [scan.shape for scan in discover_scans(tmp_path, ReadSettings(series="501")).scans] == [(20, 30)]
+
+
+def test_secondary_captures_by_themselves_are_scans(tmp_path):
+    """Scanned films, say: no other images of their study are there."""
+    save_all([screenshot(series_datasets(ct_values())[0])], tmp_path)
+    save_all(series_datasets(ct_values()), tmp_path / "other_study")
+    assert {scan.shape for scan in discover_scans(tmp_path).scans} == {(20, 30), (12, 10, 6)}
+
+
+def parts_of(values):
+    """Return an enhanced image (n, rows, columns) stored in two files."""
+    half = len(values) // 2
+    parts = [
+        enhanced_dataset(values[:half]),
+        enhanced_dataset(values[half:], origin=(-3.0, -4.0, 5.0 + 2 * half)),
+    ]
+    for part in as_one_series(parts):
+        part.ConcatenationUID, part.InConcatenationTotalNumber = "1.2.3.4", 2
+    return parts
+
+
+def test_the_parts_of_a_multi_frame_image_are_one_scan(tmp_path):
+    values = ct_values()
+    paths = save_all(parts_of(values), tmp_path)
+    for path in (tmp_path, paths[1]):
+        volume = read_volume(path)
+        assert volume.geometry.shape == (12, 10, 6)
+        assert volume.geometry.spacing[0] == pytest.approx(2)
+        assert set(volume.dicom_files) == set(paths)
+    assert len(discover_scans(tmp_path).scans) == 1
+
+
+def test_a_part_of_a_multi_frame_image_is_no_scan(tmp_path):
+    [path] = save_all(parts_of(ct_values())[:1], tmp_path)
+    for given in (tmp_path, path):
+        with pytest.raises(
+            ScanReadError, match=r"1 of the 2 files that hold parts .*Put all of them in one folder"
+        ):
+            read_volume(given)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "told"),
+    [
+        (MRSpectroscopyStorage, "a spectroscopy"),
+        (VLWholeSlideMicroscopyImageStorage, "tiles of a whole slide"),
+    ],
+)
+def test_more_dicom_with_rows_and_columns_that_is_no_scan(tmp_path, sop_class, told):
+    one = image_dataset(ct_values(n=1)[0], sop_class=sop_class, SeriesInstanceUID="1.2.3", NumberOfFrames=1)
+    [path] = save_all([one], tmp_path)
+    with pytest.raises(ScanReadError, match=told):
+        read_volume(path)
+
+
+def test_the_index_of_a_medium_says_to_give_its_folder(tmp_path):
+    one = image_dataset(ct_values(n=1)[0], sop_class=MediaStorageDirectoryStorage)
+    one.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
+    with pytest.raises(ScanReadError, match=r"DICOMDIR.*Give the folder"):
+        read_volume(tmp_path / "DICOMDIR")

@@ -14,12 +14,12 @@ from napari_dinoad.images.dicom_headers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from napari_dinoad.images.dicom_series import DicomSeries
 
-__all__ = ["group_series"]
+__all__ = ["captures_among", "group_series"]
 
 
 def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, str], set[Path]]:
@@ -102,6 +102,12 @@ def _is_copy(one: DicomSeries, other: DicomSeries) -> bool:
 
 def _is_by_itself(one: DicomSeries) -> bool:
     return one.is_multi_frame or not _is_placed(one)
+
+
+def captures_among(series: Sequence[DicomSeries]) -> list[DicomSeries]:
+    """Return the screenshots and report pages that lie beside the scans of their study, and are no scans."""
+    studies = {one.study_uid for one in series if _is_placed(one)}
+    return [one for one in series if one.is_capture and one.study_uid in studies]
 
 
 def _missing_from(

@@ -43,12 +43,12 @@ __all__ = [
 ]
 
 GEOMETRY_TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesNumber",
-    "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "TriggerTime", "Rows", "Columns",
-    "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "WindowCenter",
-    "WindowWidth", "WindowCenterWidthExplanation", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
+    "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "EchoTime",
+    "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
 
@@ -78,11 +78,18 @@ _IMAGE_STORAGE = "Image Storage"
 _NOT_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.8": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
+    "1.2.840.10008.5.1.4.1.1.4.2": "a spectroscopy",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "tiles of a whole slide",
     "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
     "1.2.840.10008.1.3.10": "an index of a medium (DICOMDIR)",
 }
 """SOP classes that hold pixels or names of files, but no scan of a patient."""
+
+
+_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
+"""SOP class of secondary captures (screenshots, dose reports), and the beginning of those of several frames."""
 
 
 class UnreadableDicomError(ScanReadError):
@@ -212,11 +219,14 @@ def unit_orientation(orientation: tuple[float, ...] | None) -> tuple[float, ...]
 
 def _series_of(header: Dataset, path: Path) -> DicomSeries:
     frames = _frames_of(header, path)
-    is_multi_frame = len(frames) > 1
+    is_placed = frames[0].is_placed
+    concatenation = _uid_of(header, "ConcatenationUID")
+    is_multi_frame = len(frames) > 1 or bool(concatenation)
     uid = _uid_of(header, "SeriesInstanceUID")
     number = header.get("SeriesNumber")
+    sop_class = _uid_of(header, "SOPClassUID")
     return DicomSeries(
-        uid=f"{uid}/{frames[0].instance_uid}" if is_multi_frame or not frames[0].is_placed else uid,
+        uid=f"{uid}/{concatenation or frames[0].instance_uid}" if is_multi_frame or not is_placed else uid,
         number=None if number is None else int(number),
         description=_plain_text(header.get("SeriesDescription")),
         modality=_plain_text(header.get("Modality")),
@@ -224,6 +234,8 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         is_multi_frame=is_multi_frame,
         windows=_windows(header),
         study_uid=_uid_of(header, "StudyInstanceUID"),
+        n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
+        is_capture=not is_placed and (sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")),
     )
 
 

@@ -81,7 +81,9 @@ def read_series(
         name,
         full_scale=full_scale,
         dicom_files=files,
-        dicom_frames=tuple(one.number for one in stack.frames) if series.is_multi_frame else (),
+        dicom_frames=tuple(one.number for one in stack.frames)
+        if series.is_multi_frame and len(files) == 1
+        else (),
         notes=tuple(notes),
         display_windows=series.windows,
         is_resampled=bool(stack.faults),

@@ -104,13 +104,14 @@ class DicomSeries:
     Attributes
     ----------
     uid : str
-        SeriesInstanceUID; for a multi-frame file or an image without a place also ``/`` and its SOPInstanceUID.
+        SeriesInstanceUID; for a multi-frame file or an image without a place also ``/`` and its SOPInstanceUID, or
+        the ConcatenationUID of its parts.
     number : int, optional
     description, modality : str
         Empty when the header does not say.
     frames : tuple of DicomFrame
     is_multi_frame : bool
-        Whether all frames lie in one file.
+        Whether the frames are those of one multi-frame image, in one file or in ``n_parts`` (a concatenation).
     windows : tuple of DisplayWindow
     copies : tuple of Path
         Files left out because they are copies of an image of the series.
@@ -118,6 +119,10 @@ class DicomSeries:
         Why files could not be read that lie beside those of the series and may be slices of it; one reason a file.
     study_uid : str
         StudyInstanceUID: some de-identifiers give series of several patients one UID.
+    n_parts : int
+        Files that a multi-frame image is stored in; 0 where the header does not say how many.
+    is_capture : bool
+        Whether it is a picture of a screen or a page (secondary capture) without a place in the patient.
     """
 
     uid: str
@@ -130,6 +135,8 @@ class DicomSeries:
     copies: tuple[Path, ...] = ()
     unreadable: tuple[str, ...] = ()
     study_uid: str = ""
+    n_parts: int = 1
+    is_capture: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -91,13 +91,18 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
     Raises
     ------
     ScanReadError
-        If the images make no single scan: localisers, mixed orientation or size, duplicates, several volumes without
-        ``frame``. The message begins with what is wrong and names no path.
+        If the images make no single scan: localisers, a part of a multi-frame image, mixed orientation or size,
+        duplicates, several volumes without ``frame``. The message begins with what is wrong and names no path.
     """
     if series.is_mosaic:
         raise ScanReadError(
             "slices stored as tiles of one picture (Siemens mosaic), which give no position each. "
             "Convert the series with dcm2niix and open the NIfTI file."
+        )
+    if series.n_parts > 1 and len(series.files) != series.n_parts:
+        raise ScanReadError(
+            f"{len(series.files)} of the {series.n_parts} files that hold parts of one multi-frame image "
+            "(concatenation). Put all of them in one folder, or export the series again."
         )
     frames, notes = _without_localisers(series)
     _require_one_kind(frames)

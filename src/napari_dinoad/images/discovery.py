@@ -177,18 +177,22 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     """Put the DICOM files together, and take the series that are meant and can be scans."""
     if not found.dicom:
         return
-    from napari_dinoad.images.dicom_grouping import group_series
+    from napari_dinoad.images.dicom_grouping import captures_among, group_series
 
     series, skipped, lost = group_series(_told(found.dicom, progress))
     lost = {path for path in lost if is_dicom(path) or path.name.lower().endswith(SCAN_SUFFIXES)}
     found.skipped.extend(SkippedFile(path, reason, path in lost) for path, reason in skipped.items())
     scans: list[ScanFile] = []
+    captures = captures_among(series)
     for one in series:
         path = _home_of(one)
         if one.is_localiser:
             found.skipped.append(SkippedFile(path, f"{one.label}: a localiser (scout), not a scan"))
         elif reading.series is not None and not one.answers_to(reading.series):
             found.skipped.append(SkippedFile(path, f"{one.label}: not the series chosen"))
+        elif reading.series is None and one in captures:
+            reason = f"{one.label}: a secondary capture (screenshot, report) beside the scans of its study"
+            found.skipped.append(SkippedFile(path, reason))
         else:
             scans.append(_scan_of(one, path))
     found.scans.extend(_with_own_names(scans))

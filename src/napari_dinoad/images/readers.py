@@ -169,7 +169,7 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
 def _choose_series(
     found: Sequence[DicomSeries], wanted: str | None, folder: Path, skipped: Mapping[Path, str]
 ) -> tuple[DicomSeries, tuple[str, ...]]:
-    """Return the series that is meant, and a note when localisers were passed over."""
+    """Return the series that is meant, and notes on localisers and captures that were passed over."""
     if not found:
         told = "; ".join(
             f"{n} × {reason.removesuffix('.')}" for reason, n in Counter(skipped.values()).most_common(3)
@@ -189,14 +189,22 @@ def _choose_series(
                 f"UID, matched {len(matches)}. There are: {told}.{_advice_on(matches)}"
             )
         return matches[0], ()
-    scans = [one for one in found if not one.is_localiser] or list(found)
+    from napari_dinoad.images.dicom_grouping import captures_among
+
+    captures = captures_among(found)
+    scans = [one for one in found if not one.is_localiser and one not in captures] or list(found)
     if len(scans) > 1:
         raise ScanReadError(
             f"{folder}: {len(scans)} series; expected one. Choose with --series (number, description or end of "
             f"UID): {told}.{_advice_on(scans)}"
         )
-    n_other = len(found) - len(scans)
-    return scans[0], (f"{n_other} localiser series of the folder were left out.",) if n_other else ()
+    n_localisers = sum(one.is_localiser for one in found if one not in scans)
+    notes = [f"{n_localisers} localiser series of the folder were left out."] if n_localisers else []
+    if captures:
+        notes.append(
+            f"{len(captures)} secondary captures (screenshots, reports) of the folder were left out."
+        )
+    return scans[0], tuple(notes)
 
 
 def _is_without_place(found: Sequence[DicomSeries]) -> bool:
@@ -219,8 +227,13 @@ def _series_of_file(path: Path) -> DicomSeries:
     from napari_dinoad.images.dicom_grouping import group_series
     from napari_dinoad.images.dicom_headers import series_of_file
 
-    alone = series_of_file(path)
-    if alone.is_multi_frame or not alone.frames[0].is_placed:
+    try:
+        alone = series_of_file(path)
+    except ScanReadError as error:
+        if path.name.upper() == "DICOMDIR":
+            raise ScanReadError(f"{error} Give the folder that it lies in.") from error
+        raise
+    if (alone.is_multi_frame and alone.n_parts == 1) or not alone.frames[0].is_placed:
         return alone
     found, *_ = group_series(dicom_beside(path))
     return next((one for one in found if path in (*one.files, *one.copies)), alone)
