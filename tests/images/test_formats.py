@@ -109,6 +109,65 @@ def test_damaged_itk_files_are_named(tmp_path, values, suffix):
         read_volume(path)
 
 
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_a_header_without_the_file_of_its_voxels_is_told_as_that(tmp_path, values, suffix):
+    sitk, image = itk_image(values)
+    sitk.WriteImage(image, str(tmp_path / f"ct{suffix}"))
+    for other in set(tmp_path.iterdir()) - {tmp_path / f"ct{suffix}"}:
+        other.unlink()
+    with pytest.raises(ScanReadError, match=r"voxels is not beside it\. Keep both together"):
+        read_volume(tmp_path / f"ct{suffix}")
+
+
+def write_nrrd(path, values, *fields):
+    header = (
+        "NRRD0004",
+        "type: int16",
+        "dimension: 3",
+        "sizes: {} {} {}".format(*values.shape),
+        "encoding: raw",
+    )
+    text = "\n".join([*header, "endian: little", *fields])
+    path.write_bytes(f"{text}\n\n".encode() + values.astype("<i2").tobytes(order="F"))
+
+
+def test_a_nrrd_with_slanting_axes(tmp_path, values):
+    """A tilted gantry; ITK reads it, but writes no NIfTI of it."""
+    pytest.importorskip("SimpleITK")
+    directions = "space directions: (1,0,0) (0.5,2,0) (0,0,3)"
+    write_nrrd(
+        tmp_path / "ct.nrrd", values, "space: left-posterior-superior", directions, "space origin: (4,5,6)"
+    )
+    volume = read_volume(tmp_path / "ct.nrrd")
+    expected = [[-1, -0.5, 0, -4], [0, -2, 0, -5], [0, 0, 3, 6], [0, 0, 0, 1]]
+    np.testing.assert_allclose(volume.geometry.affine, expected, atol=1e-6)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values.astype(np.int16))
+    assert volume.notes == ()
+
+
+def test_what_a_header_does_not_say_of_place_and_size_is_told(tmp_path, values):
+    pytest.importorskip("SimpleITK")
+    write_nrrd(tmp_path / "size.nrrd", values, "spacings: 1 2 3")
+    assert [note[:14] for note in read_volume(tmp_path / "size.nrrd").notes] == ["No orientation"]
+    write_nrrd(tmp_path / "none.nrrd", values)
+    assert [note[:13] for note in read_volume(tmp_path / "none.nrrd").notes] == [
+        "No orientatio",
+        "No voxel size",
+    ]
+    data = values.astype("<i2").tobytes(order="F")
+    sizes = " ".join(map(str, values.shape))
+    head = f"ObjectType = Image\nNDims = 3\nDimSize = {sizes}\nElementType = MET_SHORT\n"
+    (tmp_path / "none.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + data)
+    assert len(read_volume(tmp_path / "none.mha").notes) == 2
+
+
+@pytest.mark.parametrize("name", ["head.hdr", "head.img"])
+def test_a_pair_of_files_says_what_to_convert_it_to(tmp_path, values, name):
+    nib.save(nib.Nifti1Pair(values.astype(np.int16), np.eye(4)), tmp_path / "head.img")
+    with pytest.raises(ScanReadError, match=r"NIfTI or Analyze pair.*Convert it to \.nii\.gz"):
+        read_volume(tmp_path / name)
+
+
 @pytest.mark.parametrize("n_axes", ["-3", "93", "1e99", "", "nan"])
 @pytest.mark.parametrize("suffix", [".mhd", ".mha"])
 def test_a_number_of_axes_over_which_itk_ends_the_process(tmp_path, values, suffix, n_axes):

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["itk_shape", "read_itk"]
 
-_META_HEADER_BYTES = 65_536
-"""More than the text at the beginning of a MetaImage takes."""
+_HEADER_BYTES = 65_536
+"""More than the text at the beginning of a MetaImage or NRRD takes."""
+
+_NRRD_SUFFIXES = (".nrrd", ".nhdr")
+
+_DETACHED_SUFFIXES = (".nhdr", ".mhd")
+"""Headers that name another file for the voxels."""
 
 _POSSIBLE_AXES = (b"1", b"2", b"3", b"4", b"5")
 
@@ -45,7 +50,6 @@ def _shape(reader: Any) -> tuple[tuple[int, ...], tuple[float, ...], int]:
 
 def _read(path: Path, frame: int | None) -> Volume:
     reader = _open(path)
-    import highdicom as hd
     import SimpleITK as sitk
 
     shape, _, n_frames = _shape(reader)
@@ -58,7 +62,7 @@ def _read(path: Path, frame: int | None) -> Volume:
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise ScanReadError(f"{path}: the file is damaged or cut short. Export it again.") from error
+        raise ScanReadError(f"{path}: {_damage(path, 'damaged or cut short')}") from error
     notes = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
     array = sitk.GetArrayFromImage(image)  # (frames …, k, j, i, components)
     full_scale = FULL_SCALE.get(array.dtype)
@@ -75,12 +79,41 @@ def _read(path: Path, frame: int | None) -> Volume:
             geometry.to_canonical(stored.T), geometry, stem_of(path), None, full_scale, notes=tuple(notes)
         )
     space = image[:, :, :, 0] if image.GetDimension() == 4 else image
-    empty = sitk.Image(list(shape), sitk.sitkUInt8)
-    empty.CopyInformation(space)
-    affine = hd.Volume.from_simpleitk(empty).get_affine("RAS").astype(np.float32).astype(np.float64)
-    geometry = Geometry(shape, affine)
+    geometry = Geometry(shape, _affine(space))
+    notes += _assumed(path)
     values = np.ascontiguousarray(geometry.to_canonical(stored))
     return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes))
+
+
+def _affine(image: Any) -> np.ndarray:
+    """Return the affine of a 3D SimpleITK image, rounded to what NIfTI stores; its axes need not be at right angles.
+
+    ITK counts in LPS.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return affine.astype(np.float32).astype(np.float64)
+
+
+def _assumed(path: Path) -> list[str]:
+    """Say what of the place of its voxels a header does not say; ITK assumes it."""
+    with path.open("rb") as stream:
+        header = stream.read(_HEADER_BYTES)
+    if path.suffix.lower() in _NRRD_SUFFIXES:
+        header = re.split(rb"\r?\n\r?\n", header)[0]
+        orientation, size = rb"space(?: dimension)?[ \t]*:", rb"(?:spacings|space directions)[ \t]*:"
+    else:
+        header = re.split(rb"(?m)^[ \t]*ElementDataFile", header)[0]
+        orientation = rb"[ \t]*(?:TransformMatrix|Rotation|Orientation)[ \t]*[=:]"
+        size = rb"[ \t]*Element(?:Spacing|Size)[ \t]*[=:]"
+    notes = []
+    if not re.search(rb"(?m)^" + orientation, header):
+        notes.append("No orientation in the header: assumed left-posterior-superior order, as ITK does.")
+    if not re.search(rb"(?m)^" + size, header):
+        notes.append("No voxel size in the header: 1 mm along each axis is assumed.")
+    return notes
 
 
 def _open(path: Path) -> Any:
@@ -100,12 +133,18 @@ def _open(path: Path) -> Any:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise ScanReadError(
-            f"{path}: not a readable {_format_of(path)}. Export or download it again."
-        ) from error
+        raise ScanReadError(f"{path}: {_damage(path, f'not a readable {_format_of(path)}')}") from error
     if not 2 <= reader.GetDimension() <= 4:
         raise ScanReadError(f"{path}: expected a 2D to 4D scan, got {reader.GetDimension()} axes.")
     return reader
+
+
+def _damage(path: Path, told: str) -> str:
+    if path.suffix.lower() in _DETACHED_SUFFIXES:
+        return (
+            f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
+        )
+    return f"{told}. Export or download it again."
 
 
 def _counts_its_axes(path: Path) -> bool:
@@ -113,7 +152,7 @@ def _counts_its_axes(path: Path) -> bool:
     if path.suffix.lower() not in (".mha", ".mhd"):
         return True
     with path.open("rb") as stream:
-        named = re.findall(rb"(?m)^[ \t]*NDims[ \t]*[=:]?([^\r\n]*)", stream.read(_META_HEADER_BYTES))
+        named = re.findall(rb"(?m)^[ \t]*NDims[ \t]*[=:]?([^\r\n]*)", stream.read(_HEADER_BYTES))
     return all(number.strip() in _POSSIBLE_AXES for number in named)
 
 

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _OTHER_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings of the formats that are not DICOM."""
 
+_PAIR_SUFFIXES = (".hdr", ".img", ".img.gz")
+
 
 def read_volume(
     path: str | Path, *, series: str | None = None, frame: int | None = None, resample: bool = False
@@ -139,6 +141,11 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
         one = _series_of_file(path)
         name = stem_of(path) if len(one.files) == 1 else path.resolve().parent.name
         return read_dicom_series(one, path, name, frame=frame, resample=resample)
+    if name.endswith(_PAIR_SUFFIXES):
+        raise ScanReadError(
+            f"{path}: one of two files of a NIfTI or Analyze pair (.hdr, .img), which are not read. Convert it to "
+            ".nii.gz, for instance with FSL's fslchfiletype or nibabel."
+        )
     raise ScanReadError(
         f"{path}: expected DICOM or one of {', '.join(SCAN_SUFFIXES)}; it is no DICOM and its ending is not known."
     )
