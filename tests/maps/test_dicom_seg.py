@@ -14,6 +14,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
 
 from dicom_files import (
     PATIENT_NAME,
+    as_one_series,
     ct_values,
     enhanced_dataset,
     image_dataset,
@@ -235,6 +236,15 @@ def test_source_images_of_one_uid_cannot_be_referred_to(tmp_path):
     save_all(datasets, tmp_path / "two")
     with pytest.raises(SettingError, match=r"same SOPInstanceUID.* Save the mask as NIfTI"):
         build_seg(marked(read_volume(tmp_path / "two")), CARD)
+
+
+def test_a_multi_frame_source_in_several_files_is_told_before(tmp_path):
+    parts = [enhanced_dataset(ct_values()[:3]), enhanced_dataset(ct_values()[3:], origin=(-3.0, -4.0, 11.0))]
+    for part in as_one_series(parts):
+        part.ConcatenationUID, part.InConcatenationTotalNumber = "1.2.3.4", 2
+    save_all(parts, tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    assert "a multi-frame image in several files. Save the mask as NIfTI" in seg_fault(volume)
 
 
 def test_a_resampled_series_has_planes_of_its_own(tmp_path):

@@ -154,6 +154,11 @@ def seg_fault(volume: Volume) -> str:
         last = _read_header(volume.dicom_files[-1])
     if len(volume.dicom_files) > 1 and header.get("SOPInstanceUID") == last.get("SOPInstanceUID"):
         return _SHARED_UID
+    if len(volume.dicom_files) > 1 and int(header.get("NumberOfFrames") or 1) > 1:
+        return (
+            "expected single images or one multi-frame file, got a multi-frame image in several files. Save the mask "
+            "as NIfTI"
+        )
     needed = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
     if volume.geometry.is_physical or header.get("SOPClassUID") in _ALWAYS_IN_SPACE:
         needed.append("FrameOfReferenceUID")
