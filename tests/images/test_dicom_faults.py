@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import (
     MediaStorageDirectoryStorage,
     MRSpectroscopyStorage,
@@ -302,3 +306,36 @@ def test_the_index_of_a_medium_says_to_give_its_folder(tmp_path):
     one.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
     with pytest.raises(ScanReadError, match=r"DICOMDIR.*Give the folder"):
         read_volume(tmp_path / "DICOMDIR")
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["SeriesNumber", "InstanceNumber", "AcquisitionNumber", "EchoTime", "TriggerTime", "WindowCenter"],
+)
+def test_text_where_a_number_that_is_not_needed_should_be(tmp_path, keyword):
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        dataset.WindowCenter, dataset.WindowWidth = 40, 80
+        tag = Tag(tag_for_keyword(keyword))
+        dataset[tag] = RawDataElement(tag, dictionary_VR(tag), 4, b"4,5x", 0, False, True)
+    with disable_value_validation():
+        save_all(datasets, tmp_path)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(np.sort(volume.values.ravel()), np.arange(ct_values().size))
+    assert volume.notes == ()
+
+
+def test_an_orientation_of_zeros_is_no_mixed_one(tmp_path):
+    save_all(series_datasets(ct_values(), ImageOrientationPatient=[0] * 6), tmp_path)
+    with pytest.raises(ScanReadError, match="make no grid"):
+        read_volume(tmp_path)
+
+
+def test_a_rescale_that_is_no_number_is_not_passed_over(tmp_path):
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        dataset[0x0028, 0x1053] = RawDataElement(Tag(0x0028, 0x1053), "DS", 4, b"0,5 ", 0, False, True)
+    with disable_value_validation():
+        save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match="what the header says of them, are damaged"):
+        read_volume(tmp_path)

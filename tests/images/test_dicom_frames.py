@@ -90,3 +90,16 @@ def test_an_incomplete_last_frame_is_told_as_that(tmp_path):
     save_all(datasets[:-1], tmp_path)
     with pytest.raises(ScanReadError, match="incomplete: 2 images at 1 positions, 3 images at 3 positions"):
         read_volume(tmp_path, frame=0)
+
+
+@pytest.mark.parametrize("number", [None, "same"])
+def test_images_that_nothing_tells_apart_are_not_mixed(tmp_path, number):
+    datasets, _ = repeated(n_frames=2)
+    for dataset in datasets:
+        del dataset.InstanceNumber
+        if number:
+            dataset.InstanceNumber = 1
+    save_all(datasets, tmp_path)
+    for frame in (None, 0):
+        with pytest.raises(ScanReadError, match=r"nothing in the headers .* folder of its own"):
+            read_volume(tmp_path, frame=frame)

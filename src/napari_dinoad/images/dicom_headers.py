@@ -58,6 +58,9 @@ DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
 EXPORT_AGAIN = "Export it again."
 """What to do about a file that cannot be read: the last words of such a message."""
 
+_NO_NUMBER = (ValueError, TypeError, OverflowError)
+"""What conversion raises of a text where a number should be."""
+
 _MOST_FRAMES = 100_000
 """A file that claims more frames is damaged."""
 
@@ -223,11 +226,10 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
     concatenation = _uid_of(header, "ConcatenationUID")
     is_multi_frame = len(frames) > 1 or bool(concatenation)
     uid = _uid_of(header, "SeriesInstanceUID")
-    number = header.get("SeriesNumber")
     sop_class = _uid_of(header, "SOPClassUID")
     return DicomSeries(
         uid=f"{uid}/{concatenation or frames[0].instance_uid}" if is_multi_frame or not is_placed else uid,
-        number=None if number is None else int(number),
+        number=_series_number(header),
         description=_plain_text(header.get("SeriesDescription")),
         modality=_plain_text(header.get("Modality")),
         frames=tuple(frames),
@@ -237,6 +239,14 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
         is_capture=not is_placed and (sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")),
     )
+
+
+def _series_number(header: Dataset) -> int | None:
+    try:
+        number = header.get("SeriesNumber")
+        return None if number is None else int(number)
+    except _NO_NUMBER:
+        return None
 
 
 def _frames_of(header: Dataset, path: Path) -> list[DicomFrame]:
@@ -327,8 +337,12 @@ class _Lookup:
         return tuple(kinds)
 
     def number(self, sequence: str, *keywords: str) -> float:
-        value = self.value(sequence, *keywords)
-        return 0.0 if value is None else float(value)
+        """Return a number that images are ordered by; 0 where there is none, or text in its place."""
+        try:
+            value = float(self.value(sequence, *keywords) or 0)
+        except _NO_NUMBER:
+            return 0.0
+        return value if isfinite(value) else 0.0
 
 
 def _plain_text(value: Any) -> str:
@@ -356,18 +370,21 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _windows(header: Dataset) -> tuple[DisplayWindow, ...]:
-    """Return the window presets of a header, each once; Hounsfield units for CT."""
-    own = _first(header, "PerFrameFunctionalGroupsSequence")
-    look = _Lookup(header, _first(header, "SharedFunctionalGroupsSequence"), own)
-    sequence = "FrameVOILUTSequence"
-    centres = _listed(look.value(sequence, "WindowCenter"))
-    widths = _listed(look.value(sequence, "WindowWidth"))
-    names = _listed(look.value(sequence, "WindowCenterWidthExplanation"))
+    """Return the window presets of a header, each once; Hounsfield units for CT. None where one is no number."""
+    try:
+        own = _first(header, "PerFrameFunctionalGroupsSequence")
+        look = _Lookup(header, _first(header, "SharedFunctionalGroupsSequence"), own)
+        sequence = "FrameVOILUTSequence"
+        centres = [float(value) for value in _listed(look.value(sequence, "WindowCenter"))]
+        widths = [float(value) for value in _listed(look.value(sequence, "WindowWidth"))]
+        names = _listed(look.value(sequence, "WindowCenterWidthExplanation"))
+    except _NO_NUMBER:
+        return ()
     ranges: Counter[tuple[float, float]] = Counter()
     windows: list[DisplayWindow] = []
     for i, (centre, width) in enumerate(zip(centres, widths, strict=False)):
-        bounds = (float(centre) - float(width) / 2, float(centre) + float(width) / 2)
-        if float(width) <= 0 or ranges[bounds]:
+        bounds = (centre - width / 2, centre + width / 2)
+        if not width > 0 or not all(map(isfinite, bounds)) or ranges[bounds]:
             continue
         ranges[bounds] += 1
         name = _plain_text(names[i]) if i < len(names) else ""

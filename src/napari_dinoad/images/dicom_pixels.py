@@ -129,11 +129,10 @@ def _within_stored_bits(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarra
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     """Return where pixels have the value, or lie in the range, that the header says is no part of the image."""
-    if stored.dtype.kind not in "iu" or dataset.get("PixelPaddingValue") is None:
+    named = [dataset.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    ends = [end for end in named if isinstance(end, int)]
+    if stored.dtype.kind not in "iu" or not isinstance(named[0], int):
         return None
-    ends = [int(dataset.PixelPaddingValue)]
-    if dataset.get("PixelPaddingRangeLimit") is not None:
-        ends.append(int(dataset.PixelPaddingRangeLimit))
     # The tags may be written without the sign that the pixels have.
     ends = [int(np.array(end & (1 << 64) - 1, np.uint64).astype(stored.dtype)) for end in ends]
     padding = (stored >= min(ends)) & (stored <= max(ends))
@@ -198,7 +197,10 @@ def _full_scale(dataset: Dataset) -> float | None:
 
 
 def _why_undecodable(path: Path, error: BaseException) -> str:
-    damaged = f"the pixels are damaged or cut short ({type(error).__name__}). Export the series again."
+    damaged = (
+        f"the pixels, or what the header says of them, are damaged or cut short ({type(error).__name__}). "
+        "Export the series again."
+    )
     try:
         header = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True)
         syntax = UID(str(header.file_meta.TransferSyntaxUID))

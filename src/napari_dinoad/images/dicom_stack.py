@@ -153,7 +153,8 @@ def _require_one_orientation(frames: Sequence[DicomFrame]) -> None:
     for one in frames:
         vectors = np.array(one.orientation).reshape(2, 3)
         for group in groups:
-            if ((vectors * group[0]).sum(axis=1) > 1 - ORIENTATION_TOLERANCE).all():
+            cosines = (vectors * group[0]).sum(axis=1)
+            if (cosines > 1 - ORIENTATION_TOLERANCE).all() or np.array_equal(vectors, group[0]):
                 group.append(vectors)
                 break
         else:
@@ -197,6 +198,11 @@ def _choose_frame(
         return [group[0] for group in at], ()
     if len(counts) > 1:
         raise ScanReadError(_unequal_places(counts))
+    if any(len({one.rank for one in group}) < n_volumes for group in at):
+        raise ScanReadError(
+            f"{n_volumes} images at each of {len(at)} positions, and nothing in the headers (time, echo, number, …) "
+            "tells which belong together. Put those of each volume in a folder of its own."
+        )
     if frame is None:
         raise ScanReadError(
             f"a series of {n_volumes} frames: {n_volumes} images at each of {len(at)} positions (time points, "
