@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli.given_scans import given_scans, output_names
 from napari_dinoad.cli.main import main
 from napari_dinoad.images.scan_file import ScanFile
@@ -44,6 +45,19 @@ def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_pat
     volume, picture = save_head(tmp_path / "head.nii.gz", 1), save_picture(tmp_path / "head.png")
     assert names_of([volume, picture]) == ["head_nii_gz", "head_png"]
     assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
+
+
+def test_slices_of_two_patients_with_the_same_uids_are_two_scans(tmp_path):
+    """Named one by one, from folders of their own, or from one folder with the studies told apart."""
+    first, second = (series_datasets(ct_values(seed=seed)) for seed in range(2))
+    for one, other in zip(second, first, strict=True):
+        one.SeriesInstanceUID = other.SeriesInstanceUID
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = other.SOPInstanceUID
+    paths = [*save_all(first, tmp_path / "a"), *save_all(second, tmp_path / "b")]
+    scans = given_scans(paths, ReadSettings()).scans
+    assert [scan.path.parent.name for scan in scans] == ["a", "b"]
+    together = save_all([*first, *second], tmp_path / "both")
+    assert len({scan.read().values.tobytes() for scan in given_scans(together, ReadSettings()).scans}) == 2
 
 
 def test_a_scan_that_is_named_twice_is_one(tmp_path, monkeypatch):

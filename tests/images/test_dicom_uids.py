@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pydicom.uid import UltrasoundMultiFrameImageStorage
+from pydicom.uid import UltrasoundMultiFrameImageStorage, generate_uid
 
 from dicom_files import as_one_series, ct_values, image_dataset, save_all, series_datasets, set_pixels
 from napari_dinoad.errors import ScanReadError
@@ -101,3 +101,13 @@ def test_hidden_files_beside_a_named_file_are_passed_over(tmp_path):
     for path in paths:
         (tmp_path / f"._{path.name}.dcm").write_bytes(b"\x00\x05\x16\x07" + b"\0" * 200)
     assert read_volume(paths[0]).notes == ()
+
+
+def test_a_series_whose_every_image_is_of_another_study_stays_one(tmp_path):
+    """De-identifiers that draw a new UID for each file, but not for the series."""
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        dataset.StudyInstanceUID = generate_uid()
+    paths = save_all(datasets, tmp_path)
+    assert same_values(read_volume(tmp_path), ct_values())
+    assert same_values(read_volume(paths[3]), ct_values())

@@ -48,7 +48,7 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
         first = paths[0]
         found: tuple[ScanFile, ...] = (ScanFile.of_file(first),)
         if isinstance(key, tuple) and len(paths) > 1:
-            folder, *_ = key
+            folder, _ = key
             found = (replace(ScanFile.of_file(first), name=folder.name),)
         elif _is(Path.is_dir, first):
             found, unusable = _in_folder(first, reading)
@@ -77,12 +77,14 @@ def _is(kind: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
-def _by_series(given: Sequence[Path]) -> dict[Path | tuple[Path, str, str], list[Path]]:
-    """Return what was given, files of one DICOM series in one folder together under (folder, study, series)."""
-    groups: dict[Path | tuple[Path, str, str], list[Path]] = {}
+def _by_series(given: Sequence[Path]) -> dict[Path | tuple[Path, int], list[Path]]:
+    """Return what was given, files of one DICOM series in one folder together under (folder, number of series)."""
+    dicom = [path for path in given if _is(Path.is_file, path) and is_dicom(path)]
+    found = group_series(dicom)[0] if dicom else []
+    series = {path: number for number, one in enumerate(found) for path in (*one.files, *one.copies)}
+    groups: dict[Path | tuple[Path, int], list[Path]] = {}
     for path in given:
-        series = group_series([path])[0] if _is(Path.is_file, path) and is_dicom(path) else []
-        key = (path.resolve().parent, series[0].study_uid, series[0].uid) if series else path
+        key = (path.resolve().parent, series[path]) if path in series else path
         groups.setdefault(key, []).append(path)
     return groups
 

@@ -66,9 +66,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
         if alike[1:] and _is_by_itself(one):
             key = (*key[:2], path)
         parts.setdefault(key, []).append(one)
-    for key in split:
-        for one in parts.pop(key):
-            parts.setdefault((*key[:2], one.frames[0].path.parent), []).append(one)
+    _regroup(parts, copies, split)
     placeless = [group[0] for group in parts.values() if not _is_placed(group[0])]
     series = [
         replace(
@@ -86,6 +84,29 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
 
 _Key = tuple[str, str, "Path | None"]
 """Study, series, and a folder or file where the same UIDs name images of several patients."""
+
+
+def _regroup(parts: dict[_Key, list[DicomSeries]], copies: dict[_Key, list[Path]], split: set[_Key]) -> None:
+    """Put torn series together, and split those that hold several patients by folder; in place."""
+    for keys in _torn(parts):
+        parts[keys[0]] = [one for key in keys for one in parts.pop(key)]
+        copies[keys[0]] = [path for key in keys for path in copies.pop(key, ())]
+    for key in [key for key in parts if key in split]:
+        for one in parts.pop(key):
+            parts.setdefault((*key[:2], one.frames[0].path.parent), []).append(one)
+        for path in copies.pop(key, ()):
+            copies.setdefault((*key[:2], path.parent), []).append(path)
+
+
+def _torn(parts: Mapping[_Key, Sequence[DicomSeries]]) -> list[list[_Key]]:
+    """Return the keys of series of which every image claims to be of another study: by a de-identifier's fault."""
+    by_series: dict[str, list[_Key]] = {}
+    for key, group in parts.items():
+        if not _is_by_itself(group[0]):
+            by_series.setdefault(key[1], []).append(key)
+    return [
+        keys for keys in by_series.values() if len(keys) > 1 and all(len(parts[key]) == 1 for key in keys)
+    ]
 
 
 def _is_copy(one: DicomSeries, other: DicomSeries) -> bool:
