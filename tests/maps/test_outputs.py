@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli import score
-from napari_dinoad.errors import Cancelled, DinoadError, SettingError
+from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings
@@ -123,6 +123,38 @@ def test_a_series_without_frame_of_reference_gets_no_seg_by_default(tmp_path):
     assert "seg" not in default_outputs(volume)
     with pytest.raises(SettingError, match=r"seg: .* lack FrameOfReferenceUID"):
         check_outputs(volume, ("mask", "seg"))
+
+
+def findings_on(volume):
+    neg_log10_p = np.zeros(volume.values.shape, np.float32)
+    neg_log10_p[2:4, 3:6, 4:8] = 4
+    return Findings(AnomalyMap(neg_log10_p, volume).mask(0.01), "ct", 0.05, 39, 38, {}, CARD)
+
+
+def test_a_seg_that_is_missing_by_default_is_told(tmp_path, caplog):
+    datasets = series_datasets(ct_values())
+    for dataset in datasets:
+        del dataset.FrameOfReferenceUID
+    save_all(datasets, tmp_path / "ct")
+    written = save_outputs(findings_on(read_volume(tmp_path / "ct")), tmp_path, "p1")
+    assert "seg" not in written
+    assert "mask" in written
+    assert "Without a DICOM-SEG: the headers of the source images lack FrameOfReferenceUID" in caplog.text
+
+
+def test_a_seg_that_would_not_line_up_spoils_no_other_output(tmp_path, caplog):
+    """Nobody asked for it by name."""
+    save_all(series_datasets(ct_values()), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    moved = volume.geometry.affine.copy()
+    moved[2, 3] += 0.5
+    wrong = Volume(volume.values, Geometry(volume.geometry.shape, moved), dicom_files=volume.dicom_files)
+    written = save_outputs(findings_on(wrong), tmp_path, "p1")
+    assert {"map", "mask", "report"} <= set(written)
+    assert "seg" not in written
+    assert "lies 0.500 mm from its source" in caplog.text
+    with pytest.raises(GeometryError):
+        save_outputs(findings_on(wrong), tmp_path, "p1", ("mask", "seg"))
 
 
 def test_a_series_that_was_moved_gets_no_seg(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
@@ -103,7 +103,7 @@ def save_outputs(
     stem : str
         Begins each file's name.
     outputs : collection of str, optional
-        Keys of `OUTPUTS`; None: `default_outputs`, and a DICOM-SEG that the headers turn out not to allow is left out
+        Keys of `OUTPUTS`; None: `default_outputs`, and a DICOM-SEG that the source images do not allow is left out
         with a warning.
     keep_labels : collection of int, optional
         Only these regions go into masks, tables and pictures; None: all.
@@ -127,6 +127,10 @@ def save_outputs(
     """
     chosen = default_outputs(findings.volume) if outputs is None else tuple(outputs)
     check_outputs(findings.volume, chosen)
+    if outputs is None and findings.volume.dicom_files and "seg" not in chosen:
+        logger.warning(
+            "Without a DICOM-SEG: %s.", _reason_against(findings.volume, "seg").removeprefix("seg: ")
+        )
     if keep_labels is not None:
         findings = findings.only(keep_labels)
     require_folder(folder)
@@ -136,7 +140,7 @@ def save_outputs(
         if output == "seg":
             try:
                 written |= _save_seg(findings, folder, stem, seg_segments)
-            except SettingError as error:
+            except (SettingError, GeometryError, ScanReadError) as error:
                 if outputs is not None:
                     raise
                 # Nobody asked for it: what else was found stands.
