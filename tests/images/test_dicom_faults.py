@@ -124,6 +124,16 @@ def test_rounded_positions_are_even(tmp_path):
     assert volume.geometry.spacing[0] == pytest.approx(0.625, abs=1e-3)
 
 
+def test_small_differences_of_gaps_that_add_up_are_uneven(tmp_path):
+    """Each gap is within 1 % of the mean; the slice in the middle would lie 0.8 mm off."""
+    gaps = [5.04] * 20 + [4.96] * 20
+    save_all(linear_series([(0, 0, z) for z in np.cumsum([0, *gaps]).round(2)]), tmp_path)
+    with pytest.raises(ScanReadError, match=r"uneven gaps between the slices: 20 × 4\.96 mm, 20 × 5\.04 mm"):
+        read_volume(tmp_path)
+    volume = read_volume(tmp_path, resample=True)
+    assert volume.is_resampled
+
+
 def test_duplicates_are_refused(tmp_path):
     datasets = series_datasets(ct_values())
     double = series_datasets(ct_values(seed=1))[2]

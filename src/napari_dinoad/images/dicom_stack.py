@@ -30,6 +30,9 @@ SPACING_TOLERANCE = 0.01
 SPACING_TOLERANCE_MM = 0.02
 """… or by this much: headers that round positions to hundredths of a millimetre are even."""
 
+DRIFT_TOLERANCE = 0.1
+"""Slices may lie off their place in an even stack by this share of a gap: small differences of gaps may add up."""
+
 SHIFT_TOLERANCE_PX = 0.1
 """Slices may be shifted in their plane against the first one by this much; more is a tilted gantry."""
 
@@ -245,6 +248,9 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
             f"{n_beside + 1} images lie side by side at one depth; expected one image at each. Split the series."
         )
     spacing = _even_spacing(positions, orientation, gaps)
+    if spacing is not None:
+        drift = np.abs(places[:, 0] - spacing * np.arange(len(places))).max()
+        spacing = spacing if drift <= DRIFT_TOLERANCE * spacing else None
     shifts = np.abs(places[:, 1:]).max(axis=0)
     faults = []
     if spacing is None:
@@ -287,7 +293,8 @@ def _gap_fault(gaps: np.ndarray) -> str:
     usual = float(np.median(gaps))
     tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * usual)
     multiples = np.rint(gaps / usual)
-    if (multiples >= 1).all() and (np.abs(gaps - multiples * usual) <= tolerance * multiples).all():
+    is_multiple = np.abs(gaps - multiples * usual) <= tolerance * multiples
+    if multiples.min() == 1 and multiples.max() > 1 and is_multiple.all():
         n_missing = int((multiples - 1).sum())
         where = ", ".join(f"{gaps[i]:.2f} mm after slice {i + 1}" for i in np.flatnonzero(multiples > 1)[:5])
         return f"{n_missing} missing slices: the slices are {usual:.2f} mm apart, but {where}"
