@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from napari_dinoad.files import (
     stem_of,
     write_json,
 )
+from windows_files import forbid_removing_open_files
 
 
 def test_the_final_name_appears_only_when_all_went_well(tmp_path):
@@ -36,6 +39,29 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         raise KeyError
     assert final.read_text() == "old"
     assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_file_that_another_program_has_open_is_told(tmp_path, monkeypatch):
+    final = tmp_path / "regions.csv"
+    final.write_text("old")
+    forbid_removing_open_files(monkeypatch)
+    with (
+        final.open(),
+        pytest.raises(DinoadError, match=r"regions\.csv: .* another program has the file open"),
+        atomic_path(final) as temporary,
+    ):
+        temporary.write_text("new")
+    assert final.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_why_writing_failed_is_told_where_the_open_temporary_stays(tmp_path, monkeypatch):
+    forbid_removing_open_files(monkeypatch)
+    left_open = []
+    with pytest.raises(DinoadError, match="No space left"), atomic_path(tmp_path / "a.json") as temporary:
+        left_open.append(temporary.open("w"))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    left_open[0].close()
 
 
 def test_a_missing_folder_is_told(tmp_path):

@@ -13,6 +13,7 @@ from napari_dinoad import NormativeModel
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
+from windows_files import forbid_removing_open_files
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,15 @@ def test_truncated_and_missing(tmp_path, model_path):
         NormativeModel.load(tmp_path / "cut.dinoad")
     with pytest.raises(ModelFileError, match="no such file"):
         NormativeModel.load(tmp_path / "none.dinoad")
+
+
+def test_a_loaded_model_can_be_replaced_where_open_files_stay(model_path, tmp_path, monkeypatch):
+    path = tmp_path / "m.dinoad"
+    path.write_bytes(model_path.read_bytes())
+    forbid_removing_open_files(monkeypatch)
+    model = NormativeModel.load(path)
+    model.save(path)
+    assert model.card() == NormativeModel.load(path).card()
 
 
 def test_a_safetensors_file_of_another_kind(tmp_path):

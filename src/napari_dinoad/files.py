@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +117,18 @@ def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Pa
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except PermissionError as error:
+        # The folder took the temporary file, so it is the file of that name that cannot be replaced.
+        raise DinoadError(
+            f"Cannot write {path}: {error.strerror or error}. If another program has the file open, close it there; "
+            "else choose another folder."
+        ) from error
     except OSError as error:
         raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Windows removes no open file, and what a library leaves open when it fails must not hide why it failed.
+        with suppress(PermissionError):
+            temporary.unlink(missing_ok=True)
 
 
 def require_writable(path: Path) -> None:

@@ -422,6 +422,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                     f"{path}: model format: expected version {FORMAT_VERSION}, got {version!r}. "
                     "Fit the model again, or use the version of napari-dinoad that wrote it."
                 )
-            return document, {name: stored.get_tensor(name) for name in stored.keys()}
+            # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
+            return document, {name: stored.get_tensor(name).clone() for name in stored.keys()}
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{path}: not a readable model file ({error}). Fit or copy it again.") from error

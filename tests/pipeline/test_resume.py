@@ -24,6 +24,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
+from windows_files import forbid_removing_open_files
 
 SMALL = FitSettings(
     scorer="dpmm",
@@ -91,6 +92,21 @@ def test_a_fit_stopped_at_every_step_ends_in_the_same_model(slices, tmp_path, sc
             break
     assert at > 1, "it was stopped"
     assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")
+    assert left_files(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("scorer", ["dpmm", "ar-cnn", "memory-bank"])
+def test_a_stopped_fit_goes_on_where_open_files_stay(slices, tmp_path, monkeypatch, scorer):
+    forbid_removing_open_files(monkeypatch)
+    settings = replace(SMALL, scorer=scorer)
+    cache, out = CacheSettings(str(tmp_path / "cache")), tmp_path / "m.dinoad"
+    counter = Stopper(at=None)
+    fit_folder(slices, settings, counter, cache, out)
+    undisturbed = without_date(out)
+    with pytest.raises(Cancelled):
+        fit_folder(slices, settings, Stopper(counter.calls // 2), cache, out)
+    fit_folder(slices, settings, None, cache, out)
+    assert without_date(out) == undisturbed
     assert left_files(tmp_path / "cache") == []
 
 

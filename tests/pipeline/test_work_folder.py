@@ -14,6 +14,7 @@ from napari_dinoad.files import atomic_path, remove_temporaries
 from napari_dinoad.pipeline import work_folder as module
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.settings import CacheSettings
+from windows_files import forbid_removing_open_files
 
 KEYS = [hash_of(i) for i in range(3)]
 
@@ -43,6 +44,14 @@ def use(folder, fit_key, keys, *, keep=False, resume=True, interrupted=False):
 
 def test_a_fit_that_ends_well_leaves_nothing(tmp_path):
     use(tmp_path, "a", KEYS)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_locks_are_removed_where_open_files_stay(tmp_path, monkeypatch):
+    forbid_removing_open_files(monkeypatch)
+    use(tmp_path, "a", KEYS[:2], interrupted=True)
+    use(tmp_path, "b", KEYS)
+    assert use(tmp_path, "a", KEYS[:2]) == 2
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -55,7 +55,8 @@ class Checkpoints:
         try:
             with safe_open(path, framework="pt") as stored:
                 document = json.loads(stored.metadata()[_METADATA_KEY])
-                tensors = {key: stored.get_tensor(key) for key in stored.keys()}
+                # Copies: the file is replaced while they are used, and Windows replaces no file that is mapped.
+                tensors = {key: stored.get_tensor(key).clone() for key in stored.keys()}
             return ScorerState(document["name"], document["settings"], tensors, document["history"])
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             logger.warning("A checkpoint of the fit cannot be read (%s); that part begins anew.", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
@@ -13,12 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["Lock", "locked"]
+
+
+class Lock:
+    """A lock that is held; its file may be removed by whoever holds it, and by nobody else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_left = False
+
+    def remove(self) -> None:
+        """Remove the file: now, or where no open file can be removed (Windows) as soon as the lock is released."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except PermissionError:
+            self._is_left = True
+
+    def remove_if_left(self) -> None:
+        """Do what `remove` could not; where another process has opened the file meanwhile, the file stays."""
+        if self._is_left:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock file ``path``, made if needed; whoever holds it may remove it.
+def locked(path: Path, *, wait: bool) -> Iterator[Lock]:
+    """Hold the lock file ``path``, made if needed.
 
     Raises
     ------
@@ -26,11 +47,13 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
         If another process holds it and ``wait`` is False, or the file cannot be made.
     """
     handle = _hold(path, wait)
+    lock = Lock(path)
     try:
-        yield
+        yield lock
     finally:
         _unlock(handle)
         os.close(handle)
+        lock.remove_if_left()
 
 
 def _hold(path: Path, wait: bool) -> int:
@@ -64,11 +87,15 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(handle: int, wait: bool) -> bool:
-        try:
-            msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+        while True:
+            try:
+                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError:
+                # Waiting ends after ten seconds here.
+                if not wait:
+                    return False
+            else:
+                return True
 
     def _unlock(handle: int) -> None:
         os.lseek(handle, 0, os.SEEK_SET)

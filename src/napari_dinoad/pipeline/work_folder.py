@@ -69,12 +69,14 @@ def work_folder(fit_key: str, cache: CacheSettings | None) -> Iterator[WorkFolde
     """
     with ExitStack() as stack:
         if cache is None:
-            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dinoad-")))
+            # Of a fit that was stopped, embeddings may still be mapped: Windows does not remove them then.
+            temporary = tempfile.TemporaryDirectory(prefix="dinoad-", ignore_cleanup_errors=True)
+            root = Path(stack.enter_context(temporary))
         else:
             root = cache_root(cache)
         work = WorkFolder(root, fit_key)
         work.prepare()
-        stack.enter_context(locked(work.lock_file, wait=False))
+        lock = stack.enter_context(locked(work.lock_file, wait=False))
         if cache is not None and cache.folder is None:
             _remove_abandoned(root)
         work.sweep(resume=cache is None or cache.resume)
@@ -83,7 +85,7 @@ def work_folder(fit_key: str, cache: CacheSettings | None) -> Iterator[WorkFolde
             work.forget_states()
         else:
             work.remove()
-        work.lock_file.unlink(missing_ok=True)
+        lock.remove()
 
 
 class WorkFolder:
@@ -144,7 +146,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Remove this fit's folder, the embeddings that no other fit lists, and folders that are then empty."""
-        with locked(self._root_lock, wait=True):
+        with locked(self._root_lock, wait=True) as lock:
             own = _lines(self._uses)
             shutil.rmtree(self._own, ignore_errors=True)
             needed: set[str] = set()
@@ -156,7 +158,7 @@ class WorkFolder:
             self._known = None
             if not any(path.is_dir() for path in self._own.parent.iterdir()):
                 shutil.rmtree(self.embeddings, ignore_errors=True)
-                self._root_lock.unlink(missing_ok=True)
+                lock.remove()
 
 
 def _lines(path: Path) -> set[str]:
@@ -185,9 +187,9 @@ def _remove_abandoned(root: Path) -> None:
             continue
         left = WorkFolder(root, folder.name)
         try:
-            with locked(left.lock_file, wait=False):
+            with locked(left.lock_file, wait=False) as lock:
                 left.remove()
-                left.lock_file.unlink(missing_ok=True)
+                lock.remove()
         except DinoadError:
             logger.info("A fit that began long ago is still running.")
 

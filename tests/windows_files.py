@@ -1,0 +1,52 @@
+"""Windows' rule on Linux: a file that this process has open or mapped can be neither removed nor replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+_OPEN = Path("/proc/self/fd")
+_MAPPED = Path("/proc/self/maps")
+
+
+def forbid_removing_open_files(monkeypatch):
+    """Keep to the rule until the test ends; removing whole folders with `shutil.rmtree` included."""
+    if not _MAPPED.exists():
+        pytest.skip("this system does not list which files a process has open")
+    own = {name: getattr(os, name) for name in ("unlink", "replace")}
+
+    def unlink(path, *, dir_fd=None):
+        _refuse(path if dir_fd is None else Path((_OPEN / str(dir_fd)).readlink(), path))
+        own["unlink"](path, dir_fd=dir_fd)
+
+    def replace(source, target):
+        _refuse(source)
+        _refuse(target)
+        own["replace"](source, target)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr(os, "replace", replace)
+
+
+def _refuse(path):
+    if os.path.lexists(path) and (_is_open(path) or _is_mapped(path)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _is_open(path):
+    wanted = os.lstat(path)
+    for handle in list(_OPEN.iterdir()):
+        try:
+            if os.path.samestat(os.fstat(int(handle.name)), wanted):
+                return True
+        except OSError:
+            continue  # The handle by which the list itself was read.
+    return False
+
+
+def _is_mapped(path):
+    real = os.path.realpath(path)
+    return any(line.endswith(real) for line in _MAPPED.read_text(errors="replace").splitlines())
