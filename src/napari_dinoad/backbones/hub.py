@@ -140,15 +140,20 @@ def _download_from_hub(repository: str, progress: Progress | None, stage: str) -
     if progress is not None and "tqdm_class" in inspect.signature(hf_hub_download).parameters:
         options["tqdm_class"] = _progress_bar(progress, stage)
     try:
-        announced = get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0])).etag
+        announced = get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]))
+        n_mib = (announced.size or 0) // MIB
+        # Clients before 1.0 tell nothing in between.
+        report(progress, stage, 0, n_mib)
         path = Path(hf_hub_download(repository, HUB_FILES[0], **options))
+        report(progress, stage, n_mib, n_mib)
     except DinoadError:
         raise  # Cancelled, from our progress callable.
     except Exception as error:
         # The hub's client changes its transport (requests, httpx, Xet), each with errors of its own: proxy, TLS,
         # hang-up, redirects. Whatever it was, the next source is tried.
         raise WeightsError(f"{repository}: {_reason(error)}") from error
-    if announced and _SHA256.match(announced) and sha256_of_file(path) != announced:
+    sha256 = announced.etag
+    if sha256 and _SHA256.match(sha256) and sha256_of_file(path) != sha256:
         path.resolve().unlink()
         raise WeightsError(
             f"{repository}: the file came damaged (its SHA-256 is not the one that the hub names); it was removed"
