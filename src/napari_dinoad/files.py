@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DICOM_SUFFIXES",
+    "DISK_FULL",
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
     "MASK_ENDINGS",
@@ -45,6 +46,9 @@ MODEL_SUFFIX = ".dinoad"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of errors by which a system says that a disk, or the share of it that a user may fill, is full."""
 
 MASK_ENDINGS = ("_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt")
 """What names of masks have behind the name of their scan, longest first; some have nothing."""
@@ -158,8 +162,10 @@ def _advice(error: OSError) -> str:
         return "Name a file in it."
     if error.errno == errno.ENAMETOOLONG:
         return "Choose a shorter name."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return "Free disk space or choose another folder."
+    if error.errno == errno.EFBIG:
+        return "Choose a folder on a disk that takes files of this size (FAT32 ends at 4 GB)."
     return "Choose a folder that exists and is writable."
 
 
@@ -185,7 +191,9 @@ def require_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DinoadError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+        raise DinoadError(
+            f"Cannot make the folder {folder}: {error.strerror or error}. Choose another place."
+        ) from error
     try:
         _try_writing(folder)
     except OSError as error:

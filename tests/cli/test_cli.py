@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -361,3 +362,42 @@ def test_demo_finds_the_lesions(tmp_path, capsys):
         kind = patient["truth"]["kind"]
         assert (out / f"patient_{kind}_picture.png").stat().st_size > 10_000
         assert patient["truth"]["auroc"] > 0.75, kind
+
+
+def run_in_shell(command, model_path, **environment):
+    """Run a shell's command, ``{dinoad}`` in it being `dinoad info`; its output is buffered."""
+    if sys.platform == "win32":
+        pytest.skip("written for a POSIX shell")
+    dinoad = f"'{sys.executable}' -m napari_dinoad.cli.main info '{model_path}'"
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        ["sh", "-c", command.format(dinoad=dinoad)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**variables, **environment},
+    )
+
+
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_a_reader_that_goes_away_is_no_fault(model_path, environment):
+    # The pipe's end is closed before anything is written to it.
+    done = run_in_shell("{{ sleep 0.1; {dinoad}; echo $? >&2; }} | true", model_path, **environment)
+    assert done.stderr == "0\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_an_output_that_cannot_be_written_is_told(model_path, environment):
+    done = run_in_shell("{dinoad} > /dev/full", model_path, **environment)
+    assert done.returncode == 2
+    assert done.stderr == "dinoad: Cannot write the output: No space left on device.\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_no_run(model_path, patient_path, tmp_path, closed):
+    score = "score '{scan}' --model '{model}' --out '{out}'"
+    score = score.format(scan=patient_path, model=model_path, out=tmp_path)
+    command = f"'{sys.executable}' -m napari_dinoad.cli.main {score} --save mask {closed}"
+    assert run_in_shell(command.replace("{", "{{").replace("}", "}}"), model_path).returncode == 0
+    assert len(list(tmp_path.iterdir())) == 1

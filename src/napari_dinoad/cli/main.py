@@ -13,11 +13,13 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad import __version__
 from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
 from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.files import DISK_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,16 +68,31 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = build_parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
-    )
-    signal.signal(signal.SIGTERM, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal cannot show must not end a run.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
+        try:
+            return _run(arguments)
+        finally:
+            # What is still buffered may not go out; at the interpreter's end that would be a traceback.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (``| head``) went away; nothing more can be said to it.
+        _discard_output()
+        return 0
+    except OSError as error:
+        _discard_output()
+        print(f"dinoad: Cannot write the output: {error.strerror or error}.", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run a verb and return the exit code; of faults, only those of our own output pass."""
+    try:
+        options = build_parser().parse_args(arguments)
+        logging.basicConfig(
+            level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
+        )
+        signal.signal(signal.SIGTERM, _interrupt)
         code: int = options.run(options)
     except (KeyboardInterrupt, Cancelled):
         print("dinoad: cancelled; nothing half-done was left behind.", file=sys.stderr)
@@ -89,15 +106,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except BrokenPipeError:
-        # The reader of our output (``| head``) went away; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:  # noqa: BLE001 - the outer edge: log the traceback, tell the user, end with 1
+    except Exception as error:  # The outer edge: log the traceback, tell the user, end with 1.
+        if _is_of_output(error):
+            raise
         traceback.print_exc()
         print("dinoad: a fault of dinoad itself; please report the lines above.", file=sys.stderr)
         return 1
     return code
+
+
+def _prepare_streams() -> None:
+    """Make sure that there is something to write to, and that no name can end a run."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed by whoever started us (``2>&-``), or a program without a terminal (pythonw).
+            setattr(sys, name, Path(os.devnull).open("w"))
+        elif isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show must not end a run.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_of_output(error: Exception) -> bool:
+    """Whether what we print cannot go out: the reader went away, or the disk that it is led to is full."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    return isinstance(error, OSError) and error.filename is None and error.errno in DISK_FULL
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
