@@ -18,7 +18,7 @@ from napari_dinoad.files import (
     stem_of,
     write_json,
 )
-from windows_files import forbid_removing_open_files
+from refused_files import forbid_removing_open_files
 
 
 def test_the_final_name_appears_only_when_all_went_well(tmp_path):

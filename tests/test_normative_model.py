@@ -13,7 +13,7 @@ from napari_dinoad import NormativeModel
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
-from windows_files import forbid_removing_open_files
+from refused_files import forbid_removing_open_files, refuse_opening
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,12 @@ def test_truncated_and_missing(tmp_path, model_path):
         NormativeModel.load(tmp_path / "cut.dinoad")
     with pytest.raises(ModelFileError, match="no such file"):
         NormativeModel.load(tmp_path / "none.dinoad")
+
+
+def test_a_file_that_may_not_be_opened_is_not_told_as_missing(model_path, monkeypatch):
+    refuse_opening(model_path, monkeypatch)
+    with pytest.raises(ModelFileError, match=r"m\.dinoad: cannot be opened \(Permission denied\)"):
+        NormativeModel.load(model_path)
 
 
 def test_a_loaded_model_can_be_replaced_where_open_files_stay(model_path, tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ __all__ = [
     "atomic_path",
     "remove_temporaries",
     "require_folder",
+    "require_readable",
     "require_writable",
     "safe_stem",
     "sha256_of_file",
@@ -201,6 +202,17 @@ def require_folder(folder: Path) -> Path:
             f"Cannot write into {folder}: {error.strerror or error}. {_advice(error)}"
         ) from error
     return folder
+
+
+def require_readable(path: Path, error: type[DinoadError] = DinoadError) -> None:
+    """Refuse, with ``error``, a file that may not be opened: libraries tell it as missing, or as damaged."""
+    try:
+        path.open("rb").close()
+    except OSError as refused:
+        raise error(
+            f"{path}: cannot be opened ({refused.strerror or refused}). Ask for access, or close the program that "
+            "holds it."
+        ) from refused
 
 
 def sha256_of_file(path: Path) -> str:

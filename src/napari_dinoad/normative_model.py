@@ -22,7 +22,7 @@ from safetensors.torch import save
 from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ModelFileError, SettingError
-from napari_dinoad.files import atomic_path
+from napari_dinoad.files import atomic_path, require_readable
 from napari_dinoad.plane_model import (
     Member,
     PlaneModel,
@@ -410,6 +410,7 @@ def _content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise ModelFileError(f"{path}: expected a model file (.dinoad), found no such file.")
+    require_readable(path, ModelFileError)
     try:
         with safe_open(path, framework="pt") as stored:
             text = (stored.metadata() or {}).get(_METADATA_KEY)

@@ -63,6 +63,8 @@ def test_finding_adds_heatmap_and_mask_that_line_up(qtbot, ready, viewer):
 
 
 def test_the_colour_bar_is_titled_while_there_is_a_heatmap(qtbot, ready, viewer):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 shows no text of plugins on its canvas")
     find(qtbot, ready, ready.find.slice_button)
     title = viewer.canvas.overlays["dinoad_colour_bar"]
     assert title.visible

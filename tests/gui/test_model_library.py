@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, safe_open, save_file
 
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.gui.model_library import ModelLibrary, path_of_new_model, read_model_summary
+from refused_files import refuse_opening
 
 
 def test_summary_says_what_the_card_says(model_path):
@@ -45,6 +48,17 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelFileError, match="no such file"):
         read_model_summary(tmp_path / "y.dinoad")
+
+
+def test_a_model_of_another_version_and_one_that_may_not_be_opened(tmp_path, model_path, monkeypatch):
+    with safe_open(model_path, framework="pt") as stored:
+        document = {**json.loads(stored.metadata()["napari_dinoad"]), "format_version": 4}
+    save_file(load_file(model_path), tmp_path / "old.dinoad", {"napari_dinoad": json.dumps(document)})
+    with pytest.raises(ModelFileError, match=r"expected version 5, got 4\. Fit the model again"):
+        read_model_summary(tmp_path / "old.dinoad")
+    refuse_opening(model_path, monkeypatch)
+    with pytest.raises(ModelFileError, match="cannot be opened"):
+        read_model_summary(model_path)
 
 
 def test_models_used_last_come_first_and_what_cannot_be_read_is_left_out(tmp_path, model_path):

@@ -36,6 +36,8 @@ def seen_at(viewer):
 @pytest.fixture
 def with_scan(dock, viewer):
     """Return the viewer with the dock and a scan whose orientation is known."""
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 shows no text of plugins on its canvas")
     viewer.open_sample("napari-dinoad", "normal")
     return viewer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
 from napari_dinoad.errors import ScanReadError
@@ -12,6 +13,7 @@ from napari_dinoad.images import image_pixels
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
+from refused_files import refuse_opening
 
 HEADER_BYTES = {".nii": 352, ".mgh": 284}
 
@@ -140,6 +142,18 @@ def test_a_file_that_cannot_be_opened_is_told_as_that(tmp_path, monkeypatch):
 
     monkeypatch.setattr(nib, "load", refuse)
     with pytest.raises(ScanReadError, match=r"a\.nii: cannot be read \(Permission denied\)\.$"):
+        read_volume(path)
+
+
+def test_a_file_that_a_library_tells_as_damaged_may_be_closed_to_us(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.nii")
+
+    def refuse(*_):
+        raise ImageFileError(f"Could not read file: {path}")
+
+    monkeypatch.setattr(nib, "load", refuse)
+    refuse_opening(path, monkeypatch)
+    with pytest.raises(ScanReadError, match=r"a\.nii: cannot be opened \(Permission denied\)"):
         read_volume(path)
 
 

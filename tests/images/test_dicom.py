@@ -262,7 +262,7 @@ def test_pixels_that_cannot_be_decoded_name_the_extra(tmp_path, monkeypatch):
     from pydicom.pixels.decoders import JPEG2000LosslessDecoder
 
     monkeypatch.setattr(JPEG2000LosslessDecoder, "_available", {})
-    with pytest.raises(ScanReadError, match=r"JPEG 2000 .*pip install 'napari-dinoad\[dicom-codecs\]'"):
+    with pytest.raises(ScanReadError, match=r'JPEG 2000 .*pip install "napari-dinoad\[dicom-codecs\]"'):
         read_volume(tmp_path)
 
 

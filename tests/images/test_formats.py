@@ -182,7 +182,7 @@ def test_a_number_of_axes_over_which_itk_ends_the_process(tmp_path, values, suff
 def test_without_simpleitk_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     (tmp_path / "ct.nrrd").write_bytes(b"NRRD0004")
-    with pytest.raises(ScanReadError, match=r"needs SimpleITK.*pip install 'napari-dinoad\[itk\]'"):
+    with pytest.raises(ScanReadError, match=r'needs SimpleITK.*pip install "napari-dinoad\[itk\]"'):
         read_volume(tmp_path / "ct.nrrd")
 
 

@@ -24,7 +24,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
-from windows_files import forbid_removing_open_files
+from refused_files import forbid_removing_open_files
 
 SMALL = FitSettings(
     scorer="dpmm",

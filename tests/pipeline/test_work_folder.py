@@ -14,7 +14,7 @@ from napari_dinoad.files import atomic_path, remove_temporaries
 from napari_dinoad.pipeline import work_folder as module
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.settings import CacheSettings
-from windows_files import forbid_removing_open_files
+from refused_files import forbid_removing_open_files
 
 KEYS = [hash_of(i) for i in range(3)]
 
@@ -115,7 +115,8 @@ def test_what_nobody_came_back_to_is_removed(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DinoadError, match="file"), work_folder("a", CacheSettings(str(tmp_path / "file"))):
+    cache = CacheSettings(str(tmp_path / "file"))
+    with pytest.raises(DinoadError, match=r"file.*--cache .*DINOAD_CACHE"), work_folder("a", cache):
         pass
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
-from napari_dinoad.files import MODEL_SUFFIX, require_folder, safe_stem, write_json
+from napari_dinoad.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -88,12 +88,16 @@ def read_model_summary(path: str | Path) -> ModelSummary:
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: expected a model file ({MODEL_SUFFIX}), found no such file.")
+    require_readable(path, ModelFileError)
     try:
         with safe_open(path, framework="np") as stored:
             document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
         version = document["format_version"]
         if version != MODEL_FORMAT_VERSION:
-            raise ValueError(f"expected model format {MODEL_FORMAT_VERSION}, got {version!r}")
+            raise ModelFileError(
+                f"{path}: model format: expected version {MODEL_FORMAT_VERSION}, got {version!r}. Fit the model "
+                "again, or use the version of napari-dinoad that wrote it."
+            )
         provenance = document["provenance"]
         return ModelSummary(
             path,

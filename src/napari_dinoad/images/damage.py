@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, first_line
+from napari_dinoad.files import require_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,9 @@ def naming(path: Path, kind: str, *also: type[Exception]) -> Iterator[None]:
     except damaged as error:
         if isinstance(error, OSError) and error.strerror:
             raise ScanReadError(f"{path}: cannot be read ({error.strerror}).") from error
+        if path.is_file():
+            # Libraries tell a file that may not be opened as a damaged one.
+            require_readable(path, ScanReadError)
         raise ScanReadError(
             f"{path}: not a readable {kind} ({_reason(error, path)}). Export or download it again."
         ) from error

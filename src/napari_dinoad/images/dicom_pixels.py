@@ -213,4 +213,4 @@ def _why_undecodable(path: Path, error: BaseException) -> str:
         return f"{told}. Export the series without compression."
     if is_available:
         return damaged
-    return f"{told}. Install the decoders: pip install 'napari-dinoad[dicom-codecs]'."
+    return f'{told}. Install the decoders: pip install "napari-dinoad[dicom-codecs]".'

@@ -122,7 +122,7 @@ def _open(path: Path) -> Any:
         import SimpleITK as sitk
     except ImportError as error:
         raise ScanReadError(
-            f"{path}: reading {path.suffix} needs SimpleITK. Install it: pip install 'napari-dinoad[itk]'."
+            f'{path}: reading {path.suffix} needs SimpleITK. Install it: pip install "napari-dinoad[itk]".'
         ) from error
     if not _counts_its_axes(path):
         raise ScanReadError(

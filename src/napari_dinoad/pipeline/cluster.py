@@ -64,7 +64,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
     except ImportError as error:
         raise SettingError(
             f"Cluster: expected the package 'distributed', it cannot be imported ({error}). "
-            "Install it with: pip install 'napari-dinoad[dask]'."
+            'Install it with: pip install "napari-dinoad[dask]".'
         ) from error
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(CONFIGURATION))

@@ -119,8 +119,14 @@ class WorkFolder:
 
     def prepare(self) -> None:
         """Make the folders."""
-        for folder in (self.embeddings, self.states, self.held_out, self.temporary):
-            require_folder(folder)
+        try:
+            for folder in (self.embeddings, self.states, self.held_out, self.temporary):
+                require_folder(folder)
+        except DinoadError as error:
+            raise DinoadError(
+                f"{error} A fit keeps its work there: name another place with --cache or the environment variable "
+                "DINOAD_CACHE."
+            ) from error
 
     def sweep(self, *, resume: bool) -> None:
         """Remove files that a killed run was writing; without ``resume`` all else that it left."""

@@ -1,4 +1,4 @@
-"""Windows' rule on Linux: a file that this process has open or mapped can be neither removed nor replaced."""
+"""What other systems and users meet: files that may not be opened, and, as on Windows, not removed while open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAPPED = Path("/proc/self/maps")
 
 
 def forbid_removing_open_files(monkeypatch):
-    """Keep to the rule until the test ends; removing whole folders with `shutil.rmtree` included."""
+    """Let this process neither remove nor replace a file that it has open or mapped, until the test ends."""
     if not _MAPPED.exists():
         pytest.skip("this system does not list which files a process has open")
     own = {name: getattr(os, name) for name in ("unlink", "replace")}
@@ -29,6 +29,18 @@ def forbid_removing_open_files(monkeypatch):
 
     monkeypatch.setattr(os, "unlink", unlink)
     monkeypatch.setattr(os, "replace", replace)
+
+
+def refuse_opening(path, monkeypatch):
+    """Let `Path.open` refuse one file, as a system does without permission; the tests may run as root."""
+    own = Path.open
+
+    def open_(self, *args, **kwargs):
+        if self == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return own(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", open_)
 
 
 def _refuse(path):
