@@ -8,6 +8,7 @@ import time
 import weakref
 
 import pytest
+from napari.qt.threading import create_worker
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.worker import JobRunner
@@ -151,6 +152,29 @@ def test_fault_of_ours_is_logged_and_notified(qtbot, runner, notifications, capl
     assert "Counting failed: ZeroDivisionError: oops" in message
     assert "Traceback" in caplog.text
     assert [type(error) for error in notifications] == [ZeroDivisionError]
+
+
+@pytest.mark.viewer
+def test_napari_is_not_told_of_a_fault_by_a_signal_that_its_own_slots_cannot_take(
+    qtbot, runner, make_napari_viewer, monkeypatch
+):
+    make_napari_viewer()
+    errored = []
+
+    def make(*args, **options):
+        worker = create_worker(*args, **options)
+        worker.errored.connect(errored.append)
+        return worker
+
+    def job(channel):
+        raise DinoadError("a.nii: damaged.")
+
+    monkeypatch.setattr("napari_dinoad.gui.worker.create_worker", make)
+    log = Log(runner)
+    finish(qtbot, runner, job)
+    assert ("failed", "a.nii: damaged.") in log.events
+    # With PySide6 an error in a slot of napari's reaches the user as a notification.
+    assert errored == []
 
 
 def test_one_job_at_a_time_and_another_one_after(qtbot, runner):

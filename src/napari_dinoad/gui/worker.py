@@ -99,6 +99,7 @@ class _JobSignals(WorkerBaseSignals):
     delivered = Signal(object)
     succeeded = Signal(object)
     aborted = Signal()
+    broke = Signal(object)
 
 
 class _JobWorker(WorkerBase):
@@ -116,6 +117,10 @@ class _JobWorker(WorkerBase):
         except Cancelled:
             self.quit()
             self.aborted.emit()
+            return
+        except Exception as error:  # noqa: BLE001 - an edge: whatever ended the job is told to the user
+            # Not `errored`: what napari connects to it takes no error, over which PySide6 raises a TypeError.
+            self.broke.emit(error)
             return
         # Not `returned`: that stays silent when the wish to cancel comes after the work was done.
         self.succeeded.emit(result)
@@ -258,7 +263,7 @@ class JobRunner(QObject):
         worker.delivered.connect(self.delivered)
         worker.succeeded.connect(self.succeeded)
         worker.aborted.connect(self.cancelled)
-        worker.errored.connect(self._on_error)
+        worker.broke.connect(self._on_error)
         worker.warned.connect(_log_warning)
         if self._in_activity_dock:
             calm_spinners()
