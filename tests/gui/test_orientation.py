@@ -27,17 +27,21 @@ def make_layer(viewer):
     return viewer.add_layer(Layer.create(*layer_of_volume(volume))), geometry
 
 
+def overlays_of(viewer):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 shows no text of plugins on its canvas")
+    return viewer.canvas.overlays
+
+
 def seen_at(viewer):
     """Return the letters on the canvas: top, bottom, left, right; empty where there is none."""
-    overlays = [viewer.canvas.overlays[f"dinoad_{place}"] for place in PLACES]
+    overlays = [overlays_of(viewer)[f"dinoad_{place}"] for place in PLACES]
     return "".join(overlay.text if overlay.visible else "" for overlay in overlays)
 
 
 @pytest.fixture
 def with_scan(dock, viewer):
     """Return the viewer with the dock and a scan whose orientation is known."""
-    if not hasattr(viewer, "canvas"):
-        pytest.skip("napari before 0.9 shows no text of plugins on its canvas")
     viewer.open_sample("napari-dinoad", "normal")
     return viewer
 
@@ -171,7 +175,7 @@ def test_letters_go_with_the_dock_and_come_back_with_another(viewer, own_folders
 
 
 def test_letters_show_on_black_and_white_in_every_theme(with_scan):
-    letter = with_scan.canvas.overlays["dinoad_top_center"]
+    letter = overlays_of(with_scan)["dinoad_top_center"]
     for theme in ("dark", "light"):
         with_scan.theme = theme
         box = np.array(letter.box_color)
