@@ -12,6 +12,7 @@ import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.layers import Labels
 from napari.utils.progress import progress
 from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -53,6 +54,7 @@ def test_finding_adds_heatmap_and_mask_that_line_up(qtbot, ready, viewer):
         assert overlay.data.shape == scan.data.shape
     assert tuple(heatmap.contrast_limits) == HEATMAP_LIMITS
     assert heatmap.colorbar.visible
+    assert mask.contour == 1
     result = ready.finder.result
     assert np.array_equal(mask.data > 0, heatmap.data >= np.float32(2))
     assert result.scored.any()
@@ -223,6 +225,22 @@ def test_save_selected_layers_writes_the_mask_on_the_scans_grid(qtbot, ready, vi
     np.testing.assert_array_equal(
         ready.finder.result.volume.geometry.to_canonical(np.asarray(image.dataobj)), mask.data
     )
+
+
+def test_results_opened_from_files_are_no_scans_to_choose(qtbot, ready, viewer, tmp_path):
+    find_planted(qtbot, ready)
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        ready.result.export(tmp_path, ("map", "mask"))
+    scan = ready.scan.layer
+    for path in sorted(tmp_path.glob("*.nii.gz")):
+        viewer.open(str(path), plugin="napari-dinoad")
+    assert ready.scan.layer is scan
+    heatmap, mask = viewer.layers[-2:]
+    assert isinstance(mask, Labels)
+    np.testing.assert_array_equal(mask.data, ready.finder.result.mask)
+    np.testing.assert_array_equal(mask.extent.world, scan.extent.world)
+    assert heatmap.colorbar.visible
+    assert mask.contour == 1
 
 
 def test_cancel_keeps_what_is_done_and_the_next_run_gives_the_same(qtbot, ready, gate):

@@ -8,8 +8,12 @@ import pytest
 from napari.layers import Image, Labels, Layer
 
 from napari_dinoad.errors import DinoadError, ScanReadError
-from napari_dinoad.gui.reader import get_reader, read_layers
+from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
 from napari_dinoad.gui.writer import write_image, write_labels
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 AFFINES = {
     "ras": np.diag([1.0, 1.0, 2.0, 1.0]),
@@ -70,6 +74,50 @@ def test_layer_of_another_plugin_is_written_where_napari_shows_it(tmp_path):
     image = nib.load(out)
     assert image.shape == (4, 5, 6)
     np.testing.assert_allclose(image.affine @ [1, 2, 3, 1], [-(3 + 3), -(2 + 4), -(1 + 3), 1])
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+def test_masks_and_maps_from_files_are_shown_as_such_where_they_belong(tmp_path, kind):
+    """What was exported comes back as labels and heatmap, not as a scan; an empty mask too."""
+    save(tmp_path / "scan.nii.gz", (5, 6, 7), AFFINES[kind])
+    volume = read_volume(tmp_path / "scan.nii.gz")
+    (scan,) = (Layer.create(*layer) for layer in read_layers(tmp_path / "scan.nii.gz"))
+    values = np.zeros_like(volume.values)
+    anomaly_map = AnomalyMap(values, volume)
+    anomaly_map.mask().save(tmp_path / "none.nii.gz")
+    values[2, 3, 1] = 4.0
+    anomaly_map.save(tmp_path / "a.nii.gz")
+    AnomalyMap(values, volume).mask().save(tmp_path / "b.nii.gz")
+    none, heatmap, mask = (
+        Layer.create(*layer)
+        for name in ("none", "a", "b")
+        for layer in read_layers(tmp_path / f"{name}.nii.gz")
+    )
+    assert (type(none), type(heatmap), type(mask)) == (Labels, Image, Labels)
+    assert is_overlay(heatmap)
+    assert tuple(heatmap.contrast_limits) == HEATMAP_LIMITS
+    for layer in (none, heatmap, mask):
+        np.testing.assert_array_equal(layer.extent.world, scan.extent.world)
+        assert layer.units == scan.units
+    np.testing.assert_array_equal(heatmap.data, values)
+    np.testing.assert_array_equal(mask.data, values > 0)
+
+    for layer, write in ((heatmap, write_image), (mask, write_labels)):
+        (out,) = write(str(tmp_path / "again.nii.gz"), *layer.as_layer_data_tuple()[:2])
+        (again,) = (Layer.create(*data) for data in read_layers(out))
+        assert type(again) is type(layer)
+        np.testing.assert_array_equal(again.data, layer.data)
+
+
+def test_a_folder_of_results_alone_opens_them(tmp_path):
+    save(tmp_path / "scan.nii.gz", (5, 6, 7))
+    volume = read_volume(tmp_path / "scan.nii.gz")
+    anomaly_map = AnomalyMap(np.where(volume.values > 100, np.float32(4), np.float32(0)), volume)
+    (tmp_path / "out").mkdir()
+    anomaly_map.save(tmp_path / "out" / "x_anomaly.nii.gz")
+    anomaly_map.mask().save(tmp_path / "out" / "x_mask.nii.gz")
+    assert [scan.name for scan in scans_at(tmp_path / "out")] == ["x_anomaly", "x_mask"]
+    assert [scan.name for scan in scans_at(tmp_path)] == ["scan"]
 
 
 def test_reader_leaves_other_files_alone(tmp_path):

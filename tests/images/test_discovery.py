@@ -43,6 +43,21 @@ def test_every_file_appears_once(messy):
     assert all(str(messy) not in reason for reason in reasons.values())
 
 
+@pytest.mark.parametrize(
+    ("code", "told"), [(1002, "a mask by its header"), (24, "a map of −log10 p by its header")]
+)
+def test_masks_and_maps_are_no_scans_whatever_their_name(tmp_path, code, told):
+    for name, intent in (("a.nii", 0), ("corrected.nii", code)):
+        image = nib.Nifti1Image(np.arange(120, dtype=np.uint8).reshape(4, 5, 6), np.eye(4))
+        image.header["intent_code"] = intent
+        nib.save(image, tmp_path / name)
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["a"]
+    assert [(item.path.name, item.is_scan) for item in found.skipped] == [("corrected.nii", False)]
+    assert found.skipped[0].reason.startswith(told)
+    assert [scan.name for scan in found.results] == ["corrected"]
+
+
 def test_headers_are_told(messy):
     scans = {scan.path.name: scan for scan in discover_scans(messy).scans}
     assert scans["a.nii"].kind == "volume"

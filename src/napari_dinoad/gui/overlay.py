@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.images.nifti_files import Holding
 
-__all__ = ["OVERLAY_KEY", "Overlay", "is_overlay", "line_up", "mark_overlay", "overlays_of", "warm_up"]
+__all__ = [
+    "OVERLAY_KEY",
+    "Overlay",
+    "as_saved_result",
+    "finish_look",
+    "holding_of_layer",
+    "is_overlay",
+    "line_up",
+    "mark_overlay",
+    "overlays_of",
+    "warm_up",
+]
 
 OVERLAY_KEY = "dinoad_overlay"
 """Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
@@ -35,6 +47,8 @@ _HEAT = Colormap(
 
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
 
+_FILLED_OPACITY = 0.5
+
 
 def is_overlay(layer: Layer) -> bool:
     """Whether a layer is a heatmap or mask of the plugin, not a scan."""
@@ -47,13 +61,54 @@ class _Mark:
 
     scan_id: Hashable
     own_id: Hashable
+    holding: Holding = field(default="scan", compare=False)
 
 
-def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
-    """Note in a layer's metadata that it lies over a scan's layer, and the scan's true geometry, for saving."""
-    overlay.metadata[OVERLAY_KEY] = _Mark(layer.unique_id, overlay.unique_id)
+def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan, holding: Holding = "scan") -> None:
+    """Note in a layer's metadata that it lies over a scan's layer, and the scan's true geometry, for saving.
+
+    ``holding`` says what it holds, where it is a map or a mask.
+    """
+    overlay.metadata[OVERLAY_KEY] = _Mark(layer.unique_id, overlay.unique_id, holding)
     if scan.is_canonical:
         overlay.metadata[METADATA_KEY] = scan.source
+
+
+def holding_of_layer(metadata: dict[str, Any]) -> Holding:
+    """Return what a layer of these metadata holds; a scan where the plugin did not make it a map or mask."""
+    mark = metadata.get(OVERLAY_KEY)
+    return mark.holding if isinstance(mark, _Mark) else "scan"
+
+
+def as_saved_result(
+    data: np.ndarray, arguments: dict[str, Any], holding: Holding
+) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the layer data tuple that shows a mask or map read from a file as it looks after finding.
+
+    ``arguments`` are those of the layer that would show a scan. Masks of several labels get napari's colours.
+    """
+    kept: dict[str, Any] = {
+        key: arguments[key] for key in ("name", "affine", "axis_labels", "units") if key in arguments
+    }
+    kept["metadata"] = {**arguments["metadata"], OVERLAY_KEY: _Mark(None, None, holding)}
+    if holding == "map":
+        return data, kept | heatmap_look(), "image"
+    whole = np.rint(data).astype(np.int32)
+    # Outlines cannot be asked for here; until `finish_look` the scan shines through instead.
+    look = mask_look() | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
+    return whole, kept | look, "labels"
+
+
+def finish_look(layer: Layer) -> None:
+    """Give a mask or map that was read from a file what no layer data tuple can say: outline, colour bar."""
+    mark = layer.metadata.get(OVERLAY_KEY)
+    if not isinstance(mark, _Mark) or mark.scan_id is not None:
+        return
+    if isinstance(layer, Image):
+        show_colour_bar(layer)
+    elif isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
+        layer.contour = 1
+        layer.opacity = mask_look()["opacity"]
 
 
 def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:
@@ -79,6 +134,21 @@ def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
 def _mask_colours() -> CyclicLabelColormap:
     # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
     return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), _MASK_COLOUR], name="dinoad mask")
+
+
+def heatmap_look() -> dict[str, Any]:
+    """Return the arguments that give an image layer the look of a heatmap."""
+    return {
+        "colormap": _HEAT,
+        "contrast_limits": HEATMAP_LIMITS,
+        "blending": "translucent",
+        "interpolation2d": "linear",
+    }
+
+
+def mask_look() -> dict[str, Any]:
+    """Return the arguments that give a labels layer the look of a mask."""
+    return {"colormap": _mask_colours(), "opacity": 0.9}
 
 
 class Overlay:
@@ -114,21 +184,17 @@ class Overlay:
         self.heatmap = Image(
             scan.to_layer(self.values),
             name=f"{title} · anomaly, −log10 p",
-            colormap=_HEAT,
-            contrast_limits=HEATMAP_LIMITS,
-            blending="translucent",
-            interpolation2d="linear",
+            **heatmap_look(),
             **arguments,
         )
         self.mask = Labels(
             scan.to_layer(self.values_of_mask),
             name=f"{title} · mask",
-            colormap=_mask_colours(),
-            opacity=0.9,
+            **mask_look(),
             **arguments,
         )
-        for overlay in (self.heatmap, self.mask):
-            mark_overlay(overlay, layer, scan)
+        mark_overlay(self.heatmap, layer, scan, "map")
+        mark_overlay(self.mask, layer, scan, "mask")
         self._follow_dimensions()
         selected = list(viewer.layers.selection)
         place = viewer.layers.index(layer) + 1

@@ -13,7 +13,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.images.nifti_files import count_frames, open_nifti
+from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, read_nifti
 from napari_dinoad.images.readers import is_dicom, read_volume
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.settings import ReadSettings
@@ -21,6 +21,7 @@ from napari_dinoad.settings import ReadSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.progress import Progress
 
 __all__ = ["get_reader", "read_layers", "scans_at"]
@@ -63,6 +64,8 @@ def _read_all(path: str | list[str]) -> list[LayerTuple]:
 def scans_at(path: Path, progress: Progress | None = None) -> tuple[ScanFile, ...]:
     """Return the scans that a path stands for: one of a file, all those in a folder.
 
+    Of a folder without a scan they are the masks and maps in it.
+
     ``progress`` is called as by `discover_scans`.
 
     Raises
@@ -73,10 +76,10 @@ def scans_at(path: Path, progress: Progress | None = None) -> tuple[ScanFile, ..
     if not path.is_dir():
         return (ScanFile(path, "volume", (), name=path.name),)
     found = discover_scans(path, progress=progress)
-    if not found.scans:
+    if not found.scans and not found.results:
         reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in found.skipped[:2])
         raise ScanReadError(f"{path}: no scan was found in this folder. {reasons}".rstrip())
-    return found.scans
+    return found.scans or found.results
 
 
 def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[LayerTuple]:
@@ -90,12 +93,26 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
     scan = scan if isinstance(scan, ScanFile) else ScanFile(Path(scan), "volume", ())
     path = scan.path
     if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and path.is_file():
-        n_frames = count_frames(open_nifti(path))
+        image = open_nifti(path)
+        n_frames, holding = count_frames(image), holding_of(image)
         if n_frames > 1:
-            return [_read_series(path, n_frames)]
+            return [_shown_as(holding, _read_series(path, n_frames))]
+        if holding != "scan":
+            # Not `read_volume`, which refuses what is the same everywhere: a mask may be empty.
+            return [_shown_as(holding, layer_of_volume(read_nifti(path)))]
     if scan.series is None and not scan.images:
         return [layer_of_volume(read_volume(path, resample=resample))]
     return [layer_of_volume(scan.read(ReadSettings(resample=resample)))]
+
+
+def _shown_as(holding: Holding, layer: LayerTuple) -> LayerTuple:
+    if holding == "scan":
+        return layer
+    # napari's layers are loaded here: scans are read without them.
+    from napari_dinoad.gui.overlay import as_saved_result
+
+    values, arguments, _ = layer
+    return as_saved_result(values, arguments, holding)
 
 
 def _read_series(path: Path, n_frames: int) -> LayerTuple:

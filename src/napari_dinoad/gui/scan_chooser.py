@@ -26,6 +26,9 @@ __all__ = ["ScanChooser", "spacing_in_words"]
 
 _COLUMNS = ("Scan", "Kind", "Size", "Spacing")
 
+_KINDS = {"mask": "mask", "map": "anomaly map"}
+"""Of files that are no scans."""
+
 
 def spacing_in_words(spacing_mm: Sequence[float] | None) -> str:
     """Return a spacing with its unit, or nothing where there is none."""
@@ -35,7 +38,8 @@ def spacing_in_words(spacing_mm: Sequence[float] | None) -> str:
 def _row(scan: ScanFile) -> list[str]:
     series = scan.series
     if series is None:
-        name, kind = scan.path.name, "2D image" if scan.kind == "image" else "volume"
+        name = scan.path.name
+        kind = _KINDS.get(scan.holding) or ("2D image" if scan.kind == "image" else "volume")
     else:
         number = "" if series.number is None else f"{series.number}: "
         name, kind = f"{number}{series.description or scan.name}", f"DICOM {series.modality}".strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -12,8 +12,12 @@ from napari.layers import Image, Labels
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import atomic_path
 from napari_dinoad.gui.layers import LayerScan, scan_of_layer
+from napari_dinoad.gui.overlay import holding_of_layer
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.maps.export import nifti_on_grid
+
+if TYPE_CHECKING:
+    from napari_dinoad.images.nifti_files import Holding
 
 __all__ = ["write_image", "write_labels"]
 
@@ -22,14 +26,14 @@ def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write an image layer as NIfTI (npe2 writer contribution); float32 unless it is of integers."""
     array = np.asarray(data[0] if meta.get("multiscale") else data)
     layer = Image(array, **_arguments(meta, ("rgb",)))
-    return _write(Path(path), layer, array)
+    return _write(Path(path), layer, array, holding_of_layer(layer.metadata))
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a labels layer as NIfTI (npe2 writer contribution), in the smallest unsigned type that holds it."""
     array = np.asarray(data)
     array = array.astype(np.min_scalar_type(max(int(array.max(initial=0)), 1)))
-    return _write(Path(path), Labels(array, **_arguments(meta, ())), array)
+    return _write(Path(path), Labels(array, **_arguments(meta, ())), array, "mask")
 
 
 def _arguments(meta: dict[str, Any], more: tuple[str, ...]) -> dict[str, Any]:
@@ -49,20 +53,20 @@ def _arguments(meta: dict[str, Any], more: tuple[str, ...]) -> dict[str, Any]:
     return {key: meta[key] for key in wanted if meta.get(key) is not None}
 
 
-def _write(path: Path, layer: Image | Labels, array: np.ndarray) -> list[str]:
+def _write(path: Path, layer: Image | Labels, array: np.ndarray, holding: Holding) -> list[str]:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise SettingError(f"Export: expected a name ending in .nii.gz or .nii, got {path.name!r}.")
     scan = scan_of_layer(layer, (0.0,) * layer.ndim)
     n_frames = int(np.prod(array.shape[: len(scan.frame)], dtype=int))
     frames = array.reshape(n_frames, *array.shape[len(scan.frame) :]) if scan.frame else array[np.newaxis]
-    images = [_image_of(scan, frame) for frame in frames]
+    images = [_image_of(scan, frame, holding) for frame in frames]
     image = images[0] if not scan.frame else _series(images)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return [str(path)]
 
 
-def _image_of(scan: LayerScan, frame: np.ndarray) -> nib.Nifti1Image:
+def _image_of(scan: LayerScan, frame: np.ndarray, holding: Holding) -> nib.Nifti1Image:
     if frame.dtype == bool:
         frame = frame.astype(np.uint8)
     elif frame.dtype in (np.float16, np.float64, np.int64):
@@ -74,7 +78,7 @@ def _image_of(scan: LayerScan, frame: np.ndarray) -> nib.Nifti1Image:
     canonical = scan.to_canonical(frame)
     source = scan.source
     like = Volume(np.empty(canonical.shape, np.uint8), source.geometry, source.name, source.header)
-    return nifti_on_grid(canonical, like)
+    return nifti_on_grid(canonical, like, holding)
 
 
 def _series(images: list[nib.Nifti1Image]) -> nib.Nifti1Image:

@@ -29,16 +29,22 @@ if TYPE_CHECKING:
 _RESULT_ENDINGS = (*MASK_ENDINGS, "_anomaly", "_heatmap", "_picture")
 """What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan."""
 
+_HELD = {"mask": "a mask", "map": "a map of −log10 p"}
+
 __all__ = ["Discovery", "discover_scans"]
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a folder holds: scans in the order of their paths, and what was skipped."""
+    """What a folder holds: scans in the order of their paths, and what was skipped.
+
+    `results` are those of the skipped files that are masks and maps by their header.
+    """
 
     folder: Path
     scans: tuple[ScanFile, ...]
     skipped: tuple[SkippedFile, ...]
+    results: tuple[ScanFile, ...] = ()
 
     @property
     def is_mostly_2d(self) -> bool:
@@ -59,6 +65,7 @@ class _Found:
     n_seen: int = 0
     scans: list[ScanFile] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
+    results: list[ScanFile] = field(default_factory=list)
     dicom: list[Path] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
 
@@ -100,7 +107,7 @@ def discover_scans(
     _add_series(reading, found, progress)
     _set_results_aside(found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
-    return Discovery(folder, tuple(found.scans), tuple(found.skipped))
+    return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results))
 
 
 def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress | None) -> None:
@@ -140,13 +147,17 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress
 
 
 def _set_results_aside(found: _Found) -> None:
-    """Skip masks of scans that were found, and what scoring them wrote."""
-    names = {scan.name for scan in found.scans}
+    """Skip masks of scans that were found, what scoring them wrote, and what is no scan by its header."""
+    names = {scan.name for scan in found.scans if scan.holding == "scan"}
     scans = []
     for scan in found.scans:
+        if scan.holding != "scan":
+            found.results.append(scan)
         of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
         if of in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
+        elif scan.holding != "scan":
+            found.skipped.append(SkippedFile(scan.path, f"{_HELD[scan.holding]} by its header, not a scan"))
         else:
             scans.append(scan)
     found.scans = scans

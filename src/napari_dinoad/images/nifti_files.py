@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from nibabel.freesurfer.mghformat import MGHImage
     from nibabel.nifti1 import Nifti1Image
 
-__all__ = ["count_frames", "open_nifti", "read_nifti"]
+__all__ = ["INTENTS", "Holding", "count_frames", "holding_of", "open_nifti", "read_nifti"]
+
+Holding = Literal["scan", "mask", "map"]
+"""What a file holds: intensities, labels, or −log10 p."""
+
+INTENTS: dict[Holding, int] = {"scan": 0, "mask": 1002, "map": 24}
+"""NIfTI's codes for what the values mean; the last two are ``NIFTI_INTENT_LABEL`` and ``NIFTI_INTENT_LOG10PVAL``."""
 
 FORM_TOLERANCE_VOXELS = 0.1
 """sform and qform disagree when a corner of the scan lies farther apart than this share of its smallest voxel."""
@@ -53,6 +59,12 @@ def open_nifti(path: Path) -> Nifti1Image | MGHImage:
 def count_frames(image: Nifti1Image | MGHImage) -> int:
     """Return how many volumes a file holds."""
     return int(np.prod(image.shape[3:], dtype=int))
+
+
+def holding_of(image: Nifti1Image | MGHImage) -> Holding:
+    """Return what a file holds as its header says; a scan where it says nothing or anything else."""
+    code = int(image.header["intent_code"]) if isinstance(image, nib.Nifti1Image) else 0
+    return next((holding for holding, known in INTENTS.items() if known == code), "scan")
 
 
 def read_nifti(path: Path, frame: int | None = None) -> Volume:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.volume import Volume
 
 __all__ = ["ScanFile", "SkippedFile", "inspect_file", "without_path"]
@@ -50,6 +51,8 @@ class ScanFile:
         Volumes or pages to choose from; None when the file was not looked into.
     notes : tuple of str
         What its volume's notes say too, beside what is seen on reading.
+    holding : {"scan", "mask", "map"}
+        What its header says that it holds.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class ScanFile:
     images: tuple[Path, ...] = ()
     n_frames: int | None = None
     notes: tuple[str, ...] = ()
+    holding: Holding = "scan"
 
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:
@@ -141,7 +145,7 @@ def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
 
 
 def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
-    from napari_dinoad.images.nifti_files import count_frames, open_nifti
+    from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti
 
     image = open_nifti(path)
     shape = tuple(int(n) for n in image.shape)
@@ -151,7 +155,7 @@ def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
     _require_frame(path, n_frames, reading)
     zooms = tuple(float(z) for z in image.header.get_zooms()[: min(3, len(shape))])
     shape = shape[:3] if n_frames > 1 else shape
-    return ScanFile(path, "volume", shape, zooms, stem_of(path), n_frames=n_frames)
+    return ScanFile(path, "volume", shape, zooms, stem_of(path), n_frames=n_frames, holding=holding_of(image))
 
 
 def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:

@@ -58,7 +58,7 @@ class AnomalyMap:
 
     def save(self, path: str | Path) -> Path:
         """Write the map (float32, −log10 p) as NIfTI on the scan's own grid, atomically."""
-        return save_on_grid(Path(path), self.values.astype(np.float32, copy=False), self.source)
+        return save_on_grid(Path(path), self.values.astype(np.float32, copy=False), self.source, "map")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,4 +144,4 @@ class AnomalyMask:
 
     def save(self, path: str | Path) -> Path:
         """Write the mask (uint8, 0 or 1) as NIfTI on the scan's own grid, atomically."""
-        return save_on_grid(Path(path), self.values, self.anomaly_map.source)
+        return save_on_grid(Path(path), self.values, self.anomaly_map.source, "mask")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import nibabel as nib
 
+    from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.regions import Region
 
@@ -50,15 +51,18 @@ REGION_COLUMNS = (
 )
 
 
-def nifti_on_grid(canonical: np.ndarray, source: Volume) -> nib.Nifti1Image:
+def nifti_on_grid(canonical: np.ndarray, source: Volume, holding: Holding = "scan") -> nib.Nifti1Image:
     """Return a NIfTI image of a canonical (z, y, x) array on the grid of the scan.
 
     Shape and orientation are as stored. For a NIfTI scan the affine is bit-identical, since sform, qform, their codes
     and the unit are the scan's own, and the version (1 or 2) too; for other scans the affine is rounded to
     NIfTI-1's float32. Values are stored unscaled. Text fields (``descrip``, ``aux_file``, ``db_name``,
-    ``intent_name``), extensions and all else that could name a patient are empty.
+    ``intent_name``), extensions and all else that could name a patient are empty. ``holding`` becomes the intent
+    code, by which viewers tell masks and maps from scans.
     """
     import nibabel as nib
+
+    from napari_dinoad.images.nifti_files import INTENTS
 
     stored = np.ascontiguousarray(source.geometry.to_stored(canonical))
     header = source.header
@@ -71,6 +75,7 @@ def nifti_on_grid(canonical: np.ndarray, source: Volume) -> nib.Nifti1Image:
     else:
         image = nib.Nifti1Image(stored, source.geometry.affine)
         _state_space(image, source)
+    image.header["intent_code"] = INTENTS[holding]
     return image
 
 
@@ -102,8 +107,10 @@ def _state_space(image: nib.Nifti1Image, source: Volume) -> None:
     image.header.set_xyzt_units(xyz="mm")
 
 
-def save_on_grid(path: Path, canonical: np.ndarray, source: Volume) -> Path:
+def save_on_grid(path: Path, canonical: np.ndarray, source: Volume, holding: Holding = "scan") -> Path:
     """Write a canonical (z, y, x) array as NIfTI (``.nii`` or ``.nii.gz``) on the scan's grid, atomically.
+
+    ``holding`` is what the header says that it is; see `nifti_on_grid`.
 
     Raises
     ------
@@ -114,7 +121,7 @@ def save_on_grid(path: Path, canonical: np.ndarray, source: Volume) -> Path:
         raise SettingError(f"Export: expected a name ending in .nii.gz or .nii, got {path.name!r}.")
     import nibabel as nib
 
-    image = nifti_on_grid(canonical, source)
+    image = nifti_on_grid(canonical, source, holding)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return path

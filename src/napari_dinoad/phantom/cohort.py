@@ -112,7 +112,7 @@ def write_cohort(
             patient_folder / f"{name}.nii.gz", volume.values.astype(np.int16), volume
         )
         truth = patient.lesion_mask.astype(np.uint8)
-        truths[kind] = save_on_grid(truth_folder / f"{name}_mask.nii.gz", truth, volume)
+        truths[kind] = save_on_grid(truth_folder / f"{name}_mask.nii.gz", truth, volume, "mask")
         report(progress, stage, n_normal + index + 1, total, str(kind))
     return PhantomCohort(normal_folder, tuple(normal), patients, truths)
 
