@@ -6,13 +6,14 @@ import gc
 import subprocess
 import sys
 import weakref
+from copy import deepcopy
 from dataclasses import replace
 
 import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.utils.progress import progress
 from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -225,6 +226,39 @@ def test_save_selected_layers_writes_the_mask_on_the_scans_grid(qtbot, ready, vi
     np.testing.assert_array_equal(
         ready.finder.result.volume.geometry.to_canonical(np.asarray(image.dataobj)), mask.data
     )
+
+
+@pytest.mark.filterwarnings("ignore:Contours are not displayed")
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_mask_is_not_painted_in_but_copies_of_it_are(qtbot, ready, viewer, tmp_path, stored):
+    """What is painted in the mask itself would be drawn over, and not be exported."""
+    if not stored:
+        viewer.add_image(np.asfortranarray(ready.scan.layer.data).astype(np.float64), units="mm")
+    find_planted(qtbot, ready)
+    _, mask = overlays(viewer)
+    before = mask.data.copy()
+    viewer.layers.selection.active = mask
+    mask.mode = "paint"
+    assert mask.mode == "pan_zoom"
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    ready.finder.set_rate(0.02)
+    ready.finder.set_rate(0.01)
+    assert not mask.editable
+    np.testing.assert_array_equal(mask.data, before)
+
+    data, arguments, kind = mask.as_layer_data_tuple()
+    copy = viewer.add_layer(Layer.create(deepcopy(data), arguments, kind))
+    copy.mode = "paint"
+    copy.paint((1, 2, 3), 1)
+    (out,) = viewer.layers.save(str(tmp_path / "copy.nii.gz"), selected=True, plugin="napari-dinoad")
+    (again,) = viewer.open(out, plugin="napari-dinoad")
+    places = [
+        np.sort([layer.data_to_world(index) for index in np.argwhere(layer.data)], axis=0)
+        for layer in (again, copy)
+    ]
+    np.testing.assert_allclose(*places, atol=1e-4)
+    np.testing.assert_array_equal(mask.data, before)
 
 
 def test_results_opened_from_files_are_no_scans_to_choose(qtbot, ready, viewer, tmp_path):

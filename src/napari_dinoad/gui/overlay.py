@@ -195,6 +195,9 @@ class Overlay:
         )
         mark_overlay(self.heatmap, layer, scan, "map")
         mark_overlay(self.mask, layer, scan, "mask")
+        self._lock_mask()
+        # napari unlocks it with each new array.
+        self.mask.events.editable.connect(self._lock_mask)
         self._follow_dimensions()
         selected = list(viewer.layers.selection)
         place = viewer.layers.index(layer) + 1
@@ -219,6 +222,10 @@ class Overlay:
     def _follow_dimensions(self, event: object = None) -> None:
         """Draw outlines in 2D, filled regions in 3D, where napari has no outlines."""
         self.mask.contour = 1 if self.is_live else 0
+
+    def _lock_mask(self, event: object = None) -> None:
+        """Let nobody paint in the mask: it is drawn from the map, so that would be lost, and not be exported."""
+        self.mask.editable = False
 
     def _line_up(self, event: object = None) -> None:
         for overlay in (self.heatmap, self.mask):
