@@ -161,6 +161,8 @@ def test_pause_and_resume(qtbot, dock, folder, quick, gate):
     qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
     assert not panel.pause_button.isHidden()
     panel.pause_button.click()
+    assert dock.fitting.stage.text() == panel.job.stage.text() == "Stopping…"
+    assert not any(button.isEnabled() for button in (panel.pause_button, panel.job.cancel_button))
     with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
         gate.set()
     assert panel.start_button.text() == "Resume"

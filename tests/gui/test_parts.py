@@ -199,6 +199,21 @@ def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):
     assert row.isHidden()
 
 
+def test_the_job_row_shows_a_job_that_begins_as_the_one_before_ends(qtbot):
+    runner, row, gate = JobRunner(in_activity_dock=False), JobRow(), threading.Event()
+    qtbot.addWidget(row)
+    waiting = [lambda channel: gate.wait(60)]
+    # Connected first, as where what waits its turn is started: the row hears of the next job before this one ends.
+    runner.finished.connect(lambda: waiting and runner.start(waiting.pop(), "Reading"))
+    row.follow(runner)
+    runner.start(lambda channel: None, "Looking for scans")
+    qtbot.waitUntil(lambda: row.stage.text() == "Reading")
+    assert row.isVisible()
+    with qtbot.waitSignal(runner.finished):
+        gate.set()
+    assert not row.isVisible()
+
+
 @pytest.mark.viewer
 def test_naparis_spinner_turns_slowly_while_a_job_runs(qtbot, make_napari_viewer):
     make_napari_viewer()

@@ -138,6 +138,7 @@ class FitPanel(QWidget):
         fit.refused.connect(self._on_refused)
         fit.curves_changed.connect(self._show_curves)
         fit.runner.started.connect(self._show_state)
+        fit.runner.stopping.connect(self._show_start)
         fit.ended.connect(self._show_state)
 
     def sizeHint(self) -> QSize:
@@ -252,6 +253,7 @@ class FitPanel(QWidget):
         self.start_button.setEnabled(enough and not self._fit.runner.is_running)
         self.start_button.setText("Resume" if self._fit.is_paused else "Fit")
         self.pause_button.setVisible(self._fit.runner.is_running)
+        self.pause_button.setEnabled(not self._fit.runner.is_stopping)
 
     def _show_curves(self) -> None:
         losses = {name: values for name, values in self._fit.curves.items() if "loss" in name}

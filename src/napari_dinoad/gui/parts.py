@@ -154,7 +154,7 @@ class JobRow(QWidget):
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop after the piece of work in hand. What is done so far is kept.")
-        self.cancel_button.clicked.connect(self._on_cancel)
+        self.cancel_button.clicked.connect(lambda: self.cancel_asked.emit())
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.bar, 1)
@@ -164,6 +164,7 @@ class JobRow(QWidget):
         rows.setSpacing(2)
         rows.addWidget(self.stage)
         rows.addLayout(row)
+        self._runner: JobRunner | None = None
         self._waiting: JobProgress | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -173,7 +174,9 @@ class JobRow(QWidget):
 
     def follow(self, runner: JobRunner) -> None:
         """Show the jobs of a runner, also the one already under way, and let the button cancel them."""
+        self._runner = runner
         runner.started.connect(self._on_started)
+        runner.stopping.connect(self._on_stopping)
         runner.progressed.connect(self.show_progress)
         runner.finished.connect(self._on_finished)
         self.cancel_asked.connect(runner.cancel)
@@ -181,6 +184,8 @@ class JobRow(QWidget):
             self._on_started(runner.title)
             self._waiting = runner.last_progress
             self._draw()
+        if runner.is_stopping:
+            self._on_stopping()
 
     def show_progress(self, progress: JobProgress) -> None:
         """Show a step soon; of several, the last."""
@@ -218,12 +223,15 @@ class JobRow(QWidget):
             self.show()
 
     def _on_finished(self) -> None:
+        if self._runner is not None and self._runner.is_running:
+            # What waited its turn was started first.
+            return
         self._timer.stop()
         self._appear.stop()
         self._waiting = None
         self.hide()
 
-    def _on_cancel(self) -> None:
+    def _on_stopping(self) -> None:
+        """Say so, whoever asked for it: the piece of work in hand may take a while."""
         self.cancel_button.setEnabled(False)
         self.stage.setText("Stopping…")
-        self.cancel_asked.emit()

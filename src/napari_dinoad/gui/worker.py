@@ -212,6 +212,7 @@ class JobRunner(QObject):
     """
 
     started = Signal(str)
+    stopping = Signal()  # once somebody has asked it to
     progressed = Signal(object)  # JobProgress
     delivered = Signal(object)
     succeeded = Signal(object)
@@ -233,6 +234,11 @@ class JobRunner(QObject):
     def is_running(self) -> bool:
         """Whether a job is under way."""
         return self._worker is not None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the job under way was asked to stop."""
+        return self._worker is not None and bool(self._worker.abort_requested)
 
     @property
     def title(self) -> str:
@@ -281,6 +287,7 @@ class JobRunner(QObject):
         """Ask the job to stop; it does after the unit of work in hand."""
         if self._worker is not None:
             self._worker.quit()
+            self.stopping.emit()
 
     def _on_progress(self, event: ProgressEvent) -> None:
         progress = JobProgress(event, self._remaining.update(event, time.monotonic()))
