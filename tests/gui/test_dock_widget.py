@@ -580,16 +580,28 @@ def test_no_widget_outlives_its_viewer(qtbot, make_napari_viewer, own_folders, p
     assert not [widget for widget in left if type(widget).__module__.startswith("napari_dinoad")]
 
 
-def test_files_can_be_dropped_on_the_scan_step(qtbot, dock, viewer, patient):
+@pytest.mark.parametrize("part", ["scan", "normal", "help_button"])
+def test_scans_and_models_can_be_dropped_anywhere_on_the_dock(qtbot, dock, viewer, patient, model_path, part):
     mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(patient))])
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in (patient, model_path)])
     arguments = (Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
-    enter = QDragEnterEvent(QPointF(5, 5).toPoint(), *arguments)
-    dock.scan.dragEnterEvent(enter)
-    assert enter.isAccepted()
-    dock.scan.dropEvent(QDropEvent(QPointF(5, 5), *arguments))
+    for event in (
+        QDragEnterEvent(QPointF(5, 5).toPoint(), *arguments),
+        QDropEvent(QPointF(5, 5), *arguments),
+    ):
+        QApplication.sendEvent(taker_of_drops(getattr(dock, part)), event)
+        assert event.isAccepted()
+    assert dock.normal.model.path == model_path
     qtbot.waitUntil(lambda: dock.scan.layer is not None, timeout=TIMEOUT_MS)
     assert dock.scan.layer.name == "patient_bright"
+    assert not dock.scan.fault.text()
+
+
+def taker_of_drops(widget):
+    """Return the widget that gets what is dropped on another: the innermost around it that takes drops, as in Qt."""
+    while not widget.acceptDrops():
+        widget = widget.parent()
+    return widget
 
 
 def test_the_windows_process_needs_no_torch(patient, model_path, tmp_path):

@@ -167,6 +167,10 @@ def test_pause_and_resume(qtbot, dock, folder, quick, gate):
         gate.set()
     assert panel.start_button.text() == "Resume"
     assert "Paused" in panel.report.text.text()
+    panel.folder.value = folder.parent
+    assert not panel.report.text.text(), "there is nothing of that folder to resume"
+    panel.folder.value = folder
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
     fit(qtbot, panel)
     assert dock.normal.model is not None
     assert panel.start_button.text() == "Fit"
@@ -305,6 +309,14 @@ def test_fit_panel_as_a_dock_widget_shares_the_session(qtbot, viewer, own_folder
     _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     assert dock.session is panel.session
     assert session_of(viewer) is dock.session
+
+
+def test_fit_panel_fits_a_dock_as_wide_as_the_other(qtbot, dock, viewer, folder):
+    _, panel = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
+    panel.folder.value = folder
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    content = panel._scroll.widget()
+    qtbot.waitUntil(lambda: content.minimumSizeHint().width() <= dock.sizeHint().width())
 
 
 @pytest.fixture

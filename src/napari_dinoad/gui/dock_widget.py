@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
@@ -12,6 +13,7 @@ from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
+from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.gui.canvas_text import ColourBarTitle
 from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
@@ -32,10 +34,10 @@ from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.settings import DetectSettings, demo_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     import napari.viewer
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_dinoad.gui.configuration import Configuration
     from napari_dinoad.images.scan_file import ScanFile
@@ -88,6 +90,7 @@ class DockWidget(QWidget):
         self._prepare.setSingleShot(True)
         self._prepare.setInterval(_PREPARE_MS)
         self._build()
+        self.setAcceptDrops(True)
         self._connect()
         for layer in napari_viewer.layers:
             finish_look(layer)
@@ -131,6 +134,25 @@ class DockWidget(QWidget):
     def minimumSizeHint(self) -> QSize:
         """Let the dock be made small: its content scrolls."""
         return QSize(300, 200)
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Accept files."""
+        if event is not None and event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Open the scans that are dropped, and choose the model, wherever on the dock that is."""
+        if event is None:
+            return
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            event.acceptProposedAction()
+        models = [path for path in paths if path.suffix.lower() == MODEL_SUFFIX]
+        scans = tuple(path for path in paths if path not in models)
+        for path in models:
+            self.normal.choose(path)
+        if scans:
+            self.open_files(scans)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Keep the texts from the canvas when napari takes the dock away: nothing would keep them right."""

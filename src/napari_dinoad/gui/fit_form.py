@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from magicgui.widgets import ComboBox, FileEdit, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
@@ -165,5 +165,8 @@ def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for field in fields:
+        if isinstance(field, ComboBox):
+            # Its longest choice would be wider than a dock is.
+            field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         form.addRow(field.label, field.native)
         form.labelForField(field.native).setToolTip(field.tooltip)

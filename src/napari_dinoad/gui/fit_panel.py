@@ -167,6 +167,7 @@ class FitPanel(QWidget):
         """Wait for the whole path: each beginning of it is a folder too, the first one the whole disk."""
         self._typed.start()
         self._fit.forget_folder()
+        self._forget_ending()
         self._show_found()
 
     def _on_typed(self) -> None:
@@ -179,6 +180,7 @@ class FitPanel(QWidget):
 
     def _on_folder(self) -> None:
         self._typed.stop()
+        self._forget_ending()
         folder = _folder_named(self.folder.line_edit.value)
         if folder is None:
             self._fit.forget_folder()
@@ -190,6 +192,11 @@ class FitPanel(QWidget):
         self._fit.look_into(folder)
         self._show_found()
         self.found.show_nothing("Looking into the folder…")
+
+    def _forget_ending(self) -> None:
+        """Take back how a fit of another folder ended without a model: there is nothing to resume here."""
+        if self._fit.outcome is None:
+            self.report.show_nothing()
 
     def _on_out_edited(self) -> None:
         self._out_by_user = True

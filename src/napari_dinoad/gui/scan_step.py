@@ -22,7 +22,6 @@ from napari_dinoad.gui.window_box import WindowBox
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
-    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_dinoad.gui.layers import LayerScan
 
@@ -48,7 +47,7 @@ def scan_in_words(scan: LayerScan) -> str:
 
 
 class ScanStep(Step):
-    """Chooses an image layer, or files to open; scans can be dropped on it too."""
+    """Chooses an image layer, or files to open."""
 
     layer_changed = Signal()
     scan_changed = Signal()  # the chosen layer's values, or where it lies
@@ -66,7 +65,7 @@ class ScanStep(Step):
         self.open_button = QPushButton("Open study…")
         self.open_button.setToolTip(
             "Open scans with their geometry: NIfTI, DICOM, MGZ, NRRD, MetaImage, PNG, JPEG, TIFF. "
-            "Files and folders can also be dropped here."
+            "Files and folders can also be dropped on this panel."
         )
         menu = QMenu(self.open_button)
         menu.addAction("Files…").triggered.connect(lambda checked=False: self.ask_for_files())
@@ -96,7 +95,6 @@ class ScanStep(Step):
         self.rows.addWidget(self.about)
         self.rows.addWidget(self.assumed)
         self.rows.addWidget(self.cover)
-        self.setAcceptDrops(True)
         self.layers.changed.connect(self._on_chosen)
         self.resample_button.clicked.connect(self.resample_asked)
         self.reset_choices()
@@ -208,17 +206,3 @@ class ScanStep(Step):
         """Take back what was said of a scan that was not opened: another one was opened or chosen."""
         self.fault.tell("")
         self.resample_button.hide()
-
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Accept files."""
-        if event is not None and event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:
-        """Ask for the dropped files to be opened."""
-        if event is None:
-            return
-        paths = tuple(Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())
-        if paths:
-            event.acceptProposedAction()
-            self.files_chosen.emit(paths)
