@@ -143,7 +143,7 @@ def test_a_layer_that_is_gone_is_followed_no_more(qtbot, dock, viewer, foreign):
     assert tuple(heatmap.scale) == (1, 1, 1)
 
 
-def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock, viewer, series):
+def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock, viewer, series, tmp_path):
     find(qtbot, dock)
     heatmap, mask = overlays(viewer)
     assert "frame 1" in heatmap.name
@@ -160,6 +160,10 @@ def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock,
     find(qtbot, dock)
     assert dock.result.standing.text() == "This is the result of frame 2."
     assert "frame 2" in overlays(viewer)[0].name
+    with qtbot.waitSignal(dock.result.exporter.finished, timeout=TIMEOUT_MS):
+        dock.result.export(tmp_path / "out", ("map", "mask"))
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["series_frame2_anomaly.nii.gz", "series_frame2_mask.nii.gz"]
 
 
 def test_a_slice_alone_leaves_the_whole_scans_result_as_it_is(qtbot, ready):

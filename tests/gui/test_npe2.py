@@ -46,7 +46,8 @@ def test_menu_items_are_there(viewer):
         assert command in items
 
 
-def test_open_study_command_asks_for_files(viewer, monkeypatch):
+@pytest.mark.parametrize("opened_by", ["menu", "script", None])
+def test_open_study_command_asks_for_files_in_the_one_dock(viewer, monkeypatch, opened_by):
     from napari._app_model import get_app_model
 
     from napari_dinoad.gui import scan_step
@@ -55,9 +56,20 @@ def test_open_study_command_asks_for_files(viewer, monkeypatch):
     monkeypatch.setattr(
         scan_step.QFileDialog, "getOpenFileNames", lambda *args, **kwargs: asked.append(args) or ([], "")
     )
-    get_app_model().commands.execute_command("napari-dinoad.open_study").result()
+    commands = get_app_model().commands
+    if opened_by == "menu":
+        commands.execute_command("napari-dinoad.find").result()
+    elif opened_by == "script":
+        viewer.window.add_plugin_dock_widget(PLUGIN_NAME, "Find anomalies")
+    for dock in viewer.window.dock_widgets.values():
+        dock.parent().hide()
+    commands.execute_command("napari-dinoad.open_study").result()
     assert asked
-    assert any("Find anomalies" in name for name in viewer.window.dock_widgets)
+    (dock,) = viewer.window.dock_widgets.values()
+    assert not dock.parent().isHidden()
+    if opened_by is None:
+        commands.execute_command("napari-dinoad.find").result()
+        assert len(viewer.window.dock_widgets) == 1, "the menu's entry is of this dock"
 
 
 @pytest.mark.parametrize("sample", ["normal", "patient", "slice"])

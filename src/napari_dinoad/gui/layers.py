@@ -114,7 +114,7 @@ class LayerScan:
     notes: tuple[str, ...] = ()
 
     def volume(self) -> Volume:
-        """Read the array and return it as a scan that notes its frame; slow for lazily loaded layers.
+        """Read the array and return it as a scan that names and notes its frame; slow for lazily loaded layers.
 
         Raises
         ------
@@ -136,6 +136,10 @@ class LayerScan:
         if not self.is_canonical:
             volume = replace(volume, full_scale=white_of_picture(dtype, low, high))
         more = [f"Frame {frame_in_words(self.frame)} of a series."] if self.frame else []
+        if self.frame:
+            # Outputs are named so: those of one frame must not replace those of another.
+            number = "-".join(str(index + 1) for index in self.frame)
+            volume = replace(volume, name=f"{volume.name}_frame{number}")
         return replace(volume, notes=(*volume.notes, *more, *filter(None, [note])))
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
