@@ -519,6 +519,23 @@ def test_closing_the_viewer_in_a_run_ends_cleanly(
     assert notifications == []
 
 
+def test_closing_the_dock_stops_its_run_and_closes_its_windows_at_once(qtbot, ready, viewer, gate):
+    """Whenever Python comes to deleting it: this test holds it all the time."""
+    ready.open_fit_dialog()
+    ready.open_help()
+    click(qtbot, ready.find.scan_button)
+    qtbot.waitUntil(lambda: ready.finder.result is not None, timeout=TIMEOUT_MS)
+    ready.result.open_export()
+    windows = (ready.fit_dialog, ready.help_dialog, ready.result.export_dialog)
+    assert not any(window.isHidden() for window in windows)
+    viewer.window.remove_dock_widget(ready.parent())
+    assert all(window.isHidden() for window in windows[:2])
+    assert ready.result.export_dialog is None
+    gate.set()
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    assert not ready.finder.result.is_whole
+
+
 def test_closing_the_dock_in_a_run_ends_cleanly(
     qtbot, viewer, own_folders, patient, model_path, gate, notifications
 ):

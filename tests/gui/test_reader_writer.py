@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -123,6 +125,14 @@ def test_a_folder_of_results_alone_opens_them(tmp_path):
 def test_reader_leaves_other_files_alone(tmp_path):
     assert get_reader("image.png") is None
     assert get_reader(["scan.nii", "image.png"]) is None
+    assert get_reader(str(tmp_path)) is None
+
+
+def test_a_folder_that_must_not_be_read_is_left_to_others(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
     assert get_reader(str(tmp_path)) is None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import MODEL_SUFFIX
@@ -155,11 +155,21 @@ class DockWidget(QWidget):
             self.open_files(scans)
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """Keep the texts from the canvas when napari takes the dock away: nothing would keep them right."""
+        """Keep the texts from the canvas when napari takes the dock away, and end what nobody can follow then."""
         if event is not None and event.type() == QEvent.Type.ParentChange:
             for text in (*self._letters.texts, self._colour_title.text):
                 text.set_on(self.parent() is not None)
+            if self.parent() is None:
+                self._leave()
         super().changeEvent(event)
+
+    def _leave(self) -> None:
+        """Stop at once: Python may let the dock live on for long after napari has closed it."""
+        self._prepare.stop()
+        self.finder.close()
+        self.explainer.runner.cancel()
+        for window in self.findChildren(QDialog):
+            window.close()
 
     def _connect(self) -> None:
         self.reading.follow(self.opener.runner)

@@ -46,10 +46,14 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerT
 def _is_medical(path: Path) -> bool:
     if path.name.lower().endswith(_MEDICAL_SUFFIXES):
         return True
-    if path.is_dir():
-        files = (entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-        return any(is_dicom(entry) for entry in islice(files, _N_LOOKED_AT))
-    return path.is_file() and not path.suffix and is_dicom(path)
+    try:
+        if path.is_dir():
+            files = (entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+            return any(is_dicom(entry) for entry in islice(files, _N_LOOKED_AT))
+        return path.is_file() and not path.suffix and is_dicom(path)
+    except OSError:
+        # A folder that must not be read is left to others: napari asks every plugin, and an error would silence all.
+        return False
 
 
 def _read_all(path: str | list[str]) -> list[LayerTuple]:
