@@ -6,14 +6,16 @@ import shutil
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QApplication, QLabel
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit
 
 from napari_dinoad.errors import ScanReadError, WeightsNotFoundError
 from napari_dinoad.gui import jobs
 from napari_dinoad.gui.fit_panel import FitPanel
+from napari_dinoad.gui.samples_of_folder import N_SAMPLES, ScanSample
 from napari_dinoad.gui.session import session_of
 
 TIMEOUT_MS = 120_000
@@ -285,6 +287,16 @@ def test_name_that_no_model_can_have_is_told_in_one_line(qtbot, dock, folder, no
     assert notifications == []
 
 
+def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    fields = panel.findChildren((QComboBox, QAbstractSpinBox, QLineEdit))
+    own = [field for field in fields if not isinstance(field.parent(), QAbstractSpinBox)]
+    assert {field.accessibleName() for field in own} == {
+        "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
+        "Weights file", "Plane", "Resolution", "Epochs", "Device", "Seed",
+    }  # fmt: skip
+
+
 def test_form_is_frozen_into_settings(qtbot, dock):
     dock.normal.fit_button.click()
     form = dock.fit_dialog.panel.form
@@ -315,6 +327,10 @@ def test_fit_panel_fits_a_dock_as_wide_as_the_other(qtbot, dock, viewer, folder)
     _, panel = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
     panel.folder.value = folder
     qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    samples = [
+        ScanSample(str(i), np.zeros((76, 76), np.uint8), "", False, 0.0, None, "") for i in range(N_SAMPLES)
+    ]
+    panel.found.thumbnails.show_samples(samples)
     content = panel._scroll.widget()
     qtbot.waitUntil(lambda: content.minimumSizeHint().width() <= dock.sizeHint().width())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QUrl
+from qtpy.QtCore import QSize, QUrl
 from qtpy.QtGui import QDesktopServices, QImage, QPixmap
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -99,9 +99,14 @@ class _Thumbnails(QWidget):
         self.labels: list[QLabel] = []
         self.hide()
 
+    def minimumSizeHint(self) -> QSize:
+        """Let the last pictures be cut off rather than all that stands beside them in a narrow dock."""
+        return QSize(0, super().minimumSizeHint().height())
+
     def show_samples(self, samples: Sequence[ScanSample]) -> None:
         """Show samples; those that are shown already stay."""
         for label in self.labels[len(samples) :]:
+            self._row.removeWidget(label)
             label.deleteLater()
         del self.labels[len(samples) :]
         for sample in samples[len(self.labels) :]:

@@ -55,8 +55,10 @@ class ExportDialog(QDialog):
         self.segments = QComboBox()
         self.segments.addItem("one segment for all regions", "single")
         self.segments.addItem("a segment for each region", "regions")
+        self.segments.setAccessibleName("Segments of the DICOM-SEG")
         self.segments.setToolTip("How the ticked regions lie in the DICOM-SEG.")
         self.folder = FileEdit(mode="d", tooltip="Existing files of the same names are replaced.")
+        self.folder.line_edit.native.setAccessibleName("Folder")
         if folder is not None:
             self.folder.value = folder
         self.folder.changed.connect(self._show_state)

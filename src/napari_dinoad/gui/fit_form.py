@@ -168,5 +168,7 @@ def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
         if isinstance(field, ComboBox):
             # Its longest choice would be wider than a dock is.
             field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        named = field.line_edit if isinstance(field, FileEdit) else field
+        named.native.setAccessibleName(field.label)
         form.addRow(field.label, field.native)
         form.labelForField(field.native).setToolTip(field.tooltip)

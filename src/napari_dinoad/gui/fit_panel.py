@@ -53,6 +53,8 @@ class FitPanel(QWidget):
             mode="d", tooltip="Folder of normal scans; subfolders are looked into as well."
         )
         self.out = FileEdit(mode="w", filter=f"*{MODEL_SUFFIX}", tooltip="Where the model is saved.")
+        self.folder.line_edit.native.setAccessibleName("Normal scans")
+        self.out.line_edit.native.setAccessibleName("Save as")
         self.form = FitForm(self.session.configuration.device)
         self.notes = NoteLabel()
         self.found = CohortView()

@@ -356,7 +356,7 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
     else:
         geometry = Geometry(shape, _assumed_affine(layer, n_axes, factors))
         if factors is None:
-            size = " × ".join(f"{step:g}" for step in geometry.spacing)
+            size = " × ".join(f"{step:.3g}" for step in geometry.spacing)
             notes.append(f"No unit in this layer: its voxels are taken to be {size} mm (z × y × x).")
         if n_axes == 3:
             notes.append(
