@@ -7,9 +7,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Image, Labels, Layer
 
 from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.gui.layers import layer_of_volume
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
 from napari_dinoad.gui.writer import write_image, write_labels
@@ -109,6 +111,27 @@ def test_masks_and_maps_from_files_are_shown_as_such_where_they_belong(tmp_path,
         (again,) = (Layer.create(*data) for data in read_layers(out))
         assert type(again) is type(layer)
         np.testing.assert_array_equal(again.data, layer.data)
+
+
+@pytest.mark.parametrize("n_pages", [1, 3])
+def test_results_of_a_picture_or_stack_lie_on_its_pixels_again(tmp_path, n_pages):
+    pages = np.arange(96 * n_pages, dtype=np.uint16).reshape(n_pages, 8, 12)
+    tifffile.imwrite(tmp_path / "x.tif", pages, photometric="minisblack")
+    volume = read_volume(tmp_path / "x.tif")
+    values = np.where(volume.values == volume.values[0, 2, 9], np.float32(4), np.float32(0))
+    AnomalyMap(values, volume).save(tmp_path / "x_anomaly.nii.gz")
+    AnomalyMap(values, volume).mask().save(tmp_path / "x_mask.nii.gz")
+    picture = Layer.create(*layer_of_volume(volume))
+    for name in ("x_anomaly", "x_mask"):
+        (layer,) = (Layer.create(*data) for data in read_layers(tmp_path / f"{name}.nii.gz"))
+        np.testing.assert_array_equal(np.argwhere(layer.data), [[2, 9] if n_pages == 1 else [0, 2, 9]])
+        np.testing.assert_array_equal(layer.extent.world, picture.extent.world)
+        assert layer.units == picture.units
+        write = write_labels if isinstance(layer, Labels) else write_image
+        (out,) = write(str(tmp_path / "again.nii.gz"), *layer.as_layer_data_tuple()[:2])
+        first, again = nib.load(tmp_path / f"{name}.nii.gz"), nib.load(out)
+        np.testing.assert_array_equal(again.get_fdata(), first.get_fdata())
+        assert np.array_equal(again.affine, first.affine)
 
 
 def test_a_folder_of_results_alone_opens_them(tmp_path):

@@ -16,12 +16,17 @@ from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, read_nifti
 from napari_dinoad.images.readers import is_dicom, read_volume
 from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.images.volume import Geometry
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nibabel.freesurfer.mghformat import MGHImage
+    from nibabel.nifti1 import Nifti1Image
+
     from napari_dinoad.images.nifti_files import Holding
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
 
 __all__ = ["get_reader", "read_layers", "scans_at"]
@@ -102,11 +107,22 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
         if n_frames > 1:
             return [_shown_as(holding, _read_series(path, n_frames))]
         if holding != "scan":
-            # Not `read_volume`, which refuses what is the same everywhere: a mask may be empty.
-            return [_shown_as(holding, layer_of_volume(read_nifti(path)))]
+            return [_shown_as(holding, layer_of_volume(_read_result(path, image)))]
     if scan.series is None and not scan.images:
         return [layer_of_volume(read_volume(path, resample=resample))]
     return [layer_of_volume(scan.read(ReadSettings(resample=resample)))]
+
+
+def _read_result(path: Path, image: Nifti1Image | MGHImage) -> Volume:
+    """Return a mask or map; one of a picture or stack in pixels, as the writers leave it, lies on these again."""
+    # Not `read_volume`, which refuses what is the same everywhere: a mask may be empty.
+    volume = read_nifti(path)
+    is_placed = image.header.get_xyzt_units()[0] != "unknown" or not np.array_equal(image.affine, np.eye(4))
+    if is_placed:
+        return volume
+    geometry = Geometry.of_pixels(tuple(int(n) for n in image.shape))
+    values = geometry.to_canonical(volume.geometry.to_stored(volume.values))
+    return replace(volume, values=np.ascontiguousarray(values), geometry=geometry)
 
 
 def _shown_as(holding: Holding, layer: LayerTuple) -> LayerTuple:
