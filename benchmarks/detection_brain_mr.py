@@ -23,6 +23,7 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ ONLY_SCORING = ("score", "min_weight", "n_neighbours")
 
 SCORERS: dict[str, Any] = {
     "dpmm": DpmmSettings,
-    "papers-dpmm": DpmmSettings,
+    "papers-dpmm": partial(DpmmSettings, n_components=500),
     "ar-cnn": ArCnnSettings,
     "memory-bank": MemoryBankSettings,
 }

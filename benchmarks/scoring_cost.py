@@ -48,7 +48,7 @@ def scorings() -> dict[str, Callable[[], object]]:
             scorer = type(fitted).from_state(
                 replace(state, settings={**state.settings, "settings": settings})
             )
-            calls[f"dpmm {covariance} {mode} (K = 500)"] = lambda s=scorer: s.score(slice_)
+            calls[f"dpmm {covariance} {mode} (K = {dpmm.n_components})"] = lambda s=scorer: s.score(slice_)
     one_epoch = ArCnnSettings(epochs=1)
     networks = {
         "ar-cnn (default, two-sided)": one_epoch,

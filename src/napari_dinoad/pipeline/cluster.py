@@ -40,7 +40,7 @@ PAUSE_S = 0.5
 CONFIGURATION = {
     # Dask's profiler walks other threads' frames while they run, which crashes Python 3.11 now and then.
     "distributed.worker.profile.enabled": False,
-    # A mixture of 500 components is a few MB, sent once an epoch.
+    # A mixture of 750 components is a few MB, sent once an epoch.
     "distributed.admin.large-graph-warning-threshold": "1GB",
 }
 """Of Dask, in this process and in the workers that it starts."""

@@ -74,7 +74,7 @@ class DpmmSettings:
         Patches sampled (over all scans) for each component, and Lloyd iterations, of the k-means start.
     """
 
-    n_components: int = 500
+    n_components: int = 750
     covariance: CovarianceType = "diag"
     update: DpmmUpdate = "exact"
     score: DpmmScore = "cosine"
@@ -88,7 +88,7 @@ class DpmmSettings:
     regularisation: float | None = None
     merge: bool = True
     start: DpmmStart = "principal-splits"
-    start_patches_per_component: int = 120
+    start_patches_per_component: int = 80
     start_iterations: int = 2
     seed: int = 0
 
