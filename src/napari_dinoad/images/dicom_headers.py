@@ -1,6 +1,7 @@
 """One DICOM file → what its header says of its images, as the part of a series that lies in it.
 
-Only the tags named here are ever parsed, so a patient's name, number or dates never enter the process.
+Only the tags named here are ever parsed, so a patient's name or dates never enter the process; whether two scans are
+of one patient is told by `napari_dinoad.images.dicom_patient`, which gives away no number.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ SegSegments = Literal["single", "regions"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
 CalibrationMethod = Literal["auto", "split", "cross"]
+PersonGrouping = Literal["auto", "each-scan", "folder"]
+"""How it is told which normal scans are of one person."""
 CovarianceType = Literal["diag", "full", "spherical"]
 DpmmUpdate = Literal["exact", "ema", "decay"]
 DpmmStart = Literal["principal-splits", "k-means++"]

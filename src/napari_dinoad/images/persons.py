@@ -1,0 +1,128 @@
+"""Whose the scans of a folder are: which of them are of one person, by BIDS names, DICOM headers or folders."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_dinoad.progress import report
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+    from pathlib import Path
+
+    from napari_dinoad.images.scan_file import ScanFile
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import PersonGrouping
+
+__all__ = ["MIN_PERSONS", "Persons", "find_persons", "of_persons"]
+
+MIN_PERSONS = 3
+"""With fewer, a grouping is taken for a mistake: one number for all after anonymisation, folders of sites."""
+
+_SUBJECT = re.compile(r"sub-([^_.]+)")
+"""The BIDS entity at the beginning of a folder's or file's name; the label ends at the next entity or the ending."""
+
+
+@dataclass(frozen=True)
+class Persons:
+    """Whose the scans are.
+
+    Attributes
+    ----------
+    of_scan : tuple of int
+        The person of each scan. Persons are counted from 0, in the order of their first scans; so where every scan is
+        of a person of its own, these are the places of the scans.
+    note : str
+        What the user should know of how they were told apart; empty where there is nothing to say.
+    """
+
+    of_scan: tuple[int, ...]
+    note: str = ""
+
+    @classmethod
+    def of(cls, marks: Iterable[Hashable], note: str = "") -> Persons:
+        """Return the persons of scans that have these marks: equal ones are of one person."""
+        numbers: dict[Hashable, int] = {}
+        return cls(tuple(numbers.setdefault(mark, len(numbers)) for mark in marks), note)
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(set(self.of_scan))
+
+
+def find_persons(
+    scans: Sequence[ScanFile], folder: Path, how: PersonGrouping = "auto", progress: Progress | None = None
+) -> Persons:
+    """Tell whose the scans are.
+
+    Parameters
+    ----------
+    scans : sequence of ScanFile
+    folder : Path
+        The one that was chosen, in which they lie. Its own name and those above it say nothing.
+    how : str
+        See `CalibrationSettings.persons`.
+    progress : callable, optional
+        Called before each header is read; may raise `Cancelled`.
+
+    Returns
+    -------
+    Persons
+        Where scans share a person, but there are fewer than `MIN_PERSONS` persons, each scan counts as one, and the
+        note says so.
+    """
+    marks: list[Hashable] = []
+    for place, scan in enumerate(scans):
+        if scan.series is not None:
+            report(progress, "Telling persons apart", place, len(scans))
+        mark = _mark_of(scan, folder, how)
+        marks.append(("scan", place) if mark is None else mark)
+    persons = Persons.of(marks)
+    if persons.n == len(scans) or persons.n >= MIN_PERSONS:
+        return persons
+    return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
+
+
+def of_persons(n_scans: int, n_persons: int | None) -> str:
+    """Return " of 12 persons", to stand behind a number of scans; empty where each is of a person of its own."""
+    if n_persons is None or n_persons == n_scans:
+        return ""
+    return f" of {n_persons} person{'' if n_persons == 1 else 's'}"
+
+
+def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | None:
+    """Return what scans of one person share; None where nothing is known."""
+    if how == "each-scan":
+        return None
+    first = _first_file(scan)
+    parts = first.relative_to(folder).parts if first.is_relative_to(folder) else first.parts[-1:]
+    if how == "folder":
+        return ("folder", parts[0]) if len(parts) > 1 else None
+    label = next((match[1] for match in map(_SUBJECT.match, parts) if match), None)
+    if label is not None:
+        return ("sub", label)
+    if scan.series is None:
+        return None
+    from napari_dinoad.images.dicom_patient import patient_mark
+
+    mark = patient_mark(first)
+    return None if mark is None else ("patient", mark)
+
+
+def _first_file(scan: ScanFile) -> Path:
+    if scan.series is not None:
+        return scan.series.files[0]
+    return scan.images[0] if scan.images else scan.path
+
+
+def _too_few(n_persons: int, n_scans: int, how: PersonGrouping) -> str:
+    by = "folders" if how == "folder" else "file names or DICOM headers"
+    which = "a single person" if n_persons == 1 else f"only {n_persons} persons"
+    return (
+        f"By their {by} the {n_scans} normal scans are of {which}, which is too few to hold persons out (at least "
+        f"{MIN_PERSONS}): each scan counts as a person of its own. If several are really of one person, p-values are "
+        "too low: add scans of other persons."
+    )

@@ -1,0 +1,158 @@
+"""Which scans are of one person: by BIDS names, by DICOM's PatientID, by folders."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dicom_files import PATIENT_TAGS, ct_values, save_all, series_datasets
+from napari_dinoad.images import dicom_patient
+from napari_dinoad.images.dicom_patient import patient_mark
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.persons import Persons, find_persons, of_persons
+from napari_dinoad.images.scan_file import ScanFile
+
+
+def persons_of(names, how="auto", folder=Path("/data/sub-7/normals")):
+    return find_persons([ScanFile.of_file(folder / name) for name in names], folder, how)
+
+
+def save_series(folder, patient, seed=0, **tags):
+    values = ct_values(3, seed=seed)
+    return save_all(series_datasets(values, PatientID=patient, **tags), folder, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(
+    ("names", "of_scan"),
+    [
+        (["a.nii.gz", "b.nii.gz", "c.nii.gz"], (0, 1, 2)),
+        (
+            ["sub-01_ses-1_T1w.nii.gz", "sub-02_T1w.nii.gz", "sub-01_ses-2_T1w.nii.gz", "sub-03.nii"],
+            (0, 1, 0, 2),
+        ),
+        (
+            ["sub-01/ses-1/anat/T1w.nii.gz", "sub-01/ses-2/anat/T1w.nii.gz", "sub-02/x.nii", "y.nii"],
+            (0, 0, 1, 2),
+        ),
+        (["sub-1/sub-1_T1w.nii", "sub-10/sub-10_T1w.nii", "sub-2/a.nii", "flat/sub-1_T2w.nii"], (0, 1, 2, 0)),
+        (
+            ["first/sub-1_a.nii", "second/sub-1_a.nii", "first/sub-2_a.nii", "x/sub-3_ses-1/a.nii"],
+            (0, 0, 1, 2),
+        ),
+        (["no_sub-1_a.nii", "no_sub-1_b.nii", "sub-/a.nii", "sub-/b.nii", "asub-1.nii"], (0, 1, 2, 3, 4)),
+    ],
+)
+def test_bids_names(names, of_scan):
+    persons = persons_of(names)
+    assert persons.of_scan == of_scan
+    assert persons.n == max(of_scan) + 1
+    assert persons.note == ""
+
+
+def test_the_chosen_folder_says_nothing(tmp_path, monkeypatch):
+    """Also when it was named in another way than its files are."""
+    folder = tmp_path / "sub-7"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        Image.fromarray(np.eye(40, dtype=np.uint8)).save(folder / f"{name}.png")
+    monkeypatch.chdir(folder)
+    for named in (folder, Path(), folder / ".." / "sub-7"):
+        found = discover_scans(named)
+        assert find_persons(found.scans, found.folder).of_scan == (0, 1, 2)
+
+
+def test_the_first_folder_is_the_person_when_asked():
+    names = ["p1/a.nii", "p1/x/b.nii", "p2/a.nii", "p3/sub-1_a.nii", "sub-1_b.nii", "c.nii"]
+    assert persons_of(names, "folder").of_scan == (0, 0, 1, 2, 3, 4)
+    assert persons_of(names, "each-scan").of_scan == (0, 1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("names", "how", "told"),
+    [
+        (["sub-1_a.nii", "sub-1_b.nii", "sub-1_c.nii", "sub-1_d.nii"], "auto", "of a single person"),
+        (["sub-1_a.nii", "sub-1_b.nii", "sub-2_c.nii"], "auto", "of only 2 persons"),
+        (["north/a.nii", "north/b.nii", "south/a.nii"], "folder", "By their folders the 3 normal scans"),
+    ],
+)
+def test_too_few_persons_are_told_and_each_scan_counts(names, how, told):
+    persons = persons_of(names, how)
+    assert persons.of_scan == tuple(range(len(names)))
+    assert told in persons.note
+    assert "each scan counts as a person of its own" in persons.note
+
+
+def test_two_scans_of_two_persons_are_nothing_to_tell():
+    assert persons_of(["sub-1.nii", "sub-2.nii"]) == Persons((0, 1))
+
+
+def test_dicom_series_of_one_patient(tmp_path):
+    for number, patient in enumerate(["A-1", "B-2", "A-1", "", "C-3 ", "C-3", ""]):
+        save_series(tmp_path / f"scan_{number}", patient, number)
+    found = discover_scans(tmp_path)
+    assert len(found.scans) == 7
+    assert find_persons(found.scans, tmp_path).of_scan == (0, 1, 0, 2, 3, 3, 4), (
+        "padding is no part of a number"
+    )
+
+
+def test_names_say_more_than_headers(tmp_path):
+    for label in "123":
+        for session in "ab":
+            save_series(tmp_path / f"sub-{label}" / session, "ANONYMOUS", ord(session) + int(label))
+    assert find_persons(discover_scans(tmp_path).scans, tmp_path).of_scan == (0, 0, 1, 1, 2, 2)
+
+
+def test_series_in_one_folder(tmp_path):
+    for number, patient in enumerate(["A", "B", "C", "A"]):
+        save_series(tmp_path / "all", patient, number, SeriesNumber=number)
+    persons = find_persons(discover_scans(tmp_path).scans, tmp_path)
+    assert sorted(np.bincount(persons.of_scan)) == [1, 1, 2]
+
+
+def test_one_number_for_all_patients_is_anonymisation(tmp_path):
+    for number in range(5):
+        save_series(tmp_path / f"scan_{number}", "ANONYMOUS", number)
+    persons = find_persons(discover_scans(tmp_path).scans, tmp_path)
+    assert persons.of_scan == (0, 1, 2, 3, 4)
+    assert "the 5 normal scans are of a single person" in persons.note
+    assert "ANONYMOUS" not in persons.note
+
+
+def test_a_mark_says_nothing_outside_of_its_process(tmp_path, monkeypatch):
+    (path, *_) = save_series(tmp_path, "A-1")
+    mark = patient_mark(path)
+    assert b"A-1" not in mark
+    assert patient_mark(path) == mark
+    monkeypatch.setattr(dicom_patient, "_SALT", b"another process")
+    assert patient_mark(path) != mark
+
+
+@pytest.mark.parametrize("cut", [0, 100, 140, 400, 700])
+def test_a_file_that_cannot_be_read_names_no_patient(tmp_path, cut, caplog, recwarn):
+    caplog.set_level(logging.DEBUG)
+    (path, *_) = save_series(tmp_path, PATIENT_TAGS["PatientID"])
+    path.write_bytes(path.read_bytes()[:cut])
+    mark = patient_mark(path)
+    assert mark is None or len(mark) == 16
+    assert PATIENT_TAGS["PatientID"] not in caplog.text + "".join(str(w.message) for w in recwarn)
+    path.unlink()
+    assert patient_mark(path) is None
+
+
+def test_odd_numbers_are_compared_as_they_lie_in_the_file(tmp_path, recwarn):
+    odd = "é" * 40
+    (one, *_) = save_series(tmp_path / "1", odd, SpecificCharacterSet="ISO_IR 192")
+    (other, *_) = save_series(tmp_path / "2", odd, 1, SpecificCharacterSet="ISO_IR 192")
+    recwarn.clear()
+    assert patient_mark(one) == patient_mark(other) is not None
+    assert not [str(w.message) for w in recwarn if "é" in str(w.message)]
+
+
+def test_in_words():
+    assert of_persons(24, 12) == " of 12 persons"
+    assert of_persons(24, 24) == of_persons(24, None) == ""
