@@ -7,6 +7,7 @@ import pytest
 
 from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, ScanScores, fused_scores, scan_score
 from napari_dinoad.errors import ModelFileError, ScorerError
+from napari_dinoad.score_histogram import ScoreHistogram
 
 
 def normal_scans(n_scans=6, n_voxels=40_000, seed=0):
@@ -285,3 +286,83 @@ def test_a_shifted_calibration_is_that_of_shifted_scores():
     probes = np.linspace(-1, 4, 1001)
     np.testing.assert_allclose(own.shifted(0.7).neg_log10_p(probes + 0.7), own.neg_log10_p(probes), atol=1e-6)
     assert own.shifted(0.7).scan_p_value(1.7) == own.scan_p_value(1.0)
+
+
+def of_scores(scan_scores, persons=None):
+    """Return a calibration of scans that have these own scores, and are of these persons."""
+    pooled = ScoreHistogram.of(np.asarray(scan_scores, np.float32))
+    return Calibration.from_histogram(pooled, scan_scores, persons=persons)
+
+
+def test_scans_of_one_person_count_as_one():
+    """Persons 0 (scores 1, 5, 6), 1 (2) and 2 (3, 4)."""
+    calibration = of_scores([5.0, 1.0, 6.0, 2.0, 4.0, 3.0], [0, 0, 0, 1, 2, 2])
+    assert (calibration.n_scans, calibration.n_persons) == (6, 3)
+    assert calibration.smallest_scan_p_value == 1 / 4
+    wanted = {
+        7.0: 1 / 4,
+        6.0: (1 + 1 / 3) / 4,
+        5.5: (1 + 1 / 3) / 4,
+        5.0: (1 + 2 / 3) / 4,
+        4.0: (1 + 2 / 3 + 1 / 2) / 4,
+        3.0: (1 + 2 / 3 + 1) / 4,
+        2.0: (1 + 2 / 3 + 1 + 1) / 4,
+        1.0: 1.0,
+        0.0: 1.0,
+    }
+    for score, p_value in wanted.items():
+        assert calibration.scan_p_value(score) == pytest.approx(p_value, abs=1e-15), score
+    assert calibration.scan_p_value(0.0) == 1, "twelve thirds are four"
+
+
+def test_single_scans_count_one_each_and_are_stored_as_before():
+    plain, single = of_scores([3.0, 1.0, 2.0]), of_scores([3.0, 1.0, 2.0], [7, 2, 5])
+    assert single.scan_scores.tolist() == [1, 2, 3]
+    assert "scan_weights" not in single.arrays()
+    for score in (0.5, 1, 2, 2.5, 3, 4):
+        assert single.scan_p_value(score) == plain.scan_p_value(score)
+
+
+def test_ties_of_several_persons():
+    calibration = of_scores([2.0, 2.0, 2.0, 1.0], [0, 1, 1, 0])
+    assert calibration.scan_p_value(2.0) == pytest.approx((1 + 1 / 2 + 1) / 3)
+
+
+def test_weights_survive_storing_shifting_and_joining():
+    one = of_scores([1.0, 2.0, 9.0], [0, 0, 1])
+    again = Calibration.from_stored(one.arrays(), one.counts())
+    joined = Calibration.joined([again.shifted(0.5), of_scores([0.0, 5.0], [0, 0]), of_scores([4.0])])
+    assert (again.n_persons, joined.n_persons, joined.n_scans) == (2, 4, 6)
+    for score in (0.5, 1.0, 1.5, 2.0, 9.0, 10.0):
+        assert again.scan_p_value(score) == one.scan_p_value(score)
+    assert joined.scan_p_value(4.5) == pytest.approx((1 + 1 + 1 / 2) / 5)
+    assert joined.scan_p_value(2.5) == pytest.approx((1 + 1 / 2 + 1 + 1 / 2 + 1) / 5)
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.5], [0.5, 0.5, 0.0], [0.5, 0.5, 2.0], [0.5, 0.5, np.nan]])
+def test_damaged_weights_are_refused(weights):
+    calibration = of_scores([1.0, 2.0, 3.0], [0, 0, 1])
+    arrays = calibration.arrays() | {"scan_weights": np.array(weights)}
+    with pytest.raises(ModelFileError, match="Calibration"):
+        Calibration.from_stored(arrays, calibration.counts())
+
+
+def test_scan_p_values_are_valid_where_persons_have_several_scans():
+    """Also where those who come often differ from those who come once, and scans of a person are alike."""
+    rng = np.random.default_rng(5)
+    by_persons, by_scans = [], []
+    n_cohorts = 2000
+    for _ in range(n_cohorts):
+        counts = rng.choice([1, 1, 6], 9)
+        level = rng.normal(0, 1, 10) - 0.5 * (np.append(counts, rng.choice([1, 1, 6])) == 6)
+        persons = np.repeat(np.arange(9), counts)
+        scores = level[persons] + rng.normal(0, 0.05, persons.size)
+        new = float(level[9] + rng.normal(0, 0.05))
+        by_persons.append(of_scores(scores.tolist(), persons.tolist()).scan_p_value(new))
+        by_scans.append(of_scores(scores.tolist()).scan_p_value(new))
+    for alpha in (0.1, 0.2, 0.5):
+        room = 3 * np.sqrt(alpha * (1 - alpha) / n_cohorts)
+        assert np.mean(np.array(by_persons) <= alpha + 1e-9) <= alpha + room
+    assert np.mean(np.array(by_scans) <= 0.1) > 0.1 + 3 * np.sqrt(0.09 / n_cohorts), (
+        "scans are not exchangeable"
+    )

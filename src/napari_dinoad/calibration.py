@@ -4,12 +4,14 @@ Voxel level: the empirical distribution of raw scores inside the body of held-ou
 p(score) = (1 + #{normal voxels at least as high}) / (1 + #normal voxels), kept as a table of −log10 p over raw
 score with a dense upper tail. The table knows a score by its bin (see `napari_dinoad.score_histogram`): scores of one
 bin count as tied, and where they are many, none is given the p of the next bin.
-Scan level: split- or cross-conformal p-value of one figure a scan.
+Scan level: split- or cross-conformal p-value of one figure a scan. Persons are exchangeable, scans of one person are
+not: the scans of each person count as one together (Lee, Barber and Willett, 2023).
 Neither paper has a calibration; the formulas are those of conformal prediction (Vovk et al., 2005).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +109,9 @@ class Calibration:
     n_voxels : int
         Normal voxels behind the table.
     scan_scores : numpy.ndarray
-        (n,) float64, ascending; the own scores of the normal scans, each scored by a model that had not seen it.
+        (n,) float64, ascending; the own scores of the normal scans, each by a model that had not seen its person.
+    scan_weights : numpy.ndarray
+        (n,) float64, what each of these scans counts: one over the number of scans of its person among them.
     tail_slope : float
         Rise of −log10 p for a unit of raw score above the highest normal score (exponential tail).
     method : str
@@ -118,6 +122,7 @@ class Calibration:
     table_neg_log10_p: np.ndarray
     n_voxels: int
     scan_scores: np.ndarray
+    scan_weights: np.ndarray
     tail_slope: float
     method: str = "split"
 
@@ -137,9 +142,21 @@ class Calibration:
 
     @classmethod
     def from_histogram(
-        cls, pooled: ScoreHistogram, scan_scores: Sequence[float], method: str = "split"
+        cls,
+        pooled: ScoreHistogram,
+        scan_scores: Sequence[float],
+        method: str = "split",
+        persons: Sequence[int] | None = None,
     ) -> Calibration:
         """Build the calibration from the raw scores of all body voxels of normal scans and the scans' own scores.
+
+        Parameters
+        ----------
+        pooled : ScoreHistogram
+        scan_scores : sequence of float
+        method : str
+        persons : sequence of int, optional
+            The person that each scan is of; None: each is of a person of its own.
 
         Raises
         ------
@@ -153,11 +170,13 @@ class Calibration:
         neg_log10_p = np.repeat(-np.log10((1 + pooled.survival()) / (1 + pooled.total)), 2)
         values = _edges(pooled)
         knots = _choose_knots(neg_log10_p)
+        order = np.argsort(scan_scores, kind="stable")
         return cls(
             values[knots],
             neg_log10_p[knots],
             int(pooled.total),
-            np.sort(scan_scores),
+            np.asarray(scan_scores, dtype=np.float64)[order],
+            _weights(range(len(scan_scores)) if persons is None else persons)[order],
             _tail_slope(values, neg_log10_p),
             method,
         )
@@ -167,7 +186,7 @@ class Calibration:
         """Return the calibration of all the normal scans behind ``parts``, by their counts.
 
         Each table says how many normal voxels score at least s; these numbers add (a mixture of survival functions,
-        weighted by voxels). The own scores of the scans are pooled.
+        weighted by voxels). The own scores of the scans are pooled; persons of different parts are different persons.
 
         Parameters
         ----------
@@ -180,11 +199,14 @@ class Calibration:
         # Ascending whatever the interpolation rounds.
         neg_log10_p = np.maximum.accumulate(-np.log10((1 + n_at_least) / (1 + n_voxels)))
         knots = _choose_knots(neg_log10_p)
+        scan_scores = np.concatenate([part.scan_scores for part in parts])
+        order = np.argsort(scan_scores, kind="stable")
         return cls(
             scores[knots],
             neg_log10_p[knots],
             n_voxels,
-            np.sort(np.concatenate([part.scan_scores for part in parts])),
+            scan_scores[order],
+            np.concatenate([part.scan_weights for part in parts])[order],
             _tail_slope(scores, neg_log10_p),
             "joined",
         )
@@ -209,6 +231,16 @@ class Calibration:
         return len(self.scan_scores)
 
     @property
+    def n_persons(self) -> int:
+        """Number of persons that these scans are of."""
+        return round(math.fsum(self.scan_weights))
+
+    @property
+    def smallest_scan_p_value(self) -> float:
+        """The smallest p-value that can be claimed of a scan."""
+        return 1 / (1 + self.n_persons)
+
+    @property
     def resolved_neg_log10_p(self) -> float:
         """The largest −log10 p that normal voxels vouch for; beyond it the tail is extended."""
         return float(self.table_neg_log10_p[-1])
@@ -231,16 +263,19 @@ class Calibration:
         return float(self.table_scores[-1] + (wanted - self.table_neg_log10_p[-1]) / self.tail_slope)
 
     def scan_p_value(self, score: float) -> float:
-        """Return (1 + #{normal scans at least as extreme}) / (1 + #normal scans)."""
-        n_extreme = int(np.count_nonzero(self.scan_scores >= score))
-        return (1 + n_extreme) / (1 + self.n_scans)
+        """Return (1 + Σ over persons: share of their normal scans at least as extreme) / (1 + #persons)."""
+        # Summed exactly: three thirds are one.
+        n_extreme = math.fsum(self.scan_weights[self.scan_scores >= score])
+        return (1 + n_extreme) / (1 + self.n_persons)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays to store, by name."""
+        """Return the arrays to store, by name; without weights where each scan counts as one."""
+        weights = {} if (self.scan_weights == 1).all() else {"scan_weights": self.scan_weights}
         return {
             "table_scores": self.table_scores,
             "table_neg_log10_p": self.table_neg_log10_p,
             "scan_scores": self.scan_scores,
+            **weights,
         }
 
     def counts(self) -> dict[str, Any]:
@@ -259,6 +294,7 @@ class Calibration:
         try:
             scores, levels = arrays["table_scores"], arrays["table_neg_log10_p"]
             scan_scores = arrays["scan_scores"]
+            weights = arrays.get("scan_weights", np.ones(scan_scores.shape))
             n_voxels, slope = int(counts["n_voxels"]), float(counts["tail_slope"])
             method = str(counts["method"])
         except KeyError as error:
@@ -268,13 +304,21 @@ class Calibration:
             and scores.shape == levels.shape
             and scores.size > 0
             and scan_scores.ndim == 1
+            and weights.shape == scan_scores.shape
+            and bool(np.all((weights > 0) & (weights <= 1)))
             and bool(np.all(np.diff(scores) > 0))
             and bool(np.all(np.diff(levels) >= 0))
             and slope > 0
         )
         if not sound:
             raise ModelFileError("Calibration: the stored table is not an ascending table of scores.")
-        return cls(scores, levels, n_voxels, scan_scores, slope, method)
+        return cls(scores, levels, n_voxels, scan_scores, weights, slope, method)
+
+
+def _weights(persons: Sequence[int]) -> np.ndarray:
+    """Return what the scan of each of these persons counts, (n,) float64: one over how often the person is there."""
+    _, places, counts = np.unique(np.asarray(persons), return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / counts[places.reshape(-1)])
 
 
 def _edges(histogram: ScoreHistogram) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -227,6 +229,34 @@ def test_a_scan_does_not_calibrate_itself():
     assert rest.n_voxels == 150
     assert rest.table_scores[-1] < 4
     assert rest.scan_scores.tolist() == [1, 2, 3]
+
+
+def test_a_person_does_not_calibrate_itself():
+    """By none of its scans, whichever is asked for, and also where other scans were asked for in between."""
+    scans = {scan: np.full(50, float(scan), np.float32) for scan in range(6)}
+    held_out = replace(held_out_scans(scans), persons=(0, 1, 2, 2, 1, 2))
+    level = Level.of(held_out, scans.__getitem__)
+    for scan in (2, 3, 1, 5, 4, 2):
+        rest = level.without(scan, scans[scan])
+        others = [other for other in scans if held_out.persons[other] != held_out.persons[scan]]
+        wanted = Calibration.from_scans([ScanScores.of(scans[other], TOP_FRACTION) for other in others])
+        assert rest.n_voxels == 50 * len(others)
+        np.testing.assert_array_equal(rest.table_scores, wanted.table_scores)
+        assert rest.scan_scores.tolist() == others
+        assert rest.n_persons == 2
+
+
+def test_scan_scores_of_one_person_count_as_one():
+    scans = {scan: np.full(50, float(scan), np.float32) for scan in range(4)}
+    level = Level.of(replace(held_out_scans(scans), persons=(0, 1, 1, 0)), scans.__getitem__)
+    assert level.calibration.n_persons == 2
+    assert level.calibration.scan_p_value(1.5) == (1 + 1 / 2 + 1 / 2) / 3
+
+
+def test_the_only_person_has_no_other():
+    scans = {scan: np.arange(100, dtype=np.float32) + scan for scan in range(2)}
+    level = Level.of(replace(held_out_scans(scans), persons=(0, 0)), scans.__getitem__)
+    assert level.without(1, scans[1]) is level.calibration
 
 
 def test_a_single_scan_has_no_other():

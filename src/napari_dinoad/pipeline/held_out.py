@@ -7,7 +7,7 @@ for each level: scorers, then planes. Memory does not grow with the number of sc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,9 @@ class HeldOutScans:
         Called after each scan of each level; may raise `Cancelled`.
     smoothing_mm : float
         See `CalibrationSettings.smoothing_mm`.
+    persons : tuple of int
+        The person of every scan of the cache, by its place; empty: each is of a person of its own. Those of ``scans``
+        that are of one person had better follow each other.
     """
 
     scans: tuple[int, ...]
@@ -79,6 +82,11 @@ class HeldOutScans:
     method: str
     progress: Progress | None = None
     smoothing_mm: float = 0.0
+    persons: tuple[int, ...] = ()
+
+    def person_of(self, scan: int) -> int:
+        """Return the person that a scan is of."""
+        return self.persons[scan] if self.persons else scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +100,18 @@ class Level:
         Raw scores of the body voxels of all held-out scans.
     scan_scores : dict of float
         Each held-out scan's own score, by its place in the cache.
+    held_out : HeldOutScans
+    body_scores : callable
+        Gives the raw scores (n,) of a scan's body voxels.
     """
 
     calibration: Calibration
     pooled: ScoreHistogram
     scan_scores: dict[int, float]
+    held_out: HeldOutScans
+    body_scores: BodyScores
+    _without: dict[int, Calibration] = field(default_factory=dict)
+    """The calibration without the person that was asked for last, by person."""
 
     @classmethod
     def of(cls, held_out: HeldOutScans, body_scores: BodyScores) -> Level:
@@ -115,20 +130,35 @@ class Level:
             scores = body_scores(scan)
             pooled = pooled + ScoreHistogram.of(scores)
             scan_scores[scan] = scan_score(scores, held_out.top_fraction)
-        calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), held_out.method)
-        return cls(calibration, pooled, scan_scores)
+        persons = [held_out.person_of(scan) for scan in scan_scores]
+        calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), held_out.method, persons)
+        return cls(calibration, pooled, scan_scores, held_out, body_scores)
 
     def without(self, scan: int, scores: np.ndarray) -> Calibration:
-        """Return the calibration on all held-out scans but this one, whose body voxels have these raw scores.
+        """Return the calibration on all held-out scans but those of one's person; its body voxels have these scores.
 
-        What is fused of a held-out scan is then fused as for a scan yet to come, which is in no table either. With a
-        single held-out scan there is no other to calibrate on, and its own calibration is returned.
+        What is fused of a held-out scan is then fused as for a person yet to come, who is in no table either. With a
+        single held-out person there is no other to calibrate on, and the own calibration is returned.
         """
+        person = self.held_out.person_of(scan)
+        if person not in self._without:
+            calibration = self._without_person(person, scan, scores)
+            self._without.clear()
+            self._without[person] = calibration
+        return self._without[person]
+
+    def _without_person(self, person: int, scan: int, scores: np.ndarray) -> Calibration:
+        others, persons = [], []
         rest = self.pooled.without(ScoreHistogram.of(scores))
+        for other, score in self.scan_scores.items():
+            if self.held_out.person_of(other) != person:
+                others.append(score)
+                persons.append(self.held_out.person_of(other))
+            elif other != scan:
+                rest = rest.without(ScoreHistogram.of(self.body_scores(other)))
         if rest.total == 0:
             return self.calibration
-        others = [score for other, score in self.scan_scores.items() if other != scan]
-        return Calibration.from_histogram(rest, others, self.calibration.method)
+        return Calibration.from_histogram(rest, others, self.calibration.method, persons)
 
 
 def fuse_planes(planes: Sequence[HeldOutPlane], held_out: HeldOutScans) -> Level:
