@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_dinoad.calibration import Calibration
+    from napari_dinoad.images.persons import Persons
     from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane
@@ -86,6 +87,8 @@ class Provenance:
     ----------
     n_scans, n_slices : int
         Normal scans and slices behind it, of all fits that it was made from.
+    n_persons : int
+        Persons that these scans are of, as far as the fits could tell; 0 means as many as scans.
     seed : int
     n_merged : int
         How many fitted models were merged into it; 1 for a model that was fitted.
@@ -106,8 +109,10 @@ class Provenance:
         }
     )
     reading: tuple[str, ...] = ()
+    n_persons: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "n_persons", self.n_persons or self.n_scans)
         # A list when it comes from a file.
         object.__setattr__(self, "reading", tuple(self.reading))
 
@@ -147,12 +152,30 @@ class NormalScan:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What happened in a fit. It names files, so it is never stored in the model."""
+    """What happened in a fit. It names files, so it is never stored in the model.
+
+    Attributes
+    ----------
+    scans : tuple of NormalScan
+    skipped : tuple of SkippedFile
+    history : dict
+        Curves by name.
+    seconds : dict of float
+        By stage.
+    persons : Persons, optional
+        Whose the scans are; None: each is of a person of its own.
+    """
 
     scans: tuple[NormalScan, ...]
     skipped: tuple[SkippedFile, ...]
     history: dict[str, list[float]]
     seconds: dict[str, float]
+    persons: Persons | None = None
+
+    @property
+    def n_persons(self) -> int:
+        """Persons that the scans are of."""
+        return len(self.scans) if self.persons is None else self.persons.n
 
     def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
         """Return the ``n`` normal scans that look least normal, for review, the most unusual first."""
@@ -375,8 +398,9 @@ class NormativeModel:
             "calibration": {
                 "method": self.calibration.method,
                 "n_scans": self.calibration.n_scans,
+                "n_persons": self.calibration.n_persons,
                 "n_voxels": self.calibration.n_voxels,
-                "smallest_scan_p_value": 1 / (1 + self.calibration.n_scans),
+                "smallest_scan_p_value": self.calibration.smallest_scan_p_value,
                 "resolved_neg_log10_p": round(self.calibration.resolved_neg_log10_p, 3),
                 "smoothing_mm": self.smoothing_mm,
             },

@@ -114,6 +114,17 @@ def test_other_scorers_use_the_embeddings_too(normal_folder, scheduler, monkeypa
         torch.testing.assert_close(there.scorer.state().tensors[name], tensor, rtol=1e-3, atol=1e-3)
 
 
+def test_persons_are_held_out_whole_there_too(normal_folder, scheduler, tmp_path):
+    for number, path in enumerate(sorted(normal_folder.iterdir())):
+        (tmp_path / f"sub-{number % 3}_ses-{number}.nii.gz").symlink_to(path)
+    settings = replace(SETTINGS, calibration=CalibrationSettings(folds=3))
+    here = fit_folder(tmp_path, settings)
+    there = fit_folder(tmp_path, settings, cluster=ClusterSettings(address=scheduler))
+    assert_same_model(here, there)
+    assert there.calibration.n_persons == there.provenance.n_persons == 3
+    np.testing.assert_array_equal(there.calibration.scan_weights, here.calibration.scan_weights)
+
+
 def test_bad_scans_are_named(messy_folder, scheduler):
     fitted = fit_folder(messy_folder, SETTINGS, cluster=ClusterSettings(address=scheduler))
     here = fit_folder(messy_folder, SETTINGS)

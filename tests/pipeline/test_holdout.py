@@ -9,7 +9,6 @@ import pytest
 
 from napari_dinoad import read_volume
 from napari_dinoad.pipeline import Detector, fit_folder
-from napari_dinoad.pipeline.holdout import _choose_folds
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -90,24 +89,3 @@ def test_fewer_scans_are_all_fitted_on(folder, tmp_path):
     model = fit_folder(tmp_path, with_calibration("cross", scorer="dpmm"))
     assert "validation_loss" not in model.fit_report.history
     assert model.scorer.n_patches == n_patches_of(model)
-
-
-@pytest.mark.parametrize(
-    ("n_scans", "settings", "sizes"),
-    [
-        (99, CalibrationSettings(), [20, 20, 20, 20, 19]),
-        (100, CalibrationSettings(), [20]),
-        (3, CalibrationSettings(), [1, 1, 1]),
-        (3, CalibrationSettings("split"), [1]),
-        (4, CalibrationSettings("split", holdout=0.01), [1]),
-        (4, CalibrationSettings("split", holdout=0.99), [3]),
-        (200, CalibrationSettings("cross", folds=2), [100, 100]),
-    ],
-)
-def test_folds_below_a_hundred_scans_and_one_split_from_there_on(n_scans, settings, sizes):
-    """At least one scan is held out, and one is left to fit on; each is held out once."""
-    folds, is_cross = _choose_folds(np.random.default_rng(0).permutation(n_scans), settings)
-    assert [len(fold) for fold in folds] == sizes
-    assert is_cross == (len(sizes) > 1)
-    every = np.concatenate(folds)
-    assert len(np.unique(every)) == len(every) == (n_scans if is_cross else sizes[0])

@@ -12,6 +12,7 @@ from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import SCAN_SUFFIXES
+from napari_dinoad.images.persons import of_persons
 from napari_dinoad.settings import (
     PRESETS,
     SCORER_NAMES,
@@ -20,6 +21,7 @@ from napari_dinoad.settings import (
     ClusterSettings,
     Device,
     FitSettings,
+    PersonGrouping,
     Plane,
     preset,
 )
@@ -75,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="average the scores of a volume's neighbouring slices, Gaussian of this standard deviation; 0: none "
         "(%(default)s)",
+    )
+    parser.add_argument(
+        "--persons",
+        choices=get_args(PersonGrouping),
+        default=defaults.calibration.persons,
+        help="which scans are of one person, and are held out together: by sub-<label> in their path or DICOM's "
+        "PatientID, none, or by the first folder (%(default)s)",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="default: the scorer's own")
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
@@ -147,7 +156,7 @@ def cache_settings_from(options: argparse.Namespace) -> CacheSettings:
 
 def settings_from(options: argparse.Namespace) -> FitSettings:
     """Return validated settings of parsed arguments."""
-    calibration = CalibrationSettings(smoothing_mm=options.smooth)
+    calibration = CalibrationSettings(smoothing_mm=options.smooth, persons=options.persons)
     if options.holdout is not None:
         calibration = replace(calibration, method="split", holdout=options.holdout)
     return FitSettings(
@@ -199,6 +208,7 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
         "report": str(_report_beside(path)),
         "card": model.card(),
         "n_scans": model.provenance.n_scans,
+        "n_persons": model.provenance.n_persons,
         "n_slices": model.provenance.n_slices,
         "skipped": [{"path": str(item.path), "reason": item.reason} for item in report.skipped],
         "most_abnormal_normals": [
@@ -235,10 +245,14 @@ def _print_summary(model: NormativeModel, path: Path) -> None:
         print(f"skipped {item.path}: {item.reason}")
     calibration = model.calibration
     print(f"{path}: {model.scorer_name} on {model.backbone.name}, preset {model.preprocessing.preset}")
-    print(f"  fitted on {model.provenance.n_scans} scans, {model.provenance.n_slices} slices")
+    made = model.provenance
     print(
-        f"  calibrated on {calibration.n_scans} held-out scans ({calibration.method}): "
-        f"scan-level p-values go down to {1 / (1 + calibration.n_scans):.3g}"
+        f"  fitted on {made.n_scans} scans{of_persons(made.n_scans, made.n_persons)}, {made.n_slices} slices"
+    )
+    held_out = f"{calibration.n_scans} held-out scans{of_persons(calibration.n_scans, calibration.n_persons)}"
+    print(
+        f"  calibrated on {held_out} ({calibration.method}): scan-level p-values go down to "
+        f"{calibration.smallest_scan_p_value:.3g}"
     )
     seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items())
     print(f"  {seconds}")

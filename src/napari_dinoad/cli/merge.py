@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.cli.output import print_json, require_out_file
 from napari_dinoad.errors import SettingError
+from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="M.dinoad",
-        help="two or more; no scan may be behind two of them",
+        help="two or more; no scan, and no person, may be behind two of them",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="M.dinoad", help="model file to write")
 
@@ -45,9 +46,14 @@ def run(options: argparse.Namespace) -> int:
         print_json({"model": str(options.out), "card": merged.card()})
         return 0
     provenance = merged.provenance
-    print(f"{options.out}: {len(models)} models, {provenance.n_scans} scans, {provenance.n_slices} slices")
+    calibration = merged.calibration
+    of = of_persons(provenance.n_scans, provenance.n_persons)
     print(
-        f"  calibration joined from {merged.calibration.n_scans} held-out scans, each scored by the model that was "
+        f"{options.out}: {len(models)} models, {provenance.n_scans} scans{of}, {provenance.n_slices} slices"
+    )
+    of = of_persons(calibration.n_scans, calibration.n_persons)
+    print(
+        f"  calibration joined from {calibration.n_scans} held-out scans{of}, each scored by the model that was "
         "fitted where it lies: p-values are upper bounds"
     )
     return 0

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_dinoad.gui.parts import Folded, NoteLabel
 from napari_dinoad.gui.remaining_time import duration_in_words
+from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +42,7 @@ MIN_SCANS = 2
 
 
 def discovery_in_words(discovery: Discovery) -> str:
-    """Return how many scans a folder holds and of which sizes."""
+    """Return how many scans a folder holds, of which sizes, and of how many persons where some have several."""
     if not discovery.scans:
         return "No scan was found in this folder."
     parts = []
@@ -50,7 +51,15 @@ def discovery_in_words(discovery: Discovery) -> str:
         if scans:
             plural = "" if len(scans) == 1 else "s"
             parts.append(f"{len(scans)} {title}{plural}, {_sizes(scans)}{_spacings(scans)}")
-    return "Found " + "; ".join(parts) + "."
+    return f"Found {'; '.join(parts)}. {_persons_in_words(discovery)}".rstrip()
+
+
+def _persons_in_words(discovery: Discovery) -> str:
+    persons, n_scans = discovery.persons, len(discovery.scans)
+    if persons is None or persons.note:
+        return "" if persons is None else persons.note
+    of = of_persons(n_scans, persons.n)
+    return f"{n_scans} scans{of}: those of a person are held out together." if of else ""
 
 
 def _sizes(scans: Sequence[ScanFile]) -> str:
@@ -81,8 +90,9 @@ def _spacings(scans: Sequence[ScanFile]) -> str:
 
 def outcome_in_words(outcome: FitOutcome) -> str:
     """Return what a finished fit has made."""
+    of = of_persons(outcome.n_scans, outcome.n_persons)
     return (
-        f"Done in {duration_in_words(outcome.seconds)}: {outcome.n_scans} scans, {outcome.n_slices} slices, "
+        f"Done in {duration_in_words(outcome.seconds)}: {outcome.n_scans} scans{of}, {outcome.n_slices} slices, "
         f"{len(outcome.skipped)} skipped. Saved as {outcome.path.name}."
     )
 

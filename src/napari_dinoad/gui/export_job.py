@@ -114,4 +114,5 @@ def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:
         {"total": outcome.seconds},
         outcome.card,
         outcome.unlike,
+        outcome.n_calibration_persons,
     )

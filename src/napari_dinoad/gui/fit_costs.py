@@ -79,13 +79,13 @@ def _ms_a_slice(spec: BackboneSpec, resolution_px: int | None) -> float:
 
 
 def fit_duration_in_words(
-    n_scans: int, n_slices: int, scorer: str, spec: BackboneSpec, resolution_px: int | None
+    n_persons: int, n_slices: int, scorer: str, spec: BackboneSpec, resolution_px: int | None
 ) -> str:
     """Return how long a fit may take on this CPU, roughly; measured rates scaled by cores and by patches."""
     cores = min(os.cpu_count() or _MEASURED_CORES, _MAX_CORES)
     calibration = CalibrationSettings()
     # Of n folds each fit leaves one out, and one fit is of all: n fits' worth.
-    fits = calibration.folds if n_scans < calibration.cross_below else 1
+    fits = calibration.folds if n_persons < calibration.cross_below else 1
     fitting = sum(_fit_ms_a_slice(part, spec, resolution_px) for part in scorer.split("+"))
     per_slice = _ms_a_slice(spec, resolution_px) + fits * fitting * _MEASURED_CORES / cores
     return duration_in_words(n_slices * per_slice / 1000)

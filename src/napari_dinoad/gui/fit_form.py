@@ -84,11 +84,11 @@ class FitForm(QWidget):
         """Return one line each on the chosen method and backbone."""
         return f"{scorer_line(self.scorer.value)}\n{backbone_line(find_backbone(self.backbone.value))}"
 
-    def duration_in_words(self, n_scans: int, n_slices: int) -> str:
-        """Return how long a fit on so many scans and slices may take."""
+    def duration_in_words(self, n_persons: int, n_slices: int) -> str:
+        """Return how long a fit on scans of so many persons, and on so many slices, may take."""
         resolution = self.advanced.resolution_px.value or None
         return fit_duration_in_words(
-            n_scans, n_slices, self.scorer.value, find_backbone(self.backbone.value), resolution
+            n_persons, n_slices, self.scorer.value, find_backbone(self.backbone.value), resolution
         )
 
     def preprocessing(self) -> PreprocessingSettings:

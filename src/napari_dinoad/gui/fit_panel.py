@@ -239,7 +239,8 @@ class FitPanel(QWidget):
             self.estimate.tell("")
             return
         estimate = estimate_fit(discovery, self.form.backbone.value, self.form.preprocessing())
-        spent = self.form.duration_in_words(estimate.n_scans, estimate.n_slices)
+        n_persons = estimate.n_scans if discovery.persons is None else discovery.persons.n
+        spent = self.form.duration_in_words(n_persons, estimate.n_slices)
         words = f"{estimate.in_words()} About {spent} on this CPU."
         self.estimate.tell(
             words if estimate.has_room else f"{words} The disk may be too small.",

@@ -21,8 +21,8 @@ what is done.</li>
 are the same for every scan, so a normal scan stays dark.</p>
 <p>The <b>false-positive rate</b> is the share of normal voxels that the mask may mark by mistake. It is measured on
 normal scans that the model had not seen, so it says nothing about scans of another kind.</p>
-<p>The sentence about the whole scan compares its most unusual voxels with those of normal scans. With <i>n</i> normal
-scans nothing below 1 / (n + 1) can be claimed.</p>
+<p>The sentence about the whole scan compares its most unusual voxels with those of normal scans. With normal
+scans of <i>n</i> persons nothing below 1 / (n + 1) can be claimed.</p>
 <p><b>Regions</b>: click one to go to its peak; untick one to take it out of the mask and of exports. Places are
 millimetres from the scanner's origin: R / L the patient's right / left, A / P front / back, S / I head / foot.</p>
 <p><b>To correct a mask by hand</b>, duplicate its layer (right-click in the layer list), paint in the copy, and write

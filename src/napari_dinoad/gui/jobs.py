@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, discover_scans
+from napari_dinoad.images.persons import find_persons
 from napari_dinoad.progress import ProgressEvent
-from napari_dinoad.settings import DEMO_SCAN_SHAPE, N_DEMO_SCANS, CacheSettings, FitSettings
+from napari_dinoad.settings import (
+    DEMO_SCAN_SHAPE,
+    N_DEMO_SCANS,
+    CacheSettings,
+    CalibrationSettings,
+    FitSettings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,8 +124,11 @@ class DiscoverJob:
     folder: Path
 
     def __call__(self, channel: JobChannel) -> Discovery:
-        """Return what the folder holds."""
-        return discover_scans(self.folder, progress=channel.progress)
+        """Return what the folder holds, and whose the scans are."""
+        found = discover_scans(self.folder, progress=channel.progress)
+        how = CalibrationSettings().persons
+        persons = find_persons(found.scans, found.folder, how, channel.progress)
+        return replace(found, persons=persons)
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ class FitOutcome:
     Attributes
     ----------
     path : Path
-    n_scans, n_slices : int
+    n_scans, n_slices, n_persons : int
         Fitted on.
     skipped : tuple of SkippedFile
     least_normal : tuple of NormalRank
@@ -152,6 +162,7 @@ class FitOutcome:
     skipped: tuple[SkippedFile, ...]
     least_normal: tuple[NormalRank, ...]
     seconds: float
+    n_persons: int
     page: Path | None = None
 
     @classmethod
@@ -167,6 +178,7 @@ class FitOutcome:
             report.skipped,
             tuple(NormalRank(scan.path.name, report.share_of(scan)) for scan in report.most_abnormal()),
             sum(report.seconds.values()),
+            report.n_persons,
             page if page.is_file() else None,
         )
 
@@ -282,6 +294,8 @@ class DetectOutcome:
         Of the whole scan; None when only some slices were scored, or a slice cannot be compared with volumes.
     n_calibration_scans, n_more_normal : int
         Normal scans compared with, and how many of them are less extreme than this one.
+    n_calibration_persons : int, optional
+        Persons that these normal scans are of; None: as many.
     seconds : float
     card : dict, optional
         The card of the model that scored.
@@ -298,3 +312,4 @@ class DetectOutcome:
     card: dict[str, Any] | None = None
     unlike: tuple[str, ...] = ()
     is_whole: bool = False
+    n_calibration_persons: int | None = None

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
+from napari_dinoad.images.persons import of_persons
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class ModelSummary:
     created : datetime
     plane : str
         In which slices are taken.
+    n_persons : int, optional
+        Persons that the scans are of; None: as many.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class ModelSummary:
     n_slices: int
     created: datetime
     plane: str = ""
+    n_persons: int | None = None
 
     @property
     def name(self) -> str:
@@ -69,7 +73,8 @@ class ModelSummary:
 
     def describe(self) -> str:
         """Return one line that says what the model is."""
-        scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}"
+        of = of_persons(self.n_scans, self.n_persons)
+        scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}{of}"
         scorer = " + ".join(_SCORER_TITLES.get(name, name) for name in self.scorer.split("+"))
         created = self.created.astimezone().strftime("%d %b %Y")
         plane = {"acquired": "as acquired", "all": "three planes"}.get(self.plane, self.plane)
@@ -108,6 +113,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             int(provenance["n_slices"]),
             datetime.fromisoformat(provenance["created"]),
             str(document["preprocessing"].get("plane", "")),
+            int(provenance.get("n_persons", provenance["n_scans"])),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(

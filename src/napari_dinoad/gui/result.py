@@ -240,5 +240,7 @@ def scan_level_words(outcome: DetectOutcome) -> str:
     """
     if outcome.is_whole and outcome.p_value is None:
         return findings.A_SLICE_ALONE
-    words = findings.scan_level_words(outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal)
+    words = findings.scan_level_words(
+        outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal, outcome.n_calibration_persons
+    )
     return words.replace(" = ", _EQUALS)

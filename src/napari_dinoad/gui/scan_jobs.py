@@ -137,6 +137,7 @@ class _Detect(_Request):
             detector.model.card(),
             detection.unlike,
             not self.only_shown or volume.values.shape[axis] == 1,
+            detection.n_calibration_persons,
         )
 
 

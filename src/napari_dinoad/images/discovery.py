@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.persons import Persons
     from napari_dinoad.progress import Progress
 
 _RESULT_ENDINGS = (*MASK_ENDINGS, "_anomaly", "_heatmap", "_picture")
@@ -36,15 +37,25 @@ __all__ = ["Discovery", "discover_scans"]
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a folder holds: scans in the order of their paths, and what was skipped.
+    """What a folder holds.
 
-    `results` are those of the skipped files that are masks and maps by their header.
+    Attributes
+    ----------
+    folder : Path
+    scans : tuple of ScanFile
+        In the order of their paths.
+    skipped : tuple of SkippedFile
+    results : tuple of ScanFile
+        Those of the skipped files that are masks and maps by their header.
+    persons : Persons, optional
+        Whose the scans are, where that was asked (see `find_persons`).
     """
 
     folder: Path
     scans: tuple[ScanFile, ...]
     skipped: tuple[SkippedFile, ...]
     results: tuple[ScanFile, ...] = ()
+    persons: Persons | None = None
 
     @property
     def is_mostly_2d(self) -> bool:

@@ -23,6 +23,7 @@ from napari_dinoad import __version__
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.files import atomic_path
 from napari_dinoad.images.dicom_headers import unit_orientation
+from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -359,7 +360,7 @@ def _algorithm(mask: AnomalyMask, card: Mapping[str, Any] | None) -> hd.Algorith
             "scorer": str(card["scorer"]),
             "backbone": str(backbone["name"]),
             "backbone weights SHA-256": str(backbone["weights_sha256"]),
-            "normal scans": str(card["n_scans"]),
+            "normal scans": f"{card['n_scans']}{of_persons(card['n_scans'], card.get('n_persons'))}",
             "model created": str(card["created"]),
         }
     return hd.AlgorithmIdentificationSequence(

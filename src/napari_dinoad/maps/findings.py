@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoad.images.persons import of_persons
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -38,6 +40,8 @@ class Findings:
         The model's card.
     notes : tuple of str
         What was assumed or done on the way, beside what the reader of the scan notes.
+    n_calibration_persons : int, optional
+        Persons that the normal scans are of; None: as many as scans.
     """
 
     mask: AnomalyMask
@@ -48,6 +52,7 @@ class Findings:
     seconds: Mapping[str, float] | None = None
     card: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    n_calibration_persons: int | None = None
 
     @property
     def volume(self) -> Volume:
@@ -77,7 +82,13 @@ class Findings:
             return A_SLICE_ALONE
         if self.n_calibration_scans is None or self.n_more_normal is None:
             return scan_level_words(None, 0, 0)
-        return scan_level_words(self.p_value, self.n_calibration_scans, self.n_more_normal)
+        return scan_level_words(
+            self.p_value, self.n_calibration_scans, self.n_more_normal, self.n_calibration_persons
+        )
+
+    @property
+    def _n_persons(self) -> int | None:
+        return self.n_calibration_scans if self.n_calibration_persons is None else self.n_calibration_persons
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the model's card and without any folder."""
@@ -86,6 +97,7 @@ class Findings:
             "scan": self.scan,
             "p_value": self.p_value,
             "n_calibration_scans": self.n_calibration_scans,
+            "n_calibration_persons": self._n_persons,
             "n_more_normal": self.n_more_normal,
             "threshold_fpr": self.mask.fpr,
             "n_regions": len(regions),
@@ -95,7 +107,9 @@ class Findings:
         }
 
 
-def scan_level_words(p_value: float | None, n_normal: int, n_more_normal: int) -> str:
+def scan_level_words(
+    p_value: float | None, n_normal: int, n_more_normal: int, n_persons: int | None = None
+) -> str:
     """Return what a scan-level p-value says, for people; it claims no more than the normal scans allow.
 
     Parameters
@@ -105,14 +119,17 @@ def scan_level_words(p_value: float | None, n_normal: int, n_more_normal: int) -
         Normal scans compared with.
     n_more_normal : int
         How many of them are less extreme than this scan.
+    n_persons : int, optional
+        Persons that they are of; None: as many.
     """
     if p_value is None:
         return "Only some slices were scored: no statement about the whole scan."
+    of = of_persons(n_normal, n_persons)
     if n_more_normal == n_normal:
         return (
-            f"More unusual than all {n_normal} normal scans (p = {p_value:.2g}; "
-            f"with {n_normal} scans nothing smaller can be claimed)."
+            f"More unusual than all {n_normal} normal scans{of} (p = {p_value:.2g}; "
+            f"with {f'{n_persons} persons' if of else f'{n_normal} scans'} nothing smaller can be claimed)."
         )
     if n_more_normal == 0:
-        return f"Not more unusual than any of {n_normal} normal scans (p = {p_value:.2g})."
-    return f"More unusual than {n_more_normal} of {n_normal} normal scans (p = {p_value:.2g})."
+        return f"Not more unusual than any of {n_normal} normal scans{of} (p = {p_value:.2g})."
+    return f"More unusual than {n_more_normal} of {n_normal} normal scans{of} (p = {p_value:.2g})."

@@ -11,6 +11,7 @@ from PIL import Image
 from napari_dinoad import html
 from napari_dinoad.files import write_text
 from napari_dinoad.images.body import find_body
+from napari_dinoad.images.persons import of_persons
 from napari_dinoad.maps.panels import annotate, colour_bar, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
@@ -267,15 +268,20 @@ def _model(findings: Findings) -> Html:
         "Scorer": card.get("scorer"),
         "Backbone": f"{backbone.get('name')}, weights {str(backbone.get('weights_sha256'))[:12]}… (SHA-256)",
         "Preprocessing": _preprocessing_words(preprocessing),
-        "Fitted on": f"{card.get('n_scans')} normal scans, {card.get('n_slices')} slices",
+        "Fitted on": f"{_normal_scans(card)}, {card.get('n_slices')} slices",
         "Calibrated on": (
-            f"{calibration.get('n_scans')} normal scans that the scorer had not seen "
+            f"{_normal_scans(calibration)} that the scorer had not seen "
             f"({calibration.get('method')}), {calibration.get('n_voxels', 0):,} voxels"
         ),
         "Made": card.get("created"),
         "Versions": ", ".join(f"{name} {version}" for name, version in (card.get("versions") or {}).items()),
     }
     return html.section("Model", html.facts(told))
+
+
+def _normal_scans(counts: Mapping[str, Any]) -> str:
+    n_scans = counts.get("n_scans")
+    return f"{n_scans} normal scans{of_persons(n_scans or 0, counts.get('n_persons'))}"
 
 
 def _preprocessing_words(preprocessing: Mapping[str, Any]) -> str:

@@ -49,9 +49,14 @@ _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 class Cohort:
     """The scans that are in the caches, one for each plane, in their order, and what was skipped."""
 
-    paths: tuple[Path, ...]
+    scans: tuple[ScanFile, ...]
     skipped: tuple[SkippedFile, ...]
     caches: Mapping[Plane, EmbeddingCache]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the scans lie."""
+        return tuple(scan.path for scan in self.scans)
 
     @property
     def cache(self) -> EmbeddingCache:
@@ -155,7 +160,7 @@ class CohortBuilder:
 
     def __init__(self, found: Discovery, caches: Mapping[Plane, EmbeddingCache]) -> None:
         self._caches = caches
-        self._by_voxels: dict[str, Path] = {}
+        self._by_voxels: dict[str, ScanFile] = {}
         self._skipped = list(found.skipped)
 
     def is_twin(self, scan: ScanFile, voxels: str) -> bool:
@@ -165,7 +170,7 @@ class CohortBuilder:
         """
         twin = self._by_voxels.get(voxels)
         if twin is not None:
-            self.skip(scan, f"the same content as {twin.name}")
+            self.skip(scan, f"the same content as {twin.path.name}")
         return twin is not None
 
     def skip(self, scan: ScanFile, reason: str) -> None:
@@ -176,7 +181,7 @@ class CohortBuilder:
         """Make a scan, embedded in each plane, the next one of the cohort."""
         for cache, embedded in zip(self._caches.values(), planes, strict=True):
             cache.add(embedded)
-        self._by_voxels[planes[0].metadata["voxels"]] = scan.path
+        self._by_voxels[planes[0].metadata["voxels"]] = scan
 
     def cohort(self) -> Cohort:
         """Return what was added and skipped."""

@@ -5,6 +5,7 @@ It names files, so it lies beside the model and is never a part of it.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from napari_dinoad.files import MODEL_SUFFIX, write_text
 from napari_dinoad.html import Html, Series, element, facts, page, plot, section, table
+from napari_dinoad.images.persons import of_persons
 from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, Outlier, find_outliers
 from napari_dinoad.settings import FALSE_POSITIVE_RATES
 
@@ -27,6 +29,7 @@ __all__ = [
     "cohort_report",
     "few_scans_note",
     "mixed_kinds_note",
+    "persons_note",
     "report_path",
     "write_cohort_report",
 ]
@@ -56,14 +59,28 @@ def write_cohort_report(model: NormativeModel, report: FitReport, model_path: Pa
     return path
 
 
-def few_scans_note(n_scans: int) -> str:
-    """Return what a cohort of so few scans means for p-values; empty where there are enough."""
-    if n_scans >= FEW_SCANS:
+def few_scans_note(n_scans: int, n_persons: int | None = None) -> str:
+    """Return what a cohort of scans of so few persons means for p-values; empty where there are enough.
+
+    Parameters
+    ----------
+    n_scans : int
+    n_persons : int, optional
+        None: as many.
+    """
+    n_persons = n_scans if n_persons is None else n_persons
+    if n_persons >= FEW_SCANS:
         return ""
     return (
-        f"Only {n_scans} normal scans: no scan-level p-value below {1 / (n_scans + 1):.2f} can be claimed, and "
-        "voxel-level rates rest on few people. Use the maps for orientation; add normal scans for probabilities."
+        f"Only {n_scans} normal scans{of_persons(n_scans, n_persons)}: no scan-level p-value below "
+        f"{1 / (n_persons + 1):.2f} can be claimed, and voxel-level rates rest on few people. Use the maps for "
+        f"orientation; add normal scans{'' if n_persons == n_scans else ' of other persons'} for probabilities."
     )
+
+
+def persons_note(report: FitReport) -> str:
+    """Return what should be known of how it was told whose the scans are; empty where there is nothing to say."""
+    return "" if report.persons is None else report.persons.note
 
 
 def mixed_kinds_note(report: FitReport) -> str:
@@ -129,16 +146,19 @@ def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _summary(model: NormativeModel, report: FitReport) -> Html:
     calibration = model.calibration
-    notes = [note for note in (few_scans_note(len(report.scans)), mixed_kinds_note(report)) if note]
+    few = few_scans_note(len(report.scans), report.n_persons)
+    notes = [note for note in (few, persons_note(report), mixed_kinds_note(report)) if note]
+    held_out = f"{calibration.n_scans} scans{of_persons(calibration.n_scans, calibration.n_persons)}"
+    used = f"{len(report.scans)}{of_persons(len(report.scans), report.n_persons)}"
     told = facts(
         {
             "scorer": model.scorer_name,
             "backbone": model.backbone.name,
             "preset": model.preprocessing.preset,
-            "scans used": f"{len(report.scans)} ({model.provenance.n_slices} slices)",
+            "scans used": f"{used} ({model.provenance.n_slices} slices)",
             "files skipped": len(report.skipped),
-            "calibrated on": f"{calibration.n_scans} scans that the scorer had not seen ({calibration.method})",
-            "smallest scan-level p-value": 1 / (1 + calibration.n_scans),
+            "calibrated on": f"{held_out} that the scorer had not seen ({calibration.method})",
+            "smallest scan-level p-value": calibration.smallest_scan_p_value,
             "seconds": ", ".join(f"{stage} {spent:.0f}" for stage, spent in report.seconds.items()),
         }
     )
@@ -243,12 +263,12 @@ def _in_words(name: str) -> str:
 
 def _calibration(calibration: Calibration) -> Html:
     scores = calibration.scan_scores
-    n_at_least = calibration.n_scans - np.searchsorted(scores, scores, side="left")
-    level = -np.log10((1 + n_at_least) / (1 + calibration.n_scans))
+    level = [-math.log10(calibration.scan_p_value(score)) for score in scores]
+    of = of_persons(calibration.n_scans, calibration.n_persons)
     rows = [[f"{100 * rate:g} %", calibration.threshold(rate)] for rate in FALSE_POSITIVE_RATES]
     return section(
         "Calibration",
-        f"From {calibration.n_voxels} body voxels of {calibration.n_scans} normal scans.",
+        f"From {calibration.n_voxels} body voxels of {calibration.n_scans} normal scans{of}.",
         plot(
             f"−log10 p of a raw score; normal voxels vouch for it up to {calibration.resolved_neg_log10_p:.2g}, "
             "beyond that the tail is extended.",
@@ -258,7 +278,7 @@ def _calibration(calibration: Calibration) -> Html:
         ),
         plot(
             "−log10 of the scan-level p-value that a patient's scan with this score would get.",
-            [Series("normal scans", scores.tolist(), level.tolist(), points=True)],
+            [Series("normal scans", scores.tolist(), level, points=True)],
             "score of the scan",
             "−log10 p",
         ),
@@ -301,6 +321,11 @@ def _all_scans(report: FitReport, names: Sequence[str]) -> Html:
         return [name, scan.n_slices, scan.score, scan.p_value, scan.unlike_share, scan.grid_share]
 
     rows = [row(name, scan) for name, scan in zip(names, report.scans, strict=True)][:_N_LISTED]
-    listed = table(["scan", "slices", "score", "share: patches", "share: whole", "share: grid"], rows)
+    titles = ["scan", "slices", "score", "share: patches", "share: whole", "share: grid"]
+    if report.persons is not None and report.n_persons < len(report.scans):
+        # Their numbers count from 1 and mean nothing beyond this table.
+        titles.append("person")
+        rows = [[*cells, person + 1] for cells, person in zip(rows, report.persons.of_scan, strict=False)]
+    listed = table(titles, rows)
     title = f"All scans used ({len(report.scans)})"
     return element("details", element("summary", title), listed)

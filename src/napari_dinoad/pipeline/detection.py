@@ -54,7 +54,9 @@ class Detection:
         Of the whole scan: how often a normal scan is at least as extreme. None when only some of its slices
         were scored, since the normal scans were scored whole.
     n_calibration_scans : int
-        Normal scans behind ``p_value``; nothing below 1 / (n + 1) can be claimed.
+        Normal scans behind ``p_value``.
+    n_calibration_persons : int
+        Persons that these scans are of; nothing below 1 / (n + 1) can be claimed.
     n_more_normal : int
         How many of these normal scans are less extreme than this one.
     slices : tuple of int
@@ -73,6 +75,7 @@ class Detection:
     scan_score: float
     p_value: float | None
     n_calibration_scans: int
+    n_calibration_persons: int
     n_more_normal: int
     slices: tuple[int, ...]
     planes: tuple[Plane, ...]
@@ -105,6 +108,7 @@ class Detection:
             self.seconds,
             card,
             self.unlike,
+            self.n_calibration_persons,
         )
 
 
@@ -238,6 +242,7 @@ class Detector:
             score,
             calibration.scan_p_value(score) if run.is_whole and self._is_comparable(volume) else None,
             calibration.n_scans,
+            calibration.n_persons,
             int(np.count_nonzero(calibration.scan_scores < score)),
             tuple(sorted(run.slices)),
             run.planes,

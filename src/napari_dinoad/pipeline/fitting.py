@@ -18,6 +18,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import remove_temporaries, require_writable
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.persons import find_persons
 from napari_dinoad.normative_model import (
     BackboneIdentity,
     FitReport,
@@ -33,6 +34,7 @@ from napari_dinoad.pipeline.cohort_outliers import grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import (
     few_scans_note,
     mixed_kinds_note,
+    persons_note,
     report_path,
     write_cohort_report,
 )
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.persons import Persons
     from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.pipeline.cohort import Cohort
     from napari_dinoad.pipeline.holdout import FittedPlanes
@@ -77,8 +80,8 @@ def fit_folder(
 ) -> NormativeModel:
     """Fit a normative model from a folder of normal scans.
 
-    Each scan is read and embedded once. Scans, never slices, are held out for calibration: by folds, so that
-    all calibrate (below `CalibrationSettings.cross_below` scans), or one share of them.
+    Each scan is read and embedded once. Persons with all their scans, never slices, are held out for calibration: by
+    folds, so that all calibrate (below `CalibrationSettings.cross_below` persons), or one share of them.
 
     Parameters
     ----------
@@ -139,9 +142,9 @@ def fit_folder(
             model.save(out)
             if model.fit_report is not None:
                 write_cohort_report(model, model.fit_report, Path(out))
-    notes = [few_scans_note(model.provenance.n_scans)]
+    notes = [few_scans_note(model.provenance.n_scans, model.provenance.n_persons)]
     if model.fit_report is not None:
-        notes.append(mixed_kinds_note(model.fit_report))
+        notes += [persons_note(model.fit_report), mixed_kinds_note(model.fit_report)]
     for note in filter(None, notes):
         logger.warning(note)
     return model
@@ -170,10 +173,12 @@ def _fit(
             device = torch.device("cpu")
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
+        persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
         embedded = time.perf_counter()
         checkpoints = Checkpoints(work.states, work.temporary)
         fitted = fit_and_calibrate(
             cohort.caches,
+            persons.of_scan,
             settings,
             device,
             HeldOutScores(work.held_out),
@@ -183,7 +188,7 @@ def _fit(
         )
         seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
         # The report compares the embeddings themselves: while the workers that may hold them are there.
-        fit_report = _fit_report(cohort, fitted, settings.seed, seconds)
+        fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
     _tell_what_was_assumed(fit_report)
     fresh = NormativeModel(
         fitted.planes,
@@ -194,7 +199,13 @@ def _fit(
         fitted.calibration,
         settings.calibration.scan_top_fraction,
         settings.calibration.smoothing_mm,
-        Provenance(len(cohort.paths), cohort.n_slices, settings.seed, reading=settings.reading.words()),
+        Provenance(
+            len(cohort.paths),
+            cohort.n_slices,
+            settings.seed,
+            reading=settings.reading.words(),
+            n_persons=persons.n,
+        ),
         (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
         fit_report,
     )
@@ -249,7 +260,9 @@ def _fit_key(
     return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing), *before])
 
 
-def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[str, float]) -> FitReport:
+def _fit_report(
+    cohort: Cohort, persons: Persons, fitted: FittedPlanes, seed: int, seconds: dict[str, float]
+) -> FitReport:
     unlike = unlikeness(cohort.cache.scans, seed)
     by_grid = grid_unlikeness([scan.facts for scan in cohort.cache.scans])
     unusual = unusualness([fitted.scan_scores.get(i) for i in range(len(unlike))], unlike, by_grid)
@@ -263,7 +276,7 @@ def _fit_report(cohort: Cohort, fitted: FittedPlanes, seed: int, seconds: dict[s
         scans.append(
             NormalScan(path, n_slices, score, p_value, unlike_share, grid_share, float(unusual[i]), facts)
         )
-    return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds)
+    return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds, persons)
 
 
 def _tell_what_was_assumed(fit_report: FitReport) -> None:

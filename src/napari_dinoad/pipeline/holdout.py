@@ -1,4 +1,4 @@
-"""Which scans fit and which calibrate: one split, or folds in which every scan is once held out."""
+"""Scorers fitted and calibrated: on one split, or on folds in which every scan is once held out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.pipeline.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_planes
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
@@ -16,7 +17,7 @@ from napari_dinoad.scoring import make_scorer, scorer_from_state
 from napari_dinoad.settings import MODEL_FORMAT_VERSION, DpmmSettings, MemoryBankSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -30,19 +31,12 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import (
         ArCnnSettings,
-        CalibrationSettings,
         FitSettings,
         Plane,
         ScorerName,
     )
 
 __all__ = ["FittedPlanes", "fit_and_calibrate", "hash_of_mixture"]
-
-_VALIDATION_SHARE = 0.1
-"""Share of the fitting scans that choose the epoch; they do not calibrate."""
-
-_MIN_SCANS_TO_VALIDATE = 10
-"""With fewer fitting scans all are fitted on, and the last epoch is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +54,7 @@ class FittedPlanes:
 
 def fit_and_calibrate(
     caches: Mapping[Plane, EmbeddingCache],
+    persons: Sequence[int],
     settings: FitSettings,
     device: torch.device,
     held_out: HeldOutScores,
@@ -73,6 +68,8 @@ def fit_and_calibrate(
     ----------
     caches : mapping of EmbeddingCache
         One for each plane, with the same scans, at least two, in the same order.
+    persons : sequence of int
+        The person of each scan, see `Persons.of_scan`; at least two persons.
     settings : FitSettings
     device : torch.device
         Where the scorers are fitted.
@@ -85,27 +82,32 @@ def fit_and_calibrate(
     earlier : DpmmScorer, optional
         A fitted mixture that the scans are added to.
     """
-    n_scans = len(next(iter(caches.values())).scans)
-    order = np.random.default_rng(settings.seed).permutation(n_scans)
-    folds, is_cross = _choose_folds(order, settings.calibration)
+    person_of = np.asarray(persons)
+    every = np.arange(len(person_of))
+    folds, is_cross = choose_folds(person_of, settings.calibration, settings.seed)
     scans = tuple(scan for fold in folds for scan in fold.tolist())
     chosen_calibration, method = settings.calibration, "cross" if is_cross else "split"
     calibrating = HeldOutScans(
-        scans, chosen_calibration.scan_top_fraction, method, progress, chosen_calibration.smoothing_mm
+        scans,
+        chosen_calibration.scan_top_fraction,
+        method,
+        progress,
+        chosen_calibration.smoothing_mm,
+        tuple(persons),
     )
     planes, models = [], []
     for plane, cache in caches.items():
         scorers: dict[ScorerName, Scorer] = {}
         for name in settings.scorer_names:
             chosen = settings.scorer_settings(name)
-            fit = partial(_fit, cache, chosen, settings.seed, device, checkpoints, earlier)
+            fit = partial(_fit, cache, person_of, chosen, settings.seed, device, checkpoints, earlier)
             part = _part_label(plane, name, len(caches), len(settings.scorer_names))
             for number, fold in enumerate(folds, start=1):
                 label = f"{part}, fold {number} of {len(folds)}" if is_cross else part
-                scorers[name] = fit(np.setdiff1d(order, fold), _labelled(progress, label))
+                scorers[name] = fit(np.setdiff1d(every, fold), _labelled(progress, label))
                 _score_held_out(cache, fold, scorers[name], plane, held_out, device, progress)
             if is_cross:
-                scorers[name] = fit(np.sort(order), _labelled(progress, part))
+                scorers[name] = fit(every, _labelled(progress, part))
         planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
         models.append(planes[-1].model(scorers))
     if len(planes) == 1:
@@ -120,17 +122,9 @@ def _part_label(plane: Plane, scorer: ScorerName, n_planes: int, n_scorers: int)
     return f", {' '.join(words)}" if words else ""
 
 
-def _choose_folds(order: np.ndarray, chosen: CalibrationSettings) -> tuple[list[np.ndarray], bool]:
-    """Return the scans that are held out together, and whether every scan is so once."""
-    n_scans = len(order)
-    if chosen.method == "cross" or (chosen.method == "auto" and n_scans < chosen.cross_below):
-        return [np.sort(fold) for fold in np.array_split(order, min(chosen.folds, n_scans))], True
-    n_held_out = min(max(1, round(chosen.holdout * n_scans)), n_scans - 1)
-    return [np.sort(order[:n_held_out])], False
-
-
 def _fit(
     cache: EmbeddingCache,
+    persons: np.ndarray,
     chosen: DpmmSettings | ArCnnSettings | MemoryBankSettings,
     seed: int,
     device: torch.device,
@@ -139,13 +133,11 @@ def _fit(
     scans: np.ndarray,
     progress: Progress | None,
 ) -> Scorer:
-    rng = np.random.default_rng(seed)
-    # A memory bank has no epochs to choose from: it takes all scans.
-    has_epochs = not isinstance(chosen, MemoryBankSettings) and len(scans) >= _MIN_SCANS_TO_VALIDATE
-    n_validate = round(_VALIDATION_SHARE * len(scans)) if has_epochs else 0
-    mixed = rng.permutation(scans)
-    fitting, validating = np.sort(mixed[n_validate:]), np.sort(mixed[:n_validate])
-    validation = cache.batches(validating.tolist(), device, seed) if n_validate else None
+    fitting, validating = choose_validation(persons, scans, seed)
+    if isinstance(chosen, MemoryBankSettings):
+        # It has no epochs to choose from: it takes all scans.
+        fitting, validating = scans, scans[:0]
+    validation = cache.batches(validating.tolist(), device, seed) if len(validating) else None
     batches = cache.batches(fitting.tolist(), device, seed)
     name = _checkpoint_name(cache, chosen, fitting, validating, earlier)
     kept = checkpoints.load(name)

@@ -52,6 +52,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         first.provenance.seed,
         n_merged=sum(model.provenance.n_merged for model in models),
         reading=_readings(models),
+        n_persons=sum(model.provenance.n_persons for model in models),
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
     return replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
@@ -85,6 +86,7 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
         n_scans=old.n_scans + new.n_scans,
         n_slices=old.n_slices + new.n_slices,
         n_merged=old.n_merged,
+        n_persons=old.n_persons + new.n_persons,
         reading=_readings([earlier, updated]),
     )
     cohorts = (*earlier.cohorts, *updated.cohorts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from napari_dinoad.settings.checks import require, require_choice
-from napari_dinoad.settings.choices import CalibrationMethod, Device, Plane, ScorerName
+from napari_dinoad.settings.choices import CalibrationMethod, Device, PersonGrouping, Plane, ScorerName
 from napari_dinoad.settings.scans import PreprocessingSettings, ReadSettings
 from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
 
@@ -18,16 +18,21 @@ class CalibrationSettings:
     ----------
     method : str
         ``"split"`` holds one share of the scans out; ``"cross"`` refits on folds, so that every scan is scored by a
-        model that has not seen it and all calibrate; ``"auto"`` takes ``"cross"`` below ``cross_below`` scans.
+        model that has not seen it and all calibrate; ``"auto"`` takes ``"cross"`` below ``cross_below`` persons.
     holdout : float
-        Share of the normal *scans* (never slices) that calibrate with ``"split"``; at least one scan.
+        Share of the normal persons (never slices, nor single scans of a person) that calibrate with ``"split"``; at
+        least one.
     folds : int
-        Number of folds of ``"cross"`` (at most one a scan).
+        Number of folds of ``"cross"`` (at most one a person).
     scan_top_fraction : float
         A scan's own score is the mean raw score of this share of its most abnormal body voxels.
     smoothing_mm : float
         Raw scores of a volume are averaged across neighbouring slices by a Gaussian of this standard deviation; 0:
         each slice is scored for itself, as 2D images always are.
+    persons : str
+        Which scans are of one person: they are held out together. ``"auto"``: those with one BIDS entity
+        ``sub-<label>`` in their path, DICOM series with one PatientID, and else each scan by itself;
+        ``"folder"``: those in one first folder below the chosen one; ``"each-scan"``: each by itself.
     """
 
     method: CalibrationMethod = "auto"
@@ -36,9 +41,11 @@ class CalibrationSettings:
     cross_below: int = 100
     scan_top_fraction: float = 0.005
     smoothing_mm: float = 5.0
+    persons: PersonGrouping = "auto"
 
     def __post_init__(self) -> None:
         require_choice("calibration method", self.method, CalibrationMethod)
+        require_choice("persons", self.persons, PersonGrouping)
         require(self.folds >= 2, "calibration folds", "at least 2", self.folds)
         require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
         ok = 0 < self.scan_top_fraction <= 1
