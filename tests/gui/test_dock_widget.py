@@ -659,6 +659,27 @@ def test_folder_with_several_scans_lets_choose(qtbot, dock, viewer, cohort):
     assert viewer.layers[0].name == cohort.normal[2].name.removesuffix(".nii.gz")
 
 
+@pytest.mark.parametrize("scan_first", [True, False])
+def test_a_part_of_an_oblique_scan_is_shown_on_it(dock, viewer, scan_first):
+    """Masks of other programs leave out empty slices, and oblique scans are shown de-obliqued."""
+    from napari_dinoad.gui.layers import layer_of_volume
+    from napari_dinoad.gui.overlay import as_saved_result
+    from napari_dinoad.images.volume import Geometry, Volume
+
+    affine = np.array([[0.96, -0.28, 0, -5.0], [0.28, 0.96, 0, 3.0], [0, 0, 2.0, 1.0], [0, 0, 0, 1]])
+    values = np.random.default_rng(0).random((7, 6, 5)).astype(np.float32)
+    scan = layer_of_volume(Volume(values, Geometry((5, 6, 7), affine)))
+    part = affine.copy()
+    part[:3, 3] = affine[:3] @ [1, 2, 3, 1]
+    mask = Volume(np.ones((4, 3, 2), np.float32), Geometry((2, 3, 4), part), "mask")
+    values, arguments, _ = layer_of_volume(mask)
+    result = as_saved_result(values, arguments, "mask")
+    for layer in (scan, result) if scan_first else (result, scan):
+        viewer.add_layer(Layer.create(*layer))
+    shown = viewer.layers["scan"].world_to_data(viewer.layers["mask"].data_to_world((0, 0, 0)))
+    np.testing.assert_allclose(shown, (3, 2, 1), atol=1e-6)
+
+
 def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
     from napari_dinoad.errors import ScanReadError
     from napari_dinoad.gui import reader

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 from napari.layers import Image, Labels, Layer
 
+from dicom_files import AXIAL, ct_values, save_all, series_datasets
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.gui.layers import layer_of_volume
 from napari_dinoad.gui.overlay import is_overlay
@@ -17,6 +19,7 @@ from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
 from napari_dinoad.gui.writer import write_image, write_labels
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom_seg import save_seg
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 AFFINES = {
@@ -143,6 +146,30 @@ def test_a_folder_of_results_alone_opens_them(tmp_path):
     anomaly_map.mask().save(tmp_path / "out" / "x_mask.nii.gz")
     assert [scan.name for scan in scans_at(tmp_path / "out")] == ["x_anomaly", "x_mask"]
     assert [scan.name for scan in scans_at(tmp_path)] == ["scan"]
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)])
+def test_a_dicom_segmentation_of_ours_lies_on_its_scan(tmp_path, orientation):
+    datasets = series_datasets(ct_values(), orientation=orientation)
+    save_all(datasets, tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    values = np.zeros_like(volume.values)
+    values[2, 3, 1] = 4.0
+    (tmp_path / "out").mkdir()
+    path = save_seg(tmp_path / "out" / "ct_seg.dcm", AnomalyMap(values, volume).mask(0.01))
+    scan = Layer.create(*layer_of_volume(volume))
+    for given in (path, tmp_path / "out"):
+        (mask,) = (Layer.create(*layer) for layer in get_reader(str(given))(str(given)))
+        assert isinstance(mask, Labels)
+        assert is_overlay(mask)
+        assert mask.name == "ct_seg"
+        np.testing.assert_array_equal(mask.data, values > 0)
+        np.testing.assert_allclose(mask.extent.world, scan.extent.world, atol=1e-4)
+        assert mask.units == scan.units
+        assert list(mask.features["index"]) == [1]
+        assert list(mask.features["segment"]) == [pydicom.dcmread(path).SegmentSequence[0].SegmentLabel]
+    (out,) = write_labels(str(tmp_path / "again.nii.gz"), *mask.as_layer_data_tuple()[:2])
+    assert np.allclose(nib.load(out).affine, volume.geometry.affine, atol=1e-4)
 
 
 def test_reader_leaves_other_files_alone(tmp_path):

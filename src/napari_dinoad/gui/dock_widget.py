@@ -22,7 +22,7 @@ from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
-from napari_dinoad.gui.overlay import finish_look, is_overlay, warm_up
+from napari_dinoad.gui.overlay import finish_look, is_overlay, lay_on_scans, warm_up
 from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser
@@ -94,6 +94,7 @@ class DockWidget(QWidget):
         self._connect()
         for layer in napari_viewer.layers:
             finish_look(layer)
+        lay_on_scans(napari_viewer.layers)
         self._on_layer_changed()
 
     def _build(self) -> None:
@@ -308,6 +309,7 @@ class DockWidget(QWidget):
     def _on_inserted(self, event: Any) -> None:
         """Choose a scan that was just opened, by whatever way."""
         finish_look(event.value)
+        lay_on_scans(self._viewer.layers)
         if isinstance(event.value, Image) and not is_overlay(event.value):
             if not self.opener.is_busy:
                 self.scan.clear_fault()

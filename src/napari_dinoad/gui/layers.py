@@ -28,6 +28,7 @@ __all__ = [
     "METADATA_KEY",
     "LayerScan",
     "ScanSource",
+    "affine_on_scan",
     "display_range",
     "frame_in_words",
     "layer_of_volume",
@@ -38,6 +39,9 @@ __all__ = [
 
 METADATA_KEY = "dinoad"
 """Key in ``layer.metadata`` under which a `ScanSource` rides."""
+
+_SAME_STEPS = 1e-3
+"""Grids whose steps differ by less than this share of a voxel are of one scan: files round them."""
 
 _AXIS_LABELS = ("z", "y", "x")
 
@@ -245,6 +249,24 @@ def _display_affine(geometry: Geometry, spatial: list[int], n_frame_axes: int) -
     for row, axis in enumerate(spatial, start=n_frame_axes):
         affine[row, row] = -geometry.spacing[axis]
         affine[row, n] = -origin_zyx[axis]
+    return affine
+
+
+def affine_on_scan(source: ScanSource, scan: ScanSource) -> np.ndarray | None:
+    """Return the affine that shows an array on a scan of which its grid is a part; None where it is of another.
+
+    An oblique scan is shown de-obliqued about its first voxel. What begins at another voxel, as masks do that leave
+    out empty slices, would lie beside it by an affine of its own.
+    """
+    own, whole = source.geometry, scan.geometry
+    steps = own.canonical_affine[:3, :3] - whole.canonical_affine[:3, :3]
+    is_other = own.is_physical != whole.is_physical or source.dropped_axis != scan.dropped_axis
+    if is_other or np.abs(steps).max() > _SAME_STEPS * min(whole.spacing):
+        return None
+    spatial = [axis for axis in range(3) if axis != scan.dropped_axis]
+    affine = _display_affine(whole, spatial, 0)
+    first = np.linalg.solve(whole.canonical_affine, [*own.canonical_affine[:3, 3], 1.0])[2::-1]
+    affine[:-1, -1] += affine[:-1, :-1] @ first[spatial]
     return affine
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
-from napari_dinoad.gui.layers import METADATA_KEY, frame_in_words, same_layer
+from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, affine_on_scan, frame_in_words, same_layer
 from napari_dinoad.gui.viewer_parts import moves_of, show_colour_bar
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -29,6 +29,7 @@ __all__ = [
     "finish_look",
     "holding_of_layer",
     "is_overlay",
+    "lay_on_scans",
     "line_up",
     "mark_overlay",
     "overlays_of",
@@ -109,6 +110,21 @@ def finish_look(layer: Layer) -> None:
     elif isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
         layer.contour = 1
         layer.opacity = mask_look()["opacity"]
+
+
+def lay_on_scans(layers: Iterable[Layer]) -> None:
+    """Show oblique masks and maps from files on the scan that they are of, where that is there too."""
+    sources = [(layer, layer.metadata.get(METADATA_KEY)) for layer in layers]
+    known = [(layer, source) for layer, source in sources if isinstance(source, ScanSource)]
+    scans = [source for layer, source in known if isinstance(layer, Image) and not is_overlay(layer)]
+    for layer, source in known:
+        mark = layer.metadata.get(OVERLAY_KEY)
+        if not isinstance(mark, _Mark) or mark.scan_id is not None or not source.geometry.is_oblique:
+            continue
+        affines = (affine_on_scan(source, scan) for scan in scans)
+        affine = next((affine for affine in affines if affine is not None), None)
+        if affine is not None and len(affine) == layer.ndim + 1:
+            layer.affine = affine
 
 
 def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, read_nifti
-from napari_dinoad.images.readers import is_dicom, read_volume
+from napari_dinoad.images.readers import is_dicom, is_dicom_mask, read_volume
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.images.volume import Geometry
+from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
     from napari_dinoad.images.nifti_files import Holding
-    from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
 
 __all__ = ["get_reader", "read_layers", "scans_at"]
@@ -101,6 +100,8 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
     """
     scan = scan if isinstance(scan, ScanFile) else ScanFile(Path(scan), "volume", ())
     path = scan.path
+    if scan.series is None and path.is_file() and is_dicom_mask(path):
+        return _read_segments(path)
     if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and path.is_file():
         image = open_nifti(path)
         n_frames, holding = count_frames(image), holding_of(image)
@@ -123,6 +124,21 @@ def _read_result(path: Path, image: Nifti1Image | MGHImage) -> Volume:
     geometry = Geometry.of_pixels(tuple(int(n) for n in image.shape))
     values = geometry.to_canonical(volume.geometry.to_stored(volume.values))
     return replace(volume, values=np.ascontiguousarray(values), geometry=geometry)
+
+
+def _read_segments(path: Path) -> list[LayerTuple]:
+    """Return the segments of a DICOM file as labels, which say in the status bar what they are."""
+    from napari_dinoad.images.dicom_segmentations import read_segmentation
+
+    found = read_segmentation(path)
+    layers = []
+    for place, one in enumerate(found, start=1):
+        name = stem_of(path) if len(found) == 1 else f"{stem_of(path)} · {place}"
+        volume = Volume(one.labels.astype(np.float32), one.geometry, name)
+        labels, arguments, kind = _shown_as("mask", layer_of_volume(volume))
+        arguments["features"] = {"index": [*one.segments], "segment": [*one.segments.values()]}
+        layers.append((labels, arguments, kind))
+    return layers
 
 
 def _shown_as(holding: Holding, layer: LayerTuple) -> LayerTuple:

@@ -36,6 +36,7 @@ __all__ = [
     "UnreadableDicomError",
     "have_same_pixels",
     "is_dicom",
+    "is_segmentation",
     "may_be_dicom",
     "name_of_uid",
     "read_header",
@@ -79,10 +80,12 @@ _MAGIC = b"DICM"
 _IMAGE_STORAGE = "Image Storage"
 """Part of the standard's name of every class of images."""
 
+_SEGMENTATION = "a segmentation"
+
 _NOT_SCANS = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.8": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.4": _SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.66.7": _SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.66.8": _SEGMENTATION,
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
     "1.2.840.10008.5.1.4.1.1.4.2": "a spectroscopy",
     "1.2.840.10008.5.1.4.1.1.77.1.6": "tiles of a whole slide",
@@ -121,6 +124,16 @@ def may_be_dicom(path: Path) -> bool:
     suffix = path.suffix.lower()
     has_no_ending = not suffix or suffix[1:].isdigit()
     return _has_magic(start) or suffix in DICOM_SUFFIXES or (has_no_ending and not any(start))
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a DICOM file is a segmentation; one that cannot be read is not."""
+    try:
+        with path.open("rb") as stream, disable_value_validation():
+            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            return _NOT_SCANS.get(str(header.get("SOPClassUID"))) == _SEGMENTATION
+    except DAMAGED:
+        return False
 
 
 def _start_of(path: Path) -> bytes:

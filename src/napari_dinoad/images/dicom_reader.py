@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
     from napari_dinoad.images.dicom_stack import SliceStack
 
-__all__ = ["read_series"]
+__all__ = ["as_nifti", "read_series"]
 
 _UNUSED_BITS = (
     "Bits beyond those that hold the pixels were set (overlays, as older scanners keep them): left out."
@@ -73,7 +73,7 @@ def read_series(
         geometry = Geometry.of_pixels(slices.shape if len(slices) > 1 else slices.shape[1:])
         stored = slices if len(slices) > 1 else slices[0]
     else:
-        geometry, stored = _as_nifti(grid, slices)
+        geometry, stored = as_nifti(grid, slices)
     values = np.ascontiguousarray(geometry.to_canonical(stored), dtype=np.float32)
     return Volume(
         values,
@@ -122,7 +122,7 @@ def _padded(grid: hd.VolumeGeometry, shape: tuple[int, ...], before: tuple[int, 
     return hd.VolumeGeometry(grown.affine, shape, coordinate_system="PATIENT")
 
 
-def _as_nifti(grid: hd.VolumeGeometry, slices: np.ndarray) -> tuple[Geometry, np.ndarray]:
+def as_nifti(grid: hd.VolumeGeometry, slices: np.ndarray) -> tuple[Geometry, np.ndarray]:
     """Return slices (n, rows, columns) as stored (columns, rows, n), with their affine in RAS.
 
     The affine is rounded to what NIfTI stores (32 bit; 10⁻⁵ mm at 100 mm), so that it survives export bit by bit.

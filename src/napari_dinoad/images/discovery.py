@@ -15,7 +15,7 @@ from napari_dinoad.files import (
     SCAN_SUFFIXES,
     stem_of,
 )
-from napari_dinoad.images.readers import is_dicom, may_be_dicom
+from napari_dinoad.images.readers import is_dicom, is_dicom_mask, may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
@@ -204,6 +204,8 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     series, skipped, lost = group_series(_told(found.dicom, progress))
     lost = {path for path in lost if is_dicom(path) or path.name.lower().endswith(SCAN_SUFFIXES)}
     found.skipped.extend(SkippedFile(path, reason, path in lost) for path, reason in skipped.items())
+    masks = (path for path in skipped if is_dicom_mask(path))
+    found.results.extend(replace(ScanFile.of_file(path), holding="mask") for path in masks)
     scans: list[ScanFile] = []
     captures = captures_among(series)
     for one in series:

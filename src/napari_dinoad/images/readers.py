@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["dicom_beside", "is_dicom", "may_be_dicom", "read_dicom_series", "read_stack", "read_volume"]
+__all__ = [
+    "dicom_beside",
+    "is_dicom",
+    "is_dicom_mask",
+    "may_be_dicom",
+    "read_dicom_series",
+    "read_stack",
+    "read_volume",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +118,15 @@ def is_dicom(path: Path) -> bool:
     from napari_dinoad.images import dicom_headers
 
     return dicom_headers.is_dicom(path)
+
+
+def is_dicom_mask(path: Path) -> bool:
+    """Whether a file is a DICOM segmentation; endings of other formats are believed unread."""
+    if not is_dicom(path):
+        return False
+    from napari_dinoad.images import dicom_headers
+
+    return dicom_headers.is_segmentation(path)
 
 
 def may_be_dicom(path: Path) -> bool:
