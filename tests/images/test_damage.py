@@ -12,6 +12,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images import image_pixels
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.nifti_files import read_frames, read_nifti
 from napari_dinoad.images.readers import read_volume
 from refused_files import refuse_opening
 
@@ -57,6 +58,30 @@ def damaged(whole, n_header, rng):
         where = rng.integers(0, n_header)
         data[where : where + 4] = [b"nan ", b"-1  ", b"1e99", b"\xff\xff\xff\x7f"][rng.integers(4)]
     return bytes(data)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz"])
+@pytest.mark.parametrize("from_end", [8, 4])
+def test_a_wrong_checksum_at_the_end_is_told(tmp_path, name, from_end):
+    path = write(tmp_path / name)
+    read_volume(path)
+    content = bytearray(path.read_bytes())
+    content[-from_end] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ScanReadError, match=r"a\..*its checksum is wrong.*Export or download it again"):
+        read_volume(path)
+
+
+def test_a_wrong_checksum_of_a_series_is_told(tmp_path):
+    path = tmp_path / "series.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((6, 5, 4, 3)), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    for read in (lambda: read_volume(path, frame=0), lambda: read_frames(path)):
+        with pytest.raises(ScanReadError, match="its checksum is wrong"):
+            read()
+    assert read_nifti(path, frame=0, to_end=False).values.shape == (4, 5, 6)
 
 
 @pytest.mark.filterwarnings("ignore")  # the libraries' own, about what they could mend

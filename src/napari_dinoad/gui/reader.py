@@ -13,7 +13,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, read_nifti
+from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, read_frames, read_nifti
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask, read_volume
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.images.volume import Geometry, Volume
@@ -153,8 +153,8 @@ def _shown_as(holding: Holding, layer: LayerTuple) -> LayerTuple:
 
 def _read_series(path: Path, n_frames: int) -> LayerTuple:
     """Return a 4D layer (frame, z, y, x); the file is unpacked once for all frames."""
-    first = read_volume(path, frame=0)
-    stored = np.asanyarray(open_nifti(path).dataobj)
+    first = read_nifti(path, frame=0, to_end=False)
+    stored = read_frames(path)
     stored = stored.reshape(*stored.shape[:3], n_frames)
     frames = [first.geometry.to_canonical(stored[..., frame]) for frame in range(n_frames)]
     source = replace(ScanSource.of(first), notes=())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from gzip import BadGzipFile
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
-from nibabel.filebasedimages import ImageFileError
+from nibabel.filebasedimages import FileHolder, ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
+from nibabel.openers import ImageOpener
 from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from nibabel.freesurfer.mghformat import MGHImage
     from nibabel.nifti1 import Nifti1Image
 
-__all__ = ["INTENTS", "Holding", "count_frames", "holding_of", "open_nifti", "read_nifti"]
+__all__ = ["INTENTS", "Holding", "count_frames", "holding_of", "open_nifti", "read_frames", "read_nifti"]
 
 Holding = Literal["scan", "mask", "map"]
 """What a file holds: intensities, labels, or −log10 p."""
@@ -36,6 +38,9 @@ INTENTS: dict[Holding, int] = {"scan": 0, "mask": 1002, "map": 24}
 
 FORM_TOLERANCE_VOXELS = 0.1
 """sform and qform disagree when a corner of the scan lies farther apart than this share of its smallest voxel."""
+
+_COMPRESSED = (".gz", ".mgz")
+_CHUNK_BYTES = 2**20
 
 _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 
@@ -67,18 +72,34 @@ def holding_of(image: Nifti1Image | MGHImage) -> Holding:
     return next((holding for holding, known in INTENTS.items() if known == code), "scan")
 
 
-def read_nifti(path: Path, frame: int | None = None) -> Volume:
-    """Read a NIfTI or MGH file; see `napari_dinoad.images.readers.read_volume`."""
+def read_nifti(path: Path, frame: int | None = None, *, to_end: bool = True) -> Volume:
+    """Read a NIfTI or MGH file; see `napari_dinoad.images.readers.read_volume`.
+
+    A compressed file is unpacked to its end, where its checksum is; of one with several frames no farther than to the
+    chosen one where ``to_end`` is False.
+    """
     with naming(path, _format_of(path), *_NIBABEL_ERRORS):
-        return _read(path, frame)
+        return _read(path, frame, to_end)
 
 
-def _read(path: Path, frame: int | None) -> Volume:
+def read_frames(path: Path) -> np.ndarray:
+    """Return the voxels of all frames of a file, as stored (i, j, k, …); it is unpacked once.
+
+    Raises
+    ------
+    ScanReadError
+        As `read_nifti`.
+    """
+    with naming(path, _format_of(path), *_NIBABEL_ERRORS):
+        return _unpacked(open_nifti(path), path)
+
+
+def _read(path: Path, frame: int | None, to_end: bool) -> Volume:
     image = open_nifti(path)
     dtype = image.get_data_dtype()
     if dtype.kind == "c":
         raise ScanReadError(f"{path}: complex values; expected real ones. Export the magnitude.")
-    stored, notes = _load(image, frame, path)
+    stored, notes = _load(image, frame, path, to_end)
     if stored.dtype.names:
         stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
         dtype = np.dtype(np.uint8)
@@ -96,7 +117,7 @@ def _read(path: Path, frame: int | None) -> Volume:
     return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes))
 
 
-def _load(image: Any, frame: int | None, path: Path) -> tuple[np.ndarray, list[str]]:
+def _load(image: Any, frame: int | None, path: Path, to_end: bool) -> tuple[np.ndarray, list[str]]:
     """Read the voxels of one frame, as stored; colours stay structured."""
     n_frames = count_frames(image)
     if n_frames > 1 and frame is None:
@@ -112,8 +133,24 @@ def _load(image: Any, frame: int | None, path: Path) -> tuple[np.ndarray, list[s
         where = (..., *(int(i) for i in np.unravel_index(frame or 0, image.shape[3:])))
         notes.append(f"Frame {frame} of {n_frames}, counted from 0.")
     is_colour = image.get_data_dtype().names
-    stored = image.dataobj[where] if n_frames > 1 else np.asanyarray(image.dataobj)
-    return np.asanyarray(stored if is_colour else stored.astype(np.float32, copy=False)), notes
+    stored = _unpacked(image, path, where, to_end)
+    return stored if is_colour else stored.astype(np.float32, copy=False), notes
+
+
+def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> np.ndarray:
+    """Return voxels as stored; a compressed file is read to its checksum at the end, which nibabel leaves unread."""
+    if not (to_end and path.name.lower().endswith(_COMPRESSED)):
+        return np.asanyarray(image.dataobj if where is ... else image.dataobj[where])
+    voxels: np.ndarray
+    with ImageOpener(path) as stream:
+        data = type(image).from_file_map({"image": FileHolder(fileobj=stream.fobj)}).dataobj
+        voxels = np.asanyarray(data if where is ... else data[where])
+        try:
+            while stream.read(_CHUNK_BYTES):
+                pass
+        except BadGzipFile as error:
+            raise ValueError("its checksum is wrong: it was changed in copying or on its disk") from error
+    return voxels
 
 
 def _form_notes(image: Nifti1Image) -> list[str]:
