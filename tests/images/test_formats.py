@@ -11,6 +11,7 @@ import pytest
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.maps import AnomalyMap
 
 AFFINE = np.array([[-1.1, 0.02, 0, 40], [0.02, 1.1, 0.05, -30.5], [0, -0.05, 2.2, 7.25], [0, 0, 0, 1]])
 
@@ -201,6 +202,26 @@ def test_sform_and_qform_that_disagree_are_told(tmp_path, values):
     volume = read_volume(tmp_path / "a.nii")
     assert volume.notes == ("sform and qform disagree by up to 12.0 mm: the sform is used.",)
     np.testing.assert_allclose(volume.geometry.affine, AFFINE, atol=1e-5)
+
+
+def test_a_sform_of_zeros_gives_way_to_the_qform(tmp_path, values):
+    """Some converters set its code only; results are written with the qform alone, so other programs place them."""
+    rigid = np.diag([-1.1, 1.1, 2.2, 1])
+    for name, qform in (("s.nii", rigid), ("none.nii", None)):
+        nib.save(nifti(values, rigid, qform), tmp_path / name)
+        content = bytearray((tmp_path / name).read_bytes())
+        content[280:328] = bytes(48)  # srow_x, srow_y, srow_z
+        (tmp_path / name).write_bytes(content)
+        assert not nib.load(tmp_path / name).affine[:3].any()
+    volume = read_volume(tmp_path / "s.nii")
+    np.testing.assert_allclose(volume.geometry.affine, rigid, atol=1e-6)
+    assert volume.notes == ("The sform is set, but holds zeros only: the qform is used.",)
+    AnomalyMap(volume.values, volume).save(tmp_path / "map.nii")
+    written = nib.load(tmp_path / "map.nii")
+    assert written.affine.tobytes() == volume.geometry.affine.tobytes()
+    assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (0, 1)
+    with pytest.raises(ScanReadError, match=r"none\.nii.*no usable orientation"):
+        read_volume(tmp_path / "none.nii")
 
 
 def test_sform_and_qform_that_agree_are_not_mentioned(tmp_path, values):

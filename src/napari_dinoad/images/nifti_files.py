@@ -106,6 +106,7 @@ def _read(path: Path, frame: int | None, to_end: bool) -> Volume:
         notes.append("Colour was read as grey.")
     affine = image.affine
     if isinstance(image, nib.Nifti1Image):
+        notes += _without_empty_sform(image)
         notes += _form_notes(image)
         affine, more = _in_millimetres(image)
         notes += more
@@ -151,6 +152,15 @@ def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> 
         except BadGzipFile as error:
             raise ValueError("its checksum is wrong: it was changed in copying or on its disk") from error
     return voxels
+
+
+def _without_empty_sform(image: Nifti1Image) -> list[str]:
+    """Unset a sform that is claimed to be set but holds zeros only, where a qform places the scan; say so."""
+    sform, is_set = image.get_sform(coded=True)
+    if not is_set or sform[:3].any() or not image.header["qform_code"]:
+        return []
+    image.set_sform(None, 0)
+    return ["The sform is set, but holds zeros only: the qform is used."]
 
 
 def _form_notes(image: Nifti1Image) -> list[str]:
