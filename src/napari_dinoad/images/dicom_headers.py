@@ -13,14 +13,13 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import DICOM_SUFFIXES
 from napari_dinoad.images import damage
+from napari_dinoad.images.dicom_files import read_dataset
 from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 from napari_dinoad.images.volume import DisplayWindow
 
@@ -35,9 +34,7 @@ __all__ = [
     "GEOMETRY_TAGS",
     "UnreadableDicomError",
     "have_same_pixels",
-    "is_dicom",
     "is_segmentation",
-    "may_be_dicom",
     "name_of_uid",
     "read_header",
     "series_of_file",
@@ -74,9 +71,6 @@ _ROUNDED_COSINE = 0.002
 
 _UID = re.compile(r"[\w.-]{0,64}", re.ASCII)
 
-_PREAMBLE_BYTES = 128
-_MAGIC = b"DICM"
-
 _IMAGE_STORAGE = "Image Storage"
 """Part of the standard's name of every class of images."""
 
@@ -103,46 +97,14 @@ class UnreadableDicomError(ScanReadError):
     """A file cannot be read that is, or may have been, an image of a scan: it is missing from the scan then."""
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its magic word, whatever its name; one that cannot be opened is not."""
-    try:
-        return _has_magic(_start_of(path))
-    except OSError:
-        return False
-
-
-def may_be_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, or could be a damaged one; `read_header` then says what is wrong with it.
-
-    That is: one that cannot be opened; one with DICOM's ending; and, where the name has no other format's ending, one
-    that is empty or begins with zeros only, as a copy does that was cut short.
-    """
-    try:
-        start = _start_of(path)
-    except OSError:
-        return True
-    suffix = path.suffix.lower()
-    has_no_ending = not suffix or suffix[1:].isdigit()
-    return _has_magic(start) or suffix in DICOM_SUFFIXES or (has_no_ending and not any(start))
-
-
 def is_segmentation(path: Path) -> bool:
     """Whether a DICOM file is a segmentation; one that cannot be read is not."""
     try:
-        with path.open("rb") as stream, disable_value_validation():
-            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        with disable_value_validation():
+            header = read_dataset(path, ["SOPClassUID"], stop_before_pixels=True)
             return _NOT_SCANS.get(str(header.get("SOPClassUID"))) == _SEGMENTATION
     except DAMAGED:
         return False
-
-
-def _start_of(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_PREAMBLE_BYTES + len(_MAGIC))
-
-
-def _has_magic(start: bytes) -> bool:
-    return start[_PREAMBLE_BYTES:] == _MAGIC
 
 
 def read_header(path: Path) -> Dataset:
@@ -156,8 +118,7 @@ def read_header(path: Path) -> Dataset:
         If it is no image of a patient. The messages say why, and quote nothing of the header.
     """
     try:
-        with path.open("rb") as stream:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(GEOMETRY_TAGS))
+        header = read_dataset(path, GEOMETRY_TAGS, stop_before_pixels=True)
         sop_class = _uid_of(header, "SOPClassUID") or _uid_of(header.file_meta, "MediaStorageSOPClassUID")
         has_pixels = bool(header.get("Rows") and header.get("Columns"))
         has_series = "SeriesInstanceUID" in header
@@ -204,7 +165,7 @@ def have_same_pixels(path: Path, other: Path) -> bool:
     tags = ["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
     with disable_value_validation():
         try:
-            one, two = (pydicom.dcmread(file, specific_tags=[*tags]) for file in (path, other))
+            one, two = (read_dataset(file, tags) for file in (path, other))
             if one.file_meta.TransferSyntaxUID != two.file_meta.TransferSyntaxUID:
                 return True
             return all(one.get(tag) == two.get(tag) for tag in tags)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom_files import read_dataset
 from napari_dinoad.images.dicom_headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
 from napari_dinoad.images.grey import to_grey
 
@@ -75,7 +75,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
     """
     with disable_value_validation():  # pydicom's warnings about odd values would quote them
         try:
-            dataset = pydicom.dcmread(path, specific_tags=list(_PIXEL_TAGS))
+            dataset = read_dataset(path, _PIXEL_TAGS)
             stored = _stored_pixels(dataset, numbers)
             stored, has_unused_bits = _within_stored_bits(stored, dataset)
             white = _full_scale(dataset)
@@ -202,7 +202,7 @@ def _why_undecodable(path: Path, error: BaseException) -> str:
         "Export the series again."
     )
     try:
-        header = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True)
+        header = read_dataset(path, (), stop_before_pixels=True)
         syntax = UID(str(header.file_meta.TransferSyntaxUID))
         told = f"pixels in the transfer syntax {name_of_uid(str(syntax))!r}, which cannot be decoded here"
     except DAMAGED:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from highdicom.seg import Segmentation
 from pydicom.config import disable_value_validation
 
 from napari_dinoad.errors import GeometryError, ScanReadError
+from napari_dinoad.images.dicom_files import read_dataset
 from napari_dinoad.images.dicom_headers import DAMAGED, EXPORT_AGAIN, GEOMETRY_TAGS
 from napari_dinoad.images.dicom_reader import as_nifti
 from napari_dinoad.images.dicom_stack import DRIFT_TOLERANCE
@@ -77,7 +77,7 @@ def read_segmentation(path: Path) -> list[LabelledSegments]:
     """
     with disable_value_validation():  # pydicom's warnings about odd values would quote them
         try:
-            dataset = pydicom.dcmread(path, specific_tags=list(_TAGS))
+            dataset = read_dataset(path, _TAGS)
             kind = "HEIGHTS" if dataset.SOPClassUID == _HEIGHTS else str(dataset.SegmentationType)
             if kind not in ("BINARY", "LABELMAP"):
                 raise ScanReadError(

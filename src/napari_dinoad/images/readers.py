@@ -112,12 +112,12 @@ def read_stack(images: Sequence[Path], folder: Path) -> Volume:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its magic word; endings of other formats are believed unread."""
+    """Whether a file is DICOM by its first bytes; endings of other formats are believed unread."""
     if path.name.lower().endswith(_OTHER_SUFFIXES):
         return False
-    from napari_dinoad.images import dicom_headers
+    from napari_dinoad.images import dicom_files
 
-    return dicom_headers.is_dicom(path)
+    return dicom_files.is_dicom(path)
 
 
 def is_dicom_mask(path: Path) -> bool:
@@ -133,9 +133,9 @@ def may_be_dicom(path: Path) -> bool:
     """Whether a file is DICOM, or could be a damaged one; endings of other formats are believed unread."""
     if path.name.lower().endswith(_OTHER_SUFFIXES):
         return False
-    from napari_dinoad.images import dicom_headers
+    from napari_dinoad.images import dicom_files
 
-    return dicom_headers.may_be_dicom(path)
+    return dicom_files.may_be_dicom(path)
 
 
 def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> Volume:

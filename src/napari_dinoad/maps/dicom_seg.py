@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from highdicom.seg import Segmentation, SegmentDescription
 from nibabel.affines import voxel_sizes
 from pydicom.errors import InvalidDicomError
@@ -22,6 +21,7 @@ from pydicom.valuerep import DA, TM
 from napari_dinoad import __version__
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.files import atomic_path
+from napari_dinoad.images.dicom_files import read_dataset
 from napari_dinoad.images.dicom_headers import unit_orientation
 from napari_dinoad.images.persons import of_persons
 
@@ -173,7 +173,7 @@ def seg_fault(volume: Volume) -> str:
 
 def _read_header(path: Path) -> Dataset:
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        header = read_dataset(path, stop_before_pixels=True)
     except (OSError, InvalidDicomError) as error:
         raise ScanReadError(
             f"{path.name}: the source image cannot be read again ({type(error).__name__}); DICOM-SEG needs its "
