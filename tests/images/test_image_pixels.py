@@ -124,3 +124,70 @@ def test_damage_to_exif_is_no_damage_to_the_picture(tmp_path, grey):
     volume = read_volume(tmp_path / "a.jpg")
     assert volume.notes == ()
     np.testing.assert_allclose(volume.values[0], grey, atol=3)
+
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def deep_colour(n_channels, seed=0):
+    """Return pixels whose low bytes matter too."""
+    return np.random.default_rng(seed).integers(0, 65536, (7, 9, n_channels)).astype(np.uint16)
+
+
+def expected_grey(pixels):
+    return pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :3] @ LUMA
+
+
+@pytest.mark.parametrize("n_channels", [2, 3, 4])
+def test_16_bit_colour_png_keeps_its_bits(tmp_path, n_channels):
+    """Pillow reads the high bytes alone; two channels are grey and alpha."""
+    sitk = pytest.importorskip("SimpleITK")
+    pixels = deep_colour(n_channels)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / "a.png"))
+    volume = read_volume(tmp_path / "a.png")
+    np.testing.assert_allclose(volume.values[0], expected_grey(pixels), atol=0.02)
+    assert volume.full_scale == 65535
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("layout", ["contig", "separate", "alpha"])
+def test_16_bit_colour_tiff_keeps_its_bits(tmp_path, byteorder, compression, layout):
+    pages = [deep_colour(4 if layout == "alpha" else 3, seed) for seed in range(2)]
+    extra = {"extrasamples": ("unassalpha",)} if layout == "alpha" else {}
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=byteorder) as writer:
+        for page in pages:
+            stored = np.moveaxis(page, -1, 0) if layout == "separate" else page
+            planes = "separate" if layout == "separate" else "contig"
+            writer.write(stored, photometric="rgb", compression=compression, planarconfig=planes, **extra)
+    volume = read_volume(tmp_path / "a.tif")
+    np.testing.assert_allclose(volume.values, [expected_grey(page) for page in pages], atol=0.02)
+    assert volume.full_scale == 65535
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("kind", ["float64", "float16", "int64", "uint32", "int32", "int8", "float32"])
+def test_tiff_of_any_type_of_number_is_read_as_stored(tmp_path, kind, compression, byteorder):
+    rng = np.random.default_rng(0)
+    if kind.startswith("float"):
+        pixels = rng.normal(size=(3, 7, 9)).astype(kind)
+    else:
+        limits = np.iinfo(kind)
+        pixels = rng.integers(max(limits.min, -(2**40)), min(limits.max, 2**40), (3, 7, 9), dtype=kind)
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels, photometric="minisblack", compression=compression, byteorder=byteorder
+    )
+    (scan,) = discover_scans(tmp_path).scans
+    assert scan.shape == (3, 7, 9)
+    volume = scan.read()
+    np.testing.assert_array_equal(volume.values, pixels.astype(np.float32))
+    assert volume.full_scale is None
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif", frame=1).values[0], volume.values[1])
+    np.testing.assert_array_equal(read_truth(tmp_path / "a.tif", volume), pixels > 0)
+
+
+def test_compressed_signed_16_bits_of_the_other_byte_order(tmp_path):
+    pixels = np.random.default_rng(0).integers(-3000, 3000, (7, 9)).astype(np.int16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", compression="zlib", byteorder=">")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").values[0], pixels)

@@ -13,6 +13,7 @@ from napari_dinoad.images.image_files import read_image
 from napari_dinoad.images.image_pixels import open_image
 from napari_dinoad.images.itk_files import read_itk
 from napari_dinoad.images.nifti_files import read_nifti
+from napari_dinoad.images.tiff_files import is_unknown_to_pillow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +92,8 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def _is_lossy(path: Path) -> bool:
+    if is_unknown_to_pillow(path):
+        return False
     with open_image(path, "mask") as image:
         return image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"
 

@@ -12,6 +12,7 @@ from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, read_page, stored_size
+from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_page, tiff_shape
 from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     ScanReadError
         If it is no readable image, or an animation.
     """
+    if is_unknown_to_pillow(path):
+        return tiff_shape(path)
     with open_image(path) as image:
         n_pages = _count_pages(image, path)
         return (n_pages, *stored_size(image))
@@ -39,14 +42,10 @@ def image_shape(path: Path) -> tuple[int, int, int]:
 
 def read_image(path: Path, frame: int | None = None) -> Volume:
     """Read an image, or the pages of a TIFF as slices of one stack; see `read_volume`."""
-    with open_image(path) as image:
-        n_pages = _count_pages(image, path)
-        if frame is not None and not 0 <= frame < n_pages:
-            raise ScanReadError(f"{path}: frame: expected 0 to {n_pages - 1}, got {frame}.")
-        pages = []
-        for page in range(n_pages) if frame is None else [frame]:
-            image.seek(page)
-            pages.append(read_page(image))
+    n_pages = image_shape(path)[0]
+    if frame is not None and not 0 <= frame < n_pages:
+        raise ScanReadError(f"{path}: frame: expected 0 to {n_pages - 1}, got {frame}.")
+    pages = _read_pages(path, range(n_pages) if frame is None else [frame])
     notes = [] if frame is None or n_pages == 1 else [f"Page {frame} of {n_pages}, counted from 0."]
     return _stack(pages, path, notes)
 
@@ -61,9 +60,19 @@ def read_image_stack(paths: Iterable[Path], folder: Path) -> Volume:
     """
     pages = []
     for path in in_natural_order(paths):
-        with open_image(path) as image:
-            pages.append(read_page(image))
+        pages += _read_pages(path, [0])
     return _stack(pages, folder, [f"{len(pages)} images of a folder are the slices of this scan."])
+
+
+def _read_pages(path: Path, numbers: Iterable[int]) -> list[Page]:
+    if is_unknown_to_pillow(path):
+        return [tiff_page(path, number) for number in numbers]
+    pages = []
+    with open_image(path) as image:
+        for number in numbers:
+            image.seek(number)
+            pages.append(read_page(image, path))
+    return pages
 
 
 def in_natural_order(paths: Iterable[Path]) -> list[Path]:

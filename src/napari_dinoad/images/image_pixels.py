@@ -5,7 +5,10 @@ Pillow reads them. It refuses large pictures and turns some by their orientation
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["MOST_PIXELS", "Page", "open_image", "read_page", "stored_pixels", "stored_size"]
+__all__ = [
+    "MOST_PIXELS",
+    "Page",
+    "open_image",
+    "read_page",
+    "stored_pixels",
+    "stored_size",
+    "without_pillows_limit",
+]
 
 MOST_PIXELS = 2**28
 """Larger pages are refused (16384 × 16384): a damaged header, or more than the memory of most machines holds."""
@@ -37,6 +48,16 @@ _BACK: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _WIDTH, _HEIGHT = 262, 258, 339, 256, 257
 """Tags of a TIFF."""
+
+_GREY_AND_ALPHA = "LA;16B"
+
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_DEEP = {
+    f"{colour};16{order}": f"{colour};16{other}"
+    for colour in ("RGB", "RGBA", "RGBX")
+    for order, other in _OTHER_ORDER.items()
+} | {_GREY_AND_ALPHA: ""}
+"""Pillow's names of pixels of 16 bits that it reads as 8, and of those of the other byte order."""
 
 _LOW_IS_WHITE = 0
 _IS_SIGNED = (2,)
@@ -64,7 +85,7 @@ class Page:
 @contextmanager
 def open_image(path: Path, kind: str = "image") -> Iterator[Any]:
     """Give Pillow's image of a file; what goes wrong with it inside the block is a `ScanReadError` with its name."""
-    with naming(path, kind, Image.DecompressionBombError), _without_limit, Image.open(path) as image:
+    with naming(path, kind, Image.DecompressionBombError), without_pillows_limit, Image.open(path) as image:
         # Uncompressed pixels of a named file are mapped into memory, by Pillow 13 with the turned picture's width.
         image.filename = ""
         yield image
@@ -95,8 +116,8 @@ def stored_pixels(image: Any, mode: str | None = None) -> np.ndarray:
     return _BACK[turned](pixels) if turned in _BACK else pixels
 
 
-def read_page(image: Any) -> Page:
-    """Return the current page, with palettes and odd modes resolved to grey or colour."""
+def read_page(image: Any, path: Path) -> Page:
+    """Return the current page of the image of a file, with palettes and odd modes resolved to grey or colour."""
     mode = None
     if image.mode in ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB"):
         mode = "L" if image.mode in ("1", "LA") else "RGB"
@@ -106,14 +127,55 @@ def read_page(image: Any) -> Page:
     tags = image.tag_v2 if image.format == "TIFF" else {}
     # Of other types Pillow turns white itself.
     low_is_white = tags.get(_PHOTOMETRIC) == _LOW_IS_WHITE and image.mode.startswith(("I", "F"))
-    is_signed = tags.get(_SAMPLE_FORMAT) == _IS_SIGNED and tags.get(_BITS) == (16,)
+    bits, is_signed = tags.get(_BITS), tags.get(_SAMPLE_FORMAT) == _IS_SIGNED
+    is_grey_8, rawmode = image.mode == "L" and not mode, _rawmode(image)
     # A TIFF's tag is gone once its pixels are read, a PNG's may come after them.
     asked_before = _orientation(image) if image.format == "TIFF" else 1
-    pixels = stored_pixels(image, mode)
+    pixels = _with_low_bytes(image, path, rawmode) if rawmode in _DEEP else stored_pixels(image, mode)
     is_shown_turned = max(asked_before, _orientation(image)) > 1
-    if image.mode == "I":
-        pixels = _of_stored_type(pixels, is_signed)
+    if image.mode == "I" and tags and bits == (32,) and not is_signed:
+        pixels = pixels.view(np.uint32)
+    elif image.mode == "I":
+        pixels = _of_stored_type(pixels, is_signed and bits == (16,))
+    elif is_grey_8 and is_signed and rawmode == "L":
+        pixels = pixels.view(np.int8)
     return Page(pixels.astype(pixels.dtype.newbyteorder("=")), low_is_white, is_shown_turned)
+
+
+def _rawmode(image: Any) -> str:
+    """Return what Pillow calls the way in which the current page is stored, before its pixels are read."""
+    arguments = image.tile[0][3] if image.tile else ""
+    return str(arguments if isinstance(arguments, str) else (arguments or ("",))[0])
+
+
+def _with_low_bytes(image: Any, path: Path, rawmode: str) -> np.ndarray:
+    """Return 16-bit colour or grey pixels, of which Pillow reads the high bytes alone.
+
+    The low ones it takes for the high ones of pixels of the other byte order.
+    """
+    if rawmode == _GREY_AND_ALPHA:
+        return _grey_beside_alpha(path)
+    page, high = image.tell(), stored_pixels(image)
+    with open_image(path) as again:
+        again.seek(page)
+        again.tile = [_stored_as(tile, _DEEP[rawmode]) for tile in again.tile]
+        low = stored_pixels(again)
+    return np.asarray(high.astype(np.uint16) << 8 | low)[..., :3]
+
+
+def _stored_as(tile: Any, rawmode: str) -> Any:
+    arguments = rawmode if isinstance(tile[3], str) else (rawmode, *tile[3][1:])
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
+
+
+def _grey_beside_alpha(path: Path) -> np.ndarray:
+    """Return the grey of a PNG of grey and alpha in 16 bits: the same bytes as red, green, blue and alpha in 8."""
+    content = bytearray(path.read_bytes())
+    content[24:26] = 8, 6  # bits, and kind of colour, in the header chunk; then its checksum
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    with Image.open(io.BytesIO(content)) as image:
+        high, low, *_ = np.moveaxis(np.asarray(image), -1, 0)
+    return np.asarray(high.astype(np.uint16) << 8 | low)
 
 
 def _of_stored_type(pixels: np.ndarray, is_signed: bool) -> np.ndarray:
@@ -153,4 +215,4 @@ class _WithoutLimit:
                 Image.MAX_IMAGE_PIXELS = self._limit
 
 
-_without_limit = _WithoutLimit()
+without_pillows_limit = _WithoutLimit()
