@@ -213,6 +213,19 @@ def test_monochrome1_is_turned_so_that_high_is_bright(tmp_path):
     assert "sizes are in pixels" in volume.notes[0]
 
 
+@pytest.mark.parametrize(("shape", "is_noted"), [("IDENTITY", True), ("INVERSE", False)])
+def test_monochrome1_counts_where_the_presentation_says_otherwise(tmp_path, shape, is_noted):
+    pixels = ct_values(n=1)[0].astype(np.uint16)
+    one = image_dataset(
+        pixels, PhotometricInterpretation="MONOCHROME1", PresentationLUTShape=shape, BitsStored=12, HighBit=11,
+        Modality="DX", SeriesInstanceUID="1.2.3",
+    )  # fmt: skip
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.values[0], 4095.0 - pixels)
+    assert any("MONOCHROME1" in note for note in volume.notes) == is_noted
+
+
 def test_hounsfield_units_stay_however_they_are_shown(tmp_path):
     tags = {"PhotometricInterpretation": "MONOCHROME1", "RescaleIntercept": -1024}
     save_all(series_datasets(ct_values(), **tags), tmp_path)

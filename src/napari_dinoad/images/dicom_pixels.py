@@ -57,12 +57,16 @@ class DecodedFrames:
         (n, rows, columns) bool: pixels that are no part of the image by the header; None when it names none.
     has_unused_bits : bool
         Whether bits were set beyond those that hold pixels: overlays, as older scanners keep them. They are left out.
+    has_two_polarities : bool
+        Whether the header says that high values are dark (MONOCHROME1) and that they are bright (IDENTITY). The
+        former counts.
     """
 
     values: np.ndarray
     full_scale: float | None
     padding: np.ndarray | None
     has_unused_bits: bool
+    has_two_polarities: bool = False
 
 
 def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedFrames:
@@ -83,10 +87,11 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
                 colour = stored if stored.ndim == 4 else apply_color_lut(stored, dataset)
                 return DecodedFrames(to_grey(colour), white, None, has_unused_bits)
             padding = _padding(stored, dataset)
+            has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
             values = _rescaled(dataset, stored, numbers, modality)
         except (*DAMAGED, RuntimeError) as error:
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
-    return DecodedFrames(values, white, padding, has_unused_bits)
+    return DecodedFrames(values, white, padding, has_unused_bits, has_two_polarities)
 
 
 def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
@@ -137,6 +142,17 @@ def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     ends = [int(np.array(end & (1 << 64) - 1, np.uint64).astype(stored.dtype)) for end in ends]
     padding = (stored >= min(ends)) & (stored <= max(ends))
     return padding if padding.any() else None
+
+
+def _without_second_polarity(dataset: Dataset) -> bool:
+    """Remove what contradicts MONOCHROME1, in place; return whether there was any. highdicom would go by it."""
+    is_contradicted = bool(
+        dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+        and dataset.get("PresentationLUTShape") == "IDENTITY"
+    )
+    if is_contradicted:
+        del dataset.PresentationLUTShape
+    return is_contradicted
 
 
 def _rescaled(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int], modality: str) -> np.ndarray:

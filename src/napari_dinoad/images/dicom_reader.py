@@ -25,6 +25,11 @@ _UNUSED_BITS = (
     "Bits beyond those that hold the pixels were set (overlays, as older scanners keep them): left out."
 )
 
+_TWO_POLARITIES = (
+    "The header contradicts itself: high values are dark (MONOCHROME1), or bright (PresentationLUTShape IDENTITY). "
+    "They were read as dark, and turned so that high is bright."
+)
+
 RESAMPLE_HINT = "Resample it knowingly to an even volume with --resample (read_volume(…, resample=True))"
 
 
@@ -143,16 +148,18 @@ def _pixels(frames: tuple[DicomFrame, ...], modality: str) -> tuple[np.ndarray, 
     slices = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
     padding: np.ndarray | None = None
     scales = set()
-    unused_bits = False
+    unused_bits = two_polarities = False
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
         scales.add(decoded.full_scale)
         unused_bits |= decoded.has_unused_bits
+        two_polarities |= decoded.has_two_polarities
         if decoded.padding is not None:
             padding = np.zeros(slices.shape, dtype=bool) if padding is None else padding
             padding[indices] = decoded.padding
     notes = [_UNUSED_BITS] if unused_bits else []
+    notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)
     return slices, scales.pop() if len(scales) == 1 else None, notes
