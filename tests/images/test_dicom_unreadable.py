@@ -203,3 +203,15 @@ def test_unreadable_images_of_a_stack_are_told(tmp_path):
     volume = scan.read()
     assert volume.values.shape == (3, 6, 8)
     assert volume.notes[-1] == "Slices may be missing: 1 × an image of this folder that could not be read."
+
+
+def test_empty_files_that_archives_leave_beside_slices_are_none(series):
+    """Slices have numbers in their names."""
+    for name in ("LOCKFILE", "VERSION", "Thumbs"):
+        (series[0].parent / name).touch()
+    assert all(volume.notes == () for volume in all_ways(series[0]))
+    (series[0].parent / "IM0007").touch()
+    assert all(
+        volume.notes == (f"{MISSING} (1 × not a readable DICOM file (InvalidDicomError)).",)
+        for volume in all_ways(series[0])
+    )

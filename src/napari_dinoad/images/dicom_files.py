@@ -44,7 +44,8 @@ def may_be_dicom(path: Path) -> bool:
     """Whether a file is DICOM, or could be a damaged one; `read_header` then says what is wrong with it.
 
     That is: one that cannot be opened; one with DICOM's ending; and, where the name has no other format's ending, one
-    that is empty or begins with zeros only, as a copy does that was cut short.
+    that is empty or begins with zeros only, as a copy does that was cut short. An empty one without a digit in its
+    name (LOCKFILE) is none: names of slices count.
     """
     try:
         start = _start_of(path)
@@ -53,7 +54,10 @@ def may_be_dicom(path: Path) -> bool:
     suffix = path.suffix.lower()
     has_no_ending = not suffix or suffix[1:].isdigit()
     begins_with_zeros = not any(start[: _PREAMBLE_BYTES + len(_MAGIC)])
-    return _is_dicom(start) or suffix in DICOM_SUFFIXES or (has_no_ending and begins_with_zeros)
+    may_be_slice = bool(start) or any(letter.isdigit() for letter in path.name)
+    return (
+        _is_dicom(start) or suffix in DICOM_SUFFIXES or (has_no_ending and begins_with_zeros and may_be_slice)
+    )
 
 
 def read_dataset(
