@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dock_driver import TIMEOUT_MS, find
-from napari_dinoad.gui.layers import same_layer
+from napari_dinoad.gui.layers import LayerScan, ScanSource, same_layer
+from napari_dinoad.gui.scan_step import scan_in_words
+from napari_dinoad.images.volume import Geometry
 
 
 @pytest.fixture
@@ -42,3 +45,19 @@ def test_the_topmost_scan_is_chosen_when_the_chosen_one_is_removed(ready, viewer
     viewer.layers.clear()
     assert ready.scan.layer is None
     assert normal not in ready.scan.layers.choices
+
+
+@pytest.mark.parametrize(
+    ("geometry", "told"),
+    [
+        (Geometry.of_pixels((1, 1)), "1 × 1 pixels"),
+        (Geometry.of_pixels((1, 5)), "5 × 1 pixels"),
+        (Geometry.of_pixels((4, 5)), "5 × 4 pixels"),
+        (Geometry((3, 1), np.diag([2.0, 2.0, 1.0, 1.0])), "3 × 1 pixels of 2 × 2 mm"),
+        (Geometry((5, 6, 7), np.diag([1.0, 2.0, 3.0, 1.0])), "5 × 6 × 7 voxels of 1 × 2 × 3 mm"),
+        (Geometry((5, 6, 1), np.diag([1.0, 2.0, 3.0, 1.0])), "5 × 6 pixels of 1 × 2 mm"),
+        (Geometry((5, 1, 7), np.diag([1.0, 2.0, 3.0, 1.0])), "5 × 7 pixels of 1 × 3 mm"),
+    ],
+)
+def test_the_size_of_a_scan_is_told_however_small(geometry, told):
+    assert scan_in_words(LayerScan(None, ScanSource(geometry, "scan"))) == told

@@ -36,13 +36,11 @@ STUDY_FILTER = f"Scans ({' '.join('*' + suffix for suffix in SCAN_SUFFIXES)});;A
 def scan_in_words(scan: LayerScan) -> str:
     """Return size and spacing of a scan."""
     geometry = scan.source.geometry
-    shape = " × ".join(str(n) for n in reversed(geometry.canonical_shape) if n > 1)
+    axes = [axis for axis in (2, 1, 0) if axis != scan.source.dropped_axis]
+    shape = " × ".join(str(geometry.canonical_shape[axis]) for axis in axes)
     if not geometry.is_physical:
         return f"{shape} pixels"
-    spacing = " × ".join(
-        f"{step:.2g}" for step, n in zip(reversed(geometry.spacing), reversed(geometry.canonical_shape), strict=True)
-        if n > 1
-    )  # fmt: skip
+    spacing = " × ".join(f"{geometry.spacing[axis]:.2g}" for axis in axes)
     return f"{shape} {'voxels' if shape.count('×') == 2 else 'pixels'} of {spacing} mm"
 
 
