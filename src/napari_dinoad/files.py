@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad.errors import DinoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "DICOM_SUFFIXES",
@@ -33,6 +33,7 @@ __all__ = [
     "require_writable",
     "safe_stem",
     "sha256_of_file",
+    "short_paths",
     "short_stem",
     "stem_of",
     "write_json",
@@ -63,6 +64,24 @@ def stem_of(path: Path) -> str:
             return name[: -len(suffix)]
     # DICOM files are often named like a UID: what follows the last dot is no ending then.
     return name if path.suffix[1:].isdigit() else path.stem
+
+
+def short_paths(paths: Sequence[Path]) -> list[str]:
+    """Return the paths below the innermost folder that holds them all."""
+    parents = {path.parent for path in paths}
+    if len(parents) == 1:
+        return [path.name for path in paths]
+    common = Path(*_common_parts([parent.parts for parent in parents]))
+    return [str(path.relative_to(common)) for path in paths]
+
+
+def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
+    common = []
+    for level in zip(*all_parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    return common
 
 
 _RESERVED = frozenset('<>:"/\\|?*')

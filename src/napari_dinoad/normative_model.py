@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors.torch import save
 from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ModelFileError, SettingError
-from napari_dinoad.files import atomic_path, require_readable
+from napari_dinoad.files import atomic_path, require_readable, short_paths
 from napari_dinoad.plane_model import (
     Member,
     PlaneModel,
@@ -138,6 +139,8 @@ class NormalScan:
         All of it as one figure; see `napari_dinoad.pipeline.cohort_order`.
     facts : mapping
         Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
+    name : str
+        Tells it from other scans of one path: series of one folder.
     """
 
     path: Path
@@ -148,6 +151,7 @@ class NormalScan:
     grid_share: float | None = None
     unusual: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,20 @@ class FitReport:
     def n_persons(self) -> int:
         """Persons that the scans are of."""
         return len(self.scans) if self.persons is None else self.persons.n
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What to call each scan: its path below the folder that holds them all, and its name if that is shared."""
+        short = short_paths([scan.path for scan in self.scans])
+        shared = Counter(short)
+        return tuple(
+            f"{path} ({scan.name})" if shared[path] > 1 and scan.name else path
+            for path, scan in zip(short, self.scans, strict=True)
+        )
+
+    def name_of(self, scan: NormalScan) -> str:
+        """Return what to call one of the scans (see `names`)."""
+        return next(name for name, other in zip(self.names, self.scans, strict=True) if other is scan)
 
     def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
         """Return the ``n`` normal scans that look least normal, for review, the most unusual first."""

@@ -339,6 +339,24 @@ def test_a_folder_of_series_and_a_chosen_one(model_path, tmp_path, capsys):
     assert "series 3: not the series chosen" in capsys.readouterr().err
 
 
+def test_the_least_normal_scans_and_results_of_one_name_are_told_apart(tmp_path, capsys):
+    folder = tmp_path / "normals"
+    for seed in range(2):
+        save_dicom_head(folder / f"p{seed}" / "t1", seed)
+    for seed in range(2, 4):
+        save_dicom_head(folder / "p2" / "t1", seed, SeriesNumber=seed)
+    path = tmp_path / "m.dinoad"
+    assert main(fit_arguments(folder, path)) == 0
+    least = next(line for line in capsys.readouterr().out.splitlines() if "least normal" in line)
+    apart = {str(Path("p0/t1")), str(Path("p1/t1")), *(f"{Path('p2/t1')} (t1_series{n})" for n in (2, 3))}
+    told = least.partition("look: ")[2].split(", ")
+    assert len(set(told)) == 3
+    assert set(told) <= apart
+    assert main(["score", str(folder), "--model", str(path), "--out", str(tmp_path / "out")]) == 0
+    scans = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert scans == ["p0_t1", "p1_t1", "t1_series2", "t1_series3"]
+
+
 def test_a_model_says_how_its_scans_were_read(tmp_path, capsys):
     folder = tmp_path / "normals"
     for seed in range(3):

@@ -125,6 +125,20 @@ def test_the_report_orders_scans_and_tells_their_share():
     assert [report.share_of(scan) for scan in scans] == [0.75, 0.5, 1.0, 0.5]
 
 
+def test_scans_of_one_name_are_told_apart():
+    """DICOM folders are mostly called the same for each patient, or hold several series."""
+
+    def named(*places):
+        return FitReport(tuple(NormalScan(Path(path), 1, name=name) for path, name in places), (), {}, {})
+
+    places = (("/c/p1/t1", "t1"), ("/c/p2/t1", "t1_series3"), ("/c/p2/t1", "t1_series4"))
+    told = tuple(str(Path(path)) for path in ("p1/t1", "p2/t1"))
+    report = named(*places)
+    assert report.names == (told[0], f"{told[1]} (t1_series3)", f"{told[1]} (t1_series4)")
+    assert [report.name_of(scan) for scan in report.scans] == [*report.names]
+    assert named(("/c/a.nii", "a"), ("/c/b.nii", "b")).names == ("a.nii", "b.nii")
+
+
 def test_few_scans_are_told_what_that_means():
     assert "below 0.33" in few_scans_note(2)
     assert few_scans_note(5) == ""

@@ -214,6 +214,7 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
         "most_abnormal_normals": [
             {
                 "path": str(scan.path),
+                "name": report.name_of(scan),
                 "score": scan.score,
                 "p_value": scan.p_value,
                 "unlike_share": scan.unlike_share,
@@ -256,7 +257,7 @@ def _print_summary(model: NormativeModel, path: Path) -> None:
     )
     seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items())
     print(f"  {seconds}")
-    unusual = ", ".join(f"{scan.path.name}" for scan in report.most_abnormal(3))
+    unusual = ", ".join(report.name_of(scan) for scan in report.most_abnormal(3))
     if unusual:
         print(f"  least normal of these scans, worth a look: {unusual}")
     print(f"  cohort report: {_report_beside(path)}")

@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     require_folder(options.out)
     results: list[dict[str, Any]] = []
+    names: list[str] = []
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
     for scan, name in zip(given.scans, output_names(given.scans), strict=True):
         try:
@@ -86,10 +87,11 @@ def run(options: argparse.Namespace) -> int:
         for note in result["notes"]:
             print(f"dinoad: {name}: {note}", file=sys.stderr)
         results.append(result)
+        names.append(name)
     if options.json:
         print_json({"model": str(options.model), "scans": results, "failed": failed})
     elif results:
-        _print_results(results)
+        _print_results(results, names)
     return 2 if failed else 0
 
 
@@ -104,14 +106,16 @@ def _outputs(text: str | None) -> tuple[str, ...] | None:
     return chosen
 
 
-def _print_results(results: list[dict[str, Any]]) -> None:
+def _print_results(results: list[dict[str, Any]], names: list[str]) -> None:
+    """Print a line for each scan: by its file's name, or where scans share that by that of its results."""
+    files = [Path(result["scan"]).resolve().name for result in results]
     rows = []
-    for result in results:
+    for result, file, name in zip(results, files, names, strict=True):
         largest = result["regions"][0] if result["regions"] else {}
         size = largest.get("volume_mm3") or largest.get("area_mm2") or largest.get("area_px")
         rows.append(
             (
-                Path(result["scan"]).resolve().name,
+                file if files.count(file) == 1 else name,
                 "-" if result["p_value"] is None else f"{result['p_value']:.3g}",
                 str(result["n_regions"]),
                 f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",

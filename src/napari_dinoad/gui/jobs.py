@@ -176,7 +176,7 @@ class FitOutcome:
             len(report.scans),
             sum(scan.n_slices for scan in report.scans),
             report.skipped,
-            tuple(NormalRank(scan.path.name, report.share_of(scan)) for scan in report.most_abnormal()),
+            tuple(NormalRank(report.name_of(scan), report.share_of(scan)) for scan in report.most_abnormal()),
             sum(report.seconds.values()),
             report.n_persons,
             page if page.is_file() else None,

@@ -6,7 +6,6 @@ It names files, so it lies beside the model and is never a part of it.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from napari_dinoad.settings import FALSE_POSITIVE_RATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.normative_model import FitReport, NormalScan, NormativeModel
@@ -106,7 +106,7 @@ def cohort_report(model: NormativeModel, report: FitReport, title: str) -> str:
     title : str
         The model's name.
     """
-    names = _short_names([scan.path for scan in report.scans])
+    names = report.names
     outliers = find_outliers([scan.facts for scan in report.scans if scan.facts])
     return page(
         f"Normal cohort of {title}",
@@ -124,24 +124,6 @@ def cohort_report(model: NormativeModel, report: FitReport, title: str) -> str:
 
 def _states(model: NormativeModel) -> list[ScorerState]:
     return [member.scorer.state() for plane in model.planes for member in plane.members]
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Return the paths below the folder that holds them all."""
-    parents = {path.parent for path in paths}
-    if len(parents) == 1:
-        return [path.name for path in paths]
-    common = Path(*_common_parts([parent.parts for parent in parents]))
-    return [str(path.relative_to(common)) for path in paths]
-
-
-def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
-    common = []
-    for level in zip(*all_parts, strict=False):
-        if len(set(level)) > 1:
-            break
-        common.append(level[0])
-    return common
 
 
 def _summary(model: NormativeModel, report: FitReport) -> Html:

@@ -267,20 +267,34 @@ def _fit_report(
     by_grid = grid_unlikeness([scan.facts for scan in cohort.cache.scans])
     unusual = unusualness([fitted.scan_scores.get(i) for i in range(len(unlike))], unlike, by_grid)
     scans = []
-    for i, path in enumerate(cohort.paths):
+    for i, scan in enumerate(cohort.scans):
         n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
         score = fitted.scan_scores.get(i)
         p_value = None if score is None else fitted.p_value_among_normals(score)
         unlike_share, grid_share = (float(np.mean(figure >= figure[i])) for figure in (unlike, by_grid))
         facts = cohort.cache.scans[i].facts
         scans.append(
-            NormalScan(path, n_slices, score, p_value, unlike_share, grid_share, float(unusual[i]), facts)
+            NormalScan(
+                scan.path,
+                n_slices,
+                score,
+                p_value,
+                unlike_share,
+                grid_share,
+                float(unusual[i]),
+                facts,
+                scan.name,
+            )
         )
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds, persons)
 
 
 def _tell_what_was_assumed(fit_report: FitReport) -> None:
-    told = [(scan.path.name, note) for scan in fit_report.scans for note in scan.facts.get("notes", ())]
+    told = [
+        (name, note)
+        for name, scan in zip(fit_report.names, fit_report.scans, strict=True)
+        for note in scan.facts.get("notes", ())
+    ]
     if told:
         name, note = told[0]
         others = f" And {len(told) - 1} more such notes; the cohort report has them." if len(told) > 1 else ""
