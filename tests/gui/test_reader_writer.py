@@ -137,6 +137,15 @@ def test_results_of_a_picture_or_stack_lie_on_its_pixels_again(tmp_path, n_pages
         assert np.array_equal(again.affine, first.affine)
 
 
+def test_a_folder_of_bids_masks_alone_opens_them_as_labels(tmp_path):
+    values = np.zeros((5, 6, 7), np.uint8)
+    values[2:4, 2:4, 2:4] = 3
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "sub-01_dseg.nii.gz")
+    ((labels, _, kind),) = [layer for scan in scans_at(tmp_path) for layer in read_layers(scan)]
+    assert kind == "labels"
+    assert sorted(np.unique(labels)) == [0, 3]
+
+
 def test_a_folder_of_results_alone_opens_them(tmp_path):
     save(tmp_path / "scan.nii.gz", (5, 6, 7))
     volume = read_volume(tmp_path / "scan.nii.gz")

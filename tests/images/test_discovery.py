@@ -58,6 +58,28 @@ def test_masks_and_maps_are_no_scans_whatever_their_name(tmp_path, code, told):
     assert [scan.name for scan in found.results] == ["corrected"]
 
 
+def test_masks_by_their_bids_names_are_no_scans(tmp_path):
+    """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
+    masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]
+    derived = tmp_path / "derivatives" / "prep" / "sub-01" / "anat"
+    derived.mkdir(parents=True)
+    values = np.arange(120, dtype=np.uint8).reshape(4, 5, 6)
+    scans = [
+        tmp_path / "sub-01_T1w.nii.gz",
+        tmp_path / "mine_mask.nii.gz",
+        derived / "sub-01_desc-preproc_T1w.nii.gz",
+    ]
+    for path in (*scans, *(derived / name for name in masks)):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    found = discover_scans(tmp_path)
+    assert {scan.path for scan in found.scans} == set(scans)
+    assert {item.path.name: item.reason for item in found.skipped} == dict.fromkeys(
+        masks, "a mask by its BIDS name, not a scan"
+    )
+    assert sorted(scan.path.name for scan in found.results) == sorted(masks)
+    assert {scan.holding for scan in found.results} == {"mask"}
+
+
 def test_headers_are_told(messy):
     scans = {scan.path.name: scan for scan in discover_scans(messy).scans}
     assert scans["a.nii"].kind == "volume"

@@ -104,7 +104,8 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
         return _read_segments(path)
     if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and path.is_file():
         image = open_nifti(path)
-        n_frames, holding = count_frames(image), holding_of(image)
+        n_frames = count_frames(image)
+        holding = holding_of(image) if scan.holding == "scan" else scan.holding
         if n_frames > 1:
             return [_shown_as(holding, _read_series(path, n_frames))]
         if holding != "scan":

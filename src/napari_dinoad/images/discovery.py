@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _RESULT_ENDINGS = (*MASK_ENDINGS, "_anomaly", "_heatmap", "_picture")
 """What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan."""
 
+_BIDS_MASKS = ("_mask", "_dseg", "_probseg")
+"""Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
+
 _HELD = {"mask": "a mask", "map": "a map of −log10 p"}
 
 __all__ = ["Discovery", "discover_scans"]
@@ -46,7 +49,7 @@ class Discovery:
         In the order of their paths.
     skipped : tuple of SkippedFile
     results : tuple of ScanFile
-        Those of the skipped files that are masks and maps by their header.
+        Those of the skipped files that are masks and maps by their header, or masks by their BIDS name.
     persons : Persons, optional
         Whose the scans are, where that was asked (see `find_persons`).
     """
@@ -158,20 +161,28 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress
 
 
 def _set_results_aside(found: _Found) -> None:
-    """Skip masks of scans that were found, what scoring them wrote, and what is no scan by its header."""
-    names = {scan.name for scan in found.scans if scan.holding == "scan"}
+    """Skip masks of scans that were found, what scoring them wrote, and what is none by its header or BIDS name."""
+    names = {scan.name for scan in found.scans if scan.holding == "scan" and not _is_bids_mask(scan)}
     scans = []
     for scan in found.scans:
         if scan.holding != "scan":
             found.results.append(scan)
+        elif _is_bids_mask(scan):
+            found.results.append(replace(scan, holding="mask"))
         of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
         if of in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
         elif scan.holding != "scan":
             found.skipped.append(SkippedFile(scan.path, f"{_HELD[scan.holding]} by its header, not a scan"))
+        elif _is_bids_mask(scan):
+            found.skipped.append(SkippedFile(scan.path, "a mask by its BIDS name, not a scan"))
         else:
             scans.append(scan)
     found.scans = scans
+
+
+def _is_bids_mask(scan: ScanFile) -> bool:
+    return scan.series is None and scan.name.startswith("sub-") and scan.name.endswith(_BIDS_MASKS)
 
 
 def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[ScanFile]:
