@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from qtpy.QtWidgets import QLabel
 
 from dock_driver import TIMEOUT_MS, click
 from napari_dinoad.errors import Cancelled, ScanReadError
 from napari_dinoad.gui.jobs import LookJob
+from napari_dinoad.gui.scan_chooser import ScanChooser
 from napari_dinoad.gui.worker import JobChannel
+from napari_dinoad.images.scan_file import ScanFile
 
 
 @pytest.fixture
@@ -104,6 +109,22 @@ def test_scans_chosen_from_a_folder_wait_for_what_is_being_read(qtbot, dock, vie
     click(qtbot, dock.chooser.buttons.button(dock.chooser.buttons.StandardButton.Open))
     wait_until_open(qtbot, dock)
     assert len(viewer.layers) == 2
+
+
+def test_of_scans_and_results_the_scan_comes_first_and_is_chosen(qtbot):
+    """Results have the scan's number of voxels, or more in a header's words; they may be named before it."""
+    found = [
+        ScanFile(Path("t1_mask.nii.gz"), "volume", (60, 60, 30), holding="mask"),
+        ScanFile(Path("t1_anomaly.nii.gz"), "volume", (60, 60, 30), holding="map"),
+        ScanFile(Path("small.nii.gz"), "volume", (30, 30, 15)),
+        ScanFile(Path("t1.nii.gz"), "volume", (56, 60, 30)),
+    ]
+    chooser = ScanChooser(found)
+    qtbot.addWidget(chooser)
+    rows = [chooser.list.topLevelItem(row).text(0) for row in range(4)]
+    assert rows == ["small.nii.gz", "t1.nii.gz", "t1_mask.nii.gz", "t1_anomaly.nii.gz"]
+    assert [scan.path.name for scan in chooser.chosen()] == ["t1.nii.gz"]
+    assert chooser.findChild(QLabel).text().startswith("2 scans and 2 masks or maps were found.")
 
 
 def test_a_look_that_is_cancelled_is_no_fault(broken, tmp_path):

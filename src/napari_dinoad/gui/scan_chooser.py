@@ -46,13 +46,23 @@ def _row(scan: ScanFile) -> list[str]:
     return [name, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm)]
 
 
+def _found_in_words(scans: Sequence[ScanFile]) -> str:
+    n_scans = sum(scan.holding == "scan" for scan in scans)
+    n_results = len(scans) - n_scans
+    results = f"{n_results} mask{'s' if n_results > 1 else ''} or map{'s' if n_results > 1 else ''}"
+    parts = [f"{n_scans} scan{'s' if n_scans > 1 else ''}"] if n_scans else []
+    parts += [results] if n_results else []
+    return f"{' and '.join(parts)} {'were' if len(scans) > 1 else 'was'} found"
+
+
 class ScanChooser(QDialog):
     """Lists scans; those that are chosen are opened."""
 
     def __init__(self, scans: Sequence[ScanFile], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Open study")
-        self._scans = tuple(scans)
+        # What was found in them comes after the scans, whichever was named first.
+        self._scans = tuple(sorted(scans, key=lambda scan: scan.holding != "scan"))
         self.list = QTreeWidget()
         self.list.setHeaderLabels(_COLUMNS)
         self.list.setRootIsDecorated(False)
@@ -70,19 +80,19 @@ class ScanChooser(QDialog):
         self.buttons.rejected.connect(self.reject)
         self.list.itemDoubleClicked.connect(self.accept)
         rows = QVBoxLayout(self)
-        rows.addWidget(QLabel(f"{len(scans)} scans were found. Choose one, or several with Ctrl."))
+        rows.addWidget(QLabel(f"{_found_in_words(self._scans)}. Choose one, or several with Ctrl."))
         rows.addWidget(self.list)
         rows.addWidget(self.buttons)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
     def _largest(self) -> int:
-        """Return the scan with the most voxels: most often the one that is meant."""
+        """Return the scan with the most voxels: most often the one that is meant. Where there is a scan, no mask."""
 
-        def n_voxels(index: int) -> int:
+        def n_voxels(index: int) -> tuple[bool, int]:
             n = 1
             for length in self._scans[index].shape:
                 n *= length
-            return n
+            return self._scans[index].holding == "scan", n
 
         return max(range(len(self._scans)), key=n_voxels)
 
