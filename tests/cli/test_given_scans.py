@@ -216,3 +216,15 @@ def test_places_that_may_not_be_looked_into(model_path, tmp_path, monkeypatch, c
     assert "Permission denied" in document["failed"][0]["reason"]
     assert main(["score", str(good), "--model", str(locked / "m.dinoad"), *arguments]) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_what_one_scan_has_no_output_of_is_told_with_its_name(model_path, tmp_path, capsys):
+    scans = [
+        save_head(tmp_path / f"{name}.nii.gz", number) for number, name in enumerate(("first", "second"), 1)
+    ]
+    arguments = ["--out", str(tmp_path / "out"), "--save", "mask,seg"]
+    assert main(["score", *map(str, scans), "--model", str(model_path), *arguments]) == 2
+    told = [
+        line for line in capsys.readouterr().err.splitlines() if "expected a scan read from DICOM" in line
+    ]
+    assert [line.split(":")[1].strip() for line in told] == ["first", "second"]

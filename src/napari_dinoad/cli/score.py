@@ -82,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
                 )
         except (ScanReadError, SettingError) as error:
             failed.append({"scan": str(scan.path), "reason": str(error)})
-            print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
+            told = " ".join(str(error).split())
+            print(f"dinoad: {told if scan.path.name in told else f'{name}: {told}'}", file=sys.stderr)
             continue
         for note in result["notes"]:
             print(f"dinoad: {name}: {note}", file=sys.stderr)
