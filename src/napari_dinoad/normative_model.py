@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,8 @@ from safetensors.torch import save
 from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ModelFileError, SettingError
-from napari_dinoad.files import atomic_path, require_readable, short_paths
+from napari_dinoad.files import atomic_path, require_readable
+from napari_dinoad.model_format import require_format
 from napari_dinoad.plane_model import (
     Member,
     PlaneModel,
@@ -35,20 +35,15 @@ from napari_dinoad.plane_model import (
 from napari_dinoad.settings import MODEL_FORMAT_VERSION, PreprocessingSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.images.persons import Persons
-    from napari_dinoad.images.scan_file import SkippedFile
+    from napari_dinoad.fit_report import FitReport
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane
 
 __all__ = [
     "FORMAT_VERSION",
     "BackboneIdentity",
-    "FitReport",
     "Member",
-    "NormalScan",
     "NormativeModel",
     "PlaneModel",
     "Provenance",
@@ -116,92 +111,6 @@ class Provenance:
         object.__setattr__(self, "n_persons", self.n_persons or self.n_scans)
         # A list when it comes from a file.
         object.__setattr__(self, "reading", tuple(self.reading))
-
-
-@dataclass(frozen=True)
-class NormalScan:
-    """A normal scan of the cohort, scored by a model that had not seen it.
-
-    Attributes
-    ----------
-    path : Path
-    n_slices : int
-    score : float, optional
-        Its own raw score; None if no held-out score was made.
-    p_value : float, optional
-        The share of the normal scans whose score is at least as high.
-    unlike_share : float, optional
-        The share of the normal scans that are at least as unlike the others as a whole (turned, flipped, another
-        plane); see `napari_dinoad.pipeline.cohort_layout`.
-    grid_share : float, optional
-        The share of the normal scans whose numbers of voxels and voxel sizes are at least as far from the usual.
-    unusual : float
-        All of it as one figure; see `napari_dinoad.pipeline.cohort_order`.
-    facts : mapping
-        Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
-    name : str
-        Tells it from other scans of one path: series of one folder.
-    """
-
-    path: Path
-    n_slices: int
-    score: float | None = None
-    p_value: float | None = None
-    unlike_share: float | None = None
-    grid_share: float | None = None
-    unusual: float = 0.0
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What happened in a fit. It names files, so it is never stored in the model.
-
-    Attributes
-    ----------
-    scans : tuple of NormalScan
-    skipped : tuple of SkippedFile
-    history : dict
-        Curves by name.
-    seconds : dict of float
-        By stage.
-    persons : Persons, optional
-        Whose the scans are; None: each is of a person of its own.
-    """
-
-    scans: tuple[NormalScan, ...]
-    skipped: tuple[SkippedFile, ...]
-    history: dict[str, list[float]]
-    seconds: dict[str, float]
-    persons: Persons | None = None
-
-    @property
-    def n_persons(self) -> int:
-        """Persons that the scans are of."""
-        return len(self.scans) if self.persons is None else self.persons.n
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What to call each scan: its path below the folder that holds them all, and its name if that is shared."""
-        short = short_paths([scan.path for scan in self.scans])
-        shared = Counter(short)
-        return tuple(
-            f"{path} ({scan.name})" if shared[path] > 1 and scan.name else path
-            for path, scan in zip(short, self.scans, strict=True)
-        )
-
-    def name_of(self, scan: NormalScan) -> str:
-        """Return what to call one of the scans (see `names`)."""
-        return next(name for name, other in zip(self.names, self.scans, strict=True) if other is scan)
-
-    def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
-        """Return the ``n`` normal scans that look least normal, for review, the most unusual first."""
-        return tuple(sorted(self.scans, key=lambda scan: -scan.unusual)[:n])
-
-    def share_of(self, scan: NormalScan) -> float:
-        """Return the share of the normal scans that are at least as unusual as one of them."""
-        return sum(other.unusual >= scan.unusual for other in self.scans) / len(self.scans)
 
 
 @dataclass(frozen=True, eq=False)
@@ -460,11 +369,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                 raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
             document = json.loads(text)
             version = document.get("format_version") if isinstance(document, dict) else None
-            if version != FORMAT_VERSION:
-                raise ModelFileError(
-                    f"{path}: model format: expected version {FORMAT_VERSION}, got {version!r}. "
-                    "Fit the model again, or use the version of napari-dinoad that wrote it."
-                )
+            require_format(path, version)
             # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
             return document, {name: stored.get_tensor(name).clone() for name in stored.keys()}
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:

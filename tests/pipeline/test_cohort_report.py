@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from napari_dinoad.fit_estimate import estimate_fit
+from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.normative_model import FitReport, NormalScan
 from napari_dinoad.pipeline import cohort_report, fit_folder
 from napari_dinoad.pipeline.cohort_order import unusualness
 from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers, grid_unlikeness

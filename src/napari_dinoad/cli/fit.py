@@ -29,7 +29,8 @@ from napari_dinoad.settings import (
 if TYPE_CHECKING:
     import argparse
 
-    from napari_dinoad.normative_model import FitReport, NormativeModel
+    from napari_dinoad.fit_report import FitReport
+    from napari_dinoad.normative_model import NormativeModel
 
 NAME = "fit"
 HELP = "Fit a model of normal from a folder of normal scans."

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from napari_dinoad.fit_report import FitReport
     from napari_dinoad.gui.work_process import Desk
     from napari_dinoad.gui.worker import JobChannel
     from napari_dinoad.images.scan_file import ScanFile, SkippedFile
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.normative_model import FitReport
 
 __all__ = [
     "DemoModelJob",

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.settings import MODEL_FORMAT_VERSION
+from napari_dinoad.model_format import require_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,12 +97,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
     try:
         with safe_open(path, framework="np") as stored:
             document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
-        version = document["format_version"]
-        if version != MODEL_FORMAT_VERSION:
-            raise ModelFileError(
-                f"{path}: model format: expected version {MODEL_FORMAT_VERSION}, got {version!r}. Fit the model "
-                "again, or use the version of napari-dinoad that wrote it."
-            )
+        require_format(path, document["format_version"])
         provenance = document["provenance"]
         return ModelSummary(
             path,

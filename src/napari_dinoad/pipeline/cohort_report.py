@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.normative_model import FitReport, NormalScan, NormativeModel
+    from napari_dinoad.fit_report import FitReport, NormalScan
+    from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.scoring.protocol import ScorerState
 
 __all__ = [

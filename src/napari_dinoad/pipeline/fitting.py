@@ -17,12 +17,11 @@ from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import remove_temporaries, require_writable
 from napari_dinoad.fit_estimate import estimate_fit
+from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.normative_model import (
     BackboneIdentity,
-    FitReport,
-    NormalScan,
     NormativeModel,
     Provenance,
 )
