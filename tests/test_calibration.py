@@ -315,6 +315,16 @@ def test_scans_of_one_person_count_as_one():
     assert calibration.scan_p_value(0.0) == 1, "twelve thirds are four"
 
 
+def test_p_values_of_all_normal_scans_at_once():
+    for scores, persons in (
+        ([5.0, 1.0, 6.0, 2.0, 4.0, 3.0], [0, 0, 0, 1, 2, 2]),
+        ([2.0, 1.0, 2.0, 1.0], [0, 1, 2, 2]),
+    ):
+        calibration = of_scores(scores, persons)
+        one_by_one = [calibration.scan_p_value(score) for score in calibration.scan_scores]
+        np.testing.assert_allclose(calibration.normal_scan_p_values(), one_by_one, rtol=1e-14)
+
+
 def test_single_scans_count_one_each_and_are_stored_as_before():
     plain, single = of_scores([3.0, 1.0, 2.0]), of_scores([3.0, 1.0, 2.0], [7, 2, 5])
     assert single.scan_scores.tolist() == [1, 2, 3]

@@ -268,6 +268,12 @@ class Calibration:
         n_extreme = math.fsum(self.scan_weights[self.scan_scores >= score])
         return (1 + n_extreme) / (1 + self.n_persons)
 
+    def normal_scan_p_values(self) -> np.ndarray:
+        """Return the p-values (n,) float64 that scans with the normal scans' scores would get, in their order."""
+        n_at_least = np.cumsum(self.scan_weights[::-1])[::-1]
+        first = np.searchsorted(self.scan_scores, self.scan_scores, side="left")
+        return np.asarray((1 + n_at_least[first]) / (1 + self.n_persons))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays to store, by name; without weights where each scan counts as one."""
         weights = {} if (self.scan_weights == 1).all() else {"scan_weights": self.scan_weights}

@@ -5,7 +5,6 @@ It names files, so it lies beside the model and is never a part of it.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -245,8 +244,7 @@ def _in_words(name: str) -> str:
 
 
 def _calibration(calibration: Calibration) -> Html:
-    scores = calibration.scan_scores
-    level = [-math.log10(calibration.scan_p_value(score)) for score in scores]
+    scores, level = calibration.scan_scores, -np.log10(calibration.normal_scan_p_values())
     of = of_persons(calibration.n_scans, calibration.n_persons)
     rows = [[f"{100 * rate:g} %", calibration.threshold(rate)] for rate in FALSE_POSITIVE_RATES]
     return section(
@@ -261,7 +259,7 @@ def _calibration(calibration: Calibration) -> Html:
         ),
         plot(
             "−log10 of the scan-level p-value that a patient's scan with this score would get.",
-            [Series("normal scans", scores.tolist(), level, points=True)],
+            [Series("normal scans", scores.tolist(), level.tolist(), points=True)],
             "score of the scan",
             "−log10 p",
         ),
