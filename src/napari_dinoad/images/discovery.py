@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.progress import Progress
 
@@ -162,27 +163,26 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress
 
 def _set_results_aside(found: _Found) -> None:
     """Skip masks of scans that were found, what scoring them wrote, and what is none by its header or BIDS name."""
-    names = {scan.name for scan in found.scans if scan.holding == "scan" and not _is_bids_mask(scan)}
+    known = [(scan, *_what_it_holds(scan)) for scan in found.scans]
+    names = {scan.name for scan, holding, _ in known if holding == "scan"}
     scans = []
-    for scan in found.scans:
-        if scan.holding != "scan":
-            found.results.append(scan)
-        elif _is_bids_mask(scan):
-            found.results.append(replace(scan, holding="mask"))
+    for scan, holding, known_by in known:
+        if holding != "scan":
+            found.results.append(replace(scan, holding=holding))
         of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
         if of in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
-        elif scan.holding != "scan":
-            found.skipped.append(SkippedFile(scan.path, f"{_HELD[scan.holding]} by its header, not a scan"))
-        elif _is_bids_mask(scan):
-            found.skipped.append(SkippedFile(scan.path, "a mask by its BIDS name, not a scan"))
+        elif holding != "scan":
+            found.skipped.append(SkippedFile(scan.path, f"{_HELD[holding]} by its {known_by}, not a scan"))
         else:
             scans.append(scan)
     found.scans = scans
 
 
-def _is_bids_mask(scan: ScanFile) -> bool:
-    return scan.series is None and scan.name.startswith("sub-") and scan.name.endswith(_BIDS_MASKS)
+def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
+    """Return what a file holds, and by what that is known."""
+    is_named_so = scan.series is None and scan.name.startswith("sub-") and scan.name.endswith(_BIDS_MASKS)
+    return ("mask", "BIDS name") if scan.holding == "scan" and is_named_so else (scan.holding, "header")
 
 
 def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[ScanFile]:
