@@ -17,6 +17,7 @@ import torch
 
 __all__ = [
     "MAX_STICK",
+    "MIN_STICK",
     "SticksUpdate",
     "concentration",
     "log_prior",
@@ -28,6 +29,9 @@ __all__ = [
 MAX_STICK = 1 - 1e-12
 """Sticks before the last stay below 1, so that log(1 − v) is finite."""
 
+MIN_STICK = torch.finfo(torch.float64).tiny
+"""Sticks of components that hold anything stay above 0, so that log v is finite."""
+
 
 def _tail_sums(mean_responsibilities: torch.Tensor) -> torch.Tensor:
     """Return R_k = Σ_{j>k} s_j, summed from the small end."""
@@ -35,11 +39,11 @@ def _tail_sums(mean_responsibilities: torch.Tensor) -> torch.Tensor:
 
 
 def stick_weights(mean_responsibilities: torch.Tensor, alpha: float, n_patches: float) -> torch.Tensor:
-    """Return v (k) for s (k); the last is 1, the others below 1."""
+    """Return v (k) for s (k); the last is 1, the others below 1, and 0 only where s is."""
     s = mean_responsibilities
     whole = s + (alpha - 1) / n_patches + _tail_sums(s).clamp_min(0)
-    v = torch.where(whole > 0, s / whole.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-    v = v.clamp(0.0, MAX_STICK)
+    v = (s / whole.clamp_min(MIN_STICK)).clamp(MIN_STICK, MAX_STICK)
+    v = torch.where(s > 0, v, 0.0)
     v[-1] = 1.0
     return v
 
