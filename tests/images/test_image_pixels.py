@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import tifffile
@@ -191,3 +193,13 @@ def test_compressed_signed_16_bits_of_the_other_byte_order(tmp_path):
     pixels = np.random.default_rng(0).integers(-3000, 3000, (7, 9)).astype(np.int16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", compression="zlib", byteorder=">")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").values[0], pixels)
+
+
+@pytest.mark.skipif(find_spec("imagecodecs") is not None, reason="imagecodecs is there")
+def test_a_tiff_that_only_imagecodecs_unpacks_says_what_to_install(tmp_path, grey):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, grey)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["Compression"].overwrite(tifffile.COMPRESSION.JPEG2000)
+    with pytest.raises(ScanReadError, match=r"a\.tif: compressed .*\(JPEG2000\).*pip install imagecodecs"):
+        read_volume(path)

@@ -27,6 +27,9 @@ _PLANES, _BITS = 284, 258
 _TWICE_SWAPPED = ("I;16BS", "I;32BS", "F;32BF")
 """Pillow's names of pixels whose bytes libtiff has brought in order before Pillow does so again."""
 
+_CODECS = "imagecodecs"
+"""What tifffile, where it is missing, names in the message of a ValueError."""
+
 _LOW_IS_WHITE = 0
 _NOT_TURNED = 1
 
@@ -73,7 +76,7 @@ def tiff_page(path: Path, number: int) -> Page:
         page = tiff.pages[number]
         if page.imagelength * page.imagewidth > MOST_PIXELS:
             raise ValueError(f"{page.imagelength} × {page.imagewidth} pixels, expected at most {MOST_PIXELS}")
-        pixels = np.asarray(page.asarray())
+        pixels = _unpacked(page, path)
         if pixels.dtype.kind not in "fiu":
             raise ValueError(f"pixels of type {pixels.dtype}, expected numbers")
         if page.axes == "SYX":
@@ -85,6 +88,19 @@ def tiff_page(path: Path, number: int) -> Page:
         turned = page.tags.valueof("Orientation", _NOT_TURNED)
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return Page(native, page.photometric == _LOW_IS_WHITE, turned != _NOT_TURNED)
+
+
+def _unpacked(page: Any, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(page.asarray())
+    except ValueError as error:
+        if _CODECS not in str(error):
+            raise
+        way = getattr(page.compression, "name", page.compression)
+        raise ScanReadError(
+            f"{path}: compressed in a way ({way}) that only {_CODECS} unpacks. Install it (pip install {_CODECS}), "
+            "or save the image uncompressed."
+        ) from error
 
 
 def _is_tiff(path: Path) -> bool:
