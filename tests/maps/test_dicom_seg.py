@@ -26,7 +26,8 @@ from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.maps.dicom_seg import MAX_REGION_SEGMENTS, build_seg, save_seg, seg_fault
+from napari_dinoad.maps.dicom_seg import MAX_REGION_SEGMENTS, build_seg, save_seg
+from napari_dinoad.maps.dicom_sources import source_fault
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 """Nearly coronal, turned by 16°."""
@@ -229,7 +230,7 @@ def test_source_images_of_one_uid_cannot_be_referred_to(tmp_path):
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     save_all(datasets, tmp_path / "all")
     volume = read_volume(tmp_path / "all")
-    assert "same SOPInstanceUID" in seg_fault(volume)
+    assert "same SOPInstanceUID" in source_fault(volume)
     datasets = series_datasets(ct_values())
     for dataset in datasets[2:4]:
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
@@ -244,7 +245,9 @@ def test_a_multi_frame_source_in_several_files_is_told_before(tmp_path):
         part.ConcatenationUID, part.InConcatenationTotalNumber = "1.2.3.4", 2
     save_all(parts, tmp_path / "ct")
     volume = read_volume(tmp_path / "ct")
-    assert "a multi-frame image in several files. Save the mask as NIfTI" in seg_fault(volume)
+    assert "a multi-frame image in several files" in source_fault(volume)
+    with pytest.raises(SettingError, match=r"in several files\. Save the mask as NIfTI\."):
+        build_seg(marked(volume))
 
 
 def test_a_resampled_series_has_planes_of_its_own(tmp_path):

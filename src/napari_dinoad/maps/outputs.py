@@ -54,20 +54,24 @@ def default_outputs(volume: Volume) -> tuple[str, ...]:
 def _reason_against(volume: Volume, output: str) -> str:
     """Return why a scan does not allow an output; empty when it does."""
     if output == "seg":
-        if not volume.dicom_files:
-            return "seg: expected a scan read from DICOM, whose images it refers to; save the mask as NIfTI"
-        # highdicom is loaded here: most scans need none.
-        from napari_dinoad.maps.dicom_seg import seg_fault
-
-        try:
-            fault = seg_fault(volume)
-        except ScanReadError as error:
-            # The files may have been moved since they were read.
-            fault = str(error).rstrip(".")
-        return f"seg: {fault}" if fault else ""
+        return _reason_against_dicom(volume, "seg", "save the mask as NIfTI")
     if output == "png" and not volume.is_2d:
         return "png: expected a 2D scan; save the mask as NIfTI, or a picture"
     return ""
+
+
+def _reason_against_dicom(volume: Volume, output: str, instead: str) -> str:
+    if not volume.dicom_files:
+        return f"{output}: expected a scan read from DICOM, whose images it refers to; {instead}"
+    # highdicom is loaded here: most scans need none.
+    from napari_dinoad.maps.dicom_sources import source_fault
+
+    try:
+        fault = source_fault(volume)
+    except ScanReadError as error:
+        # The files may have been moved since they were read.
+        fault = str(error).rstrip(".")
+    return f"{output}: {fault}; {instead}" if fault else ""
 
 
 def check_outputs(volume: Volume, outputs: Collection[str]) -> None:

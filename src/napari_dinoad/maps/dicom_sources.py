@@ -1,0 +1,281 @@
+"""The source images of a scan from DICOM, as objects that are made of it refer to them.
+
+Such an object repeats the patient and study of the source images, as the standard requires of every DICOM object:
+these are the only outputs that name the patient.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import highdicom as hd
+import numpy as np
+from nibabel.affines import voxel_sizes
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.valuerep import DA, TM
+
+from napari_dinoad import __version__
+from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
+from napari_dinoad.images.dicom_files import read_dataset
+from napari_dinoad.images.dicom_headers import unit_orientation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_dinoad.images.volume import Volume
+
+__all__ = ["Frames", "derived", "new_instance", "source_fault"]
+
+POSITION_TOLERANCE_MM = 0.01
+"""A frame that is farther than this from its source image is not written: it would not line up."""
+
+POSITION_TOLERANCE_VOXELS = 0.1
+"""… unless it is not even this share of a voxel's smallest edge: slices need be no more even than that to be read."""
+
+_UNIT_TOLERANCE = 1e-5
+"""Direction cosines that lie farther from vectors of length 1 at right angles are made such: readers of DICOM-SEG
+refuse them."""
+
+_TYPE_2 = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+"""Tags that must be present but may be empty; some scanners and most de-identifiers leave them out."""
+
+_SEXES = ("M", "F", "O", "", None)
+_PARSERS: dict[str, Callable[[Any], Any]] = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
+
+_ALWAYS_IN_SPACE = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+"""Kinds of image that the standard allows in a frame of reference only."""
+
+_SHARED_UID = "several source images have the same SOPInstanceUID, by which it would refer to them"
+
+_MAX_SERIES_NUMBER = 2**31 - 1
+
+Frames: TypeAlias = np.ndarray | hd.Volume
+"""Values as frames (n, rows, columns) of the source images, or with a place of their own."""
+
+_Made = TypeVar("_Made", bound=Dataset)
+
+
+def derived(
+    name: str,
+    instead: str,
+    values: np.ndarray,
+    volume: Volume,
+    make: Callable[[list[Dataset], Frames], _Made],
+) -> _Made:
+    """Return a DICOM object of values on the grid of a scan.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in messages.
+    instead : str
+        What else can be done, for messages.
+    values : numpy.ndarray
+        (z, y, x) in canonical orientation.
+    volume : Volume
+        A scan with ``dicom_files``.
+    make : callable
+        Makes the object of the headers of the source images and the values as their frames.
+
+    Raises
+    ------
+    SettingError
+        If the scan was not read from DICOM, or its headers lack what the standard requires.
+    ScanReadError
+        If a source file has gone or is damaged.
+    GeometryError
+        If the source images do not lie where the scan lies.
+    """
+    fault = source_fault(volume)
+    if fault or not volume.dicom_files:
+        raise SettingError(f"{name}: {fault}. {instead}.")
+    with warnings.catch_warnings():
+        # Warnings of pydicom quote the values of odd tags: a patient's name, possibly.
+        warnings.simplefilter("ignore")
+        sources = [_with_thickness(_read_header(path), volume) for path in volume.dicom_files]
+        if len({source.SOPInstanceUID for source in sources}) < len(sources):
+            raise SettingError(f"{name}: {_SHARED_UID}. {instead}.")
+        try:
+            return _without_other_frames(make(sources, _source_frames(values, volume, sources)), volume)
+        except GeometryError as error:
+            raise GeometryError(f"{name}: {error}. {instead}.") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            told = str(error) if isinstance(error, AttributeError) else type(error).__name__
+            # The cause may quote a tag's value, so it is not chained.
+            raise SettingError(
+                f"{name}: the headers of the source images lack what the standard requires ({told}). {instead}."
+            ) from None
+
+
+def source_fault(volume: Volume) -> str:
+    """Return why no DICOM object can be made of a scan; empty when one can. Reads two headers at most.
+
+    Raises
+    ------
+    ScanReadError
+        If the first or the last source file has gone or is damaged.
+    """
+    if not volume.dicom_files:
+        return "expected a scan read from DICOM, whose images it refers to"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = _read_header(volume.dicom_files[0])
+        last = _read_header(volume.dicom_files[-1])
+    if len(volume.dicom_files) > 1 and header.get("SOPInstanceUID") == last.get("SOPInstanceUID"):
+        return _SHARED_UID
+    if len(volume.dicom_files) > 1 and int(header.get("NumberOfFrames") or 1) > 1:
+        return "expected single images or one multi-frame file, got a multi-frame image in several files"
+    needed = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+    if volume.geometry.is_physical or header.get("SOPClassUID") in _ALWAYS_IN_SPACE:
+        needed.append("FrameOfReferenceUID")
+    missing = [keyword for keyword in needed if not header.get(keyword)]
+    if missing:
+        return f"the headers of the source images lack {', '.join(missing)}"
+    if not volume.geometry.is_physical and volume.geometry.canonical_shape[0] > 1:
+        return "expected images with a position, or a single one, got several without"
+    return ""
+
+
+def new_instance(source: Dataset, series_offset: int) -> dict[str, Any]:
+    """Return what highdicom asks of the first object of a new series: UIDs, numbers and what made it.
+
+    The series' number is the source's and ``series_offset``.
+    """
+    return {
+        "series_instance_uid": hd.UID(),
+        "series_number": min(int(source.get("SeriesNumber") or 0) + series_offset, _MAX_SERIES_NUMBER),
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "manufacturer": "napari-dinoad",
+        "manufacturer_model_name": "napari-dinoad",
+        "software_versions": __version__,
+        "device_serial_number": "none",
+    }
+
+
+def _read_header(path: Path) -> Dataset:
+    try:
+        header = read_dataset(path, stop_before_pixels=True)
+    except (OSError, InvalidDicomError) as error:
+        raise ScanReadError(
+            f"{path.name}: the source image cannot be read again ({type(error).__name__}); what is made of "
+            "it needs its header."
+        ) from error
+    for keyword in _TYPE_2:
+        if keyword not in header or not _is_sound(keyword, header[keyword].value):
+            setattr(header, keyword, "")
+    if not _has_known_characters(header):
+        del header.SpecificCharacterSet
+    orientation = tuple(float(x) for x in header.get("ImageOrientationPatient") or ())
+    unit = unit_orientation(orientation if len(orientation) == 6 else None)
+    if unit is not None and not np.allclose(unit, orientation, rtol=0, atol=_UNIT_TOLERANCE):
+        header.ImageOrientationPatient = [f"{x:.10f}" for x in unit]
+    if "DeidentificationMethod" in header and not header.DeidentificationMethod:
+        # Present but empty is against the standard, and would be copied.
+        del header.DeidentificationMethod
+    return header
+
+
+def _is_sound(keyword: str, value: object) -> bool:
+    """Return whether a value may be repeated; dates, times and sexes that are none must be left empty."""
+    if keyword == "PatientSex":
+        return value in _SEXES
+    parse = _PARSERS.get(keyword)
+    if parse is None or not value:
+        return True
+    try:
+        parse(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _has_known_characters(header: Dataset) -> bool:
+    names = header.get("SpecificCharacterSet", [])
+    names = [names] if isinstance(names, str) else names
+    known = {kind.value for kind in hd.SpecificCharacterSetValues}
+    return all(not name or name in known for name in names)
+
+
+def _with_thickness(source: Dataset, volume: Volume) -> Dataset:
+    """Give an image that does not say how thick it is the distance between slices: frames must state a thickness."""
+    if source.get("SliceThickness") in (None, "") and "ImagePositionPatient" in source:
+        source.SliceThickness = f"{np.linalg.norm(volume.geometry.affine[:3, 2]):.6g}"
+    return source
+
+
+def _source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) -> Frames:
+    """Return (z, y, x) values as frames (n, rows, columns) of the source images, or with a place of their own.
+
+    Frames of single images take over the images' place and spacing to the digit. Frames of multi-frame images and of
+    resampled scans bring their own; highdicom then finds the source frames that lie where they lie.
+    """
+    geometry = volume.geometry
+    stored = geometry.to_stored(values)
+    if not geometry.is_physical:
+        frames = stored.reshape(-1, *stored.shape[-2:])
+        _require_shape(frames, sources)
+        return np.ascontiguousarray(frames)
+    frames = np.ascontiguousarray(stored.reshape(*stored.shape[:2], -1).transpose(2, 1, 0))
+    affine = geometry.affine[:, [2, 1, 0, 3]]
+    if not volume.is_resampled and len(sources) == len(frames):
+        _require_shape(frames, sources)
+        _require_positions(affine, sources)
+        return frames
+    return hd.Volume(frames, affine, "PATIENT", from_reference_convention="RAS")
+
+
+def _require_shape(frames: np.ndarray, sources: list[Dataset]) -> None:
+    n = sum(int(source.get("NumberOfFrames") or 1) for source in sources)
+    expected = (n, int(sources[0].Rows), int(sources[0].Columns))
+    if frames.shape != expected:
+        raise GeometryError(f"expected frames of the source's shape {expected}, got {frames.shape}")
+
+
+def _require_positions(affine: np.ndarray, sources: list[Dataset]) -> None:
+    """Raise unless the first and the last pixel of each frame lie where its source image says.
+
+    ``affine`` takes (slice, row, column) to RAS. Multi-frame images have no position at the top of their header;
+    highdicom matches their frames.
+    """
+    tolerance = max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_VOXELS * float(voxel_sizes(affine).min()))
+    for index, source in enumerate(sources):
+        if "ImagePositionPatient" not in source:
+            return
+        last = (int(source.Rows) - 1, int(source.Columns) - 1)
+        for row, column in ((0, 0), last):
+            ours = (affine @ [index, row, column, 1])[:3] * (-1, -1, 1)
+            distance = float(np.linalg.norm(ours - _place_in_patient(source, row, column)))
+            if distance > tolerance:
+                raise GeometryError(
+                    f"slice {index + 1} lies {distance:.3f} mm from its source image; expected at most "
+                    f"{tolerance:.3f} mm"
+                )
+
+
+def _place_in_patient(source: Dataset, row: int, column: int) -> np.ndarray:
+    """Return the LPS position of a pixel (the standard's equation C.7.6.2.1-1)."""
+    along_row, along_column = np.array(source.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    between_rows, between_columns = (float(x) for x in source.PixelSpacing)
+    start = np.array(source.ImagePositionPatient, dtype=float)
+    return np.asarray(start + along_row * between_columns * column + along_column * between_rows * row)
+
+
+def _without_other_frames(made: _Made, volume: Volume) -> _Made:
+    """Let frames refer only to those frames of a multi-frame source that the scan is of, not to other time points."""
+    used = set(volume.dicom_frames)
+    for group in made.PerFrameFunctionalGroupsSequence if used else ():
+        for derivation in group.get("DerivationImageSequence", ()):
+            derivation.SourceImageSequence = [
+                source
+                for source in derivation.SourceImageSequence
+                if "ReferencedFrameNumber" not in source or source.ReferencedFrameNumber in used
+            ]
+    return made
