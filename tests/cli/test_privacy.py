@@ -1,4 +1,4 @@
-"""Nothing that could name a patient is in what is written or logged; only DICOM-SEG repeats the source's header."""
+"""Nothing that could name a patient is in what is written or logged; only DICOM objects repeat the source's header."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def assert_nothing_leaks(folder, log):
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert written
     for path in written:
-        if path.name.endswith("_seg.dcm"):
+        if path.suffix == ".dcm":
             continue
         for text in texts_of(path):
             assert_no_secret(text, path.name)
@@ -107,12 +107,16 @@ def test_dicom(tmp_path, model_path, caplog, capsys):
         SeriesDescription="Secret^Patient",
     )
     save_all(datasets, folder)
-    log = score([str(folder), "--save", f"{ALL_3D},seg"], tmp_path / "out", model_path, caplog, capsys)
+    wanted = f"{ALL_3D},seg,dicom-map,dicom-slices"
+    log = score([str(folder), "--save", wanted], tmp_path / "out", model_path, caplog, capsys)
     assert_nothing_leaks(tmp_path / "out", log)
-    (seg,) = (tmp_path / "out").glob("*_seg.dcm")
-    dataset = pydicom.dcmread(seg)
-    assert str(dataset.PatientName) == PATIENT_TAGS["PatientName"], "the standard asks for it"
-    assert "Doe_John" not in dataset.to_json(), "the folder is nobody's business"
+    objects = list((tmp_path / "out").rglob("*.dcm"))
+    assert len(objects) == 2 + len(slices)
+    for path in objects:
+        dataset = pydicom.dcmread(path)
+        assert str(dataset.PatientName) == PATIENT_TAGS["PatientName"], "the standard asks for it"
+        assert "Doe_John" not in dataset.to_json(), "the folder is nobody's business"
+        assert PATIENT_TAGS["InstitutionName"] not in dataset.to_json()
 
 
 def test_2d_images_with_metadata(tmp_path, caplog, capsys):

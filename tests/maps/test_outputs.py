@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import highdicom as hd
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
@@ -162,7 +164,9 @@ def test_a_series_that_was_moved_gets_no_seg(tmp_path):
     volume = read_volume(tmp_path / "ct")
     for path in paths:
         path.unlink()
-    assert "seg" not in available_outputs(volume)
+    assert not {"seg", "dicom-map", "dicom-slices"} & set(available_outputs(volume))
+    with pytest.raises(SettingError, match="dicom-slices: source images are no longer"):
+        check_outputs(volume, ("dicom-slices",))
     with pytest.raises(SettingError, match="cannot be read again"):
         check_outputs(volume, ("seg",))
 
@@ -177,6 +181,38 @@ def test_dicom_gets_a_seg_and_2d_images_get_png(findings, tmp_path):
         check_outputs(findings.volume, ("png",))
     with pytest.raises(SettingError, match="seg: expected a scan read from DICOM"):
         check_outputs(image, ("seg",))
+
+
+def test_map_and_slices_as_dicom_are_written_when_asked_for(findings, tmp_path):
+    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    assert not {"dicom-map", "dicom-slices"} & set(default_outputs(volume))
+    written = save_outputs(findings_on(volume), tmp_path / "out", "p1", ("dicom-map", "dicom-slices"))
+    assert written == {
+        "dicom_map": tmp_path / "out" / "p1_anomaly.dcm",
+        "dicom_slices": tmp_path / "out" / "p1_slices",
+    }
+    assert (
+        hd.imread(written["dicom_map"]).pixel_array.max() == findings_on(volume).mask.anomaly_map.values.max()
+    )
+    assert len(list(written["dicom_slices"].iterdir())) == 6
+    for output in ("dicom-map", "dicom-slices"):
+        with pytest.raises(SettingError, match=f"{output}: expected a scan read from DICOM"):
+            check_outputs(findings.volume, (output,))
+
+
+def test_slices_show_the_outline_of_the_ticked_regions_only(tmp_path):
+    save_all(series_datasets(ct_values(2, 40, 50), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    values = np.zeros(volume.values.shape, np.float32)
+    values[:, 5:10, 5:10], values[:, 5:10, 30:35] = 5, 4
+    findings = Findings(AnomalyMap(values, volume).mask(0.01), "ct")
+    n_outlined = []
+    for kept in (None, {2}, set()):
+        written = save_outputs(findings, tmp_path / "out", "p1", ("dicom-slices",), keep_labels=kept)
+        pixels = pydicom.dcmread(written["dicom_slices"] / "0001.dcm").pixel_array
+        n_outlined.append(int((pixels == (0, 230, 255)).all(axis=-1).sum()))
+    assert n_outlined[0] == 2 * n_outlined[1] > 0 == n_outlined[2]
 
 
 @pytest.mark.parametrize("kind", ["image", "dicom", "nifti"])

@@ -20,7 +20,7 @@ NAME = "score"
 HELP = "Find where scans depart from normal: maps, masks, regions and a report for each."
 EXAMPLE = "dinoad score patient.nii.gz --model t1.dinoad --out results/ --fpr 0.01"
 
-OUTPUTS = ("map", "mask", "regions", "report", "seg", "png", "picture")
+OUTPUTS = ("map", "mask", "regions", "report", "seg", "png", "picture", "dicom-map", "dicom-slices")
 """Keys of `napari_dinoad.maps.outputs.OUTPUTS`, stated here so that ``--help`` need not load SciPy."""
 
 

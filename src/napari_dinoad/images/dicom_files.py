@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["is_dicom", "may_be_dicom", "read_dataset"]
+__all__ = ["MANUFACTURER", "is_dicom", "may_be_dicom", "read_dataset"]
+
+MANUFACTURER = "napari-dinoad"
+"""What objects that this program makes name as their manufacturer; by it they are known again."""
 
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"

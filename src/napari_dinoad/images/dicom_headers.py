@@ -19,7 +19,7 @@ from pydicom.uid import UID
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images import damage
-from napari_dinoad.images.dicom_files import read_dataset
+from napari_dinoad.images.dicom_files import MANUFACTURER, read_dataset
 from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 from napari_dinoad.images.volume import DisplayWindow
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 GEOMETRY_TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "SOPClassUID", "Manufacturer", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "EchoTime",
     "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
@@ -120,6 +120,7 @@ def read_header(path: Path) -> Dataset:
     try:
         header = read_dataset(path, GEOMETRY_TAGS, stop_before_pixels=True)
         sop_class = _uid_of(header, "SOPClassUID") or _uid_of(header.file_meta, "MediaStorageSOPClassUID")
+        is_ours = header.get("Manufacturer") == MANUFACTURER
         has_pixels = bool(header.get("Rows") and header.get("Columns"))
         has_series = "SeriesInstanceUID" in header
     except DAMAGED as error:
@@ -130,6 +131,8 @@ def read_header(path: Path) -> Dataset:
         ) from None
     if sop_class in _NOT_SCANS:
         raise ScanReadError(f"{path}: DICOM, but {_NOT_SCANS[sop_class]}, not a scan.")
+    if is_ours:
+        raise ScanReadError(f"{path}: DICOM, but a result of {MANUFACTURER}, not a scan.")
     if not has_pixels:
         kind = name_of_uid(sop_class)
         if not sop_class or _IMAGE_STORAGE in kind:

@@ -14,8 +14,7 @@ from pydicom.sr.codedict import codes
 
 from napari_dinoad import __version__
 from napari_dinoad.files import atomic_path
-from napari_dinoad.images.persons import of_persons
-from napari_dinoad.maps.dicom_sources import derived, new_instance
+from napari_dinoad.maps.dicom_sources import derived, model_parameters, new_instance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,16 +140,7 @@ def _segmentation(
 
 
 def _algorithm(mask: AnomalyMask, card: Mapping[str, Any] | None) -> hd.AlgorithmIdentificationSequence:
-    parameters = {"false-positive rate": f"{mask.fpr:g}"}
-    if card is not None:
-        backbone = card["backbone"]
-        parameters |= {
-            "scorer": str(card["scorer"]),
-            "backbone": str(backbone["name"]),
-            "backbone weights SHA-256": str(backbone["weights_sha256"]),
-            "normal scans": f"{card['n_scans']}{of_persons(card['n_scans'], card.get('n_persons'))}",
-            "model created": str(card["created"]),
-        }
+    parameters = {"false-positive rate": f"{mask.fpr:g}", **model_parameters(card)}
     return hd.AlgorithmIdentificationSequence(
         name="napari-dinoad",
         family=codes.cid7162.ArtificialIntelligence,

@@ -7,6 +7,7 @@ these are the only outputs that name the patient.
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import highdicom as hd
@@ -18,17 +19,27 @@ from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomograp
 from pydicom.valuerep import DA, TM
 
 from napari_dinoad import __version__
-from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
-from napari_dinoad.images.dicom_files import read_dataset
+from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
+from napari_dinoad.images.dicom_files import MANUFACTURER, read_dataset
 from napari_dinoad.images.dicom_headers import unit_orientation
+from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["Frames", "derived", "new_instance", "source_fault"]
+__all__ = [
+    "Frames",
+    "derivation",
+    "derived",
+    "discreet",
+    "model_parameters",
+    "new_instance",
+    "source_fault",
+    "source_headers",
+]
 
 POSITION_TOLERANCE_MM = 0.01
 """A frame that is farther than this from its source image is not written: it would not line up."""
@@ -94,24 +105,47 @@ def derived(
         If the source images do not lie where the scan lies.
     """
     fault = source_fault(volume)
-    if fault or not volume.dicom_files:
+    if fault:
         raise SettingError(f"{name}: {fault}. {instead}.")
-    with warnings.catch_warnings():
-        # Warnings of pydicom quote the values of odd tags: a patient's name, possibly.
-        warnings.simplefilter("ignore")
-        sources = [_with_thickness(_read_header(path), volume) for path in volume.dicom_files]
+    with discreet(name, instead):
+        sources = source_headers(volume)
         if len({source.SOPInstanceUID for source in sources}) < len(sources):
             raise SettingError(f"{name}: {_SHARED_UID}. {instead}.")
+        return _without_other_frames(make(sources, _source_frames(values, volume, sources)), volume)
+
+
+@contextmanager
+def discreet(name: str, instead: str) -> Iterator[None]:
+    """Keep to ourselves what pydicom and highdicom say of headers inside the block: they quote values of tags.
+
+    Warnings are dropped; errors become `SettingError` or `GeometryError` that begin with ``name``, what was to be
+    made, and end with ``instead``, what else can be done.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            return _without_other_frames(make(sources, _source_frames(values, volume, sources)), volume)
+            yield
         except GeometryError as error:
             raise GeometryError(f"{name}: {error}. {instead}.") from error
+        except DinoadError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             told = str(error) if isinstance(error, AttributeError) else type(error).__name__
             # The cause may quote a tag's value, so it is not chained.
             raise SettingError(
                 f"{name}: the headers of the source images lack what the standard requires ({told}). {instead}."
             ) from None
+
+
+def source_headers(volume: Volume) -> list[Dataset]:
+    """Return the headers of a scan's source images, with what objects made of them need put in order.
+
+    Raises
+    ------
+    ScanReadError
+        If a source file has gone or is damaged.
+    """
+    return [_with_thickness(_read_header(path), volume) for path in volume.dicom_files or ()]
 
 
 def source_fault(volume: Volume) -> str:
@@ -153,11 +187,31 @@ def new_instance(source: Dataset, series_offset: int) -> dict[str, Any]:
         "series_number": min(int(source.get("SeriesNumber") or 0) + series_offset, _MAX_SERIES_NUMBER),
         "sop_instance_uid": hd.UID(),
         "instance_number": 1,
-        "manufacturer": "napari-dinoad",
-        "manufacturer_model_name": "napari-dinoad",
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MANUFACTURER,
         "software_versions": __version__,
         "device_serial_number": "none",
     }
+
+
+def model_parameters(card: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what identifies the model, as names and values for people; nothing without its card."""
+    if card is None:
+        return {}
+    backbone = card["backbone"]
+    return {
+        "scorer": str(card["scorer"]),
+        "backbone": str(backbone["name"]),
+        "backbone weights SHA-256": str(backbone["weights_sha256"]),
+        "normal scans": f"{card['n_scans']}{of_persons(card['n_scans'], card.get('n_persons'))}",
+        "model created": str(card["created"]),
+    }
+
+
+def derivation(card: Mapping[str, Any] | None) -> str:
+    """Return one text on how an object was made, of what `model_parameters` says."""
+    told = (f"{name}: {value}" for name, value in model_parameters(card).items())
+    return "; ".join((f"napari-dinoad {__version__}, research use only", *told))
 
 
 def _read_header(path: Path) -> Dataset:

@@ -32,8 +32,10 @@ OUTPUTS = {
     "seg": "Mask (DICOM-SEG)",
     "png": "Mask and heatmap (PNG)",
     "picture": "Picture of the most abnormal slices (PNG)",
+    "dicom-map": "Anomaly map, −log10 p (DICOM parametric map)",
+    "dicom-slices": "Slices under the heatmap (DICOM, for any viewer)",
 }
-"""What can be written, with its title. ``seg`` needs a scan from DICOM, ``png`` a 2D scan."""
+"""What can be written, with its title. ``seg`` and ``dicom-…`` need a scan from DICOM, ``png`` a 2D scan."""
 
 _DEFAULT = ("map", "mask", "regions", "report")
 
@@ -54,7 +56,13 @@ def default_outputs(volume: Volume) -> tuple[str, ...]:
 def _reason_against(volume: Volume, output: str) -> str:
     """Return why a scan does not allow an output; empty when it does."""
     if output == "seg":
-        return _reason_against_dicom(volume, "seg", "save the mask as NIfTI")
+        return _reason_against_dicom(volume, output, "save the mask as NIfTI")
+    if output == "dicom-map":
+        return _reason_against_dicom(volume, output, "save the map as NIfTI")
+    if output == "dicom-slices" and not volume.dicom_files:
+        return f"{output}: expected a scan read from DICOM; save a picture"
+    if output == "dicom-slices" and not all(path.is_file() for path in volume.dicom_files or ()):
+        return f"{output}: source images are no longer where they were read; save a picture"
     if output == "png" and not volume.is_2d:
         return "png: expected a 2D scan; save the mask as NIfTI, or a picture"
     return ""
@@ -120,7 +128,7 @@ def save_outputs(
     -------
     dict of str to Path
         What was written, by kind: ``map``, ``mask``, ``regions``, ``report``, ``report_page``, ``seg``, ``mask_png``,
-        ``heatmap_png``, ``picture``.
+        ``heatmap_png``, ``picture``, ``dicom_map``, ``dicom_slices`` (a folder).
 
     Raises
     ------
@@ -203,6 +211,19 @@ def _save_seg(findings: Findings, folder: Path, stem: str, segments: SegSegments
     return {"seg": save_seg(folder / f"{stem}_seg.dcm", findings.mask, findings.card, segments)}
 
 
+def _save_dicom_map(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
+    from napari_dinoad.maps.dicom_map import save_dicom_map
+
+    path = folder / f"{stem}_anomaly.dcm"
+    return {"dicom_map": save_dicom_map(path, findings.mask.anomaly_map, findings.card)}
+
+
+def _save_dicom_slices(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
+    from napari_dinoad.maps.dicom_slices import save_dicom_slices
+
+    return {"dicom_slices": save_dicom_slices(folder / f"{stem}_slices", findings.mask, findings.card)}
+
+
 _WRITERS: dict[str, Callable[[Findings, Path, str], dict[str, Path]]] = {
     "map": _save_map,
     "mask": _save_mask,
@@ -210,4 +231,6 @@ _WRITERS: dict[str, Callable[[Findings, Path, str], dict[str, Path]]] = {
     "report": _save_report,
     "png": _save_png,
     "picture": _save_picture,
+    "dicom-map": _save_dicom_map,
+    "dicom-slices": _save_dicom_slices,
 }

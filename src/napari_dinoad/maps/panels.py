@@ -27,6 +27,7 @@ __all__ = [
     "grey_window",
     "heat_colour",
     "heat_share",
+    "outline",
     "overlay_panel",
 ]
 
@@ -68,9 +69,9 @@ def overlay_panel(
     """Return the grey panel with the heatmap over it and the mask's (and the truth's) outline."""
     size_px = grey.shape[0]
     overlay = blend(grey, view.show(mask.anomaly_map.values, index, size_px, smooth=True))
-    _outline(overlay, view.show(mask.values, index, size_px, smooth=False) > 0, MASK_COLOUR)
+    outline(overlay, view.show(mask.values, index, size_px, smooth=False) > 0, MASK_COLOUR)
     if truth is not None:
-        _outline(overlay, view.show(truth, index, size_px, smooth=False) > 0, TRUTH_COLOUR)
+        outline(overlay, view.show(truth, index, size_px, smooth=False) > 0, TRUTH_COLOUR)
     return overlay
 
 
@@ -162,5 +163,6 @@ def _draw_scale_bar(
     draw.text(place, text, _LABEL_COLOUR, font, anchor="mb", stroke_width=1, stroke_fill=(0, 0, 0))
 
 
-def _outline(pixels: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
+def outline(pixels: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draw the edge of what is inside (rows, columns) into pixels (rows, columns, 3), in place."""
     pixels[inside & ~ndimage.binary_erosion(inside)] = colour
