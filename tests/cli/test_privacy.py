@@ -1,4 +1,4 @@
-"""Nothing that could name a patient is in what is written or logged; only DICOM objects repeat the source's header."""
+"""Nothing that could name a patient is in what is written or logged; only DICOM objects repeat the header."""
 
 from __future__ import annotations
 
