@@ -27,7 +27,7 @@ WINDOW_PX = (1440, 900)
 
 N_COLOURS = 256
 
-IN_DOCS = ("2-fit-folder", "5-result")
+IN_DOCS = ("2-fit-folder", "5-result", "11-planes")
 """Pictures that README.md and docs/napari.md show."""
 
 
@@ -110,6 +110,11 @@ class Photographer:
         table.setCurrentItem(table.topLevelItem(largest))
         self.settle()
         self.take("5-result")
+        self.dock.result.planes_box.click()
+        self.settle()
+        self.take("11-planes")
+        self.dock.result.planes_box.click()
+        self.settle()
         other = 0 if largest else len(result.regions) - 1
         if other != largest:
             table.topLevelItem(other).setCheckState(0, Qt.CheckState.Unchecked)

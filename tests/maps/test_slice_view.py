@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from napari_dinoad.images.volume import Geometry
 from napari_dinoad.maps import slice_view
-from napari_dinoad.maps.slice_view import display_percentiles
+from napari_dinoad.maps.slice_view import SliceView, display_percentiles
 
 
 @pytest.mark.parametrize("shape", [(8, 64, 64), (7, 60, 50), (30, 33, 31), (3, 3, 3)])
@@ -17,3 +20,32 @@ def test_percentiles_for_display_hear_all_rows_and_columns(shape, axis, monkeypa
     values = np.indices(shape)[axis].astype(np.float32) / (shape[axis] - 1)
     wanted = np.percentile(values, (10, 50, 90))
     np.testing.assert_allclose(display_percentiles(values, (10, 50, 90)), wanted, atol=0.1)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("is_physical", [True, False])
+@pytest.mark.parametrize("part", [(slice(None), slice(None)), (slice(2, 9), slice(1, 7))])
+def test_places_in_a_panel_are_those_where_voxels_are_drawn(axis, is_physical, part):
+    shape = (11, 13, 10)
+    geometry = (
+        Geometry(shape[::-1], np.diag([1.0, 0.7, 2.0, 1.0])) if is_physical else Geometry.of_pixels(shape)
+    )
+    view = replace(SliceView.of_whole(geometry, axis), part=part)
+    for voxel in ((3, 2), (8, 5)):
+        values = np.zeros(shape, np.float32)
+        place = list(voxel)
+        place.insert(axis, 4)
+        values[tuple(place)] = 1
+        drawn = np.argwhere(view.show(values, 4, 200, smooth=False) > 0)
+        middle = (drawn.min(axis=0) + drawn.max(axis=0) + 1) / 2
+        np.testing.assert_allclose(view.to_panel(*voxel, 200), middle, atol=1)
+        inner = drawn[(np.abs(drawn + 0.5 - middle) < np.ptp(drawn, axis=0) / 2 - 1).all(axis=1)]
+        assert len(inner) > 10
+        assert {view.from_panel(*pixel, 200) for pixel in inner.tolist()} == {voxel}
+
+
+def test_places_beside_the_picture_are_those_of_the_nearest_voxel():
+    geometry = Geometry((10, 20, 30), np.eye(4))
+    view = SliceView.of_whole(geometry, 0)
+    assert view.from_panel(0, 0, 200) == (19, 9)
+    assert view.from_panel(199, 199, 200) == (0, 0)

@@ -22,6 +22,7 @@ from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
+from napari_dinoad.gui.other_planes import OtherPlanes
 from napari_dinoad.gui.overlay import finish_look, is_overlay, lay_on_scans, warm_up
 from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
@@ -69,6 +70,7 @@ class DockWidget(QWidget):
         self.normal = NormalStep(self.session.library)
         self.find = FindStep(self.finder.runner, self.session.configuration.device)
         self.explainer = Explainer(napari_viewer, self.finder, self)
+        self.planes = OtherPlanes(napari_viewer, self.finder, self)
         self.result = ResultPanel(self.finder, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
@@ -169,6 +171,7 @@ class DockWidget(QWidget):
         self._prepare.stop()
         self.finder.close()
         self.explainer.runner.cancel()
+        self.planes.set_on(False)
         for window in self.findChildren(QDialog):
             window.close()
 
@@ -196,6 +199,9 @@ class DockWidget(QWidget):
         self.finder.told.connect(self.find.note.tell)
         self.explainer.failed.connect(lambda text: self.find.note.tell(text, error=True))
         self.result.explain_asked.connect(self.explainer.set_on)
+        self.result.planes_asked.connect(self.planes.set_on)
+        self.result.mask_changed.connect(self.planes.look)
+        self.planes.closed.connect(lambda: self.result.planes_box.setChecked(False))
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)

@@ -33,6 +33,8 @@ class ResultPanel(Step):
     """Shows the result that a `FindController` looks at, and passes on what the user does with it."""
 
     explain_asked = Signal(bool)
+    planes_asked = Signal(bool)
+    mask_changed = Signal()
 
     def __init__(self, controller: FindController, rate: float, parent: QWidget | None = None) -> None:
         super().__init__("Result", parent)
@@ -46,6 +48,7 @@ class ResultPanel(Step):
         self.profile = ProfilePlot()
         self.table = RegionTable()
         self.summary = NoteLabel()
+        self.planes_box = QCheckBox("Planes")
         self.explain_box = QCheckBox("Explain")
         self.export_button = QPushButton("Export…")
         self.export_dialog: ExportDialog | None = None
@@ -71,8 +74,14 @@ class ResultPanel(Step):
             "(DPMM), how badly it is predicted (AR-CNN), how far the nearest normal patch is (memory bank)."
         )
         self.explain_box.toggled.connect(self.explain_asked)
+        self.planes_box.setToolTip(
+            "Show the planes that the canvas does not show, through the point that is looked at. Click in them, or "
+            "on the canvas, to go there."
+        )
+        self.planes_box.toggled.connect(self.planes_asked)
         row = QHBoxLayout()
         row.addWidget(self.summary, 1)
+        row.addWidget(self.planes_box)
         row.addWidget(self.explain_box)
         row.addWidget(self.export_button)
         self.rows.addLayout(row)
@@ -88,6 +97,7 @@ class ResultPanel(Step):
         self.rate.rate_changed.connect(controller.set_rate)
         self.rate.rate_changed.connect(self.set_new_rate)
         self.rate.rate_changed.connect(self._show_profile)
+        self.rate.rate_changed.connect(self.mask_changed)
         self.profile.slice_chosen.connect(controller.jump_to_slice)
         self.table.region_chosen.connect(controller.jump_to_region)
         self.table.region_ticked.connect(self._on_ticked)
@@ -116,6 +126,7 @@ class ResultPanel(Step):
         if result is None:
             return
         self.rate.set_rate(result.fpr)
+        self.planes_box.setVisible(min(result.values.shape) > 1)
         self._show_standing()
         words = self._scan_words(result)
         self.scan_words.setText(words)
@@ -193,6 +204,7 @@ class ResultPanel(Step):
     def _on_ticked(self, region: Region, ticked: bool) -> None:
         self._controller.set_ticked(region, ticked)
         self._show_summary()
+        self.mask_changed.emit()
 
     def open_export(self) -> None:
         """Ask what to export and where to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,8 +62,13 @@ class SliceView:
         (bright,) = display_percentiles(values, (99.5,))
         shadow = values.max(axis=axis) > bright * _BACKGROUND_SHARE
         rows, columns = (_extent(shadow.any(axis=other)) if shadow.any() else slice(None) for other in (1, 0))
-        spacing = [s for a, s in enumerate(volume.geometry.spacing) if a != axis]
-        return cls(axis, (rows, columns), (spacing[0], spacing[1]), volume.geometry)
+        return replace(cls.of_whole(volume.geometry, axis), part=(rows, columns))
+
+    @classmethod
+    def of_whole(cls, geometry: Geometry, axis: int) -> SliceView:
+        """Return the view across ``axis`` that cuts nothing away."""
+        rows, columns = (s for a, s in enumerate(geometry.spacing) if a != axis)
+        return cls(axis, (slice(None), slice(None)), (rows, columns), geometry)
 
     @property
     def name(self) -> str:
@@ -81,12 +86,30 @@ class SliceView:
         if self.geometry.is_physical:
             plane = plane[::-1, ::-1]
         rows, columns = self._drawn_size(size_px)
+        top, left = self._offset(size_px)
         kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
         zoomed = np.asarray(Image.fromarray(plane).resize((columns, rows), kind))
         panel = np.full((size_px, size_px), plane.min() if smooth else 0, dtype=np.float32)
-        top, left = (size_px - rows) // 2, (size_px - columns) // 2
         panel[top : top + rows, left : left + columns] = zoomed
         return panel
+
+    def to_panel(self, row: float, column: float, size_px: int) -> tuple[float, float]:
+        """Return where the middle of a slice's voxel (row, column) lies in the panel, from the top and the left."""
+        voxel, (rows, columns) = self._turned(row, column), self._shape
+        drawn, (top, left) = self._drawn_size(size_px), self._offset(size_px)
+        return (
+            top + (voxel[0] + 0.5) * drawn[0] / rows,
+            left + (voxel[1] + 0.5) * drawn[1] / columns,
+        )
+
+    def from_panel(self, y_px: float, x_px: float, size_px: int) -> tuple[int, int]:
+        """Return the voxel (row, column) that is drawn at a place of the panel, or the nearest."""
+        drawn, (top, left) = self._drawn_size(size_px), self._offset(size_px)
+        rows, columns = self._shape
+        row = min(max(int((y_px - top) / drawn[0] * rows), 0), rows - 1)
+        column = min(max(int((x_px - left) / drawn[1] * columns), 0), columns - 1)
+        turned = self._turned(row, column, back=True)
+        return int(turned[0]), int(turned[1])
 
     def pixels_per_unit(self, size_px: int) -> float:
         """Return how many pixels of a panel a millimetre takes (or an image pixel, without physical size)."""
@@ -105,10 +128,37 @@ class SliceView:
         )
 
     @property
-    def _lengths(self) -> tuple[float, float]:
+    def _ranges(self) -> tuple[range, range]:
+        """Rows and columns of a slice that are shown."""
         shape = [n for a, n in enumerate(self.geometry.canonical_shape) if a != self.axis]
-        rows, columns = (len(range(*part.indices(n))) for part, n in zip(self.part, shape, strict=True))
+        rows, columns = (range(*part.indices(n)) for part, n in zip(self.part, shape, strict=True))
+        return rows, columns
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        rows, columns = self._ranges
+        return len(rows), len(columns)
+
+    @property
+    def _lengths(self) -> tuple[float, float]:
+        rows, columns = self._shape
         return rows * self.spacing[0], columns * self.spacing[1]
+
+    def _turned(self, row: float, column: float, *, back: bool = False) -> tuple[float, float]:
+        """Return a voxel of a slice counted within the part that is shown, as it is shown; or the way back."""
+        rows, columns = self._ranges
+        places = []
+        for place, shown in ((row, rows), (column, columns)):
+            within = place if back else place - shown.start
+            if self.geometry.is_physical:
+                within = len(shown) - 1 - within
+            places.append(within + shown.start if back else within)
+        return places[0], places[1]
+
+    def _offset(self, size_px: int) -> tuple[int, int]:
+        """Return where a panel's picture begins, from the top and the left."""
+        rows, columns = self._drawn_size(size_px)
+        return (size_px - rows) // 2, (size_px - columns) // 2
 
     def _drawn_size(self, size_px: int) -> tuple[int, int]:
         rows, columns = (max(1, round(length * self.pixels_per_unit(size_px))) for length in self._lengths)

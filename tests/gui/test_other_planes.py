@@ -1,0 +1,223 @@
+"""The planes beside the canvas: which they are, where clicks lead, and that nothing stays behind."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import napari
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+from dock_driver import TIMEOUT_MS, find_planted
+
+
+@pytest.fixture
+def found(qtbot, ready, viewer):
+    """Return the dock with three planted regions and the planes opened."""
+    viewer.window._qt_window.show()
+    find_planted(qtbot, ready)
+    ready.result.planes_box.click()
+    qtbot.waitUntil(lambda: pictures_of(ready) != [], timeout=TIMEOUT_MS)
+    return ready
+
+
+def pictures_of(dock):
+    """Return the pictures that are shown with a scene, by the axis they lie across."""
+    view = dock.planes.view
+    if view is None:
+        return []
+    return [
+        axis
+        for axis, picture in enumerate(view.pictures)
+        if picture._scene is not None and picture.isVisible()
+    ]
+
+
+def drawn(picture):
+    """Return what a picture shows, (rows, columns, 3)."""
+    image = picture.grab().toImage().convertToFormat(picture.grab().toImage().Format.Format_RGB888)
+    width, height = image.width(), image.height()
+    pointer = image.constBits()
+    if hasattr(pointer, "setsize"):
+        pointer.setsize(image.sizeInBytes())
+    rows = np.frombuffer(pointer, np.uint8).reshape(height, image.bytesPerLine())
+    return rows[:, : 3 * width].reshape(height, width, 3).astype(int)
+
+
+def docks_of(viewer):
+    return [
+        dock
+        for dock in viewer.window._qt_window.findChildren(QDockWidget)
+        if "Other planes" in dock.windowTitle()
+    ]
+
+
+def point_of(dock, viewer):
+    return dock.finder.found.shown_index(viewer)
+
+
+@pytest.mark.parametrize(("order", "axes"), [((0, 1, 2), [1, 2]), ((1, 0, 2), [0, 2]), ((2, 0, 1), [0, 1])])
+def test_the_planes_that_the_canvas_does_not_show_are_there(qtbot, found, viewer, order, axes):
+    viewer.dims.order = order
+    qtbot.waitUntil(lambda: pictures_of(found) == axes, timeout=TIMEOUT_MS)
+
+
+@pytest.mark.filterwarnings("ignore:Contours are not displayed")
+def test_in_3d_all_planes_are_there(qtbot, found, viewer):
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: pictures_of(found) == [0, 1, 2], timeout=TIMEOUT_MS)
+
+
+def test_a_region_is_under_the_cross_of_both_planes(qtbot, found, viewer):
+    region = found.finder.result.regions[0]
+    found.finder.jump_to_region(region)
+    view = found.planes.view
+    qtbot.waitUntil(lambda: view.pictures[1]._scene.point == region.peak_zyx, timeout=TIMEOUT_MS)
+    for axis in (1, 2):
+        picture = view.pictures[axis]
+        row, column = (index for a, index in enumerate(region.peak_zyx) if a != axis)
+        y, x = picture._view.to_panel(row, column, picture._side)
+        pixels = drawn(picture)
+        around = pixels[round(y) - 3 : round(y) + 4, round(x) - 3 : round(x) + 4]
+        # The heatmap is red to yellow there; the scan is grey.
+        assert (around[..., 0] - around[..., 2]).max() > 60
+        left = pixels[round(y), : max(1, round(x) - 12)]
+        assert ((left[:, 2] - left[:, 0]) > 20).mean() > 0.9, "the cross is cyan"
+
+
+def test_a_click_in_a_plane_moves_the_viewer_there(qtbot, found, viewer):
+    picture = found.planes.view.pictures[1]
+    wanted = (5, point_of(found, viewer)[1], 30)
+    y, x = picture._view.to_panel(wanted[0], wanted[2], picture._side)
+    qtbot.mouseClick(picture, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))
+    assert point_of(found, viewer) == wanted
+    qtbot.waitUntil(lambda: found.planes.view.pictures[2]._scene.point == wanted, timeout=TIMEOUT_MS)
+
+
+def test_the_wheel_goes_through_the_slices_of_a_plane_and_stops_at_the_last(qtbot, found, viewer):
+    picture = found.planes.view.pictures[2]
+    start = point_of(found, viewer)
+
+    def turn(notches):
+        middle = QPointF(picture.rect().center())
+        event = QWheelEvent(
+            middle, middle, QPoint(), QPoint(0, 120 * notches), Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        picture.wheelEvent(event)
+        qtbot.wait(60)
+
+    turn(1)
+    assert point_of(found, viewer) == (start[0], start[1], start[2] + 1)
+    turn(500)
+    assert point_of(found, viewer) == (start[0], start[1], found.finder.result.values.shape[2] - 1)
+
+
+def of_planes(viewer):
+    """Return what the planes do when the canvas is pressed."""
+    return [
+        call for call in viewer.mouse_drag_callbacks if "OtherPlanes" in getattr(call, "__qualname__", "")
+    ]
+
+
+def press(viewer, world, *moves_px):
+    """Press on the canvas at a place of the world, move by so many pixels, and release."""
+    event = SimpleNamespace(
+        type="mouse_press", button=1, modifiers=(), pos=np.array([100.0, 100.0]), position=tuple(world)
+    )
+    for callback in of_planes(viewer):
+        steps = callback(viewer, event)
+        next(steps, None)
+        event.type = "mouse_move"
+        for step in moves_px:
+            event.pos = event.pos + step
+            next(steps, None)
+        event.type = "mouse_release"
+        next(steps, None)
+
+
+def test_a_click_on_the_canvas_moves_the_planes_and_a_drag_does_not(qtbot, found, viewer):
+    layer = found.finder.found.layer
+    z = point_of(found, viewer)[0]
+    press(viewer, layer.data_to_world((z, 20, 22)))
+    assert point_of(found, viewer) == (z, 20, 22)
+    press(viewer, layer.data_to_world((z, 30, 31)), 1, 1)
+    assert point_of(found, viewer) == (z, 30, 31)
+    press(viewer, layer.data_to_world((z, 40, 41)), 1, 10, -11)
+    assert point_of(found, viewer) == (z, 30, 31)
+
+
+def test_a_click_that_paints_moves_nothing(qtbot, found, viewer):
+    layer = found.finder.found.layer
+    before = point_of(found, viewer)
+    labels = viewer.add_labels(np.zeros(layer.data.shape, np.uint8), affine=layer.affine)
+    labels.mode = "paint"
+    press(viewer, layer.data_to_world((before[0], 20, 22)))
+    assert point_of(found, viewer) == before
+
+
+def test_grey_limits_of_the_layer_are_those_of_the_planes(qtbot, found, viewer):
+    before = drawn(found.planes.view.pictures[1])
+    layer = found.finder.found.layer
+    low, high = layer.contrast_limits
+    layer.contrast_limits = (low, low + (high - low) / 3)
+    qtbot.waitUntil(
+        lambda: drawn(found.planes.view.pictures[1]).mean() > before.mean() * 1.3, timeout=TIMEOUT_MS
+    )
+
+
+def test_the_mask_follows_rate_and_ticks(qtbot, found, viewer):
+    result = found.finder.result
+    found.finder.jump_to_region(result.regions[0])
+
+    def n_outlined():
+        return int((drawn(found.planes.view.pictures[1]) == (0, 230, 255)).all(axis=-1).sum())
+
+    qtbot.waitUntil(lambda: n_outlined() > 0, timeout=TIMEOUT_MS)
+    for row in range(found.result.table.topLevelItemCount()):
+        found.result.table.topLevelItem(row).setCheckState(0, Qt.CheckState.Unchecked)
+    qtbot.waitUntil(lambda: n_outlined() == 0, timeout=TIMEOUT_MS)
+
+
+def test_planes_are_empty_while_other_values_are_shown(qtbot, found, viewer):
+    layer = found.finder.found.layer
+    layer.data = layer.data * 2
+    qtbot.waitUntil(lambda: pictures_of(found) == [], timeout=TIMEOUT_MS)
+
+
+@pytest.mark.parametrize("how", ["box", "dock"])
+def test_nothing_stays_when_the_planes_are_closed(qtbot, found, viewer, how):
+    window = found.window()
+    assert isinstance(window, QMainWindow)
+    assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.RightDockWidgetArea
+    view = found.planes.view
+    if how == "box":
+        found.result.planes_box.click()
+    else:
+        docks_of(viewer)[-1].destroyOnClose()
+    assert found.planes.view is None and not found.result.planes_box.isChecked()
+    assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.BottomDockWidgetArea
+    assert not of_planes(viewer)
+    with qtbot.waitSignal(view.destroyed, timeout=TIMEOUT_MS):
+        pass
+    qtbot.waitUntil(lambda: not docks_of(viewer), timeout=TIMEOUT_MS)
+    viewer.dims.point = viewer.dims.point
+    found.result.planes_box.click()
+    qtbot.waitUntil(lambda: pictures_of(found) == [1, 2], timeout=TIMEOUT_MS)
+
+
+def test_they_close_with_the_plugins_dock(qtbot, found, viewer):
+    viewer.window.remove_dock_widget(found)
+    qtbot.waitUntil(lambda: not docks_of(viewer), timeout=TIMEOUT_MS)
+    assert not of_planes(viewer)
+
+
+def test_there_is_nothing_to_choose_for_a_single_image(qtbot, dock, viewer, model_path):
+    viewer.add_layer(napari.layers.Image(np.random.default_rng(0).random((64, 56)), name="image"))
+    dock.normal.choose(model_path)
+    dock.find.scan_button.click()
+    qtbot.waitUntil(lambda: dock.finder.result is not None, timeout=TIMEOUT_MS)
+    assert dock.result.planes_box.isHidden()
