@@ -773,7 +773,7 @@ def test_dicom_study_from_folder_to_segmentation(qtbot, dock, viewer, model_path
     result.put(SlicesScored(0, tuple(range(len(values))), values))
     with qtbot.waitSignal(dock.finder.regions_changed, timeout=TIMEOUT_MS):
         dock.finder.show_again()
-    dock.finder.set_ticked(result.regions[1], False)
+    dock.finder.set_ticked([result.regions[1]], False)
     click(qtbot, dock.result.export_button)
     dialog = dock.result.export_dialog
     assert dialog.segments.isEnabled()

@@ -16,7 +16,13 @@ from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window,
 from napari_dinoad.gui.parts import JobRow
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
-from napari_dinoad.gui.region_table import RegionTable, place_in_words, probability_in_words, size_in_words
+from napari_dinoad.gui.region_table import (
+    MAX_ROWS,
+    RegionTable,
+    place_in_words,
+    probability_in_words,
+    size_in_words,
+)
 from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.maps import Region
 from napari_dinoad.progress import ProgressEvent
@@ -83,7 +89,7 @@ def test_table_sorts_by_figures_and_tells_of_clicks_and_ticks(qtbot):
     assert table.topLevelItem(0).checkState(0) == Qt.CheckState.Unchecked
     chosen, ticked = [], []
     table.region_chosen.connect(chosen.append)
-    table.region_ticked.connect(lambda r, on: ticked.append((r.label, on)))
+    table.ticks_changed.connect(lambda some, on: ticked.extend((r.label, on) for r in some))
     table.setCurrentItem(table.topLevelItem(1))
     assert [r.label for r in chosen] == [3]
     table.topLevelItem(0).setCheckState(0, Qt.CheckState.Checked)
@@ -91,6 +97,59 @@ def test_table_sorts_by_figures_and_tells_of_clicks_and_ticks(qtbot):
     table.show_regions(regions[::-1], lambda r: True)
     assert table.chosen_region().label == 3
     assert chosen[1:] == []
+
+
+def table_of(qtbot, n, regions_ticked=lambda r: True):
+    """Return a table of n regions, the signals of its ticks, and their regions."""
+    table = RegionTable()
+    qtbot.addWidget(table)
+    regions = [region(k, 9, 5.0 - k / 1000) for k in range(1, n + 1)]
+    table.show_regions(regions, regions_ticked)
+    heard = []
+    table.ticks_changed.connect(lambda some, on: heard.append(([r.label for r in some], on)))
+    return table, heard, regions
+
+
+def act(table, region, words):
+    """Choose an entry of the table's menu."""
+    (action,) = (action for action in table.menu_for(region).actions() if action.text() == words)
+    action.trigger()
+
+
+def ticked_rows(table):
+    items = [table.topLevelItem(row) for row in range(table.topLevelItemCount())]
+    return [int(item.text(0)) for item in items if item.checkState(0) == Qt.CheckState.Checked]
+
+
+def test_many_regions_are_ticked_at_once_also_those_that_are_not_listed(qtbot):
+    table, heard, regions = table_of(qtbot, MAX_ROWS + 5)
+    act(table, None, "Untick all")
+    assert heard == [([r.label for r in regions], False)]
+    assert ticked_rows(table) == []
+    act(table, None, "Tick all")
+    assert heard[1] == ([r.label for r in regions], True)
+    assert len(ticked_rows(table)) == MAX_ROWS
+
+
+def test_a_region_is_kept_alone(qtbot):
+    table, heard, regions = table_of(qtbot, 4, lambda r: r.label != 3)
+    act(table, regions[2], "Keep only this region")
+    assert heard == [([1, 2, 4], False), ([3], True)]
+    assert ticked_rows(table) == [3]
+    assert "Keep only this region" not in [action.text() for action in table.menu_for(None).actions()]
+
+
+@pytest.mark.parametrize("how", ["menu", "keys"])
+def test_ticked_regions_are_copied_as_text_in_the_order_shown(qtbot, how):
+    table, _, _ = table_of(qtbot, 3, lambda r: r.label != 2)
+    table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
+    if how == "menu":
+        act(table, None, "Copy the ticked regions as text")
+    else:
+        qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    lines = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
+    assert [line[0] for line in lines] == ["3", "1"]
+    assert lines[1][1:] == ["216 mm³", "0.001 %", "R 12  P 3  S 50"]
 
 
 def test_profile_finds_slices_in_both_directions(qtbot):

@@ -77,7 +77,7 @@ def test_small_regions_are_left_out(result):
 def test_unticked_region_is_out_of_mask_and_export(result, values, tmp_path):
     measure(result)
     first, second = result.regions
-    result.set_ticked(first, False)
+    result.set_ticked([first], False)
     assert result.mask[first.peak_zyx] == 0
     assert result.mask[second.peak_zyx] == 1
     written = export_of(result, tmp_path)(JobChannel(lambda event: None, lambda item: None))
@@ -91,7 +91,7 @@ def test_unticked_region_is_out_of_mask_and_export(result, values, tmp_path):
     report = json.loads((tmp_path / "scan_report.json").read_text())
     assert report["n_regions"] == 1
     assert report["regions"][0]["label"] == second.label
-    result.set_ticked(first, True)
+    result.set_ticked([first], True)
     np.testing.assert_array_equal(result.mask, values >= 2)
 
 
@@ -106,7 +106,7 @@ def test_export_is_of_the_moment_it_was_asked_for(result, tmp_path, values):
 def test_export_before_the_regions_are_measured_is_the_same_and_measured_by_the_job(result, tmp_path):
     channel = JobChannel(lambda event: None, lambda item: None)
     measure(result)
-    result.set_ticked(result.regions[0], False)
+    result.set_ticked([result.regions[0]], False)
     outputs = ("map", "mask", "regions")
     export_of(result, tmp_path / "measured", outputs)(channel)
     result.set_rate(0.05)
@@ -114,7 +114,7 @@ def test_export_before_the_regions_are_measured_is_the_same_and_measured_by_the_
     assert not result.is_measured
     job = export_of(result, tmp_path / "not", outputs)
     assert not result.is_measured
-    result.set_ticked(result.regions[0], True)
+    result.set_ticked([result.regions[0]], True)
     result.values[:] = 0
     job(channel)
     for name in ("scan_regions.csv", "scan_mask.nii.gz", "scan_anomaly.nii.gz"):

@@ -21,7 +21,7 @@ from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
 from napari_dinoad.gui.worker import JobRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
     from pathlib import Path
 
     from napari.layers import Layer
@@ -212,11 +212,11 @@ class FindController(QObject):
             self.map_changed.emit()
             self._measurer.start()
 
-    def set_ticked(self, region: Region, ticked: bool) -> None:
-        """Tick or untick a region: unticked ones leave the mask and are not exported."""
+    def set_ticked(self, regions: Iterable[Region], ticked: bool) -> None:
+        """Tick or untick regions: unticked ones leave the mask and are not exported."""
         found = self._current
         if found is not None:
-            found.result.set_ticked(region, ticked)
+            found.result.set_ticked(regions, ticked)
             if found.overlay is not None:
                 found.overlay.refresh_mask()
 

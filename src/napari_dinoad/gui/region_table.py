@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QHeaderView,
+    QMenu,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from qtpy.QtCore import QPoint
+    from qtpy.QtGui import QKeyEvent
 
     from napari_dinoad.maps import Region
 
@@ -75,10 +87,13 @@ def _sort_figures(region: Region) -> tuple[float, float, float]:
 
 
 class RegionTable(QTreeWidget):
-    """Lists regions; a click, or the arrow keys, asks to go there; ticks say what is kept."""
+    """Lists regions; a click, or the arrow keys, asks to go there; ticks say what is kept.
+
+    `ticks_changed` names regions, listed or not, that were ticked or unticked together.
+    """
 
     region_chosen = Signal(object)
-    region_ticked = Signal(object, bool)
+    ticks_changed = Signal(tuple, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -96,7 +111,8 @@ class RegionTable(QTreeWidget):
         self.setToolTip(
             "Click a region to go to its peak. Untick one to take it out of the mask and of what is exported.\n"
             "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
-            "S/I head/foot."
+            "S/I head/foot.\n"
+            "Right-click: tick several at once, or copy them as text (Ctrl+C)."
         )
         header = self.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
@@ -106,6 +122,8 @@ class RegionTable(QTreeWidget):
         self.itemChanged.connect(self._on_item_changed)
         self.currentItemChanged.connect(self._on_current_changed)
         self.itemClicked.connect(self._on_clicked)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._open_menu)
 
     def sizeHint(self) -> QSize:
         """Return room for some six regions."""
@@ -134,6 +152,60 @@ class RegionTable(QTreeWidget):
         self.setSortingEnabled(True)
         self.blockSignals(blocked)
 
+    def menu_for(self, region: Region | None) -> QMenu:
+        """Return what can be done with several regions, or with this one."""
+        menu = QMenu(self)
+        if region is not None:
+            menu.addAction("Keep only this region", lambda: self._keep_only(region))
+        menu.addAction("Tick all", lambda: self._tick(self._regions, True))
+        menu.addAction("Untick all", lambda: self._tick(self._regions, False))
+        menu.addSeparator()
+        menu.addAction("Copy the ticked regions as text", self.copy_ticked)
+        return menu
+
+    def copy_ticked(self) -> None:
+        """Copy the listed regions that are ticked, in their order, as text: a line each."""
+        items = (self.topLevelItem(row) for row in range(self.topLevelItemCount()))
+        lines = [
+            "\t".join(item.text(column) for column in range(len(_COLUMNS)))
+            for item in items
+            if item is not None and item.checkState(0) == Qt.CheckState.Checked
+        ]
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText("\n".join(lines))
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Copy by the usual keys; all others do what they do in a list."""
+        if event is not None and event.matches(QKeySequence.StandardKey.Copy):
+            self.copy_ticked()
+        else:
+            super().keyPressEvent(event)
+
+    def _open_menu(self, place: QPoint) -> None:
+        if self._regions:
+            menu = self.menu_for(self._region_of(self.itemAt(place)))
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            menu.popup(self.viewport().mapToGlobal(place))
+
+    def _keep_only(self, region: Region) -> None:
+        self._tick([other for other in self._regions if other is not region], False)
+        self._tick([region], True)
+
+    def _tick(self, regions: Sequence[Region], ticked: bool) -> None:
+        """Tick or untick regions, and tell of all at once."""
+        meant = {region.peak_zyx for region in regions}
+        state = Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
+        blocked = self.blockSignals(True)
+        for row in range(self.topLevelItemCount()):
+            item = self.topLevelItem(row)
+            region = self._region_of(item)
+            if item is not None and region is not None and region.peak_zyx in meant:
+                item.setCheckState(0, state)
+        self.blockSignals(blocked)
+        self.viewport().update()
+        self.ticks_changed.emit(tuple(regions), ticked)
+
     def chosen_region(self) -> Region | None:
         """Return the region of the current row."""
         return self._region_of(self.currentItem())
@@ -144,7 +216,7 @@ class RegionTable(QTreeWidget):
     def _on_item_changed(self, item: QTreeWidgetItem, column: int) -> None:
         region = self._region_of(item)
         if column == 0 and region is not None:
-            self.region_ticked.emit(region, item.checkState(0) == Qt.CheckState.Checked)
+            self.ticks_changed.emit((region,), item.checkState(0) == Qt.CheckState.Checked)
 
     def _on_current_changed(self, current: QTreeWidgetItem | None, previous: object) -> None:
         region = self._region_of(current)

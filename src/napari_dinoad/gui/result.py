@@ -11,6 +11,8 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region, findings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_dinoad.gui.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Volume
 
@@ -187,12 +189,13 @@ class ScanResult:
         """Whether a region is shown and exported."""
         return region.peak_zyx not in self._unticked_peaks
 
-    def set_ticked(self, region: Region, ticked: bool) -> None:
-        """Tick or untick a region."""
+    def set_ticked(self, regions: Iterable[Region], ticked: bool) -> None:
+        """Tick or untick regions."""
+        peaks = {region.peak_zyx for region in regions}
         if ticked:
-            self._unticked_peaks.discard(region.peak_zyx)
+            self._unticked_peaks -= peaks
         else:
-            self._unticked_peaks.add(region.peak_zyx)
+            self._unticked_peaks |= peaks
         self._draw()
 
     def labels(self) -> np.ndarray:

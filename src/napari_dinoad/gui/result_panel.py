@@ -100,7 +100,7 @@ class ResultPanel(Step):
         self.rate.rate_changed.connect(self.mask_changed)
         self.profile.slice_chosen.connect(controller.jump_to_slice)
         self.table.region_chosen.connect(controller.jump_to_region)
-        self.table.region_ticked.connect(self._on_ticked)
+        self.table.ticks_changed.connect(self._on_ticked)
         self.exporter.succeeded.connect(self._on_exported)
         self.exporter.failed.connect(lambda message: self.export_note.tell(message, error=True))
         self.exporter.finished.connect(self._show_summary)
@@ -201,8 +201,8 @@ class ResultPanel(Step):
         self.summary.tell(text)
         self.export_button.setEnabled(not self.exporter.is_running)
 
-    def _on_ticked(self, region: Region, ticked: bool) -> None:
-        self._controller.set_ticked(region, ticked)
+    def _on_ticked(self, regions: tuple[Region, ...], ticked: bool) -> None:
+        self._controller.set_ticked(regions, ticked)
         self._show_summary()
         self.mask_changed.emit()
 
