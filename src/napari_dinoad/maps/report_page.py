@@ -12,6 +12,7 @@ from napari_dinoad import html
 from napari_dinoad.files import write_text
 from napari_dinoad.images.body import find_body
 from napari_dinoad.images.persons import of_persons
+from napari_dinoad.maps.finding_words import elements_of, place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, colour_bar, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
@@ -85,17 +86,17 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
     regions = findings.mask.regions()
     rate = f"{100 * findings.mask.fpr:g} %"
     if not regions:
-        found = f"No region at a rate of {rate} of normal {_elements(findings)}."
+        found = f"No region at a rate of {rate} of normal {elements_of(findings)}."
     else:
         total = sum(region.n_voxels for region in regions)
         first = regions[0]
         side = sides.get(first.label)
         found = (
-            f"{len(regions)} region{'s' if len(regions) > 1 else ''}, {_size(findings, total)} in all, where "
-            f"{_elements(findings)} are as unusual as at most {rate} of normal ones. The most unusual is region "
+            f"{len(regions)} region{'s' if len(regions) > 1 else ''}, {size_in_words(findings, total)} in all, where "
+            f"{elements_of(findings)} are as unusual as at most {rate} of normal ones. The most unusual is region "
             f"{first.label}"
-            f"{f' ({side})' if side else ''}: {_size(findings, first.n_voxels)}, peak "
-            f"{_one_in(first.peak_neg_log10_p, findings)}."
+            f"{f' ({side})' if side else ''}: {size_in_words(findings, first.n_voxels)}, peak "
+            f"{rarity_in_words(first.peak_neg_log10_p, findings)}."
         )
     return html.element(
         "div",
@@ -158,7 +159,7 @@ def _legend(findings: Findings) -> Html:
         html.element(
             "span",
             html.element("span", class_="swatch"),
-            f"mask at {100 * findings.mask.fpr:g} % of normal {_elements(findings)}",
+            f"mask at {100 * findings.mask.fpr:g} % of normal {elements_of(findings)}",
         ),
         html.element("span", f"Each pair: the scan, and the scan with heatmap; {shown}."),
         class_="legend",
@@ -191,14 +192,14 @@ def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
 
 
 def _region_row(findings: Findings, region: Region, sides: dict[int, str]) -> list[object]:
-    row: list[object] = [region.label, _size(findings, region.n_voxels)]
+    row: list[object] = [region.label, size_in_words(findings, region.n_voxels)]
     if region.extent_mm is not None and region.peak_mm is not None:
         row += [" × ".join(f"{length:.0f}" for length in region.extent_mm), sides.get(region.label, "–")]
-        place = _letters(region.peak_mm)
+        place = place_in_words(region.peak_mm)
     else:
         *_, peak_row, column = region.peak_ijk
         place = f"{column}, {peak_row}"
-    return [*row, f"{region.peak_neg_log10_p:.1f}", _one_in(region.peak_neg_log10_p, findings), place]
+    return [*row, f"{region.peak_neg_log10_p:.1f}", rarity_in_words(region.peak_neg_log10_p, findings), place]
 
 
 def _rates(findings: Findings) -> Html:
@@ -213,14 +214,16 @@ def _rates(findings: Findings) -> Html:
             [
                 f"{100 * rate:g} %{shown}",
                 f"{-np.log10(rate):.2f}",
-                _size(findings, marked),
-                _size(findings, rate * n_scored),
+                size_in_words(findings, marked),
+                size_in_words(findings, rate * n_scored),
             ]
         )
     n_shown = int(np.count_nonzero(findings.mask.labels))
     n_marked = int(np.count_nonzero(values >= np.float32(-np.log10(findings.mask.fpr))))
     left_out = (
-        [f"The regions of this report hold {_size(findings, n_shown)} of it; the others were left out."]
+        [
+            f"The regions of this report hold {size_in_words(findings, n_shown)} of it; the others were left out."
+        ]
         if n_shown < n_marked
         else []
     )
@@ -230,7 +233,7 @@ def _rates(findings: Findings) -> Html:
         *left_out,
         html.table(
             [
-                f"Share of normal {_elements(findings)}",
+                f"Share of normal {elements_of(findings)}",
                 "−log10 p from",
                 "Marked in this scan",
                 "Expected in a normal scan",
@@ -292,37 +295,6 @@ def _preprocessing_words(preprocessing: Mapping[str, Any]) -> str:
         low, high = preprocessing["window"]
         words.append(f"window {low:g} to {high:g} HU")
     return ", ".join(words)
-
-
-def _size(findings: Findings, n_voxels: float) -> str:
-    """Return a number of voxels as volume, area or pixels."""
-    geometry = findings.volume.geometry
-    size = n_voxels * geometry.voxel_volume
-    if not geometry.is_physical:
-        return f"{n_voxels:.0f} px"
-    if geometry.ndim == 2:
-        return f"{size:.0f} mm²" if size < 1000 else f"{size / 100:.1f} cm²"
-    return f"{size:.0f} mm³" if size < 1000 else f"{size / 1000:.1f} cm³"
-
-
-def _one_in(neg_log10_p: float, findings: Findings) -> str:
-    """Return a peak as a rarity, no rarer than the normal voxels can vouch for."""
-    resolved = ((findings.card or {}).get("calibration") or {}).get("resolved_neg_log10_p", neg_log10_p)
-    rarity = 10.0 ** min(neg_log10_p, resolved)
-    digits = max(0, int(np.floor(np.log10(rarity))) - 1)
-    rounded = int(round(rarity, -digits))
-    words = f"one in {rounded:,} normal {_elements(findings)}"
-    return f"rarer than {words}" if neg_log10_p > resolved else words
-
-
-def _elements(findings: Findings) -> str:
-    return "voxels" if findings.volume.geometry.is_physical else "pixels"
-
-
-def _letters(position_mm: tuple[float, float, float]) -> str:
-    """Return RAS+ millimetres as distances with letters."""
-    pairs = zip(("RL", "AP", "SI"), position_mm, strict=True)
-    return ", ".join(f"{letters[0 if value >= 0 else 1]} {abs(value):.0f}" for letters, value in pairs)
 
 
 def _last_listed(findings: Findings) -> int:
