@@ -6,6 +6,7 @@ import ast
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,21 @@ def test_only_bad_scans_is_exit_code_2_and_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "expected at least 2 usable normal scans, got 0" in done.stderr
     assert not (tmp_path / "m.dinoad").exists()
+
+
+def test_several_scans_get_a_worklist_and_a_single_one_does_not(model_path, patient_path, tmp_path, capsys):
+    again = tmp_path / "again.nii.gz"
+    again.write_bytes(patient_path.read_bytes())
+    arguments = ["--model", str(model_path), "--out", str(tmp_path / "out"), "--save", "mask,report"]
+    assert main(["score", str(patient_path), *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["worklist"] is None
+    assert not list((tmp_path / "out").glob("worklist*"))
+    assert main(["score", str(patient_path), str(again), *arguments]) == 0
+    assert f"worklist: {tmp_path / 'out' / 'worklist.html'}" in capsys.readouterr().out
+    page = (tmp_path / "out" / "worklist.html").read_text()
+    linked = re.findall(r'href="([^"]+)"', page)
+    assert len(linked) == 2 and all((tmp_path / "out" / name).is_file() for name in linked)
+    assert len((tmp_path / "out" / "worklist.csv").read_text().splitlines()) == 3
 
 
 def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys):
@@ -353,7 +369,9 @@ def test_the_least_normal_scans_and_results_of_one_name_are_told_apart(tmp_path,
     assert len(set(told)) == 3
     assert set(told) <= apart
     assert main(["score", str(folder), "--model", str(path), "--out", str(tmp_path / "out")]) == 0
-    scans = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    *lines, last = capsys.readouterr().out.splitlines()[1:]
+    assert last.startswith("worklist: ")
+    scans = [line.split()[0] for line in lines]
     assert scans == ["p0_t1", "p1_t1", "t1_series2", "t1_series3"]
 
 

@@ -111,6 +111,9 @@ def test_scans_of_a_folder_that_cannot_be_used_have_failed(model_path, tmp_path,
     assert [scan["scan"] for scan in document["scans"]] == [str(folder / "good.nii.gz")]
     failed = {item["scan"].rpartition("/")[2] for item in document["failed"]}
     assert failed == {name for name in BAD_SCANS if "." in name}
+    page = Path(document["worklist"]).read_text()
+    assert all(name in page for name in ("good.nii.gz", *failed))
+    assert str(folder) not in page, "a folder may name a patient"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
@@ -126,7 +129,9 @@ def test_names_that_are_not_utf8(tmp_path, capsys):
     assert "M\\udcfcller_0" in model.with_name("m.report.html").read_text()
     capsys.readouterr()
     assert main(["score", str(folder), "--model", str(model), "--out", str(out), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["scans"]) == 4
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["scans"]) == 4
+    assert 'href="M%FCller_0_report.html"' in Path(document["worklist"]).read_text()
 
 
 def test_a_slice_is_not_compared_with_volumes(model_path, tmp_path, capsys):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.maps.outputs import check_outputs, default_outputs, save_outputs
+from napari_dinoad.maps.worklist import WorklistEntry
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.maps.findings import Findings
@@ -28,13 +29,14 @@ def score_and_save(
     outputs: Collection[str] | None = None,
     seg_segments: SegSegments = "single",
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], WorklistEntry]:
     """Score a scan and write the chosen outputs, named ``name``, into ``folder``.
 
     Returns
     -------
-    dict
+    result : dict
         The scan's entry in ``dinoad score --json``.
+    entry : WorklistEntry
     """
     volume = scan.read(reading)
     # Before the scan is scored: that may take a minute.
@@ -42,7 +44,9 @@ def score_and_save(
     detection = detector.detect(volume, progress=progress)
     mask = detection.mask()
     findings = detection.findings(mask, scan.path.name or name, detector.model.card())
-    return save_result(findings, scan.path, folder, name, outputs, seg_segments)
+    result = save_result(findings, scan.path, folder, name, outputs, seg_segments)
+    files = {kind: Path(file) for kind, file in result["files"].items()}
+    return result, WorklistEntry.of(findings, name, files, detection.scan_score)
 
 
 def save_result(

@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     given = given_scans(options.scans, reading)
 
     from napari_dinoad.cli.scan_results import score_and_save
+    from napari_dinoad.images.scan_file import without_path
+    from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
 
@@ -74,25 +76,33 @@ def run(options: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
     names: list[str] = []
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
-    for scan, name in zip(given.scans, output_names(given.scans), strict=True):
-        try:
-            with ProgressBars(f"{name}: ") as progress:
-                result = score_and_save(
-                    detector, scan, reading, options.out, name, outputs, options.seg_segments, progress
-                )
-        except (ScanReadError, SettingError) as error:
-            failed.append({"scan": str(scan.path), "reason": str(error)})
-            told = " ".join(str(error).split())
-            print(f"dinoad: {told if scan.path.name in told else f'{name}: {told}'}", file=sys.stderr)
-            continue
-        for note in result["notes"]:
-            print(f"dinoad: {name}: {note}", file=sys.stderr)
-        results.append(result)
-        names.append(name)
+    with Worklist(options.out, options.model.stem, options.fpr) as worklist:
+        for item in given.failed:
+            worklist.add_failed(item.path.name, item.reason)
+        for scan, name in zip(given.scans, output_names(given.scans), strict=True):
+            try:
+                with ProgressBars(f"{name}: ") as progress:
+                    result, entry = score_and_save(
+                        detector, scan, reading, options.out, name, outputs, options.seg_segments, progress
+                    )
+            except (ScanReadError, SettingError) as error:
+                failed.append({"scan": str(scan.path), "reason": str(error)})
+                worklist.add_failed(scan.path.name or name, without_path(error, scan.path))
+                told = " ".join(str(error).split())
+                print(f"dinoad: {told if scan.path.name in told else f'{name}: {told}'}", file=sys.stderr)
+                continue
+            for note in result["notes"]:
+                print(f"dinoad: {name}: {note}", file=sys.stderr)
+            worklist.add(entry)
+            results.append(result)
+            names.append(name)
+    page = str(worklist.page) if worklist.is_due else None
     if options.json:
-        print_json({"model": str(options.model), "scans": results, "failed": failed})
+        print_json({"model": str(options.model), "scans": results, "failed": failed, "worklist": page})
     elif results:
         _print_results(results, names)
+        if page is not None:
+            print(f"worklist: {page}")
     return 2 if failed else 0
 
 

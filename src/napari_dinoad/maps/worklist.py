@@ -1,0 +1,251 @@
+"""Several scans that were scored together, the least normal first: a page for people and a table for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+import numpy as np
+
+from napari_dinoad import html
+from napari_dinoad.files import write_text
+from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
+from napari_dinoad.maps.panels import annotate, grey_panel, grey_window, overlay_panel
+from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
+from napari_dinoad.settings import HEATMAP_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_dinoad.maps.findings import Findings
+    from napari_dinoad.maps.regions import Region
+
+__all__ = ["WORKLIST_COLUMNS", "Worklist", "WorklistEntry"]
+
+WORKLIST_COLUMNS = (
+    "rank", "scan", "results", "p_value", "n_more_normal", "n_calibration_scans", "n_calibration_persons",
+    "n_regions", "marked_mm3", "marked_mm2", "marked_px", "peak_neg_log10_p", "peak_x_mm", "peak_y_mm", "peak_z_mm",
+    "report", "notes",
+)  # fmt: skip
+"""Columns of ``worklist.csv``; entries that do not apply stay empty."""
+
+_PICTURE_PX = 220
+_JPEG_QUALITY = 85
+
+_WRITE_AGAIN_S = 10.0
+"""While scans come in, the files are written anew no more often than this."""
+
+_STYLE = """\
+body { max-width: 80rem; } td { padding-top: .4rem; } td figure { margin: 0; } td figcaption { display: none; }
+td img { display: block; background: #000; }
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class WorklistEntry:
+    """One scan of a worklist.
+
+    Attributes
+    ----------
+    findings : dict
+        The scan's columns, see `WORKLIST_COLUMNS`.
+    order : tuple of float
+        Entries are listed by it, ascending.
+    whole, marked, peak : str
+        What is said of the whole scan, of how much is marked, and of the most unusual region.
+    picture : bytes
+        JPEG of the slice with the peak of that region, or of the most abnormal slice where there is none.
+    """
+
+    findings: dict[str, object]
+    order: tuple[float, ...]
+    whole: str
+    marked: str
+    peak: str
+    picture: bytes
+
+    @classmethod
+    def of(
+        cls, findings: Findings, name: str, written: Mapping[str, Path], scan_score: float
+    ) -> WorklistEntry:
+        """Return the entry of a scan.
+
+        Parameters
+        ----------
+        findings : Findings
+        name : str
+            Begins the names of its files.
+        written : mapping of str to Path
+            Its files by kind, see `napari_dinoad.maps.outputs.save_outputs`; the report is linked, if there is one.
+        scan_score : float
+            The scan's own raw score: it orders scans of one p-value.
+        """
+        regions = findings.mask.regions()
+        n_marked = int(np.count_nonzero(findings.mask.labels))
+        p = findings.p_value
+        told = findings.to_dict()
+        report = written.get("report_page")
+        columns = {name: told[name] for name in WORKLIST_COLUMNS if name in told}
+        columns |= {
+            "results": name,
+            "report": "" if report is None else report.name,
+            "notes": " ".join(findings.all_notes()),
+            **_marked_column(findings, n_marked),
+            **(_peak_columns(regions[0]) if regions else {}),
+        }
+        of_a_slice = (1.0, 0.0) if p is None else (0.0, p)
+        return cls(
+            columns,
+            (*of_a_slice, -scan_score),
+            findings.scan_words(),
+            f"{len(regions)} region{'' if len(regions) == 1 else 's'}, {size_in_words(findings, n_marked)}"
+            if regions
+            else "nothing",
+            _peak_words(regions[0], findings) if regions else "–",
+            _picture(findings),
+        )
+
+
+class Worklist:
+    """``worklist.html`` and ``worklist.csv`` in a folder, which grow with the scans; of several scans only.
+
+    A context manager: at its end, also by an error, the files hold all scans so far.
+
+    Parameters
+    ----------
+    folder : Path
+        That of the scans' results.
+    model : str
+        What the model is called.
+    fpr : float
+        Rate at which masks are drawn.
+    """
+
+    def __init__(self, folder: Path, model: str, fpr: float) -> None:
+        self.page = folder / "worklist.html"
+        self.table = folder / "worklist.csv"
+        self._model = model
+        self._fpr = fpr
+        self._entries: list[WorklistEntry] = []
+        self._failed: list[tuple[str, str]] = []
+        self._written_at = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.is_due:
+            self.write()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there are several scans to list."""
+        return len(self._entries) + len(self._failed) > 1
+
+    def add(self, entry: WorklistEntry) -> None:
+        """Take in a scan; the files follow now and then."""
+        self._entries.append(entry)
+        self._write_now_and_then()
+
+    def add_failed(self, scan: str, reason: str) -> None:
+        """Take in a scan that cannot be used, by its name."""
+        self._failed.append((scan, reason))
+        self._write_now_and_then()
+
+    def _write_now_and_then(self) -> None:
+        if self.is_due and time.monotonic() - self._written_at >= _WRITE_AGAIN_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write both files, atomically."""
+        entries = sorted(self._entries, key=lambda entry: entry.order)
+        write_text(self.table, _table(entries))
+        write_text(self.page, self._page(entries))
+        self._written_at = time.monotonic()
+
+    def _page(self, entries: list[WorklistEntry]) -> str:
+        n = len(entries)
+        parts = [
+            html.section(
+                f"{n} scan{'' if n == 1 else 's'}, the least normal first",
+                f"Scored with the model {self._model}. Marked: what is as unusual as {100 * self._fpr:g} % of normal "
+                "voxels; some of every normal scan is. Scans of one p-value are ordered by their own scores.",
+                html.table(
+                    ["", "Scan", "As a whole", "Marked", "Most unusual", "Slice with its peak"],
+                    [_row(rank, entry) for rank, entry in enumerate(entries, start=1)],
+                ),
+            )
+        ]
+        if self._failed:
+            rows = [[scan, reason] for scan, reason in self._failed]
+            parts.append(html.section("Not scored", html.table(["Scan", "Reason"], rows)))
+        return html.page("Worklist", *parts, style=_STYLE)
+
+
+def _row(rank: int, entry: WorklistEntry) -> list[object]:
+    columns = entry.findings
+    scan, results, report, notes = (str(columns[name]) for name in ("scan", "results", "report", "notes"))
+    # Scans of one folder share its name; those of their results differ.
+    shown = scan if scan.startswith(results) else f"{scan} ({results})"
+    link = {"href": quote(report, errors="surrogateescape")} if report else {}
+    told = html.element("p", html.element("small", notes)) if notes else ""
+    cell = html.element("div", html.element("strong", html.element("a", shown, **link)), told)
+    return [rank, cell, entry.whole, entry.marked, entry.peak, html.picture(entry.picture, scan, _PICTURE_PX)]
+
+
+def _table(entries: list[WorklistEntry]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, WORKLIST_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for rank, entry in enumerate(entries, start=1):
+        writer.writerow({**entry.findings, "rank": rank})
+    return stream.getvalue()
+
+
+def _marked_column(findings: Findings, n_marked: int) -> dict[str, object]:
+    geometry = findings.volume.geometry
+    if not geometry.is_physical:
+        return {"marked_px": n_marked}
+    unit = "marked_mm2" if geometry.ndim == 2 else "marked_mm3"
+    return {unit: round(n_marked * geometry.voxel_volume, 1)}
+
+
+def _peak_columns(region: Region) -> dict[str, object]:
+    places = zip(("peak_x_mm", "peak_y_mm", "peak_z_mm"), region.peak_mm or (), strict=False)
+    return {
+        "peak_neg_log10_p": round(region.peak_neg_log10_p, 3),
+        **{name: round(place, 1) for name, place in places},
+    }
+
+
+def _peak_words(region: Region, findings: Findings) -> str:
+    if region.peak_mm is None:
+        *_, row, column = region.peak_ijk
+        place = f"column {column}, row {row}"
+    else:
+        place = f"{place_in_words(region.peak_mm)} mm"
+    size = size_in_words(findings, region.n_voxels)
+    return f"{size} at {place}: {rarity_in_words(region.peak_neg_log10_p, findings)}"
+
+
+def _picture(findings: Findings) -> bytes:
+    """Return the slice with the highest peak, with heatmap and outline, as JPEG."""
+    mask, volume = findings.mask, findings.volume
+    view = SliceView.of(volume)
+    if mask.regions():
+        index = mask.regions()[0].peak_zyx[view.axis]
+    else:
+        load = np.maximum(mask.anomaly_map.values - HEATMAP_LIMITS[0], 0)
+        (index,) = most_abnormal_slices(load, view.axis, 1)
+    window = grey_window(mask, (findings.card or {}).get("preprocessing"))
+    grey = grey_panel(volume.values, view, index, _PICTURE_PX, window)
+    buffer = io.BytesIO()
+    annotate(overlay_panel(grey, mask, view, index), view).save(
+        buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0
+    )
+    return buffer.getvalue()

@@ -1,0 +1,138 @@
+"""The list of several scans: its order, what it says, and that it never says more than the reports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps.worklist import WORKLIST_COLUMNS, Worklist, WorklistEntry
+
+CARD = {"calibration": {"resolved_neg_log10_p": 4.0}}
+
+
+def findings_of(scan, p_value=0.25, peak=3.0, geometry=None, **more):
+    """Return what was found in a scan with one region of 3 × 4 × 5 voxels; none without a peak."""
+    geometry = geometry or Geometry((20, 24, 12), np.diag([-2.0, -2.0, 5.0, 1.0]))
+    shape = geometry.canonical_shape
+    grey = np.random.default_rng(0).uniform(100, 200, shape).astype(np.float32)
+    volume = Volume(grey, geometry, scan)
+    values = np.full(shape, 0.2, np.float32)
+    if peak:
+        where = (slice(4, 7) if shape[0] > 1 else slice(0, 1), slice(6, 10), slice(8, 13))
+        values[where] = 2.5
+        values[5 if shape[0] > 1 else 0, 7, 9] = peak
+    mask = AnomalyMap(values, volume).mask(0.01)
+    return Findings(mask, scan, p_value, 3, 2 if p_value else None, card=CARD, **more)
+
+
+def worklist_of(folder, *scans, failed=()):
+    """Write a list of (findings, name, own score) and return its page and its rows."""
+    with Worklist(folder, "t1", 0.01) as worklist:
+        for scan, reason in failed:
+            worklist.add_failed(scan, reason)
+        for findings, name, score in scans:
+            report = {"report_page": folder / f"{name}_report.html"}
+            worklist.add(WorklistEntry.of(findings, name, report, score))
+    return worklist.page.read_text(), list(csv.DictReader(io.StringIO(worklist.table.read_text())))
+
+
+def test_the_least_normal_comes_first_and_scans_of_one_p_by_their_own_scores(tmp_path):
+    scans = [
+        (findings_of("a", 0.5), "a", 9.0),
+        (findings_of("b", 0.25), "b", 1.0),
+        (findings_of("c", None), "c", 99.0),
+        (findings_of("d", 0.25), "d", 2.0),
+    ]
+    page, rows = worklist_of(tmp_path, *scans)
+    assert [row["scan"] for row in rows] == ["d", "b", "a", "c"]
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
+    assert rows[3]["p_value"] == ""
+    assert re.findall(r'href="(\w)_report', page) == ["d", "b", "a", "c"]
+
+
+def test_figures_are_those_of_the_scan(tmp_path):
+    page, rows = worklist_of(
+        tmp_path, (findings_of("a.nii.gz", peak=3.5), "a", 1.0), (findings_of("b"), "b", 0.0)
+    )
+    row = rows[0]
+    assert tuple(row) == WORKLIST_COLUMNS
+    assert (row["n_regions"], row["n_more_normal"], row["n_calibration_scans"]) == ("1", "2", "3")
+    assert float(row["marked_mm3"]) == 60 * 20
+    assert (row["marked_mm2"], row["marked_px"]) == ("", "")
+    assert float(row["peak_neg_log10_p"]) == 3.5
+    # Canonical x and y run from the patient's left and back, and the affine turns both round.
+    assert [float(row[f"peak_{axis}_mm"]) for axis in "xyz"] == [-2.0 * (19 - 9), -2.0 * (23 - 7), 25.0]
+    assert row["report"] == "a_report.html"
+    assert "1 region, 1.2 cm³" in page
+    assert "one in 3,200 normal voxels" in page
+    assert "More unusual than 2 of 3 normal scans" in page
+
+
+def test_pictures_are_of_the_slice_with_the_peak(tmp_path):
+    findings = findings_of("a")
+    values = findings.mask.anomaly_map.values.copy()
+    values[9, :, :] = 1.9  # a slice with more that is unusual, but nothing marked
+    mask = AnomalyMap(values, findings.volume).mask(0.01)
+    entry = WorklistEntry.of(replace(findings, mask=mask), "a", {}, 0.0)
+    pixels = np.asarray(Image.open(io.BytesIO(entry.picture)).convert("RGB")).astype(int)
+    cyan = (pixels[..., 2] - pixels[..., 0] > 100).sum()
+    assert cyan > 20, "the outline of the region"
+
+
+def test_a_scan_without_regions_and_scans_without_physical_size(tmp_path):
+    image = findings_of("x.png", geometry=Geometry.of_pixels((24, 20)))
+    page, rows = worklist_of(tmp_path, (findings_of("a", peak=None), "a", 0.0), (image, "x", 1.0))
+    assert (rows[0]["marked_px"], rows[0]["marked_mm3"], rows[0]["peak_x_mm"]) == ("20", "", "")
+    assert "20 px at column 9, row 7" in page
+    assert (rows[1]["n_regions"], rows[1]["peak_neg_log10_p"]) == ("0", "")
+    assert "nothing" in page
+
+
+def test_names_and_reasons_are_text_and_links_are_quoted(tmp_path):
+    scan = (findings_of("<b>.nii", notes=("Resampled & shown.",)), "a b#1", 0.0)
+    page, rows = worklist_of(tmp_path, scan, failed=[("bad<i>", "no <signal>")])
+    assert "<b>.nii" not in page and "<i>" not in page and "&lt;signal&gt;" in page
+    assert 'href="a%20b%231_report.html"' in page
+    assert "Resampled &amp; shown." in page and rows[0]["notes"] == "Resampled & shown."
+    assert "<script" not in page
+
+
+def test_series_of_one_folder_are_told_apart(tmp_path):
+    scans = [(findings_of("study"), f"study_{number}", 0.0) for number in (2, 3)]
+    page, _ = worklist_of(tmp_path, *scans, (findings_of("a.nii.gz"), "a", 0.0))
+    assert re.findall(r">([^<]+)</a>", page) == ["study (study_2)", "study (study_3)", "a.nii.gz"]
+
+
+def test_a_single_scan_has_no_list(tmp_path):
+    with Worklist(tmp_path, "t1", 0.01) as worklist:
+        worklist.add(WorklistEntry.of(findings_of("a"), "a", {}, 0.0))
+    assert not worklist.is_due and not list(tmp_path.iterdir())
+
+
+def test_what_is_done_is_listed_when_it_ends_early(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Worklist(tmp_path, "t1", 0.01) as worklist:
+        for name in "abc":
+            worklist.add(WorklistEntry.of(findings_of(name), name, {}, 0.0))
+        raise KeyboardInterrupt
+    rows = list(csv.DictReader(io.StringIO(worklist.table.read_text())))
+    assert sorted(row["scan"] for row in rows) == ["a", "b", "c"]
+
+
+def test_files_are_not_written_anew_for_each_scan(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Worklist, "write", lambda self: written.append(len(self._entries)))
+    clock = iter(range(0, 400, 4))
+    monkeypatch.setattr("napari_dinoad.maps.worklist.time.monotonic", lambda: float(next(clock)))
+    with Worklist(tmp_path, "t1", 0.01) as worklist:
+        worklist._written_at = 0.0
+        for number in range(6):
+            worklist.add(WorklistEntry.of(findings_of(str(number)), str(number), {}, 0.0))
+    assert written[-1] == 6 and 1 <= len(written) <= 6
