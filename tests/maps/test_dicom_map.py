@@ -63,6 +63,7 @@ def test_it_says_what_the_values_are_and_what_made_them(tmp_path):
     assert read.SeriesInstanceUID != source.SeriesInstanceUID
     assert str(read.PatientName) == PATIENT_NAME
     assert read.ContentQualification == "RESEARCH"
+    assert read.Laterality == "", "it must be there, and may be empty"
     assert "ar-cnn" in read.DerivationDescription and "normal scans: 12" in read.DerivationDescription
     (mapping,) = read.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
     assert (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1, 0)

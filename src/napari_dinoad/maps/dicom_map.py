@@ -13,7 +13,7 @@ from highdicom.pm import ParametricMap, RealWorldValueMapping
 from pydicom.sr.codedict import codes
 
 from napari_dinoad.files import atomic_path
-from napari_dinoad.maps.dicom_sources import derivation, derived, new_instance
+from napari_dinoad.maps.dicom_sources import derived, describe, new_instance
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ def _parametric_map(
         series_description=_DESCRIPTION,
         **new_instance(sources[0], _SERIES_NUMBER_OFFSET),
     )
-    made.DerivationDescription = derivation(card)
+    describe(made, sources[0], card)
     return made

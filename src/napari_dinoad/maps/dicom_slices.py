@@ -21,7 +21,7 @@ from pydicom.uid import RLELossless
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder
-from napari_dinoad.maps.dicom_sources import derivation, discreet, new_instance, source_headers
+from napari_dinoad.maps.dicom_sources import describe, discreet, new_instance, source_headers
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -101,7 +101,7 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
         pixels = _picture(grey[index], heat[index], marked[index] > 0, place.zoom)
         with discreet("DICOM slices", "Save a picture"):
             made = _capture(pixels, sources[0], place, new, index)
-            made.DerivationDescription = derivation(card)
+            describe(made, sources[0], card)
             if len(sources) == len(grey) and not volume.is_resampled:
                 made.SourceImageSequence = [_reference(sources[index])]
         yield made

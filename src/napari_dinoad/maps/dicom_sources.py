@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Frames",
-    "derivation",
     "derived",
+    "describe",
     "discreet",
     "model_parameters",
     "new_instance",
@@ -208,10 +208,17 @@ def model_parameters(card: Mapping[str, Any] | None) -> dict[str, str]:
     }
 
 
-def derivation(card: Mapping[str, Any] | None) -> str:
+def _derivation(card: Mapping[str, Any] | None) -> str:
     """Return one text on how an object was made, of what `model_parameters` says."""
     told = (f"{name}: {value}" for name, value in model_parameters(card).items())
     return "; ".join((f"napari-dinoad {__version__}, research use only", *told))
+
+
+def describe(made: Dataset, source: Dataset, card: Mapping[str, Any] | None) -> None:
+    """Add, in place, what highdicom leaves out: how an image was made, and the side of a paired body part."""
+    made.DerivationDescription = _derivation(card)
+    side = source.get("Laterality")
+    made.Laterality = side if side in ("R", "L") else ""
 
 
 def _read_header(path: Path) -> Dataset:
