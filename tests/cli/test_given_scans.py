@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from dicom_files import ct_values, save_all, series_datasets
-from napari_dinoad.cli.given_scans import given_scans, output_names
+from napari_dinoad.cli.given_scans import given_scans
 from napari_dinoad.cli.main import main
 from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.pipeline.batch import output_names
 from napari_dinoad.settings import ReadSettings
 from small_heads import AFFINE, BAD_SCANS, add_bad_scans, make_head, save_dicom_head, save_head
 

@@ -74,10 +74,10 @@ def run(options: argparse.Namespace) -> int:
 def _score_patient(
     detector: Detector, cohort: PhantomCohort, kind: Any, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    from napari_dinoad.cli.scan_results import save_result
     from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
     from napari_dinoad.images.readers import read_volume
     from napari_dinoad.maps.picture import save_picture
+    from napari_dinoad.pipeline.batch import save_result
 
     path = cohort.patients[kind]
     detection = detector.detect(read_volume(path), progress=progress)

@@ -1,15 +1,13 @@
-"""The scans that a command line names: files, folders, slices of DICOM series; each once, with a name for outputs."""
+"""The scans that a command line names: files, folders, slices of DICOM series; each once."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.files import short_stem
 from napari_dinoad.images.dicom_grouping import group_series
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import is_dicom
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.settings import ReadSettings
 
-__all__ = ["GivenScans", "given_scans", "output_names"]
+__all__ = ["GivenScans", "given_scans"]
 
 
 @dataclass(frozen=True)
@@ -87,31 +85,3 @@ def _by_series(given: Sequence[Path]) -> dict[Path | tuple[Path, int], list[Path
         key = (path.resolve().parent, series[path]) if path in series else path
         groups.setdefault(key, []).append(path)
     return groups
-
-
-def output_names(scans: Sequence[ScanFile]) -> list[str]:
-    """Return one name a scan for its outputs: its own.
-
-    Scans of one name in one folder get their endings (``head_png``), those of several folders as many of these as
-    tell them apart, and what is still alike a number.
-    """
-    names = [short_stem(scan.name) for scan in scans]
-    in_folder = Counter((scan.path.parent, name) for scan, name in zip(scans, names, strict=True))
-    names = [
-        f"{name}_{scan.path.name[len(name) :].strip('.').replace('.', '_')}"
-        if in_folder[scan.path.parent, name] > 1 and scan.path.name.startswith(f"{name}.")
-        else name
-        for scan, name in zip(scans, names, strict=True)
-    ]
-    depth = 0
-    while max(Counter(names).values(), default=0) > 1:
-        counts, before = Counter(names), names
-        above = [scan.path.resolve().parents for scan in scans]
-        names = [
-            f"{parents[depth].name}_{name}" if counts[name] > 1 and depth + 1 < len(parents) else name
-            for parents, name in zip(above, names, strict=True)
-        ]
-        if names == before:
-            return [f"{name}_{place}" if counts[name] > 1 else name for place, name in enumerate(names, 1)]
-        depth += 1
-    return names

@@ -61,15 +61,15 @@ def run(options: argparse.Namespace) -> int:
     reading = reading_from(options)
 
     # The readers are loaded here, not for --help; before torch, so that a wrong folder is told at once.
-    from napari_dinoad.cli.given_scans import given_scans, output_names
+    from napari_dinoad.cli.given_scans import given_scans
 
     given = given_scans(options.scans, reading)
 
-    from napari_dinoad.cli.scan_results import score_and_save
     from napari_dinoad.images.scan_file import without_path
     from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
+    from napari_dinoad.pipeline.batch import output_names, score_and_save
 
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     require_folder(options.out)
