@@ -19,6 +19,7 @@ from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
+from napari_dinoad.gui.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
@@ -74,8 +75,10 @@ class DockWidget(QWidget):
         self.result = ResultPanel(self.finder, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
+        self.folder_button = QPushButton("Score a folder…")
         self.help_button = QPushButton("Help")
         self.fit_dialog: FitDialog | None = None
+        self.folder_dialog: FolderScoringDialog | None = None
         self.help_dialog: HelpDialog | None = None
         self.chooser: ScanChooser | None = None
         self.weights_dialog: WeightsDialog | None = None
@@ -126,7 +129,12 @@ class DockWidget(QWidget):
         note.tell("Research use only; not a medical device.")
         self.help_button.setToolTip("How it works and what the numbers mean.")
         self.help_button.clicked.connect(self.open_help)
+        self.folder_button.setToolTip(
+            "Score all scans of a folder with this model, and list the least normal first."
+        )
+        self.folder_button.clicked.connect(self.open_folder_dialog)
         footer.addWidget(note, 1)
+        footer.addWidget(self.folder_button)
         footer.addWidget(self.help_button)
         return footer
 
@@ -172,6 +180,8 @@ class DockWidget(QWidget):
         self.finder.close()
         self.explainer.runner.cancel()
         self.planes.set_on(False)
+        if self.folder_dialog is not None:
+            self.folder_dialog.runner.cancel()
         for window in self.findChildren(QDialog):
             window.close()
 
@@ -205,6 +215,7 @@ class DockWidget(QWidget):
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
+        self.normal.model_changed.connect(self._show_folder_state)
         self.session.fit.runner.failed.connect(lambda text: self.normal.about.tell(text, error=True))
         self.session.fit.runner.started.connect(self._show_readiness)
         self.session.fit.ended.connect(self._show_readiness)
@@ -242,6 +253,24 @@ class DockWidget(QWidget):
         self.fit_dialog.show()
         self.fit_dialog.raise_()
         self.fit_dialog.activateWindow()
+
+    def open_folder_dialog(self) -> None:
+        """Show the window in which a folder of scans is scored."""
+        if self.folder_dialog is None:
+            self.folder_dialog = FolderScoringDialog(self._chosen, self)
+        self.folder_dialog.show_state()
+        self.folder_dialog.show()
+        self.folder_dialog.raise_()
+        self.folder_dialog.activateWindow()
+
+    def _show_folder_state(self) -> None:
+        if self.folder_dialog is not None:
+            self.folder_dialog.show_state()
+
+    def _chosen(self) -> tuple[Path | None, DetectSettings]:
+        """Return the model and the settings that are chosen now."""
+        model = self.normal.model
+        return None if model is None else model.path, self._detect_settings()
 
     def open_help(self) -> None:
         """Show how it works and what the numbers mean."""

@@ -1,0 +1,263 @@
+"""Scoring a folder of scans: its job, and the window in which it is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import FileEdit
+from qtpy.QtCore import QSize, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_dinoad.errors import DinoadError, ScanReadError, SettingError, WeightsNotFoundError
+from napari_dinoad.files import require_folder
+from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.processes import run_in_process
+from napari_dinoad.gui.rate_slider import rate_in_words
+from napari_dinoad.gui.weights_dialog import WeightsDialog
+from napari_dinoad.gui.worker import JobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_dinoad.gui.work_process import Desk
+    from napari_dinoad.gui.worker import JobChannel
+    from napari_dinoad.progress import Progress, ProgressEvent
+    from napari_dinoad.settings import DetectSettings
+
+__all__ = ["FolderOutcome", "FolderScoringDialog", "ScoreFolderJob"]
+
+
+@dataclass(frozen=True)
+class FolderOutcome:
+    """How a folder was scored.
+
+    Attributes
+    ----------
+    n_scored : int
+    failed : tuple of (str, str)
+        Scans that could not be scored, and why.
+    page : Path, optional
+        The worklist; None of a single scan.
+    """
+
+    n_scored: int
+    failed: tuple[tuple[str, str], ...]
+    page: Path | None
+
+
+@dataclass(frozen=True)
+class ScoreFolderJob:
+    """Scores all scans of a folder and writes what ``dinoad score`` writes.
+
+    Attributes
+    ----------
+    folder : Path
+        Its subfolders are looked into as well.
+    out : Path
+        For the results.
+    model_path : Path
+    settings : DetectSettings
+    """
+
+    folder: Path
+    out: Path
+    model_path: Path
+    settings: DetectSettings
+
+    def __call__(self, channel: JobChannel) -> FolderOutcome:
+        """Have it done in a worker process."""
+        outcome: FolderOutcome = run_in_process(self, channel)
+        return outcome
+
+    def work(self, desk: Desk) -> FolderOutcome:
+        """Score one scan after the other; one that cannot be scored holds up none of the others.
+
+        Raises
+        ------
+        DinoadError
+            If the folder holds no scan, or the results cannot be written.
+        """
+        from napari_dinoad.images.discovery import discover_scans
+        from napari_dinoad.images.scan_file import without_path
+        from napari_dinoad.maps.worklist import Worklist
+        from napari_dinoad.normative_model import NormativeModel
+        from napari_dinoad.pipeline import Detector
+        from napari_dinoad.pipeline.batch import output_names, score_and_save
+        from napari_dinoad.settings import ReadSettings
+
+        reading = ReadSettings()
+        found = discover_scans(self.folder, reading, progress=desk.progress)
+        unusable = [item for item in found.skipped if item.is_scan]
+        if not found.scans and not unusable:
+            raise DinoadError(f"{self.folder}: expected scans in this folder, found none.")
+        detector = Detector(NormativeModel.load(self.model_path), self.settings)
+        require_folder(self.out)
+        failed = [(item.path.name, item.reason) for item in unusable]
+        n_scored = 0
+        with Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist:
+            for name, reason in failed:
+                worklist.add_failed(name, reason)
+            for place, (scan, name) in enumerate(
+                zip(found.scans, output_names(found.scans), strict=True), start=1
+            ):
+                progress = _of_scan(desk.progress, place, len(found.scans))
+                try:
+                    _, entry = score_and_save(detector, scan, reading, self.out, name, progress=progress)
+                except (ScanReadError, SettingError) as error:
+                    failed.append((scan.path.name or name, without_path(error, scan.path)))
+                    worklist.add_failed(*failed[-1])
+                    continue
+                worklist.add(entry)
+                n_scored += 1
+        return FolderOutcome(n_scored, tuple(failed), worklist.page if worklist.is_due else None)
+
+
+def _of_scan(progress: Progress, place: int, n_scans: int) -> Progress:
+    """Return what tells of a scan's own steps, and which of the scans it is. No name: it may be a patient's."""
+
+    def tell(event: ProgressEvent) -> None:
+        progress(replace(event, stage=f"Scan {place} of {n_scans}: {event.stage.lower()}"))
+
+    return tell
+
+
+class FolderScoringDialog(QDialog):
+    """Asks for a folder of scans and one for results; closing it does not stop the scoring.
+
+    Parameters
+    ----------
+    chosen : callable
+        Returns the model's file, or None, and the settings that are chosen now.
+    parent : QWidget
+    """
+
+    def __init__(self, chosen: Callable[[], tuple[Path | None, DetectSettings]], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Score a folder of scans")
+        self._chosen = chosen
+        self._out: Path | None = None
+        self._page: Path | None = None
+        self.runner = JobRunner(self)
+        self.folder = FileEdit(mode="d", tooltip="Patients' scans; subfolders are looked into as well.")
+        self.out = FileEdit(
+            mode="d", tooltip="For maps, masks and reports. Files of the same names are replaced."
+        )
+        self.folder.line_edit.native.setAccessibleName("Scans")
+        self.out.line_edit.native.setAccessibleName("Results")
+        self.about = NoteLabel()
+        self.start_button = QPushButton("Score")
+        self.start_button.setToolTip("Score all scans of the folder. This window may be closed meanwhile.")
+        self.page_button = QPushButton("Open the worklist")
+        self.page_button.setToolTip("All scans, the least normal first, with links to their reports.")
+        self.folder_button = QPushButton("Open the results")
+        self.job = JobRow()
+        self.note = NoteLabel()
+        self.weights_dialog: WeightsDialog | None = None
+        self._build()
+        self._connect()
+        self.show_state()
+
+    def _build(self) -> None:
+        form = QFormLayout()
+        form.addRow("Scans", self.folder.native)
+        form.addRow("Results", self.out.native)
+        rows = QVBoxLayout(self)
+        rows.addLayout(form)
+        for widget in (self.about, self.start_button, self.job, self.note):
+            rows.addWidget(widget)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.page_button)
+        buttons.addWidget(self.folder_button)
+        rows.addLayout(buttons)
+        rows.addStretch(1)
+        for button in self.findChildren(QPushButton):
+            # Return ends the typing of a path; it presses nothing.
+            button.setAutoDefault(False)
+
+    def _connect(self) -> None:
+        self.job.follow(self.runner)
+        self.folder.changed.connect(self.show_state)
+        self.out.changed.connect(self.show_state)
+        self.start_button.clicked.connect(self.start)
+        self.page_button.clicked.connect(lambda: _open(self._page))
+        self.folder_button.clicked.connect(lambda: _open(self._out))
+        self.runner.succeeded.connect(self._on_scored)
+        self.runner.cancelled.connect(self._on_cancelled)
+        self.runner.failed.connect(lambda message: self.note.tell(message, error=True))
+        self.runner.refused.connect(self._on_refused)
+        self.runner.finished.connect(self.show_state)
+
+    def sizeHint(self) -> QSize:
+        """Leave room for paths and for what is told."""
+        return QSize(480, 240)
+
+    def start(self) -> None:
+        """Start to score with what is chosen now."""
+        model, settings = self._chosen()
+        folder, out = folder_of(self.folder), folder_of(self.out)
+        if model is None or folder is None or out is None:
+            return
+        self.note.tell("")
+        self._out, self._page = out, None
+        self.runner.start(ScoreFolderJob(folder, out, model, settings), "Scoring a folder")
+        self.show_state()
+
+    def show_state(self) -> None:
+        """Say what is used and what is missing."""
+        model, settings = self._chosen()
+        missing = [
+            what
+            for what, value in (
+                ("a model of normal in the dock", model),
+                ("the folder of the scans", folder_of(self.folder)),
+                ("a folder for the results", folder_of(self.out)),
+            )
+            if value is None
+        ]
+        used = "" if model is None else f"Model “{model.stem}”, masks at {rate_in_words(settings.fpr)}. "
+        self.about.tell(f"{used}Choose {' and '.join(missing)}." if missing else used.strip())
+        self.start_button.setEnabled(not missing and not self.runner.is_running)
+        is_idle = not self.runner.is_running
+        self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
+        self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
+
+    def _on_scored(self, outcome: object) -> None:
+        if not isinstance(outcome, FolderOutcome):
+            return
+        self._page = outcome.page
+        text = f"{outcome.n_scored} scan{'' if outcome.n_scored == 1 else 's'} scored."
+        if outcome.failed:
+            name, reason = outcome.failed[0]
+            more = len(outcome.failed) - 1
+            text += f" Not scored: {name} ({' '.join(reason.split()).rstrip('.')})"
+            text += f", and {more} more, which the worklist names." if more else "."
+        self.note.tell(text, warning=bool(outcome.failed))
+
+    def _on_cancelled(self) -> None:
+        page = None if self._out is None else self._out / "worklist.html"
+        self._page = page if page is not None and page.is_file() else None
+        self.note.tell("Stopped; the results of the scans scored so far are kept.")
+
+    def _on_refused(self, error: DinoadError) -> None:
+        if isinstance(error, WeightsNotFoundError):
+            self.weights_dialog = WeightsDialog(error, self)
+            self.weights_dialog.weights_added.connect(self.start)
+            self.weights_dialog.open()
+
+
+def folder_of(edit: FileEdit) -> Path | None:
+    """Return the folder that a field names; it need not be there. None where nothing is named."""
+    text = str(edit.line_edit.value).strip()
+    try:
+        return None if text in ("", ".") else Path(text).expanduser()
+    except RuntimeError:
+        # The home of a user who is not known.
+        return None
+
+
+def _open(path: Path | None) -> None:
+    if path is not None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
