@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import warnings
 
 import pytest
+
+# Once a window was drawn, Mesa's drivers lend their LLVM to the Triton that timm loads later, and that ends the run.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 with warnings.catch_warnings():
     # napari and its dependencies warn about each other while they are imported; that is not about this project.

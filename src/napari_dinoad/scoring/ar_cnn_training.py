@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.progress import report
+from napari_dinoad.scoring.adamw import AdamW
 from napari_dinoad.scoring.ar_cnn_network import make_network
 from napari_dinoad.scoring.patches import (
     checked_embeddings,
@@ -174,9 +175,7 @@ class Training:
         self.settings, self.census, self.device = settings, census, device
         network = make_network(settings, len(census.mean), census.grid, seeded_generator(settings.seed))
         self.network = network.to(device)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimiser = AdamW(self.network.parameters(), settings.weight_decay)
         self.best = copy.deepcopy(self.network)
         self.epoch = self.best_epoch = 0
         self.finished = False
@@ -209,9 +208,8 @@ class Training:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             for step, maps in enumerate(groups_of_maps(batches, settings.batch_maps, generator)):
                 share_done = (self.epoch + step / n_steps) / settings.epochs
-                for group in self.optimiser.param_groups:
-                    group["lr"] = settings.learning_rate * self._schedule(share_done)
-                loss = self._step(standardised(maps.to(self.device), self.census), generator)
+                rate = settings.learning_rate * self._schedule(share_done)
+                loss = self._step(standardised(maps.to(self.device), self.census), rate, generator)
                 total += loss * len(maps)
                 n_maps += len(maps)
         if n_maps != self.census.n_maps:
@@ -234,7 +232,7 @@ class Training:
             return max(done / warmup, 0.02)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
 
-    def _step(self, maps: torch.Tensor, generator: torch.Generator) -> float:
+    def _step(self, maps: torch.Tensor, learning_rate: float, generator: torch.Generator) -> float:
         noisy = self._with_noise(maps, generator)
         total = 0.0
         self.optimiser.zero_grad()
@@ -245,7 +243,7 @@ class Training:
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        self.optimiser.step()
+        self.optimiser.step(learning_rate)
         return total
 
     def _with_noise(self, maps: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
