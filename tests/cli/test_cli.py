@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from dicom_files import PATIENT_TAGS
@@ -192,6 +193,19 @@ def test_several_scans_get_a_worklist_and_a_single_one_does_not(model_path, pati
     linked = re.findall(r'href="([^"]+)"', page)
     assert len(linked) == 2 and all((tmp_path / "out" / name).is_file() for name in linked)
     assert len((tmp_path / "out" / "worklist.csv").read_text().splitlines()) == 3
+
+
+def test_pixels_that_cannot_be_decoded_are_one_line_and_no_traceback(model_path, tmp_path):
+    """pydicom logs the traceback of every decoder that fails."""
+    dataset = pydicom.dcmread(get_testdata_file("JPEG2000.dcm", download=False))
+    dataset.PixelData = dataset.PixelData[:200]
+    path = tmp_path / "cut.dcm"
+    dataset.save_as(path)
+    command = [sys.executable, "-m", "napari_dinoad.cli.main", "score", str(path), "--model", str(model_path)]
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "damaged or cut short" in done.stderr
 
 
 def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys):

@@ -1,9 +1,14 @@
 """Values of pixels, however they lie in the file: each test knows what the standard says they are."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.pixels import convert_color_space
+from pydicom.pixels.decoders import JPEGExtended12BitDecoder
 from pydicom.uid import (
     MPEG4HP41,
     ComputedRadiographyImageStorage,
@@ -180,6 +185,25 @@ def test_what_no_decoder_knows_does_not_name_the_extra(tmp_path):
         ScanReadError, match=r"MPEG-4 .*cannot be decoded here\. Export .* without compression"
     ):
         read_volume(path)
+
+
+def test_twelve_bit_jpeg_is_not_called_damaged(monkeypatch):
+    """Neither GDCM nor Pillow decode it; pydicom gives both for the syntax, whose images of 8 bits they know."""
+    path = Path(get_testdata_file("JPGExtended.dcm", download=False))
+    monkeypatch.delitem(JPEGExtended12BitDecoder._available, "pylibjpeg", raising=False)
+    with pytest.raises(
+        ScanReadError, match=r"12-bit .*'JPEG Extended .* cannot be decoded here.*-libjpeg\.$"
+    ):
+        read_volume(path)
+
+
+def test_damaged_eight_bit_jpeg_is(tmp_path):
+    dataset = dcmread(get_testdata_file("JPGExtended.dcm", download=False))
+    dataset.BitsStored, dataset.HighBit = 8, 7
+    dataset.PixelData = dataset.PixelData[:200]
+    dataset.save_as(tmp_path / "cut.dcm")
+    with pytest.raises(ScanReadError, match="damaged or cut short"):
+        read_volume(tmp_path / "cut.dcm")
 
 
 def test_some_frames_of_a_compressed_file(tmp_path):

@@ -89,9 +89,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Run a verb and return the exit code; of faults, only those of our own output pass."""
     try:
         options = build_parser().parse_args(arguments)
-        logging.basicConfig(
-            level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s"
-        )
+        _log_to_stderr(options.verbose)
         signal.signal(signal.SIGTERM, _interrupt)
         code: int = options.run(options)
     except (KeyboardInterrupt, Cancelled):
@@ -113,6 +111,15 @@ def _run(arguments: Sequence[str] | None) -> int:
         print("dinoad: a fault of dinoad itself; please report the lines above.", file=sys.stderr)
         return 1
     return code
+
+
+def _log_to_stderr(is_verbose: bool) -> None:
+    """Log there, except for what pydicom tells of a file: what matters of it, our own messages and notes say."""
+    handler = logging.StreamHandler()
+    if not is_verbose:
+        handler.addFilter(lambda record: not record.name.startswith("pydicom"))
+    level = logging.INFO if is_verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", handlers=[handler])
 
 
 def _prepare_streams() -> None:

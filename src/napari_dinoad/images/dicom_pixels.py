@@ -9,7 +9,7 @@ import highdicom as hd
 import numpy as np
 from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_color_lut, get_decoder
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom_files import read_dataset
@@ -218,15 +218,21 @@ def _why_undecodable(path: Path, error: BaseException) -> str:
         "Export the series again."
     )
     try:
-        header = read_dataset(path, (), stop_before_pixels=True)
+        header = read_dataset(path, ("BitsStored",), stop_before_pixels=True)
         syntax = UID(str(header.file_meta.TransferSyntaxUID))
         told = f"pixels in the transfer syntax {name_of_uid(str(syntax))!r}, which cannot be decoded here"
     except DAMAGED:
         return damaged
     try:
-        is_available = get_decoder(syntax).is_available
+        decoder = get_decoder(syntax)
     except NotImplementedError:
         return f"{told}. Export the series without compression."
-    if is_available:
-        return damaged
-    return f'{told}. Install the decoders: pip install "napari-dinoad[dicom-codecs]".'
+    if not decoder.is_available:
+        return f'{told}. Install the decoders: pip install "napari-dinoad[dicom-codecs]".'
+    has_twelve_bits = syntax == JPEGExtended12Bit and header.get("BitsStored") != 8
+    if has_twelve_bits and "pylibjpeg" not in decoder.available_plugins:
+        return (
+            f"12-bit {told}. Export the series without compression, or install a decoder (GPL): "
+            "pip install pylibjpeg pylibjpeg-libjpeg."
+        )
+    return damaged

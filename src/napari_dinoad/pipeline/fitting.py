@@ -313,7 +313,7 @@ def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:
 
 
 def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> ScanReadError:
-    reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in skipped[:3])
+    reasons = "; ".join(f"{item.path.name}: {item.reason.rstrip('.')}" for item in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     empty = "" if n_usable else " The folder holds no file."
     why = f" Skipped: {reasons}{more}." if skipped else empty
