@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import FileHolder, ImageFileError
-from nibabel.freesurfer.mghformat import MGHError
+from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from nibabel.openers import ImageOpener
 from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataError
@@ -55,10 +55,21 @@ _NIBABEL_ERRORS = (
 def open_nifti(path: Path) -> Nifti1Image | MGHImage:
     """Open a NIfTI or MGH file, reading its header only; `ScanReadError` when it is none."""
     with naming(path, _format_of(path), *_NIBABEL_ERRORS):
-        image = nib.load(path)
+        image = _open_mgh(path) if path.name.lower().endswith(MGH_SUFFIXES) else nib.load(path)
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         raise ScanReadError(f"{path}: expected a {_format_of(path)}, got {type(image).__name__}.")
     return image
+
+
+def _open_mgh(path: Path) -> MGHImage:
+    """Open an MGH file as nibabel does, which would leave it open where the header makes no sense."""
+    if path.stat().st_size == 0:
+        raise ImageFileError(f"Empty file: '{path}'")
+    with ImageOpener(path, "rb") as stream:
+        header = MGHHeader.from_fileobj(stream)
+    voxels = nib.MGHImage.ImageArrayProxy(str(path), header.copy())
+    files = nib.MGHImage.filespec_to_file_map(str(path))
+    return nib.MGHImage(voxels, header.get_affine(), header, file_map=files)
 
 
 def count_frames(image: Nifti1Image | MGHImage) -> int:
