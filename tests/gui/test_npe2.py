@@ -131,7 +131,13 @@ def test_settings_have_defaults_and_can_be_changed(plugin_settings, npe2pm, mani
     assert after.device == "cpu"
 
 
-def test_settings_without_naparis_are_the_defaults(plugin_settings, npe2pm):
+def test_settings_of_a_plugin_that_is_not_registered_are_the_defaults(plugin_settings, npe2pm):
+    assert read_configuration().fpr == 0.01
+
+
+def test_settings_are_the_defaults_where_napari_has_none(monkeypatch):
+    """As before 0.9."""
+    monkeypatch.delattr("napari.settings.get_plugin_settings", raising=False)
     assert read_configuration().fpr == 0.01
 
 
