@@ -597,6 +597,8 @@ def test_no_widget_outlives_its_viewer(qtbot, make_napari_viewer, own_folders, p
     assert not [widget for widget in left if type(widget).__module__.startswith("napari_dinoad")]
 
 
+# PySide6 6.12 would have a QPointF, which PyQt6 does not take.
+@pytest.mark.filterwarnings("ignore:Function. 'QDragEnterEvent:DeprecationWarning")
 @pytest.mark.parametrize("part", ["scan", "normal", "help_button"])
 def test_scans_and_models_can_be_dropped_anywhere_on_the_dock(qtbot, dock, viewer, patient, model_path, part):
     mime = QMimeData()
