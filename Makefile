@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contracts unit screenshots prerelease clean
+.PHONY: demo test lint types contracts unit screenshots oldest prerelease clean
 
 demo: $(STAMP)
 	$(BIN)/dinoad demo --out demo-output
@@ -34,6 +34,14 @@ screenshots: $(STAMP)
 	tools/system_packages.sh
 	tools/with_screen.sh $(BIN)/python tools/screenshots.py
 
+# All tests with the oldest versions that pyproject.toml allows, so that its bounds are true. For the oldest Python.
+oldest:
+	tools/system_packages.sh
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python tools/oldest_versions.py > $(VENV)-oldest/constraints.txt
+	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable ".[test]"
+	tools/with_screen.sh $(VENV)-oldest/bin/python -m pytest
+
 # The plugin against napari's newest pre-release, apart from everything else; it tells, and never fails a build.
 prerelease:
 	tools/system_packages.sh
@@ -50,4 +58,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-prerelease demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-prerelease demo-output .mypy_cache .ruff_cache .pytest_cache
