@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import napari
 import pytest
@@ -31,6 +32,20 @@ def test_demo_opens_and_finds(
     assert QApplication.instance() is not None
 
 
-def test_folder_without_a_demo_is_one_clear_line(tmp_path):
+def test_folder_without_a_demo_is_one_clear_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(ScanReadError, match="dinoad demo"):
         open_demo.open_demo(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["open_demo", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        open_demo.main()
+    [line] = capsys.readouterr().err.splitlines()
+    assert "dinoad demo" in line
+
+
+def test_without_qt_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["open_demo", str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "qtpy.QtWidgets", None)
+    with pytest.raises(SystemExit, match="2"):
+        open_demo.main()
+    [line] = capsys.readouterr().err.splitlines()
+    assert 'pip install "napari-dinoad[all]"' in line

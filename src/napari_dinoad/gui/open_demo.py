@@ -49,7 +49,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kind", default="bright", help="kind of lesion (%(default)s)")
     options = parser.parse_args()
-    open_demo(options.folder, options.kind)
+    try:
+        import qtpy.QtWidgets  # noqa: F401
+    except ImportError:
+        parser.exit(2, 'napari has no window without Qt. Install it: pip install "napari-dinoad[all]".\n')
+    try:
+        open_demo(options.folder, options.kind)
+    except ScanReadError as error:
+        parser.exit(2, f"{error}\n")
     napari.run()
 
 
