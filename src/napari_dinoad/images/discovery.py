@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import (
     IMAGE_SUFFIXES,
     MASK_ENDINGS,
     SCAN_SUFFIXES,
-    stem_of,
 )
-from napari_dinoad.images.readers import is_dicom, is_dicom_mask, may_be_dicom
+from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from napari_dinoad.images.dicom_series import DicomSeries
     from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.progress import Progress
@@ -210,69 +205,9 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     """Put the DICOM files together, and take the series that are meant and can be scans."""
     if not found.dicom:
         return
-    from napari_dinoad.images.dicom_grouping import captures_among, group_series
+    from napari_dinoad.images.dicom_discovery import find_series
 
-    series, skipped, lost = group_series(_told(found.dicom, progress))
-    lost = {path for path in lost if is_dicom(path) or path.name.lower().endswith(SCAN_SUFFIXES)}
-    found.skipped.extend(SkippedFile(path, reason, path in lost) for path, reason in skipped.items())
-    masks = (path for path in skipped if is_dicom_mask(path))
-    found.results.extend(replace(ScanFile.of_file(path), holding="mask") for path in masks)
-    scans: list[ScanFile] = []
-    captures = captures_among(series)
-    for one in series:
-        path = _home_of(one)
-        if one.is_localiser:
-            found.skipped.append(SkippedFile(path, f"{one.label}: a localiser (scout), not a scan"))
-        elif reading.series is not None and not one.answers_to(reading.series):
-            found.skipped.append(SkippedFile(path, f"{one.label}: not the series chosen"))
-        elif reading.series is None and one in captures:
-            reason = f"{one.label}: a secondary capture (screenshot, report) beside the scans of its study"
-            found.skipped.append(SkippedFile(path, reason))
-        else:
-            scans.append(_scan_of(one, path))
-    found.scans.extend(_with_own_names(scans))
-
-
-def _told(paths: list[Path], progress: Progress | None) -> Iterator[Path]:
-    """Give the paths one by one, and tell of each before it is read."""
-    for place, path in enumerate(paths):
-        report(progress, "Reading headers", place, len(paths))
-        yield path
-
-
-def _scan_of(one: DicomSeries, path: Path) -> ScanFile:
-    first = one.frames[0]
-    rows, columns = first.shape
-    name = stem_of(path) if path.is_file() else path.resolve().name
-    n_images, n_frames = len(one.frames), one.n_frames
-    if not first.is_placed or first.pixel_spacing is None:
-        shape = (rows, columns) if n_images == 1 else (n_images, rows, columns)
-        kind: Literal["volume", "image"] = "image" if n_images == 1 else "volume"
-        return ScanFile(path, kind, shape, None, name, one, n_frames=n_images)
-    row_mm, column_mm = first.pixel_spacing
-    shape = (columns, rows, n_images // n_frames)
-    return ScanFile(path, "volume", shape, (column_mm, row_mm), name, one, n_frames=n_frames)
-
-
-def _home_of(one: DicomSeries) -> Path:
-    """Return the file of a series, or the innermost folder that holds all its files."""
-    files = one.files
-    return files[0] if len(files) == 1 else Path(os.path.commonpath([file.parent for file in files]))
-
-
-def _with_own_names(scans: list[ScanFile]) -> list[ScanFile]:
-    """Add the series number, and the end of the UID where needed, to names that several scans share."""
-
-    def numbered(scan: ScanFile) -> str:
-        number = None if scan.series is None else scan.series.number
-        return f"{scan.name}_series{number}" if number is not None else scan.name
-
-    shared = Counter((scan.path, scan.name) for scan in scans)
-    scans = [
-        replace(scan, name=numbered(scan)) if shared[scan.path, scan.name] > 1 else scan for scan in scans
-    ]
-    shared = Counter((scan.path, scan.name) for scan in scans)
-    return [
-        replace(scan, name=f"{scan.name}_{place}") if shared[scan.path, scan.name] > 1 else scan
-        for place, scan in enumerate(scans, start=1)
-    ]
+    dicom = find_series(found.dicom, reading.series, progress)
+    found.skipped.extend(dicom.skipped)
+    found.results.extend(replace(ScanFile.of_file(path), holding="mask") for path in dicom.segmentations)
+    found.scans.extend(dicom.scans)
