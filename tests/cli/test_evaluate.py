@@ -6,11 +6,13 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from napari_dinoad.cli.main import main
 from napari_dinoad.errors import DinoadError
-from small_heads import AFFINE, lesion_of_head, save_head
+from segmentation_files import needed_tags, save_seg
+from small_heads import AFFINE, lesion_of_head, save_dicom_head, save_head
 
 
 @pytest.fixture
@@ -57,6 +59,31 @@ def test_patients_whose_scans_have_one_name_keep_their_own_masks(model_path, dat
     assert (document["n_test"], document["n_test_abnormal"]) == (3, 2)
     assert document["unmatched_masks"] == [str(stray)]
     assert f"{stray}: a mask that belongs to no scan" in captured.err
+
+
+def test_dicom_series_with_their_segmentations_have_the_figures_of_nifti(
+    model_path, dataset, tmp_path, capsys
+):
+    """A hospital's export: the series of all patients, and the segmentations in a folder of their own."""
+    export = tmp_path / "export"
+    (export / "contours").mkdir(parents=True)
+    marks = lesion_of_head().transpose(2, 1, 0)[:, ::-1].astype(np.uint8)
+    for number, seed in enumerate((100, 101)):
+        paths = save_dicom_head(export / str(seed), seed, lesion=True, **needed_tags())
+        save_seg(export / "contours" / f"{number}.dcm", [pydicom.dcmread(path) for path in paths], marks)
+    save_dicom_head(export / "50", 50)
+    figures = {}
+    for folder in (dataset, export):
+        assert main(["evaluate", str(folder), "--model", str(model_path), "--json"]) == 0
+        captured = capsys.readouterr()
+        figures[folder] = json.loads(captured.out)
+        assert captured.err == ""
+    ours, expected = figures[export], figures[dataset]
+    for name in ("n_test", "n_test_abnormal", "n_pixels", "abnormal_share", "image_auroc_top"):
+        assert ours[name] == expected[name]
+    # Values of DICOM are whole numbers.
+    for name in ("pixel_auroc", "aupro", "best_dice"):
+        assert ours[name] == pytest.approx(expected[name], abs=0.03)
 
 
 def test_scans_outside_the_splits_are_named(model_path, dataset, capsys):

@@ -9,45 +9,17 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.sr.codedict import codes
 from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
 
-from dicom_files import AXIAL, ct_values, image_dataset, save_all, series_datasets
+from dicom_files import AXIAL, ct_values, image_dataset, save_all
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom_segmentations import read_segmentation
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
+from segmentation_files import save_seg, sources
 
 CORONAL_OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
-NAMES = ("Liver", "Spleen", "Kidney")
-
-
-def sources(**tags):
-    """Return a series with what a DICOM-SEG must repeat of it."""
-    needed = dict.fromkeys(
-        ("PatientBirthDate", "PatientSex", "StudyID", "StudyTime", "ReferringPhysicianName"), ""
-    )
-    common = {"StudyInstanceUID": generate_uid(), "SliceThickness": 2.0}
-    return series_datasets(ct_values(8), **(needed | common | tags))
-
-
-def save_seg(path, datasets, frames, kind="BINARY", n=1, **options):
-    segments = [
-        hd.seg.SegmentDescription(
-            number + 1,
-            NAMES[number],
-            codes.SCT.Tissue,
-            codes.SCT.Tissue,
-            hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-        )
-        for number in range(n)
-    ]
-    made_by = ("Maker", "Model", "1", "2")
-    hd.seg.Segmentation(
-        datasets, frames, kind, segments, generate_uid(), 100, generate_uid(), 1, *made_by, **options
-    ).save_as(path)
-    return path
 
 
 def marked_places(labels, geometry, number):

@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None:
         require_out_file(options.out)
     # Before torch and the model are loaded: a wrong folder is told at once.
-    dataset = find_dataset(options.dataset, options.layout)
+    with ProgressBars() as progress:
+        dataset = find_dataset(options.dataset, options.layout, progress)
 
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector

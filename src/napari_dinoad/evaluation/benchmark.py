@@ -16,7 +16,7 @@ from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol, truth_notes
 from napari_dinoad.files import stem_of
-from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import ReadSettings
@@ -149,7 +149,7 @@ def _read(scan: LabelledScan, settings: EvaluationSettings) -> tuple[Volume, np.
         raise ScanReadError(scan.fault)
     if scan.mask is None and scan.is_abnormal:
         raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")
-    volume = ScanFile.of_file(scan.path).read(ReadSettings(frame=settings.frame))
+    volume = scan.as_file().read(ReadSettings(frame=settings.frame))
     require_protocol(volume.values.shape, settings.protocol)
     return volume, read_truth(scan.mask, volume)
 

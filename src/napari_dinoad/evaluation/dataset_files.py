@@ -7,13 +7,16 @@ left of the folders is the place: a patient's or a session's, that tells apart f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.files import MASK_ENDINGS, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_dinoad.images.dicom_segmentations import SegmentedImages
+    from napari_dinoad.images.scan_file import ScanFile
 
 __all__ = ["DatasetFile", "Place", "Split"]
 
@@ -47,11 +50,12 @@ _ABNORMAL = {
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """A file of a benchmark.
+    """A file of a benchmark, or a DICOM series.
 
     Attributes
     ----------
     path : Path
+        Of a series in several files the folder that holds them.
     split : {"train", "valid", "test"}, optional
     is_abnormal : bool, optional
         As its folder says; None when none does.
@@ -59,6 +63,14 @@ class DatasetFile:
     places : tuple of Place
         Its place, and where a folder's name ends in a word of masks or images (``p1_mask``) also the place without
         that folder: ``lesion_masks`` may name the kind only.
+    series : ScanFile, optional
+        The DICOM series that it is.
+    segmented : SegmentedImages, optional
+        What it was drawn on, if it is a DICOM segmentation.
+    fault : str
+        Why it cannot be read, as its header shows already; empty otherwise.
+    name : str
+        Of a series: its folder's or file's, and its number where the folder holds several. Empty otherwise.
     """
 
     path: Path
@@ -66,17 +78,30 @@ class DatasetFile:
     is_abnormal: bool | None
     in_mask_folder: bool
     places: tuple[Place, ...]
+    series: ScanFile | None = field(default=None, compare=False, repr=False)
+    segmented: SegmentedImages | None = field(default=None, compare=False, repr=False)
+    fault: str = field(default="", compare=False)
+    name: str = ""
 
     @classmethod
-    def of(cls, path: Path, folder: Path) -> DatasetFile:
+    def of(
+        cls,
+        path: Path,
+        folder: Path,
+        *,
+        series: ScanFile | None = None,
+        segmented: SegmentedImages | None = None,
+        fault: str = "",
+    ) -> DatasetFile:
         """Read the folders between ``folder`` and the file: the innermost that says something counts."""
         split: Split | None = None
         is_abnormal: bool | None = None
         in_mask_folder = False
         place: list[str] = []
         plain_place: list[str] = []
-        for part in path.relative_to(folder).parts[:-1]:
-            name = part.lower().replace("-", "_")
+        parts = path.relative_to(folder).parts
+        for part in parts[:-1]:
+            name = _plain(part)
             split = _split_of(name) or split
             if name in _MASKS or name.rpartition("_")[2] in _MASKS:
                 in_mask_folder = True
@@ -86,13 +111,19 @@ class DatasetFile:
                 bare = _without_kind(name)
                 place.append(bare)
                 plain_place += [name] if bare == name else []
-        places = dict.fromkeys((tuple(place), tuple(plain_place)))
-        return cls(path, split, is_abnormal, in_mask_folder, tuple(places))
+        if series is not None and parts and path.is_dir():
+            # The folder of a series names it; one that holds no other may be that of a split or class, too.
+            own = _plain(parts[-1])
+            split = _split_of(own) or split
+            is_abnormal = own in _ABNORMAL if own in _NORMAL | _ABNORMAL else is_abnormal
+        places = tuple(dict.fromkeys((tuple(place), tuple(plain_place))))
+        name = "" if series is None else series.name
+        return cls(path, split, is_abnormal, in_mask_folder, places, series, segmented, fault, name)
 
     @property
     def stem(self) -> str:
-        """The file name without its ending, in lower case."""
-        return stem_of(self.path).lower()
+        """The name of a series, or the file name without its ending, in lower case."""
+        return (self.name or stem_of(self.path)).lower()
 
     @property
     def scan_stem(self) -> str:
@@ -101,6 +132,10 @@ class DatasetFile:
             if self.stem.endswith(ending):
                 return self.stem.removesuffix(ending)
         return self.stem
+
+
+def _plain(part: str) -> str:
+    return part.lower().replace("-", "_")
 
 
 def _split_of(name: str) -> Split | None:

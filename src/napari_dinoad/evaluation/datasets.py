@@ -1,29 +1,34 @@
 """A folder of scans with their truth → which scan belongs to which mask, and to which part of the data.
 
-No pixel is read here: the names of files and folders decide.
+No pixel is read here: the names of files and folders decide, and of DICOM files their headers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
-from napari_dinoad.evaluation.mask_pairing import pair_masks
-from napari_dinoad.files import SCAN_SUFFIXES
-from napari_dinoad.images.scan_file import SkippedFile
+from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
+from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES
+from napari_dinoad.images.readers import may_be_dicom
+from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_dinoad.progress import Progress
     from napari_dinoad.settings import DatasetLayout
 
 __all__ = ["ABNORMAL_VALIDATION", "EvaluationSet", "LabelledScan", "find_dataset"]
 
 ABNORMAL_VALIDATION = "abnormal; only normal validation scans set thresholds"
 """Why a validation scan is not used."""
+
+_OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of which has one"
+"""Why a series is not used: it is not known to be normal."""
 
 _MOST_RIVALS_TOLD = 3
 """Masks named in the message about a scan whose own mask cannot be told."""
@@ -36,18 +41,26 @@ class LabelledScan:
     Attributes
     ----------
     path : Path
+        Of a DICOM series in several files the folder that holds them.
     mask : Path, optional
         Where the truth is; None when there is none (a normal scan, usually).
     is_abnormal : bool, optional
         As its folder says; None when only the mask tells.
     fault : str
-        Why it cannot be used: masks of its name lie there, but which is its own cannot be told. Empty otherwise.
+        Why it cannot be used: which of several masks is its own cannot be told, or it is damaged. Empty otherwise.
+    series : ScanFile, optional
+        The DICOM series that it is.
     """
 
     path: Path
     mask: Path | None
     is_abnormal: bool | None
     fault: str = ""
+    series: ScanFile | None = None
+
+    def as_file(self) -> ScanFile:
+        """Return it as what can be read."""
+        return self.series or ScanFile.of_file(self.path)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,9 @@ class EvaluationSet:
     unused: tuple[SkippedFile, ...] = ()
 
 
-def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
+def find_dataset(
+    folder: Path, layout: DatasetLayout = "auto", progress: Progress | None = None
+) -> EvaluationSet:
     """Find the scans of a benchmark with their masks.
 
     Parameters
@@ -84,6 +99,8 @@ def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
         ``bmad``: split folders, as in ``test/{good,Ungood}/{img,label}``, ``test/{img,label}/{good,Ungood}`` or
         ``Test/{test,test_label}``; ``folder``: none, all scans are test scans. ``auto`` takes ``bmad`` where there
         is a test folder, and one of another split or nothing beside it: a patient's folder may be called test too.
+    progress : callable, optional
+        Called before the header of each DICOM file is read; may raise `Cancelled`.
 
     Raises
     ------
@@ -96,7 +113,7 @@ def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
         raise ScanReadError(
             f"{folder}: expected a folder with a benchmark, found {'a file' if folder.exists() else 'nothing'}."
         )
-    files = [DatasetFile.of(path, folder) for path in _scan_files(folder)]
+    files, passed_over = _files_in(folder, progress)
     found_splits = {file.split for file in files}
     if layout == "bmad" and "test" not in found_splits:
         raise DinoadError(
@@ -105,30 +122,54 @@ def find_dataset(folder: Path, layout: DatasetLayout = "auto") -> EvaluationSet:
         )
     is_split = "test" in found_splits and (found_splits != {"test", None} or layout == "bmad")
     found = _by_split(files) if is_split and layout != "folder" else _as_one(files)
+    found = replace(found, unused=(*found.unused, *passed_over))
     if not any(scan.mask is not None for scan in found.test):
         faults = [scan.fault for scan in found.test if scan.fault]
         if faults:
             raise DinoadError(f"No mask could be told to be a scan's own; the first reason: {faults[0]}")
         raise DinoadError(
-            f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, found "
-            f"{len(found.test)} scans and no mask that belongs to one."
+            f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or "
+            f"DICOM series with their segmentations, found {len(found.test)} scans and no mask that belongs to one."
         )
     return found
 
 
-def _scan_files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.name.lower().endswith(SCAN_SUFFIXES)
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile], list[SkippedFile]]:
+    """Return the scans and masks, and what of the DICOM files is neither."""
+    files: list[DatasetFile] = []
+    dicom: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        is_named_so = path.name.lower().endswith(SCAN_SUFFIXES)
+        if is_named_so and not path.name.lower().endswith(DICOM_SUFFIXES):
+            files.append(DatasetFile.of(path, folder))
+        elif is_named_so or may_be_dicom(path):
+            dicom.append(path)
+    if not dicom:
+        return files, []
+    from napari_dinoad.images.dicom_discovery import find_series
+    from napari_dinoad.images.dicom_segmentations import segmented_images
+
+    found = find_series(dicom, progress=progress)
+    files += [DatasetFile.of(scan.path, folder, series=scan) for scan in found.scans]
+    files += [DatasetFile.of(path, folder, segmented=segmented_images(path)) for path in found.segmentations]
+    passed_over = [item for item in found.skipped if item.path not in found.segmentations]
+    files += [
+        DatasetFile.of(item.path, folder, fault=f"{item.path}: {item.reason}")
+        for item in passed_over
+        if item.is_scan
     ]
+    files.sort(key=lambda file: (file.path, file.name))
+    return files, [item for item in passed_over if not item.is_scan]
 
 
 def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
-    test, unmatched = _pair(*_scans_and_masks(files))
-    return EvaluationSet("folder", (), test, unmatched)
+    scans, masks = _scans_and_masks(files)
+    own = segmentations_of(scans, masks)
+    test, unmatched = _pair(scans, masks, own)
+    test, unused = _without_other_series(test)
+    return EvaluationSet("folder", (), test, unmatched, unused)
 
 
 def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
@@ -136,8 +177,12 @@ def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
         split: _scans_and_masks([file for file in files if file.split == split])
         for split in ("train", "valid", "test", None)
     }
-    validation, unmatched_validation = _pair(*parts["valid"])
-    test, unmatched = _pair(*parts["test"])
+    own = segmentations_of(*_scans_and_masks(files))
+    validation, unmatched_validation = _pair(*parts["valid"], own)
+    test, unmatched = _pair(*parts["test"], own)
+    validation, others = _without_other_series(validation)
+    test, others_of_test = _without_other_series(test)
+    named = {mask for masks in own.values() for mask in masks}
     unused = [SkippedFile(scan.path, "in the training split") for scan in parts["train"][0]]
     unused += [SkippedFile(scan.path, ABNORMAL_VALIDATION) for scan in validation if scan.is_abnormal]
     unused += [SkippedFile(scan.path, "outside the folders train, valid and test") for scan in parts[None][0]]
@@ -145,8 +190,8 @@ def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
         "bmad",
         tuple(scan for scan in validation if not scan.is_abnormal),
         test,
-        (*unmatched_validation, *unmatched, *(mask.path for mask in parts[None][1])),
-        tuple(unused),
+        (*unmatched_validation, *unmatched, *(mask.path for mask in parts[None][1] if mask not in named)),
+        (*unused, *others, *others_of_test),
     )
 
 
@@ -156,30 +201,63 @@ def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], l
     masks: list[DatasetFile] = []
     for file in files:
         # In one folder with its scan, a mask is told by its ending.
-        is_mask = file.in_mask_folder or (file.scan_stem != file.stem and file.scan_stem in stems)
+        is_mask = (
+            file.segmented is not None
+            or file.in_mask_folder
+            or (file.scan_stem != file.stem and file.scan_stem in stems)
+        )
         (masks if is_mask else scans).append(file)
     return scans, masks
 
 
 def _pair(
-    scans: Sequence[DatasetFile], masks: Sequence[DatasetFile]
+    scans: Sequence[DatasetFile],
+    masks: Sequence[DatasetFile],
+    own: Mapping[DatasetFile, Sequence[DatasetFile]],
 ) -> tuple[tuple[LabelledScan, ...], tuple[Path, ...]]:
-    """Return scans with their masks, and masks that are left."""
-    pairing = pair_masks(scans, masks)
+    """Return scans with their masks, and masks that are left; ``own`` are those that name a series themselves."""
+    named = {mask for masks in own.values() for mask in masks}
+    pairing = pair_masks(scans, [mask for mask in masks if mask not in named])
     labelled = []
     for scan in scans:
         mask = pairing.mask_of.get(scan)
+        candidates = (*own.get(scan, ()), *([mask] if mask is not None else pairing.rivals_of.get(scan, ())))
+        if mask is None and len(own.get(scan, ())) == len(candidates) == 1:
+            (mask,) = candidates
         # A scan that its folder calls normal needs none.
-        rivals = () if scan.is_abnormal is False else pairing.rivals_of.get(scan, ())
-        fault = _fault(scan, rivals) if rivals else ""
-        labelled.append(LabelledScan(scan.path, None if mask is None else mask.path, scan.is_abnormal, fault))
+        is_clear = mask is not None and len(candidates) == 1
+        rivals = () if is_clear or (scan.is_abnormal is False and mask is None) else candidates
+        fault = scan.fault or (_fault(scan, rivals) if rivals else "")
+        path = None if mask is None or rivals else mask.path
+        labelled.append(LabelledScan(scan.path, path, scan.is_abnormal, fault, scan.series))
     return tuple(labelled), tuple(mask.path for mask in pairing.unmatched)
+
+
+def _without_other_series(
+    scans: Sequence[LabelledScan],
+) -> tuple[tuple[LabelledScan, ...], tuple[SkippedFile, ...]]:
+    """Set aside the other series of a patient whose tumour was drawn on one: without a mask, they are not normal."""
+    studies = {_study_of(scan) for scan in scans if scan.mask is not None} - {""}
+    kept: list[LabelledScan] = []
+    unused: list[SkippedFile] = []
+    for scan in scans:
+        may_be_normal = scan.is_abnormal is False or _study_of(scan) not in studies
+        if scan.mask is not None or scan.fault or may_be_normal:
+            kept.append(scan)
+        else:
+            unused.append(SkippedFile(scan.path, _OF_SEGMENTED_STUDY))
+    return tuple(kept), tuple(unused)
+
+
+def _study_of(scan: LabelledScan) -> str:
+    series = None if scan.series is None else scan.series.series
+    return "" if series is None else series.study_uid
 
 
 def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...]) -> str:
     told = ", ".join(str(mask.path) for mask in rivals[:_MOST_RIVALS_TOLD])
     more = f" and {len(rivals) - _MOST_RIVALS_TOLD} more" if len(rivals) > _MOST_RIVALS_TOLD else ""
     return (
-        f"{scan.path}: expected one mask that is its own by name and folder, found {told}{more}. "
-        "Put each mask beside its scan, or into a folder called mask there."
+        f"{scan.path}: expected one mask that is its own by name and folder, or by the series that a DICOM "
+        f"segmentation names, found {told}{more}. Put each mask beside its scan, or into a folder called mask there."
     )

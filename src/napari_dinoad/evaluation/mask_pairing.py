@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari_dinoad.evaluation.dataset_files import DatasetFile, Place
+    from napari_dinoad.images.dicom_series import DicomSeries
 
-__all__ = ["Pairing", "pair_masks"]
+__all__ = ["Pairing", "pair_masks", "segmentations_of"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,26 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
             if scan not in mask_of and rivals:
                 rivals_of[scan] = rivals
     return Pairing(mask_of, rivals_of, tuple(mask for masks in left.values() for mask in masks))
+
+
+def segmentations_of(
+    scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]
+) -> dict[DatasetFile, list[DatasetFile]]:
+    """Return for each DICOM series the segmentations that name it as what they were drawn on."""
+    of: dict[DatasetFile, list[DatasetFile]] = defaultdict(list)
+    series_of: dict[str, list[tuple[DatasetFile, DicomSeries]]] = defaultdict(list)
+    for scan in scans:
+        if scan.series is not None and scan.series.series is not None:
+            one = scan.series.series
+            series_of[one.uid.partition("/")[0]].append((scan, one))
+    for mask in masks:
+        if mask.segmented is None or not mask.segmented.are_named:
+            continue
+        uids = mask.segmented.series_uids or series_of
+        for scan, one in [pair for uid in uids for pair in series_of.get(uid, ())]:
+            if mask.segmented.are_of(one):
+                of[scan].append(mask)
+    return of
 
 
 class _Namesakes:

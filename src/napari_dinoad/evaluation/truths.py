@@ -13,6 +13,7 @@ from napari_dinoad.images.image_files import read_image
 from napari_dinoad.images.image_pixels import open_image
 from napari_dinoad.images.itk_files import read_itk
 from napari_dinoad.images.nifti_files import read_nifti
+from napari_dinoad.images.readers import is_dicom, is_dicom_mask
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow
 
 if TYPE_CHECKING:
@@ -47,14 +48,15 @@ _TOLD_LARGE = (
 def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     """Return the truth on the grid of a scan: (z, y, x) bool, True where the mask is above 0.
 
-    A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do.
+    A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do. Of a
+    DICOM segmentation all segments count, and slices that it does not hold are normal.
     Pictures are read as scans are: palettes by their colours, which count as marked where red, green or blue is above
     0; an alpha channel is ignored. Of a JPEG only the brighter half counts. Without a mask nothing is abnormal.
 
     Raises
     ------
     ScanReadError
-        If the mask cannot be read or does not lie on the scan's grid.
+        If the mask cannot be read, does not lie on the scan's grid, or was drawn on another DICOM series.
     """
     geometry = source.geometry
     if path is None:
@@ -63,6 +65,15 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
         return _on_grid(read_nifti(path), geometry, path)
     if path.name.lower().endswith(ITK_SUFFIXES):
         return _on_grid(read_itk(path), geometry, path)
+    if is_dicom_mask(path):
+        # highdicom is loaded for these alone.
+        from napari_dinoad.evaluation.segmented_truths import read_segmented_truth
+
+        return read_segmented_truth(path, source)
+    if path.is_dir() or is_dicom(path):
+        raise ScanReadError(
+            f"{path}: expected a mask as a DICOM segmentation (SEG), NIfTI or a picture, found DICOM of another kind."
+        )
     stored = _read_picture(path)
     if stored.shape != geometry.shape:
         raise _other_shape(path, geometry.shape, stored.shape)

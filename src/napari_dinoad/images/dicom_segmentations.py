@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["LabelledSegments", "read_segmentation"]
+    from napari_dinoad.images.dicom_series import DicomSeries
+
+__all__ = ["LabelledSegments", "SegmentedImages", "read_segmentation", "segmented_images"]
 
 _HEIGHTS = "1.2.840.10008.5.1.4.1.1.66.8"
 """SOP class of segmentations by the heights of layers of the eye."""
@@ -37,6 +39,12 @@ _TAGS = (
     "PixelPaddingValue", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 """Tags needed for place, names of segments and pixels; nothing else is parsed, so no patient tag is."""
+
+_SOURCE_TAGS = (
+    "ReferencedSeriesSequence", "SourceImageSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+"""Tags that say which images were segmented."""
 
 _FAULTS = (*DAMAGED, RuntimeError, sqlite3.Error)
 """What highdicom raises of segmentations that it cannot read or put in place, beside what damaged files raise."""
@@ -59,6 +67,67 @@ class LabelledSegments:
     labels: np.ndarray
     geometry: Geometry
     segments: dict[int, str]
+
+
+@dataclass(frozen=True)
+class SegmentedImages:
+    """The images that a segmentation was drawn on, as it says itself.
+
+    Attributes
+    ----------
+    series_uids, instance_uids : frozenset of str
+        Either may be empty: a file need not name them all, nor any.
+    """
+
+    series_uids: frozenset[str]
+    instance_uids: frozenset[str]
+
+    @property
+    def are_named(self) -> bool:
+        """Whether the file names any."""
+        return bool(self.series_uids or self.instance_uids)
+
+    def are_of(self, series: DicomSeries) -> bool:
+        """Whether a series, with all its images, is the one that was segmented."""
+        uid = series.uid.partition("/")[0]
+        if self.series_uids and uid not in self.series_uids:
+            return False
+        # Several X-rays or multi-frame files may be of one series, and a careless de-identifier gives several
+        # patients one UID: the images decide.
+        return not self.instance_uids or any(
+            frame.instance_uid in self.instance_uids for frame in series.frames
+        )
+
+
+def segmented_images(path: Path) -> SegmentedImages:
+    """Return which images a DICOM segmentation was drawn on; none where it cannot be read."""
+    with disable_value_validation():
+        try:
+            header = read_dataset(path, _SOURCE_TAGS, stop_before_pixels=True)
+            series = list(header.get("ReferencedSeriesSequence") or ())
+            instances = [
+                item for one in series for item in one.get("ReferencedInstanceSequence") or ()
+            ] or _sources_of_frames(header)
+            return SegmentedImages(
+                frozenset(str(one.SeriesInstanceUID) for one in series if one.get("SeriesInstanceUID")),
+                frozenset(
+                    str(item.ReferencedSOPInstanceUID)
+                    for item in instances
+                    if item.get("ReferencedSOPInstanceUID")
+                ),
+            )
+        except DAMAGED:
+            return SegmentedImages(frozenset(), frozenset())
+
+
+def _sources_of_frames(header: Dataset) -> list[Dataset]:
+    """Return the references to images that are not under their series."""
+    groups = [
+        *(header.get("SharedFunctionalGroupsSequence") or ()),
+        *(header.get("PerFrameFunctionalGroupsSequence") or ()),
+    ]
+    derivations = [item for group in groups for item in group.get("DerivationImageSequence") or ()]
+    return [item for holder in (header, *derivations) for item in holder.get("SourceImageSequence") or ()]
 
 
 def read_segmentation(path: Path) -> list[LabelledSegments]:

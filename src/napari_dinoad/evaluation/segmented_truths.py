@@ -1,0 +1,86 @@
+"""DICOM segmentations → truth on the grid of the series that they were drawn on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom_headers import series_of_file
+from napari_dinoad.images.dicom_segmentations import read_segmentation, segmented_images
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dinoad.images.dicom_segmentations import LabelledSegments
+    from napari_dinoad.images.volume import Geometry, Volume
+
+__all__ = ["read_segmented_truth"]
+
+_PLACE_TOLERANCE = 0.1
+"""Voxels by which a segmentation may lie off the scan's: programs round positions."""
+
+
+def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
+    """Return where any segment of a DICOM segmentation lies on the grid of a scan: (z, y, x) bool.
+
+    Raises
+    ------
+    ScanReadError
+        If it cannot be read, was drawn on another series than the scan's, or does not lie on the scan's voxels.
+    """
+    _require_same_series(path, source)
+    truth = np.zeros(source.geometry.canonical_shape, dtype=bool)
+    for one in read_segmentation(path):
+        if one.geometry.is_physical and source.geometry.is_physical:
+            _mark(truth, one, source.geometry, path)
+        elif one.labels.shape == truth.shape:
+            truth |= one.labels > 0
+        else:
+            raise ScanReadError(
+                f"{path}: expected a mask of the scan's shape {truth.shape}, got {one.labels.shape}."
+            )
+    return truth
+
+
+def _require_same_series(path: Path, source: Volume) -> None:
+    if not source.dicom_files:
+        return
+    segmented = segmented_images(path)
+    series = series_of_file(source.dicom_files[0])
+    is_whole = len(source.dicom_files) == 1
+    uid = series.uid.partition("/")[0]
+    if not (segmented.are_of(series) if is_whole else uid in (segmented.series_uids or {uid})):
+        drawn_on = ", ".join(sorted(f"…{other[-8:]}" for other in segmented.series_uids)) or "not named"
+        raise ScanReadError(
+            f"{path}: expected a segmentation of its scan's series (UID …{uid[-8:]}), found one that was drawn on "
+            f"another series or image (series UID {drawn_on}). Give the scan its own, or convert the segmentation "
+            "to NIfTI on the scan's grid."
+        )
+
+
+def _mark(truth: np.ndarray, segments: LabelledSegments, grid: Geometry, path: Path) -> None:
+    """Set ``truth`` (z, y, x) where segments lie, in place; their grid may hold fewer slices and columns."""
+    marked = segments.labels > 0
+    if not marked.any():
+        return
+    to_scan = np.linalg.inv(grid.canonical_affine) @ segments.geometry.canonical_affine
+    # Over the whole extent of the segments, in voxels: how far their axes part from the scan's.
+    off = np.abs(to_scan[:3, :3] - np.eye(3)) * marked.shape[::-1]
+    is_along = np.diag(off) < _PLACE_TOLERANCE
+    # The distance of slices is told by two of them only, and a segmentation may hold every other one.
+    is_parallel = bool((off[~np.eye(3, dtype=bool)] < _PLACE_TOLERANCE).all()) and is_along.sum() >= 2
+    here, there = [], []
+    for axis in range(3):  # of the array: z, y, x
+        others = tuple(other for other in range(3) if other != axis)
+        indices = np.flatnonzero(marked.any(axis=others))
+        places = to_scan[2 - axis, 2 - axis] * indices + to_scan[2 - axis, 3]
+        nearest = np.rint(places).astype(int)
+        if not is_parallel or np.abs(places - nearest).max() > _PLACE_TOLERANCE:
+            raise ScanReadError(f"{path}: the segmentation lies on another grid than its scan.")
+        if nearest.min() < 0 or nearest.max() >= truth.shape[axis]:
+            raise ScanReadError(f"{path}: the segmentation reaches beyond its scan.")
+        here.append(indices)
+        there.append(nearest)
+    truth[np.ix_(*there)] |= marked[np.ix_(*here)]
