@@ -139,6 +139,23 @@ def test_a_scan_without_a_mask_never_gets_another_patients(tmp_path, listing):
     assert found.unmatched == (second.mask,)
 
 
+def test_preprocessed_scans_of_patients_are_not_normal_ones(tmp_path):
+    touch(tmp_path, "sub-1/sub-1_T1w.nii sub-2/sub-2_T1w.nii sub-1/sub-1_T1w_mask.nii")
+    touch(tmp_path, "derivatives/prep/sub-1/sub-1_desc-x_T1w.nii derivatives/prep/sub-2/sub-2_desc-x_T1w.nii")
+    touch(tmp_path, "derivatives/prep/sub-2/sub-2_desc-x_T1w_mask.nii sourcedata/sub-1.nii")
+    found = find_dataset(tmp_path)
+    assert {scan.path.name: scan.mask is not None for scan in found.test} == {
+        "sub-1_T1w.nii": True,
+        "sub-2_T1w.nii": False,
+        "sub-2_desc-x_T1w.nii": True,
+    }
+    assert {item.path.name: item.reason for item in found.unused} == {
+        "sub-1_desc-x_T1w.nii": "derivatives of the scans beside it",
+        "sub-1.nii": "source data of the scans beside it",
+    }
+    assert len(find_dataset(tmp_path / "derivatives").test) == 2
+
+
 def test_contradicting_folders_count_where_a_name_is_unique(tmp_path):
     touch(tmp_path, "hospital/a.png hospital/b.png north_masks/a.png south_masks/b_mask.png")
     found = {scan.path.stem: scan.mask and scan.mask.stem for scan in find_dataset(tmp_path).test}

@@ -61,7 +61,7 @@ def test_masks_and_maps_are_no_scans_whatever_their_name(tmp_path, code, told):
 def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
     masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]
-    derived = tmp_path / "derivatives" / "prep" / "sub-01" / "anat"
+    derived = tmp_path / "prep" / "sub-01" / "anat"
     derived.mkdir(parents=True)
     values = np.arange(120, dtype=np.uint8).reshape(4, 5, 6)
     scans = [
@@ -78,6 +78,49 @@ def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     )
     assert sorted(scan.path.name for scan in found.results) == sorted(masks)
     assert {scan.holding for scan in found.results} == {"mask"}
+
+
+def save_volumes(folder, *names):
+    for place, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(np.arange(120, dtype=np.uint8).reshape(4, 5, 6) + place, np.eye(4)), path)
+
+
+@pytest.mark.parametrize("raw", ["", "rawdata/"])
+def test_derivatives_and_source_data_are_left_to_the_scans_that_they_are_of(tmp_path, raw):
+    """One person's scan, as it came from the scanner and preprocessed, is not two normal scans."""
+    raw_scans = [f"{raw}sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in (1, 2)]
+    preprocessed = [f"derivatives/prep/sub-0{n}/anat/sub-0{n}_desc-preproc_T1w.nii.gz" for n in (1, 2)]
+    save_volumes(tmp_path, *raw_scans, *preprocessed)
+    save_all(series_datasets(ct_values()), tmp_path / "sourcedata" / "sub-01")
+    found = discover_scans(tmp_path)
+    assert [scan.path for scan in found.scans] == [tmp_path / name for name in raw_scans]
+    reasons = {item.path.relative_to(tmp_path).as_posix(): item.reason for item in found.skipped}
+    assert set(reasons) == {"sourcedata", "derivatives"}
+    assert reasons["derivatives"].startswith("derivatives of the scans beside it, of the same persons")
+    assert all("name this folder itself" in reason for reason in reasons.values())
+    found = discover_scans(tmp_path / "derivatives")
+    assert [scan.path for scan in found.scans] == [tmp_path / name for name in preprocessed]
+    assert [scan.name for scan in discover_scans(tmp_path / "sourcedata").scans] == ["sub-01"]
+
+
+def test_derivatives_without_the_scans_that_they_are_of_are_the_scans(tmp_path):
+    save_volumes(tmp_path, "a/derivatives/prep/sub-01_desc-x_T1w.nii", "b/derivatives/prep/sub-02_T1w.nii")
+    save_volumes(tmp_path, "b/sub-02_T1w.nii", "c/sourcedata/sub-03.nii", "c/derivatives/sub-03.nii")
+    save_volumes(tmp_path, "d/derivatives/prep/sub-04_T1w.nii", "d/sub-04_label-x_mask.nii")
+    found = discover_scans(tmp_path)
+    assert [scan.path.relative_to(tmp_path).as_posix() for scan in found.scans] == [
+        "a/derivatives/prep/sub-01_desc-x_T1w.nii",
+        "b/sub-02_T1w.nii",
+        "c/sourcedata/sub-03.nii",
+        "d/derivatives/prep/sub-04_T1w.nii",
+    ]
+    assert {item.path.relative_to(tmp_path).as_posix() for item in found.skipped} == {
+        "b/derivatives",
+        "c/derivatives",
+        "d/sub-04_label-x_mask.nii",
+    }
 
 
 def test_headers_are_told(messy):

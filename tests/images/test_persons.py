@@ -72,6 +72,24 @@ def test_the_first_folder_is_the_person_when_asked():
 
 
 @pytest.mark.parametrize(
+    ("folder", "names"),
+    [
+        ("study", ["rawdata/{}/a.nii", "rawdata/{}/ses-1/b.nii"]),
+        ("study", ["sourcedata/{}/a.nii", "derivatives/prep/{}/b.nii"]),
+        ("derivatives", ["prep/{}/a.nii", "other/{}/b.nii"]),
+    ],
+)
+def test_folders_of_kinds_of_data_are_no_persons(folder, names):
+    persons = ("p1", "p2", "p3")
+    found = persons_of(
+        [name.format(person) for name in names for person in persons], "folder", Path("/data") / folder
+    )
+    assert found.of_scan == (0, 1, 2, 0, 1, 2)
+    lying_there = ["rawdata/a.nii", "rawdata/b.nii", "derivatives/prep/c.nii", "derivatives/d.nii"]
+    assert persons_of(lying_there, "folder").of_scan == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
     ("names", "how", "told"),
     [
         (["sub-1_a.nii", "sub-1_b.nii", "sub-1_c.nii", "sub-1_d.nii"], "auto", "of a single person"),

@@ -12,6 +12,7 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES
+from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 
@@ -122,6 +123,7 @@ def find_dataset(
         )
     is_split = "test" in found_splits and (found_splits != {"test", None} or layout == "bmad")
     found = _by_split(files) if is_split and layout != "folder" else _as_one(files)
+    found = _without_derivatives(found, folder)
     found = replace(found, unused=(*found.unused, *passed_over))
     if not any(scan.mask is not None for scan in found.test):
         faults = [scan.fault for scan in found.test if scan.fault]
@@ -247,6 +249,33 @@ def _without_other_series(
         else:
             unused.append(SkippedFile(scan.path, _OF_SEGMENTED_STUDY))
     return tuple(kept), tuple(unused)
+
+
+def _without_derivatives(found: EvaluationSet, folder: Path) -> EvaluationSet:
+    """Set aside what BIDS keeps of the scans once more: without masks there, preprocessed patients are not normal."""
+    scans = (*found.validation, *found.test)
+    belonging = {scan.path: _belonging_folder(scan.path, folder) for scan in scans}
+    own = {parent for path, within in belonging.items() if within is None for parent in path.parents}
+    unused = []
+
+    def without(part: Sequence[LabelledScan]) -> tuple[LabelledScan, ...]:
+        kept = []
+        for scan in part:
+            within = belonging[scan.path]
+            if within is None or within.parent not in own or scan.mask is not None:
+                kept.append(scan)
+            else:
+                unused.append(SkippedFile(scan.path, BELONGING_FOLDERS[within.name.lower()]))
+        return tuple(kept)
+
+    validation, test = without(found.validation), without(found.test)
+    return replace(found, validation=validation, test=test, unused=(*found.unused, *unused))
+
+
+def _belonging_folder(path: Path, folder: Path) -> Path | None:
+    """Return the innermost folder of derivatives or source data that a scan lies in, below ``folder``."""
+    parents = [parent for parent in path.parents if parent != folder and parent.is_relative_to(folder)]
+    return next((parent for parent in parents if parent.name.lower() in BELONGING_FOLDERS), None)
 
 
 def _study_of(scan: LabelledScan) -> str:

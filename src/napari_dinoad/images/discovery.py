@@ -29,9 +29,18 @@ _RESULT_ENDINGS = (*MASK_ENDINGS, "_anomaly", "_heatmap", "_picture")
 _BIDS_MASKS = ("_mask", "_dseg", "_probseg")
 """Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
 
+BELONGING_FOLDERS = {
+    "sourcedata": "source data of the scans beside it",
+    "derivatives": "derivatives of the scans beside it",
+}
+"""Folders that belong to a data set by BIDS, and what they hold, in the order in which they stand in for raw scans.
+
+The same persons' scans lie there once more: before they were converted, and preprocessed.
+"""
+
 _HELD = {"mask": "a mask", "map": "a map of −log10 p"}
 
-__all__ = ["Discovery", "discover_scans"]
+__all__ = ["BELONGING_FOLDERS", "Discovery", "discover_scans"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class _Found:
     results: list[ScanFile] = field(default_factory=list)
     dicom: list[Path] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
+    belonging: list[Path] = field(default_factory=list)
 
 
 def discover_scans(
@@ -99,7 +109,8 @@ def discover_scans(
     Returns
     -------
     Discovery
-        Every file appears once: in a scan, or as skipped with its reason.
+        Every file appears once: in a scan, or as skipped with its reason. Folders called ``derivatives`` and
+        ``sourcedata`` are not looked into where scans lie beside them: they are skipped as a whole.
 
     Raises
     ------
@@ -115,6 +126,7 @@ def discover_scans(
     found = _Found()
     _walk(folder, reading, found, progress)
     _add_series(reading, found, progress)
+    _look_into_belonging(reading, found, progress)
     _set_results_aside(found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
     return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results))
@@ -141,7 +153,10 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress
         if path.name.startswith("."):
             found.skipped.append(SkippedFile(path, "hidden"))
         elif path.is_dir():
-            _walk(path, reading, found, progress)
+            if path.name.lower() in BELONGING_FOLDERS:
+                found.belonging.append(path)
+            else:
+                _walk(path, reading, found, progress)
         elif may_be_dicom(path):
             found.dicom.append(path)
         else:
@@ -154,6 +169,25 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)
     found.scans.extend(_stacked(images, folder, n_unreadable) if reading.stack_folders else images)
+
+
+def _look_into_belonging(reading: ReadSettings, found: _Found, progress: Progress | None) -> None:
+    """Skip derivatives and source data of scans that were found; where there are no other scans, look into them."""
+    order = list(BELONGING_FOLDERS)
+    while found.belonging:
+        folder = min(found.belonging, key=lambda path: order.index(path.name.lower()))
+        found.belonging.remove(folder)
+        if any(scan.path.is_relative_to(folder.parent) for scan in found.scans if _is_scan(scan)):
+            kind = BELONGING_FOLDERS[folder.name.lower()]
+            reason = f"{kind}, of the same persons; to use them instead, name this folder itself"
+            found.skipped.append(SkippedFile(folder, reason))
+        else:
+            _walk(folder, reading, found, progress)
+            _add_series(reading, found, progress)
+
+
+def _is_scan(scan: ScanFile) -> bool:
+    return _what_it_holds(scan)[0] == "scan"
 
 
 def _set_results_aside(found: _Found) -> None:
@@ -211,3 +245,4 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     found.skipped.extend(dicom.skipped)
     found.results.extend(replace(ScanFile.of_file(path), holding="mask") for path in dicom.segmentations)
     found.scans.extend(dicom.scans)
+    found.dicom.clear()

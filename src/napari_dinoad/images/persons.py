@@ -24,6 +24,9 @@ MIN_PERSONS = 3
 _SUBJECT = re.compile(r"sub-([^_.]+)")
 """The BIDS entity at the beginning of a folder's or file's name; the label ends at the next entity or the ending."""
 
+_KINDS = ("rawdata", "sourcedata", "derivatives")
+"""Folders in which BIDS keeps persons; those of derivatives lie in folders of programs there."""
+
 
 @dataclass(frozen=True)
 class Persons:
@@ -100,7 +103,8 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | No
     first = _first_file(scan)
     parts = first.relative_to(folder).parts if first.is_relative_to(folder) else first.parts[-1:]
     if how == "folder":
-        return ("folder", parts[0]) if len(parts) > 1 else None
+        person = _folder_of_person(parts[:-1], folder)
+        return None if person is None else ("folder", person)
     label = next((match[1] for match in map(_SUBJECT.match, parts) if match), None)
     if label is not None:
         return ("sub", label)
@@ -110,6 +114,15 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | No
 
     mark = patient_mark(first)
     return None if mark is None else ("patient", mark)
+
+
+def _folder_of_person(folders: tuple[str, ...], chosen: Path) -> str | None:
+    """Return the first folder below the chosen one that is none of a kind of data, nor of a program's derivatives."""
+    names = (chosen.name, *folders)
+    first = next((n for n in range(1, len(names)) if names[n].lower() not in _KINDS), len(names))
+    if names[first - 1].lower() == "derivatives":
+        first += 1
+    return names[first] if first < len(names) else None
 
 
 def _first_file(scan: ScanFile) -> Path:
