@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -166,6 +168,42 @@ def test_workers_that_die_while_they_are_asked_are_asked_again(scheduler):
         cluster.client.run = run
         assert not cluster.sees("/data")
     assert len(attempts) == 3
+
+
+def test_a_worker_that_dies_when_it_is_asked_for_its_version_is_asked_again(scheduler, monkeypatch):
+    run, attempts = distributed.Client.run, []
+
+    def dies_once(client, function, *arguments):
+        attempts.append(function)
+        if len(attempts) == 1:
+            raise distributed.comm.CommClosedError("lost")
+        return run(client, function, *arguments)
+
+    monkeypatch.setattr(distributed.Client, "run", dies_once)
+    with open_cluster(ClusterSettings(address=scheduler)):
+        assert attempts == [cluster_tasks.version] * 2
+
+
+def test_dask_tells_of_faults_and_not_of_its_comings_and_goings(normal_folder, tmp_path):
+    """In a process of its own: what is printed depends on who set logging up first."""
+    program = """
+import logging, sys
+from napari_dinoad.cli.main import main
+from napari_dinoad.pipeline import cluster
+
+require = cluster._require_version
+
+def warn(opened):
+    require(opened)
+    logging.getLogger("distributed.nanny").warning("Worker exceeded 95% memory budget.")
+
+cluster._require_version = warn
+sys.exit(main(sys.argv[1:]))
+"""
+    options = "--scorer memory-bank --resolution 96 --workers 2 --preset mr-brain --holdout 0.3".split()
+    command = [sys.executable, "-c", program, "fit", str(normal_folder), "--out", str(tmp_path / "m.dinoad")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stderr.splitlines() == ["WARNING: Worker exceeded 95% memory budget."]
 
 
 def test_a_task_whose_scheduler_is_gone_is_told(scheduler):

@@ -67,6 +67,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
             'Install it with: pip install "napari-dinoad[dask]".'
         ) from error
     with ExitStack() as stack:
+        stack.enter_context(_without_chatter())
         stack.enter_context(dask.config.set(CONFIGURATION))
         try:
             if settings.address is None:
@@ -79,7 +80,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
                     threads_per_worker=1,
                     processes=True,
                     dashboard_address=":0",
-                    silence_logs=logging.ERROR,
+                    silence_logs=logging.WARNING,
                     env=threads,
                 )
                 client = stack.enter_context(distributed.Client(stack.enter_context(local)))
@@ -92,14 +93,31 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
                 f"Cluster: expected a Dask scheduler with a worker at {where}, got no answer in "
                 f"{settings.timeout_s:g} s ({error}). Start one with: dask scheduler, and dask worker ADDRESS."
             ) from error
-        _require_version(client)
-        yield Cluster(client)
+        cluster = Cluster(client)
+        _require_version(cluster)
+        yield cluster
 
 
-def _require_version(client: Client) -> None:
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Let Dask tell of its comings and goings only where all that is done is logged; warnings and errors pass.
+
+    Dask sets the level of its loggers to INFO when it is imported, whatever level the program has chosen.
+    """
+    chatter = logging.getLogger("distributed")
+    before = chatter.level
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        chatter.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        chatter.setLevel(before)
+
+
+def _require_version(cluster: Cluster) -> None:
     ours = cluster_tasks.version()
     try:
-        versions = set(client.run(cluster_tasks.version).values())
+        versions = set(cluster.ask(cluster_tasks.version))
     except ImportError as error:
         raise SettingError(
             f"Cluster: a worker cannot import napari-dinoad ({error}). Install version {ours} on all of them."
@@ -129,7 +147,7 @@ class Cluster:
 
     def sees(self, path: Path) -> bool:
         """Return whether all workers see this file or folder of this machine."""
-        return all(self._ask(os.path.exists, str(path)))
+        return all(self.ask(os.path.exists, str(path)))
 
     def shares(self, folder: Path) -> bool:
         """Return whether all workers see what is written into this folder."""
@@ -223,8 +241,14 @@ class Cluster:
         """
         return self.submit(cluster_tasks.same, arguments)
 
-    def _ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
-        """Return what the function gives on each worker, asked anew when a worker dies meanwhile."""
+    def ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        """Return what the function gives on each worker, asked anew when a worker dies meanwhile.
+
+        Raises
+        ------
+        DinoadError
+            If workers die each time.
+        """
         for attempt in range(ATTEMPTS):
             try:
                 return list(self.client.run(function, *arguments).values())
