@@ -120,6 +120,17 @@ def test_stem(name, stem):
         (" .hidden", "hidden"),
         ("..", "scan"),
         ("", "scan"),
+        ("head. .", "head"),
+        ("head .nii", "head .nii"),
+        ("CON", "CON_"),
+        ("nul.x.y", "nul_.x.y"),
+        ("Com1 .x", "Com1_ .x"),
+        ("LPT³", "LPT³_"),
+        ("aux .", "aux_"),
+        ("conout$", "conout$_"),
+        ("COM10", "COM10"),
+        ("console", "console"),
+        ("NUL_mask", "NUL_mask"),
     ],
 )
 def test_safe_stem_is_one_name_in_the_folder_and_stays_the_same(tmp_path, name, stem):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,6 +88,9 @@ def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
 _RESERVED = frozenset('<>:"/\\|?*')
 """What separates folders, or may not stand in a name, on one system or another."""
 
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+"""How a name begins that is a device on Windows, in every folder and whatever its ending."""
+
 _LONGEST_STEM = 160
 """Bytes; file systems take 255."""
 
@@ -103,10 +107,14 @@ def short_stem(name: str) -> str:
 def safe_stem(name: str) -> str:
     """Return any text as a name that outputs of any system may begin with, and that lies in no other folder.
 
-    Separators, reserved and control characters become ``_``, leading dots and spaces go, and what is long is cut as
-    `short_stem` does. A name of which nothing is left becomes ``scan``.
+    Separators, reserved and control characters become ``_``, dots and spaces at both ends go (Windows drops the last
+    ones), devices (``CON``, ``NUL.x``) get a ``_``, and what is long is cut as `short_stem` does. A name of which
+    nothing is left becomes ``scan``.
     """
-    kept = "".join(c if c.isprintable() and c not in _RESERVED else "_" for c in name).lstrip(". ")
+    kept = "".join(c if c.isprintable() and c not in _RESERVED else "_" for c in name).strip(". ")
+    device = _DEVICE.match(kept)
+    if device is not None:
+        kept = f"{device[1]}_{kept[device.end(1) :]}"
     return short_stem(kept) or "scan"
 
 
