@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import contextmanager, suppress
@@ -44,7 +45,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[Lock]:
     Raises
     ------
     DinoadError
-        If another process holds it and ``wait`` is False, or the file cannot be made.
+        If another process holds it and ``wait`` is False, or the file cannot be made or locked.
     """
     handle = _hold(path, wait)
     lock = Lock(path)
@@ -64,7 +65,14 @@ def _hold(path: Path, wait: bool) -> int:
             raise DinoadError(
                 f"Cannot write {path}: {error.strerror or error}. Choose another folder (--cache)."
             ) from error
-        if not _lock(handle, wait):
+        try:
+            is_held = _lock(handle, wait)
+        except OSError as error:
+            os.close(handle)
+            raise DinoadError(
+                f"Cannot lock {path}: {error.strerror or error}. Choose a folder on a disk of this machine (--cache)."
+            ) from error
+        if not is_held:
             os.close(handle)
             raise DinoadError(
                 "The same fit is already running in another process. Wait for it, end it, or give this one another "
@@ -87,11 +95,15 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(handle: int, wait: bool) -> bool:
+        mode = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK
+        # How a lock that another holds is told; waiting for it ends after ten seconds.
+        busy = errno.EDEADLK if wait else errno.EACCES
         while True:
             try:
-                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            except OSError:
-                # Waiting ends after ten seconds here.
+                msvcrt.locking(handle, mode, 1)
+            except OSError as error:
+                if error.errno != busy:
+                    raise
                 if not wait:
                     return False
             else:
