@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.files import short_paths
@@ -81,7 +82,7 @@ class FitReport:
         """Persons that the scans are of."""
         return len(self.scans) if self.persons is None else self.persons.n
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """What to call each scan: its path below the folder that holds them all, and its name if that is shared."""
         short = short_paths([scan.path for scan in self.scans])

@@ -16,7 +16,7 @@ from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.pipeline import cohort_report, fit_folder
-from napari_dinoad.pipeline.cohort_order import unusualness
+from napari_dinoad.pipeline.cohort_order import shares_at_least, unusualness
 from napari_dinoad.pipeline.cohort_outliers import OUTLYING_Z, find_outliers, grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import few_scans_note
 from napari_dinoad.settings import CacheSettings, FitSettings, MemoryBankSettings, preset
@@ -137,6 +137,29 @@ def test_scans_of_one_name_are_told_apart():
     assert report.names == (told[0], f"{told[1]} (t1_series3)", f"{told[1]} (t1_series4)")
     assert [report.name_of(scan) for scan in report.scans] == [*report.names]
     assert named(("/c/a.nii", "a"), ("/c/b.nii", "b")).names == ("a.nii", "b.nii")
+
+
+def test_names_are_made_once(monkeypatch):
+    """Of all scans at a time, so that naming each of a thousand made a million."""
+    calls = []
+
+    def short_paths(paths):
+        calls.append(len(paths))
+        return [path.name for path in paths]
+
+    monkeypatch.setattr("napari_dinoad.fit_report.short_paths", short_paths)
+    report = FitReport(tuple(NormalScan(Path(f"/c/{i}"), 1) for i in range(30)), (), {}, {})
+    assert [report.name_of(scan) for scan in report.scans] == [str(i) for i in range(30)]
+    assert calls == [30]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 1000])
+def test_shares_are_counted(n):
+    """With ties, values that are not finite, and by the definition to the last bit."""
+    values = np.random.default_rng(n).integers(0, max(n // 3, 1), n).astype(float)
+    values[2::7], values[5::11] = np.nan, np.inf
+    expected = [float(np.mean(values >= value)) for value in values]
+    assert shares_at_least(values).tolist() == expected
 
 
 def test_few_scans_are_told_what_that_means():

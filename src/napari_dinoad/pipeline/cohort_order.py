@@ -11,7 +11,7 @@ from napari_dinoad.cohort_norms import robust_z
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["unusualness"]
+__all__ = ["shares_at_least", "unusualness"]
 
 _WEIGHT_OF_PATCHES, _WEIGHT_OF_WHOLE = 0.5, 4.0
 """The whole is made of four figures and counts as four. By patches normal scans differ most: few of these decide."""
@@ -39,6 +39,15 @@ def unusualness(
     by_whole = np.asarray(unlike_as_a_whole, dtype=np.float64)
     total = _counted(by_patches, _WEIGHT_OF_PATCHES) + _counted(by_whole, _WEIGHT_OF_WHOLE)
     return np.asarray(total + np.clip(unlike_in_grid, 0.0, _LARGEST_OF_GRID))
+
+
+def shares_at_least(values: np.ndarray) -> np.ndarray:
+    """Return for each value (n,) the share of the values that are at least as high, itself included: (n,) float64.
+
+    Of NaN none is.
+    """
+    known = np.sort(values[~np.isnan(values)])
+    return (len(known) - np.searchsorted(known, values, side="left")) / max(len(values), 1)
 
 
 def _counted(values: np.ndarray, weight: float) -> np.ndarray:

@@ -28,7 +28,7 @@ from napari_dinoad.normative_model import (
 from napari_dinoad.pipeline.checkpoints import Checkpoints
 from napari_dinoad.pipeline.cohort import embed_cohort
 from napari_dinoad.pipeline.cohort_layout import unlikeness
-from napari_dinoad.pipeline.cohort_order import unusualness
+from napari_dinoad.pipeline.cohort_order import shares_at_least, unusualness
 from napari_dinoad.pipeline.cohort_outliers import grid_unlikeness
 from napari_dinoad.pipeline.cohort_report import (
     few_scans_note,
@@ -265,21 +265,21 @@ def _fit_report(
     unlike = unlikeness(cohort.cache.scans, seed)
     by_grid = grid_unlikeness([scan.facts for scan in cohort.cache.scans])
     unusual = unusualness([fitted.scan_scores.get(i) for i in range(len(unlike))], unlike, by_grid)
+    shares = shares_at_least(np.array([*fitted.scan_scores.values()]))
+    p_values = dict(zip(fitted.scan_scores, shares.tolist(), strict=True))
+    unlike_shares, grid_shares = shares_at_least(unlike).tolist(), shares_at_least(by_grid).tolist()
     scans = []
     for i, scan in enumerate(cohort.scans):
         n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
-        score = fitted.scan_scores.get(i)
-        p_value = None if score is None else fitted.p_value_among_normals(score)
-        unlike_share, grid_share = (float(np.mean(figure >= figure[i])) for figure in (unlike, by_grid))
         facts = cohort.cache.scans[i].facts
         scans.append(
             NormalScan(
                 scan.path,
                 n_slices,
-                score,
-                p_value,
-                unlike_share,
-                grid_share,
+                fitted.scan_scores.get(i),
+                p_values.get(i),
+                unlike_shares[i],
+                grid_shares[i],
                 float(unusual[i]),
                 facts,
                 scan.name,

@@ -47,10 +47,6 @@ class FittedPlanes:
     calibration: Calibration
     scan_scores: dict[int, float]
 
-    def p_value_among_normals(self, score: float) -> float:
-        """Return the share of the scored normal scans that are at least as extreme, the scan itself included."""
-        return float(np.mean([other >= score for other in self.scan_scores.values()]))
-
 
 def fit_and_calibrate(
     caches: Mapping[Plane, EmbeddingCache],
