@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from typing import TYPE_CHECKING
 
 import torch
 
 from napari_dinoad.errors import BackboneError
+from napari_dinoad.machine_faults import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +23,6 @@ PREFERRED_SLICES = {"cuda": 32, "mps": 8, "cpu": 4}
 
 _SHARE_OF_FREE_MEMORY = 0.8
 """The rest is for what other programs and the scorer take meanwhile."""
-
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|failed to allocate|bad[ _]alloc|STATUS_ALLOC_FAILED"
-    r"|could not create a (?:primitive|memory)",
-    re.I,
-)
-"""What PyTorch, C++, CUDA's libraries and oneDNN say; oneDNN only that it could not create something."""
 
 
 class MemoryBatches:
@@ -114,6 +107,6 @@ def _unless_out_of_memory(
     try:
         return embed(images)
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
             return None
         raise

@@ -20,12 +20,15 @@ from napari_dinoad import __version__
 from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.files import DISK_FULL
+from napari_dinoad.machine_faults import fault_of_machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 _COMMANDS = (demo, fit, score, evaluate, merge, info, weights)
 
@@ -107,6 +110,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:  # The outer edge: log the traceback, tell the user, end with 1.
         if _is_of_output(error):
             raise
+        fault = fault_of_machine(error)
+        if fault is not None:
+            logger.info("What ended it:", exc_info=error)
+            print(f"dinoad: {' '.join(str(fault).split())}", file=sys.stderr)
+            return 2
         traceback.print_exc()
         print("dinoad: a fault of dinoad itself; please report the lines above.", file=sys.stderr)
         return 1

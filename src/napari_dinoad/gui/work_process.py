@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from napari_dinoad.errors import Cancelled
+from napari_dinoad.machine_faults import fault_of_machine
 
 if TYPE_CHECKING:
     from napari_dinoad.progress import ProgressEvent
@@ -116,7 +117,7 @@ def _worked(job: Workable, desk: Desk) -> Answer:
     except EOFError:
         raise
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, it is raised again in the window's process
-        return Answer("error", _portable(error))
+        return Answer("error", _portable(fault_of_machine(error) or error))
 
 
 def _portable(error: Exception) -> Exception:

@@ -20,6 +20,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.remaining_time import RemainingTime
 from napari_dinoad.gui.viewer_parts import calm_spinners
+from napari_dinoad.machine_faults import fault_of_machine
 
 if TYPE_CHECKING:
     from napari_dinoad.progress import ProgressEvent
@@ -297,6 +298,7 @@ class JobRunner(QObject):
         self.progressed.emit(progress)
 
     def _on_error(self, error: Exception) -> None:
+        error = fault_of_machine(error) or error
         if isinstance(error, DinoadError):
             # The message may name a scan's file, which does not belong in a log.
             logger.info("%s ended with a %s.", self._title, type(error).__name__)

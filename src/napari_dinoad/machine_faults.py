@@ -1,0 +1,87 @@
+"""Exceptions that come of the machine and not of us: a library that cannot be loaded, memory that is used up."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import re
+import traceback
+
+from napari_dinoad.errors import DinoadError, first_line
+
+__all__ = ["OUT_OF_MEMORY", "MachineError", "fault_of_machine"]
+
+_OURS = "napari_dinoad"
+
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory$|not enough memory|failed to allocate|bad[ _]alloc"
+    r"|STATUS_ALLOC_FAILED|could not create a (?:primitive|memory)|failed to map segment from shared object$"
+    r"|paging file is too small|can't start new thread",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What PyTorch, C++, CUDA's libraries, oneDNN and the loaders of Linux and Windows say where memory is short.
+
+oneDNN says only that it could not create something. A library that the system will not map for another reason
+(no right to execute) is told with that reason behind.
+"""
+
+_MORE_MEMORY = (
+    "Close other programs, use a smaller resolution or backbone, or raise the limit under which this one runs "
+    "(ulimit -v, the memory that a batch job asked for)."
+)
+
+
+class MachineError(DinoadError):
+    """The machine lacks what is needed: memory, or a library that can be loaded."""
+
+
+def fault_of_machine(error: Exception) -> MachineError | None:
+    """Return what to tell of an exception that a machine without memory or with a damaged installation raises.
+
+    Whatever a library raises while it is loaded counts: mostly that is ImportError, on Windows OSError, and where
+    memory is short anything. None of any other exception.
+    """
+    told, is_of_memory = first_line(error), _is_of_memory(error)
+    library = _library_being_loaded(error)
+    if library is None and not is_of_memory:
+        return None
+    if library is None:
+        fault = MachineError(f"Memory is used up ({told}). {_MORE_MEMORY}")
+    else:
+        package = next(iter(importlib.metadata.packages_distributions().get(library, ())), library)
+        advice = (
+            f"there is too little memory for it. {_MORE_MEMORY}"
+            if is_of_memory
+            else "it is missing, damaged, or built for another machine. Install it anew, for instance with: "
+            f"pip install --force-reinstall {package}"
+        )
+        fault = MachineError(f"{package} cannot be loaded ({told}): {advice}")
+    fault.__cause__ = error
+    return fault
+
+
+def _library_being_loaded(error: Exception) -> str | None:
+    """Return the package that could not be imported, or raised the error meanwhile; None where there is none."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        package = error.name.partition(".")[0]
+        return None if package == _OURS else package
+    foreign: list[str] = []
+    is_loading = False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if name == _OURS:
+            foreign, is_loading = [], False
+        else:
+            foreign.append(name)
+            is_loading |= frame.f_code.co_name == "<module>"
+    if is_loading:
+        return foreign[0]
+    # A library that is nothing but a binary file raises it in no frame of its own.
+    is_binary = isinstance(error, ImportError) and error.path is not None and not error.path.endswith(".py")
+    return error.name if is_binary and isinstance(error, ImportError) else None
+
+
+def _is_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, ImportError | OSError | RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
