@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -46,10 +47,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(CONTENT)))
         self.send_header("ETag", f'"{self.server.announced}"')
         self.send_header("X-Repo-Commit", "0" * 40)
+        if self.server.store:
+            self.send_header("X-Linked-Size", str(len(CONTENT)))
+            self.send_header("X-Linked-ETag", f'"{self.server.announced}"')
+            self.send_header("Location", f"{self.server.store}{self.path}?signature=secret")
         self.end_headers()
 
     def do_GET(self):
         self.server.requests.append((self.path, self.headers.get("Range")))
+        self.server.tokens.append(self.headers.get("Authorization"))
         if self.server.status != 200:
             self.send_error(self.server.status)
             return
@@ -68,7 +74,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         end = start + self.server.breaks_after if self.server.breaks_after else len(CONTENT)
-        self.wfile.write(CONTENT[start:end])
+        with suppress(ConnectionError):  # who is cancelled goes away
+            self.wfile.write(CONTENT[start:end])
 
     def log_message(self, *args):
         pass
@@ -82,7 +89,7 @@ def server(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
     server.content_type = "application/octet-stream"
-    server.announced, server.fault, server.heads = SHA256, "", []
+    server.announced, server.fault, server.heads, server.tokens, server.store = SHA256, "", [], [], ""
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -217,6 +224,85 @@ def test_the_hub_is_the_second_source(online, monkeypatch, caplog):
     assert {event.stage for event in events} == {"Downloading dinov3_vits16"}
     assert (events[0].done, events[-1].done, events[-1].total) == (0, 1, 1)
     assert local_weights(spec).source == "cache"
+
+
+def stop_after_a_block(event):
+    if event.done:
+        raise Cancelled("stop")
+
+
+def hub_cache(repository):
+    return Path(huggingface_hub.constants.HF_HUB_CACHE, "models--" + repository.replace("/", "--"))
+
+
+def test_an_interrupted_download_from_the_hub_goes_on_in_the_next_call(online):
+    spec = find_backbone("dinov3_vits16")
+    with pytest.raises(Cancelled):
+        find_weights(spec, progress=stop_after_a_block)
+    assert local_weights(spec) is None
+    before = len(online.requests)
+    events = []
+    found = find_weights(spec, progress=events.append)
+    assert [asked for _, asked in online.requests[before:]] == [f"bytes={1 << 20}-"]
+    assert found.path.read_bytes() == CONTENT
+    assert (events[0].done, events[-1].done, events[-1].total) == (1, 1, 1)
+    blobs = hub_cache(hub.hub_repositories(spec)[0]) / "blobs"
+    assert [path.name for path in blobs.iterdir()] == [SHA256]
+    assert local_weights(spec).path.samefile(blobs / SHA256)
+
+
+def test_a_connection_to_the_hub_that_breaks_for_good_keeps_what_has_come(online, monkeypatch):
+    spec = find_backbone("dinov3_vits16")
+    online.breaks_after = 100_000
+    with pytest.raises(
+        WeightsNotFoundError, match=f"{hub.hub_repositories(spec)[0]}: .*the connection broke"
+    ):
+        find_weights(spec)
+    part = hub_cache(hub.hub_repositories(spec)[0]) / "blobs" / f"{SHA256}.part"
+    assert part.read_bytes() == CONTENT[:500_000]
+    online.breaks_after = 0
+    assert find_weights(spec).path.read_bytes() == CONTENT
+    assert online.requests[-1][1] == "bytes=500000-"
+
+
+def test_what_is_left_of_another_file_is_not_gone_on_from(online):
+    spec = find_backbone("dinov3_vits16")
+    part = hub_cache(hub.hub_repositories(spec)[0]) / "blobs" / f"{SHA256}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 1000)
+    assert find_weights(spec).path.read_bytes() == CONTENT
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_a_token_goes_to_the_hub_and_not_to_its_store(online, monkeypatch, is_elsewhere):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    online.store = online.url.replace("127.0.0.1", "localhost" if is_elsewhere else "127.0.0.1")
+    assert find_weights(find_backbone("dinov3_vits16")).path.read_bytes() == CONTENT
+    assert online.tokens == [None if is_elsewhere else "Bearer hf_secret"]
+    online.status = 403
+    with pytest.raises(WeightsNotFoundError) as caught:
+        find_weights(find_backbone("dinov3_vitb16"))
+    assert "403" in caught.value.download_error
+    assert "secret" not in str(caught.value)
+
+
+def test_where_links_cannot_be_made_there_is_one_copy(online, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda *a, **k: False)
+    spec = find_backbone("dinov3_vits16")
+    found = find_weights(spec)
+    assert found.path.read_bytes() == CONTENT
+    assert not found.path.is_symlink()
+    assert [*(hub_cache(hub.hub_repositories(spec)[0]) / "blobs").iterdir()] == []
+    assert local_weights(spec).path == found.path
+
+
+def test_what_only_the_client_can_reach_the_client_downloads(online, monkeypatch):
+    def refuse(*arguments):
+        raise WeightsError("certificate verify failed")
+
+    monkeypatch.setattr(hub, "download", refuse)
+    assert find_weights(find_backbone("dinov3_vits16")).path.read_bytes() == CONTENT
 
 
 def test_a_file_that_is_not_what_the_hub_announced_is_removed(online, monkeypatch):

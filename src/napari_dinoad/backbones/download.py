@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.progress import Progress
 
-__all__ = ["MIB", "download"]
+__all__ = ["MIB", "download", "part_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,12 @@ _TOTAL = re.compile(r"/(\d+)$")
 
 
 def download(
-    url: str, target: Path, sha256: str, progress: Progress | None = None, stage: str = "Downloading"
+    url: str,
+    target: Path,
+    sha256: str,
+    progress: Progress | None = None,
+    stage: str = "Downloading",
+    token: str | None = None,
 ) -> Path:
     """Download a file and return ``target``, which exists only once it is whole and right.
 
@@ -55,32 +60,55 @@ def download(
         Called after each mebibyte; may raise `Cancelled`.
     stage : str
         What is told to ``progress``.
+    token : str, optional
+        Tells the server who asks. Not sent on to another one that it may refer to.
 
     Raises
     ------
     WeightsError
         If the server cannot be reached or refuses, or another file came (it is removed).
     """
-    part = target.with_name(target.name + ".part")
+    part = part_of(target)
     require_folder(target.parent)
-    _fetch(url, part, sha256, progress, stage)
+    _fetch(_request(url, token), part, sha256, progress, stage)
     got = sha256_of_file(part)
     if got != sha256:
         part.unlink()
         raise WeightsError(
-            f"{url}: the file came damaged or is another one (expected SHA-256 {sha256[:12]}…, got {got[:12]}…); "
-            "it was removed"
+            f"{_shown(url)}: the file came damaged or is another one (expected SHA-256 {sha256[:12]}…, got "
+            f"{got[:12]}…); it was removed"
         )
     part.replace(target)
     return target
 
 
-def _fetch(url: str, part: Path, sha256: str, progress: Progress | None, stage: str) -> None:
+def part_of(target: Path) -> Path:
+    """Return where what has come of a file lies until it is whole."""
+    return target.with_name(target.name + ".part")
+
+
+def _request(url: str, token: str | None) -> urllib.request.Request:
+    headers = {"User-Agent": "napari-dinoad", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers=headers)
+    if token is not None:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    return request
+
+
+def _shown(url: str) -> str:
+    """Return an address without its query, in which a signature may stand that opens the file to anyone."""
+    return url.partition("?")[0]
+
+
+def _fetch(
+    request: urllib.request.Request, part: Path, sha256: str, progress: Progress | None, stage: str
+) -> None:
     """Bring ``part`` to the file's full length, over as many connections as it takes."""
+    url = _shown(request.full_url)
     for attempt in range(1, _ATTEMPTS + 1):
         before = part.stat().st_size if part.is_file() else 0
         try:
-            if _receive(url, part, progress, stage):
+            if _receive(request, part, progress, stage):
                 return
             reason = "the connection broke"
         except urllib.error.HTTPError as error:
@@ -101,18 +129,18 @@ def _fetch(url: str, part: Path, sha256: str, progress: Progress | None, stage: 
     raise WeightsError(f"{url}: {reason}")
 
 
-def _receive(url: str, part: Path, progress: Progress | None, stage: str) -> bool:
+def _receive(request: urllib.request.Request, part: Path, progress: Progress | None, stage: str) -> bool:
     """Receive what is missing over one connection; return whether the file is whole."""
     start = part.stat().st_size if part.is_file() else 0
-    headers = {"User-Agent": "napari-dinoad", "Accept-Encoding": "identity"}
+    request.remove_header("Range")
     if start:
-        headers["Range"] = f"bytes={start}-"
-    request = urllib.request.Request(url, headers=headers)
+        request.add_header("Range", f"bytes={start}-")
     # A fresh opener reads the proxies of the environment now; the shared one keeps those it first saw.
     with urllib.request.build_opener().open(request, timeout=_TIMEOUT_S) as answer:
         if answer.headers.get_content_type() == "text/html":
             raise WeightsError(
-                f"{url}: a page came in place of the file (does the network here ask to log in first?)"
+                f"{_shown(request.full_url)}: a page came in place of the file (does the network here ask to log in "
+                "first?)"
             )
         if answer.status != 206:
             start = 0

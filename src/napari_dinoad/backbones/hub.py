@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from napari_dinoad.backbones.download import MIB, download
+from napari_dinoad.backbones.download import MIB, download, part_of
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.errors import DinoadError, WeightsError, first_line
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
     from napari_dinoad.backbones.registry import BackboneSpec
     from napari_dinoad.progress import Progress
 
@@ -44,6 +46,9 @@ PROBE_TIMEOUT_S = 5.0
 """A server that does not answer for this long is taken for unreachable (the hub's client would retry for minutes)."""
 
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+_QUERY = re.compile(r"(?<=\w)\?[\w%.~-]+=[^\s'\">)]*")
+"""What follows an address in a message: a signature may be in it that opens the file to anyone."""
 
 
 def hub_repositories(spec: BackboneSpec) -> tuple[str, ...]:
@@ -89,8 +94,8 @@ def download_weights(spec: BackboneSpec, progress: Progress | None = None) -> Pa
     """Download this backbone's weights into the cache of ``torch.hub`` or of the model hub and return the file.
 
     Meta's own file comes first where anyone may have it: its SHA-256 is known beforehand. Else the model hub, whose
-    file is checked against the SHA-256 that it names for the revision. An interrupted download from Meta is continued
-    by the next call; the hub's client continues only within one.
+    file is checked against the SHA-256 that it names for the revision. An interrupted download is continued by the
+    next call.
 
     Parameters
     ----------
@@ -141,17 +146,23 @@ def _download_from_hub(repository: str, progress: Progress | None, stage: str) -
         options["tqdm_class"] = _progress_bar(progress, stage)
     try:
         announced = get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]))
+        blob = _fetch_blob(repository, announced, progress, stage)
         n_mib = (announced.size or 0) // MIB
-        # Clients before 1.0 tell nothing in between.
-        report(progress, stage, 0, n_mib)
+        if blob is None:
+            # Clients before 1.0 tell nothing in between.
+            report(progress, stage, 0, n_mib)
+        # What lies in its cache already the client only gives its name.
         path = Path(hf_hub_download(repository, HUB_FILES[0], **options))
         report(progress, stage, n_mib, n_mib)
     except DinoadError:
-        raise  # Cancelled, from our progress callable.
+        raise  # Cancelled, from our progress callable; or told already.
     except Exception as error:
         # The hub's client changes its transport (requests, httpx, Xet), each with errors of its own: proxy, TLS,
         # hang-up, redirects. Whatever it was, the next source is tried.
         raise WeightsError(f"{repository}: {_reason(error)}") from error
+    if blob is not None:
+        _without_second_copy(blob, path)
+        return path
     sha256 = announced.etag
     if sha256 and _SHA256.match(sha256) and sha256_of_file(path) != sha256:
         path.resolve().unlink()
@@ -161,11 +172,51 @@ def _download_from_hub(repository: str, progress: Progress | None, stage: str) -
     return path
 
 
+def _fetch_blob(
+    repository: str, announced: HfFileMetadata, progress: Progress | None, stage: str
+) -> Path | None:
+    """Download a file into the hub's cache, checked, and return where it lies there under its SHA-256.
+
+    The hub's client keeps nothing of a download that is interrupted. So the file is brought where the client looks
+    for it before it downloads, and goes on from what an earlier call left. Where nothing comes this way (certificates
+    that only the client knows) it is the client's turn: None.
+
+    Raises
+    ------
+    WeightsError
+        If the connection breaks for good, after some of it came.
+    """
+    from huggingface_hub import constants, get_token
+
+    sha256, url = announced.etag, announced.location
+    if sha256 is None or not _SHA256.match(sha256):
+        return None
+    folder = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "blobs")
+    blob = folder / sha256
+    if blob.is_file():
+        return blob
+    # The hub refers to its store by a signed address, which is for anyone who has it.
+    is_hub = urlsplit(url).netloc == urlsplit(constants.ENDPOINT).netloc
+    try:
+        return download(url, blob, sha256, progress, stage, (get_token() or None) if is_hub else None)
+    except WeightsError as error:
+        if part_of(blob).is_file():
+            raise WeightsError(f"{repository}: {error}") from error
+        logger.info("The hub's client downloads it, since that failed: %s", error)
+        return None
+
+
+def _without_second_copy(blob: Path, path: Path) -> None:
+    """Remove the file under its SHA-256 where the client has copied it, because it could make no link (Windows)."""
+    if path.is_file() and not path.samefile(blob):
+        blob.unlink()
+
+
 def _reason(error: Exception) -> str:
     """Return in one line why the hub gave no file; of a repository behind a licence, what is to be done first."""
     from huggingface_hub.errors import GatedRepoError
 
-    reason = first_line(error)
+    reason = _QUERY.sub("", first_line(error))
     if isinstance(error, GatedRepoError):
         return f"{reason} Agree to the licence on the repository's page, and set HF_TOKEN to a token of that account"
     return reason
