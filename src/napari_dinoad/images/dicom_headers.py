@@ -20,6 +20,13 @@ from pydicom.uid import UID
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images import damage
 from napari_dinoad.images.dicom_files import MANUFACTURER, read_dataset
+from napari_dinoad.images.dicom_frame_places import (
+    IN_US_VOLUME,
+    PLACE_TAGS,
+    US_VOLUME,
+    US_VOLUME_PLACES,
+    places_in_nuclear_medicine,
+)
 from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 from napari_dinoad.images.volume import DisplayWindow
 
@@ -47,7 +54,7 @@ GEOMETRY_TAGS = (
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "EchoTime",
     "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
 
@@ -199,7 +206,7 @@ def unit_orientation(orientation: tuple[float, ...] | None) -> tuple[float, ...]
 
 
 def _series_of(header: Dataset, path: Path) -> DicomSeries:
-    frames = _frames_of(header, path)
+    frames, assumed = _frames_of(header, path)
     is_placed = frames[0].is_placed
     concatenation = _uid_of(header, "ConcatenationUID")
     is_multi_frame = len(frames) > 1 or bool(concatenation)
@@ -215,6 +222,7 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         windows=_windows(header),
         study_uid=_uid_of(header, "StudyInstanceUID"),
         n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
+        assumed=assumed,
         is_capture=not is_placed and (sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")),
     )
 
@@ -227,8 +235,11 @@ def _series_number(header: Dataset) -> int | None:
         return None
 
 
-def _frames_of(header: Dataset, path: Path) -> list[DicomFrame]:
-    """Return the images of a file; functional groups of a multi-frame file are looked through."""
+def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str, ...]]:
+    """Return the images of a file, and what was assumed of their places.
+
+    Functional groups of a multi-frame file are looked through.
+    """
     n_frames = int(header.get("NumberOfFrames") or 1)
     if not 1 <= n_frames <= _MOST_FRAMES:
         raise ValueError("number of frames")
@@ -238,18 +249,20 @@ def _frames_of(header: Dataset, path: Path) -> list[DicomFrame]:
     image_type = tuple(str(part).upper() for part in _listed(header.get("ImageType")))
     instance_uid = _uid_of(header, "SOPInstanceUID") or str(path)
     frame_of_reference = _uid_of(header, "FrameOfReferenceUID")
+    nuclear = places_in_nuclear_medicine(header, n_frames)
     frames = []
     for index in range(n_frames):
         look = _Lookup(header, shared, per_frame[index] if index < len(per_frame) else None)
+        position, orientation = look.place()
+        if nuclear is not None:
+            position, orientation = nuclear.positions[index], nuclear.orientation
         frames.append(
             DicomFrame(
                 path=path,
                 number=index + 1,
                 shape=shape,
-                position=look.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
-                orientation=unit_orientation(
-                    look.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
-                ),
+                position=position,
+                orientation=unit_orientation(orientation),
                 pixel_spacing=look.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
                 image_type=image_type,
                 rank=(
@@ -262,7 +275,9 @@ def _frames_of(header: Dataset, path: Path) -> list[DicomFrame]:
                 frame_of_reference=frame_of_reference,
             )
         )
-    return frames
+    is_us_volume = _uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
+    assumed = (*(() if nuclear is None else nuclear.assumed), *((IN_US_VOLUME,) if is_us_volume else ()))
+    return frames, assumed
 
 
 @dataclass(frozen=True)
@@ -283,6 +298,15 @@ class _Lookup:
             if self.header.get(keyword) is not None:
                 return self.header.get(keyword)
         return None
+
+    def place(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+        """Return position and orientation in the patient, or else in the volume of an ultrasound."""
+        position = self.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+        orientation = self.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+        if position is not None or orientation is not None:
+            return position, orientation
+        (of_position, of_orientation) = US_VOLUME_PLACES
+        return self.numbers(*of_position, 3), self.numbers(*of_orientation, 6)
 
     def numbers(self, sequence: str, keyword: str, length: int) -> tuple[float, ...] | None:
         values = tuple(float(value) for value in _listed(self.value(sequence, keyword)))
@@ -308,8 +332,13 @@ class _Lookup:
     def frame_type(self) -> tuple[str, ...]:
         """Return what kind of image a frame is (magnitude, phase, …), as text."""
         kinds = []
-        for sequence in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"):
-            for keyword in ("FrameType", "ComplexImageComponent"):
+        for sequence in (
+            "MRImageFrameTypeSequence",
+            "CTImageFrameTypeSequence",
+            "PETFrameTypeSequence",
+            "USImageDescriptionSequence",
+        ):
+            for keyword in ("FrameType", "ComplexImageComponent", "DataType"):
                 value = self.value(sequence, keyword)
                 kinds += [str(part).upper() for part in _listed(value)]
         return tuple(kinds)

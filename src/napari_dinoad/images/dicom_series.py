@@ -123,6 +123,8 @@ class DicomSeries:
         Files that a multi-frame image is stored in; 0 where the header does not say how many.
     is_capture : bool
         Whether it is a picture of a screen or a page (secondary capture) without a place in the patient.
+    assumed : tuple of str
+        What its header leaves open of where the images lie, and what was assumed: a sentence each.
     """
 
     uid: str
@@ -137,6 +139,7 @@ class DicomSeries:
     study_uid: str = ""
     n_parts: int = 1
     is_capture: bool = False
+    assumed: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -113,7 +113,7 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
         return _unplaced(frames, frame, notes)
     frames, more = _choose_frame(frames, frame)
     try:
-        return _ordered(frames, (*notes, *more))
+        return _ordered(frames, (*notes, *more, *series.assumed))
     except (ValueError, np.linalg.LinAlgError):
         raise ScanReadError(
             "positions, orientation and pixel spacing of the header make no grid. Export the series again."

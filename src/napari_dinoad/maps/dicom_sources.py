@@ -21,6 +21,7 @@ from pydicom.valuerep import DA, TM
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
 from napari_dinoad.images.dicom_files import MANUFACTURER, read_dataset
+from napari_dinoad.images.dicom_frame_places import PLACED_OTHERWISE
 from napari_dinoad.images.dicom_headers import unit_orientation
 from napari_dinoad.images.persons import of_persons
 
@@ -166,6 +167,11 @@ def source_fault(volume: Volume) -> str:
         return _SHARED_UID
     if len(volume.dicom_files) > 1 and int(header.get("NumberOfFrames") or 1) > 1:
         return "expected single images or one multi-frame file, got a multi-frame image in several files"
+    if volume.geometry.is_physical and str(header.get("SOPClassUID")) in PLACED_OTHERWISE:
+        return (
+            "expected images whose frames say where in the patient they lie, got nuclear medicine or an ultrasound "
+            "volume, to whose frames it cannot refer"
+        )
     needed = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
     if volume.geometry.is_physical or header.get("SOPClassUID") in _ALWAYS_IN_SPACE:
         needed.append("FrameOfReferenceUID")

@@ -1,0 +1,127 @@
+"""Where frames lie, for the images whose place the standard keeps elsewhere: nuclear medicine, ultrasound volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = [
+    "IN_US_VOLUME",
+    "PLACED_OTHERWISE",
+    "PLACE_TAGS",
+    "US_VOLUME",
+    "US_VOLUME_PLACES",
+    "FramePlaces",
+    "places_in_nuclear_medicine",
+]
+
+PLACE_TAGS = (
+    "DetectorInformationSequence", "SliceVector", "SpacingBetweenSlices", "SliceThickness",
+)  # fmt: skip
+"""Tags that this module reads, at the top of a header."""
+
+NUCLEAR_MEDICINE = "1.2.840.10008.5.1.4.1.1.20"
+"""SOP class of the images of gamma cameras."""
+
+US_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
+"""SOP class of enhanced ultrasound volumes."""
+
+PLACED_OTHERWISE = (NUCLEAR_MEDICINE, US_VOLUME)
+"""Classes whose frames do not say where in the patient they lie, each for itself."""
+
+US_VOLUME_PLACES = (
+    ("PlanePositionVolumeSequence", "ImagePositionVolume"),
+    ("PlaneOrientationVolumeSequence", "ImageOrientationVolume"),
+)
+"""Where functional groups of ultrasound volumes have position and orientation, in place of those in the patient."""
+
+IN_US_VOLUME = (
+    "The header places the slices in the ultrasound's volume, not in the patient: sizes and shapes are right, but "
+    "what is called right, front and above may lie elsewhere."
+)
+
+_RECONSTRUCTED = ("RECON TOMO", "RECON GATED TOMO")
+"""Third value of ImageType where frames are slices and not projections."""
+
+_LEAST_NORMAL = 1e-6
+"""Vectors with a shorter normal span no plane; they are refused where the stack is made."""
+
+
+@dataclass(frozen=True)
+class FramePlaces:
+    """Where frames lie in the patient.
+
+    Attributes
+    ----------
+    positions : tuple of tuple of float
+        Of the first pixel of each frame, LPS millimetres.
+    orientation : tuple of float
+        As in the header.
+    assumed : tuple of str
+        What the header does not say, a sentence each.
+    """
+
+    positions: tuple[tuple[float, ...], ...]
+    orientation: tuple[float, ...]
+    assumed: tuple[str, ...] = ()
+
+
+def places_in_nuclear_medicine(header: Dataset, n_frames: int) -> FramePlaces | None:
+    """Return where the slices of a reconstructed tomogram lie (PS3.3 C.8.4.11 and C.8.4.15).
+
+    The detector's first item holds the place of the first slice, the Slice Vector which slice each frame is, and
+    Spacing Between Slices the way from one to the next along the normal of the image, or against it where it is
+    negative.
+
+    Returns
+    -------
+    FramePlaces or None
+        None where the file is none, or does not say where the first slice lies and how far apart they are.
+    """
+    kind = [str(part).upper() for part in header.get("ImageType") or ()][2:3]
+    if str(header.get("SOPClassUID") or "") != NUCLEAR_MEDICINE or not set(kind) & set(_RECONSTRUCTED):
+        return None
+    holders = [*(header.get("DetectorInformationSequence") or ())[:1], header]
+    position = next(filter(None, (_numbers(one, "ImagePositionPatient", 3) for one in holders)), None)
+    orientation = next(filter(None, (_numbers(one, "ImageOrientationPatient", 6) for one in holders)), None)
+    spacing, assumed = _distance_of_slices(header)
+    if position is None or orientation is None or not spacing:
+        return None
+    numbers = _numbers(header, "SliceVector", n_frames)
+    if numbers is None:
+        numbers = tuple(float(number) for number in range(1, n_frames + 1))
+        assumed += ("The header does not say which slice each frame is: they are taken in their order.",)
+    normal = np.cross(orientation[:3], orientation[3:])
+    normal /= max(float(np.linalg.norm(normal)), _LEAST_NORMAL)
+    steps = spacing * (np.array(numbers) - 1)
+    positions = np.array(position) + steps[:, np.newaxis] * normal
+    return FramePlaces(tuple(map(tuple, positions.tolist())), orientation, assumed)
+
+
+def _distance_of_slices(header: Dataset) -> tuple[float, tuple[str, ...]]:
+    """Return the way from slice to slice in millimetres, 0 where it is not known, and what was assumed."""
+    told = _numbers(header, "SpacingBetweenSlices", 1)
+    if told is not None and told[0]:
+        return told[0], ()
+    thickness = _numbers(header, "SliceThickness", 1)
+    if thickness is None or not thickness[0] > 0:
+        return 0.0, ()
+    (mm,) = thickness
+    return mm, (
+        f"The header does not say how far apart the slices lie: their thickness, {mm:g} mm, was taken.",
+    )
+
+
+def _numbers(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...] | None:
+    value: Any = dataset.get(keyword)
+    values = [] if value is None else [value] if isinstance(value, str | float | int) else list(value)
+    numbers = tuple(float(part) for part in values)
+    if not all(map(isfinite, numbers)):
+        raise ValueError(keyword)
+    return numbers if len(numbers) == length else None
