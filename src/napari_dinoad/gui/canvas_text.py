@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari.layers import Image
-
-from napari_dinoad.gui.overlay import is_overlay
-
 if TYPE_CHECKING:
     from napari.components.overlays import TextOverlay
-    from napari.utils.events import Event
     from napari.viewer import Viewer
 
-__all__ = ["CanvasText", "ColourBarTitle"]
-
-_TITLE = "−log10 p"
-
-_TITLE_SIZE = 10
+__all__ = ["CanvasText"]
 
 _COLOUR = (1.0, 1.0, 1.0, 1.0)
 
@@ -71,28 +62,3 @@ class CanvasText:
         if self._overlay is not None:
             self._overlay.text = self._text
             self._overlay.visible = self._is_on and bool(self._text)
-
-
-class ColourBarTitle:
-    """Says beside the colour bar of the heatmap what it shows; napari's own bars have no title."""
-
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self.text = CanvasText(viewer, "dinoad_colour_bar", "top_right", _TITLE_SIZE)
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        viewer.layers.events.removed.connect(self._show)
-        for heatmap in self._heatmaps():
-            heatmap.events.visible.connect(self._show)
-        self._show()
-
-    def _heatmaps(self) -> list[Image]:
-        return [layer for layer in self._viewer.layers if is_overlay(layer) and isinstance(layer, Image)]
-
-    def _on_inserted(self, event: Event) -> None:
-        if event.value in self._heatmaps():
-            event.value.events.visible.connect(self._show)
-        self._show()
-
-    def _show(self, event: object = None) -> None:
-        is_seen = any(heatmap.visible for heatmap in self._heatmaps())
-        self.text.show(_TITLE if is_seen else "")

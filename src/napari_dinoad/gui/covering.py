@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
@@ -12,7 +11,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_dinoad.gui.layers import same_layer
 from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel
-from napari_dinoad.gui.viewer_parts import grid_of
+from napari_dinoad.gui.viewer_parts import grid_of, layers_meet
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -42,15 +41,8 @@ def _hides(other: Layer, layer: Layer) -> bool:
         and other.visible
         and other.opacity >= _OPAQUE_FROM
         and str(other.blending) in _HIDING
-        and _overlap(other, layer)
+        and layers_meet(other, layer)
     )
-
-
-def _overlap(one: Layer, other: Layer) -> bool:
-    """Whether the boxes that two layers fill in the world meet, along the axes that both have."""
-    n = min(one.ndim, other.ndim)
-    (low, high), (other_low, other_high) = (np.asarray(layer.extent.world)[:, -n:] for layer in (one, other))
-    return bool(np.all(low <= other_high) and np.all(other_low <= high))
 
 
 def show_scan(viewer: Viewer, layer: Layer) -> None:

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QScrollAre
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import MODEL_SUFFIX
-from napari_dinoad.gui.canvas_text import ColourBarTitle
+from napari_dinoad.gui.colour_bar import ColourBar
 from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
@@ -24,7 +24,14 @@ from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.other_planes import OtherPlanes
-from napari_dinoad.gui.overlay import finish_look, is_overlay, lay_on_scans, warm_up
+from napari_dinoad.gui.overlay import (
+    finish_look,
+    is_from_file,
+    is_overlay,
+    lay_on_scans,
+    show_map_alone,
+    warm_up,
+)
 from napari_dinoad.gui.parts import JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser
@@ -83,7 +90,7 @@ class DockWidget(QWidget):
         self.chooser: ScanChooser | None = None
         self.weights_dialog: WeightsDialog | None = None
         self._letters = OrientationLetters(napari_viewer)
-        self._colour_title = ColourBarTitle(napari_viewer)
+        self._colour_bar = ColourBar(napari_viewer)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -168,7 +175,7 @@ class DockWidget(QWidget):
     def changeEvent(self, event: QEvent | None) -> None:
         """Keep the texts from the canvas when napari takes the dock away, and end what nobody can follow then."""
         if event is not None and event.type() == QEvent.Type.ParentChange:
-            for text in (*self._letters.texts, self._colour_title.text):
+            for text in (*self._letters.texts, self._colour_bar.text):
                 text.set_on(self.parent() is not None)
             if self.parent() is None:
                 self._leave()
@@ -349,6 +356,8 @@ class DockWidget(QWidget):
             if not self.opener.is_busy:
                 self.scan.clear_fault()
             self.scan.choose(event.value)
+        elif is_from_file(event.value):
+            show_map_alone(self._viewer, event.value)
 
     def _on_layer_changed(self) -> None:
         self.finder.look_at(self.scan.layer)

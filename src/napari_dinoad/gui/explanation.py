@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_dinoad.gui.layer_removal import LayerRemoval
 from napari_dinoad.gui.overlay import line_up, mark_overlay
 from napari_dinoad.gui.scan_jobs import ExplainJob, Explanation
-from napari_dinoad.gui.viewer_parts import point_in_layer, show_colour_bar
+from napari_dinoad.gui.viewer_parts import point_in_layer
 from napari_dinoad.gui.worker import JobRunner
 
 if TYPE_CHECKING:
@@ -133,8 +133,6 @@ class Explainer(QObject):
         selected = list(self._viewer.layers.selection)
         self._viewer.layers.insert(self._viewer.layers.index(found.layer) + 1, layer)
         self._viewer.layers.selection = set(selected)
-        if isinstance(layer, Image):
-            show_colour_bar(layer)
         return layer
 
     def _forget(self) -> None:

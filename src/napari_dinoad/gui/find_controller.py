@@ -51,6 +51,7 @@ class _Run:
 
     found: Found
     before: KeptScores | None = None
+    is_seen: bool = False
     is_done: bool = False
 
 
@@ -310,6 +311,9 @@ class FindController(QObject):
             return
         found = self._run.found
         found.result.put(scored)
+        if found.overlay is not None and not self._run.is_seen:
+            found.overlay.come_up()
+            self._run.is_seen = True
         if found.overlay is not None and found.is_in_view(self._viewer, scored.indices):
             found.overlay.refresh_map()
         if found is self._current:

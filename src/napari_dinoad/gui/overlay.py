@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
 from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, affine_on_scan, frame_in_words, same_layer
-from napari_dinoad.gui.viewer_parts import moves_of, show_colour_bar
+from napari_dinoad.gui.viewer_parts import grid_of, layers_meet, moves_of
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -28,16 +28,20 @@ __all__ = [
     "as_saved_result",
     "finish_look",
     "holding_of_layer",
+    "is_from_file",
     "is_overlay",
     "lay_on_scans",
     "line_up",
     "mark_overlay",
     "overlays_of",
+    "show_map_alone",
     "warm_up",
 ]
 
 OVERLAY_KEY = "dinoad_overlay"
 """Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
+
+_Colour = tuple[float, float, float, float]
 
 _HEAT = Colormap(
     [[0.45, 0.0, 0.35, 0.0], [0.75, 0.05, 0.3, 0.55], [0.98, 0.45, 0.1, 0.7], [1.0, 0.95, 0.45, 0.85]],
@@ -47,6 +51,9 @@ _HEAT = Colormap(
 )
 
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
+
+_OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
+"""Of masks from files, which may lie beside what was just found."""
 
 _FILLED_OPACITY = 0.5
 
@@ -96,18 +103,41 @@ def as_saved_result(
         return data, kept | heatmap_look(), "image"
     whole = np.rint(data).astype(np.int32)
     # Outlines cannot be asked for here; until `finish_look` the scan shines through instead.
-    look = mask_look() | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
+    look = mask_look(_OPENED_COLOUR) | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
     return whole, kept | look, "labels"
 
 
-def finish_look(layer: Layer) -> None:
-    """Give a mask or map that was read from a file what no layer data tuple can say: outline, colour bar."""
+def is_from_file(layer: Layer) -> bool:
+    """Whether a layer is a mask or map that was read from a file."""
     mark = layer.metadata.get(OVERLAY_KEY)
-    if not isinstance(mark, _Mark) or mark.scan_id is not None:
+    return isinstance(mark, _Mark) and mark.scan_id is None
+
+
+def show_map_alone(viewer: Viewer, layer: Layer) -> None:
+    """Hide the other maps that lie where this one does; nothing in napari's grid, or where it is no map.
+
+    Where one has no heat that of another would be seen in its place.
+    """
+    if holding_of_layer(layer.metadata) != "map" or grid_of(viewer).enabled:
         return
-    if isinstance(layer, Image):
-        show_colour_bar(layer)
-    elif isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
+    for other in viewer.layers:
+        is_map = other.visible and holding_of_layer(other.metadata) == "map"
+        if is_map and not same_layer(other, layer) and layers_meet(other, layer):
+            other.visible = False
+
+
+def _place_above(viewer: Viewer, layer: Layer) -> int:
+    """Return the place in the list of layers above a scan and all of the plugin's layers that lie over it."""
+    place: int = viewer.layers.index(layer)
+    for index, other in enumerate(viewer.layers):
+        if index > place and is_overlay(other) and layers_meet(other, layer):
+            place = index
+    return place + 1
+
+
+def finish_look(layer: Layer) -> None:
+    """Give a mask that was read from a file what no layer data tuple can say: an outline."""
+    if is_from_file(layer) and isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
         layer.contour = 1
         layer.opacity = mask_look()["opacity"]
 
@@ -118,8 +148,7 @@ def lay_on_scans(layers: Iterable[Layer]) -> None:
     known = [(layer, source) for layer, source in sources if isinstance(source, ScanSource)]
     scans = [source for layer, source in known if isinstance(layer, Image) and not is_overlay(layer)]
     for layer, source in known:
-        mark = layer.metadata.get(OVERLAY_KEY)
-        if not isinstance(mark, _Mark) or mark.scan_id is not None or not source.geometry.is_oblique:
+        if not is_from_file(layer) or not source.geometry.is_oblique:
             continue
         affines = (affine_on_scan(source, scan) for scan in scans)
         affine = next((affine for affine in affines if affine is not None), None)
@@ -147,9 +176,9 @@ def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
         setattr(overlay, name, value)
 
 
-def _mask_colours() -> CyclicLabelColormap:
+def _mask_colours(colour: _Colour = _MASK_COLOUR) -> CyclicLabelColormap:
     # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
-    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), _MASK_COLOUR], name="dinoad mask")
+    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), colour], name="dinoad mask")
 
 
 def heatmap_look() -> dict[str, Any]:
@@ -162,9 +191,9 @@ def heatmap_look() -> dict[str, Any]:
     }
 
 
-def mask_look() -> dict[str, Any]:
+def mask_look(colour: _Colour = _MASK_COLOUR) -> dict[str, Any]:
     """Return the arguments that give a labels layer the look of a mask."""
-    return {"colormap": _mask_colours(), "opacity": 0.9}
+    return {"colormap": _mask_colours(colour), "opacity": 0.9}
 
 
 class Overlay:
@@ -216,11 +245,10 @@ class Overlay:
         self.mask.events.editable.connect(self._lock_mask)
         self._follow_dimensions()
         selected = list(viewer.layers.selection)
-        place = viewer.layers.index(layer) + 1
+        place = _place_above(viewer, layer)
         viewer.layers.insert(place, self.heatmap)
         viewer.layers.insert(place + 1, self.mask)
         viewer.layers.selection = set(selected)
-        show_colour_bar(self.heatmap)
         viewer.dims.events.ndisplay.connect(self._follow_dimensions)
         for event in moves_of(layer):
             event.connect(self._line_up)
@@ -261,6 +289,20 @@ class Overlay:
             self._hidden = [layer for layer in (self.heatmap, self.mask) if layer.visible]
             for layer in self._hidden:
                 layer.visible = False
+
+    def come_up(self) -> None:
+        """Lay both layers above all others of the plugin that lie over the scan; visible, and the only map there."""
+        layers = self._viewer.layers
+        place = _place_above(self._viewer, self._layer)
+        own = [layers.index(layer) for layer in (self.heatmap, self.mask)]
+        if own != [place - 2, place - 1]:
+            layers.move_multiple(own, place)
+        if self._hidden is not None:
+            self._hidden = [self.heatmap, self.mask]
+            return
+        show_map_alone(self._viewer, self.heatmap)
+        for layer in (self.heatmap, self.mask):
+            layer.visible = True
 
     def refresh_map(self) -> None:
         """Show the map and the mask as they are now."""

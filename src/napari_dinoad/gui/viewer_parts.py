@@ -17,10 +17,11 @@ __all__ = [
     "calm_spinners",
     "camera_of",
     "grid_of",
+    "layers_meet",
     "moves_of",
     "point_in_layer",
     "scale_bar_of",
-    "show_colour_bar",
+    "set_colour_bar",
     "show_index",
 ]
 
@@ -60,11 +61,18 @@ def scale_bar_of(viewer: Viewer) -> Any:
     return viewer.scale_bar if overlays is None else overlays.scale_bar
 
 
-def show_colour_bar(layer: Layer) -> None:
-    """Show the layer's colour bar, where napari has one (since 0.7)."""
+def set_colour_bar(layer: Layer, is_shown: bool) -> None:
+    """Show or hide the layer's colour bar, where napari has one (since 0.7)."""
     bar = getattr(layer, "colorbar", None)
     if bar is not None:
-        bar.visible = True
+        bar.visible = is_shown
+
+
+def layers_meet(one: Layer, other: Layer) -> bool:
+    """Whether the boxes that two layers fill in the world meet, along the axes that both have."""
+    n = min(one.ndim, other.ndim)
+    (low, high), (other_low, other_high) = (np.asarray(layer.extent.world)[:, -n:] for layer in (one, other))
+    return bool(np.all(low <= other_high) and np.all(other_low <= high))
 
 
 def moves_of(layer: Layer) -> tuple[Any, ...]:
