@@ -26,8 +26,9 @@ from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.maps.dicom_seg import MAX_REGION_SEGMENTS, build_seg, save_seg
+from napari_dinoad.maps.dicom_seg import build_seg, save_seg
 from napari_dinoad.maps.dicom_sources import source_fault
+from napari_dinoad.maps.seg_content import MAX_REGION_SEGMENTS
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 """Nearly coronal, turned by 16°."""

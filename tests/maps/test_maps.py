@@ -163,7 +163,7 @@ def test_2d_scans_with_size_are_measured_in_square_millimetres():
 def test_regions_table(tmp_path):
     volume = scan_with_lesion(tmp_path, np.diag([2.0, 2.0, 2.0, 1.0]))
     mask = map_with_spots(volume, ((1, 2, 3), 2.5), ((6, 6, 6), 4.0)).mask(0.01)
-    write_regions_csv(tmp_path / "regions.csv", mask.regions())
+    write_regions_csv(tmp_path / "regions.csv", [region.to_dict() for region in mask.regions()])
     with (tmp_path / "regions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["label"] for row in rows] == ["1", "2"]

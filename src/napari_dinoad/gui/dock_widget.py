@@ -20,6 +20,7 @@ from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.folder_scoring import FolderScoringDialog
+from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.orientation import OrientationLetters
@@ -79,7 +80,8 @@ class DockWidget(QWidget):
         self.find = FindStep(self.finder.runner, self.session.configuration.device)
         self.explainer = Explainer(napari_viewer, self.finder, self)
         self.planes = OtherPlanes(napari_viewer, self.finder, self)
-        self.result = ResultPanel(self.finder, self.session.configuration.fpr)
+        hand_masks = HandMasks(napari_viewer, self.finder)
+        self.result = ResultPanel(self.finder, hand_masks, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
         self.folder_button = QPushButton("Score a folder…")

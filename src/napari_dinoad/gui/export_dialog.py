@@ -21,13 +21,27 @@ from qtpy.QtWidgets import (
 
 from napari_dinoad.files import safe_stem
 from napari_dinoad.gui.parts import NoteLabel
+from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
 from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.gui.hand_masks import HandLayer
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.maps.hand_mask import Making
     from napari_dinoad.settings import SegSegments
 
 __all__ = ["ExportDialog"]
+
+
+_SEGMENTS = {
+    False: ("one segment for all regions", "a segment for each region"),
+    True: ("one segment for all labels", "a segment for each label"),
+}
+"""What a DICOM-SEG may have, of a mask by hand or not."""
+
+_OF_HAND = "Files hold this layer as it is now and say that it is by hand, without probabilities."
 
 
 class ExportDialog(QDialog):
@@ -39,12 +53,34 @@ class ExportDialog(QDialog):
         The scan; it says what can be written (DICOM-SEG needs a scan from DICOM).
     folder : Path, optional
         At first.
+    by_hand : sequence of HandLayer
+        Labels layers that may be exported in place of the found regions.
+    selected : HandLayer, optional
+        That of them which is chosen at first; None: the found regions are.
     """
 
-    def __init__(self, volume: Volume, folder: Path | None, parent: QWidget) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        folder: Path | None,
+        parent: QWidget,
+        by_hand: Sequence[HandLayer] = (),
+        selected: HandLayer | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
         self._name = safe_stem(volume.name)
+        self.masks = QComboBox()
+        self.masks.setAccessibleName("Mask")
+        self.masks.setToolTip(
+            "The regions that were found, or a Labels layer on the scan’s voxels: “Edit mask” makes one."
+        )
+        self.makings = QComboBox()
+        self.makings.addItem("correcting what was found", "corrected")
+        self.makings.addItem("drawing by hand alone", "drawn")
+        self.makings.setAccessibleName("Made by")
+        self.makings.setToolTip("What the files say of it; in a DICOM-SEG: SEMIAUTOMATIC or MANUAL.")
+        self._found_words = ""
         self.regions = QLabel()
         self.regions.setWordWrap(True)
         usual, possible = default_outputs(volume), available_outputs(volume)
@@ -53,10 +89,10 @@ class ExportDialog(QDialog):
             box.setChecked(key in usual)
             box.toggled.connect(self._show_state)
         self.segments = QComboBox()
-        self.segments.addItem("one segment for all regions", "single")
-        self.segments.addItem("a segment for each region", "regions")
+        for words, key in zip(_SEGMENTS[False], ("single", "regions"), strict=True):
+            self.segments.addItem(words, key)
         self.segments.setAccessibleName("Segments of the DICOM-SEG")
-        self.segments.setToolTip("How the ticked regions lie in the DICOM-SEG.")
+        self.segments.setToolTip("How the regions or labels lie in the DICOM-SEG.")
         self.folder = FileEdit(mode="d", tooltip="Existing files of the same names are replaced.")
         self.folder.line_edit.native.setAccessibleName("Folder")
         if folder is not None:
@@ -68,7 +104,13 @@ class ExportDialog(QDialog):
         )
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
+        self._list_masks(by_hand, selected)
         rows = QVBoxLayout(self)
+        which = QFormLayout()
+        which.addRow("Mask", self.masks)
+        which.addRow("Made by", self.makings)
+        self._which = which
+        rows.addLayout(which)
         rows.addWidget(self.regions)
         for box in self.choices.values():
             rows.addWidget(box)
@@ -81,16 +123,42 @@ class ExportDialog(QDialog):
         rows.addWidget(self.buttons)
         self.setMinimumWidth(440)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._show_state()
+        self.masks.currentIndexChanged.connect(self._on_mask_chosen)
+        self._on_mask_chosen()
+
+    def _list_masks(self, by_hand: Sequence[HandLayer], selected: HandLayer | None) -> None:
+        """List what may be exported; what may not is there too, and says why."""
+        self.masks.addItem("found regions", None)
+        for one in by_hand:
+            self.masks.addItem(f"“{one.name}”" + (" (not on the scan’s voxels)" if one.fault else ""), one)
+            if one.fault:
+                row = self.masks.count() - 1
+                self.masks.setItemData(row, one.fault, Qt.ItemDataRole.ToolTipRole)
+                model = self.masks.model()
+                model.item(row).setEnabled(False)
+            elif one is selected:
+                self.masks.setCurrentIndex(self.masks.count() - 1)
+
+    @property
+    def by_hand(self) -> HandLayer | None:
+        """The Labels layer that is to be exported; None: the found regions are."""
+        chosen: HandLayer | None = self.masks.currentData()
+        return chosen
+
+    @property
+    def making(self) -> Making:
+        """How that layer was made."""
+        chosen: Making = self.makings.currentData()
+        return chosen
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Keys of what is to be written."""
-        return tuple(key for key, box in self.choices.items() if box.isChecked())
+        return tuple(key for key, box in self.choices.items() if box.isChecked() and box.isEnabled())
 
     @property
     def seg_segments(self) -> SegSegments:
-        """Whether a DICOM-SEG gets one segment or one for each region."""
+        """Whether a DICOM-SEG gets one segment or one for each region or label."""
         chosen: SegSegments = self.segments.currentData()
         return chosen
 
@@ -108,10 +176,30 @@ class ExportDialog(QDialog):
         """Say which regions masks and tables will hold, as far as that is known."""
         if not is_measured:
             so_far = "; slices that are not scored yet are left out" if is_scoring else ""
-            self.regions.setText(f"Masks and tables hold the regions that are found at this rate{so_far}.")
-            return
-        regions = f"{n_ticked} of {n_regions} regions" if n_ticked < n_regions else f"{n_regions} regions"
-        self.regions.setText(f"Masks and tables hold the ticked regions: {regions}.")
+            self._found_words = f"Masks and tables hold the regions that are found at this rate{so_far}."
+        else:
+            regions = f"{n_ticked} of {n_regions} regions" if n_ticked < n_regions else f"{n_regions} regions"
+            self._found_words = f"Masks and tables hold the ticked regions: {regions}."
+        self._show_words()
+
+    def _show_words(self) -> None:
+        self.regions.setText(self._found_words if self.by_hand is None else _OF_HAND)
+
+    def _on_mask_chosen(self) -> None:
+        """Offer what can be written of the chosen mask."""
+        one = self.by_hand
+        if one is not None:
+            self.makings.setCurrentIndex(self.makings.findData(one.making))
+        for widget in (self.makings, self._which.labelForField(self.makings)):
+            widget.setVisible(one is not None)
+        for key, box in self.choices.items():
+            box.setText(OUTPUTS[key] if one is None else HAND_OUTPUTS.get(key, OUTPUTS[key]))
+            box.setEnabled(one is None or key in HAND_OUTPUTS)
+            box.setVisible(box.isEnabled())
+        for row, words in enumerate(_SEGMENTS[one is not None]):
+            self.segments.setItemText(row, words)
+        self._show_words()
+        self._show_state()
 
     def _show_state(self) -> None:
         missing = "" if self.outputs else "Choose what to export."

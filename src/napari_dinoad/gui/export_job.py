@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad.files import safe_stem
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.maps.hand_outputs import save_hand_outputs
 from napari_dinoad.maps.outputs import available_outputs, save_outputs
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.result import Measured, Measurement, ScanResult
     from napari_dinoad.gui.worker import JobChannel
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.maps.hand_mask import HandMask
     from napari_dinoad.settings import SegSegments
 
-__all__ = ["ExportJob", "export_of"]
+__all__ = ["ExportJob", "HandExportJob", "export_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,38 @@ class ExportJob:
             _findings(self.mask(channel), self.outcome),
             self.folder,
             self.name,
+            self.outputs,
+            progress=channel.progress,
+            seg_segments=self.seg_segments,
+        )
+        return tuple(written.values())
+
+
+@dataclass(frozen=True, eq=False)
+class HandExportJob:
+    """Writes a mask by hand.
+
+    Attributes
+    ----------
+    mask : HandMask
+    folder : Path
+    outputs : collection of str
+        Keys of `napari_dinoad.maps.hand_outputs.HAND_OUTPUTS`.
+    seg_segments : str
+        ``"single"``: one segment in a DICOM-SEG; ``"regions"``: one for each label.
+    """
+
+    mask: HandMask
+    folder: Path
+    outputs: Collection[str]
+    seg_segments: SegSegments = "single"
+
+    def __call__(self, channel: JobChannel) -> tuple[Path, ...]:
+        """Write the files and return their paths."""
+        written = save_hand_outputs(
+            self.mask,
+            self.folder,
+            safe_stem(self.mask.source.name),
             self.outputs,
             progress=channel.progress,
             seg_segments=self.seg_segments,

@@ -29,6 +29,7 @@ __all__ = [
     "LayerScan",
     "ScanSource",
     "affine_on_scan",
+    "data_to_world",
     "display_range",
     "frame_in_words",
     "layer_of_volume",
@@ -201,7 +202,7 @@ class LayerScan:
                 "shear": np.array(layer.shear),
                 "affine": np.array(layer.affine.affine_matrix),
             }
-        return common | {"affine": _data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]}
+        return common | {"affine": data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]}
 
 
 def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
@@ -337,7 +338,7 @@ def _shown_frame(layer: Layer, point: Sequence[float], n_frame_axes: int) -> tup
     return tuple(int(i) for i in np.clip(index, 0, limits))
 
 
-def _data_to_world(layer: Layer) -> np.ndarray:
+def data_to_world(layer: Layer) -> np.ndarray:
     """Return the (n + 1, n + 1) matrix of all of a layer's transforms, built from public calls only."""
     n = layer.ndim
     origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=float)
@@ -390,7 +391,7 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
 
 def _assumed_affine(layer: Layer, n_axes: int, factors: np.ndarray | None) -> np.ndarray:
     """Return the affine, voxel → RAS mm, that follows from where napari draws the layer."""
-    world = _data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]
+    world = data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]
     world[:-1] *= (np.ones(n_axes) if factors is None else factors)[:, np.newaxis]
     affine = np.eye(4)
     # World axes are (z, y, x), or (y, x) for a single image, of the negated RAS frame.

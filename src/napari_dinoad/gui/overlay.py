@@ -27,11 +27,15 @@ __all__ = [
     "Overlay",
     "as_saved_result",
     "finish_look",
+    "hand_look",
     "holding_of_layer",
+    "is_copy_over",
     "is_from_file",
+    "is_kept_by_plugin",
     "is_overlay",
     "lay_on_scans",
     "line_up",
+    "mark_copy",
     "mark_overlay",
     "overlays_of",
     "show_map_alone",
@@ -53,7 +57,10 @@ _HEAT = Colormap(
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
 
 _OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
-"""Of masks from files, which may lie beside what was just found."""
+"""Of masks from files or corrected by hand, which may lie beside what was just found."""
+
+_MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.3, 0.5, 1.0, 1.0))
+"""Of the labels from 2 on in a mask that is corrected by hand."""
 
 _FILLED_OPACITY = 0.5
 
@@ -156,6 +163,24 @@ def lay_on_scans(layers: Iterable[Layer]) -> None:
             layer.affine = affine
 
 
+def is_kept_by_plugin(layer: Layer) -> bool:
+    """Whether the plugin itself laid this layer over a scan; not so copies, nor what came from a file."""
+    mark = layer.metadata.get(OVERLAY_KEY)
+    return isinstance(mark, _Mark) and mark.own_id == layer.unique_id
+
+
+def is_copy_over(layer: Layer, scan: Layer) -> bool:
+    """Whether a layer was copied from the mask that was found in a scan's layer."""
+    mark = layer.metadata.get(OVERLAY_KEY)
+    is_mask_of = isinstance(mark, _Mark) and mark.holding == "mask" and mark.scan_id == scan.unique_id
+    return is_mask_of and not is_kept_by_plugin(layer)
+
+
+def mark_copy(copy: Layer, mask: Layer) -> None:
+    """Note in a layer's metadata that it was copied from a mask, as napari's own duplicates do."""
+    copy.metadata.update(mask.metadata)
+
+
 def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:
     """Return the layers that the plugin laid over a scan's layer, also those of a dock that was closed since."""
     return [
@@ -167,7 +192,7 @@ def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:
 
 def warm_up() -> None:
     """Make a first labels layer, which takes napari half a second, while nobody waits for it."""
-    Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours())
+    Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours(_MASK_COLOUR))
 
 
 def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
@@ -176,9 +201,9 @@ def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
         setattr(overlay, name, value)
 
 
-def _mask_colours(colour: _Colour = _MASK_COLOUR) -> CyclicLabelColormap:
+def _mask_colours(*colours: _Colour) -> CyclicLabelColormap:
     # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
-    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), colour], name="dinoad mask")
+    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), *colours], name="dinoad mask")
 
 
 def heatmap_look() -> dict[str, Any]:
@@ -194,6 +219,11 @@ def heatmap_look() -> dict[str, Any]:
 def mask_look(colour: _Colour = _MASK_COLOUR) -> dict[str, Any]:
     """Return the arguments that give a labels layer the look of a mask."""
     return {"colormap": _mask_colours(colour), "opacity": 0.9}
+
+
+def hand_look() -> dict[str, Any]:
+    """Return the arguments that give a labels layer the look of a mask that is corrected by hand."""
+    return {"colormap": _mask_colours(_OPENED_COLOUR, *_MORE_COLOURS), "opacity": _FILLED_OPACITY}
 
 
 class Overlay:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSizePol
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
-from napari_dinoad.gui.export_job import export_of
+from napari_dinoad.gui.export_job import HandExportJob, export_of
 from napari_dinoad.gui.parts import NoteLabel, Step
 from napari_dinoad.gui.profile_plot import ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
@@ -21,9 +21,12 @@ from napari_dinoad.gui.worker import JobRunner
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_dinoad.gui.export_job import ExportJob
     from napari_dinoad.gui.find_controller import FindController
+    from napari_dinoad.gui.hand_masks import HandLayer, HandMasks
     from napari_dinoad.gui.result import ScanResult
     from napari_dinoad.maps import Region
+    from napari_dinoad.maps.hand_mask import Making
     from napari_dinoad.settings import SegSegments
 
 __all__ = ["ResultPanel"]
@@ -36,9 +39,12 @@ class ResultPanel(Step):
     planes_asked = Signal(bool)
     mask_changed = Signal()
 
-    def __init__(self, controller: FindController, rate: float, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, controller: FindController, hand_masks: HandMasks, rate: float, parent: QWidget | None = None
+    ) -> None:
         super().__init__("Result", parent)
         self._controller = controller
+        self._hand_masks = hand_masks
         self.exporter = JobRunner(self)
         self.standing = NoteLabel()
         self.scan_words = QLabel()
@@ -50,6 +56,7 @@ class ResultPanel(Step):
         self.summary = NoteLabel()
         self.planes_box = QCheckBox("Planes")
         self.explain_box = QCheckBox("Explain")
+        self.edit_button = QPushButton("Edit mask")
         self.export_button = QPushButton("Export…")
         self.export_dialog: ExportDialog | None = None
         self._last_folder: Path | None = None
@@ -66,8 +73,12 @@ class ResultPanel(Step):
         self.rows.addWidget(self.profile)
         self.rows.addWidget(self.table, 1)
         self.export_button.setToolTip(
-            "Write files on the scan's own grid; the mask holds the ticked regions."
+            "Write files on the scan's own grid: the mask of the ticked regions, or one corrected by hand."
         )
+        self.edit_button.setToolTip(
+            "Copy the mask into a layer to paint and erase in; Export… writes that one, too."
+        )
+        self.edit_button.clicked.connect(self._hand_masks.start_correction)
         self.export_button.clicked.connect(self.open_export)
         self.explain_box.setToolTip(
             "Show what the method sees on the slices that are looked at: which component of normal explains a patch "
@@ -83,6 +94,7 @@ class ResultPanel(Step):
         row.addWidget(self.summary, 1)
         row.addWidget(self.planes_box)
         row.addWidget(self.explain_box)
+        row.addWidget(self.edit_button)
         row.addWidget(self.export_button)
         self.rows.addLayout(row)
         self.rows.addWidget(self.export_note)
@@ -170,6 +182,25 @@ class ResultPanel(Step):
         except DinoadError as error:
             self.export_note.tell(str(error), error=True)
             return
+        self._start_export(job)
+
+    def export_by_hand(
+        self,
+        one: HandLayer,
+        making: Making,
+        folder: Path,
+        outputs: tuple[str, ...],
+        seg_segments: SegSegments = "single",
+    ) -> None:
+        """Write a Labels layer in place of the found regions, as it is now, in the background."""
+        try:
+            mask = self._hand_masks.mask_of(one, making)
+        except DinoadError as error:
+            self.export_note.tell(str(error), error=True)
+            return
+        self._start_export(HandExportJob(mask, folder, outputs, seg_segments))
+
+    def _start_export(self, job: ExportJob | HandExportJob) -> None:
         self.export_note.tell("")
         self.exporter.start(job, "Exporting")
         self.export_button.setEnabled(False)
@@ -211,7 +242,9 @@ class ResultPanel(Step):
         result = self._controller.result
         if result is None:
             return
-        dialog = ExportDialog(result.volume, self._last_folder, self)
+        by_hand = self._hand_masks.layers()
+        selected = self._hand_masks.selected(by_hand)
+        dialog = ExportDialog(result.volume, self._last_folder, self, by_hand, selected)
         dialog.accepted.connect(lambda: self._on_export_chosen(dialog))
         dialog.rejected.connect(self._on_export_closed)
         self.export_dialog = dialog
@@ -234,8 +267,14 @@ class ResultPanel(Step):
 
     def _on_export_chosen(self, dialog: ExportDialog) -> None:
         self._on_export_closed()
-        if dialog.path is not None:
-            self._last_folder = dialog.path
+        if dialog.path is None:
+            return
+        self._last_folder = dialog.path
+        if dialog.by_hand is not None:
+            self.export_by_hand(
+                dialog.by_hand, dialog.making, dialog.path, dialog.outputs, dialog.seg_segments
+            )
+        else:
             self.export(dialog.path, dialog.outputs, dialog.seg_segments)
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
-import numpy as np
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 
-from napari_dinoad import __version__
 from napari_dinoad.files import atomic_path
-from napari_dinoad.maps.dicom_sources import derived, model_parameters, new_instance
+from napari_dinoad.maps.dicom_sources import derived, new_instance
+from napari_dinoad.maps.seg_content import content_by_hand, content_of_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,29 +21,34 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
     from napari_dinoad.maps.dicom_sources import Frames
+    from napari_dinoad.maps.hand_mask import HandMask
+    from napari_dinoad.maps.seg_content import SegContent
     from napari_dinoad.settings import SegSegments
 
-__all__ = ["MAX_REGION_SEGMENTS", "build_seg", "save_seg"]
-
-MAX_REGION_SEGMENTS = 20
-"""With a segment for each region, so many regions get their own; the others share one more. Every segment has all
-frames, so the file grows with their number (a 512 × 512 frame is 32 kB)."""
+__all__ = ["build_hand_seg", "build_seg", "save_hand_seg", "save_seg"]
 
 _SERIES_NUMBER_OFFSET = 1000
 
 _LONG_STRING = 64
 """Characters that DICOM allows in a label."""
 
-_DESCRIPTION = "napari-dinoad anomalies, research use only"
-
 
 def save_seg(
     path: Path, mask: AnomalyMask, card: Mapping[str, Any] | None = None, segments: SegSegments = "single"
 ) -> Path:
     """Write a mask as DICOM-SEG, atomically; see `build_seg`."""
-    segmentation = build_seg(mask, card, segments)
+    return _save(path, build_seg(mask, card, segments))
+
+
+def save_hand_seg(path: Path, mask: HandMask, segments: SegSegments = "single") -> Path:
+    """Write a mask by hand as DICOM-SEG, atomically; see `build_hand_seg`."""
+    return _save(path, build_hand_seg(mask, segments))
+
+
+def _save(path: Path, segmentation: Segmentation) -> Path:
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary)
     return path
@@ -79,74 +83,69 @@ def build_seg(
     GeometryError
         If the source images do not lie where the mask lies.
     """
-    labels, names = _segments(mask, segments)
+    return _build(mask.anomaly_map.source, content_of_mask(mask, card, segments))
+
+
+def build_hand_seg(mask: HandMask, segments: SegSegments = "single") -> Segmentation:
+    """Return a mask by hand as DICOM-SEG: SEMIAUTOMATIC where it was corrected, MANUAL where it was drawn.
+
+    Parameters
+    ----------
+    mask : HandMask
+        Of a scan with ``dicom_files``.
+    segments : {"single", "regions"}
+        One segment, or one for each label.
+
+    Returns
+    -------
+    highdicom.seg.Segmentation
+        As of `build_seg`.
+
+    Raises
+    ------
+    SettingError, ScanReadError, GeometryError
+        As `build_seg`; also if there are too many labels for a segment each.
+    """
+    return _build(mask.source, content_by_hand(mask, segments))
+
+
+def _build(volume: Volume, content: SegContent) -> Segmentation:
     return derived(
         "DICOM-SEG",
         "Save the mask as NIfTI",
-        labels,
-        mask.anomaly_map.source,
-        lambda sources, pixels: _segmentation(sources, pixels, names, mask, card),
+        content.numbers,
+        volume,
+        lambda sources, pixels: _segmentation(sources, pixels, content),
     )
-
-
-def _segments(mask: AnomalyMask, segments: SegSegments) -> tuple[np.ndarray, list[str]]:
-    """Return (z, y, x) uint8 segment numbers from 1, and the label of each segment."""
-    regions = mask.regions()
-    if segments == "single" or not regions:
-        return mask.values, [f"Anomalies at a rate of {mask.fpr:g} of normal voxels"]
-    number_of = np.zeros(int(mask.labels.max()) + 1, dtype=np.uint8)
-    own = regions[:MAX_REGION_SEGMENTS]
-    for number, region in enumerate(own, start=1):
-        number_of[region.label] = number
-    names = [f"Region {region.label}, peak -log10 p {region.peak_neg_log10_p:.1f}" for region in own]
-    others = regions[MAX_REGION_SEGMENTS:]
-    if others:
-        number_of[[region.label for region in others]] = len(own) + 1
-        names.append(f"{len(others)} further regions")
-    return number_of[mask.labels], names
 
 
 def _segmentation(
     sources: list[Dataset],
     pixels: Frames,
-    names: list[str],
-    mask: AnomalyMask,
-    card: Mapping[str, Any] | None,
+    content: SegContent,
 ) -> Segmentation:
-    algorithm = _algorithm(mask, card)
     descriptions = [
         SegmentDescription(
             segment_number=number,
             segment_label=name[:_LONG_STRING],
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
             segmented_property_type=codes.SCT.Lesion,
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=algorithm,
+            algorithm_type=content.algorithm_type,
+            algorithm_identification=content.algorithm,
             display_color=_colour(number),
         )
-        for number, name in enumerate(names, start=1)
+        for number, name in enumerate(content.names, start=1)
     ]
     return Segmentation(
         source_images=sources,
         pixel_array=pixels,
         segmentation_type="BINARY",
         segment_descriptions=descriptions,
-        content_description=_DESCRIPTION,
-        content_label="ANOMALIES",
-        series_description=_DESCRIPTION,
+        content_description=content.description,
+        content_label=content.label,
+        series_description=content.description,
         omit_empty_frames=False,
         **new_instance(sources[0], _SERIES_NUMBER_OFFSET),
-    )
-
-
-def _algorithm(mask: AnomalyMask, card: Mapping[str, Any] | None) -> hd.AlgorithmIdentificationSequence:
-    parameters = {"false-positive rate": f"{mask.fpr:g}", **model_parameters(card)}
-    return hd.AlgorithmIdentificationSequence(
-        name="napari-dinoad",
-        family=codes.cid7162.ArtificialIntelligence,
-        version=__version__,
-        source="napari-dinoad",
-        parameters=parameters,
     )
 
 

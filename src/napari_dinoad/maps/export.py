@@ -12,14 +12,13 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.files import atomic_path, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import nibabel as nib
 
     from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.maps.regions import Region
 
 __all__ = ["REGION_COLUMNS", "nifti_on_grid", "save_on_grid", "write_regions_csv"]
 
@@ -127,8 +126,8 @@ def save_on_grid(path: Path, canonical: np.ndarray, source: Volume, holding: Hol
     return path
 
 
-def write_regions_csv(path: Path, regions: Iterable[Region]) -> None:
-    """Write one line a region, atomically; entries that do not apply stay empty."""
+def write_regions_csv(path: Path, regions: Iterable[Mapping[str, Any]]) -> None:
+    """Write one line a region (see `Region.to_dict`), atomically; entries that do not apply stay empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, REGION_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -137,10 +136,9 @@ def write_regions_csv(path: Path, regions: Iterable[Region]) -> None:
     write_text(path, stream.getvalue())
 
 
-def _row(region: Region) -> dict[str, Any]:
-    values = region.to_dict()
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     row = {name: values[name] for name in REGION_COLUMNS if name in values}
-    row.update(zip(("peak_i", "peak_j", "peak_k"), values["peak_ijk"], strict=False))
+    row.update(zip(("peak_i", "peak_j", "peak_k"), values.get("peak_ijk", ()), strict=False))
     for point in ("peak", "centroid", "extent"):
         axes = (f"{point}_{axis}_mm" for axis in "xyz")
         row.update(zip(axes, values.get(f"{point}_mm", ()), strict=False))

@@ -173,7 +173,7 @@ def _save_mask(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
 
 def _save_regions(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     path = folder / f"{stem}_regions.csv"
-    write_regions_csv(path, findings.mask.regions())
+    write_regions_csv(path, [region.to_dict() for region in findings.mask.regions()])
     return {"regions": path}
 
 
@@ -192,7 +192,7 @@ def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
 
     return {
-        "mask_png": save_mask_png(folder / f"{stem}_mask.png", findings.mask),
+        "mask_png": save_mask_png(folder / f"{stem}_mask.png", findings.mask.values, findings.volume),
         "heatmap_png": save_heatmap_png(folder / f"{stem}_heatmap.png", findings.mask),
     }
 

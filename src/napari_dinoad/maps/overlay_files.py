@@ -45,9 +45,9 @@ def image_plane(canonical: np.ndarray, source: Volume) -> np.ndarray:
     return plane[::-1, ::-1]
 
 
-def save_mask_png(path: Path, mask: AnomalyMask) -> Path:
-    """Write the mask as 8-bit grey, 255 where abnormal, atomically."""
-    pixels = image_plane(mask.values, mask.anomaly_map.source) * np.uint8(255)
+def save_mask_png(path: Path, marked: np.ndarray, source: Volume) -> Path:
+    """Write a mask (z, y, x) of a 2D scan, 1 where marked, as 8-bit grey: 255 where marked; atomically."""
+    pixels = image_plane(marked.astype(np.uint8, copy=False), source) * np.uint8(255)
     return _save(path, np.ascontiguousarray(pixels))
 
 

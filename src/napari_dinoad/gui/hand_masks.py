@@ -1,0 +1,218 @@
+"""Labels layers that a person draws or corrects, as masks on the grid of the scan that something was found in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_dinoad.errors import DinoadError, GeometryError
+from napari_dinoad.gui.layers import data_to_world, same_layer
+from napari_dinoad.gui.overlay import hand_look, is_copy_over, is_kept_by_plugin, mark_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.viewer import Viewer
+
+    from napari_dinoad.gui.find_controller import FindController
+    from napari_dinoad.gui.found import Found
+    from napari_dinoad.maps.hand_mask import HandMask, Making
+
+__all__ = ["HandLayer", "HandMasks", "hand_mask_of"]
+
+_OFF_GRID_VOXELS = 0.1
+"""Voxels that lie farther than this share of a voxel from those of the scan are not the scan's."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandLayer:
+    """A Labels layer that may be exported in place of the found mask.
+
+    Attributes
+    ----------
+    layer : Labels
+    making : {"corrected", "drawn"}
+        What is known of it: copies of the mask that was found are corrected.
+    fault : str
+        Why it cannot be exported; empty where it can.
+    """
+
+    layer: Labels
+    making: Making
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return str(self.layer.name)
+
+
+class HandMasks:
+    """The Labels layers beside the result that a `FindController` looks at."""
+
+    def __init__(self, viewer: Viewer, finder: FindController) -> None:
+        self._viewer = viewer
+        self._finder = finder
+
+    def layers(self) -> list[HandLayer]:
+        """Return those that are none of the plugin's own, the uppermost first; none where there is no result."""
+        found = self._finder.found
+        if found is None:
+            return []
+        layers = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, Labels)]
+        return [self._describe(layer, found) for layer in layers if not is_kept_by_plugin(layer)]
+
+    def selected(self, layers: Sequence[HandLayer]) -> HandLayer | None:
+        """Return which of these is selected in the list of layers, where it can be exported."""
+        active = self._viewer.layers.selection.active
+        return next((one for one in layers if same_layer(one.layer, active) and not one.fault), None)
+
+    def mask_of(self, one: HandLayer, making: Making) -> HandMask:
+        """Return what a layer holds now, on the grid of the result's scan; see `hand_mask_of`."""
+        found = self._finder.found
+        if found is None:
+            raise DinoadError("Export: the result is gone; press Find first.")
+        return hand_mask_of(self._viewer, one.layer, found, making)
+
+    def start_correction(self) -> Labels | None:
+        """Add a copy of the result's mask to paint in, select it, and hide the mask; None where there is none."""
+        found = self._finder.found
+        if found is None or found.overlay is None or not found.overlay.is_whole:
+            return None
+        mask = found.overlay.mask
+        layer = Labels(
+            np.array(mask.data),
+            name=f"{found.layer.name} · corrected",
+            **hand_look(),
+            **found.scan.overlay_arguments(found.layer),
+        )
+        mark_copy(layer, mask)
+        self._viewer.add_layer(layer)
+        mask.visible = False
+        self._viewer.layers.selection.active = layer
+        layer.mode = "paint"
+        return layer
+
+    def _describe(self, layer: Labels, found: Found) -> HandLayer:
+        try:
+            _steps_to_scan(self._viewer, layer, found)
+            fault = ""
+        except GeometryError as error:
+            fault = str(error)
+        return HandLayer(layer, "corrected" if is_copy_over(layer, found.layer) else "drawn", fault)
+
+
+def hand_mask_of(viewer: Viewer, layer: Labels, found: Found, making: Making) -> HandMask:
+    """Return what a Labels layer holds now as a mask on the scan's grid; later changes do not reach it.
+
+    The layer may run along other axes than the scan's, or the other way round, and may cover more or less of the
+    world, if only its voxels are those of the scan. Of a layer with frames the one of the result is taken.
+
+    Raises
+    ------
+    GeometryError
+        If its voxels are not the scan's, or something is drawn outside the scan.
+    """
+    from napari_dinoad.maps.hand_mask import HandMask
+
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    steps, frame = _steps_to_scan(viewer, layer, found)
+    drawn = np.asarray(data[frame])
+    shape = _frame_shape(found)
+    n = len(shape)
+    # The axes of what was drawn, in the order of the scan's, each in the scan's direction.
+    order = [int(np.argmax(np.abs(steps[axis, :n]))) for axis in range(n)]
+    flips = tuple(slice(None, None, int(np.sign(steps[axis, order[axis]]))) for axis in range(n))
+    first = [
+        int(
+            np.rint(
+                min(
+                    steps[axis, n], steps[axis, n] + steps[axis, order[axis]] * (drawn.shape[order[axis]] - 1)
+                )
+            )
+        )
+        for axis in range(n)
+    ]
+    turned = drawn.transpose(order)[flips]
+    here = tuple(
+        slice(max(0, start), max(0, start, min(length, start + size)))
+        for start, length, size in zip(first, shape, turned.shape, strict=True)
+    )
+    there = tuple(
+        slice(part.start - start, part.stop - start) for part, start in zip(here, first, strict=True)
+    )
+    on_scan = np.zeros(shape, drawn.dtype)
+    on_scan[here] = turned[there]
+    if turned[there].shape != turned.shape and np.count_nonzero(on_scan) < np.count_nonzero(turned):
+        raise GeometryError(
+            f"Layer {layer.name!r}: something is drawn outside the scan {found.layer.name!r}, which the mask cannot "
+            "hold. Erase it there, or choose the scan that it belongs to."
+        )
+    canonical = np.ascontiguousarray(found.scan.to_canonical(on_scan))
+    outcome = found.result.outcome
+    card = None if outcome is None else outcome.card
+    return HandMask(canonical, found.result.volume, making, _names(layer), card)
+
+
+def _frame_shape(found: Found) -> tuple[int, ...]:
+    n_frame_axes = len(found.scan.frame)
+    return tuple(int(n) for n in found.scan.data.shape[n_frame_axes : found.layer.ndim])
+
+
+def _steps_to_scan(viewer: Viewer, layer: Labels, found: Found) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the (n, n + 1) whole numbers that take a layer's voxel to the scan's, and the layer's frame.
+
+    Raises
+    ------
+    GeometryError
+        If its voxels are not those of the scan.
+    """
+    n = len(_frame_shape(found))
+    off_grid = GeometryError(
+        f"Layer {layer.name!r}: its voxels are not those of the scan {found.layer.name!r}. Draw in a layer that was "
+        "made while the scan's was selected, or press “Edit mask”."
+    )
+    if layer.ndim < n:
+        raise off_grid
+    scan_to_world = data_to_world(found.layer)[-n - 1 :, -n - 1 :]
+    layer_to_world = data_to_world(layer)
+    try:
+        steps = (np.linalg.inv(scan_to_world) @ layer_to_world[-n - 1 :, -n - 1 :])[:n]
+    except np.linalg.LinAlgError:
+        raise off_grid from None
+    whole = np.rint(steps)
+    is_turn = np.array_equal(np.abs(whole[:, :n]).sum(axis=0), np.ones(n)) and np.array_equal(
+        np.abs(whole[:, :n]).sum(axis=1), np.ones(n)
+    )
+    corners = np.stack(np.meshgrid(*[(0, size - 1) for size in layer.data.shape[-n:]], indexing="ij"))
+    apart = np.abs((steps - whole) @ np.vstack([corners.reshape(n, -1), np.ones(2**n)])).max()
+    if not is_turn or apart > _OFF_GRID_VOXELS:
+        raise off_grid
+    return whole, _frame_of(viewer, layer, found, layer.ndim - n)
+
+
+def _frame_of(viewer: Viewer, layer: Labels, found: Found, n_frame_axes: int) -> tuple[int, ...]:
+    """Return which of a layer's frames lies where the result's does; the shown one where the scan has none."""
+    world = np.zeros(layer.ndim)
+    point = np.asarray(viewer.dims.point, dtype=float)[-layer.ndim :]
+    world[layer.ndim - len(point) :] = point
+    if found.scan.frame:
+        of_scan = np.asarray(found.layer.data_to_world(found.scan.data_index((0, 0, 0))), dtype=float)
+        n_known = min(n_frame_axes, len(found.scan.frame))
+        at = len(found.scan.frame) - n_known
+        world[n_frame_axes - n_known : n_frame_axes] = of_scan[at : at + n_known]
+    index = np.rint(np.asarray(layer.world_to_data(world))[:n_frame_axes]).astype(int)
+    if np.any(index < 0) or np.any(index >= np.array(layer.data.shape[:n_frame_axes])):
+        raise GeometryError(f"Layer {layer.name!r}: it has no frame where the result’s is.")
+    return tuple(index.tolist())
+
+
+def _names(layer: Labels) -> dict[int, str]:
+    """Return what a layer says that its labels are: the segments of a DICOM file that was opened."""
+    table = layer.features
+    if not {"index", "segment"} <= set(table.columns):
+        return {}
+    return {int(label): str(name) for label, name in zip(table["index"], table["segment"], strict=True)}

@@ -1,0 +1,129 @@
+"""The one place where a mask by hand becomes files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_dinoad.errors import SettingError
+from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.maps.export import save_on_grid, write_regions_csv
+from napari_dinoad.maps.findings import RESEARCH_USE
+from napari_dinoad.maps.outputs import check_outputs
+from napari_dinoad.progress import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from napari_dinoad.maps.hand_mask import HandMask
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import SegSegments
+
+__all__ = ["BY_HAND", "HAND_OUTPUTS", "save_hand_outputs"]
+
+HAND_OUTPUTS = {
+    "mask": "Mask (NIfTI)",
+    "regions": "Regions (CSV)",
+    "report": "Report (JSON)",
+    "seg": "Mask (DICOM-SEG)",
+    "png": "Mask (PNG)",
+}
+"""What can be written of a mask by hand, with its title: those of `napari_dinoad.maps.outputs.OUTPUTS` that need no
+anomaly map."""
+
+BY_HAND = "_by_hand"
+"""Behind the scan's name in all names of files, which so never replace those of the mask that was found."""
+
+
+def save_hand_outputs(
+    mask: HandMask,
+    folder: Path,
+    stem: str,
+    outputs: Collection[str],
+    *,
+    seg_segments: SegSegments = "single",
+    progress: Progress | None = None,
+) -> dict[str, Path]:
+    """Write a mask by hand into a folder; each file gets its name only when it is complete.
+
+    Parameters
+    ----------
+    mask : HandMask
+    folder : Path
+        Made if needed.
+    stem : str
+        Begins each file's name, before `BY_HAND`.
+    outputs : collection of str
+        Keys of `HAND_OUTPUTS`.
+    seg_segments : {"single", "regions"}
+        One segment in a DICOM-SEG, or one for each label.
+    progress : callable, optional
+        Called after each output; may raise `Cancelled`.
+
+    Returns
+    -------
+    dict of str to Path
+        What was written, by key.
+
+    Raises
+    ------
+    SettingError
+        If an output is unknown or the scan does not allow it; nothing is written then.
+    DinoadError
+        If the folder or a file cannot be written.
+    """
+    unknown = [output for output in outputs if output not in HAND_OUTPUTS]
+    if unknown:
+        raise SettingError(
+            f"Outputs of a mask by hand: expected some of {', '.join(HAND_OUTPUTS)}, got {', '.join(unknown)}."
+        )
+    check_outputs(mask.source, outputs)
+    require_folder(folder)
+    written = {}
+    for i, output in enumerate(outputs):
+        report(progress, "Writing", i, len(outputs))
+        if output == "seg":
+            written[output] = _save_seg(mask, folder, stem + BY_HAND, seg_segments)
+        else:
+            written[output] = _WRITERS[output](mask, folder, stem + BY_HAND)
+    report(progress, "Writing", len(outputs), len(outputs))
+    return written
+
+
+def _save_mask(mask: HandMask, folder: Path, stem: str) -> Path:
+    return save_on_grid(folder / f"{stem}_mask.nii.gz", mask.labels, mask.source, "mask")
+
+
+def _save_regions(mask: HandMask, folder: Path, stem: str) -> Path:
+    path = folder / f"{stem}_regions.csv"
+    write_regions_csv(path, mask.regions)
+    return path
+
+
+def _save_report(mask: HandMask, folder: Path, stem: str) -> Path:
+    path = folder / f"{stem}_report.json"
+    document = {**mask.to_dict(), "use": RESEARCH_USE}
+    if mask.making == "corrected" and mask.card is not None:
+        document["corrected_model"] = dict(mask.card)
+    write_json(path, document)
+    return path
+
+
+def _save_png(mask: HandMask, folder: Path, stem: str) -> Path:
+    from napari_dinoad.maps.overlay_files import save_mask_png
+
+    return save_mask_png(folder / f"{stem}_mask.png", mask.labels > 0, mask.source)
+
+
+def _save_seg(mask: HandMask, folder: Path, stem: str, segments: SegSegments) -> Path:
+    from napari_dinoad.maps.dicom_seg import save_hand_seg
+
+    return save_hand_seg(folder / f"{stem}_seg.dcm", mask, segments)
+
+
+_WRITERS: dict[str, Callable[[HandMask, Path, str], Path]] = {
+    "mask": _save_mask,
+    "regions": _save_regions,
+    "report": _save_report,
+    "png": _save_png,
+}
