@@ -215,3 +215,38 @@ def test_colour_is_not_written_as_nifti(tmp_path):
     with pytest.raises(DinoadError, match="colour"):
         write_image(str(tmp_path / "x.nii.gz"), *layer.as_layer_data_tuple()[:2])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("stored", ["u1", "i2", ">i2", ">u4", "f4"])
+@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 7, 2)])
+def test_labels_keep_the_type_of_their_file(tmp_path, shape, stored, suffix):
+    """Of a mask in bytes no larger copies are made, which took seconds while the window stood still."""
+    path = tmp_path / f"mask{suffix}"
+    labels = np.random.default_rng(0).integers(0, 90, shape).astype(stored)
+    header = nib.Nifti1Header(endianness=">" if stored.startswith(">") else "<")
+    header.set_data_dtype(stored)
+    image = nib.Nifti1Image(labels, AFFINES["permuted"], header)
+    image.header["intent_code"] = 1002
+    nib.save(image, path)
+    (layer,) = (Layer.create(*data) for data in read_layers(path))
+    assert isinstance(layer, Labels)
+    assert layer.data.dtype == (np.int32 if stored == "f4" else np.dtype(stored).newbyteorder("="))
+    assert not isinstance(layer.data, np.memmap), "the file must be free to be replaced"
+    geometry = read_layers(path)[0][1]["metadata"]["dinoad"].geometry
+    frames = labels[..., np.newaxis] if labels.ndim == 3 else labels
+    expected = [geometry.to_canonical(np.asarray(frames[..., i])) for i in range(frames.shape[-1])]
+    np.testing.assert_array_equal(layer.data, expected[0] if labels.ndim == 3 else np.stack(expected))
+    before = path.read_bytes()
+    layer.data[(0,) * layer.ndim] = 1
+    assert path.read_bytes() == before
+
+
+def test_voxels_of_a_mask_without_a_value_are_outside(tmp_path):
+    labels = np.full((4, 5, 6), np.nan, np.float32)
+    labels[1, 2, 3] = 2
+    image = nib.Nifti1Image(labels, np.eye(4))
+    image.header["intent_code"] = 1002
+    nib.save(image, tmp_path / "mask.nii.gz")
+    (layer,) = (Layer.create(*data) for data in read_layers(tmp_path / "mask.nii.gz"))
+    assert sorted(np.unique(layer.data)) == [0, 2]

@@ -33,6 +33,7 @@ __all__ = [
     "display_range",
     "frame_in_words",
     "layer_of_volume",
+    "placed",
     "same_layer",
     "scan_of_layer",
     "source_layer",
@@ -216,24 +217,26 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
 
 def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
     """Return the layer data tuple of canonical values (…, z, y, x) with leading frame axes or none."""
+    values, arguments = placed(values, source)
+    look = {"colormap": "gray", "contrast_limits": _first_limits(values, source)}
+    return values, arguments | look, "image"
+
+
+def placed(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return canonical values (…, z, y, x) as they lie in a layer, and the arguments that name and place it."""
     geometry = source.geometry
     axis = source.dropped_axis
     n_frame_axes = values.ndim - 3
     if axis is not None:
         values = np.squeeze(values, n_frame_axes + axis)
-    arguments: dict[str, Any] = {
-        "name": source.name,
-        "colormap": "gray",
-        "contrast_limits": _first_limits(values, source),
-        "metadata": {METADATA_KEY: source},
-    }
+    arguments: dict[str, Any] = {"name": source.name, "metadata": {METADATA_KEY: source}}
     if geometry.is_physical:
         spatial = [a for a in range(3) if a != axis]
         arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
         arguments["axis_labels"] = ("t",) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
         arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
         arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
-    return values, arguments, "image"
+    return values, arguments
 
 
 def _first_limits(values: np.ndarray, source: ScanSource) -> tuple[float, float]:

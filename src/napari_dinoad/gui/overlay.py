@@ -100,7 +100,8 @@ def as_saved_result(
 ) -> tuple[np.ndarray, dict[str, Any], str]:
     """Return the layer data tuple that shows a mask or map read from a file as it looks after finding.
 
-    ``arguments`` are those of the layer that would show a scan. Masks of several labels get napari's colours.
+    ``arguments`` are those that place it, perhaps among others. Masks of several labels get napari's colours; labels
+    that are whole numbers keep their type.
     """
     kept: dict[str, Any] = {
         key: arguments[key] for key in ("name", "affine", "axis_labels", "units") if key in arguments
@@ -108,7 +109,7 @@ def as_saved_result(
     kept["metadata"] = {**arguments["metadata"], OVERLAY_KEY: _Mark(None, None, holding)}
     if holding == "map":
         return data, kept | heatmap_look(), "image"
-    whole = np.rint(data).astype(np.int32)
+    whole = data if data.dtype.kind in "iu" else np.rint(np.nan_to_num(data)).astype(np.int32)
     # Outlines cannot be asked for here; until `finish_look` the scan shines through instead.
     look = mask_look(_OPENED_COLOUR) | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
     return whole, kept | look, "labels"

@@ -11,12 +11,19 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
-from napari_dinoad.gui.layers import ScanSource, layer_of_volume, source_layer
+from napari_dinoad.gui.layers import ScanSource, layer_of_volume, placed, source_layer
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, read_frames, read_nifti
+from napari_dinoad.images.nifti_files import (
+    count_frames,
+    holding_of,
+    open_nifti,
+    read_frames,
+    read_labels,
+    read_nifti,
+)
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask, read_volume
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.images.volume import Geometry
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -107,24 +114,27 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
         n_frames = count_frames(image)
         holding = holding_of(image) if scan.holding == "scan" else scan.holding
         if n_frames > 1:
-            return [_shown_as(holding, _read_series(path, n_frames))]
+            values, source = _read_series(path, n_frames)
+            return [
+                source_layer(values, source) if holding == "scan" else _as_result(values, source, holding)
+            ]
         if holding != "scan":
-            return [_shown_as(holding, layer_of_volume(_read_result(path, image)))]
+            return [_read_result(path, image, holding)]
     if scan.series is None and not scan.images:
         return [layer_of_volume(read_volume(path, resample=resample))]
     return [layer_of_volume(scan.read(ReadSettings(resample=resample)))]
 
 
-def _read_result(path: Path, image: Nifti1Image | MGHImage) -> Volume:
+def _read_result(path: Path, image: Nifti1Image | MGHImage, holding: Holding) -> LayerTuple:
     """Return a mask or map; one of a picture or stack in pixels, as the writers leave it, lies on these again."""
     # Not `read_volume`, which refuses what is the same everywhere: a mask may be empty.
-    volume = read_nifti(path)
+    volume = read_labels(path) if holding == "mask" else read_nifti(path)
     is_placed = image.header.get_xyzt_units()[0] != "unknown" or not np.array_equal(image.affine, np.eye(4))
-    if is_placed:
-        return volume
-    geometry = Geometry.of_pixels(tuple(int(n) for n in image.shape))
-    values = geometry.to_canonical(volume.geometry.to_stored(volume.values))
-    return replace(volume, values=np.ascontiguousarray(values), geometry=geometry)
+    if not is_placed:
+        geometry = Geometry.of_pixels(tuple(int(n) for n in image.shape))
+        values = geometry.to_canonical(volume.geometry.to_stored(volume.values))
+        volume = replace(volume, values=np.ascontiguousarray(values), geometry=geometry)
+    return _as_result(volume.values, ScanSource.of(volume), holding)
 
 
 def _read_segments(path: Path) -> list[LayerTuple]:
@@ -135,28 +145,24 @@ def _read_segments(path: Path) -> list[LayerTuple]:
     layers = []
     for place, one in enumerate(found, start=1):
         name = stem_of(path) if len(found) == 1 else f"{stem_of(path)} · {place}"
-        volume = Volume(one.labels.astype(np.float32), one.geometry, name)
-        labels, arguments, kind = _shown_as("mask", layer_of_volume(volume))
+        labels, arguments, kind = _as_result(one.labels, ScanSource(one.geometry, name), "mask")
         arguments["features"] = {"index": [*one.segments], "segment": [*one.segments.values()]}
         layers.append((labels, arguments, kind))
     return layers
 
 
-def _shown_as(holding: Holding, layer: LayerTuple) -> LayerTuple:
-    if holding == "scan":
-        return layer
+def _as_result(values: np.ndarray, source: ScanSource, holding: Holding) -> LayerTuple:
     # napari's layers are loaded here: scans are read without them.
     from napari_dinoad.gui.overlay import as_saved_result
 
-    values, arguments, _ = layer
-    return as_saved_result(values, arguments, holding)
+    return as_saved_result(*placed(values, source), holding)
 
 
-def _read_series(path: Path, n_frames: int) -> LayerTuple:
-    """Return a 4D layer (frame, z, y, x); the file is unpacked once for all frames."""
+def _read_series(path: Path, n_frames: int) -> tuple[np.ndarray, ScanSource]:
+    """Return canonical values (frame, z, y, x); the file is unpacked once for all frames."""
     first = read_nifti(path, frame=0, to_end=False)
     stored = read_frames(path)
     stored = stored.reshape(*stored.shape[:3], n_frames)
     frames = [first.geometry.to_canonical(stored[..., frame]) for frame in range(n_frames)]
     source = replace(ScanSource.of(first), notes=())
-    return source_layer(np.stack(frames), source)
+    return np.stack(frames), source

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from nibabel.freesurfer.mghformat import MGHImage
     from nibabel.nifti1 import Nifti1Image
 
-__all__ = ["INTENTS", "Holding", "count_frames", "holding_of", "open_nifti", "read_frames", "read_nifti"]
+__all__ = [
+    "INTENTS",
+    "Holding",
+    "count_frames",
+    "holding_of",
+    "open_nifti",
+    "read_frames",
+    "read_labels",
+    "read_nifti",
+]
 
 Holding = Literal["scan", "mask", "map"]
 """What a file holds: intensities, labels, or −log10 p."""
@@ -90,7 +99,13 @@ def read_nifti(path: Path, frame: int | None = None, *, to_end: bool = True) -> 
     chosen one where ``to_end`` is False.
     """
     with naming(path, _format_of(path), *_NIBABEL_ERRORS):
-        return _read(path, frame, to_end)
+        return _read(path, frame, to_end, np.float32)
+
+
+def read_labels(path: Path) -> Volume:
+    """Read a mask from a NIfTI or MGH file as `read_nifti` would, with values in the type that the file has."""
+    with naming(path, _format_of(path), *_NIBABEL_ERRORS):
+        return _read(path, None, True, None)
 
 
 def read_frames(path: Path) -> np.ndarray:
@@ -105,12 +120,12 @@ def read_frames(path: Path) -> np.ndarray:
         return _unpacked(open_nifti(path), path)
 
 
-def _read(path: Path, frame: int | None, to_end: bool) -> Volume:
+def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> Volume:
     image = open_nifti(path)
     dtype = image.get_data_dtype()
     if dtype.kind == "c":
         raise ScanReadError(f"{path}: complex values; expected real ones. Export the magnitude.")
-    stored, notes = _load(image, frame, path, to_end)
+    stored, notes = _load(image, frame, path, to_end, as_type)
     if stored.dtype.names:
         stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
         dtype = np.dtype(np.uint8)
@@ -122,15 +137,25 @@ def _read(path: Path, frame: int | None, to_end: bool) -> Volume:
         affine, more = _in_millimetres(image)
         notes += more
     geometry = Geometry(stored.shape, affine)
-    values = np.ascontiguousarray(geometry.to_canonical(stored), dtype=np.float32)
+    values = _in_memory(geometry.to_canonical(stored), as_type)
     header = image.header.copy() if isinstance(image, nib.Nifti1Image) else None
     is_scaled = header is not None and (image.dataobj.slope != 1.0 or image.dataobj.inter != 0.0)
     full_scale = None if is_scaled else FULL_SCALE.get(np.dtype(dtype).newbyteorder("="))
     return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes))
 
 
-def _load(image: Any, frame: int | None, path: Path, to_end: bool) -> tuple[np.ndarray, list[str]]:
-    """Read the voxels of one frame, as stored; colours stay structured."""
+def _in_memory(values: np.ndarray, as_type: type | None) -> np.ndarray:
+    """Return contiguous values of a type, or of their own in this machine's order of bytes, apart from the file."""
+    if as_type is not None:
+        return np.ascontiguousarray(values, dtype=as_type)
+    # A copy: an uncompressed file is mapped into memory, and must be free to be replaced.
+    return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
+
+
+def _load(
+    image: Any, frame: int | None, path: Path, to_end: bool, as_type: type | None
+) -> tuple[np.ndarray, list[str]]:
+    """Read the voxels of one frame, as they lie in the file, in a type or their own; colours stay structured."""
     n_frames = count_frames(image)
     if n_frames > 1 and frame is None:
         raise ScanReadError(
@@ -146,7 +171,7 @@ def _load(image: Any, frame: int | None, path: Path, to_end: bool) -> tuple[np.n
         notes.append(f"Frame {frame} of {n_frames}, counted from 0.")
     is_colour = image.get_data_dtype().names
     stored = _unpacked(image, path, where, to_end)
-    return stored if is_colour else stored.astype(np.float32, copy=False), notes
+    return stored if is_colour or as_type is None else stored.astype(as_type, copy=False), notes
 
 
 def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> np.ndarray:
