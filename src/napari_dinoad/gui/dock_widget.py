@@ -216,16 +216,16 @@ class DockWidget(QWidget):
         for runner in (self.finder.preparation.runner, self.finder.runner):
             runner.finished.connect(self._prepare_what_is_due)
         self.finder.told.connect(self.find.note.tell)
-        self.explainer.failed.connect(lambda text: self.find.note.tell(text, error=True))
+        self.explainer.failed.connect(self.find.note.tell_error)
         self.result.explain_asked.connect(self.explainer.set_on)
         self.result.planes_asked.connect(self.planes.set_on)
         self.result.mask_changed.connect(self.planes.look)
-        self.planes.closed.connect(lambda: self.result.planes_box.setChecked(False))
+        self.planes.closed.connect(self.result.untick_planes)
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
         self.normal.model_changed.connect(self._show_folder_state)
-        self.session.fit.runner.failed.connect(lambda text: self.normal.about.tell(text, error=True))
+        self.session.fit.runner.failed.connect(self.normal.about.tell_error)
         self.session.fit.runner.started.connect(self._show_readiness)
         self.session.fit.ended.connect(self._show_readiness)
         self._settle.timeout.connect(self._on_settled)
@@ -250,10 +250,9 @@ class DockWidget(QWidget):
         self.opener.resample_refused()
 
     def _ask_which(self, scans: tuple[ScanFile, ...]) -> None:
-        chooser = ScanChooser(scans, self)
-        chooser.accepted.connect(lambda: self.opener.read(chooser.chosen()))
-        self.chooser = chooser
-        chooser.open()
+        self.chooser = ScanChooser(scans, self)
+        self.chooser.chose.connect(self.opener.read)
+        self.chooser.open()
 
     def open_fit_dialog(self) -> None:
         """Show the window in which a model is fitted."""
@@ -309,8 +308,11 @@ class DockWidget(QWidget):
     def _on_refused(self, error: DinoadError) -> None:
         if isinstance(error, WeightsNotFoundError):
             self.weights_dialog = WeightsDialog(error, self)
-            self.weights_dialog.weights_added.connect(lambda: self.start_finding())
+            self.weights_dialog.weights_added.connect(self._find_again)
             self.weights_dialog.open()
+
+    def _find_again(self) -> None:
+        self.start_finding()
 
     def _detect_settings(self) -> DetectSettings:
         return DetectSettings(

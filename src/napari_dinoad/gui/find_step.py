@@ -51,16 +51,16 @@ class FindStep(Step):
         self.add_row(self.scan_button, self.slice_button, self.devices)
         self.rows.addWidget(self.job)
         self.rows.addWidget(self.note)
-        self.scan_button.clicked.connect(lambda: self.find_asked.emit(False))
-        self.slice_button.clicked.connect(lambda: self.find_asked.emit(True))
+        self.scan_button.clicked.connect(self._ask_for_scan)
+        self.slice_button.clicked.connect(self._ask_for_slice)
         for button in (self.scan_button, self.slice_button):
             button.installEventFilter(self)
         self._turned_away = QTimer(self)
         self._turned_away.setSingleShot(True)
         self._turned_away.setInterval(_TURNED_AWAY_MS)
-        self._turned_away.timeout.connect(lambda: self.ready_asked.emit(False))
+        self._turned_away.timeout.connect(self._on_turned_away)
         runner.started.connect(self._on_started)
-        runner.failed.connect(lambda message: self.note.tell(message, error=True))
+        runner.failed.connect(self.note.tell_error)
         runner.finished.connect(self._show_enabled)
         self._missing = ""
         self._show_enabled()
@@ -90,6 +90,15 @@ class FindStep(Step):
             self.note.tell("")
         self._missing = what
         self._show_enabled()
+
+    def _ask_for_scan(self) -> None:
+        self.find_asked.emit(False)
+
+    def _ask_for_slice(self) -> None:
+        self.find_asked.emit(True)
+
+    def _on_turned_away(self) -> None:
+        self.ready_asked.emit(False)
 
     def _on_started(self) -> None:
         self.note.tell("")

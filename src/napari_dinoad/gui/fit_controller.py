@@ -69,7 +69,7 @@ class FitController(QObject):
         self.scout = JobRunner(self)
         self.scout.succeeded.connect(self._on_discovered)
         self.scout.failed.connect(self._on_not_discovered)
-        self.scout.cancelled.connect(lambda: self._on_not_discovered(_STOPPED))
+        self.scout.cancelled.connect(self._on_look_stopped)
         self.scout.finished.connect(self._look_again)
         self.runner = JobRunner(self)
         self.runner.progressed.connect(self._on_progress)
@@ -145,6 +145,9 @@ class FitController(QObject):
         if self._is_of_wanted_folder:
             self.message = message
             self.discovered.emit()
+
+    def _on_look_stopped(self) -> None:
+        self._on_not_discovered(_STOPPED)
 
     def _look_again(self) -> None:
         """Look into the folder that was chosen while another one was being looked into."""

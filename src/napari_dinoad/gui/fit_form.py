@@ -78,7 +78,10 @@ class FitForm(QWidget):
         self.advanced = _AdvancedForm(device)
         relevant = (self.preset, self.scorer, self.backbone, self.advanced.plane, self.advanced.resolution_px)
         for choice in relevant:
-            choice.changed.connect(lambda value: self.changed.emit())
+            choice.changed.connect(self._on_changed)
+
+    def _on_changed(self, value: object) -> None:
+        self.changed.emit()
 
     def notes(self) -> str:
         """Return one line each on the chosen method and backbone."""

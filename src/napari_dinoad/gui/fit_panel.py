@@ -75,10 +75,13 @@ class FitPanel(QWidget):
         self._scroll = QScrollArea()
         self._laid_out = QTimer(self)
         self._laid_out.setSingleShot(True)
-        self._laid_out.timeout.connect(lambda: self._scroll.ensureWidgetVisible(self.report))
+        self._laid_out.timeout.connect(self._show_report_whole)
         self._build()
         self._connect()
         self._show_state()
+
+    def _show_report_whole(self) -> None:
+        self._scroll.ensureWidgetVisible(self.report)
 
     def _build(self) -> None:
         content = QWidget()

@@ -182,11 +182,11 @@ class FolderScoringDialog(QDialog):
         self.folder.changed.connect(self.show_state)
         self.out.changed.connect(self.show_state)
         self.start_button.clicked.connect(self.start)
-        self.page_button.clicked.connect(lambda: _open(self._page))
-        self.folder_button.clicked.connect(lambda: _open(self._out))
+        self.page_button.clicked.connect(self._open_page)
+        self.folder_button.clicked.connect(self._open_results)
         self.runner.succeeded.connect(self._on_scored)
         self.runner.cancelled.connect(self._on_cancelled)
-        self.runner.failed.connect(lambda message: self.note.tell(message, error=True))
+        self.runner.failed.connect(self.note.tell_error)
         self.runner.refused.connect(self._on_refused)
         self.runner.finished.connect(self.show_state)
 
@@ -223,6 +223,12 @@ class FolderScoringDialog(QDialog):
         is_idle = not self.runner.is_running
         self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
         self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
+
+    def _open_page(self) -> None:
+        _open(self._page)
+
+    def _open_results(self) -> None:
+        _open(self._out)
 
     def _on_scored(self, outcome: object) -> None:
         if not isinstance(outcome, FolderOutcome):

@@ -59,6 +59,10 @@ class NoteLabel(QLabel):
         self.setText(text)
         self.setVisible(bool(text))
 
+    def tell_error(self, text: str) -> None:
+        """Show what has gone wrong."""
+        self.tell(text, error=True)
+
     def changeEvent(self, event: QEvent | None) -> None:
         """Take the colour for another theme."""
         super().changeEvent(event)
@@ -154,7 +158,7 @@ class JobRow(QWidget):
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop after the piece of work in hand. What is done so far is kept.")
-        self.cancel_button.clicked.connect(lambda: self.cancel_asked.emit())
+        self.cancel_button.clicked.connect(self._ask_to_cancel)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.bar, 1)
@@ -171,6 +175,9 @@ class JobRow(QWidget):
         self._timer.setInterval(_PROGRESS_INTERVAL_MS)
         self._timer.timeout.connect(self._draw)
         self.hide()
+
+    def _ask_to_cancel(self) -> None:
+        self.cancel_asked.emit()
 
     def follow(self, runner: JobRunner) -> None:
         """Show the jobs of a runner, also the one already under way, and let the button cancel them."""

@@ -114,7 +114,7 @@ class ResultPanel(Step):
         self.table.region_chosen.connect(controller.jump_to_region)
         self.table.ticks_changed.connect(self._on_ticked)
         self.exporter.succeeded.connect(self._on_exported)
-        self.exporter.failed.connect(lambda message: self.export_note.tell(message, error=True))
+        self.exporter.failed.connect(self.export_note.tell_error)
         self.exporter.finished.connect(self._show_summary)
 
     @property
@@ -162,6 +162,10 @@ class ResultPanel(Step):
             return ""
         n = int(np.count_nonzero(result.scored))
         return f"Only {n} of {len(result.scored)} slices were scored: no statement about the whole scan."
+
+    def untick_planes(self) -> None:
+        """Show that the other planes are closed."""
+        self.planes_box.setChecked(False)
 
     def show_slice_in_view(self) -> None:
         """Mark the slice in view in the profile."""
@@ -245,7 +249,7 @@ class ResultPanel(Step):
         by_hand = self._hand_masks.layers()
         selected = self._hand_masks.selected(by_hand)
         dialog = ExportDialog(result.volume, self._last_folder, self, by_hand, selected)
-        dialog.accepted.connect(lambda: self._on_export_chosen(dialog))
+        dialog.accepted.connect(self._on_export_chosen)
         dialog.rejected.connect(self._on_export_closed)
         self.export_dialog = dialog
         self._show_export()
@@ -265,9 +269,10 @@ class ResultPanel(Step):
     def _on_export_closed(self) -> None:
         self.export_dialog = None
 
-    def _on_export_chosen(self, dialog: ExportDialog) -> None:
+    def _on_export_chosen(self) -> None:
+        dialog = self.export_dialog
         self._on_export_closed()
-        if dialog.path is None:
+        if dialog is None or dialog.path is None:
             return
         self._last_folder = dialog.path
         if dialog.by_hand is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -58,6 +58,8 @@ def _found_in_words(scans: Sequence[ScanFile]) -> str:
 class ScanChooser(QDialog):
     """Lists scans; those that are chosen are opened."""
 
+    chose = Signal(object)  # tuple of ScanFile
+
     def __init__(self, scans: Sequence[ScanFile], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Open study")
@@ -77,6 +79,7 @@ class ScanChooser(QDialog):
             QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel
         )
         self.buttons.accepted.connect(self.accept)
+        self.accepted.connect(self._tell_chosen)
         self.buttons.rejected.connect(self.reject)
         self.list.itemDoubleClicked.connect(self.accept)
         rows = QVBoxLayout(self)
@@ -99,6 +102,9 @@ class ScanChooser(QDialog):
     def sizeHint(self) -> QSize:
         """Return room for some ten scans."""
         return QSize(620, 320)
+
+    def _tell_chosen(self) -> None:
+        self.chose.emit(self.chosen())
 
     def chosen(self) -> tuple[ScanFile, ...]:
         """Return the chosen scans, in the order of the list."""

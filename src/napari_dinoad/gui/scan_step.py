@@ -66,8 +66,8 @@ class ScanStep(Step):
             "Files and folders can also be dropped on this panel."
         )
         menu = QMenu(self.open_button)
-        menu.addAction("Files…").triggered.connect(lambda checked=False: self.ask_for_files())
-        menu.addAction("DICOM folder…").triggered.connect(lambda checked=False: self.ask_for_folder())
+        menu.addAction("Files…").triggered.connect(self.ask_for_files)
+        menu.addAction("DICOM folder…").triggered.connect(self.ask_for_folder)
         self.open_button.setMenu(menu)
         self.resample_button = QPushButton("Resample to even slices")
         self.resample_button.setToolTip(

@@ -113,16 +113,19 @@ class WeightsDialog(QDialog):
         rows.addWidget(buttons)
         self.setMinimumWidth(520)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.download_button.clicked.connect(lambda: self._start(GetWeightsJob(self._backbone)))
+        self.download_button.clicked.connect(self._get)
         self.file_button.clicked.connect(self._ask_for_file)
         self.runner.started.connect(self._show_enabled)
         self.runner.finished.connect(self._show_enabled)
-        self.runner.failed.connect(lambda text: self.note.tell(text, error=True))
+        self.runner.failed.connect(self.note.tell_error)
         self.runner.succeeded.connect(self._on_added)
 
     def add_file(self, file: Path) -> None:
         """Check a weights file and keep it."""
         self._start(AddWeightsJob(file, self._backbone))
+
+    def _get(self) -> None:
+        self._start(GetWeightsJob(self._backbone))
 
     def _start(self, job: AddWeightsJob | GetWeightsJob) -> None:
         self.note.tell("")
