@@ -334,3 +334,23 @@ def test_explain_layers_are_saved_on_the_scans_own_grid(qtbot, dock, viewer, mod
     assert saved.shape == volume.geometry.shape
     np.testing.assert_allclose(saved.affine, volume.geometry.affine, atol=1e-4)
     np.testing.assert_allclose(volume.geometry.to_canonical(np.asarray(saved.dataobj)), layer.data, rtol=1e-6)
+
+
+def test_what_was_written_is_not_said_of_another_result(qtbot, ready, viewer, cohort, tmp_path):
+    find(qtbot, ready, ready.find.slice_button)
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        ready.result.export(tmp_path, ("mask",))
+    assert "Written" in ready.result.export_note.text()
+    viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    find(qtbot, ready, ready.find.slice_button)
+    assert ready.result.export_note.text() == ""
+
+
+def test_heatmap_and_mask_are_renamed_with_their_scan(qtbot, ready, viewer):
+    find(qtbot, ready, ready.find.slice_button)
+    heatmap, mask = overlays(viewer)
+    ready.scan.layer.name = "renamed"
+    assert (heatmap.name, mask.name) == ("renamed · anomaly, −log10 p", "renamed · mask")
+    mask.name = "my own"
+    ready.scan.layer.name = "again"
+    assert (heatmap.name, mask.name) == ("again · anomaly, −log10 p", "my own")

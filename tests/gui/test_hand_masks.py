@@ -314,3 +314,13 @@ def test_a_fault_of_the_layer_is_told_in_one_line(qtbot, ready, viewer, tmp_path
     assert "its voxels are not those of the scan" in ready.result.export_note.text()
     assert not (tmp_path / "out").exists()
     assert isinstance(ready.scan.layer, Image)
+
+
+def test_the_copy_of_a_series_names_its_frame(qtbot, dock, viewer, model_path, patient):
+    values = nib.load(patient).get_fdata(dtype=np.float32).transpose(2, 1, 0)[::-1, ::-1, ::-1]
+    viewer.add_image(np.stack([values * 0 + 1, values]), scale=(1, 9, 3, 3), name="series")
+    viewer.dims.set_current_step(0, 1)
+    dock.normal.choose(model_path)
+    find(qtbot, dock, dock.find.slice_button)
+    click(qtbot, dock.result.edit_button)
+    assert viewer.layers.selection.active.name == "series · frame 2 · corrected"

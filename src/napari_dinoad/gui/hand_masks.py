@@ -85,7 +85,7 @@ class HandMasks:
         mask = found.overlay.mask
         layer = Labels(
             np.array(mask.data),
-            name=f"{found.layer.name} · corrected",
+            name=f"{found.overlay.title} · corrected",
             **hand_look(),
             **found.scan.overlay_arguments(found.layer),
         )

@@ -54,6 +54,9 @@ _HEAT = Colormap(
     controls=[0.0, 0.2, 0.6, 1.0],
 )
 
+_HEATMAP_NAME, _MASK_NAME = " · anomaly, −log10 p", " · mask"
+"""Behind the name of the scan's layer."""
+
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
 
 _OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
@@ -256,16 +259,16 @@ class Overlay:
         self.values = np.zeros(shape, np.float32) if values is None else values
         self.values_of_mask = np.zeros(shape, np.uint8) if mask is None else mask
         arguments = scan.overlay_arguments(layer)
-        title = " · ".join([layer.name, *([f"frame {frame_in_words(scan.frame)}"] if scan.frame else [])])
+        self._title = self.title
         self.heatmap = Image(
             scan.to_layer(self.values),
-            name=f"{title} · anomaly, −log10 p",
+            name=f"{self._title}{_HEATMAP_NAME}",
             **heatmap_look(),
             **arguments,
         )
         self.mask = Labels(
             scan.to_layer(self.values_of_mask),
-            name=f"{title} · mask",
+            name=f"{self._title}{_MASK_NAME}",
             **mask_look(),
             **arguments,
         )
@@ -283,6 +286,13 @@ class Overlay:
         viewer.dims.events.ndisplay.connect(self._follow_dimensions)
         for event in moves_of(layer):
             event.connect(self._line_up)
+        layer.events.name.connect(self._rename)
+
+    @property
+    def title(self) -> str:
+        """What the result is of: the scan's layer, and its frame where that has several."""
+        frame = [f"frame {frame_in_words(self._scan.frame)}"] if self._scan.frame else []
+        return " · ".join([str(self._layer.name), *frame])
 
     @property
     def is_live(self) -> bool:
@@ -305,6 +315,13 @@ class Overlay:
     def _line_up(self, event: object = None) -> None:
         for overlay in (self.heatmap, self.mask):
             line_up(overlay, self._layer, self._scan)
+
+    def _rename(self, event: object = None) -> None:
+        """Follow the name of the scan's layer, unless the user has given others."""
+        before, self._title = self._title, self.title
+        for layer, what in ((self.heatmap, _HEATMAP_NAME), (self.mask, _MASK_NAME)):
+            if layer.name == f"{before}{what}":
+                layer.name = f"{self._title}{what}"
 
     def holds(self, layer: Layer) -> bool:
         """Whether a layer is one of the two."""
@@ -355,6 +372,7 @@ class Overlay:
         self._viewer.dims.events.ndisplay.disconnect(self._follow_dimensions)
         for event in moves_of(self._layer):
             event.disconnect(self._line_up)
+        self._layer.events.name.disconnect(self._rename)
         return self.heatmap, self.mask
 
     def remove(self) -> None:

@@ -127,6 +127,8 @@ class ResultPanel(Step):
         self._new_rate = rate
 
     def _on_result_changed(self) -> None:
+        # What was written is of the result before.
+        self.export_note.tell("")
         if self._controller.result is not None:
             self.set_new_rate(self._controller.result.fpr)
         self.show_result()
