@@ -23,6 +23,7 @@ from napari_dinoad.gui.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.normal_step import NormalStep
+from napari_dinoad.gui.opened_results import OpenedResults
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.other_planes import OtherPlanes
 from napari_dinoad.gui.overlay import (
@@ -93,6 +94,7 @@ class DockWidget(QWidget):
         self.weights_dialog: WeightsDialog | None = None
         self._letters = OrientationLetters(napari_viewer)
         self._colour_bar = ColourBar(napari_viewer)
+        self._opened = OpenedResults(napari_viewer)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -365,6 +367,7 @@ class DockWidget(QWidget):
 
     def _on_layer_changed(self) -> None:
         self.finder.look_at(self.scan.layer)
+        self._opened.look_at(self.scan.layer)
         self._letters.follow(self.scan.layer)
         self._show_readiness()
 

@@ -38,6 +38,7 @@ __all__ = [
     "mark_copy",
     "mark_overlay",
     "overlays_of",
+    "scan_id_of",
     "show_map_alone",
     "warm_up",
 ]
@@ -178,6 +179,12 @@ def is_copy_over(layer: Layer, scan: Layer) -> bool:
     mark = layer.metadata.get(OVERLAY_KEY)
     is_mask_of = isinstance(mark, _Mark) and mark.holding == "mask" and mark.scan_id == scan.unique_id
     return is_mask_of and not is_kept_by_plugin(layer)
+
+
+def scan_id_of(layer: Layer) -> Hashable | None:
+    """Return the ``unique_id`` of the scan's layer that a layer of the plugin, or a copy of one, was made for."""
+    mark = layer.metadata.get(OVERLAY_KEY)
+    return mark.scan_id if isinstance(mark, _Mark) else None
 
 
 def mark_copy(copy: Layer, mask: Layer) -> None:
