@@ -71,6 +71,17 @@ def test_finding_again_lays_the_result_above_what_was_opened_since(qtbot, ready,
     assert bars(viewer) == [heatmap]
 
 
+def test_a_slice_that_was_scored_with_the_whole_scan_is_shown_again(qtbot, ready, viewer, saved):
+    find(qtbot, ready)
+    heatmap, mask = found_layers(viewer)
+    opened_map, _ = open_files(viewer, saved)
+    find(qtbot, ready, ready.find.slice_button)
+    assert "that result stands" in ready.find.note.text()
+    assert viewer.layers[-2:] == [heatmap, mask]
+    assert heatmap.visible
+    assert not opened_map.visible
+
+
 def test_other_layers_stay_above_the_result(qtbot, ready, viewer, saved):
     """What a user has drawn or laid over the scan is no result: it stays in its place."""
     points = viewer.add_points(np.zeros((1, 3)))

@@ -323,6 +323,9 @@ class FindController(QObject):
         request, run = self._request, self._run
         if outcome is None:
             self.told.emit("This slice was scored with the whole scan already; that result stands.")
+            known = None if request is None else self._found.get(request.layer.unique_id)
+            if known is not None and known.overlay is not None:
+                known.overlay.come_up()
         if request is None or run is None or not isinstance(outcome, DetectOutcome):
             return
         run.is_done = True
