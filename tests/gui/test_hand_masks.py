@@ -218,6 +218,38 @@ def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbo
     dialog.reject()
 
 
+def test_how_a_mask_from_a_file_was_made_must_be_said(qtbot, ready, viewer, tmp_path):
+    """It may be of a person or of any program: the files must not claim what nobody has said."""
+    find_planted(qtbot, ready)
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        ready.result.export(tmp_path, ("mask",))
+    (opened,) = viewer.open(str(tmp_path / "patient_bright_mask.nii.gz"), plugin="napari-dinoad")
+    drawn = viewer.add_layer(labels_like(ready.scan.layer, name="mine"))
+    viewer.layers.selection.active = opened
+    click(qtbot, ready.result.export_button)
+    dialog = ready.result.export_dialog
+    save = dialog.buttons.button(dialog.buttons.StandardButton.Save)
+    dialog.folder.value = tmp_path / "out"
+    assert dialog.by_hand is None, "it is selected because it was opened"
+    dialog.masks.setCurrentIndex(dialog.masks.findText("“patient_bright_mask”"))
+    assert dialog.by_hand.layer is opened
+    assert dialog.making is None
+    assert not save.isEnabled()
+    assert "Choose how this mask was made" in dialog.note.text()
+    dialog.makings.setCurrentIndex(1)
+    assert dialog.making == "drawn"
+    assert save.isEnabled()
+    dialog.masks.setCurrentIndex(0)
+    assert save.isEnabled()
+    dialog.masks.setCurrentIndex(dialog.masks.findText("“mine”"))
+    assert dialog.by_hand.layer is drawn
+    assert dialog.making == "drawn"
+    dialog.masks.setCurrentIndex(dialog.masks.findText("“patient_bright_mask”"))
+    assert not save.isEnabled()
+    with qtbot.waitSignal(dialog.finished):
+        dialog.reject()
+
+
 def test_the_outputs_of_a_mask_by_hand_alone_count(qtbot):
     """Where only the map was ticked there is nothing to write of it."""
     one = HandLayer(Labels(np.zeros((2, 2), np.uint8), name="drawn"), "drawn")

@@ -78,6 +78,8 @@ class ExportDialog(QDialog):
         self.makings = QComboBox()
         self.makings.addItem("correcting what was found", "corrected")
         self.makings.addItem("drawing by hand alone", "drawn")
+        self.makings.setPlaceholderText("choose")
+        self.makings.currentIndexChanged.connect(self._show_state)
         self.makings.setAccessibleName("Made by")
         self.makings.setToolTip("What the files say of it; in a DICOM-SEG: SEMIAUTOMATIC or MANUAL.")
         self._found_words = ""
@@ -146,9 +148,9 @@ class ExportDialog(QDialog):
         return chosen
 
     @property
-    def making(self) -> Making:
-        """How that layer was made."""
-        chosen: Making = self.makings.currentData()
+    def making(self) -> Making | None:
+        """How that layer was made; None until that is chosen."""
+        chosen: Making | None = self.makings.currentData()
         return chosen
 
     @property
@@ -189,7 +191,7 @@ class ExportDialog(QDialog):
         """Offer what can be written of the chosen mask."""
         one = self.by_hand
         if one is not None:
-            self.makings.setCurrentIndex(self.makings.findData(one.making))
+            self.makings.setCurrentIndex(-1 if one.making is None else self.makings.findData(one.making))
         for widget in (self.makings, self._which.labelForField(self.makings)):
             widget.setVisible(one is not None)
         for key, box in self.choices.items():
@@ -203,6 +205,8 @@ class ExportDialog(QDialog):
 
     def _show_state(self) -> None:
         missing = "" if self.outputs else "Choose what to export."
+        if self.by_hand is not None and self.making is None:
+            missing = missing or "Choose how this mask was made: the files will say so."
         if self.path is None:
             missing = missing or "Choose a folder."
         n_there = 0 if self.path is None else _count_files(self.path, self._name)

@@ -10,7 +10,7 @@ from napari.layers import Labels
 
 from napari_dinoad.errors import DinoadError, GeometryError
 from napari_dinoad.gui.layers import data_to_world, same_layer
-from napari_dinoad.gui.overlay import hand_look, is_copy_over, is_kept_by_plugin, mark_copy
+from napari_dinoad.gui.overlay import hand_look, is_copy_over, is_kept_by_plugin, is_overlay, mark_copy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +34,15 @@ class HandLayer:
     Attributes
     ----------
     layer : Labels
-    making : {"corrected", "drawn"}
-        What is known of it: copies of the mask that was found are corrected.
+    making : {"corrected", "drawn"}, optional
+        What is known of it: copies of the mask that was found are corrected; of what came from a file or another
+        plugin nothing is known.
     fault : str
         Why it cannot be exported; empty where it can.
     """
 
     layer: Labels
-    making: Making
+    making: Making | None
     fault: str = ""
 
     @property
@@ -66,9 +67,13 @@ class HandMasks:
         return [self._describe(layer, found) for layer in layers if not is_kept_by_plugin(layer)]
 
     def selected(self, layers: Sequence[HandLayer]) -> HandLayer | None:
-        """Return which of these is selected in the list of layers, where it can be exported."""
+        """Return which of these is selected in the list of layers, where it can be exported and a person made it.
+
+        What was opened from a file is selected by that alone.
+        """
         active = self._viewer.layers.selection.active
-        return next((one for one in layers if same_layer(one.layer, active) and not one.fault), None)
+        known = [one for one in layers if one.making is not None and not one.fault]
+        return next((one for one in known if same_layer(one.layer, active)), None)
 
     def mask_of(self, one: HandLayer, making: Making) -> HandMask:
         """Return what a layer holds now, on the grid of the result's scan; see `hand_mask_of`."""
@@ -102,7 +107,15 @@ class HandMasks:
             fault = ""
         except GeometryError as error:
             fault = str(error)
-        return HandLayer(layer, "corrected" if is_copy_over(layer, found.layer) else "drawn", fault)
+        return HandLayer(layer, _making_of(layer, found), fault)
+
+
+def _making_of(layer: Labels, found: Found) -> Making | None:
+    if is_copy_over(layer, found.layer):
+        return "corrected"
+    origin = layer.source
+    is_from_elsewhere = is_overlay(layer) or origin.path or origin.widget or origin.sample
+    return None if is_from_elsewhere else "drawn"
 
 
 def hand_mask_of(viewer: Viewer, layer: Labels, found: Found, making: Making) -> HandMask:

@@ -277,12 +277,12 @@ class ResultPanel(Step):
         if dialog is None or dialog.path is None:
             return
         self._last_folder = dialog.path
-        if dialog.by_hand is not None:
+        if dialog.by_hand is None:
+            self.export(dialog.path, dialog.outputs, dialog.seg_segments)
+        elif dialog.making is not None:
             self.export_by_hand(
                 dialog.by_hand, dialog.making, dialog.path, dialog.outputs, dialog.seg_segments
             )
-        else:
-            self.export(dialog.path, dialog.outputs, dialog.seg_segments)
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
         names = ", ".join(path.name for path in paths)
