@@ -156,9 +156,9 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
     path.write_bytes(b"old and whole")
     code = (
         "import signal, sys, time; from pathlib import Path\n"
-        "from napari_dinoad.cli.main import _interrupt; from napari_dinoad.files import atomic_path\n"
-        "signal.signal(signal.SIGTERM, _interrupt)\n"
-        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "from napari_dinoad.cli.interrupts import listening_for_interrupts\n"
+        "from napari_dinoad.files import atomic_path\n"
+        "with listening_for_interrupts(), atomic_path(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_bytes(b'half'); print('half', flush=True); time.sleep(60)\n"
     )
     child = subprocess.Popen(

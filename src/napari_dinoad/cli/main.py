@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad import __version__
 from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
+from napari_dinoad.cli.interrupts import Interrupt, listening_for_interrupts
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.files import DISK_FULL
 from napari_dinoad.machine_faults import fault_of_machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 __all__ = ["main"]
 
@@ -93,9 +93,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         _log_to_stderr(options.verbose)
-        signal.signal(signal.SIGTERM, _interrupt)
-        code: int = options.run(options)
-    except (KeyboardInterrupt, Cancelled):
+        with listening_for_interrupts():
+            code: int = options.run(options)
+    except (KeyboardInterrupt, Cancelled) as error:
+        if isinstance(error, Interrupt):
+            # The interpreter puts its own handlers back when it ends, and the next signal would kill it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("dinoad: cancelled; nothing half-done was left behind.", file=sys.stderr)
         return 130
     except DinoadError as error:
@@ -151,10 +154,6 @@ def _is_of_output(error: Exception) -> bool:
 
 def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,22 +6,25 @@ with a worker. So all that is sent out is a task, values too.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import operator
 import os
+import signal
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.pipeline import cluster_tasks
+from napari_dinoad.pipeline.interrupts import interrupts_deferred, processes_without_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
     from napari_dinoad.settings import ClusterSettings
 
@@ -66,26 +69,18 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
             f"Cluster: expected the package 'distributed', it cannot be imported ({error}). "
             'Install it with: pip install "napari-dinoad[dask]".'
         ) from error
-    with ExitStack() as stack:
+    local: LocalCluster | None = None
+    stack = ExitStack()
+    try:
         stack.enter_context(_without_chatter())
         stack.enter_context(dask.config.set(CONFIGURATION))
         try:
-            if settings.address is None:
-                n_threads = max(1, (os.cpu_count() or 1) // settings.workers)
-                threads = dict.fromkeys(
-                    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n_threads
+            with interrupts_deferred():
+                if settings.address is None:
+                    local = stack.enter_context(_local_cluster(settings.workers))
+                client = stack.enter_context(
+                    distributed.Client(local or settings.address, timeout=settings.timeout_s)
                 )
-                local = distributed.LocalCluster(
-                    n_workers=settings.workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=":0",
-                    silence_logs=logging.WARNING,
-                    env=threads,
-                )
-                client = stack.enter_context(distributed.Client(stack.enter_context(local)))
-            else:
-                client = stack.enter_context(distributed.Client(settings.address, timeout=settings.timeout_s))
             client.wait_for_workers(1, timeout=settings.timeout_s)
         except (OSError, TimeoutError, ValueError) as error:
             where = settings.address or "this machine"
@@ -96,6 +91,45 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
         cluster = Cluster(client)
         _require_version(cluster)
         yield cluster
+    finally:
+        with interrupts_deferred():
+            if local is not None:
+                _end_workers(local)
+            stack.close()
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    import distributed
+
+    n_threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n_threads)
+    with processes_without_interrupts():
+        return distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.WARNING,
+            env=threads,
+        )
+
+
+def _end_workers(local: LocalCluster) -> None:
+    """End workers, whatever they are at: what they have made is here or on disk, or nobody waits for it any more."""
+
+    async def end() -> None:
+        # Dask asks them, waits for four seconds, and warns of tasks that were cancelled and of those that did not
+        # end. Killed on Dask's own thread, they are no workers that died before it closes them.
+        for worker in local.workers.values():
+            if worker.pid:
+                with suppress(OSError):
+                    os.kill(worker.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        await asyncio.gather(*(worker.close() for worker in local.workers.values()))
+
+    # That they are lost is no news.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with suppress(OSError, TimeoutError):
+        local.sync(end)
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Ctrl-C where other processes are started and ended: it goes to none of them, and waits until that is done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["interrupts_deferred", "processes_without_interrupts"]
+
+_DEFERRED = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C, and a request to end, take effect at the end of the block and not in it.
+
+    Does nothing on another thread than the main one, which they never reach.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: dict[int, FrameType | None] = {}
+    before = {number: signal.getsignal(number) for number in _DEFERRED}
+    try:
+        for number in _DEFERRED:
+            if callable(before[number]):
+                signal.signal(number, received.__setitem__)
+        yield
+    finally:
+        for number in _DEFERRED:
+            if callable(before[number]):
+                signal.signal(number, before[number])
+    for received_number, frame in received.items():
+        handler = before[signal.Signals(received_number)]
+        if callable(handler):
+            handler(received_number, frame)
+
+
+@contextmanager
+def processes_without_interrupts() -> Iterator[None]:
+    """Let threads that begin in the block, and processes that these start at any time, take no notice of Ctrl-C.
+
+    A terminal sends it to all processes of a command. The one that started the others ends them; each by itself would
+    print a traceback. Nothing is done on Windows.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # It lets the signal through again for the thread that starts it.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,236 @@
+"""A real Ctrl-C: the signal to all processes of a command, at a chosen point of its work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+psutil = pytest.importorskip("psutil")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals"),
+]
+
+TELLING = """
+import sys
+from napari_dinoad.cli import main, output
+
+def tell(self, event):
+    print(event.stage, event.done, flush=True)
+
+output.ProgressBars.__call__ = tell
+sys.exit(main.main(sys.argv[1:]))
+"""
+"""The command line, which tells on stdout what it does, a line for each step."""
+
+TOLD = "dinoad: cancelled; nothing half-done was left behind."
+
+
+def interrupt(code, arguments, wanted, n=1, environment=None):
+    """Run ``code``, send Ctrl-C ``n`` times when it prints ``wanted``, and return exit code and stderr."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | (environment or {}),
+    ) as child:
+        try:
+            for line in child.stdout:
+                if line.startswith(wanted):
+                    break
+            for _ in range(n):
+                os.killpg(child.pid, signal.SIGINT)
+            _, told = child.communicate(timeout=120)
+        finally:
+            child.kill()
+    _, left = psutil.wait_procs([p for p in psutil.process_iter() if is_of_session(p, child.pid)], timeout=10)
+    assert [p for p in left if is_of_session(p, child.pid)] == []
+    return child.returncode, told.splitlines()
+
+
+def is_of_session(process, session):
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.Error):
+        return False
+
+
+def fit_arguments(folder, out, *more):
+    options = "--scorer ar-cnn --epochs 4 --resolution 96 --preset mr-brain --seed 1".split()
+    return ["fit", folder, "--out", out / "m.dinoad", "--cache", out / "cache", *options, *more]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stage", ["Reading and embedding 2", "Training AR-CNN"])
+def test_a_fit_ends_with_one_line_and_nothing_half_written(normal_folder, tmp_path, stage, workers, n):
+    arguments = fit_arguments(normal_folder, tmp_path, *(("--workers", workers) if workers else ()))
+    code, told = interrupt(TELLING, arguments, stage, n)
+    assert (code, told) == (130, [TOLD])
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) >= 2
+
+
+def test_a_cluster_that_is_being_opened_is_closed_again(normal_folder, tmp_path):
+    code = TELLING.replace(
+        "output.ProgressBars",
+        """
+import distributed, threading
+begin = distributed.LocalCluster.__init__
+
+def told(self, *args, **kwargs):
+    threading.Timer(0.7, lambda: print("opening", flush=True)).start()
+    begin(self, *args, **kwargs)
+
+distributed.LocalCluster.__init__ = told
+output.ProgressBars""",
+    )
+    arguments = fit_arguments(normal_folder, tmp_path, "--workers", 2)
+    assert interrupt(code, arguments, "opening") == (130, [TOLD])
+
+
+def test_scored_scans_are_whole_and_the_others_are_not_there(normal_folder, tmp_path, model_path):
+    out = tmp_path / "out"
+    arguments = ["score", *sorted(normal_folder.iterdir()), "--model", model_path, "--out", out]
+    code, told = interrupt(
+        TELLING.replace("event.done, flush", "event.done, self._prefix, flush"), [*arguments], "Scoring"
+    )
+    assert (code, told) == (130, [TOLD])
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+
+
+def test_an_evaluation_writes_nothing(normal_folder, tmp_path, model_path):
+    folder = tmp_path / "set"
+    for kind in ("img", "mask"):
+        (folder / kind).mkdir(parents=True)
+        for path in normal_folder.iterdir():
+            (folder / kind / path.name).symlink_to(path)
+    arguments = ["evaluate", folder, "--model", model_path, "--out", tmp_path / "f.json"]
+    assert interrupt(TELLING, arguments, "Scoring test scans 1") == (130, [TOLD])
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        # The interpreter drops what is raised here, ...
+        "gc.callbacks.append(lambda phase, info: stop()); gc.collect()",
+        "class Dropped:\n    def __del__(self):\n        stop()\nDropped()",
+        # ... and kills itself with the signal, in place of exit code 130, when a KeyboardInterrupt passes this.
+        "exec('stop()')",
+    ],
+)
+def test_where_the_interpreter_would_not_end_well(what):
+    code = f"""
+import gc, os, signal, sys, time
+from napari_dinoad.cli import info, main
+
+def stop():
+    gc.callbacks.clear()
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+
+def run(options):
+    exec(compile({what!r}, "<what>", "exec"), {{"gc": gc, "stop": stop}})
+    time.sleep(30)
+    print("went on")
+
+info.run = run
+sys.exit(main.main(["info", "x"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
+
+
+CONTENT = os.urandom(3 << 20)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class SlowHub(BaseHTTPRequestHandler):
+    """A hub whose first answer stops in the middle."""
+
+    def do_HEAD(self):
+        self.answer(200, len(CONTENT))
+
+    def do_GET(self):
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        if "/resolve/" not in self.path:
+            self.send_error(404)
+            return
+        self.server.starts.append(start)
+        self.answer(206 if start else 200, len(CONTENT) - start, start)
+        first = not self.server.stalled.is_set()
+        self.wfile.write(CONTENT[start : 2 << 20] if first else CONTENT[start:])
+        if first:
+            self.wfile.flush()
+            self.server.stalled.wait(60)
+
+    def answer(self, status, length, start=0):
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.send_header("ETag", f'"{SHA256}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowHub)
+    server.starts, server.stalled = [], threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.stalled.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_download_goes_on_in_the_next_run(hub, tmp_path):
+    places = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+        "HF_HOME": str(tmp_path),
+        "DINOAD_WEIGHTS": str(tmp_path / "weights"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "*",
+    }
+    code = TELLING.replace("sys.exit", "import logging; logging.disable(); sys.exit")
+    get = ["weights", "get", "dinov3_vits16"]
+    assert interrupt(code, get, "Downloading dinov3_vits16 2", environment=places) == (130, [TOLD])
+    hub.stalled.set()
+    subprocess.run(
+        [sys.executable, "-c", code, *get],
+        env=os.environ | places,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert hub.starts == [0, 2 << 20]
+    (blob,) = tmp_path.rglob(f"blobs/{SHA256}*")
+    assert blob.read_bytes() == CONTENT
+
+
+def test_a_run_in_the_background_is_not_ended_by_ctrl_c(normal_folder, tmp_path):
+    """As ``nohup`` and ``&`` of a script switch it off."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + TELLING
+    code, _ = interrupt(code, fit_arguments(normal_folder, tmp_path), "Training AR-CNN")
+    assert code == 0
+    assert (tmp_path / "m.dinoad").is_file()
