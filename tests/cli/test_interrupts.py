@@ -130,8 +130,9 @@ def test_an_evaluation_writes_nothing(normal_folder, tmp_path, model_path):
         "exec('stop()')",
     ],
 )
-def test_where_the_interpreter_would_not_end_well(what):
-    code = f"""
+def test_where_the_interpreter_would_not_end_well(what, tmp_path):
+    """Run by ``python -m``: after that the interpreter looks back at how the program has ended."""
+    (tmp_path / "program.py").write_text(f"""
 import gc, os, signal, sys, time
 from napari_dinoad.cli import info, main
 
@@ -148,9 +149,14 @@ def run(options):
 
 info.run = run
 sys.exit(main.main(["info", "x"]))
-"""
+""")
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "program"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
 
