@@ -134,32 +134,8 @@ def hand_mask_of(viewer: Viewer, layer: Labels, found: Found, making: Making) ->
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     steps, frame = _steps_to_scan(viewer, layer, found)
     drawn = np.asarray(data[frame])
-    shape = _frame_shape(found)
-    n = len(shape)
-    # The axes of what was drawn, in the order of the scan's, each in the scan's direction.
-    order = [int(np.argmax(np.abs(steps[axis, :n]))) for axis in range(n)]
-    flips = tuple(slice(None, None, int(np.sign(steps[axis, order[axis]]))) for axis in range(n))
-    first = [
-        int(
-            np.rint(
-                min(
-                    steps[axis, n], steps[axis, n] + steps[axis, order[axis]] * (drawn.shape[order[axis]] - 1)
-                )
-            )
-        )
-        for axis in range(n)
-    ]
-    turned = drawn.transpose(order)[flips]
-    here = tuple(
-        slice(max(0, start), max(0, start, min(length, start + size)))
-        for start, length, size in zip(first, shape, turned.shape, strict=True)
-    )
-    there = tuple(
-        slice(part.start - start, part.stop - start) for part, start in zip(here, first, strict=True)
-    )
-    on_scan = np.zeros(shape, drawn.dtype)
-    on_scan[here] = turned[there]
-    if turned[there].shape != turned.shape and np.count_nonzero(on_scan) < np.count_nonzero(turned):
+    on_scan = _laid_on(drawn, steps, _frame_shape(found))
+    if np.count_nonzero(on_scan) < np.count_nonzero(drawn):
         raise GeometryError(
             f"Layer {layer.name!r}: something is drawn outside the scan {found.layer.name!r}, which the mask cannot "
             "hold. Erase it there, or choose the scan that it belongs to."
@@ -168,6 +144,26 @@ def hand_mask_of(viewer: Viewer, layer: Labels, found: Found, making: Making) ->
     outcome = found.result.outcome
     card = None if outcome is None else outcome.card
     return HandMask(canonical, found.result.volume, making, _names(layer), card)
+
+
+def _laid_on(drawn: np.ndarray, steps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of a scan's shape with what was drawn in its place, cut where it goes beyond."""
+    n = len(shape)
+    # The axes of what was drawn, in the order of the scan's, and the ends at which they begin there.
+    order = np.abs(steps[:, :n]).argmax(axis=1)
+    signs = steps[np.arange(n), order].astype(int)
+    sizes = np.array(drawn.shape)[order]
+    starts = steps[:, n].astype(int) - np.where(signs < 0, sizes - 1, 0)
+    turned = drawn.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+    begins = np.clip(starts, 0, shape)
+    ends = np.clip(starts + sizes, begins, shape)
+    on_scan = np.zeros(shape, drawn.dtype)
+    here, there = (
+        tuple(slice(begin, end) for begin, end in zip(begins - off, ends - off, strict=True))
+        for off in (0, starts)
+    )
+    on_scan[here] = turned[there]
+    return on_scan
 
 
 def _frame_shape(found: Found) -> tuple[int, ...]:
@@ -228,4 +224,5 @@ def _names(layer: Labels) -> dict[int, str]:
     table = layer.features
     if not {"index", "segment"} <= set(table.columns):
         return {}
-    return {int(label): str(name) for label, name in zip(table["index"], table["segment"], strict=True)}
+    known = table[["index", "segment"]].dropna()
+    return {int(label): str(name) for label, name in zip(known["index"], known["segment"], strict=True)}
