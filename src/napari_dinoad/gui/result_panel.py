@@ -90,10 +90,11 @@ class ResultPanel(Step):
             "on the canvas, to go there."
         )
         self.planes_box.toggled.connect(self.planes_asked)
+        self.rows.addWidget(self.summary)
         row = QHBoxLayout()
-        row.addWidget(self.summary, 1)
         row.addWidget(self.planes_box)
         row.addWidget(self.explain_box)
+        row.addStretch(1)
         row.addWidget(self.edit_button)
         row.addWidget(self.export_button)
         self.rows.addLayout(row)
