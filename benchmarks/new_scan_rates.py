@@ -1,0 +1,325 @@
+"""What of new normal scans is marked: with few normal scans behind a model, and at the ends of a volume.
+
+    python benchmarks/new_scan_rates.py made-up [--normals 2 5 10 30] [--cohorts 60]
+    python benchmarks/new_scan_rates.py phantoms [--scorers dpmm memory-bank ar-cnn] [--cohorts 12]
+    python benchmarks/new_scan_rates.py slices [--data FOLDER] [--cohorts 30]
+
+For each cohort a scorer is fitted on folds, as a fit does it, and its held-out scores are calibrated: as a model is,
+and with p raised to the share that is measured on each scan by the table of the others. Rates are those of new scans,
+as a multiple of the rate that was asked for, mean ± standard error over cohorts (median). Made-up scans have no
+scorer: their scores are normal numbers, with a mean (spread 0.3 and 1 standard deviations) and a standard deviation
+of each scan's own.
+
+Of phantoms, the rates are also given by place: within 10 mm of the first and of the last slice, and between; with one
+table for all slices, and with a table of their own for the slices at both ends. Phantom patients tell what either
+finds, by kind of lesion; ``--brightness 2`` how that depends on the weight of the backbone's brightness channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_dinoad import preset, read_volume
+from napari_dinoad.backbones import load_backbone
+from napari_dinoad.calibration import MAX_NEG_LOG10_P
+from napari_dinoad.evaluation import average_precision, dice
+from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.phantom import KINDS, make_normal, make_patient
+from napari_dinoad.pipeline.folds import choose_folds, choose_validation
+from napari_dinoad.pipeline.held_out import HeldOutScans, Level
+from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
+from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.scoring import make_scorer
+from napari_dinoad.settings import (
+    DEMO_SCAN_SHAPE,
+    ArCnnSettings,
+    CalibrationSettings,
+    DpmmSettings,
+    MemoryBankSettings,
+    PreprocessingSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.backbones import Backbone
+    from napari_dinoad.calibration import Calibration
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.scoring.protocol import Scorer
+
+RATES = (0.05, 0.01, 0.001)
+SPREADS = (0.3, 1.0)
+N_VOXELS = 10_000
+SLICES = PreprocessingSettings("benchmark", "slice-percentiles", percentiles=(1.0, 99.5))
+SCORERS = {
+    "dpmm": DpmmSettings(),
+    "memory-bank": MemoryBankSettings(),
+    "ar-cnn": ArCnnSettings(epochs=6, hidden_channels=128, batch_maps=16),
+}
+CALIBRATION = CalibrationSettings()
+BATCH_MAPS = 32
+BINS_A_DECADE = 1000
+"""Of −log10 p, in which left-out voxels are counted."""
+
+N_BRIGHTNESS_CHANNELS = 3
+"""The last ones of the embedded backbone."""
+
+POOL, NEW, N_NEW = 150, 70, 16
+"""Normal phantoms that cohorts are drawn from, other ones that are new to all, and how many a cohort is tried on."""
+
+N_NEW_SLICES = 80
+END_MM = 10.0
+INNER, LOWER, UPPER = 0, 1, 2
+FIRST_PATIENT, PATIENTS_A_KIND, COHORTS_WITH_PATIENTS = 2_000_000, 6, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """An embedded scan; ``truth`` is what is abnormal in its body voxels."""
+
+    prepared: PreparedScan
+    embeddings: torch.Tensor
+    truth: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        volume: Volume,
+        how: PreprocessingSettings,
+        backbone: Backbone,
+        lesion: np.ndarray | None = None,
+        brightness: float = 1.0,
+    ) -> Scan:
+        """Embed a scan, through float16 as in the cache of a fit; its brightness counts ``brightness`` times."""
+        prepared = prepare_scan(volume, how, backbone.default_resolution_px)
+        images = prepared.images(prepared.indices)
+        parts = [backbone(images[i : i + 4]).values for i in range(0, len(images), 4)]
+        truth = None
+        if lesion is not None:
+            body = prepared.body_slices(prepared.indices)
+            truth = prepared.to_display(lesion[prepared.stack.where(prepared.indices)])[body]
+        embeddings = torch.cat(parts)
+        embeddings[..., -N_BRIGHTNESS_CHANNELS:] *= brightness
+        return cls(prepared, torch.nn.functional.normalize(embeddings, dim=-1).half(), truth)
+
+    def scored(self, scorer: Scorer) -> np.ndarray:
+        """Return the raw scores (n,) of the body voxels, averaged across slices."""
+        parts = [scorer.score(batch.float()) for batch in self.embeddings.split(BATCH_MAPS)]
+        patch_scores = torch.cat(parts).numpy()
+        stack = self.prepared.stack
+        averaged = SliceSmoothing(stack.indices, stack.spacing_mm, CALIBRATION.smoothing_mm).smoothed(
+            patch_scores
+        )
+        return self.prepared.maps_to_slices(averaged)[self.prepared.body_slices(stack.indices)]
+
+    def places(self) -> np.ndarray:
+        """Return whether the body voxels (n,) lie near the first slice, near the last, or between."""
+        stack = self.prepared.stack
+        heights = np.array(stack.indices) * (stack.spacing_mm or 0.0)
+        places = np.where(heights - heights[0] < END_MM, LOWER, INNER)
+        places[heights[-1] - heights < END_MM] = UPPER
+        return np.repeat(places, np.count_nonzero(self.prepared.body_slices(stack.indices), axis=(1, 2)))
+
+
+def fit(name: str, scans: list[Scan], rows: np.ndarray, seed: int) -> Scorer:
+    """Fit a scorer on some of the scans as a fit does it."""
+    fitting, validating = choose_validation(np.arange(len(scans)), rows, seed)
+    if name == "memory-bank":
+        fitting, validating = rows, rows[:0]
+
+    def batches(chosen: np.ndarray) -> list[torch.Tensor]:
+        maps = torch.cat([scans[row].embeddings for row in chosen]).float()
+        order = np.random.default_rng(seed).permutation(len(maps))
+        return list(maps[torch.from_numpy(order)].split(BATCH_MAPS))
+
+    validation = batches(validating) if len(validating) else None
+    return make_scorer(replace(SCORERS[name], seed=seed)).fit(batches(fitting), validation=validation)
+
+
+def held_out_scores(name: str, scans: list[Scan], seed: int) -> dict[int, np.ndarray]:
+    """Return the raw scores of the body voxels of each scan by a scorer that has not seen it."""
+    every = np.arange(len(scans))
+    folds, _ = choose_folds(every, CALIBRATION, seed)
+    held_out = {}
+    for fold in folds:
+        scorer = fit(name, scans, np.setdiff1d(every, fold), seed)
+        held_out.update({row: scans[row].scored(scorer) for row in fold.tolist()})
+    return held_out
+
+
+def calibrations(scores: dict[int, np.ndarray]) -> dict[str, Calibration]:
+    """Return the calibration that a model has, and the one whose p is raised to what left-out scans show."""
+    level = Level.of(HeldOutScans(tuple(scores), CALIBRATION.scan_top_fraction, "cross"), scores.__getitem__)
+    return {"as it is": level.calibration, "left out": by_left_out_scans(level)}
+
+
+def by_left_out_scans(level: Level) -> Calibration:
+    """Return a level's calibration with p of its table raised to the share of left-out voxels that reach it."""
+    counts = np.zeros(int(MAX_NEG_LOG10_P * BINS_A_DECADE) + 1, dtype=np.int64)
+    for scan in level.scan_scores:
+        raw = level.body_scores(scan)
+        own = ScoreHistogram.of(raw)
+        levels = level.without(scan, raw).neg_log10_p(own.values)
+        np.add.at(counts, (levels * BINS_A_DECADE).astype(np.int64), own.counts)
+    reached = np.cumsum(counts[::-1])[::-1]
+    table = level.calibration.table_neg_log10_p
+    measured = -np.log10((1 + reached[(table * BINS_A_DECADE).astype(np.int64)]) / (1 + reached[0]))
+    raised = np.maximum.accumulate(np.minimum(table, measured))
+    return replace(level.calibration, table_neg_log10_p=raised)
+
+
+class Figures:
+    """What was measured, by row and column of a table, one figure a cohort."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def add(self, row: str, column: str, figures: Sequence[float]) -> None:
+        """Add a cohort's mean."""
+        self._cells[row, column].append(float(np.mean(figures)))
+
+    def add_rates(self, row: str, calibration: Calibration, new: list[np.ndarray]) -> None:
+        """Add how much of new scans' voxels is marked at each rate, as a multiple of it."""
+        for rate in RATES:
+            level = np.float32(-np.log10(rate))
+            shares = [
+                (calibration.neg_log10_p(scores) >= level).mean() / rate for scores in new if scores.size
+            ]
+            self.add(row, f"{100 * rate:g} %", shares)
+
+    def print(self, title: str) -> None:
+        """Print a Markdown table of means ± standard errors, with medians."""
+        columns = list(dict.fromkeys(column for _, column in self._cells))
+        print(f"\n| {title} | cohorts | " + " | ".join(columns) + " |\n|" + " --- |" * (len(columns) + 2))
+        for row in dict.fromkeys(row for row, _ in self._cells):
+            cells = [np.array(self._cells[row, column]) for column in columns]
+            texts = [
+                f"{c.mean():.3g} ± {c.std() / len(c) ** 0.5:.2g} ({np.median(c):.3g})" if len(c) else "–"
+                for c in cells
+            ]
+            print(f"| {row} | {len(cells[0])} | " + " | ".join(texts) + " |", flush=True)
+
+
+def made_up(options: argparse.Namespace) -> None:
+    """Measure on scores that were drawn."""
+    rng = np.random.default_rng(0)
+    figures = Figures()
+    for spread in SPREADS:
+        for n in options.normals:
+            for _ in range(options.cohorts):
+                # Means and standard deviations of the cohort's scans, then of the new ones.
+                means, widths = rng.normal(0, spread, n + 20), np.exp(rng.normal(0, 0.3 * spread, n + 20))
+                scans = [
+                    (mean + width * rng.standard_normal(N_VOXELS)).astype(np.float32)
+                    for mean, width in zip(means, widths, strict=True)
+                ]
+                for how, calibration in calibrations(dict(enumerate(scans[:n]))).items():
+                    figures.add_rates(f"{spread:g}, {n} scans, {how}", calibration, scans[n:])
+    figures.print("spread of means, multiple of the rate")
+
+
+def few_scans(pool: list[Scan], new: list[Scan], n_new: int, options: argparse.Namespace) -> None:
+    """Measure rates on new scans by the number of normal ones."""
+    figures = Figures()
+    for name in options.scorers:
+        for n in options.normals:
+            for seed in range(options.cohorts):
+                rng = np.random.default_rng([seed, n])
+                scans = [pool[i] for i in rng.permutation(len(pool))[:n]]
+                tried = [new[i] for i in rng.permutation(len(new))[:n_new]]
+                scorer = fit(name, scans, np.arange(n), seed)
+                scores = [scan.scored(scorer) for scan in tried]
+                for how, calibration in calibrations(held_out_scores(name, scans, seed)).items():
+                    figures.add_rates(f"{name}, {n} scans, {how}", calibration, scores)
+    figures.print("multiple of the rate")
+
+
+def ends(
+    pool: list[Scan], new: list[Scan], patients: list[tuple[str, Scan]], options: argparse.Namespace
+) -> None:
+    """Measure rates by place, and what is found, with one table and with one for the slices at the ends."""
+    rates, found = Figures(), Figures()
+    for name in options.scorers:
+        for seed in range(COHORTS_WITH_PATIENTS):
+            rng = np.random.default_rng([seed, 10])
+            scans = [pool[i] for i in rng.permutation(len(pool))[:10]]
+            tried = [new[i] for i in rng.permutation(len(new))[:N_NEW]]
+            scorer = fit(name, scans, np.arange(len(scans)), seed)
+            held_out = held_out_scores(name, scans, seed)
+            is_end = {row: scans[row].places() != INNER for row in held_out}
+            one = calibrations(held_out)["as it is"]
+            inner, outer = (
+                calibrations({row: own[is_end[row] == at_end] for row, own in held_out.items()})["as it is"]
+                for at_end in (False, True)
+            )
+            for how, tables in (("one table", (one, one)), ("two tables", (inner, outer))):
+                for label, place in (("between", INNER), ("lower end", LOWER), ("upper end", UPPER)):
+                    own = [scan.scored(scorer)[scan.places() == place] for scan in tried]
+                    rates.add_rates(f"{name}, {how}, {label}", tables[place != INNER], own)
+                for kind, patient in patients:
+                    raw, at_end = patient.scored(scorer), patient.places() != INNER
+                    levels = np.where(at_end, tables[1].neg_log10_p(raw), tables[0].neg_log10_p(raw))
+                    for row in (f"{name}, {how}, {kind}", f"{name}, {how}, all"):
+                        found.add(row, "AP", [average_precision(levels, patient.truth)])
+                        found.add(row, "Dice at 1 %", [dice(levels >= 2, patient.truth)])
+                        found.add(row, "Dice at 0.1 %", [dice(levels >= 3, patient.truth)])
+    rates.print("place, multiple of the rate")
+    found.print("found (one figure a patient and cohort)")
+
+
+def main() -> int:
+    """Measure and print tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("made-up", "phantoms", "slices"))
+    parser.add_argument(
+        "--data", type=Path, default=Path(__file__).parents[2] / "shared/data/brain_mr_2d/normal"
+    )
+    parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=list(SCORERS))
+    parser.add_argument("--normals", type=int, nargs="+", default=[5, 10, 30])
+    parser.add_argument("--cohorts", type=int, default=12)
+    parser.add_argument(
+        "--brightness",
+        type=float,
+        default=1.0,
+        metavar="WEIGHT",
+        help="of the embedded backbone's brightness channels (phantoms)",
+    )
+    options = parser.parse_args()
+    if options.what == "made-up":
+        made_up(options)
+        return 0
+    backbone = load_backbone("embedded", device="cpu")
+    if options.what == "slices":
+        scans = [Scan.of(read_volume(path), SLICES, backbone) for path in sorted(options.data.glob("*"))]
+        np.random.default_rng(0).shuffle(scans)
+        half = len(scans) // 2
+        few_scans(scans[:half], scans[half:], N_NEW_SLICES, options)
+        return 0
+    how, weight = preset("mr-brain"), options.brightness
+    scans = [
+        Scan.of(make_normal(seed, DEMO_SCAN_SHAPE), how, backbone, brightness=weight)
+        for seed in range(POOL + NEW)
+    ]
+    patients = []
+    for kind in KINDS:
+        for number in range(PATIENTS_A_KIND):
+            made = make_patient(FIRST_PATIENT + number, kind, DEMO_SCAN_SHAPE)
+            patients.append((kind, Scan.of(made.volume, how, backbone, made.lesion_mask, weight)))
+    few_scans(scans[:POOL], scans[POOL:], N_NEW, options)
+    ends(scans[:POOL], scans[POOL:], patients, options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
