@@ -4,11 +4,11 @@
     python benchmarks/new_scan_rates.py phantoms [--scorers dpmm memory-bank ar-cnn] [--cohorts 12]
     python benchmarks/new_scan_rates.py slices [--data FOLDER] [--cohorts 30]
 
-For each cohort a scorer is fitted on folds, as a fit does it, and its held-out scores are calibrated: as a model is,
-and with p raised to the share that is measured on each scan by the table of the others. Rates are those of new scans,
-as a multiple of the rate that was asked for, mean ± standard error over cohorts (median). Made-up scans have no
-scorer: their scores are normal numbers, with a mean (spread 0.3 and 1 standard deviations) and a standard deviation
-of each scan's own.
+For each cohort a scorer is fitted on folds, as a fit does it, and its held-out scores are calibrated: as counted, and
+as a model has it, with p raised to the share that is measured on each scan by the table of the others. Rates are
+those of new scans, as a multiple of the rate that was asked for, mean ± standard error over cohorts (median). Made-up
+scans have no scorer: their scores are normal numbers, with a mean (spread 0.3 and 1 standard deviations) and a
+standard deviation of each scan's own.
 
 Of phantoms, the rates are also given by place: within 10 mm of the first and of the last slice, and between; with one
 table for all slices, and with a table of their own for the slices at both ends. Phantom patients tell what either
@@ -29,14 +29,12 @@ import torch
 
 from napari_dinoad import preset, read_volume
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.calibration import MAX_NEG_LOG10_P
 from napari_dinoad.evaluation import average_precision, dice
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.phantom import KINDS, make_normal, make_patient
 from napari_dinoad.pipeline.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.held_out import HeldOutScans, Level
 from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
-from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.scoring import make_scorer
 from napari_dinoad.settings import (
     DEMO_SCAN_SHAPE,
@@ -67,9 +65,6 @@ SCORERS = {
 }
 CALIBRATION = CalibrationSettings()
 BATCH_MAPS = 32
-BINS_A_DECADE = 1000
-"""Of −log10 p, in which left-out voxels are counted."""
-
 N_BRIGHTNESS_CHANNELS = 3
 """The last ones of the embedded backbone."""
 
@@ -159,22 +154,7 @@ def held_out_scores(name: str, scans: list[Scan], seed: int) -> dict[int, np.nda
 def calibrations(scores: dict[int, np.ndarray]) -> dict[str, Calibration]:
     """Return the calibration that a model has, and the one whose p is raised to what left-out scans show."""
     level = Level.of(HeldOutScans(tuple(scores), CALIBRATION.scan_top_fraction, "cross"), scores.__getitem__)
-    return {"as it is": level.calibration, "left out": by_left_out_scans(level)}
-
-
-def by_left_out_scans(level: Level) -> Calibration:
-    """Return a level's calibration with p of its table raised to the share of left-out voxels that reach it."""
-    counts = np.zeros(int(MAX_NEG_LOG10_P * BINS_A_DECADE) + 1, dtype=np.int64)
-    for scan in level.scan_scores:
-        raw = level.body_scores(scan)
-        own = ScoreHistogram.of(raw)
-        levels = level.without(scan, raw).neg_log10_p(own.values)
-        np.add.at(counts, (levels * BINS_A_DECADE).astype(np.int64), own.counts)
-    reached = np.cumsum(counts[::-1])[::-1]
-    table = level.calibration.table_neg_log10_p
-    measured = -np.log10((1 + reached[(table * BINS_A_DECADE).astype(np.int64)]) / (1 + reached[0]))
-    raised = np.maximum.accumulate(np.minimum(table, measured))
-    return replace(level.calibration, table_neg_log10_p=raised)
+    return {"as counted": level.calibration, "left out": level.for_new_persons()}
 
 
 class Figures:
@@ -256,9 +236,9 @@ def ends(
             scorer = fit(name, scans, np.arange(len(scans)), seed)
             held_out = held_out_scores(name, scans, seed)
             is_end = {row: scans[row].places() != INNER for row in held_out}
-            one = calibrations(held_out)["as it is"]
+            one = calibrations(held_out)["left out"]
             inner, outer = (
-                calibrations({row: own[is_end[row] == at_end] for row, own in held_out.items()})["as it is"]
+                calibrations({row: own[is_end[row] == at_end] for row, own in held_out.items()})["left out"]
                 for at_end in (False, True)
             )
             for how, tables in (("one table", (one, one)), ("two tables", (inner, outer))):

@@ -23,7 +23,7 @@ from napari_dinoad.score_histogram import ScoreHistogram, values_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score"]
+__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score", "tail_slope"]
 
 MAX_NEG_LOG10_P = 12.0
 """The map never claims more than this, however far the tail is extended."""
@@ -105,7 +105,8 @@ class Calibration:
     table_scores : numpy.ndarray
         (m,) float64, ascending raw scores.
     table_neg_log10_p : numpy.ndarray
-        (m,) float64, not descending; −log10 p at these scores.
+        (m,) float64, not descending; −log10 p at these scores. In a model p is raised to what was measured on
+        left-out persons, see `napari_dinoad.pipeline.left_out`.
     n_voxels : int
         Normal voxels behind the table.
     scan_scores : numpy.ndarray
@@ -177,7 +178,7 @@ class Calibration:
             int(pooled.total),
             np.asarray(scan_scores, dtype=np.float64)[order],
             _weights(range(len(scan_scores)) if persons is None else persons)[order],
-            _tail_slope(values, neg_log10_p),
+            tail_slope(values, neg_log10_p),
             method,
         )
 
@@ -207,7 +208,7 @@ class Calibration:
             n_voxels,
             scan_scores[order],
             np.concatenate([part.scan_weights for part in parts])[order],
-            _tail_slope(scores, neg_log10_p),
+            tail_slope(scores, neg_log10_p),
             "joined",
         )
 
@@ -353,7 +354,7 @@ def _choose_knots(neg_log10_p: np.ndarray) -> np.ndarray:
     return np.unique(np.clip(chosen, 0, n - 1))
 
 
-def _tail_slope(values: np.ndarray, neg_log10_p: np.ndarray) -> float:
+def tail_slope(values: np.ndarray, neg_log10_p: np.ndarray) -> float:
     """Return the mean rise of −log10 p per unit of score over the highest `_TAIL_SHARE` of normal voxels."""
     reach = neg_log10_p[-1]
     size = max(float(np.abs(values[[0, -1]]).max()), _SMALLEST_SIZE)

@@ -171,6 +171,9 @@ class NormativeModel:
     def in_plane(self, plane: Plane) -> NormativeModel:
         """Return the model of one of its planes alone, as it would have been fitted alone.
 
+        But for its rates where there are other planes: they are as counted on the normal scans, not measured on
+        left-out ones (see `Level.for_new_persons`), as the planes are fused.
+
         Raises
         ------
         SettingError

@@ -61,8 +61,13 @@ def test_each_member_is_the_scorer_fitted_alone(model, alone):
         single = alone[member.scorer.name]
         for name, tensor in single.scorer.state().tensors.items():
             assert tensor.equal(member.scorer.state().tensors[name])
-        for name, array in single.calibration.arrays().items():
-            np.testing.assert_array_equal(member.calibration.arrays()[name], array)
+        arrays = member.calibration.arrays()
+        levels = arrays.pop("table_neg_log10_p")
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(single.calibration.arrays()[name], array)
+        # The rates of new scans are measured where all scorers are fused, and before that only of one alone.
+        assert (single.calibration.table_neg_log10_p <= levels).all()
+        assert (single.calibration.table_neg_log10_p < levels).any()
 
 
 def test_a_single_scorer_has_one_calibration(alone):
@@ -74,7 +79,12 @@ def test_a_single_scorer_has_one_calibration(alone):
 
 def test_the_map_is_fused_from_those_of_the_members(model, alone, patient):
     fused = detect(patient, model)
-    levels = [detect(patient, single).anomaly_map.values for single in alone.values()]
+    levels = []
+    for member in model.planes[0].members:
+        (own,) = alone[member.scorer.name].planes
+        plane = replace(own, members=(member,), calibration=member.calibration)
+        part = replace(alone[member.scorer.name], planes=(plane,), calibration=member.calibration)
+        levels.append(detect(patient, part).anomaly_map.values)
     assert model.calibration is model.planes[0].calibration
     body = fused.anomaly_map.values > 0
     expected = model.calibration.neg_log10_p(np.mean(levels, axis=0, dtype=np.float32))

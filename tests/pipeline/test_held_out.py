@@ -222,6 +222,19 @@ def test_volumes_of_thicker_slices_hold_their_rate_in_a_mixed_cohort(tmp_path):
         assert np.mean(measured) == pytest.approx(0.01, abs=3 * np.std(measured) / np.sqrt(N_COHORTS))
 
 
+def test_what_is_fused_with_others_is_fused_as_counted(tmp_path):
+    """And corrected after that: the held-out scans were fused so."""
+    names = ("dpmm", "ar-cnn")
+    plane = calibrated(tmp_path, np.random.default_rng(0), 5)
+    whole, part = (plane.model(dict.fromkeys(names), is_whole=is_whole) for is_whole in (True, False))
+    assert part.calibration is plane.level.calibration
+    assert (whole.calibration.table_neg_log10_p < part.calibration.table_neg_log10_p).any()
+    for member, name in zip(whole.members, names, strict=True):
+        assert member.calibration is plane.members[name].calibration
+    single = calibrated(tmp_path, np.random.default_rng(0), 5, scorers=names[:1]).model({"dpmm": None})
+    assert single.members[0].calibration is single.calibration
+
+
 def test_a_scan_does_not_calibrate_itself():
     scans = {scan: np.full(50, float(scan), np.float32) for scan in range(1, 5)}
     level = Level.of(held_out_scans(scans), scans.__getitem__)

@@ -58,9 +58,15 @@ def test_each_plane_is_the_model_of_this_plane_alone(model, normal_folder, cache
     coronal = replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, plane="coronal"))
     alone = fit_folder(normal_folder, coronal, cache=cache)
     part = model.in_plane("coronal")
-    for name, array in alone.calibration.arrays().items():
-        np.testing.assert_array_equal(part.calibration.arrays()[name], array)
-    assert part.card() == {**alone.card(), **{name: part.card()[name] for name in ("created", "n_slices")}}
+    arrays = part.calibration.arrays()
+    levels = arrays.pop("table_neg_log10_p")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(alone.calibration.arrays()[name], array)
+    # The rates of new scans are measured where all planes are fused, and before that only of a plane alone.
+    assert (alone.calibration.table_neg_log10_p <= levels).all()
+    assert (alone.calibration.table_neg_log10_p < levels).any()
+    of_each = ("created", "n_slices", "calibration")
+    assert part.card() == {**alone.card(), **{name: part.card()[name] for name in of_each}}
     with pytest.raises(SettingError, match="expected one of axial, coronal, sagittal, got 'acquired'"):
         model.in_plane("acquired")
 

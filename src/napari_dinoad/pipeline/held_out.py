@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.files import atomic_path
+from napari_dinoad.pipeline.left_out import LeftOutRates
 from napari_dinoad.pipeline.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing, averaging_like
 from napari_dinoad.plane_model import Member, PlaneModel
@@ -134,6 +135,27 @@ class Level:
         calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), held_out.method, persons)
         return cls(calibration, pooled, scan_scores, held_out, body_scores)
 
+    def for_new_persons(self) -> Calibration:
+        """Return the calibration by which each rate is, on average, that of a person who is not behind it.
+
+        Each held-out person is left out in turn; see `LeftOutRates`. A single person's is returned as it is.
+        """
+        scans_of: dict[int, list[int]] = {}
+        for scan in self.scan_scores:
+            scans_of.setdefault(self.held_out.person_of(scan), []).append(scan)
+        if len(scans_of) == 1:
+            return self.calibration
+        rates = LeftOutRates()
+        for done, scans in enumerate(scans_of.values()):
+            report(self.held_out.progress, "Measuring the rates", done, len(scans_of))
+            own = ScoreHistogram.empty()
+            for scan in scans:
+                own = own + ScoreHistogram.of(self.body_scores(scan))
+            rest = self.pooled.without(own)
+            if rest.total:
+                rates.add(own, Calibration.from_histogram(rest, [0.0]))
+        return rates.corrected(self.calibration)
+
     def without(self, scan: int, scores: np.ndarray) -> Calibration:
         """Return the calibration on all held-out scans but those of one's person; its body voxels have these scores.
 
@@ -252,11 +274,22 @@ class HeldOutPlane:
         levels = own.level.without(scan, raw).neg_log10_p(raw)
         mean.add(cached.stack, cached.stack.indices, cached.body(), levels)
 
-    def model(self, scorers: Mapping[ScorerName, Scorer]) -> PlaneModel:
-        """Return the plane's model with these fitted scorers."""
+    def model(self, scorers: Mapping[ScorerName, Scorer], *, is_whole: bool = True) -> PlaneModel:
+        """Return the plane's model with these fitted scorers.
+
+        Parameters
+        ----------
+        scorers : mapping of Scorer
+        is_whole : bool
+            Whether there is no other plane. Then its rates are those of new persons; what is fused with others is
+            fused as the held-out scans were, and corrected after that. So it is with several scorers.
+        """
+        calibration = self.level.for_new_persons() if is_whole else self.level.calibration
         members = [Member(scorers[name], level.calibration) for name, level in self.members.items()]
-        alone = None if self.alone is None else self.alone.model(scorers)
-        return PlaneModel(self.plane, tuple(members), self.level.calibration, alone, self.noise_share)
+        if len(members) == 1:
+            members = [replace(members[0], calibration=calibration)]
+        alone = None if self.alone is None else self.alone.model(scorers, is_whole=is_whole)
+        return PlaneModel(self.plane, tuple(members), calibration, alone, self.noise_share)
 
     def _own_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
         patch_scores = self._scores.get(self.plane, scorer, scan)

@@ -105,11 +105,11 @@ def fit_and_calibrate(
             if is_cross:
                 scorers[name] = fit(every, _labelled(progress, part))
         planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
-        models.append(planes[-1].model(scorers))
+        models.append(planes[-1].model(scorers, is_whole=len(caches) == 1))
     if len(planes) == 1:
-        return FittedPlanes(tuple(models), planes[0].level.calibration, planes[0].scan_scores)
+        return FittedPlanes(tuple(models), models[0].calibration, planes[0].scan_scores)
     fused = fuse_planes(planes, calibrating)
-    return FittedPlanes(tuple(models), fused.calibration, fused.scan_scores)
+    return FittedPlanes(tuple(models), fused.for_new_persons(), fused.scan_scores)
 
 
 def _part_label(plane: Plane, scorer: ScorerName, n_planes: int, n_scorers: int) -> str:
