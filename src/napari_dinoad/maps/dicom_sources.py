@@ -14,20 +14,17 @@ import highdicom as hd
 import numpy as np
 from nibabel.affines import voxel_sizes
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
-from pydicom.valuerep import DA, TM
 
 from napari_dinoad import __version__
-from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
-from napari_dinoad.images.dicom_files import MANUFACTURER, read_dataset
+from napari_dinoad.errors import DinoadError, GeometryError, SettingError
+from napari_dinoad.images.dicom_files import MANUFACTURER
 from napari_dinoad.images.dicom_frame_places import PLACED_OTHERWISE
-from napari_dinoad.images.dicom_headers import unit_orientation
 from napari_dinoad.images.persons import of_persons
+from napari_dinoad.maps.dicom_source_header import source_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from napari_dinoad.images.volume import Volume
 
@@ -47,19 +44,6 @@ POSITION_TOLERANCE_MM = 0.01
 
 POSITION_TOLERANCE_VOXELS = 0.1
 """… unless it is not even this share of a voxel's smallest edge: slices need be no more even than that to be read."""
-
-_UNIT_TOLERANCE = 1e-5
-"""Direction cosines that lie farther from vectors of length 1 at right angles are made such: readers of DICOM-SEG
-refuse them."""
-
-_TYPE_2 = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
-    "StudyTime", "ReferringPhysicianName",
-)  # fmt: skip
-"""Tags that must be present but may be empty; some scanners and most de-identifiers leave them out."""
-
-_SEXES = ("M", "F", "O", "", None)
-_PARSERS: dict[str, Callable[[Any], Any]] = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
 
 _ALWAYS_IN_SPACE = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 """Kinds of image that the standard allows in a frame of reference only."""
@@ -146,7 +130,7 @@ def source_headers(volume: Volume) -> list[Dataset]:
     ScanReadError
         If a source file has gone or is damaged.
     """
-    return [_with_thickness(_read_header(path), volume) for path in volume.dicom_files or ()]
+    return [_with_thickness(source_header(path), volume) for path in volume.dicom_files or ()]
 
 
 def source_fault(volume: Volume) -> str:
@@ -161,8 +145,8 @@ def source_fault(volume: Volume) -> str:
         return "expected a scan read from DICOM, whose images it refers to"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header = _read_header(volume.dicom_files[0])
-        last = _read_header(volume.dicom_files[-1])
+        header = source_header(volume.dicom_files[0])
+        last = source_header(volume.dicom_files[-1])
     if len(volume.dicom_files) > 1 and header.get("SOPInstanceUID") == last.get("SOPInstanceUID"):
         return _SHARED_UID
     if len(volume.dicom_files) > 1 and int(header.get("NumberOfFrames") or 1) > 1:
@@ -225,50 +209,6 @@ def describe(made: Dataset, source: Dataset, card: Mapping[str, Any] | None) -> 
     made.DerivationDescription = _derivation(card)
     side = source.get("Laterality")
     made.Laterality = side if side in ("R", "L") else ""
-
-
-def _read_header(path: Path) -> Dataset:
-    try:
-        header = read_dataset(path, stop_before_pixels=True)
-    except (OSError, InvalidDicomError) as error:
-        raise ScanReadError(
-            f"{path.name}: the source image cannot be read again ({type(error).__name__}); what is made of "
-            "it needs its header."
-        ) from error
-    for keyword in _TYPE_2:
-        if keyword not in header or not _is_sound(keyword, header[keyword].value):
-            setattr(header, keyword, "")
-    if not _has_known_characters(header):
-        del header.SpecificCharacterSet
-    orientation = tuple(float(x) for x in header.get("ImageOrientationPatient") or ())
-    unit = unit_orientation(orientation if len(orientation) == 6 else None)
-    if unit is not None and not np.allclose(unit, orientation, rtol=0, atol=_UNIT_TOLERANCE):
-        header.ImageOrientationPatient = [f"{x:.10f}" for x in unit]
-    if "DeidentificationMethod" in header and not header.DeidentificationMethod:
-        # Present but empty is against the standard, and would be copied.
-        del header.DeidentificationMethod
-    return header
-
-
-def _is_sound(keyword: str, value: object) -> bool:
-    """Return whether a value may be repeated; dates, times and sexes that are none must be left empty."""
-    if keyword == "PatientSex":
-        return value in _SEXES
-    parse = _PARSERS.get(keyword)
-    if parse is None or not value:
-        return True
-    try:
-        parse(value)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _has_known_characters(header: Dataset) -> bool:
-    names = header.get("SpecificCharacterSet", [])
-    names = [names] if isinstance(names, str) else names
-    known = {kind.value for kind in hd.SpecificCharacterSetValues}
-    return all(not name or name in known for name in names)
 
 
 def _with_thickness(source: Dataset, volume: Volume) -> Dataset:

@@ -1,0 +1,52 @@
+"""What is repeated of source images' headers: names in every script, and nothing that is against the standard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from dicom_files import ct_values, save_all, series_datasets
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom_map import save_dicom_map
+from napari_dinoad.maps.dicom_seg import save_seg
+from napari_dinoad.maps.dicom_slices import save_dicom_slices
+
+
+def written_objects(folder, **tags):
+    """Return all DICOM objects made of a series with these tags, read again."""
+    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid(), **tags), folder / "ct")
+    volume = read_volume(folder / "ct")
+    mask = AnomalyMap(np.full(volume.values.shape, 3, np.float32), volume).mask(0.01)
+    save_seg(folder / "seg.dcm", mask)
+    save_dicom_map(folder / "map.dcm", mask.anomaly_map)
+    slices = save_dicom_slices(folder / "slices", mask)
+    return [pydicom.dcmread(path) for path in (folder / "seg.dcm", folder / "map.dcm", *slices.iterdir())]
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO 2022 IR 100", "Müller^Jörg"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 192", "王^小东"),
+        ("GB18030", "王^小东"),
+        ("", "Smith^John"),
+    ],
+)
+def test_names_are_repeated_in_every_script(tmp_path, character_set, name):
+    for written in written_objects(tmp_path, SpecificCharacterSet=character_set, PatientName=name):
+        assert str(written.PatientName) == name
+
+
+def test_a_header_that_was_deidentified_in_an_unknown_way_says_so(tmp_path):
+    tags = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": ""}
+    seg, parametric_map, *_ = written_objects(tmp_path, **tags)
+    for written in (seg, parametric_map):
+        assert written.PatientIdentityRemoved == "YES"
+        assert written.DeidentificationMethod == "not told by the source images"
