@@ -251,6 +251,18 @@ def test_a_multi_frame_source_in_several_files_is_told_before(tmp_path):
         build_seg(marked(volume))
 
 
+def test_multi_frame_files_of_one_frame_each_are_told_before(tmp_path):
+    """As some archives split them: highdicom takes one such file only."""
+    parts = [
+        enhanced_dataset(one[None], origin=(-3.0, -4.0, 5.0 + 2 * place))
+        for place, one in enumerate(ct_values())
+    ]
+    save_all(as_one_series(parts), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    assert volume.values.shape == (6, 10, 12)
+    assert "a multi-frame image in several files" in source_fault(volume)
+
+
 def test_a_resampled_series_has_planes_of_its_own(tmp_path):
     places = [(-3.0, -4.0, z) for z in (0.0, 2.0, 4.0, 8.0, 10.0, 12.0)]
     save_series(tmp_path / "ct", ct_values(), places=places)

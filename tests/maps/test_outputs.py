@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from dicom_files import ct_values, save_all, series_datasets
+from dicom_files import ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps.dicom_map import save_dicom_map
+from napari_dinoad.maps.dicom_slices import save_dicom_slices
 from napari_dinoad.maps.findings import scan_level_words
 from napari_dinoad.maps.outputs import (
     OUTPUTS,
@@ -167,7 +169,7 @@ def test_a_series_that_was_moved_gets_no_seg(tmp_path):
     assert not {"seg", "dicom-map", "dicom-slices"} & set(available_outputs(volume))
     with pytest.raises(SettingError, match="dicom-slices: source images are no longer"):
         check_outputs(volume, ("dicom-slices",))
-    with pytest.raises(SettingError, match="cannot be read again"):
+    with pytest.raises(SettingError, match="seg: source images are no longer"):
         check_outputs(volume, ("seg",))
 
 
@@ -199,6 +201,33 @@ def test_map_and_slices_as_dicom_are_written_when_asked_for(findings, tmp_path):
     for output in ("dicom-map", "dicom-slices"):
         with pytest.raises(SettingError, match=f"{output}: expected a scan read from DICOM"):
             check_outputs(findings.volume, (output,))
+
+
+def test_a_radiograph_without_a_place_gets_slices_and_a_seg_but_no_map(tmp_path):
+    dataset = image_dataset(ct_values(1, 40, 50)[0], SeriesInstanceUID=generate_uid())
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    save_all([dataset], tmp_path / "xr")
+    volume = read_volume(tmp_path / "xr")
+    assert {"seg", "dicom-slices"} <= set(available_outputs(volume))
+    with pytest.raises(
+        SettingError, match=r"dicom-map: expected a scan whose header says where.* as NIfTI\.$"
+    ):
+        check_outputs(volume, ("dicom-map",))
+    with pytest.raises(SettingError, match=r"pixels without a place\. Save the map as NIfTI\.$"):
+        save_dicom_map(tmp_path / "map.dcm", findings_on(volume).mask.anomaly_map)
+
+
+@pytest.mark.parametrize("study", [None, ""])
+def test_slices_that_would_be_of_no_study_are_refused_before_scoring(tmp_path, study):
+    datasets = series_datasets(ct_values(), StudyInstanceUID="")
+    for dataset in datasets if study is None else ():
+        del dataset.StudyInstanceUID
+    save_all(datasets, tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    with pytest.raises(SettingError, match=r"dicom-slices: .* lack StudyInstanceUID.*; save a picture\.$"):
+        check_outputs(volume, ("dicom-slices",))
+    with pytest.raises(SettingError, match=r"DICOM slices: .* lack StudyInstanceUID"):
+        save_dicom_slices(tmp_path / "out", findings_on(volume).mask)
 
 
 def test_slices_show_the_outline_of_the_ticked_regions_only(tmp_path):

@@ -12,8 +12,9 @@ import numpy as np
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from pydicom.sr.codedict import codes
 
+from napari_dinoad.errors import SettingError
 from napari_dinoad.files import atomic_path
-from napari_dinoad.maps.dicom_sources import derived, describe, new_instance
+from napari_dinoad.maps.dicom_sources import derived, describe, new_instance, source_fault
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -22,14 +23,30 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMap
     from napari_dinoad.maps.dicom_sources import Frames
 
-__all__ = ["build_dicom_map", "save_dicom_map"]
+__all__ = ["build_dicom_map", "map_fault", "save_dicom_map"]
 
 _SERIES_NUMBER_OFFSET = 2000
 
 _DESCRIPTION = "napari-dinoad -log10 p, research use only"
+
+_NAME, _INSTEAD = "DICOM parametric map", "Save the map as NIfTI"
+
+
+def map_fault(volume: Volume) -> str:
+    """Return why a scan cannot have a parametric map; empty when it can.
+
+    Raises
+    ------
+    ScanReadError
+        If the first or the last source file has gone or is damaged.
+    """
+    if volume.dicom_files and not volume.geometry.is_physical:
+        return "expected a scan whose header says where in the patient it lies, got pixels without a place"
+    return source_fault(volume)
 
 
 def save_dicom_map(path: Path, anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = None) -> Path:
@@ -58,12 +75,15 @@ def build_dicom_map(anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = No
     Raises
     ------
     SettingError, ScanReadError, GeometryError
-        As `napari_dinoad.maps.dicom_sources.derived`.
+        If the scan has no place in the patient, and as `napari_dinoad.maps.dicom_sources.derived`.
     """
+    fault = map_fault(anomaly_map.source)
+    if fault:
+        raise SettingError(f"{_NAME}: {fault}. {_INSTEAD}.")
     values = np.ascontiguousarray(anomaly_map.values, dtype=np.float32)
     return derived(
-        "DICOM parametric map",
-        "Save the map as NIfTI",
+        _NAME,
+        _INSTEAD,
         values,
         anomaly_map.source,
         lambda sources, pixels: _parametric_map(sources, pixels, float(values.max()), card),

@@ -21,6 +21,7 @@ from pydicom.uid import RLELossless
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder
+from napari_dinoad.maps.dicom_source_header import source_header
 from napari_dinoad.maps.dicom_sources import describe, discreet, new_instance, source_headers
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
 
-__all__ = ["build_dicom_slices", "save_dicom_slices"]
+__all__ = ["build_dicom_slices", "save_dicom_slices", "slices_fault"]
 
 _SERIES_NUMBER_OFFSET = 3000
 
@@ -39,10 +40,26 @@ _SIDE_PX = 512
 """Smaller slices are enlarged, by a whole number, until their longer side has so many pixels: for thin outlines."""
 
 _DESCRIPTION = "napari-dinoad heatmap, research use only"
+_NAME, _INSTEAD = "DICOM slices", "Save a picture"
 _TEXT_COLOUR = (200, 200, 200)
 _BAR_PX = (96, 8)
 _MARGIN_PX = 6
 _FONT_PX = 12
+
+
+def slices_fault(volume: Volume) -> str:
+    """Return why a scan cannot have a series of its slices; empty when it can. Reads one header.
+
+    Raises
+    ------
+    ScanReadError
+        If the first source file has gone or is damaged.
+    """
+    if not volume.dicom_files:
+        return "expected a scan read from DICOM"
+    if not source_header(volume.dicom_files[0]).get("StudyInstanceUID"):
+        return "the headers of the source images lack StudyInstanceUID, the study that they would belong to"
+    return ""
 
 
 def save_dicom_slices(folder: Path, mask: AnomalyMask, card: Mapping[str, Any] | None = None) -> Path:
@@ -86,9 +103,10 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
         If a source file has gone or is damaged.
     """
     volume = mask.anomaly_map.source
-    if not volume.dicom_files:
-        raise SettingError("DICOM slices: expected a scan read from DICOM. Save a picture.")
-    with discreet("DICOM slices", "Save a picture"):
+    fault = slices_fault(volume)
+    if fault:
+        raise SettingError(f"{_NAME}: {fault}. {_INSTEAD}.")
+    with discreet(_NAME, _INSTEAD):
         sources = source_headers(volume)
     preprocessing = (card or {}).get("preprocessing")
     low, high = grey_window(mask, preprocessing)
@@ -99,7 +117,7 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
     for index in range(len(grey)):
         place = _Place.of(volume, index, grey.shape[1:])
         pixels = _picture(grey[index], heat[index], marked[index] > 0, place.zoom)
-        with discreet("DICOM slices", "Save a picture"):
+        with discreet(_NAME, _INSTEAD):
             made = _capture(pixels, sources[0], place, new, index)
             describe(made, sources[0], card)
             if len(sources) == len(grey) and not volume.is_resampled:

@@ -149,7 +149,7 @@ def source_fault(volume: Volume) -> str:
         last = source_header(volume.dicom_files[-1])
     if len(volume.dicom_files) > 1 and header.get("SOPInstanceUID") == last.get("SOPInstanceUID"):
         return _SHARED_UID
-    if len(volume.dicom_files) > 1 and int(header.get("NumberOfFrames") or 1) > 1:
+    if len(volume.dicom_files) > 1 and "PerFrameFunctionalGroupsSequence" in header:
         return "expected single images or one multi-frame file, got a multi-frame image in several files"
     if volume.geometry.is_physical and str(header.get("SOPClassUID")) in PLACED_OTHERWISE:
         return (

@@ -39,6 +39,13 @@ OUTPUTS = {
 
 _DEFAULT = ("map", "mask", "regions", "report")
 
+_INSTEAD_OF_DICOM = {
+    "seg": "save the mask as NIfTI",
+    "dicom-map": "save the map as NIfTI",
+    "dicom-slices": "save a picture",
+}
+"""Outputs that need a scan from DICOM, with what else can be saved."""
+
 
 def available_outputs(volume: Volume) -> tuple[str, ...]:
     """Return the keys of `OUTPUTS` that this scan allows."""
@@ -55,31 +62,30 @@ def default_outputs(volume: Volume) -> tuple[str, ...]:
 
 def _reason_against(volume: Volume, output: str) -> str:
     """Return why a scan does not allow an output; empty when it does."""
-    if output == "seg":
-        return _reason_against_dicom(volume, output, "save the mask as NIfTI")
-    if output == "dicom-map":
-        return _reason_against_dicom(volume, output, "save the map as NIfTI")
-    if output == "dicom-slices" and not volume.dicom_files:
-        return f"{output}: expected a scan read from DICOM; save a picture"
-    if output == "dicom-slices" and not all(path.is_file() for path in volume.dicom_files or ()):
-        return f"{output}: source images are no longer where they were read; save a picture"
+    if output in _INSTEAD_OF_DICOM:
+        fault = _dicom_fault(volume, output)
+        return f"{output}: {fault}; {_INSTEAD_OF_DICOM[output]}" if fault else ""
     if output == "png" and not volume.is_2d:
         return "png: expected a 2D scan; save the mask as NIfTI, or a picture"
     return ""
 
 
-def _reason_against_dicom(volume: Volume, output: str, instead: str) -> str:
+def _dicom_fault(volume: Volume, output: str) -> str:
+    """Return why a scan does not allow a DICOM output; empty when it does."""
     if not volume.dicom_files:
-        return f"{output}: expected a scan read from DICOM, whose images it refers to; {instead}"
+        return "expected a scan read from DICOM, whose images it refers to"
+    if not all(path.is_file() for path in volume.dicom_files):
+        return "source images are no longer where they were read"
     # highdicom is loaded here: most scans need none.
+    from napari_dinoad.maps.dicom_map import map_fault
+    from napari_dinoad.maps.dicom_slices import slices_fault
     from napari_dinoad.maps.dicom_sources import source_fault
 
+    faults = {"seg": source_fault, "dicom-map": map_fault, "dicom-slices": slices_fault}
     try:
-        fault = source_fault(volume)
+        return faults[output](volume)
     except ScanReadError as error:
-        # The files may have been moved since they were read.
-        fault = str(error).rstrip(".")
-    return f"{output}: {fault}; {instead}" if fault else ""
+        return str(error).rstrip(".")
 
 
 def check_outputs(volume: Volume, outputs: Collection[str]) -> None:
