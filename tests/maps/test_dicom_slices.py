@@ -7,7 +7,15 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
-from dicom_files import PATIENT_NAME, image_dataset, save_all, series_datasets
+from dicom_files import (
+    PATIENT_NAME,
+    ct_values,
+    enhanced_dataset,
+    image_dataset,
+    save_all,
+    sequence_item,
+    series_datasets,
+)
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
@@ -75,6 +83,7 @@ def test_one_image_a_slice_in_a_series_of_the_study(tmp_path, mask_of):
     folder = save_dicom_slices(tmp_path / "out", mask)
     images = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     sources = [pydicom.dcmread(path) for path in mask.anomaly_map.source.dicom_files]
+    sources.sort(key=lambda source: source.InstanceNumber)
     assert len(images) == 6 and len({image.SOPInstanceUID for image in images}) == 6
     for image, source in zip(images, sources, strict=True):
         assert image.SOPClassUID == SecondaryCaptureImageStorage
@@ -137,6 +146,77 @@ def test_a_radiograph_without_a_place_keeps_its_rows_and_columns(tmp_path):
     coloured = np.ptp(image.pixel_array[:300].astype(int), axis=-1) > 0
     np.testing.assert_array_equal(np.argwhere(coloured).min(axis=0), (50, 300))
     np.testing.assert_array_equal(np.argwhere(coloured).max(axis=0), (89, 499))
+
+
+@pytest.mark.parametrize("gap", [2.0, -2.0])
+@pytest.mark.parametrize("is_multi_frame", [False, True])
+def test_slices_are_numbered_in_the_direction_of_the_source(tmp_path, gap, is_multi_frame):
+    """Viewers scroll by the number: side by side, both series must run the same way."""
+    grey = ct_values(6, 40, 50)
+    if is_multi_frame:
+        save_all([enhanced_dataset(grey, gap=gap)], tmp_path / "ct")
+    else:
+        save_all(series_datasets(grey, gap=gap), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    folder = save_dicom_slices(tmp_path / "out", AnomalyMap(np.zeros_like(volume.values), volume).mask(0.01))
+    images = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+    assert [image.InstanceNumber for image in images] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose([i.ImagePositionPatient[2] for i in images], 5 + gap * np.arange(6), atol=1e-4)
+
+
+def slices_of_image(folder, pixels, **tags):
+    """Return the only slice of an image without a place, read again."""
+    tags = {"SeriesInstanceUID": generate_uid(), **tags}
+    save_all([image_dataset(pixels, sop_class="1.2.840.10008.5.1.4.1.1.1", **tags)], folder / "xr")
+    volume = read_volume(folder / "xr")
+    made = save_dicom_slices(folder / "out", AnomalyMap(np.zeros_like(volume.values), volume).mask(0.01))
+    return pydicom.dcmread(made / "0001.dcm")
+
+
+@pytest.mark.parametrize("keyword", ["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"])
+def test_pixels_of_a_radiograph_keep_the_size_that_is_told(tmp_path, keyword):
+    image = slices_of_image(
+        tmp_path, ct_values(1, 100, 128)[0], **{keyword: [0.4, 0.2], "PixelAspectRatio": [2, 1]}
+    )
+    assert (image.Rows, image.Columns) == (400, 512)
+    assert image[keyword].value == [0.1, 0.05]
+    assert "PixelAspectRatio" not in image, "it is for pixels of unknown size"
+
+
+def test_pixels_of_unknown_size_keep_their_shape(tmp_path):
+    image = slices_of_image(tmp_path, ct_values(1, 100, 128)[0], PixelAspectRatio=[2, 1])
+    assert image.PixelAspectRatio == [2, 1] and "PixelSpacing" not in image
+
+
+def test_what_is_written_into_a_large_radiograph_grows_with_it(tmp_path):
+    """Viewers scale it down; at 12 px of 3,000 nobody reads that it is for research only."""
+    heights = []
+    for side in (512, 2048):
+        pixels = np.zeros((side, side), np.uint16)
+        pixels[: side // 2] = 1000
+        image = slices_of_image(tmp_path / str(side), pixels)
+        rows = np.flatnonzero((image.pixel_array[side // 2 :] > 100).any(axis=(1, 2)))
+        heights.append(np.ptp(rows))
+    assert heights[1] == pytest.approx(4 * heights[0], rel=0.1)
+
+
+def test_slices_of_an_ultrasound_volume_claim_no_place_in_the_patient(tmp_path):
+    """The header places them in the ultrasound's volume only; its frame of reference is not theirs."""
+    dataset = enhanced_dataset(ct_values(6, 40, 50).astype(np.uint16))
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.6.2"
+    (shared,) = dataset.SharedFunctionalGroupsSequence
+    del shared.PlaneOrientationSequence
+    shared.PlaneOrientationVolumeSequence = [sequence_item(ImageOrientationVolume=[1, 0, 0, 0, 1, 0])]
+    for place, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        del group.PlanePositionSequence, group.PixelValueTransformationSequence
+        group.PlanePositionVolumeSequence = [sequence_item(ImagePositionVolume=[0, 0, 2.0 * place])]
+    save_all([dataset], tmp_path / "us")
+    volume = read_volume(tmp_path / "us")
+    folder = save_dicom_slices(tmp_path / "out", AnomalyMap(np.zeros_like(volume.values), volume).mask(0.01))
+    image = pydicom.dcmread(folder / "0001.dcm")
+    assert not {"ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID"} & set(image.dir())
+    assert not image.get("PatientOrientation")
+    assert image.Rows * image.PixelSpacing[0] == pytest.approx(40 * 0.5)
 
 
 def test_what_was_written_is_never_a_scan(tmp_path, mask_of):

@@ -7,20 +7,19 @@ and study of the source images; see `dicom_sources`.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
 from highdicom.sc import SCImage
-from highdicom.spatial import get_closest_patient_orientation
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 from pydicom.uid import RLELossless
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder
+from napari_dinoad.maps.dicom_slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom_source_header import source_header
 from napari_dinoad.maps.dicom_sources import describe, discreet, new_instance, source_headers
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
@@ -70,8 +69,8 @@ def save_dicom_slices(folder: Path, mask: AnomalyMask, card: Mapping[str, Any] |
     require_folder(folder.parent)
     with tempfile.TemporaryDirectory(prefix=".dinoad-", dir=folder.parent) as name:
         new = Path(name)
-        for number, made in enumerate(build_dicom_slices(mask, card), start=1):
-            made.save_as(new / f"{number:04d}.dcm")
+        for made in build_dicom_slices(mask, card):
+            made.save_as(new / f"{made.InstanceNumber:04d}.dcm")
         require_folder(folder)
         for old in folder.glob("[0-9][0-9][0-9][0-9].dcm"):
             old.unlink()
@@ -110,63 +109,21 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
         sources = source_headers(volume)
     preprocessing = (card or {}).get("preprocessing")
     low, high = grey_window(mask, preprocessing)
-    grey = (np.clip(_frames(volume.values, volume), low, high) - low) * (255 / max(high - low, 1e-12))
-    heat = _frames(mask.anomaly_map.values, volume)
-    marked = _frames(mask.values, volume)
+    values, heat, marked = (
+        _frames(part, volume) for part in (volume.values, mask.anomaly_map.values, mask.values)
+    )
+    zoom = max(1, -(-_SIDE_PX // max(values.shape[1:])))
     new = new_instance(sources[0], _SERIES_NUMBER_OFFSET)
-    for index in range(len(grey)):
-        place = _Place.of(volume, index, grey.shape[1:])
-        pixels = _picture(grey[index], heat[index], marked[index] > 0, place.zoom)
+    for index, number in enumerate(slice_numbers(volume, sources, len(values))):
+        place = SlicePlace.of(volume, sources[0], index, zoom)
+        grey = (np.clip(values[index], low, high) - low) * (255 / max(high - low, 1e-12))
+        pixels = _picture(grey, heat[index], marked[index] > 0, zoom)
         with discreet(_NAME, _INSTEAD):
-            made = _capture(pixels, sources[0], place, new, index)
+            made = _capture(pixels, sources[0], place, new, number)
             describe(made, sources[0], card)
-            if len(sources) == len(grey) and not volume.is_resampled:
+            if len(sources) == len(values) and not volume.is_resampled:
                 made.SourceImageSequence = [_reference(sources[index])]
         yield made
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an enlarged slice lies.
-
-    Attributes
-    ----------
-    zoom : int
-        Pixels along the edge of one of the source's.
-    spacing : tuple of float, optional
-        Between rows and columns, of the enlarged slice; None without physical size, and so are all others.
-    position, orientation : tuple of float, optional
-        DICOM's, in LPS.
-    letters : tuple of str, optional
-        DICOM's patient orientation.
-    """
-
-    zoom: int
-    spacing: tuple[float, float] | None = None
-    position: tuple[float, ...] | None = None
-    orientation: tuple[float, ...] | None = None
-    letters: tuple[str, str] | None = None
-
-    @classmethod
-    def of(cls, volume: Volume, index: int, shape: tuple[int, ...]) -> _Place:
-        zoom = max(1, -(-_SIDE_PX // max(shape)))
-        if not volume.geometry.is_physical:
-            return cls(zoom)
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.geometry.affine
-        along_row, along_column = affine[:3, 0], affine[:3, 1]
-        sizes = np.linalg.norm(along_row), np.linalg.norm(along_column)
-        # The centre of the first of the smaller pixels, in steps of one of the source's.
-        first = (1 / zoom - 1) / 2
-        position = (affine @ [first, first, index, 1])[:3]
-        cosines = np.concatenate([along_row / sizes[0], along_column / sizes[1]])
-        right, down, _ = get_closest_patient_orientation(affine)
-        return cls(
-            zoom,
-            (float(sizes[1]) / zoom, float(sizes[0]) / zoom),
-            tuple(position.tolist()),
-            tuple(cosines.tolist()),
-            (right.value, down.value),
-        )
 
 
 def _frames(canonical: np.ndarray, volume: Volume) -> np.ndarray:
@@ -193,22 +150,36 @@ def _picture(grey: np.ndarray, heat: np.ndarray, marked: np.ndarray, zoom: int) 
 
 
 def _write_legend(picture: Image.Image) -> None:
-    """Write the heatmap's limits and what this is not to be used for into the lower left corner."""
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=_FONT_PX)
+    """Write the heatmap's limits and what this is not to be used for into the lower left corner.
+
+    Both grow with the picture: large radiographs are shown scaled down.
+    """
+    scale = max(1, max(picture.size) // _SIDE_PX)
+    margin, font_px, (bar_width, bar_height) = (
+        _MARGIN_PX * scale,
+        _FONT_PX * scale,
+        (scale * x for x in _BAR_PX),
+    )
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=font_px)
     low, high = HEATMAP_LIMITS
-    bottom = picture.height - _MARGIN_PX
-    style: dict[str, Any] = {"fill": _TEXT_COLOUR, "font": font, "stroke_width": 1, "stroke_fill": (0, 0, 0)}
-    draw.text((_MARGIN_PX, bottom), "research use only", anchor="ls", **style)
-    above = bottom - _FONT_PX - _MARGIN_PX
+    bottom = picture.height - margin
+    style: dict[str, Any] = {
+        "fill": _TEXT_COLOUR,
+        "font": font,
+        "stroke_width": scale,
+        "stroke_fill": (0, 0, 0),
+    }
+    draw.text((margin, bottom), "research use only", anchor="ls", **style)
+    above = bottom - font_px - margin
     left = f"p {10**-low:.1g}"
-    draw.text((_MARGIN_PX, above), left, anchor="ls", **style)
-    bar_left = 2 * _MARGIN_PX + int(draw.textlength(left, font=font))
-    picture.paste(colour_bar(*_BAR_PX), (bar_left, above - _BAR_PX[1]))
-    draw.text((bar_left + _BAR_PX[0] + _MARGIN_PX, above), f"{10**-high:.0e}", anchor="ls", **style)
+    draw.text((margin, above), left, anchor="ls", **style)
+    bar_left = 2 * margin + int(draw.textlength(left, font=font))
+    picture.paste(colour_bar(bar_width, bar_height), (bar_left, above - bar_height))
+    draw.text((bar_left + bar_width + margin, above), f"{10**-high:.0e}", anchor="ls", **style)
 
 
 def _capture(
-    pixels: np.ndarray, source: Dataset, place: _Place, new: Mapping[str, Any], index: int
+    pixels: np.ndarray, source: Dataset, place: SlicePlace, new: Mapping[str, Any], number: int
 ) -> SCImage:
     made = SCImage.from_ref_dataset(
         source,
@@ -219,19 +190,12 @@ def _capture(
         pixel_spacing=place.spacing,
         patient_orientation=place.letters or ("L", "P"),
         transfer_syntax_uid=RLELossless,
-        **{**new, "sop_instance_uid": hd.UID(), "instance_number": index + 1},
+        **{**new, "sop_instance_uid": hd.UID(), "instance_number": number},
     )
     made.SeriesDescription = _DESCRIPTION
     made.ConversionType = "WSD"
     made.BurnedInAnnotation = "NO"  # what is written into it says nothing of the patient
-    if place.letters is None:
-        made.PatientOrientation = source.get("PatientOrientation")
-    if place.position is not None and place.orientation is not None:
-        made.ImagePositionPatient = [f"{x:.8g}" for x in place.position]
-        made.ImageOrientationPatient = [f"{x:.8g}" for x in place.orientation]
-        if source.get("FrameOfReferenceUID"):
-            made.FrameOfReferenceUID = source.FrameOfReferenceUID
-            made.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+    place.write(made, source)
     return made
 
 
