@@ -105,6 +105,39 @@ def test_names_and_reasons_are_text_and_links_are_quoted(tmp_path):
     assert "<script" not in page
 
 
+def test_names_are_no_formulas_of_spreadsheets(tmp_path):
+    names = ("=1+1", "+x", "-x", "@SUM(A1)", "\tx", "a=1")
+    page, rows = worklist_of(tmp_path, *((findings_of(f"{name}.nii"), name, 0.0) for name in names))
+    assert [row["scan"] for row in rows] == [
+        *(f"'{name}.nii" for name in names[:-1]),
+        "a=1.nii",
+    ]
+    assert {row["results"] for row in rows} == {*(f"'{name}" for name in names[:-1]), "a=1"}
+    assert {row["report"][:1] for row in rows} == {"'", "a"}
+    assert float(rows[0]["peak_x_mm"]) < 0, "numbers stay numbers"
+    assert ">=1+1.nii<" in page, "the page shows it as it is"
+
+
+def test_only_the_first_of_very_many_scans_have_pictures(tmp_path, monkeypatch):
+    """A page of thousands of pictures is too large for browsers."""
+    monkeypatch.setattr("napari_dinoad.maps.worklist._MOST_PICTURES", 2)
+    page, rows = worklist_of(tmp_path, *((findings_of(name), name, 0.0) for name in "abc"))
+    assert page.count("<img") == 2 and len(rows) == 3
+    assert "The first 2 have pictures." in page
+    page, _ = worklist_of(tmp_path, *((findings_of(name), name, 0.0) for name in "ab"))
+    assert page.count("<img") == 2 and "have pictures" not in page
+
+
+def test_long_names_are_broken_and_the_table_is_printed_from_the_first_page_on(tmp_path):
+    """One name of 100 letters pushed all else out of the window, and a table of several pages began on the second."""
+    page, _ = worklist_of(
+        tmp_path, (findings_of("a" * 100), "a" * 100, 0.0), failed=[("b" * 100, "no signal")]
+    )
+    assert re.search(r"strong \{[^}]*overflow-wrap: anywhere", page)
+    assert re.findall(r"<strong>(?:<a[^>]*>)?([ab])", page) == ["a", "b"]
+    assert page.index("table { break-inside: auto; }") > page.index("figure, table { break-inside: avoid; }")
+
+
 def test_series_of_one_folder_are_told_apart(tmp_path):
     scans = [(findings_of("study"), f"study_{number}", 0.0) for number in (2, 3)]
     page, _ = worklist_of(tmp_path, *scans, (findings_of("a.nii.gz"), "a", 0.0))

@@ -37,12 +37,19 @@ WORKLIST_COLUMNS = (
 _PICTURE_PX = 220
 _JPEG_QUALITY = 85
 
+_MOST_PICTURES = 500
+"""Scans after these are listed without picture: each has about 20 kB, and browsers must open the page."""
+
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
 _WRITE_AGAIN_S = 10.0
 """While scans come in, the files are written anew no more often than this."""
 
 _STYLE = """\
 body { max-width: 80rem; } td { padding-top: .4rem; } td figure { margin: 0; } td figcaption { display: none; }
-td img { display: block; background: #000; }
+td img { display: block; background: #000; max-width: none; height: auto; }
+strong { display: block; min-width: 11rem; overflow-wrap: anywhere; }
+@media print { table { break-inside: auto; } tr { break-inside: avoid; } td img { width: 30mm; } }
 """
 
 
@@ -174,7 +181,8 @@ class Worklist:
             html.section(
                 f"{n} scan{'' if n == 1 else 's'}, the least normal first",
                 f"Scored with the model {self._model}. Marked: what is as unusual as {100 * self._fpr:g} % of normal "
-                "voxels; some of every normal scan is. Scans of one p-value are ordered by their own scores.",
+                "voxels; some of every normal scan is. Scans of one p-value are ordered by their own scores."
+                + (f" The first {_MOST_PICTURES} have pictures." if n > _MOST_PICTURES else ""),
                 html.table(
                     ["", "Scan", "As a whole", "Marked", "Most unusual", "Slice with its peak"],
                     [_row(rank, entry) for rank, entry in enumerate(entries, start=1)],
@@ -182,7 +190,7 @@ class Worklist:
             )
         ]
         if self._failed:
-            rows = [[scan, reason] for scan, reason in self._failed]
+            rows = [[html.element("strong", scan), reason] for scan, reason in self._failed]
             parts.append(html.section("Not scored", html.table(["Scan", "Reason"], rows)))
         return html.page("Worklist", *parts, style=_STYLE)
 
@@ -195,7 +203,8 @@ def _row(rank: int, entry: WorklistEntry) -> list[object]:
     link = {"href": quote(report, errors="surrogateescape")} if report else {}
     told = html.element("p", html.element("small", notes)) if notes else ""
     cell = html.element("div", html.element("strong", html.element("a", shown, **link)), told)
-    return [rank, cell, entry.whole, entry.marked, entry.peak, html.picture(entry.picture, scan, _PICTURE_PX)]
+    shown_slice = html.picture(entry.picture, scan, _PICTURE_PX) if rank <= _MOST_PICTURES else ""
+    return [rank, cell, entry.whole, entry.marked, entry.peak, shown_slice]
 
 
 def _table(entries: list[WorklistEntry]) -> str:
@@ -203,8 +212,16 @@ def _table(entries: list[WorklistEntry]) -> str:
     writer = csv.DictWriter(stream, WORKLIST_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for rank, entry in enumerate(entries, start=1):
-        writer.writerow({**entry.findings, "rank": rank})
+        writer.writerow({**{name: _as_text(value) for name, value in entry.findings.items()}, "rank": rank})
     return stream.getvalue()
+
+
+def _as_text(value: object) -> object:
+    """Return a table's entry with an apostrophe before a text that spreadsheets would run as a formula.
+
+    Names of files may come from anywhere; numbers stay as they are.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_SIGNS) else value
 
 
 def _marked_column(findings: Findings, n_marked: int) -> dict[str, object]:
