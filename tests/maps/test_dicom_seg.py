@@ -278,13 +278,15 @@ def test_a_resampled_series_has_planes_of_its_own(tmp_path):
     assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 6
 
 
-def test_an_image_without_a_place(tmp_path):
+@pytest.mark.parametrize("orientation", [["L", "F"], None])
+def test_an_image_without_a_place(tmp_path, orientation):
     dataset = image_dataset(
         ct_values(1)[0].astype(np.uint16),
         sop_class=DigitalXRayImageStorageForPresentation,
         Modality="DX",
         SeriesInstanceUID=generate_uid(),
         SeriesNumber=1,
+        **({"PatientOrientation": orientation} if orientation else {}),
     )
     save_all([dataset], tmp_path / "xray")
     volume = read_volume(tmp_path / "xray")
@@ -294,6 +296,7 @@ def test_an_image_without_a_place(tmp_path):
     dataset = pydicom.dcmread(tmp_path / "seg.dcm")
     bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")[:120]
     np.testing.assert_array_equal(bits.reshape(10, 12), mask.values[0])
+    assert dataset["PatientOrientation"].value == (orientation or ""), "it must be there, and may be empty"
 
 
 def test_simpleitk_reads_the_same_voxels(tmp_path):

@@ -136,7 +136,7 @@ def _segmentation(
         )
         for number, name in enumerate(content.names, start=1)
     ]
-    return Segmentation(
+    made = Segmentation(
         source_images=sources,
         pixel_array=pixels,
         segmentation_type="BINARY",
@@ -147,6 +147,10 @@ def _segmentation(
         omit_empty_frames=False,
         **new_instance(sources[0], _SERIES_NUMBER_OFFSET),
     )
+    if "FrameOfReferenceUID" not in made:
+        # highdicom leaves it out; of images without a place it must be there, and may be empty.
+        made.PatientOrientation = sources[0].get("PatientOrientation") or ""
+    return made
 
 
 _COLOURS = (
