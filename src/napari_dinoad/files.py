@@ -37,6 +37,7 @@ __all__ = [
     "short_paths",
     "short_stem",
     "stem_of",
+    "telling_of_writing",
     "write_json",
     "write_text",
 ]
@@ -144,23 +145,37 @@ def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Pa
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except PermissionError as error:
-        # The folder took the temporary file, so it is the file of that name that cannot be replaced.
-        raise DinoadError(
-            f"Cannot write {path}: {error.strerror or error}. If another program has the file open, close it there; "
-            "else choose another folder."
-        ) from error
-    except OSError as error:
-        raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
+        with telling_of_writing(path):
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         # Windows removes no open file, and what a library leaves open when it fails must not hide why it failed.
         with suppress(PermissionError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def telling_of_writing(path: Path) -> Iterator[None]:
+    """Tell a system's error inside the block as a `DinoadError` of writing ``path``, with what to do.
+
+    The block begins where it is known that the folder takes files.
+    """
+    try:
+        yield
+    except OSError as error:
+        told = error
+        # Pydicom raises them anew, without the number by which one knows what is wrong.
+        while told.errno is None and isinstance(told.__cause__, OSError):
+            told = told.__cause__
+        advice = (
+            "If another program has the file open, close it there; else choose another folder."
+            if isinstance(told, PermissionError)
+            else _advice(told)
+        )
+        raise DinoadError(f"Cannot write {path}: {told.strerror or told}. {advice}") from error
 
 
 def require_writable(path: Path) -> None:

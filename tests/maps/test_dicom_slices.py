@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pydicom
 import pytest
@@ -16,11 +19,12 @@ from dicom_files import (
     sequence_item,
     series_datasets,
 )
-from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom_map import save_dicom_map
 from napari_dinoad.maps.dicom_slices import save_dicom_slices
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.28, 0.96, 0.0)
@@ -107,7 +111,8 @@ def test_one_image_a_slice_in_a_series_of_the_study(tmp_path, mask_of):
 def test_an_earlier_series_is_replaced_and_other_files_stay(tmp_path, mask_of):
     mask, folder = mask_of(), tmp_path / "out"
     save_dicom_slices(folder, mask)
-    (folder / "0099.dcm").write_bytes(b"of a longer scan")
+    for longer in ("0099.dcm", "10000.dcm"):
+        (folder / longer).write_bytes((folder / "0001.dcm").read_bytes())
     (folder / "notes.txt").write_text("mine")
     first = pydicom.dcmread(folder / "0001.dcm").SeriesInstanceUID
     save_dicom_slices(folder, mask)
@@ -117,6 +122,41 @@ def test_an_earlier_series_is_replaced_and_other_files_stay(tmp_path, mask_of):
     ]
     assert pydicom.dcmread(folder / "0001.dcm").SeriesInstanceUID != first
     assert not list(tmp_path.glob(".dinoad-*"))
+
+
+def test_images_of_others_are_not_replaced(tmp_path, mask_of):
+    """A folder of that name may be the patient's own series."""
+    mask, folder = mask_of(), tmp_path / "out"
+    folder.mkdir()
+    others = [folder / "0001.dcm", folder / "0300.dcm"]
+    for path in others:
+        path.write_bytes(mask.anomaly_map.source.dicom_files[0].read_bytes())
+    before = {path: path.read_bytes() for path in others}
+    with pytest.raises(
+        SettingError, match=r"0001\.dcm would be replaced, and was not written by napari-dinoad"
+    ):
+        save_dicom_slices(folder, mask)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not list(tmp_path.glob(".dinoad-*"))
+
+
+def test_a_disk_that_is_full_is_told_with_what_to_do(tmp_path, mask_of, monkeypatch):
+    """pydicom raises the system's error anew, without the number by which it is known."""
+
+    def fails(*args, **kwargs):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OSError("With tag (7FE0,0010) got exception: …") from error
+
+    mask = mask_of()
+    monkeypatch.setattr("pydicom.dataset.Dataset.save_as", fails)
+    told = r"Cannot write .*: No space left on device\. Free disk space or choose another folder\.$"
+    with pytest.raises(DinoadError, match=told):
+        save_dicom_slices(tmp_path / "out", mask)
+    with pytest.raises(DinoadError, match=told):
+        save_dicom_map(tmp_path / "map.dcm", mask.anomaly_map)
+    assert [path.name for path in tmp_path.iterdir()] == ["ct"]
 
 
 def test_a_source_that_has_gone_leaves_an_earlier_series_whole(tmp_path, mask_of):

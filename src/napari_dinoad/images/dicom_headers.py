@@ -41,6 +41,7 @@ __all__ = [
     "GEOMETRY_TAGS",
     "UnreadableDicomError",
     "have_same_pixels",
+    "is_of_ours",
     "is_segmentation",
     "name_of_uid",
     "read_header",
@@ -110,6 +111,16 @@ def is_segmentation(path: Path) -> bool:
         with disable_value_validation():
             header = read_dataset(path, ["SOPClassUID"], stop_before_pixels=True)
             return _NOT_SCANS.get(str(header.get("SOPClassUID"))) == _SEGMENTATION
+    except DAMAGED:
+        return False
+
+
+def is_of_ours(path: Path) -> bool:
+    """Whether this program wrote a DICOM file; one that cannot be read it did not write."""
+    try:
+        with disable_value_validation():
+            header = read_dataset(path, ["Manufacturer"], stop_before_pixels=True)
+            return bool(header.get("Manufacturer") == MANUFACTURER)
     except DAMAGED:
         return False
 

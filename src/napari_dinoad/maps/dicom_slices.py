@@ -6,6 +6,7 @@ and study of the source images; see `dicom_sources`.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ from pydicom import Dataset
 from pydicom.uid import RLELossless
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.files import require_folder
+from napari_dinoad.files import require_folder, telling_of_writing
+from napari_dinoad.images.dicom_files import MANUFACTURER
+from napari_dinoad.images.dicom_headers import is_of_ours
 from napari_dinoad.maps.dicom_slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom_source_header import source_header
 from napari_dinoad.maps.dicom_sources import describe, discreet, new_instance, source_headers
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["build_dicom_slices", "save_dicom_slices", "slices_fault"]
 
 _SERIES_NUMBER_OFFSET = 3000
+
+_SLICE_NAME = re.compile(r"\d{4,}\.dcm")
 
 _SIDE_PX = 512
 """Smaller slices are enlarged, by a whole number, until their longer side has so many pixels: for thin outlines."""
@@ -65,18 +70,40 @@ def save_dicom_slices(folder: Path, mask: AnomalyMask, card: Mapping[str, Any] |
     """Write the series as ``0001.dcm``, … into a folder, in place of an earlier one; see `build_dicom_slices`.
 
     Earlier files stay until all new ones are written.
+
+    Raises
+    ------
+    DinoadError
+        As `build_dicom_slices`; if the folder holds images under such names that this program did not write, or
+        cannot be written.
     """
     require_folder(folder.parent)
-    with tempfile.TemporaryDirectory(prefix=".dinoad-", dir=folder.parent) as name:
+    earlier = _earlier_slices(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix=".dinoad-", dir=folder.parent) as name,
+        telling_of_writing(folder),
+    ):
         new = Path(name)
         for made in build_dicom_slices(mask, card):
             made.save_as(new / f"{made.InstanceNumber:04d}.dcm")
         require_folder(folder)
-        for old in folder.glob("[0-9][0-9][0-9][0-9].dcm"):
+        for old in earlier:
             old.unlink()
         for file in sorted(new.iterdir()):
             file.replace(folder / file.name)
     return folder
+
+
+def _earlier_slices(folder: Path) -> list[Path]:
+    """Return the slices of an earlier series in a folder; images of others are refused, not removed."""
+    found = sorted(path for path in folder.glob("[0-9]*.dcm") if _SLICE_NAME.fullmatch(path.name))
+    others = [path for path in found if not is_of_ours(path)]
+    if others:
+        raise SettingError(
+            f"{_NAME}: {others[0]} would be replaced, and was not written by {MANUFACTURER}. Choose another folder "
+            "for the results, or move the file."
+        )
+    return found
 
 
 def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None) -> Iterator[SCImage]:
