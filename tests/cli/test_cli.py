@@ -363,7 +363,12 @@ def test_a_folder_of_series_and_a_chosen_one(model_path, tmp_path, capsys):
     arguments = ["score", str(tmp_path / "study"), "--model", str(model_path), "--save", "mask"]
     assert main([*arguments, "--out", str(tmp_path / "all")]) == 0
     names = {path.name for path in (tmp_path / "all").iterdir()}
-    assert names == {"study_series3_mask.nii.gz", "study_series4_mask.nii.gz"}
+    assert names == {
+        "study_series3_mask.nii.gz",
+        "study_series4_mask.nii.gz",
+        "worklist.csv",
+        "worklist.html",
+    }
     assert main([*arguments, "--out", str(tmp_path / "one"), "--series", "head 4"]) == 0
     assert {path.name for path in (tmp_path / "one").iterdir()} == {"study_mask.nii.gz"}
     assert "series 3: not the series chosen" in capsys.readouterr().err
