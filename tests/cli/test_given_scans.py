@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import sys
+import unicodedata
 from pathlib import Path
 
 import nibabel as nib
@@ -46,6 +47,18 @@ def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_pat
     volume, picture = save_head(tmp_path / "head.nii.gz", 1), save_picture(tmp_path / "head.png")
     assert names_of([volume, picture]) == ["head_nii_gz", "head_png"]
     assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
+
+
+def test_names_that_are_one_file_on_other_disks_are_told_apart(tmp_path):
+    """Windows and macOS take T1 for t1, and macOS ü for u with a diaeresis: results would overwrite each other."""
+    accents = [unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD")]
+    for one, other in (("T1", "t1"), accents):
+        scans = [
+            ScanFile.of_file(tmp_path / folder / f"{name}.png") for folder, name in (("a", one), ("b", other))
+        ]
+        assert output_names(scans) == [f"a_{one}", f"b_{other}"]
+    scans = [ScanFile.of_file(tmp_path / f"{name}.png") for name in ("T1", "t1", "t2")]
+    assert output_names(scans) == ["T1_png_1", "t1_png_2", "t2"]
 
 
 def test_slices_of_two_patients_with_the_same_uids_are_two_scans(tmp_path):

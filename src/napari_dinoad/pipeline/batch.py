@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,25 +76,45 @@ def output_names(scans: Sequence[ScanFile]) -> list[str]:
     """Return one name a scan for its outputs: its own.
 
     Scans of one name in one folder get their endings (``head_png``), those of several folders as many of these as
-    tell them apart, and what is still alike a number.
+    tell them apart, and what is still alike a number. Names that differ in case only, or in how an accent is
+    written, are alike: on most disks of Windows and macOS they are one file.
     """
     names = [short_stem(scan.name) for scan in scans]
-    in_folder = Counter((scan.path.parent, name) for scan, name in zip(scans, names, strict=True))
+    in_folder = Counter((scan.path.parent, _as_file(name)) for scan, name in zip(scans, names, strict=True))
     names = [
         f"{name}_{scan.path.name[len(name) :].strip('.').replace('.', '_')}"
-        if in_folder[scan.path.parent, name] > 1 and scan.path.name.startswith(f"{name}.")
+        if in_folder[scan.path.parent, _as_file(name)] > 1 and scan.path.name.startswith(f"{name}.")
         else name
         for scan, name in zip(scans, names, strict=True)
     ]
+    names = _numbered(names, [scan.path.parent for scan in scans])
     depth = 0
-    while max(Counter(names).values(), default=0) > 1:
-        counts, before = Counter(names), names
+    while max((counts := Counter(map(_as_file, names))).values(), default=0) > 1:
+        before = names
         above = [scan.path.resolve().parents for scan in scans]
         names = [
-            f"{parents[depth].name}_{name}" if counts[name] > 1 and depth + 1 < len(parents) else name
+            f"{parents[depth].name}_{name}"
+            if counts[_as_file(name)] > 1 and depth + 1 < len(parents)
+            else name
             for parents, name in zip(above, names, strict=True)
         ]
         if names == before:
-            return [f"{name}_{place}" if counts[name] > 1 else name for place, name in enumerate(names, 1)]
+            return _numbered(names, [Path()] * len(names))
         depth += 1
     return names
+
+
+def _numbered(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Return names, those that are alike within a folder with numbers."""
+    keys = [(folder, _as_file(name)) for folder, name in zip(folders, names, strict=True)]
+    n_alike, seen = Counter(keys), Counter[tuple[Path, str]]()
+    numbered = []
+    for name, key in zip(names, keys, strict=True):
+        seen[key] += 1
+        numbered.append(f"{name}_{seen[key]}" if n_alike[key] > 1 else name)
+    return numbered
+
+
+def _as_file(name: str) -> str:
+    """Return what is the same for names that may be those of one file."""
+    return unicodedata.normalize("NFC", name.casefold())
