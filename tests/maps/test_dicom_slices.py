@@ -108,6 +108,14 @@ def test_one_image_a_slice_in_a_series_of_the_study(tmp_path, mask_of):
     assert [image.InstanceNumber for image in images] == [1, 2, 3, 4, 5, 6]
 
 
+def test_slices_lie_at_the_very_numbers_of_the_source(tmp_path, mask_of):
+    """Rounding to 32 bit made 706.21002 of 706.21; some viewers look for slices at one place."""
+    mask = mask_of(origin=(-115.5, -1.85, 696.21), gap=5.0)
+    places = {pydicom.dcmread(path).ImagePositionPatient[2] for path in mask.anomaly_map.source.dicom_files}
+    made = save_dicom_slices(tmp_path / "out", mask)
+    assert {pydicom.dcmread(path).ImagePositionPatient[2] for path in made.iterdir()} == places
+
+
 def test_an_earlier_series_is_replaced_and_other_files_stay(tmp_path, mask_of):
     mask, folder = mask_of(), tmp_path / "out"
     save_dicom_slices(folder, mask)

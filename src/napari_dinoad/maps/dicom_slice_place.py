@@ -22,8 +22,9 @@ __all__ = ["SlicePlace", "slice_numbers"]
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """Tags by which images without a place in the patient say how large their pixels are."""
 
-_DIGITS = 8
-"""Significant digits of positions (10 µm at 1 m) and cosines: values of more than 16 characters are forbidden."""
+_DECIMALS, _DIGITS = 4, 8
+"""Decimals of positions in mm, which a scan's affine has no more of (32 bit): slices of the source's size then lie at
+the source's own numbers. Digits of cosines. Values of more than 16 characters are forbidden."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class SlicePlace:
             self._write_sizes(made, source)
         if self.position is None or self.orientation is None:
             return
-        made.ImagePositionPatient = [f"{x:.{_DIGITS}g}" for x in self.position]
+        made.ImagePositionPatient = [f"{round(x, _DECIMALS) + 0.0:.12g}" for x in self.position]
         made.ImageOrientationPatient = [f"{x:.{_DIGITS}g}" for x in self.orientation]
         if source.get("FrameOfReferenceUID"):
             made.FrameOfReferenceUID = source.FrameOfReferenceUID
