@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ from napari_dinoad.backbones.download import download
 from napari_dinoad.backbones.official import OfficialFile
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.weights import find_weights, local_weights
-from napari_dinoad.errors import Cancelled, WeightsError, WeightsNotFoundError
+from napari_dinoad.errors import Cancelled, DinoadError, WeightsError, WeightsNotFoundError
 
 SPEC = find_backbone("dinov2_vits14")
 CONTENT = os.urandom(1 << 20) + b"the last bytes"
@@ -75,7 +76,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         end = start + self.server.breaks_after if self.server.breaks_after else len(CONTENT)
         with suppress(ConnectionError):  # who is cancelled goes away
-            self.wfile.write(CONTENT[start:end])
+            middle = (start + end) // 2
+            self.wfile.write(CONTENT[start:middle])
+            self.server.may_end.wait(10)
+            self.wfile.write(CONTENT[middle:end])
 
     def log_message(self, *args):
         pass
@@ -90,6 +94,8 @@ def server(monkeypatch):
     server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
     server.content_type = "application/octet-stream"
     server.announced, server.fault, server.heads, server.tokens, server.store = SHA256, "", [], [], ""
+    server.may_end = threading.Event()
+    server.may_end.set()
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -114,6 +120,36 @@ def test_a_broken_connection_is_made_again_where_it_broke(server, tmp_path):
     server.breaks_after = 400_000
     assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == [None, "bytes=400000-", "bytes=800000-"]
+
+
+def test_two_processes_bring_a_file_once(server, tmp_path, caplog):
+    """Jobs of a cluster that begin together: both appended to one part, and it came damaged."""
+    server.may_end.clear()
+    target, came = tmp_path / "w.pth", []
+    threads = [
+        threading.Thread(target=lambda: came.append(download(f"{server.url}/w.pth", target, SHA256)))
+        for _ in range(2)
+    ]
+    threads[0].start()
+    while not (server.requests and (tmp_path / "w.pth.part").is_file()):
+        time.sleep(0.01)
+    threads[1].start()
+    time.sleep(0.3)
+    server.may_end.set()
+    for thread in threads:
+        thread.join(30)
+    assert came == [target, target] and target.read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    assert "Another process is downloading w.pth" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
+
+
+def test_a_disk_without_locks_takes_a_file(server, tmp_path, monkeypatch):
+    def refuse(path, *, wait):
+        raise DinoadError("Cannot lock")
+
+    monkeypatch.setattr("napari_dinoad.backbones.download.locked", refuse)
+    assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
 
 
 def test_a_cancelled_download_goes_on_in_the_next_call(server, tmp_path):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import http.client
 import logging
 import re
+import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from napari_dinoad.errors import WeightsError
+from napari_dinoad.errors import DinoadError, WeightsError
+from napari_dinoad.file_lock import LockedError, locked
 from napari_dinoad.files import require_folder, sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_dinoad.progress import Progress
@@ -28,6 +32,9 @@ MIB = 1 << 20
 _BLOCK = 1 << 20
 _TIMEOUT_S = 30.0
 """A server that says nothing for this long is taken for gone."""
+
+_POLL_S = 0.5
+"""Another process that brings the same file is asked so often whether it has done."""
 
 _ATTEMPTS = 5
 """A connection that breaks is made again this often, as long as each brings something."""
@@ -46,8 +53,8 @@ def download(
     """Download a file and return ``target``, which exists only once it is whole and right.
 
     What has come stays in ``<target>.part`` when the connection breaks or the caller cancels, and the next call
-    goes on from there. Proxies are those of the environment (``https_proxy``, ``no_proxy``), certificates too
-    (``SSL_CERT_FILE``).
+    goes on from there. A file that another process is bringing is waited for. Proxies are those of the environment
+    (``https_proxy``, ``no_proxy``), certificates too (``SSL_CERT_FILE``).
 
     Parameters
     ----------
@@ -70,16 +77,47 @@ def download(
     """
     part = part_of(target)
     require_folder(target.parent)
-    _fetch(_request(url, token), part, sha256, progress, stage)
-    got = sha256_of_file(part)
-    if got != sha256:
-        part.unlink()
-        raise WeightsError(
-            f"{_shown(url)}: the file came damaged or is another one (expected SHA-256 {sha256[:12]}…, got "
-            f"{got[:12]}…); it was removed"
-        )
-    part.replace(target)
+    with _alone(target, progress, stage) as has_waited:
+        if has_waited and target.is_file():
+            return target
+        _fetch(_request(url, token), part, sha256, progress, stage)
+        got = sha256_of_file(part)
+        if got != sha256:
+            part.unlink()
+            raise WeightsError(
+                f"{_shown(url)}: the file came damaged or is another one (expected SHA-256 {sha256[:12]}…, got "
+                f"{got[:12]}…); it was removed"
+            )
+        part.replace(target)
     return target
+
+
+@contextmanager
+def _alone(target: Path, progress: Progress | None, stage: str) -> Iterator[bool]:
+    """Hold what only one process may: bringing this file. Give whether another one was waited for.
+
+    Two that went on from one part would both append to it. On a disk without locks nothing is held.
+    """
+    path, has_waited = target.with_name(f"{target.name}.lock"), False
+    with ExitStack() as stack:
+        lock = None
+        while lock is None:
+            try:
+                lock = stack.enter_context(locked(path, wait=False))
+            except LockedError:
+                if not has_waited:
+                    logger.warning("Another process is downloading %s: waiting for it.", target.name)
+                has_waited = True
+                report(progress, stage, 0, 0)
+                time.sleep(_POLL_S)
+            except DinoadError as error:
+                logger.info("Downloading without a lock: %s", error)
+                break
+        try:
+            yield has_waited
+        finally:
+            if lock is not None:
+                lock.remove()
 
 
 def part_of(target: Path) -> Path:

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.file_lock import locked
 from napari_dinoad.files import require_folder
 from napari_dinoad.fit_estimate import cache_root
-from napari_dinoad.pipeline.folder_lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A lock on a folder that the system releases when its process ends, however it ends."""
+"""A lock on a folder or a file that the system releases when its process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Lock", "locked"]
+__all__ = ["Lock", "LockedError", "locked"]
+
+
+class LockedError(DinoadError):
+    """Another process holds the lock."""
 
 
 class Lock:
@@ -44,8 +48,10 @@ def locked(path: Path, *, wait: bool) -> Iterator[Lock]:
 
     Raises
     ------
+    LockedError
+        If another process holds it and ``wait`` is False.
     DinoadError
-        If another process holds it and ``wait`` is False, or the file cannot be made or locked.
+        If the file cannot be made or locked.
     """
     handle = _hold(path, wait)
     lock = Lock(path)
@@ -74,7 +80,7 @@ def _hold(path: Path, wait: bool) -> int:
             ) from error
         if not is_held:
             os.close(handle)
-            raise DinoadError(
+            raise LockedError(
                 "The same fit is already running in another process. Wait for it, end it, or give this one another "
                 "folder (--cache)."
             )

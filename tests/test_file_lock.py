@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from napari_dinoad import file_lock
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.pipeline import folder_lock
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def on_windows(monkeypatch):
     c_library = SimpleNamespace(LK_LOCK="wait", LK_NBLCK="try", LK_UNLCK="unlock", locking=locking)
     monkeypatch.setitem(sys.modules, "msvcrt", c_library)
     monkeypatch.setattr(sys, "platform", "win32")
-    spec = importlib.util.spec_from_file_location("lock_on_windows", folder_lock.__file__)
+    spec = importlib.util.spec_from_file_location("lock_on_windows", file_lock.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module, answers
@@ -72,7 +72,7 @@ def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, wait):
     n_open = sum(1 for _ in Path("/proc/self/fd").iterdir()) if sys.platform == "linux" else 0
     with (
         pytest.raises(DinoadError, match=r"Cannot lock .*lock: No locks available"),
-        folder_lock.locked(tmp_path / "lock", wait=wait),
+        file_lock.locked(tmp_path / "lock", wait=wait),
     ):
         pass
     if sys.platform == "linux":
