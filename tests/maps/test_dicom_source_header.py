@@ -10,7 +10,7 @@ from pydicom.uid import generate_uid
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.maps.dicom_map import save_dicom_map
+from napari_dinoad.maps.dicom_map import build_dicom_map, save_dicom_map
 from napari_dinoad.maps.dicom_seg import save_seg
 from napari_dinoad.maps.dicom_slices import save_dicom_slices
 
@@ -42,6 +42,20 @@ def written_objects(folder, **tags):
 def test_names_are_repeated_in_every_script(tmp_path, character_set, name):
     for written in written_objects(tmp_path, SpecificCharacterSet=character_set, PatientName=name):
         assert str(written.PatientName) == name
+
+
+def test_of_several_names_the_first_is_repeated(tmp_path):
+    for written in written_objects(tmp_path, PatientName=["Smith^John", "Doe^Jane"]):
+        assert str(written.PatientName) == "Smith^John"
+
+
+def test_a_thickness_that_is_no_number_is_the_distance_of_the_slices(tmp_path):
+    for path in save_all(series_datasets(ct_values(), SliceThickness="9.5"), tmp_path / "ct"):
+        path.write_bytes(path.read_bytes().replace(b"9.5 ", b"9,5 "))
+    volume = read_volume(tmp_path / "ct")
+    made = build_dicom_map(AnomalyMap(np.ones(volume.values.shape, np.float32), volume))
+    (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SliceThickness == 2.0
 
 
 def test_a_header_that_was_deidentified_in_an_unknown_way_says_so(tmp_path):

@@ -56,6 +56,9 @@ def source_header(path: Path) -> Dataset:
     for keyword in _TYPE_2:
         if keyword not in header or not _is_sound(keyword, header[keyword].value):
             setattr(header, keyword, "")
+        elif header[keyword].VM > 1:
+            # A backslash parts values; in names of unknown characters it may be half of one.
+            setattr(header, keyword, header[keyword].value[0])
     _settle_characters(header)
     orientation = tuple(float(x) for x in header.get("ImageOrientationPatient") or ())
     unit = unit_orientation(orientation if len(orientation) == 6 else None)

@@ -213,9 +213,17 @@ def describe(made: Dataset, source: Dataset, card: Mapping[str, Any] | None) -> 
 
 def _with_thickness(source: Dataset, volume: Volume) -> Dataset:
     """Give an image that does not say how thick it is the distance between slices: frames must state a thickness."""
-    if source.get("SliceThickness") in (None, "") and "ImagePositionPatient" in source:
+    if not _is_length(source.get("SliceThickness")) and "ImagePositionPatient" in source:
         source.SliceThickness = f"{np.linalg.norm(volume.geometry.affine[:3, 2]):.6g}"
     return source
+
+
+def _is_length(value: object) -> bool:
+    """Return whether a header's value is a number of millimetres; some write ``2,0``."""
+    try:
+        return float(str(value)) >= 0
+    except ValueError:
+        return False
 
 
 def _source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) -> Frames:
