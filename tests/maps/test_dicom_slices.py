@@ -26,6 +26,7 @@ from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom_map import save_dicom_map
 from napari_dinoad.maps.dicom_slices import save_dicom_slices
+from napari_dinoad.maps.dicom_sources import source_fault
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.28, 0.96, 0.0)
 
@@ -229,6 +230,18 @@ def test_pixels_of_a_radiograph_keep_the_size_that_is_told(tmp_path, keyword):
     assert (image.Rows, image.Columns) == (400, 512)
     assert image[keyword].value == [0.1, 0.05]
     assert "PixelAspectRatio" not in image, "it is for pixels of unknown size"
+
+
+def test_one_frame_of_an_ultrasound_film_has_a_slice_but_no_seg(tmp_path):
+    dataset = image_dataset(ct_values(4, 40, 50).astype(np.uint16), NumberOfFrames=4, Modality="US")
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.3.1"
+    dataset.SeriesInstanceUID = generate_uid()
+    [path] = save_all([dataset], tmp_path / "us")
+    volume = read_volume(path, frame=2)
+    assert volume.geometry.canonical_shape == (1, 40, 50)
+    folder = save_dicom_slices(tmp_path / "out", AnomalyMap(np.zeros_like(volume.values), volume).mask(0.01))
+    assert [path.name for path in folder.iterdir()] == ["0001.dcm"]
+    assert "got a frame of several without" in source_fault(volume), "before it is scored"
 
 
 def test_pixels_of_unknown_size_keep_their_shape(tmp_path):

@@ -102,8 +102,8 @@ def slice_numbers(volume: Volume, sources: Sequence[Dataset], n: int) -> range:
 
     Viewers scroll by it, so that the series would otherwise run against the source where positions are not linked.
     """
-    first, *_, last = volume.dicom_frames or (_number(sources[0]), _number(sources[-1]))
-    return range(n, 0, -1) if first > last else range(1, n + 1)
+    numbers = volume.dicom_frames or (_number(sources[0]), _number(sources[-1]))
+    return range(n, 0, -1) if numbers[0] > numbers[-1] else range(1, n + 1)
 
 
 def _number(source: Dataset) -> int:

@@ -164,6 +164,8 @@ def source_fault(volume: Volume) -> str:
         return f"the headers of the source images lack {', '.join(missing)}"
     if not volume.geometry.is_physical and volume.geometry.canonical_shape[0] > 1:
         return "expected images with a position, or a single one, got several without"
+    if not volume.geometry.is_physical and int(header.get("NumberOfFrames") or 1) > 1:
+        return "expected images with a position, or a file of a single one, got a frame of several without"
     return ""
 
 
