@@ -14,6 +14,7 @@ from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom_map import build_dicom_map, save_dicom_map
+from napari_dinoad.maps.dicom_seg import build_seg
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 """Nearly coronal, turned by 16°."""
@@ -90,6 +91,23 @@ def test_a_frame_of_a_series_over_time_refers_to_its_own_images(tmp_path):
         for source in group.DerivationImageSequence[0].SourceImageSequence
     ]
     assert sorted(referred) == [4, 5, 6]
+
+
+def test_one_image_of_a_film_of_one_slice(tmp_path):
+    """As MR of the beating heart: all frames of a file lie at one place, and one was chosen."""
+    values = ct_values(5)
+    dataset = enhanced_dataset(values, places=[(-3.0, -4.0, 5.0)] * 5)
+    for i, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.FrameContentSequence = [sequence_item(TemporalPositionIndex=1 + i)]
+    [path] = save_all([dataset], tmp_path / "mr")
+    anomaly_map = map_of(read_volume(path, frame=2))
+    for made in (build_dicom_map(anomaly_map), build_seg(anomaly_map.mask(1e-6))):
+        (group,) = made.PerFrameFunctionalGroupsSequence
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        assert source.ReferencedFrameNumber == 3
+        assert group.PlanePositionSequence[0].ImagePositionPatient == [-3, -4, 5]
+    marked = anomaly_map.geometry.to_stored(anomaly_map.mask(1e-6).values)
+    np.testing.assert_array_equal(made.pixel_array, marked.T)
 
 
 def test_scans_that_cannot_have_one_are_told(tmp_path):

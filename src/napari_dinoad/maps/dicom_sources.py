@@ -242,7 +242,7 @@ def _source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) -
         return np.ascontiguousarray(frames)
     frames = np.ascontiguousarray(stored.reshape(*stored.shape[:2], -1).transpose(2, 1, 0))
     affine = geometry.affine[:, [2, 1, 0, 3]]
-    if not volume.is_resampled and len(sources) == len(frames):
+    if not volume.is_resampled and not volume.dicom_frames and len(sources) == len(frames):
         _require_shape(frames, sources)
         _require_positions(affine, sources)
         return frames
