@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import napari
@@ -188,7 +190,39 @@ def test_planes_are_empty_while_other_values_are_shown(qtbot, found, viewer):
     qtbot.waitUntil(lambda: pictures_of(found) == [], timeout=TIMEOUT_MS)
 
 
-@pytest.mark.parametrize("how", ["box", "dock"])
+@pytest.mark.parametrize("hidden", ["heatmap", "mask"])
+def test_heatmap_and_mask_are_there_only_while_their_layers_are_shown(qtbot, found, viewer, hidden):
+    found.finder.jump_to_region(found.finder.result.regions[0])
+
+    def n_seen():
+        pixels = drawn(found.planes.view.pictures[1])
+        is_outline = (pixels == (0, 230, 255)).all(axis=-1)
+        # Letters and scale are yellow.
+        is_heat = pixels[..., 0] - pixels[..., 1] > 45
+        return [int(is_heat.sum()), int(is_outline.sum())]
+
+    qtbot.waitUntil(lambda: min(n_seen()) > 0, timeout=TIMEOUT_MS)
+    place = ["heatmap", "mask"].index(hidden)
+    layer = getattr(found.finder.found.overlay, hidden)
+    layer.visible = False
+    qtbot.waitUntil(lambda: n_seen()[place] == 0, timeout=5_000)
+    assert n_seen()[1 - place] > 0
+    layer.visible = True
+    qtbot.waitUntil(lambda: n_seen()[place] > 0, timeout=TIMEOUT_MS)
+
+
+def test_pictures_that_cannot_be_seen_keep_no_scan_alive(qtbot, found, viewer):
+    values = weakref.ref(found.finder.result.volume.values)
+    # As behind another dock, of which it is a tab.
+    docks_of(viewer)[-1].hide()
+    viewer.layers.remove(found.finder.found.layer)
+    pictures = found.planes.view.pictures
+    qtbot.waitUntil(lambda: all(picture._scene is None for picture in pictures), timeout=5_000)
+    assert found.planes.is_on
+    qtbot.waitUntil(lambda: gc.collect() is not None and values() is None, timeout=5_000)
+
+
+@pytest.mark.parametrize("how", ["box", "dock", "hidden"])
 def test_nothing_stays_when_the_planes_are_closed(qtbot, found, viewer, how):
     window = found.window()
     assert isinstance(window, QMainWindow)
@@ -196,8 +230,10 @@ def test_nothing_stays_when_the_planes_are_closed(qtbot, found, viewer, how):
     view = found.planes.view
     if how == "box":
         found.result.planes_box.click()
-    else:
+    elif how == "dock":
         docks_of(viewer)[-1].destroyOnClose()
+    else:
+        docks_of(viewer)[-1].close()
     assert found.planes.view is None and not found.result.planes_box.isChecked()
     assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.BottomDockWidgetArea
     assert not of_planes(viewer)

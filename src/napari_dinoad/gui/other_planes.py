@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow
 
 from napari_dinoad.gui.planes_view import PlanesView, Scene
@@ -15,7 +15,6 @@ from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
@@ -38,7 +37,7 @@ _MOVES = "pan_zoom"
 class OtherPlanes(QObject):
     """While it is on, shows the scan's other planes with the result; a click there or on the canvas goes there.
 
-    `closed` comes when the user closes the dock.
+    `closed` comes when the user closes the dock; hiding it closes it too, as nothing would bring it back.
     """
 
     closed = Signal()
@@ -47,7 +46,7 @@ class OtherPlanes(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._finder = finder
-        self._layer: Layer | None = None
+        self._followed: tuple[Any, ...] = ()
         self._corners: Callable[[], None] = _nothing
         self.view: PlanesView | None = None
         self._timer = QTimer(self)
@@ -76,13 +75,20 @@ class OtherPlanes(QObject):
             self.view.point_chosen.connect(self._go_to)
             self.view.woken.connect(self.look)
             self.view.left.connect(self._on_left)
-            self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
+            dock = self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
+            dock.installEventFilter(self)
             self._corners = give_corners_to_sides(self.view.window())
             self._viewer.dims.events.connect(self.look)
             self._viewer.mouse_drag_callbacks.append(self._on_press)
             self.look()
         elif self.view is not None:
             self._viewer.window.remove_dock_widget(self.view)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Close the planes with their dock, which napari merely hides by one of its buttons."""
+        if event is not None and event.type() == QEvent.Type.Close:
+            self.set_on(False)
+        return False
 
     def look(self, event: object = None) -> None:
         """Draw soon what there is to be seen."""
@@ -103,22 +109,27 @@ class OtherPlanes(QObject):
         view.deleteLater()
         self.closed.emit()
 
-    def _follow(self, layer: Layer | None) -> None:
-        """Draw anew when the grey limits of a layer change."""
-        if layer is self._layer:
+    def _follow(self, found: Found | None) -> None:
+        """Draw anew when the grey limits of the scan's layer change, or heatmap or mask are shown or hidden."""
+        events = () if found is None else _events_of(found)
+        if events == self._followed:
             return
-        if self._layer is not None:
-            self._layer.events.contrast_limits.disconnect(self.look)
-        if layer is not None:
-            layer.events.contrast_limits.connect(self.look)
-        self._layer = layer
+        for event in self._followed:
+            event.disconnect(self.look)
+        for event in events:
+            event.connect(self.look)
+        self._followed = events
 
     def _draw(self) -> None:
-        if self.view is None or not self.view.isVisible():
+        if self.view is None:
             return
         found = self._found()
-        self._follow(None if found is None else found.layer)
-        self.view.show_scene(None if found is None else self._scene(found))
+        self._follow(found)
+        # Pictures behind another dock are not drawn, and keep nothing alive.
+        if found is None or not self.view.isVisible():
+            self.view.show_scene(None)
+        else:
+            self.view.show_scene(self._scene(found))
 
     def _found(self) -> Found | None:
         """Return what there is to be seen: the result of the volume that is shown."""
@@ -134,10 +145,14 @@ class OtherPlanes(QObject):
             limits if limits is not None and not found.scan.is_rgb else _range_of(result.volume.values)
         )
         shown = self._shown_axis(found)
+        overlay = found.overlay
+        has_heatmap, has_mask = (
+            (True, True) if overlay is None else (overlay.heatmap.visible, overlay.mask.visible)
+        )
         return Scene(
             values=result.volume.values,
-            neg_log10_p=result.values,
-            mask=result.mask,
+            neg_log10_p=result.values if has_heatmap else None,
+            mask=result.mask if has_mask else None,
             geometry=result.volume.geometry,
             window=(float(low), float(high)),
             point=found.shown_index(self._viewer),
@@ -204,6 +219,13 @@ def give_corners_to_sides(window: QWidget) -> Callable[[], None]:
                 alive.setCorner(corner, area)
 
     return take_back
+
+
+def _events_of(found: Found) -> tuple[Any, ...]:
+    """Return the events of layers by which pictures change."""
+    limits = getattr(found.layer.events, "contrast_limits", None)
+    shown = () if found.overlay is None else (found.overlay.heatmap, found.overlay.mask)
+    return (*([] if limits is None else [limits]), *(layer.events.visible for layer in shown))
 
 
 def _nothing() -> None:

@@ -37,8 +37,10 @@ class Scene:
 
     Attributes
     ----------
-    values, neg_log10_p, mask : numpy.ndarray
-        (z, y, x) of the scan, its anomaly map and its mask, in canonical orientation.
+    values : numpy.ndarray
+        (z, y, x) of the scan, in canonical orientation.
+    neg_log10_p, mask : numpy.ndarray, optional
+        Its anomaly map and its mask, alike; None where they are hidden.
     geometry : Geometry
     window : tuple of float
         Values shown black and white.
@@ -49,8 +51,8 @@ class Scene:
     """
 
     values: np.ndarray
-    neg_log10_p: np.ndarray
-    mask: np.ndarray
+    neg_log10_p: np.ndarray | None
+    mask: np.ndarray | None
     geometry: Geometry
     window: tuple[float, float]
     point: tuple[int, int, int]
@@ -237,10 +239,11 @@ class PlanePicture(QWidget):
         low, high = scene.window
         grey = view.show(scene.values, index, size_px, smooth=True)
         grey = np.clip((grey - low) / max(high - low, 1e-12), 0, 1) * np.float32(255)
-        colours = blend(
-            np.repeat(grey[..., None], 3, axis=2), view.show(scene.neg_log10_p, index, size_px, smooth=True)
-        )
-        outline(colours, view.show(scene.mask, index, size_px, smooth=False) > 0, MASK_COLOUR)
+        colours = np.repeat(grey[..., None], 3, axis=2)
+        if scene.neg_log10_p is not None:
+            colours = blend(colours, view.show(scene.neg_log10_p, index, size_px, smooth=True))
+        if scene.mask is not None:
+            outline(colours, view.show(scene.mask, index, size_px, smooth=False) > 0, MASK_COLOUR)
         pixels = np.ascontiguousarray(annotate(colours, view))
         # A copy, as Qt goes on reading the memory that it is given.
         return QImage(pixels.data, size_px, size_px, 3 * size_px, QImage.Format.Format_RGB888).copy()
