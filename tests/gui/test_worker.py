@@ -9,9 +9,10 @@ import weakref
 
 import pytest
 from napari.qt.threading import create_worker
+from qtpy.QtCore import QCoreApplication, QEvent
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.gui.worker import JobRunner, _ActivityBar
 from napari_dinoad.progress import ProgressEvent
 
 TIMEOUT_MS = 10_000
@@ -209,6 +210,16 @@ def test_activity_dock_shows_the_job_and_can_cancel_it(qtbot, runner):
         go_on.set()
     assert "cancelled" in log.names()
     assert set(progress._all_instances) == before
+
+
+def test_a_bar_that_python_forgets_at_its_end_says_nothing(qtbot):
+    from napari.utils.progress import progress
+
+    bar = _ActivityBar("Job", lambda: None)
+    bar._timer.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    bar.__del__()
+    progress._all_instances.discard(bar)
 
 
 def test_steps_arrive_in_order_though_napari_lets_events_through_when_its_bar_changes(

@@ -181,6 +181,9 @@ class _ActivityBar(cancelable_progress):
         self._timer.stop()
         super().close()
 
+    def __del__(self) -> None:
+        """Do nothing, where tqdm closes the bar: napari keeps it until then, or until Python ends, after Qt has."""
+
     def _draw(self) -> None:
         event, self._waiting = self._waiting, None
         if event is None:
