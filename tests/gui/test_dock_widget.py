@@ -171,6 +171,16 @@ def test_region_click_jumps_to_its_peak(qtbot, ready, viewer):
         assert round(index[0]) == region.peak_zyx[0]
 
 
+def test_what_is_said_of_the_regions_is_seen_whole(qtbot, ready, viewer):
+    viewer.window._qt_window.show()
+    find_planted(qtbot, ready)
+    ready.result.table.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)
+    summary = ready.result.summary
+    assert summary.text() == "2 of 3 regions ticked."
+    qtbot.waitUntil(lambda: summary.height() >= summary.heightForWidth(summary.width()), timeout=5_000)
+    assert summary.fontMetrics().horizontalAdvance("2 of 3 regions ticked.") <= summary.width()
+
+
 def test_unticked_region_leaves_the_mask_and_the_export(qtbot, ready, viewer, tmp_path, patient):
     find_planted(qtbot, ready)
     result, table = ready.finder.result, ready.result.table
