@@ -100,6 +100,16 @@ def test_cancelling_keeps_what_is_done(qtbot, dialog, patients, tmp_path):
     assert not dialog.page_button.isHidden()
 
 
+def test_cancelling_before_the_first_scan_leads_to_no_worklist_of_before(qtbot, dialog, tmp_path):
+    out = tmp_path / "results"
+    out.mkdir()
+    (out / "worklist.html").write_text("of another folder")
+    dialog.runner.progressed.connect(lambda progress: dialog.runner.cancel())
+    finish(qtbot, dialog)
+    assert dialog.note.text() == "Stopped before any scan was scored."
+    assert dialog.page_button.isHidden()
+
+
 def test_the_rate_of_the_dock_is_used(dock, model_path):
     dock.normal.choose(model_path)
     dock.result.set_new_rate(0.001)
@@ -110,10 +120,11 @@ def test_the_rate_of_the_dock_is_used(dock, model_path):
 
 def test_no_step_names_a_scan(patients, model_path, tmp_path):
     """Steps are shown in napari's activity dock, which others may see; names of files may be those of patients."""
-    events = []
+    events, delivered = [], []
     job = ScoreFolderJob(patients, tmp_path / "out", model_path, DetectSettings(device="cpu"))
-    outcome = job.work(SimpleNamespace(progress=events.append))
+    outcome = job.work(SimpleNamespace(progress=events.append, deliver=delivered.append))
     assert outcome.n_scored == 2 and [name for name, _ in outcome.failed] == ["damaged.nii.gz"]
+    assert [so_far.n_scored for so_far in delivered] == [0, 1]
     told = " ".join(event.stage + event.detail for event in events)
     assert "Scan 2 of 2: " in told
     assert not any(name in told for name in ("patient", "normal.", "damaged"))

@@ -32,7 +32,7 @@ __all__ = ["FolderOutcome", "FolderScoringDialog", "ScoreFolderJob"]
 
 @dataclass(frozen=True)
 class FolderOutcome:
-    """How a folder was scored.
+    """How a folder was scored, or is so far.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class FolderOutcome:
     failed : tuple of (str, str)
         Scans that could not be scored, and why.
     page : Path, optional
-        The worklist; None of a single scan.
+        The worklist, which is there when the job has ended; None of a single scan.
     """
 
     n_scored: int
@@ -100,9 +100,14 @@ class ScoreFolderJob:
         with Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist:
             for name, reason in failed:
                 worklist.add_failed(name, reason)
+
+            def outcome() -> FolderOutcome:
+                return FolderOutcome(n_scored, tuple(failed), worklist.page if worklist.is_due else None)
+
             for place, (scan, name) in enumerate(
                 zip(found.scans, output_names(found.scans), strict=True), start=1
             ):
+                desk.deliver(outcome())
                 progress = _of_scan(desk.progress, place, len(found.scans))
                 try:
                     _, entry = score_and_save(detector, scan, reading, self.out, name, progress=progress)
@@ -112,7 +117,7 @@ class ScoreFolderJob:
                     continue
                 worklist.add(entry)
                 n_scored += 1
-        return FolderOutcome(n_scored, tuple(failed), worklist.page if worklist.is_due else None)
+            return outcome()
 
 
 def _of_scan(progress: Progress, place: int, n_scans: int) -> Progress:
@@ -140,6 +145,7 @@ class FolderScoringDialog(QDialog):
         self._chosen = chosen
         self._out: Path | None = None
         self._page: Path | None = None
+        self._n_scored = 0
         self.runner = JobRunner(self)
         self.folder = FileEdit(mode="d", tooltip="Patients' scans; subfolders are looked into as well.")
         self.out = FileEdit(
@@ -185,6 +191,7 @@ class FolderScoringDialog(QDialog):
         self.page_button.clicked.connect(self._open_page)
         self.folder_button.clicked.connect(self._open_results)
         self.runner.succeeded.connect(self._on_scored)
+        self.runner.delivered.connect(self._on_delivered)
         self.runner.cancelled.connect(self._on_cancelled)
         self.runner.failed.connect(self.note.tell_error)
         self.runner.refused.connect(self._on_refused)
@@ -201,7 +208,7 @@ class FolderScoringDialog(QDialog):
         if model is None or folder is None or out is None:
             return
         self.note.tell("")
-        self._out, self._page = out, None
+        self._out, self._page, self._n_scored = out, None, 0
         self.runner.start(ScoreFolderJob(folder, out, model, settings), "Scoring a folder")
         self.show_state()
 
@@ -242,10 +249,13 @@ class FolderScoringDialog(QDialog):
             text += f", and {more} more, which the worklist names." if more else "."
         self.note.tell(text, warning=bool(outcome.failed))
 
+    def _on_delivered(self, outcome: object) -> None:
+        if isinstance(outcome, FolderOutcome):
+            self._page, self._n_scored = outcome.page, outcome.n_scored
+
     def _on_cancelled(self) -> None:
-        page = None if self._out is None else self._out / "worklist.html"
-        self._page = page if page is not None and page.is_file() else None
-        self.note.tell("Stopped; the results of the scans scored so far are kept.")
+        kept = "Stopped; the results of the scans scored so far are kept."
+        self.note.tell(kept if self._n_scored else "Stopped before any scan was scored.")
 
     def _on_refused(self, error: DinoadError) -> None:
         if isinstance(error, WeightsNotFoundError):
