@@ -142,6 +142,16 @@ def test_a_region_is_kept_alone(qtbot):
     assert "Keep only this region" not in [action.text() for action in table.menu_for(None).actions()]
 
 
+def test_what_was_copied_before_stays_where_no_region_is_ticked(qtbot):
+    table, _, _ = table_of(qtbot, 3, lambda r: False)
+    QApplication.clipboard().setText("before")
+    words = "Copy the ticked regions as text"
+    (action,) = (action for action in table.menu_for(None).actions() if action.text() == words)
+    assert not action.isEnabled()
+    qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QApplication.clipboard().text() == "before"
+
+
 @pytest.mark.parametrize("how", ["menu", "keys"])
 def test_ticked_regions_are_copied_as_text_in_the_order_shown(qtbot, how):
     table, _, _ = table_of(qtbot, 3, lambda r: r.label != 2)

@@ -160,20 +160,24 @@ class RegionTable(QTreeWidget):
         menu.addAction("Tick all", lambda: self._tick(self._regions, True))
         menu.addAction("Untick all", lambda: self._tick(self._regions, False))
         menu.addSeparator()
-        menu.addAction("Copy the ticked regions as text", self.copy_ticked)
+        copy = menu.addAction("Copy the ticked regions as text", self.copy_ticked)
+        if copy is not None:
+            copy.setEnabled(bool(self._ticked_lines()))
         return menu
 
     def copy_ticked(self) -> None:
-        """Copy the listed regions that are ticked, in their order, as text: a line each."""
+        """Copy the listed regions that are ticked, in their order, as text; where none is, leave what was copied."""
+        lines, clipboard = self._ticked_lines(), QApplication.clipboard()
+        if lines and clipboard is not None:
+            clipboard.setText("\n".join(lines))
+
+    def _ticked_lines(self) -> list[str]:
         items = (self.topLevelItem(row) for row in range(self.topLevelItemCount()))
-        lines = [
+        return [
             "\t".join(item.text(column) for column in range(len(_COLUMNS)))
             for item in items
             if item is not None and item.checkState(0) == Qt.CheckState.Checked
         ]
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText("\n".join(lines))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Copy by the usual keys; all others do what they do in a list."""
