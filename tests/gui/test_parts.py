@@ -235,6 +235,15 @@ def test_notes_can_be_read_in_every_theme(dock, viewer):
     dock.fit_dialog.close()
 
 
+def test_notes_can_be_read_in_a_window_that_was_just_opened(qtbot, dock, viewer):
+    viewer.theme = "dark"
+    viewer.window._qt_window.show()
+    dock.open_folder_dialog()
+    about = dock.folder_dialog.about
+    qtbot.waitExposed(dock.folder_dialog)
+    assert about.text() and contrast(*colours_of(about)) >= AA
+
+
 def test_ct_windows():
     rng = np.random.default_rng(0)
     ct = Image(rng.integers(-1000, 2000, (4, 32, 32)).astype(np.float32))

@@ -21,6 +21,8 @@ from superqt import QCollapsible
 from napari_dinoad.gui.remaining_time import duration_in_words
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
     from napari_dinoad.gui.worker import JobProgress, JobRunner
 
 __all__ = ["Folded", "JobRow", "NoteLabel", "Step"]
@@ -62,6 +64,11 @@ class NoteLabel(QLabel):
     def tell_error(self, text: str) -> None:
         """Show what has gone wrong."""
         self.tell(text, error=True)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take the colour for the ground, which in a new window was not known before."""
+        super().showEvent(event)
+        self._colour()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Take the colour for another theme."""
