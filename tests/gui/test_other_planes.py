@@ -10,7 +10,7 @@ import napari
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from dock_driver import TIMEOUT_MS, find_planted
@@ -188,6 +188,11 @@ def test_planes_are_empty_while_other_values_are_shown(qtbot, found, viewer):
     layer = found.finder.found.layer
     layer.data = layer.data * 2
     qtbot.waitUntil(lambda: pictures_of(found) == [], timeout=TIMEOUT_MS)
+    view = found.planes.view
+    roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
+    words, ground = (view.palette().color(role).getRgb()[:3] for role in roles)
+    n_apart = np.abs(np.subtract(words, ground)).max()
+    assert np.ptp(drawn(view), axis=(0, 1)).max() > n_apart / 2, "the empty dock says what comes there"
 
 
 @pytest.mark.parametrize("hidden", ["heatmap", "mask"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QLineF, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPen
+from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen
 from qtpy.QtWidgets import QBoxLayout, QSizePolicy, QWidget
 
 from napari_dinoad.maps.panels import MASK_COLOUR, annotate, blend, outline
@@ -29,6 +29,10 @@ _GAP_PX = 9
 _LEAST_PX, _USUAL_PX, _SPACING_PX = 120, 280, 2
 _WHEEL_STEP = 120
 """Of Qt, for one notch of a wheel."""
+
+
+_NOTHING = "Shown here: the other planes of a volume that Find has a result for."
+_MARGIN_PX = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,7 @@ class Scene:
 
 
 class PlanesView(QWidget):
-    """A picture for each plane of a `Scene`, side by side.
+    """A picture for each plane of a `Scene`, side by side; words in place of them where there is none.
 
     `point_chosen` asks for another voxel (z, y, x): that was clicked, or is a slice farther. `woken` comes when the
     pictures are to be drawn anew, since they can be seen again; `left` when a dock lets go of them.
@@ -72,6 +76,7 @@ class PlanesView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._is_empty = True
         self.pictures = tuple(PlanePicture(axis, self) for axis in range(3))
         self._layout = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -90,10 +95,12 @@ class PlanesView(QWidget):
         return QSize(2 * _USUAL_PX + _SPACING_PX, _USUAL_PX)
 
     def show_scene(self, scene: Scene | None) -> None:
-        """Draw a scene; None: nothing."""
+        """Draw a scene; None: there is nothing to be seen."""
         for picture in self.pictures:
             picture.show_scene(scene)
+        self._is_empty = scene is None
         self._arrange()
+        self.update()
 
     def _arrange(self) -> None:
         """Give the pictures squares as large as possible, in a row or, where there is more height, in a column."""
@@ -105,6 +112,16 @@ class PlanesView(QWidget):
         side = max(1, min(shorter, (longer - _SPACING_PX * max(n - 1, 0)) // max(n, 1)))
         for picture in self.pictures:
             picture.setFixedSize(side, side)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Say what comes here where there is nothing yet."""
+        if self._is_empty:
+            painter = QPainter(self)
+            place = self.rect().adjusted(_MARGIN_PX, _MARGIN_PX, -_MARGIN_PX, -_MARGIN_PX)
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+            painter.drawText(place, int(flags), _NOTHING)
+            painter.end()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Arrange the pictures anew."""
