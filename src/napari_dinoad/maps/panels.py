@@ -78,7 +78,12 @@ def overlay_panel(
 def blend(grey: np.ndarray, neg_log10_p: np.ndarray) -> np.ndarray:
     """Return colours (…, 3) of grey ones under the heatmap of −log10 p (…)."""
     share, opacity = heat_share(neg_log10_p)
-    return np.asarray(grey * (1 - opacity[..., None]) + heat_colour(share) * opacity[..., None])
+    colours = grey.astype(np.float64)
+    # Most of a scan has no heat.
+    is_hot = opacity > 0
+    opacity = opacity[is_hot, None]
+    colours[is_hot] = colours[is_hot] * (1 - opacity) + heat_colour(share[is_hot]) * opacity
+    return colours
 
 
 def heat_share(neg_log10_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
