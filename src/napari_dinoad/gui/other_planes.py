@@ -191,8 +191,7 @@ class OtherPlanes(QObject):
         found = self._found()
         if found is None or viewer.dims.ndisplay != 2:
             return
-        world = np.asarray(event.position, dtype=float)[-found.layer.ndim :]
-        self._go_to(found.scan.canonical_index(found.layer.world_to_data(world)))
+        self._go_to(found.scan.canonical_index(point_in_layer(viewer, found.layer, event.position)))
 
 
 def give_corners_to_sides(window: QWidget) -> Callable[[], None]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QApplication, QLabel
 
+from napari_dinoad.gui.layers import data_to_world
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,6 +27,9 @@ __all__ = [
     "show_index",
 ]
 
+
+_STRAIGHT = 1e-5
+"""Layers that are turned out of the slice by less than this are not."""
 
 _SPINNER_SPEED = 10
 """Percent: about three pictures a second."""
@@ -81,12 +86,46 @@ def moves_of(layer: Layer) -> tuple[Any, ...]:
     return events.scale, events.translate, events.rotate, events.shear, events.affine, events.units
 
 
-def point_in_layer(viewer: Viewer, layer: Layer) -> np.ndarray:
-    """Return the index into the layer's array (n,) float of the viewer's current point."""
+def point_in_layer(viewer: Viewer, layer: Layer, point: Sequence[float] | None = None) -> np.ndarray:
+    """Return the index into the layer's array (n,) float that is seen at a point of the viewer's world.
+
+    Without ``point`` at the viewer's current one.
+    """
     world = np.zeros(layer.ndim)
-    point = np.asarray(viewer.dims.point, dtype=float)[-layer.ndim :]
-    world[layer.ndim - len(point) :] = point
-    return np.asarray(layer.world_to_data(world), dtype=float)
+    known = np.asarray(viewer.dims.point if point is None else point, dtype=float)[-layer.ndim :]
+    world[layer.ndim - len(known) :] = known
+    drawn = _drawn_askew(viewer, layer)
+    if drawn is None:
+        return np.asarray(layer.world_to_data(world), dtype=float)
+    return np.asarray((np.linalg.inv(drawn) @ [*world, 1.0])[:-1])
+
+
+def _drawn_askew(viewer: Viewer, layer: Layer) -> np.ndarray | None:
+    """Return the (n + 1, n + 1) matrix by which napari draws a layer that is turned out of the slice; else None.
+
+    In 2D napari leaves that turn out, so a voxel is seen elsewhere than the layer's own transforms say.
+    """
+    n = layer.ndim
+    n_before = viewer.dims.ndim - n
+    shown = [axis - n_before for axis in viewer.dims.displayed if axis >= n_before]
+    hidden = [axis for axis in range(n) if axis not in shown]
+    true = data_to_world(layer)
+    out_of_slice = max(
+        np.abs(true[np.ix_(shown, hidden)]).max(initial=0), np.abs(true[np.ix_(hidden, shown)]).max(initial=0)
+    )
+    if out_of_slice <= _STRAIGHT * np.abs(true[:n, :n]).max():
+        return None
+    drawn = np.eye(n + 1)
+    try:
+        # napari cuts the way from the world to the layer for the slice, and the other way for what it draws of it.
+        to_slice = np.linalg.inv(true)[np.ix_([*hidden, n], [*hidden, n])]
+        drawn[np.ix_([*hidden, n], [*hidden, n])] = np.linalg.inv(to_slice)
+        drawn[np.ix_(shown, [*shown, n])] = true[np.ix_(shown, [*shown, n])]
+        np.linalg.inv(drawn)
+    except np.linalg.LinAlgError:
+        # Its axes are exchanged: napari draws nothing that could be read.
+        return None
+    return drawn
 
 
 def _on_step(value: float, steps: Any) -> float:
@@ -100,7 +139,11 @@ def _on_step(value: float, steps: Any) -> float:
 
 def show_index(viewer: Viewer, layer: Layer, data_index: Sequence[float]) -> None:
     """Move the viewer to an index of a layer's array; the camera only where it would lie outside the view."""
-    world = np.asarray(layer.data_to_world(np.asarray(data_index, dtype=float)), dtype=float)
+    index = np.asarray(data_index, dtype=float)
+    drawn = _drawn_askew(viewer, layer)
+    world = np.asarray(
+        layer.data_to_world(index) if drawn is None else (drawn @ [*index, 1.0])[:-1], dtype=float
+    )
     point = np.array(viewer.dims.point, dtype=float)
     n = min(len(point), len(world))
     point[len(point) - n :] = world[len(world) - n :]
