@@ -116,6 +116,10 @@ def test_the_rate_of_the_dock_is_used(dock, model_path):
     dock.open_folder_dialog()
     assert "masks at 0.1 %" in dock.folder_dialog.about.text()
     assert dock._chosen()[1].fpr == 0.001
+    # It is moved while the window is open, too.
+    dock.result.rate.rate_changed.emit(0.05)
+    assert "masks at 5 %" in dock.folder_dialog.about.text()
+    assert dock._chosen()[1].fpr == 0.05
 
 
 def test_no_step_names_a_scan(patients, model_path, tmp_path):

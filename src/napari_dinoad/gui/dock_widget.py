@@ -227,6 +227,7 @@ class DockWidget(QWidget):
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
         self.normal.model_changed.connect(self._show_folder_state)
+        self.result.new_rate_changed.connect(self._show_folder_state)
         self.session.fit.runner.failed.connect(self.normal.about.tell_error)
         self.session.fit.runner.started.connect(self._show_readiness)
         self.session.fit.ended.connect(self._show_readiness)

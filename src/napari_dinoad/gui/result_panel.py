@@ -38,6 +38,7 @@ class ResultPanel(Step):
     explain_asked = Signal(bool)
     planes_asked = Signal(bool)
     mask_changed = Signal()
+    new_rate_changed = Signal()
 
     def __init__(
         self, controller: FindController, hand_masks: HandMasks, rate: float, parent: QWidget | None = None
@@ -125,7 +126,9 @@ class ResultPanel(Step):
 
     def set_new_rate(self, rate: float) -> None:
         """Choose the rate of the next new mask; those that there are keep theirs."""
-        self._new_rate = rate
+        if rate != self._new_rate:
+            self._new_rate = rate
+            self.new_rate_changed.emit()
 
     def _on_result_changed(self) -> None:
         # What was written is of the result before.
