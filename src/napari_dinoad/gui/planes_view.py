@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QLineF, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen
+from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QTextOption
 from qtpy.QtWidgets import QBoxLayout, QSizePolicy, QWidget
 
 from napari_dinoad.maps.panels import MASK_COLOUR, annotate, blend, outline
@@ -118,9 +118,8 @@ class PlanesView(QWidget):
         if self._is_empty:
             painter = QPainter(self)
             place = self.rect().adjusted(_MARGIN_PX, _MARGIN_PX, -_MARGIN_PX, -_MARGIN_PX)
-            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
             painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-            painter.drawText(place, int(flags), _NOTHING)
+            painter.drawText(QRectF(place), _NOTHING, QTextOption(Qt.AlignmentFlag.AlignCenter))
             painter.end()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
