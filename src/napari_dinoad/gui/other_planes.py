@@ -9,7 +9,6 @@ import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow
 
-from napari_dinoad.gui.planes_view import PlanesView, Scene
 from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_dinoad.gui.find_controller import FindController, Found
+    from napari_dinoad.gui.planes_view import PlanesView, Scene
 
 __all__ = ["OtherPlanes"]
 
@@ -71,6 +71,9 @@ class OtherPlanes(QObject):
         if is_on == self.is_on:
             return
         if is_on:
+            # Loaded when it is asked for: the dock opens without what draws pictures.
+            from napari_dinoad.gui.planes_view import PlanesView
+
             self.view = PlanesView()
             self.view.point_chosen.connect(self._go_to)
             self.view.woken.connect(self.look)
@@ -139,6 +142,8 @@ class OtherPlanes(QObject):
         return found if min(found.result.values.shape) > 1 else None
 
     def _scene(self, found: Found) -> Scene:
+        from napari_dinoad.gui.planes_view import Scene
+
         result = found.result
         limits = getattr(found.layer, "contrast_limits", None)
         low, high = (
