@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from napari_dinoad.cli.interrupts import listening_for_interrupts
 
 psutil = pytest.importorskip("psutil")
 
@@ -240,3 +243,20 @@ def test_a_run_in_the_background_is_not_ended_by_ctrl_c(normal_folder, tmp_path)
     code, _ = interrupt(code, fit_arguments(normal_folder, tmp_path), "Training AR-CNN")
     assert code == 0
     assert (tmp_path / "m.dinoad").is_file()
+
+
+@pytest.mark.parametrize("name", ["distributed", "tornado.application"])
+def test_what_dask_tells_of_calls_that_are_cut_off_is_not_passed_on(name):
+    """Its ``sync`` raises a NameError on its own thread where Ctrl-C comes before the call has begun."""
+    before = {other: logging.getLogger(other).level for other in ("distributed", "tornado.application")}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        logging.getLogger(name).setLevel(logging.WARNING)
+        with pytest.raises(KeyboardInterrupt), listening_for_interrupts():
+            signal.raise_signal(signal.SIGTERM)
+        assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
+    finally:
+        for other, level in before.items():
+            logging.getLogger(other).setLevel(level)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

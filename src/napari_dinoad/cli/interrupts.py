@@ -25,6 +25,10 @@ _AGAIN_S = 0.02
 """Until one is sent again that came where no exception can leave."""
 
 
+_OF_DASK = ("distributed", "tornado.application")
+"""Loggers of Dask and of what its calls run on."""
+
+
 class Interrupt(KeyboardInterrupt):
     """Ctrl-C, or a request to end.
 
@@ -64,6 +68,9 @@ class _Listener:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         self._number = number
+        for name in _OF_DASK:
+            # A call that is cut off before it began is an error with a traceback to them, told by another thread.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         if self._first_s is None or now - self._first_s > _PATIENCE_S:
             self._first_s = self._first_s or now
             raise Interrupt
