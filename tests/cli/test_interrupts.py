@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from napari_dinoad.cli.interrupts import listening_for_interrupts
+from napari_dinoad.cli.interrupts import Interrupt, _Listener
 
 psutil = pytest.importorskip("psutil")
 
@@ -248,15 +248,13 @@ def test_a_run_in_the_background_is_not_ended_by_ctrl_c(normal_folder, tmp_path)
 @pytest.mark.parametrize("name", ["distributed", "tornado.application"])
 def test_what_dask_tells_of_calls_that_are_cut_off_is_not_passed_on(name):
     """Its ``sync`` raises a NameError on its own thread where Ctrl-C comes before the call has begun."""
+    told = logging.getLogger(name)
     before = {other: logging.getLogger(other).level for other in ("distributed", "tornado.application")}
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        logging.getLogger(name).setLevel(logging.WARNING)
-        with pytest.raises(KeyboardInterrupt), listening_for_interrupts():
-            signal.raise_signal(signal.SIGTERM)
-        assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
+        told.setLevel(logging.WARNING)
+        with pytest.raises(Interrupt):
+            _Listener()(signal.SIGINT, None)
+        assert not told.isEnabledFor(logging.ERROR)
     finally:
         for other, level in before.items():
             logging.getLogger(other).setLevel(level)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
