@@ -24,7 +24,7 @@ from napari_dinoad.images.dicom_files import MANUFACTURER
 from napari_dinoad.images.dicom_headers import is_of_ours
 from napari_dinoad.maps.dicom_slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom_source_header import source_header
-from napari_dinoad.maps.dicom_sources import describe, discreet, new_instance, source_headers
+from napari_dinoad.maps.dicom_sources import as_frames, describe, discreet, new_instance, source_headers
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -137,7 +137,7 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
     preprocessing = (card or {}).get("preprocessing")
     low, high = grey_window(mask, preprocessing)
     values, heat, marked = (
-        _frames(part, volume) for part in (volume.values, mask.anomaly_map.values, mask.values)
+        as_frames(part, volume) for part in (volume.values, mask.anomaly_map.values, mask.values)
     )
     zoom = max(1, -(-_SIDE_PX // max(values.shape[1:])))
     new = new_instance(sources[0], _SERIES_NUMBER_OFFSET)
@@ -151,14 +151,6 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
             if len(sources) == len(values) and not volume.is_resampled:
                 made.SourceImageSequence = [_reference(sources[index])]
         yield made
-
-
-def _frames(canonical: np.ndarray, volume: Volume) -> np.ndarray:
-    """Return (n, rows, columns) of a canonical (z, y, x) array, as the source images are stored."""
-    stored = volume.geometry.to_stored(canonical)
-    if not volume.geometry.is_physical:
-        return stored.reshape(-1, *stored.shape[-2:])
-    return stored.reshape(*stored.shape[:2], -1).transpose(2, 1, 0)
 
 
 def _picture(grey: np.ndarray, heat: np.ndarray, marked: np.ndarray, zoom: int) -> np.ndarray:

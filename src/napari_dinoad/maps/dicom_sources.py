@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Frames",
+    "as_frames",
     "derived",
     "describe",
     "discreet",
@@ -234,19 +235,24 @@ def _source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) -
     Frames of single images take over the images' place and spacing to the digit. Frames of multi-frame images and of
     resampled scans bring their own; highdicom then finds the source frames that lie where they lie.
     """
-    geometry = volume.geometry
-    stored = geometry.to_stored(values)
-    if not geometry.is_physical:
-        frames = stored.reshape(-1, *stored.shape[-2:])
+    frames = np.ascontiguousarray(as_frames(values, volume))
+    if not volume.geometry.is_physical:
         _require_shape(frames, sources)
-        return np.ascontiguousarray(frames)
-    frames = np.ascontiguousarray(stored.reshape(*stored.shape[:2], -1).transpose(2, 1, 0))
-    affine = geometry.affine[:, [2, 1, 0, 3]]
+        return frames
+    affine = volume.geometry.affine[:, [2, 1, 0, 3]]
     if not volume.is_resampled and not volume.dicom_frames and len(sources) == len(frames):
         _require_shape(frames, sources)
         _require_positions(affine, sources)
         return frames
     return hd.Volume(frames, affine, "PATIENT", from_reference_convention="RAS")
+
+
+def as_frames(values: np.ndarray, volume: Volume) -> np.ndarray:
+    """Return (n, rows, columns) of a canonical (z, y, x) array, as the source images of a scan are stored."""
+    stored = volume.geometry.to_stored(values)
+    if not volume.geometry.is_physical:
+        return stored.reshape(-1, *stored.shape[-2:])
+    return stored.reshape(*stored.shape[:2], -1).transpose(2, 1, 0)
 
 
 def _require_shape(frames: np.ndarray, sources: list[Dataset]) -> None:
