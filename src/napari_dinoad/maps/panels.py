@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "MASK_COLOUR",
     "TRUTH_COLOUR",
     "annotate",
+    "as_jpeg",
     "blend",
     "colour_bar",
     "grey_panel",
@@ -104,6 +106,13 @@ def colour_bar(width_px: int, height_px: int) -> Image.Image:
     """Return the heatmap's colours from its lower to its upper limit."""
     colours = heat_colour(np.linspace(0, 1, width_px))[None]
     return Image.fromarray(np.repeat(colours, height_px, axis=0).astype(np.uint8))
+
+
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Return an image as JPEG of a quality up to 95, its colours at full resolution: outlines are thin."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
 
 
 def annotate(

@@ -13,7 +13,7 @@ from napari_dinoad.files import write_text
 from napari_dinoad.images.body import find_body
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.maps.finding_words import elements_of, place_in_words, rarity_in_words, size_in_words
-from napari_dinoad.maps.panels import annotate, colour_bar, grey_panel, grey_window, overlay_panel
+from napari_dinoad.maps.panels import annotate, as_jpeg, colour_bar, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
@@ -143,7 +143,7 @@ def _figure(
     position = view.position(index)
     caption = f"{view.name.capitalize()}{f', {position}' if position else ''}"
     width = 478 if size_px == _PANEL_PX else 960
-    return html.picture(_jpeg(pair), caption, width)
+    return html.picture(as_jpeg(pair, _JPEG_QUALITY), caption, width)
 
 
 def _legend(findings: Findings) -> Html:
@@ -164,12 +164,6 @@ def _legend(findings: Findings) -> Html:
         html.element("span", f"Each pair: the scan, and the scan with heatmap; {shown}."),
         class_="legend",
     )
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue()
 
 
 def _region_table(findings: Findings, sides: dict[int, str]) -> Html:

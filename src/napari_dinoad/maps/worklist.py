@@ -14,7 +14,7 @@ import numpy as np
 from napari_dinoad import html
 from napari_dinoad.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
-from napari_dinoad.maps.panels import annotate, grey_panel, grey_window, overlay_panel
+from napari_dinoad.maps.panels import annotate, as_jpeg, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -261,8 +261,4 @@ def _picture(findings: Findings) -> bytes:
         (index,) = most_abnormal_slices(load, view.axis, 1)
     window = grey_window(mask, (findings.card or {}).get("preprocessing"))
     grey = grey_panel(volume.values, view, index, _PICTURE_PX, window)
-    buffer = io.BytesIO()
-    annotate(overlay_panel(grey, mask, view, index), view).save(
-        buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0
-    )
-    return buffer.getvalue()
+    return as_jpeg(annotate(overlay_panel(grey, mask, view, index), view), _JPEG_QUALITY)
