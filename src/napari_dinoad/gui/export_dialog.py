@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
@@ -20,12 +19,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.files import safe_stem
-from napari_dinoad.gui.parts import NoteLabel
+from napari_dinoad.gui.parts import NoteLabel, folder_of
 from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
 from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari_dinoad.gui.hand_masks import HandLayer
     from napari_dinoad.images.volume import Volume
@@ -167,12 +167,7 @@ class ExportDialog(QDialog):
     @property
     def path(self) -> Path | None:
         """The chosen folder."""
-        text = str(self.folder.value or "").strip()
-        try:
-            return None if text in ("", ".") else Path(text).expanduser()
-        except RuntimeError:
-            # The home of a user who is not known.
-            return None
+        return folder_of(self.folder)
 
     def show_regions(self, n_ticked: int, n_regions: int, *, is_measured: bool, is_scoring: bool) -> None:
         """Say which regions masks and tables will hold, as far as that is known."""

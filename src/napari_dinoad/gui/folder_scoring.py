@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
@@ -13,7 +12,7 @@ from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBox
 
 from napari_dinoad.errors import DinoadError, ScanReadError, SettingError, WeightsNotFoundError
 from napari_dinoad.files import require_folder
-from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.parts import JobRow, NoteLabel, folder_of
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.gui.rate_slider import rate_in_words
 from napari_dinoad.gui.weights_dialog import WeightsDialog
@@ -21,6 +20,7 @@ from napari_dinoad.gui.worker import JobRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_dinoad.gui.work_process import Desk
     from napari_dinoad.gui.worker import JobChannel
@@ -262,16 +262,6 @@ class FolderScoringDialog(QDialog):
             self.weights_dialog = WeightsDialog(error, self)
             self.weights_dialog.weights_added.connect(self.start)
             self.weights_dialog.open()
-
-
-def folder_of(edit: FileEdit) -> Path | None:
-    """Return the folder that a field names; it need not be there. None where nothing is named."""
-    text = str(edit.line_edit.value).strip()
-    try:
-        return None if text in ("", ".") else Path(text).expanduser()
-    except RuntimeError:
-        # The home of a user who is not known.
-        return None
 
 
 def _open(path: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, Signal
@@ -21,11 +22,12 @@ from superqt import QCollapsible
 from napari_dinoad.gui.remaining_time import duration_in_words
 
 if TYPE_CHECKING:
+    from magicgui.widgets import FileEdit
     from qtpy.QtGui import QShowEvent
 
     from napari_dinoad.gui.worker import JobProgress, JobRunner
 
-__all__ = ["Folded", "JobRow", "NoteLabel", "Step"]
+__all__ = ["Folded", "JobRow", "NoteLabel", "Step", "folder_of"]
 
 _Kind = Literal["plain", "warning", "error"]
 
@@ -249,3 +251,13 @@ class JobRow(QWidget):
         """Say so, whoever asked for it: the piece of work in hand may take a while."""
         self.cancel_button.setEnabled(False)
         self.stage.setText("Stopping…")
+
+
+def folder_of(edit: FileEdit) -> Path | None:
+    """Return the folder that a field names; it need not be there. None where nothing is named."""
+    text = str(edit.line_edit.value).strip()
+    try:
+        return None if text in ("", ".") else Path(text).expanduser()
+    except RuntimeError:
+        # The home of a user who is not known.
+        return None
