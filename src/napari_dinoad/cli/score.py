@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
-from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder
 from napari_dinoad.settings import DetectSettings, Device, SegSegments
 
 if TYPE_CHECKING:
     import argparse
+
+    from napari_dinoad.pipeline.batch import BatchItem
 
 
 NAME = "score"
@@ -65,11 +67,10 @@ def run(options: argparse.Namespace) -> int:
 
     given = given_scans(options.scans, reading)
 
-    from napari_dinoad.images.scan_file import without_path
     from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
-    from napari_dinoad.pipeline.batch import output_names, score_and_save
+    from napari_dinoad.pipeline.batch import score_scans
 
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     require_folder(options.out)
@@ -77,25 +78,19 @@ def run(options: argparse.Namespace) -> int:
     names: list[str] = []
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
     with Worklist(options.out, options.model.stem, options.fpr) as worklist:
-        for item in given.failed:
-            worklist.add_failed(item.path.name, item.reason)
-        for scan, name in zip(given.scans, output_names(given.scans), strict=True):
-            try:
-                with ProgressBars(f"{name}: ") as progress:
-                    result, entry = score_and_save(
-                        detector, scan, reading, options.out, name, outputs, options.seg_segments, progress
-                    )
-            except (ScanReadError, SettingError) as error:
-                failed.append({"scan": str(scan.path), "reason": str(error)})
-                worklist.add_failed(scan.path.name or name, without_path(error, scan.path))
-                told = " ".join(str(error).split())
-                print(f"dinoad: {told if scan.path.name in told else f'{name}: {told}'}", file=sys.stderr)
+        for unusable in given.failed:
+            worklist.add_failed(unusable.path.name, unusable.reason)
+        for item in score_scans(
+            detector, given.scans, reading, options.out, worklist, outputs, options.seg_segments, _bars
+        ):
+            if item.result is None:
+                failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
+                _tell_failure(item)
                 continue
-            for note in result["notes"]:
-                print(f"dinoad: {name}: {note}", file=sys.stderr)
-            worklist.add(entry)
-            results.append(result)
-            names.append(name)
+            for note in item.result["notes"]:
+                print(f"dinoad: {item.name}: {note}", file=sys.stderr)
+            results.append(item.result)
+            names.append(item.name)
     page = str(worklist.page) if worklist.is_due else None
     if options.json:
         print_json({"model": str(options.model), "scans": results, "failed": failed, "worklist": page})
@@ -104,6 +99,18 @@ def run(options: argparse.Namespace) -> int:
         if page is not None:
             print(f"worklist: {page}")
     return 2 if failed else 0
+
+
+def _bars(_: int, name: str) -> ProgressBars:
+    """Return the progress bars of a scan."""
+    return ProgressBars(f"{name}: ")
+
+
+def _tell_failure(item: BatchItem) -> None:
+    """Say on stderr, in one line, which scan could not be scored and why."""
+    reason = " ".join(str(item.error).split())
+    named = item.scan.path.name in reason
+    print(f"dinoad: {reason if named else f'{item.name}: {reason}'}", file=sys.stderr)
 
 
 def _outputs(text: str | None) -> tuple[str, ...] | None:

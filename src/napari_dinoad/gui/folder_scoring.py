@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from qtpy.QtCore import QSize, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_dinoad.errors import DinoadError, ScanReadError, SettingError, WeightsNotFoundError
+from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.parts import JobRow, NoteLabel, folder_of
 from napari_dinoad.gui.processes import run_in_process
@@ -20,6 +21,7 @@ from napari_dinoad.gui.worker import JobRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from napari_dinoad.gui.work_process import Desk
@@ -81,11 +83,10 @@ class ScoreFolderJob:
             If the folder holds no scan, or the results cannot be written.
         """
         from napari_dinoad.images.discovery import discover_scans
-        from napari_dinoad.images.scan_file import without_path
         from napari_dinoad.maps.worklist import Worklist
         from napari_dinoad.normative_model import NormativeModel
         from napari_dinoad.pipeline import Detector
-        from napari_dinoad.pipeline.batch import output_names, score_and_save
+        from napari_dinoad.pipeline.batch import score_scans
         from napari_dinoad.settings import ReadSettings
 
         reading = ReadSettings()
@@ -104,19 +105,15 @@ class ScoreFolderJob:
             def outcome() -> FolderOutcome:
                 return FolderOutcome(n_scored, tuple(failed), worklist.page if worklist.is_due else None)
 
-            for place, (scan, name) in enumerate(
-                zip(found.scans, output_names(found.scans), strict=True), start=1
-            ):
+            def progress(number: int, _: str) -> AbstractContextManager[Progress]:
                 desk.deliver(outcome())
-                progress = _of_scan(desk.progress, place, len(found.scans))
-                try:
-                    _, entry = score_and_save(detector, scan, reading, self.out, name, progress=progress)
-                except (ScanReadError, SettingError) as error:
-                    failed.append((scan.path.name or name, without_path(error, scan.path)))
-                    worklist.add_failed(*failed[-1])
-                    continue
-                worklist.add(entry)
-                n_scored += 1
+                return nullcontext(_of_scan(desk.progress, number, len(found.scans)))
+
+            for item in score_scans(detector, found.scans, reading, self.out, worklist, progress=progress):
+                if item.error is None:
+                    n_scored += 1
+                else:
+                    failed.append((item.scan.path.name or item.name, item.reason))
             return outcome()
 
 

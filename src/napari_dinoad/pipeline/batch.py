@@ -4,43 +4,118 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
 from napari_dinoad.files import short_stem
+from napari_dinoad.images.scan_file import without_path
 from napari_dinoad.maps.outputs import check_outputs, default_outputs, save_outputs
 from napari_dinoad.maps.worklist import WorklistEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.maps.findings import Findings
+    from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.pipeline.detection import Detector
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import ReadSettings, SegSegments
 
-__all__ = ["output_names", "save_result", "score_and_save"]
+__all__ = ["BatchItem", "output_names", "save_result", "score_scans"]
 
 
-def score_and_save(
+@dataclass(frozen=True)
+class BatchItem:
+    """What became of one scan of a batch.
+
+    Attributes
+    ----------
+    scan : ScanFile
+    name : str
+        Begins the names of its files.
+    result : dict, optional
+        Its entry in ``dinoad score --json``; None of a scan that could not be scored.
+    error : DinoadError, optional
+        Why it could not.
+    """
+
+    scan: ScanFile
+    name: str
+    result: dict[str, Any] | None = None
+    error: DinoadError | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it could not be scored, without the folders it lies in."""
+        return "" if self.error is None else without_path(self.error, self.scan.path)
+
+
+def score_scans(
+    detector: Detector,
+    scans: Sequence[ScanFile],
+    reading: ReadSettings,
+    folder: Path,
+    worklist: Worklist,
+    outputs: Collection[str] | None = None,
+    seg_segments: SegSegments = "single",
+    progress: Callable[[int, str], AbstractContextManager[Progress]] | None = None,
+) -> Iterator[BatchItem]:
+    """Score scans, write their outputs into ``folder`` and list them; one that cannot be scored holds up no other.
+
+    Parameters
+    ----------
+    detector : Detector
+    scans : sequence of ScanFile
+    reading : ReadSettings
+    folder : Path
+    worklist : Worklist
+        Gets an entry of each scan, before it is yielded.
+    outputs : collection of str, optional
+        Keys of `napari_dinoad.maps.outputs.OUTPUTS`; by default what suits each scan.
+    seg_segments : {"single", "regions"}
+    progress : callable, optional
+        Given a scan's number from 1 and its name, returns what follows its steps while it is scored.
+
+    Yields
+    ------
+    BatchItem
+
+    Raises
+    ------
+    DinoadError
+        If outputs cannot be written.
+    """
+    for number, (scan, name) in enumerate(zip(scans, output_names(scans), strict=True), start=1):
+        try:
+            with nullcontext() if progress is None else progress(number, name) as follow:
+                result, entry = _score_and_save(
+                    detector, scan, reading, folder, name, outputs, seg_segments, follow
+                )
+        except (ScanReadError, SettingError) as error:
+            item = BatchItem(scan, name, error=error)
+            worklist.add_failed(scan.path.name or name, item.reason)
+        else:
+            item = BatchItem(scan, name, result)
+            worklist.add(entry)
+        yield item
+
+
+def _score_and_save(
     detector: Detector,
     scan: ScanFile,
     reading: ReadSettings,
     folder: Path,
     name: str,
-    outputs: Collection[str] | None = None,
-    seg_segments: SegSegments = "single",
-    progress: Progress | None = None,
+    outputs: Collection[str] | None,
+    seg_segments: SegSegments,
+    progress: Progress | None,
 ) -> tuple[dict[str, Any], WorklistEntry]:
-    """Score a scan and write the chosen outputs, named ``name``, into ``folder``.
-
-    Returns
-    -------
-    result : dict
-        The scan's entry in ``dinoad score --json``.
-    entry : WorklistEntry
-    """
+    """Score one scan; return its result and its entry in the worklist."""
     volume = scan.read(reading)
     # Before the scan is scored: that may take a minute.
     check_outputs(volume, default_outputs(volume) if outputs is None else outputs)
@@ -60,7 +135,7 @@ def save_result(
     outputs: Collection[str] | None,
     seg_segments: SegSegments = "single",
 ) -> dict[str, Any]:
-    """Write the chosen outputs of a scored scan and return its result; see `score_and_save`."""
+    """Write the chosen outputs of a scored scan and return its result; see `BatchItem`."""
     written = save_outputs(findings, folder, name, outputs, seg_segments=seg_segments)
     files = {kind: str(file) for kind, file in written.items()}
     return {
