@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
 import socket
 import threading
 import time
+import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,6 +56,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", f"{self.server.store}{self.path}?signature=secret")
         self.end_headers()
 
+    def do_CONNECT(self):
+        self.server.tunnels.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = False
+
     def do_GET(self):
         self.server.requests.append((self.path, self.headers.get("Range")))
         self.server.tokens.append(self.headers.get("Authorization"))
@@ -94,6 +102,7 @@ def server(monkeypatch):
     server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
     server.content_type = "application/octet-stream"
     server.announced, server.fault, server.heads, server.tokens, server.store = SHA256, "", [], [], ""
+    server.tunnels = []
     server.may_end = threading.Event()
     server.may_end.set()
     server.url = f"http://127.0.0.1:{server.server_port}"
@@ -214,6 +223,21 @@ def test_the_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url)
     download("http://weights.invalid/w.pth", tmp_path / "w.pth", SHA256)
     assert server.requests == [("http://weights.invalid/w.pth", None)]
+
+
+def test_what_broke_off_behind_a_proxy_is_asked_for_again_through_a_tunnel(server, tmp_path, monkeypatch):
+    """The request that had gone through the proxy was used again: for another address, then without TLS."""
+
+    def without_tls(handler, request):
+        return handler.do_open(http.client.HTTPConnection, request)
+
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", without_tls)
+    monkeypatch.setenv("https_proxy", server.url)
+    server.breaks_after = 400_000
+    url = "https://weights.example:443/w.pth"
+    assert download(url, tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+    assert server.tunnels == ["weights.example:443"] * 3
+    assert [path for path, _ in server.requests] == ["/w.pth"] * 3
 
 
 def close_hub_session():

@@ -80,7 +80,7 @@ def download(
     with _alone(target, progress, stage) as has_waited:
         if has_waited and target.is_file():
             return target
-        _fetch(_request(url, token), part, sha256, progress, stage)
+        _fetch(url, token, part, sha256, progress, stage)
         got = sha256_of_file(part)
         if got != sha256:
             part.unlink()
@@ -125,8 +125,11 @@ def part_of(target: Path) -> Path:
     return target.with_name(target.name + ".part")
 
 
-def _request(url: str, token: str | None) -> urllib.request.Request:
+def _request(url: str, token: str | None, start: int) -> urllib.request.Request:
+    """Return a request of a file from this byte on, for one connection: sent through a proxy it is another one."""
     headers = {"User-Agent": "napari-dinoad", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
     request = urllib.request.Request(url, headers=headers)
     if token is not None:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
@@ -139,20 +142,19 @@ def _shown(url: str) -> str:
 
 
 def _fetch(
-    request: urllib.request.Request, part: Path, sha256: str, progress: Progress | None, stage: str
+    url: str, token: str | None, part: Path, sha256: str, progress: Progress | None, stage: str
 ) -> None:
     """Bring ``part`` to the file's full length, over as many connections as it takes."""
-    url = _shown(request.full_url)
     for attempt in range(1, _ATTEMPTS + 1):
         before = part.stat().st_size if part.is_file() else 0
         try:
-            if _receive(request, part, progress, stage):
+            if _receive(url, token, part, progress, stage):
                 return
             reason = "the connection broke"
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != 416:
-                raise WeightsError(f"{url}: the server says {error.code} {error.reason}") from error
+                raise WeightsError(f"{_shown(url)}: the server says {error.code} {error.reason}") from error
             if part.is_file() and sha256_of_file(part) == sha256:
                 return  # Nothing was missing but its name.
             part.unlink(missing_ok=True)  # What is there does not fit the file: begin again.
@@ -164,21 +166,18 @@ def _fetch(
         if not gained:
             break
         logger.info("Download broke off (%s), attempt %d", reason, attempt)
-    raise WeightsError(f"{url}: {reason}")
+    raise WeightsError(f"{_shown(url)}: {reason}")
 
 
-def _receive(request: urllib.request.Request, part: Path, progress: Progress | None, stage: str) -> bool:
+def _receive(url: str, token: str | None, part: Path, progress: Progress | None, stage: str) -> bool:
     """Receive what is missing over one connection; return whether the file is whole."""
     start = part.stat().st_size if part.is_file() else 0
-    request.remove_header("Range")
-    if start:
-        request.add_header("Range", f"bytes={start}-")
+    request = _request(url, token, start)
     # A fresh opener reads the proxies of the environment now; the shared one keeps those it first saw.
     with urllib.request.build_opener().open(request, timeout=_TIMEOUT_S) as answer:
         if answer.headers.get_content_type() == "text/html":
             raise WeightsError(
-                f"{_shown(request.full_url)}: a page came in place of the file (does the network here ask to log in "
-                "first?)"
+                f"{_shown(url)}: a page came in place of the file (does the network here ask to log in first?)"
             )
         if answer.status != 206:
             start = 0
