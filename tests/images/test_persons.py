@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -169,6 +170,20 @@ def test_odd_numbers_are_compared_as_they_lie_in_the_file(tmp_path, recwarn):
     recwarn.clear()
     assert patient_mark(one) == patient_mark(other) is not None
     assert not [str(w.message) for w in recwarn if "é" in str(w.message)]
+
+
+def test_files_without_preamble_name_their_patient_too(tmp_path):
+    """They are scans like others; two of one patient counted as two persons."""
+    marks = []
+    for number, dataset in enumerate(series_datasets(ct_values(n=2), PatientID="A-1")):
+        path = save_all([dataset], tmp_path / str(number))[0]
+        marks.append(patient_mark(path))
+        del dataset.file_meta
+        pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
+        assert path.read_bytes()[128:132] != b"DICM"
+        marks.append(patient_mark(path))
+    assert len(set(marks)) == 1
+    assert None not in marks
 
 
 def test_in_words():

@@ -6,9 +6,9 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING
 
-import pydicom
 from pydicom.config import disable_value_validation
 
+from napari_dinoad.images.dicom_files import read_dataset
 from napari_dinoad.images.dicom_headers import DAMAGED
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def patient_mark(path: Path) -> bytes | None:
     """
     try:
         # The standard's warnings about odd values would quote them.
-        with disable_value_validation(), path.open("rb") as stream:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["PatientID"])
+        with disable_value_validation():
+            header = read_dataset(path, ["PatientID"], stop_before_pixels=True)
             element = header.get_item("PatientID")
             value = b"" if element is None else element.value or b""
     except DAMAGED:
