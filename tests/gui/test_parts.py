@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,7 @@ from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window,
 from napari_dinoad.gui.parts import JobRow
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
-from napari_dinoad.gui.region_table import (
-    MAX_ROWS,
-    RegionTable,
-    place_in_words,
-    probability_in_words,
-    size_in_words,
-)
+from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words
 from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.maps import Region
 from napari_dinoad.progress import ProgressEvent
@@ -72,13 +67,26 @@ def test_rates_in_words(rate, words):
 def test_regions_in_words():
     assert size_in_words(region(1, 10)) == "240 mm³"
     assert size_in_words(region(1, 1000)) == "24.00 ml"
-    assert place_in_words(region(1)) == "R 12  P 3  S 50"
-    assert place_in_words(region(1, mm=(-1.0, 2.0, -3.0))) == "L 1  A 2  I 3"
+    assert size_in_words(replace(region(1), volume_mm3=0.0123)) == "0.012 mm³"
     assert probability_in_words(2.4) == "0.4 %"
     assert probability_in_words(6.0) == "< 0.001 %"
     pixels = Region(1, 7, None, None, 7, 2.0, (4, 9), (0, 4, 9), None, (4, 9), None)
     assert size_in_words(pixels) == "7 px"
-    assert place_in_words(pixels) == "row 4, column 9"
+
+
+def test_table_says_where_peaks_are(qtbot):
+    table = RegionTable()
+    qtbot.addWidget(table)
+    image = Region(4, 7, None, None, 7, 2.0, (4, 9), (0, 4, 9), None, (4, 9), None)
+    of_a_stack = Region(5, 7, None, None, 7, 2.0, (3, 4, 9), (3, 4, 9), None, (3, 4, 9), None)
+    regions = (region(1), region(2, mm=(-1.0, 2.0, -3.0)), image, of_a_stack)
+    table.show_regions(regions, lambda region: True)
+    assert [table.topLevelItem(row).text(3) for row in range(4)] == [
+        "R 12  P 3  S 50",
+        "L 1  A 2  I 3",
+        "column 9, row 4",
+        "image 4, column 9, row 4",
+    ]
 
 
 def test_table_sorts_by_figures_and_tells_of_clicks_and_ticks(qtbot):

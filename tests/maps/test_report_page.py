@@ -172,7 +172,25 @@ def test_pixels_have_no_millimetres():
     page = report_page(findings_of(volume, ((0, slice(3, 6), slice(10, 14)), 3.0), ((0, 3, 10), 3.1)))
     assert "12 px" in page
     assert " mm" not in page
-    assert "10, 3" in page
+    assert "column 10, row 3" in page
+
+
+def test_of_several_images_the_one_with_the_peak_is_told():
+    volume = Volume(np.random.default_rng(0).random((6, 40, 50), np.float32), Geometry.of_pixels((6, 40, 50)))
+    page = report_page(findings_of(volume, ((4, slice(3, 6), slice(10, 14)), 3.0), ((4, 3, 10), 3.1)))
+    assert ">image 5, column 10, row 3<" in page
+
+
+def test_voxels_of_micrometres_have_sizes_and_places():
+    """OCT in millimetres: regions of 0 mm³, 0 × 0 × 0 mm were listed, at 0, 0, 0."""
+    affine = np.diag([0.005, 0.004, 0.02, 1.0])
+    volume = Volume(np.random.default_rng(0).random((5, 100, 80), np.float32), Geometry((80, 100, 5), affine))
+    page = report_page(
+        findings_of(volume, ((2, slice(30, 50), slice(40, 50)), 3.0), ((2, 35, 45), 3.5), ((0, 1, 1), 4.0))
+    )
+    rows = {row[0]: row for row in Reader(page).rows if row and row[0] in "12"}
+    assert (rows["2"][1], rows["2"][2]) == ("8e-05 mm³", "0.05 × 0.08 × 0.02")
+    assert ">R 0.23, A 0.14, S 0.04<" in page and ">R 0.005, A 0.004, S 0.000<" in page
 
 
 def test_an_oblique_scan_says_so():

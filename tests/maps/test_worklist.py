@@ -96,6 +96,13 @@ def test_a_scan_without_regions_and_scans_without_physical_size(tmp_path):
     assert "nothing" in page
 
 
+def test_voxels_of_micrometres_have_a_size_in_the_table(tmp_path):
+    small = findings_of("a", geometry=Geometry((20, 24, 10), np.diag([0.01, 0.02, 0.05, 1.0])))
+    _, rows = worklist_of(tmp_path, (small, "a", 0.0), (small, "b", 0.0))
+    assert float(rows[0]["marked_mm3"]) == pytest.approx(1e-5 * int(np.count_nonzero(small.mask.labels)))
+    assert float(rows[0]["peak_x_mm"]) == 0.09
+
+
 def test_names_and_reasons_are_text_and_links_are_quoted(tmp_path):
     scan = (findings_of("<b>.nii", notes=("Resampled & shown.",)), "a b#1", 0.0)
     page, rows = worklist_of(tmp_path, scan, failed=[("bad<i>", "no <signal>")])

@@ -16,6 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinoad.maps.finding_words import in_figures, place_in_words
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.maps import Region
 
-__all__ = ["RegionTable", "place_in_words", "probability_in_words", "size_in_words"]
+__all__ = ["RegionTable", "probability_in_words", "size_in_words"]
 
 MAX_ROWS = 200
 """More regions than this are not listed one by one; they stay in the mask and in exports."""
@@ -40,10 +42,10 @@ def size_in_words(region: Region) -> str:
         return (
             f"{region.volume_mm3 / 1000:.2f} ml"
             if region.volume_mm3 >= 1000
-            else f"{region.volume_mm3:.0f} mm³"
+            else f"{in_figures(region.volume_mm3)} mm³"
         )
     if region.area_mm2 is not None:
-        return f"{region.area_mm2:.0f} mm²"
+        return f"{in_figures(region.area_mm2)} mm²"
     return f"{region.area_px} px"
 
 
@@ -51,18 +53,6 @@ def probability_in_words(neg_log10_p: float) -> str:
     """Return p as people read it: ``"0.4 %"``, ``"0.003 %"``, ``"< 0.001 %"``."""
     p = 10.0**-neg_log10_p
     return f"{float(f'{100 * p:.1g}'):g} %" if p >= 1e-5 else "< 0.001 %"
-
-
-def place_in_words(region: Region) -> str:
-    """Return where the peak is: true RAS+ millimetres with the patient's sides, or the pixel."""
-    if region.peak_mm is None:
-        row, column = region.peak_ijk[:2]
-        return f"row {row}, column {column}"
-    sides = (("R", "L"), ("A", "P"), ("S", "I"))
-    return "  ".join(
-        f"{positive if value >= 0 else negative} {abs(value):.0f}"
-        for value, (positive, negative) in zip(region.peak_mm, sides, strict=True)
-    )
 
 
 class _RegionItem(QTreeWidgetItem):
@@ -142,7 +132,7 @@ class RegionTable(QTreeWidget):
         self.clear()
         for region in self._regions[:MAX_ROWS]:
             texts = [str(region.label), size_in_words(region), probability_in_words(region.peak_neg_log10_p)]
-            item = _RegionItem([*texts, place_in_words(region)], region)
+            item = _RegionItem([*texts, place_in_words(region, between="  ")], region)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             state = Qt.CheckState.Checked if is_ticked(region) else Qt.CheckState.Unchecked
             item.setCheckState(0, state)

@@ -8,8 +8,15 @@ import numpy as np
 
 if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
+    from napari_dinoad.maps.regions import Region
 
-__all__ = ["elements_of", "place_in_words", "rarity_in_words", "size_in_words"]
+__all__ = ["elements_of", "in_figures", "place_in_words", "rarity_in_words", "size_in_words"]
+
+_SMALL = 10
+"""Sizes below it have two digits, however small: voxels may be of micrometres."""
+
+_SMALL_MM = 0.1
+"""Places of regions with a shorter side have decimals."""
 
 
 def size_in_words(findings: Findings, n_voxels: float) -> str:
@@ -19,8 +26,13 @@ def size_in_words(findings: Findings, n_voxels: float) -> str:
     if not geometry.is_physical:
         return f"{n_voxels:.0f} px"
     if geometry.ndim == 2:
-        return f"{size:.0f} mm²" if size < 1000 else f"{size / 100:.1f} cm²"
-    return f"{size:.0f} mm³" if size < 1000 else f"{size / 1000:.1f} cm³"
+        return f"{in_figures(size)} mm²" if size < 1000 else f"{size / 100:.1f} cm²"
+    return f"{in_figures(size)} mm³" if size < 1000 else f"{size / 1000:.1f} cm³"
+
+
+def in_figures(size: float) -> str:
+    """Return a size or a length as a whole number, a small one to two digits."""
+    return f"{size:.0f}" if size >= _SMALL else f"{size:.2g}"
 
 
 def rarity_in_words(neg_log10_p: float, findings: Findings) -> str:
@@ -38,7 +50,17 @@ def elements_of(findings: Findings) -> str:
     return "voxels" if findings.volume.geometry.is_physical else "pixels"
 
 
-def place_in_words(position_mm: tuple[float, float, float]) -> str:
-    """Return RAS+ millimetres as distances with letters."""
-    pairs = zip(("RL", "AP", "SI"), position_mm, strict=True)
-    return ", ".join(f"{letters[0 if value >= 0 else 1]} {abs(value):.0f}" for letters, value in pairs)
+def place_in_words(region: Region, between: str = ", ") -> str:
+    """Return where a region's peak is: RAS+ millimetres with the patient's sides, or the pixel, counted from 0.
+
+    Those of very small regions have decimals. Of several images the one is told, counted from 1.
+    """
+    if region.peak_mm is None:
+        *image, row, column = region.peak_ijk
+        return f"{f'image {image[0] + 1}, ' if image else ''}column {column}, row {row}"
+    smallest = min(region.extent_mm or (1.0,))
+    decimals = -int(np.floor(np.log10(smallest))) if smallest < _SMALL_MM else 0
+    pairs = zip(("RL", "AP", "SI"), region.peak_mm, strict=True)
+    return between.join(
+        f"{letters[0 if value >= 0 else 1]} {abs(value):.{decimals}f}" for letters, value in pairs
+    )

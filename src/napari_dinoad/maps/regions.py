@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry
 
-__all__ = ["Region", "measure_regions"]
+__all__ = ["Region", "measure_regions", "rounded_size"]
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def _measure(
     return Region(
         label=label,
         n_voxels=n_voxels,
-        volume_mm3=_rounded_size(size) if physical and geometry.ndim == 3 else None,
-        area_mm2=_rounded_size(size) if physical and geometry.ndim == 2 else None,
+        volume_mm3=rounded_size(size) if physical and geometry.ndim == 3 else None,
+        area_mm2=rounded_size(size) if physical and geometry.ndim == 2 else None,
         area_px=None if physical else n_voxels,
         peak_neg_log10_p=peak_value,
         peak_ijk=tuple(round(float(i)) for i in peak_ijk),
@@ -150,6 +150,6 @@ def _rounded(values: tuple[float, ...] | None) -> list[float] | None:
     return None if values is None else [round(value, 3) for value in values]
 
 
-def _rounded_size(size: float) -> float:
+def rounded_size(size: float) -> float:
     """Return a size to 0.001, of small ones (voxels of micrometres) to four digits."""
     return round(size, 3) if size >= 1 else float(f"{size:.4g}")

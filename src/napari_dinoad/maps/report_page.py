@@ -12,7 +12,13 @@ from napari_dinoad import html
 from napari_dinoad.files import write_text
 from napari_dinoad.images.body import find_body
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.maps.finding_words import elements_of, place_in_words, rarity_in_words, size_in_words
+from napari_dinoad.maps.finding_words import (
+    elements_of,
+    in_figures,
+    place_in_words,
+    rarity_in_words,
+    size_in_words,
+)
 from napari_dinoad.maps.panels import annotate, as_jpeg, colour_bar, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
@@ -174,9 +180,7 @@ def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
     header = ["Region", "Size", "Peak −log10 p", "As unusual as"]
     if physical:
         header[2:2] = ["R–L × A–P × S–I, mm", "Side"]
-        header.append("Peak at, mm")
-    else:
-        header.append("Peak at column, row")
+    header.append("Peak at, mm" if physical else "Peak at")
     rows = [_region_row(findings, region, sides) for region in regions[:MAX_LISTED]]
     more = len(regions) - MAX_LISTED
     parts: list[Html | str] = [html.table(header, rows)]
@@ -187,13 +191,10 @@ def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
 
 def _region_row(findings: Findings, region: Region, sides: dict[int, str]) -> list[object]:
     row: list[object] = [region.label, size_in_words(findings, region.n_voxels)]
-    if region.extent_mm is not None and region.peak_mm is not None:
-        row += [" × ".join(f"{length:.0f}" for length in region.extent_mm), sides.get(region.label, "–")]
-        place = place_in_words(region.peak_mm)
-    else:
-        *_, peak_row, column = region.peak_ijk
-        place = f"{column}, {peak_row}"
-    return [*row, f"{region.peak_neg_log10_p:.1f}", rarity_in_words(region.peak_neg_log10_p, findings), place]
+    if region.extent_mm is not None:
+        row += [" × ".join(map(in_figures, region.extent_mm)), sides.get(region.label, "–")]
+    rarity = rarity_in_words(region.peak_neg_log10_p, findings)
+    return [*row, f"{region.peak_neg_log10_p:.1f}", rarity, place_in_words(region)]
 
 
 def _rates(findings: Findings) -> Html:

@@ -15,6 +15,7 @@ from napari_dinoad import html
 from napari_dinoad.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_panel, grey_window, overlay_panel
+from napari_dinoad.maps.regions import rounded_size
 from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -229,23 +230,19 @@ def _marked_column(findings: Findings, n_marked: int) -> dict[str, object]:
     if not geometry.is_physical:
         return {"marked_px": n_marked}
     unit = "marked_mm2" if geometry.ndim == 2 else "marked_mm3"
-    return {unit: round(n_marked * geometry.voxel_volume, 1)}
+    return {unit: rounded_size(n_marked * geometry.voxel_volume)}
 
 
 def _peak_columns(region: Region) -> dict[str, object]:
     places = zip(("peak_x_mm", "peak_y_mm", "peak_z_mm"), region.peak_mm or (), strict=False)
     return {
         "peak_neg_log10_p": round(region.peak_neg_log10_p, 3),
-        **{name: round(place, 1) for name, place in places},
+        **{name: round(place, 3) for name, place in places},
     }
 
 
 def _peak_words(region: Region, findings: Findings) -> str:
-    if region.peak_mm is None:
-        *_, row, column = region.peak_ijk
-        place = f"column {column}, row {row}"
-    else:
-        place = f"{place_in_words(region.peak_mm)} mm"
+    place = f"{place_in_words(region)}{'' if region.peak_mm is None else ' mm'}"
     size = size_in_words(findings, region.n_voxels)
     return f"{size} at {place}: {rarity_in_words(region.peak_neg_log10_p, findings)}"
 
