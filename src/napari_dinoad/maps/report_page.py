@@ -47,6 +47,9 @@ _MIDLINE_SHARE = 0.05
 _SIDE_VOXELS = 1_000_000
 """The middle of the body is found on about so many voxels."""
 
+_THIN_VOXELS = 32
+"""… of which none are left out along an axis of so few."""
+
 _EDGE_PERCENTILES = (1, 99)
 """The body reaches from one to the other of these percentiles of its voxels' places: a strap does not count."""
 
@@ -304,16 +307,16 @@ def _sides(findings: Findings) -> dict[int, str]:
         return {}
     preprocessing = (findings.card or {}).get("preprocessing") or {}
     step = max(1, round((volume.values.size / _SIDE_VOXELS) ** (1 / 3)))
-    coarse = volume.values[tuple(slice(None, None, step if n > 32 else 1) for n in volume.values.shape)]
+    steps = [step if n > _THIN_VOXELS else 1 for n in volume.values.shape]
+    coarse = volume.values[tuple(slice(None, None, every) for every in steps)]
     body = find_body(coarse, is_ct=preprocessing.get("intensity") == "window")
     columns = np.flatnonzero(body.any(axis=(0, 1)))
     weights = np.cumsum(body.sum(axis=(0, 1))[columns], dtype=np.float64)
     first, last = (
         columns[np.searchsorted(weights, weights[-1] * share / 100)] for share in _EDGE_PERCENTILES
     )
-    scale = volume.values.shape[2] / coarse.shape[2]
-    middle = scale * (first + last) / 2
-    margin = scale * _MIDLINE_SHARE * (last - first)
+    middle = steps[2] * (first + last) / 2
+    margin = steps[2] * _MIDLINE_SHARE * (last - first)
     sides = {}
     to_index = np.linalg.inv(volume.geometry.canonical_affine)
     for region in findings.mask.regions():
