@@ -16,7 +16,14 @@ from qtpy.QtWidgets import QApplication, QLabel
 
 from contrast import AA, contrast
 from napari_dinoad.gui import parts
-from napari_dinoad.gui.ct_windows import AUTOMATIC, CT_WINDOWS_HU, apply_window, looks_like_ct
+from napari_dinoad.gui.ct_windows import (
+    AUTOMATIC,
+    CT_WINDOWS_HU,
+    apply_window,
+    looks_like_ct,
+    lowest_value,
+)
+from napari_dinoad.gui.layers import display_range
 from napari_dinoad.gui.parts import JobRow
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
@@ -264,6 +271,19 @@ def test_ct_windows():
     apply_window(ct, AUTOMATIC)
     low, high = ct.contrast_limits
     assert low < high
+
+
+def test_a_ct_with_voxels_without_a_value_is_one():
+    """Resampled scans have NaN around: no windows were offered, and the automatic one was black."""
+    values = np.random.default_rng(0).integers(-1000, 2000, (4, 32, 32)).astype(np.float32)
+    plain, holed = Image(values), Image(np.where(np.arange(32) < 6, np.nan, values))
+    assert looks_like_ct(holed)
+    apply_window(plain, AUTOMATIC)
+    apply_window(holed, AUTOMATIC)
+    np.testing.assert_allclose(holed.contrast_limits, plain.contrast_limits, atol=20)
+    empty = np.full((2, 32, 32), np.nan, np.float32)
+    assert lowest_value(empty) is None
+    assert display_range(empty) == (0.0, 1.0)
 
 
 def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,15 @@ from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, display_range
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-__all__ = ["AUTOMATIC", "CT_WINDOWS_HU", "apply_window", "looks_like_ct", "windows_of"]
+__all__ = [
+    "AUTOMATIC",
+    "CT_AIR_HU",
+    "CT_WINDOWS_HU",
+    "apply_window",
+    "looks_like_ct",
+    "lowest_value",
+    "windows_of",
+]
 
 AUTOMATIC = "Automatic"
 
@@ -25,19 +33,25 @@ CT_WINDOWS_HU = {
 }
 """Centre and width in Hounsfield units, as radiologists call them."""
 
-_AIR_HU = -500.0
+CT_AIR_HU = -500.0
 """Every CT scan has air below this; MR and photographs have nothing near it."""
 
 _SAMPLE_STEP = 8
 
 
+def lowest_value(data: Any) -> float | None:
+    """Return the lowest of a sample of values, NaN apart; None without any, or where they would be read from disk."""
+    if not isinstance(data, np.ndarray) or data.ndim < 2:
+        return None
+    sample = data[..., ::_SAMPLE_STEP, ::_SAMPLE_STEP]
+    lowest = float(np.fmin.reduce(sample, axis=None)) if sample.size else np.nan
+    return None if np.isnan(lowest) else lowest
+
+
 def looks_like_ct(layer: Layer) -> bool:
     """Whether a layer's values look like Hounsfield units; only arrays in memory are looked at."""
-    data = layer.data
-    if not isinstance(data, np.ndarray) or data.ndim < 2 or getattr(layer, "rgb", False):
-        return False
-    sample = data[..., ::_SAMPLE_STEP, ::_SAMPLE_STEP]
-    return bool(sample.size and sample.min() <= _AIR_HU)
+    lowest = None if getattr(layer, "rgb", False) else lowest_value(layer.data)
+    return lowest is not None and lowest <= CT_AIR_HU
 
 
 def windows_of(layer: Layer) -> dict[str, tuple[float, float]]:

@@ -275,14 +275,19 @@ def affine_on_scan(source: ScanSource, scan: ScanSource) -> np.ndarray | None:
 
 
 def display_range(values: np.ndarray) -> tuple[float, float]:
-    """Return grey limits that leave out the extremes: the 1st and 99.8th percentile of what is not background."""
+    """Return grey limits that leave out the extremes: the 1st and 99.8th percentile of what is not background.
+
+    Values that are not finite are passed over.
+    """
     sample = np.asarray(values).reshape(-1)
     sample = sample[:: max(1, sample.size // 200_000)]
-    signal = sample[sample > sample.min()]
+    sample = sample[np.isfinite(sample)]
+    lowest = float(sample.min()) if sample.size else 0.0
+    signal = sample[sample > lowest]
     if signal.size == 0:
-        return float(sample.min()), float(sample.min()) + 1.0
+        return lowest, lowest + 1.0
     low, high = np.percentile(signal, (1.0, 99.8))
-    low = min(float(low), float(sample.min())) if sample.min() >= 0 else float(low)
+    low = min(float(low), lowest) if lowest >= 0 else float(low)
     return (low, float(high)) if high > low else (low, low + 1.0)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.ct_windows import CT_AIR_HU
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ N_SAMPLES = 5
 """Scans looked at, spread over the folder."""
 
 THUMBNAIL_PX = 76
-
-_CT_AIR_HU = -500.0
 
 _LUNG_HU = (-950.0, -550.0)
 """Values between these inside the field of view are lung, where the air around the patient is not."""
@@ -100,7 +99,7 @@ def _sample(scan: ScanFile, volume: Volume) -> ScanSample:
         scan.name or scan.path.name,
         _picture(middle[::-1, ::-1] if geometry.is_physical else middle, lengths),
         f"{size}, {steps} mm" if geometry.is_physical else f"{size} pixels",
-        bool(coarse.min() <= _CT_AIR_HU),
+        bool(coarse.min() <= CT_AIR_HU),
         lung,
         max(lengths) if geometry.is_physical else None,
         "" if scan.series is None else scan.series.modality,

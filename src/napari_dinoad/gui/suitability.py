@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from napari_dinoad.gui.ct_windows import CT_AIR_HU, lowest_value
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan
@@ -13,11 +15,6 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.result import ScanResult
 
 __all__ = ["ScanTraits", "misfits", "suspicion"]
-
-_CT_AIR_HU = -500.0
-"""Every CT scan has air below this; MR and photographs have nothing near it."""
-
-_SAMPLE_STEP = 8
 
 _HEAD_PRESETS = ("mr-brain", "ct-head")
 
@@ -57,20 +54,13 @@ class ScanTraits:
         """Look at a scan; fast."""
         geometry = scan.source.geometry
         z, y, x = geometry.canonical_shape
-        return cls((z, y, x), geometry.spacing if geometry.is_physical else None, _lowest(scan))
+        lowest = None if scan.is_rgb else lowest_value(scan.data)
+        return cls((z, y, x), geometry.spacing if geometry.is_physical else None, lowest)
 
     @property
     def is_2d(self) -> bool:
         """Whether it is a single slice."""
         return 1 in self.shape
-
-
-def _lowest(scan: LayerScan) -> float | None:
-    data: Any = scan.data
-    if not isinstance(data, np.ndarray) or scan.is_rgb:
-        return None
-    sample = data[..., ::_SAMPLE_STEP, ::_SAMPLE_STEP]
-    return float(sample.min()) if sample.size else None
 
 
 def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
@@ -88,9 +78,9 @@ def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
     if not model.is_2d and scan.is_2d and model.preset not in ("oct", "bmad"):
         reasons.append("The model is of volumes, this scan is a single slice.")
     if scan.lowest is not None:
-        if model.preset.startswith("mr-") and scan.lowest <= _CT_AIR_HU:
+        if model.preset.startswith("mr-") and scan.lowest <= CT_AIR_HU:
             reasons.append("The model is of MR, this scan looks like CT (air at −1000).")
-        if model.preset.startswith("ct-") and scan.lowest > _CT_AIR_HU:
+        if model.preset.startswith("ct-") and scan.lowest > CT_AIR_HU:
             reasons.append("The model is of CT, this scan has no values of air (−1000).")
     return reasons
 
