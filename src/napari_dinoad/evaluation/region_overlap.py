@@ -69,8 +69,6 @@ class RegionOverlap:
         )
         regions = labels[abnormal]
         normal = ScoreHistogram.of(scores[~abnormal], bits)
-        if not n_regions:
-            return cls(normal, np.empty(0, np.uint32), np.empty(0, np.float64), 0)
         shares = 1.0 / np.bincount(regions)[regions]
         keys, weights = _sum_by_key(keys_of(scores[abnormal], bits), shares)
         return cls(normal, keys, weights, int(n_regions))

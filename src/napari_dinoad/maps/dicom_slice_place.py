@@ -108,6 +108,6 @@ def slice_numbers(volume: Volume, sources: Sequence[Dataset], n: int) -> range:
 
 def _number(source: Dataset) -> int:
     try:
-        return int(source.get("InstanceNumber") or 0)
+        return int(source.get("InstanceNumber"))
     except (ValueError, TypeError, OverflowError):
         return 0
