@@ -51,6 +51,19 @@ def touch(folder, listing):
         (folder / name).touch()
 
 
+def test_a_mask_of_an_abnormal_image_is_not_that_of_a_normal_one_of_its_name(tmp_path):
+    lay_out(
+        tmp_path, "test/good/img/1.png test/Ungood/img/2.png test/Ungood/label/1.png test/Ungood/label/2.png"
+    )
+    found = find_dataset(tmp_path, "bmad")
+    assert {scan.path.name: scan.mask and scan.mask.name for scan in found.test} == {
+        "1.png": None,
+        "2.png": "2.png",
+    }
+    assert found.unmatched == (tmp_path / "test/Ungood/label/1.png",)
+    assert not any(scan.fault for scan in found.test)
+
+
 @pytest.mark.parametrize(("listing", "n_validation"), [(BMAD, 1), (CLASS_INSIDE, 1), (RESC, 2)])
 @pytest.mark.parametrize("change", [str, str.lower, str.upper])
 def test_published_layouts(tmp_path, listing, n_validation, change):

@@ -124,6 +124,8 @@ def test_undefined_figures_are_nan() -> None:
     assert only_normal.roc().fpr[-1] == 1.0
     assert np.isnan(only_abnormal.auroc())
     assert only_abnormal.average_precision() == 1.0
+    assert only_abnormal.fpr_at(0.15) == 0.0
+    assert only_normal.fpr_at(0.15) == 0.5
     assert LabelledHistogram.empty().dice_at(0.5) == 1.0
     assert np.isnan(LabelledHistogram.empty().auroc())
 

@@ -69,6 +69,21 @@ def test_a_slice_thinner_than_the_gaps(tmp_path):
     np.testing.assert_array_equal(truth, expected_truth(volume, datasets, frames))
 
 
+@pytest.mark.parametrize("places", [(1, 5), (1, 3, 5), (0, 3, 6)])
+def test_every_other_slice(tmp_path, places):
+    """Only the frames tell a distance then, and it is not that of the scan's slices."""
+    datasets = sources(SliceThickness=0.7)
+    save_all(datasets, tmp_path / "scan")
+    volume = read_volume(tmp_path / "scan")
+    frames = frames_of(*((z, 3 + z, 4) for z in places))
+    dataset = pydicom.dcmread(save_seg(tmp_path / "seg.dcm", datasets, frames))
+    (measures,) = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    del measures.SpacingBetweenSlices
+    dataset.save_as(tmp_path / "seg.dcm")
+    truth = read_truth(tmp_path / "seg.dcm", volume)
+    np.testing.assert_array_equal(truth, expected_truth(volume, datasets, frames))
+
+
 def test_segments_that_overlap_are_one_truth(tmp_path):
     datasets = sources()
     save_all(datasets, tmp_path / "scan")
@@ -128,14 +143,17 @@ def test_one_of_another_series_or_grid_is_refused(tmp_path):
     volume_uid = datasets[0].SeriesInstanceUID
     for name, changed in {
         "wider.dcm": sources(spacing=(0.6, 0.6)),
+        "twice as wide.dcm": sources(spacing=(1.0, 1.0)),
         "half.dcm": sources(origin=(-3.25, -4.0, 5.0)),
         "turned.dcm": sources(orientation=(0.98, 0.199, 0.0, -0.199, 0.98, 0.0)),
+        "turned a little.dcm": sources(orientation=(0.99939, 0.0349, 0.0, -0.0349, 0.99939, 0.0)),
     }.items():
         with pytest.raises(ScanReadError, match=f"{name}: the segmentation lies on another grid"):
             read_truth(as_of_the_scan(name, changed), volume)
-    shifted = sources(origin=(-3.0, -4.0, 105.0))
-    with pytest.raises(ScanReadError, match="reaches beyond its scan"):
-        read_truth(as_of_the_scan("shifted.dcm", shifted), volume)
+    for height in (-95.0, 3.0 - 2 * 2.0, 105.0):
+        shifted = sources(origin=(-3.0, -4.0, height))
+        with pytest.raises(ScanReadError, match="reaches beyond its scan"):
+            read_truth(as_of_the_scan("shifted.dcm", shifted), volume)
     assert read_truth(as_of_the_scan("same.dcm", sources()), volume).sum() == LESION.sum()
 
 

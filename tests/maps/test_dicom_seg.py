@@ -159,6 +159,11 @@ def test_many_regions_share_the_last_segment(tmp_path):
     assert len(seg.SegmentSequence) == MAX_REGION_SEGMENTS + 1
     assert "further regions" in seg.SegmentSequence[-1].SegmentLabel
     assert seg.get_volume(combine_segments=True).array.astype(bool).sum() == mask.values.sum()
+    sizes = [
+        seg.get_volume(segment_numbers=[number]).array.sum() for number in range(1, MAX_REGION_SEGMENTS + 2)
+    ]
+    n_voxels = [region.n_voxels for region in mask.regions()]
+    assert sizes == [*n_voxels[:MAX_REGION_SEGMENTS], sum(n_voxels[MAX_REGION_SEGMENTS:])]
 
 
 @pytest.mark.parametrize("segments", ["single", "regions"])

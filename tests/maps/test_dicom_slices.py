@@ -100,6 +100,7 @@ def test_one_image_a_slice_in_a_series_of_the_study(tmp_path, mask_of):
         assert image.ImagePositionPatient[2] == source.ImagePositionPatient[2]
         assert str(image.PatientName) == PATIENT_NAME
         assert image.Laterality == "", "it must be there, and may be empty"
+        assert image.PositionReferenceIndicator == "", "likewise"
         assert (image.SamplesPerPixel, image.PhotometricInterpretation) == (3, "RGB")
         assert "research use only" in image.SeriesDescription
         assert max(image.Rows, image.Columns) >= 512

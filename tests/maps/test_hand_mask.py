@@ -153,6 +153,12 @@ def test_dicom_seg_lies_where_the_scan_says_with_a_segment_for_each_label(tmp_pa
     np.testing.assert_array_equal(again.labels * 2, labels)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_labels_have_a_segment_each(ct, n):
+    seg = build_hand_seg(HandMask(some_labels(ct.values.shape, n), ct, "drawn"), "regions")
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == [["Drawn by hand"], ["Label 1", "Label 2"]][n - 1]
+
+
 def test_one_segment_holds_all_labels(ct):
     seg = build_hand_seg(HandMask(some_labels(ct.values.shape, 3), ct, "corrected"))
     assert len(seg.SegmentSequence) == 1

@@ -231,4 +231,5 @@ def test_slices_are_chosen_by_load_and_lie_apart():
     load = np.zeros((40, 5, 5), np.float32)
     load[10], load[11], load[30] = 3, 2.9, 1
     assert most_abnormal_slices(load, 0, 2) == [30, 10]
+    assert most_abnormal_slices(load, 0, 1) == [10]
     assert most_abnormal_slices(load * 0, 0, 2) == [0]

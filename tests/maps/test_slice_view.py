@@ -44,6 +44,18 @@ def test_places_in_a_panel_are_those_where_voxels_are_drawn(axis, is_physical, p
         assert {view.from_panel(*pixel, 200) for pixel in inner.tolist()} == {voxel}
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_voxels_have_their_proportions(axis):
+    """(z, y, x) of 2 × 0.7 × 1.4 mm; the longer side of the slice fills the panel."""
+    spacing, shape = (2.0, 0.7, 1.4), (11, 13, 10)
+    view = SliceView.of_whole(Geometry(shape[::-1], np.diag([*spacing[::-1], 1.0])), axis)
+    row_mm, column_mm = (step for other, step in enumerate(spacing) if other != axis)
+    n_rows, n_columns = (n for other, n in enumerate(shape) if other != axis)
+    height, width = np.ptp(np.argwhere(view.show(np.ones(shape), 3, 400, smooth=False) > 0), axis=0) + 1
+    assert max(height, width) == 400
+    assert height / width == pytest.approx(n_rows * row_mm / (n_columns * column_mm), rel=0.01)
+
+
 def test_places_beside_the_picture_are_those_of_the_nearest_voxel():
     geometry = Geometry((10, 20, 30), np.eye(4))
     view = SliceView.of_whole(geometry, 0)

@@ -167,12 +167,23 @@ def test_what_is_done_is_listed_when_it_ends_early(tmp_path):
 
 
 def test_files_are_not_written_anew_for_each_scan(tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr(Worklist, "write", lambda self: written.append(len(self._entries)))
-    clock = iter(range(0, 400, 4))
-    monkeypatch.setattr("napari_dinoad.maps.worklist.time.monotonic", lambda: float(next(clock)))
+    now, written, write = [0.0], [], Worklist.write
+
+    def counted(worklist):
+        write(worklist)
+        written.append(len(list(csv.DictReader(io.StringIO(worklist.table.read_text())))))
+
+    monkeypatch.setattr(Worklist, "write", counted)
+    monkeypatch.setattr("napari_dinoad.maps.worklist.time.monotonic", lambda: now[0])
     with Worklist(tmp_path, "t1", 0.01) as worklist:
-        worklist._written_at = 0.0
         for number in range(6):
             worklist.add(WorklistEntry.of(findings_of(str(number)), str(number), {}, 0.0))
-    assert written[-1] == 6 and 1 <= len(written) <= 6
+            now[0] += 4.0
+    assert written == [2, 5, 6]
+
+
+def test_a_scan_without_a_report_has_no_link(tmp_path):
+    with Worklist(tmp_path, "t1", 0.01) as worklist:
+        for name in "ab":
+            worklist.add(WorklistEntry.of(findings_of(name), name, {}, 0.0))
+    assert "href" not in worklist.page.read_text()
