@@ -13,6 +13,8 @@ from pydicom.uid import (
     MPEG4HP41,
     ComputedRadiographyImageStorage,
     ExplicitVRBigEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
     RLELossless,
     UltrasoundImageStorage,
     UltrasoundMultiFrameImageStorage,
@@ -84,6 +86,55 @@ def test_big_endian(tmp_path):
         dataset["PixelData"].VR = "OW"
     values, _ = read(datasets, tmp_path)
     np.testing.assert_array_equal(values, VALUES - 1024.0)
+
+
+SIGNED = ct_values(n=3, rows=64, columns=80) % 4096 - 2048
+"""12 bits with a sign; large enough for JPEG 2000."""
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_signed_pixels_of_codecs(tmp_path, syntax):
+    """JPEG-LS knows no sign, and some encoders of JPEG 2000 write pixels that have one as if they had none."""
+    datasets = series_datasets(SIGNED)
+    for dataset in datasets:
+        compress_unsigned(dataset, syntax)
+    values, volume = read(datasets, tmp_path)
+    np.testing.assert_array_equal(values, SIGNED)
+    assert volume.notes == ()
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_signed_frames_of_codecs(tmp_path, syntax):
+    dataset = enhanced_dataset(SIGNED)
+    compress_unsigned(dataset, syntax)
+    values, _ = read([dataset], tmp_path)
+    number = np.arange(len(SIGNED))[:, np.newaxis, np.newaxis]
+    np.testing.assert_array_equal(values, SIGNED * (1 + number) - 10 * number)
+
+
+def compress_unsigned(dataset, syntax):
+    """Compress pixels of 12 bits with a sign, in place, as if they had none."""
+    dataset.PixelRepresentation = 0
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    bits = np.frombuffer(dataset.PixelData, np.uint16) & 0x0FFF
+    dataset.PixelData = bits.tobytes()
+    dataset.compress(syntax, generate_instance_uid=False)
+    dataset.PixelRepresentation = 1
+
+
+@pytest.mark.parametrize("empty", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_an_image_whose_place_is_named_without_a_value(tmp_path, empty):
+    (dataset,) = series_datasets(VALUES[:1], **{empty: None})
+    save_all([dataset], tmp_path)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.values, VALUES[:1])
+    assert not volume.geometry.is_physical
+
+
+def test_a_series_whose_distance_of_slices_is_named_without_a_value(tmp_path):
+    values, volume = read(series_datasets(VALUES, SpacingBetweenSlices=None), tmp_path)
+    np.testing.assert_array_equal(values, VALUES)
+    assert volume.geometry.spacing[0] == 2
 
 
 def test_a_palette_of_16_bits_says_what_is_white(tmp_path):

@@ -37,6 +37,8 @@ _PIXEL_TAGS = (
 )  # fmt: skip
 """Tags needed to decode pixels; nothing else is parsed, so no patient tag is."""
 
+_PLACE_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices")
+
 _MEASURED_MODALITIES = ("CT", "PT", "NM")
 """Their values are measurements (Hounsfield units, activity): never inverted, however they are shown."""
 
@@ -100,11 +102,14 @@ def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
     decoder = get_decoder(syntax)
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     options: dict[str, Any] = {"correct_unused_bits": False, "allow_excess_frames": False}
-    if syntax.is_encapsulated and len(set(numbers)) == n_frames:
-        # One by one, pydicom would go through the file anew for each frame.
-        frames = [pixels for pixels, _ in decoder.iter_array(dataset, **options)]
-        return np.stack([frames[number - 1] for number in numbers])
-    return np.stack([decoder.as_array(dataset, index=number - 1, **options)[0] for number in numbers])
+    if n_frames == 1 or not syntax.is_encapsulated or len(set(numbers)) != n_frames:
+        return np.stack([decoder.as_array(dataset, index=number - 1, **options)[0] for number in numbers])
+    # One by one, pydicom would go through the file anew for each frame.
+    if int(dataset.SamplesPerPixel) == 1:
+        # pydicom's iterator cannot give pixels the sign that JPEG-LS and JPEG 2000 may leave out.
+        return decoder.as_array(dataset, **options)[0][np.array(numbers) - 1]
+    frames = [pixels for pixels, _ in decoder.iter_array(dataset, **options)]
+    return np.stack([frames[number - 1] for number in numbers])
 
 
 def _within_stored_bits(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, bool]:
@@ -169,9 +174,14 @@ def _rescaled(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int], moda
 
 
 def _reduce_to(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int]) -> None:
-    """Make a data set one of some of its frames, with their pixels uncompressed."""
+    """Make a data set one of some of its frames, with their pixels uncompressed.
+
+    Tags of the place that are there without a value go: highdicom takes what is there for a number.
+    """
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+    useless = ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
+    useless += [keyword for keyword in _PLACE_TAGS if dataset.get(keyword) is None]
+    for keyword in useless:
         if keyword in dataset:
             del dataset[keyword]
     if "PixelData" in dataset:
