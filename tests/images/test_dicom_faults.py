@@ -124,6 +124,24 @@ def test_rounded_positions_are_even(tmp_path):
     assert volume.geometry.spacing[0] == pytest.approx(0.625, abs=1e-3)
 
 
+def test_positions_rounded_to_tenths_are_even(tmp_path):
+    """Slices 7 mm apart, turned by 8°: the gaps of the rounded positions are 6.96 to 7.07 mm."""
+    turn = np.radians(7.7)
+    along, normal = (0, np.cos(turn), np.sin(turn)), np.array([0, -np.sin(turn), np.cos(turn)])
+    places = np.round(np.array([-110.5, -78.3, -72.8]) + 7 * np.arange(20)[:, np.newaxis] * normal, 1)
+    save_all(linear_series(places, (1, 0, 0, *along), spacing=(0.86, 0.86)), tmp_path)
+    volume = read_volume(tmp_path)
+    assert volume.notes == ()
+    assert not volume.is_resampled
+    assert volume.geometry.spacing[0] == pytest.approx(7, abs=0.01)
+
+
+def test_tenths_do_not_excuse_gaps_that_differ_by_more(tmp_path):
+    save_all(linear_series([(0, 0, z) for z in (0, 5, 10, 15.3, 20, 25)]), tmp_path)
+    with pytest.raises(ScanReadError, match="uneven gaps"):
+        read_volume(tmp_path)
+
+
 def test_small_differences_of_gaps_that_add_up_are_uneven(tmp_path):
     """Each gap is within 1 % of the mean; the slice in the middle would lie 0.8 mm off."""
     gaps = [5.04] * 20 + [4.96] * 20

@@ -319,6 +319,20 @@ def test_simpleitk_reads_the_same_voxels(tmp_path):
     np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
 
 
+def test_slices_as_even_as_reading_asks_have_a_seg(tmp_path):
+    """A twentieth of a millimetre is more than a tenth of a small pixel, but not of the gap."""
+    places = [(-3, -4, z) for z in (0, 5.04, 10, 15.04, 20)]
+    save_all(
+        series_datasets(ct_values(n=5), spacing=(0.3, 0.3), places=places, StudyInstanceUID=generate_uid()),
+        tmp_path / "ct",
+    )
+    seg = build_seg(marked(read_volume(tmp_path / "ct")))
+    written = [
+        frame.PlanePositionSequence[0].ImagePositionPatient for frame in seg.PerFrameFunctionalGroupsSequence
+    ]
+    np.testing.assert_allclose(sorted(place[2] for place in written), [z for _, _, z in places])
+
+
 def test_a_mask_that_does_not_line_up_is_refused(tmp_path):
     save_series(tmp_path / "ct", ct_values())
     volume = read_volume(tmp_path / "ct")

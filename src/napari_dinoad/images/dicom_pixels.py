@@ -107,7 +107,7 @@ def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
     # One by one, pydicom would go through the file anew for each frame.
     if int(dataset.SamplesPerPixel) == 1:
         # pydicom's iterator cannot give pixels the sign that JPEG-LS and JPEG 2000 may leave out.
-        return decoder.as_array(dataset, **options)[0][np.array(numbers) - 1]
+        return np.asarray(decoder.as_array(dataset, **options)[0][np.array(numbers) - 1])
     frames = [pixels for pixels, _ in decoder.iter_array(dataset, **options)]
     return np.stack([frames[number - 1] for number in numbers])
 

@@ -30,6 +30,12 @@ SPACING_TOLERANCE = 0.01
 SPACING_TOLERANCE_MM = 0.02
 """… or by this much: headers that round positions to hundredths of a millimetre are even."""
 
+COARSE_ROUNDING_MM = 0.1
+"""… or by what rounding to this does to them, where all positions differ by multiples of it (older scanners)."""
+
+_MULTIPLE_TOLERANCE_MM = 1e-3
+"""Differences of positions within this of a multiple are multiples: headers may have six digits in all."""
+
 DRIFT_TOLERANCE = 0.1
 """Slices may lie off their place in an even stack by this share of a gap: small differences of gaps may add up."""
 
@@ -281,11 +287,23 @@ def _geometry(first: DicomFrame, position: np.ndarray, n_slices: int, spacing: f
 def _even_spacing(positions: np.ndarray, orientation: Sequence[float], gaps: np.ndarray) -> float | None:
     if len(gaps) == 0:
         return 1.0
-    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.mean(gaps)))
+    tolerance = max(
+        SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.mean(gaps)), _rounding_of(positions, orientation)
+    )
     spacing, _ = get_volume_positions(
         positions, orientation, atol=tolerance, perpendicular_tol=_ANY_DIRECTION
     )
     return None if spacing is None else float(spacing)
+
+
+def _rounding_of(positions: np.ndarray, orientation: Sequence[float]) -> float:
+    """Return by how many millimetres gaps may be off because the header rounds positions to tenths, or 0."""
+    steps = positions - positions[0]
+    multiples = COARSE_ROUNDING_MM * np.rint(steps / COARSE_ROUNDING_MM)
+    if np.abs(steps - multiples).max() > _MULTIPLE_TOLERANCE_MM:
+        return 0.0
+    normal = np.cross(orientation[:3], orientation[3:])
+    return COARSE_ROUNDING_MM * float(np.abs(normal).sum())
 
 
 def _gap_fault(gaps: np.ndarray) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import highdicom as hd
 import numpy as np
-from nibabel.affines import voxel_sizes
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
@@ -44,7 +43,8 @@ POSITION_TOLERANCE_MM = 0.01
 """A frame that is farther than this from its source image is not written: it would not line up."""
 
 POSITION_TOLERANCE_VOXELS = 0.1
-"""… unless it is not even this share of a voxel's smallest edge: slices need be no more even than that to be read."""
+"""… unless it is along no axis off by more than this share of a voxel: slices need be no more even than that to be
+read."""
 
 _ALWAYS_IN_SPACE = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 """Kinds of image that the standard allows in a frame of reference only."""
@@ -268,18 +268,20 @@ def _require_positions(affine: np.ndarray, sources: list[Dataset]) -> None:
     ``affine`` takes (slice, row, column) to RAS. Multi-frame images have no position at the top of their header;
     highdicom matches their frames.
     """
-    tolerance = max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_VOXELS * float(voxel_sizes(affine).min()))
+    to_voxels = np.linalg.inv(affine[:3, :3])
     for index, source in enumerate(sources):
         if "ImagePositionPatient" not in source:
             return
         last = (int(source.Rows) - 1, int(source.Columns) - 1)
         for row, column in ((0, 0), last):
-            ours = (affine @ [index, row, column, 1])[:3] * (-1, -1, 1)
-            distance = float(np.linalg.norm(ours - _place_in_patient(source, row, column)))
-            if distance > tolerance:
+            ours = (affine @ [index, row, column, 1])[:3]
+            apart = ours - _place_in_patient(source, row, column) * (-1, -1, 1)
+            distance = float(np.linalg.norm(apart))
+            share = float(np.abs(to_voxels @ apart).max())
+            if distance > POSITION_TOLERANCE_MM and share > POSITION_TOLERANCE_VOXELS:
                 raise GeometryError(
-                    f"slice {index + 1} lies {distance:.3f} mm from its source image; expected at most "
-                    f"{tolerance:.3f} mm"
+                    f"slice {index + 1} lies {distance:.3f} mm from its source image, {share:.2f} of a voxel along "
+                    f"one axis; expected at most {POSITION_TOLERANCE_VOXELS:g}"
                 )
 
 
