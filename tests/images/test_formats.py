@@ -34,7 +34,7 @@ def test_mgz_lies_where_nibabel_says(tmp_path, values):
 
 def test_mgz_frames(tmp_path, values):
     nib.save(nib.MGHImage(np.stack([values, values + 1], axis=-1), AFFINE), tmp_path / "fmri.mgz")
-    with pytest.raises(ScanReadError, match=r"2 frames.*--frame"):
+    with pytest.raises(ScanReadError, match=r"2 frames \(shape \(4, 5, 6, 2\)\).*--frame"):
         read_volume(tmp_path / "fmri.mgz")
     volume = read_volume(tmp_path / "fmri.mgz", frame=1)
     np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values + 1)
@@ -268,6 +268,11 @@ def test_a_frame_of_a_scaled_series(tmp_path, values):
 
 
 def test_complex_values_are_refused(tmp_path):
-    nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.complex64), AFFINE), tmp_path / "k.nii")
+    values = np.ones((3, 3, 3), np.complex64)
+    nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "k.nii")
     with pytest.raises(ScanReadError, match="complex"):
         read_volume(tmp_path / "k.nii")
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "k.nrrd"))
+    with pytest.raises(ScanReadError, match="complex values"):
+        read_volume(tmp_path / "k.nrrd")

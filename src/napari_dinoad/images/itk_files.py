@@ -134,6 +134,8 @@ def _open(path: Path) -> Any:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise ScanReadError(f"{path}: {_damage(path, f'not a readable {_format_of(path)}')}") from error
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise ScanReadError(f"{path}: complex values; expected real ones. Export the magnitude.")
     if not 2 <= reader.GetDimension() <= 4:
         raise ScanReadError(f"{path}: expected a 2D to 4D scan, got {reader.GetDimension()} axes.")
     return reader

@@ -159,7 +159,7 @@ def _load(
     n_frames = count_frames(image)
     if n_frames > 1 and frame is None:
         raise ScanReadError(
-            f"{path}: a series of {n_frames} frames (shape {image.shape}); expected one 3D volume. "
+            f"{path}: a series of {n_frames} frames (shape {tuple(map(int, image.shape))}); expected one 3D volume. "
             "Choose one frame with --frame, or split the series."
         )
     if frame is not None and not 0 <= frame < n_frames:
