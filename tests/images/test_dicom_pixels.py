@@ -257,6 +257,17 @@ def test_damaged_eight_bit_jpeg_is(tmp_path):
         read_volume(tmp_path / "cut.dcm")
 
 
+@pytest.mark.parametrize("name", ["JPEG2000", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_compressed_pixels_that_are_cut_short_are_told(tmp_path, name, part):
+    """GDCM 3.0.24 gave whatever lay in memory in place of those that were missing."""
+    dataset = dcmread(get_testdata_file(f"{name}.dcm", download=False))
+    dataset.PixelData = dataset.PixelData[: int(len(dataset.PixelData) * part) // 2 * 2]
+    dataset.save_as(tmp_path / "cut.dcm")
+    with pytest.raises(ScanReadError, match="damaged or cut short"):
+        read_volume(tmp_path / "cut.dcm")
+
+
 def test_some_frames_of_a_compressed_file(tmp_path):
     """Frames are told apart by their place in the file, also when not all are wanted."""
     pixels = np.random.default_rng(0).integers(0, 255, (5, 8, 9), dtype=np.uint8)
