@@ -37,6 +37,14 @@ sys.exit(main.main(sys.argv[1:]))
 TOLD = "dinoad: cancelled; nothing half-done was left behind."
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Let children be interrupted also where a shell runs the tests in the background: they inherit that from it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(code, arguments, wanted, n=1, environment=None):
     """Run ``code``, send Ctrl-C ``n`` times when it prints ``wanted``, and return exit code and stderr."""
     with subprocess.Popen(
