@@ -268,3 +268,43 @@ def test_nothing_is_drawn_in_the_terminal(qtbot, runner, capfd):
     out, err = capfd.readouterr()
     assert "Working" not in out + err
     assert "it/s" not in out + err
+
+
+@pytest.mark.parametrize("kind", ["dock", "session"])
+def test_closing_another_viewer_cancels_nothing(qtbot, make_napari_viewer, own_folders, kind):
+    """napari takes the viewer that was created or activated last for the current one, and lists new workers there."""
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    other = make_napari_viewer()
+    other.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    runner = dock.finder.runner if kind == "dock" else dock.session.fit.scout
+    log, goes_on = Log(runner), threading.Event()
+
+    def job(channel):
+        assert goes_on.wait(10)
+        channel.progress(ProgressEvent("Working", 1, 2))
+        return "done"
+
+    runner.start(job, "Job")
+    other.close()
+    with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
+        goes_on.set()
+    assert ("succeeded", "done") in log.events
+    assert "cancelled" not in log.names()
+
+
+def test_closing_its_own_viewer_cancels_a_job(qtbot, make_napari_viewer, own_folders):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    stopped = threading.Event()
+
+    def job(channel):
+        for _ in range(1_000):
+            if channel.is_stopping():
+                stopped.set()
+                return
+            time.sleep(0.01)
+
+    dock.finder.runner.start(job, "Job")
+    viewer.close()
+    assert stopped.wait(5)

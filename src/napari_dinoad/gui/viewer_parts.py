@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari import current_viewer
 from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_dinoad.gui.layers import data_to_world
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
     from napari.viewer import Viewer
+    from qtpy.QtCore import QObject
 
 __all__ = [
     "calm_spinners",
     "camera_of",
     "grid_of",
+    "is_of_another_viewer",
     "layers_meet",
     "moves_of",
     "point_in_layer",
@@ -46,6 +49,21 @@ def calm_spinners() -> None:
         for label in window.findChildren(QLabel):
             if label.movie() is not None:
                 label.movie().setSpeed(_SPINNER_SPEED)
+
+
+def is_of_another_viewer(thing: QObject) -> bool:
+    """Whether something of the plugin is part of a viewer, or of its session, that is not napari's current one."""
+    viewer, owner = current_viewer(), _outermost(thing)
+    if viewer is None or owner is thing:
+        return False
+    docks = viewer.window.dock_widgets.values()
+    return not any(owner in (_outermost(dock), getattr(dock, "session", None)) for dock in docks)
+
+
+def _outermost(thing: QObject) -> QObject:
+    """Return the window that something is in, or what else it is a part of."""
+    parent = thing.parent()
+    return thing if parent is None else _outermost(parent)
 
 
 def camera_of(viewer: Viewer) -> Any:

@@ -16,10 +16,11 @@ from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
 from napari.utils.notifications import notification_manager
 from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import create_worker as create_unlisted_worker
 
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.remaining_time import RemainingTime
-from napari_dinoad.gui.viewer_parts import calm_spinners
+from napari_dinoad.gui.viewer_parts import calm_spinners, is_of_another_viewer
 from napari_dinoad.machine_faults import fault_of_machine
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class _JobSignals(WorkerBaseSignals):
 
 
 class _JobWorker(WorkerBase):
-    """Runs one job; made by `JobRunner` through napari's `create_worker`, so the viewer knows of it."""
+    """Runs one job; made by `JobRunner`."""
 
     def __init__(self, task: _Task) -> None:
         super().__init__(SignalsClass=_JobSignals)
@@ -213,6 +214,9 @@ class JobRunner(QObject):
 
     Every job ends with exactly one of `succeeded`, `cancelled` and `failed`, and then `finished`. A `DinoadError`
     is told as one line; anything else is logged with its traceback and shown as napari's error notification too.
+
+    napari asks before it closes the window in which a job was started, and cancels the job then. A job that starts
+    while the window of another viewer is the current one is not known to napari: closing that one must not end it.
     """
 
     started = Signal(str)
@@ -266,7 +270,9 @@ class JobRunner(QObject):
         self._remaining = RemainingTime()
         self.last_progress = None
         task = _Task(job, title)
-        worker = create_worker(task, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
+        # napari lists what it creates with the window that is current, and cancels it when that one is closed.
+        create = create_unlisted_worker if is_of_another_viewer(self) else create_worker
+        worker = create(task, _worker_class=_JobWorker, _start_thread=False, _ignore_errors=True)
         self._worker = worker
         kept = [keep_alive]
         worker.progressed.connect(self._on_progress)
