@@ -110,10 +110,10 @@ class Photographer:
         table.setCurrentItem(table.topLevelItem(largest))
         self.settle()
         self.take("5-result")
-        self.dock.result.planes_box.click()
+        self.dock.masks.planes_box.click()
         self.settle()
         self.take("11-planes")
-        self.dock.result.planes_box.click()
+        self.dock.masks.planes_box.click()
         self.settle()
         other = 0 if largest else len(result.regions) - 1
         if other != largest:

@@ -17,7 +17,7 @@ from napari_dinoad import read_volume
 from napari_dinoad.errors import GeometryError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.found import Found, ModelFile
-from napari_dinoad.gui.hand_masks import HandLayer, HandMasks, hand_mask_of
+from napari_dinoad.gui.hand_masks import Ground, HandLayer, HandMasks, hand_mask_of
 from napari_dinoad.gui.layers import layer_of_volume, scan_of_layer
 from napari_dinoad.gui.result import ScanResult
 from napari_dinoad.images.volume import Geometry, Volume
@@ -64,7 +64,7 @@ def labels_like(layer, **changed):
 def test_a_layer_on_the_scans_voxels_is_taken_as_it_is(shown):
     viewer, scan, found = shown
     layer = viewer.add_layer(labels_like(scan))
-    mask = hand_mask_of(viewer, layer, found, "drawn")
+    mask = hand_mask_of(viewer, layer, Ground.of_found(found), "drawn")
     assert mask.source is found.result.volume
     assert mask.making == "drawn"
     np.testing.assert_array_equal(mask.labels, layer.data)
@@ -85,7 +85,7 @@ def test_axes_that_run_otherwise_are_turned(shown, order, flips):
     last = [n - 1 if flip < 0 else 0 for n, flip in zip(scan.data.shape, flips, strict=True)]
     affine[:3, 3] = scan.data_to_world(last)
     layer = viewer.add_layer(Labels(turned, affine=affine))
-    np.testing.assert_array_equal(hand_mask_of(viewer, layer, found, "drawn").labels, drawn)
+    np.testing.assert_array_equal(hand_mask_of(viewer, layer, Ground.of_found(found), "drawn").labels, drawn)
 
 
 def test_a_layer_that_covers_more_or_less_is_cut_and_filled(shown):
@@ -94,16 +94,16 @@ def test_a_layer_that_covers_more_or_less_is_cut_and_filled(shown):
     more[3, 4, 5] = 1
     layer = viewer.add_layer(Labels(more, affine=scan.affine, translate=(-2, -2, -2)))
     layer.affine = np.asarray(scan.affine.affine_matrix)
-    mask = hand_mask_of(viewer, layer, found, "drawn")
+    mask = hand_mask_of(viewer, layer, Ground.of_found(found), "drawn")
     assert np.argwhere(mask.labels).tolist() == [[1, 2, 3]]
     layer.data[0, 0, 0] = 1
     with pytest.raises(GeometryError, match="drawn outside the scan 'scan'"):
-        hand_mask_of(viewer, layer, found, "drawn")
+        hand_mask_of(viewer, layer, Ground.of_found(found), "drawn")
     less = viewer.add_layer(Labels(np.ones((1, 1, 2), int), affine=scan.affine, translate=(1, 2, 2)))
-    mask = hand_mask_of(viewer, less, found, "drawn")
+    mask = hand_mask_of(viewer, less, Ground.of_found(found), "drawn")
     assert np.argwhere(mask.labels).tolist() == [[1, 2, 2], [1, 2, 3]]
     away = viewer.add_layer(Labels(np.zeros((2, 2, 2), int), affine=scan.affine, translate=(50, 0, -50)))
-    assert not hand_mask_of(viewer, away, found, "drawn").labels.any()
+    assert not hand_mask_of(viewer, away, Ground.of_found(found), "drawn").labels.any()
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,13 @@ def test_a_layer_that_covers_more_or_less_is_cut_and_filled(shown):
 def test_other_voxels_than_the_scans_are_refused_with_a_reason(shown, change):
     viewer, scan, found = shown
     viewer.add_layer(labels_like(scan, name="other", **change))
-    (one,) = HandMasks(viewer, Finder(found)).layers()
+    masks = HandMasks(viewer, Finder(found))
+    (one,) = masks.layers(masks.of_result())
     assert "its voxels are not those of the scan 'scan'" in one.fault
     with pytest.raises(GeometryError, match="its voxels are not those"):
-        hand_mask_of(viewer, one.layer, found, "drawn")
+        hand_mask_of(viewer, one.layer, Ground.of_found(found), "drawn")
     viewer.add_layer(Labels(np.zeros((5, 6), int), name="flat"))
-    flat = HandMasks(viewer, Finder(found)).layers()[0]
+    flat = masks.layers(masks.of_result())[0]
     assert flat.name == "flat"
     assert flat.fault
 
@@ -127,7 +128,7 @@ def test_an_oblique_scan_gets_the_labels_in_its_own_order(tmp_path):
     viewer = ViewerModel()
     scan = viewer.add_layer(Layer.create(*layer_of_volume(scan_volume(affine=affine))))
     layer = viewer.add_layer(labels_like(scan))
-    mask = hand_mask_of(viewer, layer, found_in(viewer, scan, tmp_path), "drawn")
+    mask = hand_mask_of(viewer, layer, Ground.of_found(found_in(viewer, scan, tmp_path)), "drawn")
     np.testing.assert_array_equal(mask.labels, layer.data)
 
 
@@ -156,12 +157,13 @@ def test_layers_of_all_kinds(tmp_path, kind):
     place = (1, *[2] * (drawn.ndim - 1))
     drawn[place] = 1
     layer = viewer.add_layer(Labels(drawn, scale=scan.scale))
-    labels = found.scan.to_layer(hand_mask_of(viewer, layer, found, "drawn").labels)
+    labels = found.scan.to_layer(hand_mask_of(viewer, layer, Ground.of_found(found), "drawn").labels)
     np.testing.assert_array_equal(labels, drawn[1] if kind == "series" else drawn)
     if kind == "series":
         of_frame = viewer.add_layer(Labels(drawn[1], scale=scan.scale[1:]))
         np.testing.assert_array_equal(
-            found.scan.to_layer(hand_mask_of(viewer, of_frame, found, "drawn").labels), drawn[1]
+            found.scan.to_layer(hand_mask_of(viewer, of_frame, Ground.of_found(found), "drawn").labels),
+            drawn[1],
         )
 
 

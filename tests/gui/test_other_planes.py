@@ -21,7 +21,7 @@ def found(qtbot, ready, viewer):
     """Return the dock with three planted regions and the planes opened."""
     viewer.window._qt_window.show()
     find_planted(qtbot, ready)
-    ready.result.planes_box.click()
+    ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: pictures_of(ready) != [], timeout=TIMEOUT_MS)
     return ready
 
@@ -234,19 +234,19 @@ def test_nothing_stays_when_the_planes_are_closed(qtbot, found, viewer, how):
     assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.RightDockWidgetArea
     view = found.planes.view
     if how == "box":
-        found.result.planes_box.click()
+        found.masks.planes_box.click()
     elif how == "dock":
         docks_of(viewer)[-1].destroyOnClose()
     else:
         docks_of(viewer)[-1].close()
-    assert found.planes.view is None and not found.result.planes_box.isChecked()
+    assert found.planes.view is None and not found.masks.planes_box.isChecked()
     assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.BottomDockWidgetArea
     assert not of_planes(viewer)
     with qtbot.waitSignal(view.destroyed, timeout=TIMEOUT_MS):
         pass
     qtbot.waitUntil(lambda: not docks_of(viewer), timeout=TIMEOUT_MS)
     viewer.dims.point = viewer.dims.point
-    found.result.planes_box.click()
+    found.masks.planes_box.click()
     qtbot.waitUntil(lambda: pictures_of(found) == [1, 2], timeout=TIMEOUT_MS)
 
 
@@ -261,4 +261,4 @@ def test_there_is_nothing_to_choose_for_a_single_image(qtbot, dock, viewer, mode
     dock.normal.choose(model_path)
     dock.find.scan_button.click()
     qtbot.waitUntil(lambda: dock.finder.result is not None, timeout=TIMEOUT_MS)
-    assert dock.result.planes_box.isHidden()
+    assert dock.masks.planes_box.isHidden()

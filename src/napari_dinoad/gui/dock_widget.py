@@ -22,6 +22,7 @@ from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
+from napari_dinoad.gui.mask_row import MaskRow
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.opened_results import OpenedResults
 from napari_dinoad.gui.orientation import OrientationLetters
@@ -80,8 +81,10 @@ class DockWidget(QWidget):
         self.normal = NormalStep(self.session.library)
         self.find = FindStep(self.finder.runner, self.session.configuration.device)
         self.explainer = Explainer(napari_viewer, self.finder, self)
+        scan = self.scan
+        hand_masks = HandMasks(napari_viewer, self.finder, lambda: scan.layer)
+        self.masks = MaskRow(hand_masks)
         self.planes = OtherPlanes(napari_viewer, self.finder, self)
-        hand_masks = HandMasks(napari_viewer, self.finder)
         self.result = ResultPanel(self.finder, hand_masks, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()
@@ -119,6 +122,7 @@ class DockWidget(QWidget):
         rows.setContentsMargins(6, 4, 6, 4)
         rows.setSpacing(8)
         self.scan.rows.addWidget(self.reading)
+        self.scan.rows.addWidget(self.masks)
         self.normal.rows.addWidget(self.fitting)
         for step in (self.scan, self.normal, self.find):
             rows.addWidget(step)
@@ -204,6 +208,7 @@ class DockWidget(QWidget):
         self.opener.faulted.connect(self.scan.tell_fault)
         self.scan.resample_asked.connect(self._on_resample_asked)
         self.scan.files_chosen.connect(self.open_files)
+        self.scan.layer_changed.connect(self.masks.forget)
         self.scan.layer_changed.connect(self._on_layer_changed)
         self.scan.scan_changed.connect(self._on_scan_changed)
         self.normal.model_changed.connect(self._show_readiness)
@@ -220,9 +225,9 @@ class DockWidget(QWidget):
         self.finder.told.connect(self.find.note.tell)
         self.explainer.failed.connect(self.find.note.tell_error)
         self.result.explain_asked.connect(self.explainer.set_on)
-        self.result.planes_asked.connect(self.planes.set_on)
+        self.masks.planes_asked.connect(self.planes.set_on)
         self.result.mask_changed.connect(self.planes.look)
-        self.planes.closed.connect(self.result.untick_planes)
+        self.planes.closed.connect(self.masks.untick_planes)
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
@@ -367,6 +372,8 @@ class DockWidget(QWidget):
             show_map_alone(self._viewer, event.value)
 
     def _on_layer_changed(self) -> None:
+        self.masks.show_scan(self.scan.scan)
+        self.planes.look()
         self.finder.look_at(self.scan.layer)
         self._opened.look_at(self.scan.layer)
         self._letters.follow(self.scan.layer)
@@ -377,6 +384,8 @@ class DockWidget(QWidget):
         if self.scan.layer is not None:
             self.finder.preparation.forget(self.scan.layer)
         self.finder.review()
+        self.masks.show_scan(self.scan.scan)
+        self.planes.look()
         self.explainer.line_up()
         self._show_readiness()
 

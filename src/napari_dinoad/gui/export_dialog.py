@@ -56,7 +56,9 @@ class ExportDialog(QDialog):
     by_hand : sequence of HandLayer
         Labels layers that may be exported in place of the found regions.
     selected : HandLayer, optional
-        That of them which is chosen at first; None: the found regions are.
+        That of them which is chosen at first; None: the found regions are, or the first that can be exported.
+    has_found : bool
+        Whether there are found regions to export.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class ExportDialog(QDialog):
         parent: QWidget,
         by_hand: Sequence[HandLayer] = (),
         selected: HandLayer | None = None,
+        *,
+        has_found: bool = True,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
@@ -73,7 +77,7 @@ class ExportDialog(QDialog):
         self.masks = QComboBox()
         self.masks.setAccessibleName("Mask")
         self.masks.setToolTip(
-            "The regions that were found, or a Labels layer on the scan’s voxels: “Edit mask” makes one."
+            "The regions that were found, or a Labels layer on the scan’s voxels (see “Draw mask”, “Edit mask”)."
         )
         self.makings = QComboBox()
         self.makings.addItem("correcting what was found", "corrected")
@@ -106,6 +110,10 @@ class ExportDialog(QDialog):
         )
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
+        if has_found:
+            self.masks.addItem("found regions", None)
+        elif selected is None:
+            selected = next((one for one in by_hand if not one.fault), None)
         self._list_masks(by_hand, selected)
         rows = QVBoxLayout(self)
         which = QFormLayout()
@@ -130,9 +138,8 @@ class ExportDialog(QDialog):
 
     def _list_masks(self, by_hand: Sequence[HandLayer], selected: HandLayer | None) -> None:
         """List what may be exported; what may not is there too, and says why."""
-        self.masks.addItem("found regions", None)
         for one in by_hand:
-            self.masks.addItem(f"“{one.name}”" + (" (not on the scan’s voxels)" if one.fault else ""), one)
+            self.masks.addItem(f"“{one.name}”" + (f" ({one.fault_in_brief})" if one.fault else ""), one)
             if one.fault:
                 row = self.masks.count() - 1
                 self.masks.setItemData(row, one.fault, Qt.ItemDataRole.ToolTipRole)

@@ -25,8 +25,9 @@ normal scans that the model had not seen, so it says nothing about scans of anot
 scans of <i>n</i> persons nothing below 1 / (n + 1) can be claimed.</p>
 <p><b>Regions</b>: click one to go to its peak; untick one to take it out of the mask and of exports. Places are
 millimetres from the scanner's origin: R / L the patient's right / left, A / P front / back, S / I head / foot.</p>
-<p><b>To correct a mask by hand</b>, press <b>Edit mask</b>: it makes a copy to paint and erase in. Export… writes
-the copy that is selected, or the Labels layer that is chosen there; its files say that it is by hand.</p>
+<p><b>To draw a mask by hand</b>, press <b>Draw mask</b> and paint; <b>Export mask…</b> writes it, and nothing need
+have been found. <b>To correct a mask</b> that was found, press <b>Edit mask</b>: it makes a copy to paint and erase
+in. The files say that they are by hand.</p>
 <h3>Limits</h3>
 <p>Unusual is not the same as ill: an old operation, another scanner or movement is unusual too, and an illness that
 looks like normal tissue is not found. <b>Research use only; not a medical device.</b></p>

@@ -37,6 +37,7 @@ __all__ = [
     "same_layer",
     "scan_of_layer",
     "source_layer",
+    "title_of",
 ]
 
 METADATA_KEY = "dinoad"
@@ -180,6 +181,14 @@ class LayerScan:
         clipped = np.clip(np.rint(zyx), 0, np.array(shape) - 1)
         z, y, x = (int(i) for i in clipped)
         return z, y, x
+
+    def canonical_steps(self) -> np.ndarray:
+        """Return the (3, 4) whole numbers that take an index into a volume's array (of one frame) to (z, y, x)."""
+        geometry = self.source.geometry
+        if self.is_canonical or not geometry.is_physical:
+            return np.eye(3, 4, dtype=int)
+        ijk_to_xyz = np.linalg.inv(geometry.canonical_affine) @ geometry.affine
+        return np.asarray(np.rint(ijk_to_xyz[2::-1]), dtype=int)
 
     def data_index(self, zyx: Sequence[float]) -> tuple[float, ...]:
         """Return the index into the layer's array, frame included, of a canonical voxel (z, y, x)."""
@@ -333,6 +342,12 @@ def _own_notes(source: ScanSource, frame: tuple[int, ...]) -> tuple[str, ...]:
 def frame_in_words(frame: tuple[int, ...]) -> str:
     """Return the number of a frame as people count, from 1; nothing where a scan has one only."""
     return ", ".join(str(index + 1) for index in frame)
+
+
+def title_of(layer: Layer, scan: LayerScan) -> str:
+    """Return what a layer laid over a scan is of: the scan's layer, and its frame where that has several."""
+    frame = [f"frame {frame_in_words(scan.frame)}"] if scan.frame else []
+    return " · ".join([str(layer.name), *frame])
 
 
 def _shown_frame(layer: Layer, point: Sequence[float], n_frame_axes: int) -> tuple[int, ...]:

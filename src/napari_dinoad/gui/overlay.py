@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
-from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, affine_on_scan, frame_in_words, same_layer
+from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, affine_on_scan, same_layer, title_of
 from napari_dinoad.gui.viewer_parts import grid_of, layers_meet, moves_of
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -27,15 +27,18 @@ __all__ = [
     "Overlay",
     "as_saved_result",
     "finish_look",
+    "frame_of_mark",
     "hand_look",
     "holding_of_layer",
     "is_copy_over",
+    "is_drawn_over",
     "is_from_file",
     "is_kept_by_plugin",
     "is_overlay",
     "lay_on_scans",
     "line_up",
     "mark_copy",
+    "mark_drawn",
     "mark_overlay",
     "overlays_of",
     "scan_id_of",
@@ -64,7 +67,7 @@ _OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
 """Of masks from files or corrected by hand, which may lie beside what was just found."""
 
 _MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.3, 0.5, 1.0, 1.0))
-"""Of the labels from 2 on in a mask that is corrected by hand."""
+"""Of the labels from 2 on in a mask that a person corrects or draws."""
 
 _FILLED_OPACITY = 0.5
 
@@ -81,6 +84,8 @@ class _Mark:
     scan_id: Hashable
     own_id: Hashable
     holding: Holding = field(default="scan", compare=False)
+    frame: tuple[int, ...] = field(default=(), compare=False)
+    is_drawn: bool = field(default=False, compare=False)
 
 
 def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan, holding: Holding = "scan") -> None:
@@ -88,7 +93,16 @@ def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan, holding: Holding
 
     ``holding`` says what it holds, where it is a map or a mask.
     """
-    overlay.metadata[OVERLAY_KEY] = _Mark(layer.unique_id, overlay.unique_id, holding)
+    _mark(overlay, _Mark(layer.unique_id, overlay.unique_id, holding, scan.frame), scan)
+
+
+def mark_drawn(mask: Layer, layer: Layer, scan: LayerScan) -> None:
+    """Note in the metadata of a layer in which a person draws over which scan's layer, and the true geometry."""
+    _mark(mask, _Mark(layer.unique_id, None, "mask", scan.frame, is_drawn=True), scan)
+
+
+def _mark(overlay: Layer, mark: _Mark, scan: LayerScan) -> None:
+    overlay.metadata[OVERLAY_KEY] = mark
     if scan.is_canonical:
         overlay.metadata[METADATA_KEY] = scan.source
 
@@ -178,7 +192,19 @@ def is_copy_over(layer: Layer, scan: Layer) -> bool:
     """Whether a layer was copied from the mask that was found in a scan's layer."""
     mark = layer.metadata.get(OVERLAY_KEY)
     is_mask_of = isinstance(mark, _Mark) and mark.holding == "mask" and mark.scan_id == scan.unique_id
-    return is_mask_of and not is_kept_by_plugin(layer)
+    return is_mask_of and not is_kept_by_plugin(layer) and not mark.is_drawn
+
+
+def is_drawn_over(layer: Layer, scan: Layer) -> bool:
+    """Whether a layer was made to draw in over a scan's layer, or is a duplicate of such a one."""
+    mark = layer.metadata.get(OVERLAY_KEY)
+    return isinstance(mark, _Mark) and mark.is_drawn and mark.scan_id == scan.unique_id
+
+
+def frame_of_mark(layer: Layer, scan: Layer) -> tuple[int, ...] | None:
+    """Return of which frame of a scan's layer one is that was drawn or copied over it; None where it was not."""
+    is_over = is_copy_over(layer, scan) or is_drawn_over(layer, scan)
+    return layer.metadata[OVERLAY_KEY].frame if is_over else None
 
 
 def scan_id_of(layer: Layer) -> Hashable | None:
@@ -233,7 +259,7 @@ def mask_look(colour: _Colour = _MASK_COLOUR) -> dict[str, Any]:
 
 
 def hand_look() -> dict[str, Any]:
-    """Return the arguments that give a labels layer the look of a mask that is corrected by hand."""
+    """Return the arguments that give a labels layer the look of a mask that a person corrects or draws."""
     return {"colormap": _mask_colours(_OPENED_COLOUR, *_MORE_COLOURS), "opacity": _FILLED_OPACITY}
 
 
@@ -298,8 +324,7 @@ class Overlay:
     @property
     def title(self) -> str:
         """What the result is of: the scan's layer, and its frame where that has several."""
-        frame = [f"frame {frame_in_words(self._scan.frame)}"] if self._scan.frame else []
-        return " · ".join([str(self._layer.name), *frame])
+        return title_of(self._layer, self._scan)
 
     @property
     def is_live(self) -> bool:

@@ -36,7 +36,6 @@ class ResultPanel(Step):
     """Shows the result that a `FindController` looks at, and passes on what the user does with it."""
 
     explain_asked = Signal(bool)
-    planes_asked = Signal(bool)
     mask_changed = Signal()
     new_rate_changed = Signal()
 
@@ -55,7 +54,6 @@ class ResultPanel(Step):
         self.profile = ProfilePlot()
         self.table = RegionTable()
         self.summary = NoteLabel()
-        self.planes_box = QCheckBox("Planes")
         self.explain_box = QCheckBox("Explain")
         self.edit_button = QPushButton("Edit mask")
         self.export_button = QPushButton("Export…")
@@ -86,14 +84,8 @@ class ResultPanel(Step):
             "(DPMM), how badly it is predicted (AR-CNN), how far the nearest normal patch is (memory bank)."
         )
         self.explain_box.toggled.connect(self.explain_asked)
-        self.planes_box.setToolTip(
-            "Show the planes that the canvas does not show, through the point that is looked at. Click in them, or "
-            "on the canvas, to go there."
-        )
-        self.planes_box.toggled.connect(self.planes_asked)
         self.rows.addWidget(self.summary)
         row = QHBoxLayout()
-        row.addWidget(self.planes_box)
         row.addWidget(self.explain_box)
         row.addStretch(1)
         row.addWidget(self.edit_button)
@@ -144,7 +136,6 @@ class ResultPanel(Step):
         if result is None:
             return
         self.rate.set_rate(result.fpr)
-        self.planes_box.setVisible(min(result.values.shape) > 1)
         self._show_standing()
         words = self._scan_words(result)
         self.scan_words.setText(words)
@@ -168,10 +159,6 @@ class ResultPanel(Step):
             return ""
         n = int(np.count_nonzero(result.scored))
         return f"Only {n} of {len(result.scored)} slices were scored: no statement about the whole scan."
-
-    def untick_planes(self) -> None:
-        """Show that the other planes are closed."""
-        self.planes_box.setChecked(False)
 
     def show_slice_in_view(self) -> None:
         """Mark the slice in view in the profile."""
@@ -203,8 +190,12 @@ class ResultPanel(Step):
         seg_segments: SegSegments = "single",
     ) -> None:
         """Write a Labels layer in place of the found regions, as it is now, in the background."""
+        ground = self._hand_masks.of_result()
+        if ground is None:
+            self.export_note.tell("The result is gone; export this mask from step 1.", error=True)
+            return
         try:
-            mask = self._hand_masks.mask_of(one, making)
+            mask = self._hand_masks.mask_of(one, making, ground)
         except DinoadError as error:
             self.export_note.tell(str(error), error=True)
             return
@@ -249,10 +240,10 @@ class ResultPanel(Step):
 
     def open_export(self) -> None:
         """Ask what to export and where to."""
-        result = self._controller.result
-        if result is None:
+        result, ground = self._controller.result, self._hand_masks.of_result()
+        if result is None or ground is None:
             return
-        by_hand = self._hand_masks.layers()
+        by_hand = self._hand_masks.layers(ground)
         selected = self._hand_masks.selected(by_hand)
         dialog = ExportDialog(result.volume, self._last_folder, self, by_hand, selected)
         dialog.accepted.connect(self._on_export_chosen)

@@ -1,0 +1,172 @@
+"""What can be done with a scan before anything was found: its other planes, and masks drawn by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.export_dialog import ExportDialog
+from napari_dinoad.gui.export_job import HandExportJob
+from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.worker import JobRunner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dinoad.gui.hand_masks import Ground, HandMasks
+    from napari_dinoad.gui.layers import LayerScan
+
+__all__ = ["MaskRow"]
+
+_READING_MS = 500
+"""Scans that are read sooner are not told to be."""
+
+_NOTHING = (
+    "No mask to export: press “Draw mask” and paint, or make a Labels layer while the scan’s is selected."
+)
+
+
+class MaskRow(QWidget):
+    """Draws and exports masks by hand of the scan that is chosen, and asks for its other planes."""
+
+    planes_asked = Signal(bool)
+
+    def __init__(self, hand_masks: HandMasks, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._hand_masks = hand_masks
+        self._ground: Ground | None = None
+        self._last_folder: Path | None = None
+        self.reader = JobRunner(self)
+        self.exporter = JobRunner(self)
+        self.export_dialog: ExportDialog | None = None
+        self.planes_box = QCheckBox("Planes")
+        self.planes_box.setToolTip(
+            "Show the planes that the canvas does not show, through the point that is looked at. Click in them, or "
+            "on the canvas, to go there."
+        )
+        self.draw_button = QPushButton("Draw mask")
+        self.draw_button.setToolTip("Add an empty layer on the scan's voxels, and paint in it.")
+        self.export_button = QPushButton("Export mask…")
+        self.export_button.setToolTip(
+            "Write a mask that was drawn, corrected or opened on the scan's own grid: NIfTI, and as the scan allows "
+            "DICOM-SEG or PNG. Nothing need have been found."
+        )
+        self.reading = JobRow(delay_ms=_READING_MS)
+        self.note = NoteLabel()
+        buttons = QHBoxLayout()
+        buttons.setContentsMargins(0, 0, 0, 0)
+        buttons.addWidget(self.planes_box)
+        buttons.addStretch(1)
+        buttons.addWidget(self.draw_button)
+        buttons.addWidget(self.export_button)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(4)
+        rows.addLayout(buttons)
+        rows.addWidget(self.reading)
+        rows.addWidget(self.note)
+        self._connect()
+        self.show_scan(None)
+
+    def _connect(self) -> None:
+        self.reading.follow(self.reader)
+        self.planes_box.toggled.connect(self.planes_asked)
+        self.draw_button.clicked.connect(self._draw)
+        self.export_button.clicked.connect(self.open_export)
+        self.reader.succeeded.connect(self._on_read)
+        self.reader.failed.connect(self.note.tell_error)
+        self.exporter.succeeded.connect(self._on_exported)
+        self.exporter.failed.connect(self.note.tell_error)
+        for runner in (self.reader, self.exporter):
+            runner.started.connect(self._show_busy)
+            runner.finished.connect(self._show_busy)
+
+    def show_scan(self, scan: LayerScan | None) -> None:
+        """Offer what can be done with the scan that is chosen; nothing where there is none."""
+        self.setVisible(scan is not None)
+        self.planes_box.setVisible(scan is not None and min(scan.source.geometry.canonical_shape) > 1)
+
+    def forget(self) -> None:
+        """Take back what was said: another scan is chosen."""
+        self.note.tell("")
+        self.reader.cancel()
+
+    def untick_planes(self) -> None:
+        """Show that the other planes are closed."""
+        self.planes_box.setChecked(False)
+
+    def _show_busy(self) -> None:
+        self.export_button.setEnabled(not (self.reader.is_running or self.exporter.is_running))
+
+    def _draw(self) -> None:
+        self.note.tell("")
+        ground = self._chosen()
+        if ground is not None:
+            self._hand_masks.start_drawing(ground)
+
+    def open_export(self) -> None:
+        """Ask which mask to export, as what and where to; a scan that is not in memory is read first."""
+        self.note.tell("")
+        ground = self._chosen()
+        if ground is None:
+            return
+        layers = self._hand_masks.layers(ground)
+        if all(one.fault for one in layers):
+            self.note.tell(" ".join([one.fault for one in layers[:1]] or [_NOTHING]), warning=True)
+        elif ground.volume is None:
+            self.reader.start(ground.read, "Reading the scan")
+        else:
+            self._on_read(ground)
+
+    def _chosen(self) -> Ground | None:
+        try:
+            return self._hand_masks.of_scan()
+        except DinoadError as error:
+            self.note.tell(str(error), error=True)
+            return None
+
+    def _on_read(self, ground: Ground) -> None:
+        if ground.volume is None:
+            return
+        self._ground = ground
+        layers = self._hand_masks.layers(ground)
+        dialog = ExportDialog(
+            ground.volume,
+            self._last_folder,
+            self,
+            layers,
+            self._hand_masks.selected(layers),
+            has_found=False,
+        )
+        dialog.accepted.connect(self._on_export_chosen)
+        dialog.rejected.connect(self._on_export_closed)
+        self.export_dialog = dialog
+        dialog.open()
+
+    def _on_export_closed(self) -> None:
+        self.export_dialog = self._ground = None
+
+    def _on_export_chosen(self) -> None:
+        dialog, ground = self.export_dialog, self._ground
+        self._on_export_closed()
+        if dialog is None or ground is None or dialog.path is None:
+            return
+        one, making = dialog.by_hand, dialog.making
+        if one is None or making is None:
+            return
+        self._last_folder = dialog.path
+        try:
+            mask = self._hand_masks.mask_of(one, making, ground)
+        except DinoadError as error:
+            self.note.tell_error(str(error))
+            return
+        self.exporter.start(
+            HandExportJob(mask, dialog.path, dialog.outputs, dialog.seg_segments), "Exporting"
+        )
+
+    def _on_exported(self, paths: tuple[Path, ...]) -> None:
+        names = ", ".join(path.name for path in paths)
+        self.note.tell(f"Written into {paths[0].parent}: {names}")
