@@ -25,12 +25,15 @@ def test_percentiles_for_display_hear_all_rows_and_columns(shape, axis, monkeypa
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("is_physical", [True, False])
 @pytest.mark.parametrize("part", [(slice(None), slice(None)), (slice(2, 9), slice(1, 7))])
-def test_places_in_a_panel_are_those_where_voxels_are_drawn(axis, is_physical, part):
+@pytest.mark.parametrize("longer", [None, 1.2])
+def test_places_in_a_panel_are_those_where_voxels_are_drawn(axis, is_physical, part, longer):
     shape = (11, 13, 10)
     geometry = (
         Geometry(shape[::-1], np.diag([1.0, 0.7, 2.0, 1.0])) if is_physical else Geometry.of_pixels(shape)
     )
     view = replace(SliceView.of_whole(geometry, axis), part=part)
+    if longer is not None:
+        view = replace(view, length=longer * view.longest)
     for voxel in ((3, 2), (8, 5)):
         values = np.zeros(shape, np.float32)
         place = list(voxel)
@@ -61,3 +64,24 @@ def test_places_beside_the_picture_are_those_of_the_nearest_voxel():
     view = SliceView.of_whole(geometry, 0)
     assert view.from_panel(0, 0, 200) == (19, 9)
     assert view.from_panel(199, 199, 200) == (0, 0)
+
+
+def test_planes_of_one_length_have_one_scale():
+    geometry = Geometry((50, 60, 10), np.diag([1.0, 1.0, 2.0, 1.0]))
+    sizes = []
+    for axis in range(3):
+        view = replace(SliceView.of_whole(geometry, axis), length=60.0)
+        assert view.pixels_per_unit(120) == 2
+        drawn = np.argwhere(view.show(np.ones(geometry.canonical_shape), 0, 120, smooth=False))
+        sizes.append((np.ptp(drawn, axis=0) + 1).tolist())
+    assert sizes == [[120, 100], [40, 100], [40, 120]]
+
+
+def test_a_slice_in_bytes_is_shown_as_the_same_in_float():
+    geometry = Geometry((9, 8, 7), np.eye(4))
+    values = np.random.default_rng(0).integers(0, 2, geometry.canonical_shape)
+    view = SliceView.of_whole(geometry, 1)
+    plane = values[:, 3].astype(np.uint8)
+    shown = view.show_plane(plane, 50, smooth=False)
+    assert shown.dtype == np.uint8
+    np.testing.assert_array_equal(shown, view.show(values, 3, 50, smooth=False))

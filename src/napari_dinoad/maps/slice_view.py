@@ -46,12 +46,16 @@ class SliceView:
     spacing : tuple of float
         Size of a voxel along rows and columns.
     geometry : Geometry
+    length : float, optional
+        What the side of a panel shows: millimetres, or pixels of an image without physical size. None: as much as
+        the longer side of this plane. With one for all, planes have the same scale.
     """
 
     axis: int
     part: tuple[slice, slice]
     spacing: tuple[float, float]
     geometry: Geometry
+    length: float | None = None
 
     @classmethod
     def of(cls, volume: Volume, axis: int | None = None) -> SliceView:
@@ -82,14 +86,19 @@ class SliceView:
 
     def show(self, values: np.ndarray, index: int, size_px: int, *, smooth: bool) -> np.ndarray:
         """Return one slice of a canonical array, centred in a square panel of float32."""
-        plane = np.take(values, index, axis=self.axis)[self.part].astype(np.float32)
+        plane = np.take(values, index, axis=self.axis).astype(np.float32)
+        return self.show_plane(plane, size_px, smooth=smooth)
+
+    def show_plane(self, plane: np.ndarray, size_px: int, *, smooth: bool) -> np.ndarray:
+        """Return a slice (rows, columns) of a canonical array, float32 or uint8, centred in a square panel alike."""
+        plane = plane[self.part]
         if self.geometry.is_physical:
             plane = plane[::-1, ::-1]
         rows, columns = self._drawn_size(size_px)
         top, left = self._offset(size_px)
         kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
         zoomed = np.asarray(Image.fromarray(plane).resize((columns, rows), kind))
-        panel = np.full((size_px, size_px), plane.min() if smooth else 0, dtype=np.float32)
+        panel = np.full((size_px, size_px), plane.min() if smooth else 0, dtype=plane.dtype)
         panel[top : top + rows, left : left + columns] = zoomed
         return panel
 
@@ -113,7 +122,12 @@ class SliceView:
 
     def pixels_per_unit(self, size_px: int) -> float:
         """Return how many pixels of a panel a millimetre takes (or an image pixel, without physical size)."""
-        return size_px / max(self._lengths)
+        return size_px / (self.length or self.longest)
+
+    @property
+    def longest(self) -> float:
+        """Length of the longer side of the part that is shown, in millimetres or pixels."""
+        return max(self._lengths)
 
     def position(self, index: int) -> str:
         """Return where a slice lies, for people."""
