@@ -49,6 +49,12 @@ def drawn(picture):
     return rows[:, : 3 * width].reshape(height, width, 3).astype(int)
 
 
+def n_of_heat(picture):
+    """Return how many pixels have the heatmap's colours; letters and scale are yellow."""
+    pixels = drawn(picture)
+    return int((pixels[..., 0] - pixels[..., 1] > 45).sum())
+
+
 def docks_of(viewer):
     return [
         dock
@@ -184,9 +190,19 @@ def test_the_mask_follows_rate_and_ticks(qtbot, found, viewer):
     qtbot.waitUntil(lambda: n_outlined() == 0, timeout=TIMEOUT_MS)
 
 
-def test_planes_are_empty_while_other_values_are_shown(qtbot, found, viewer):
+def test_other_values_of_the_layer_are_shown_without_the_result_of_those_before(qtbot, found, viewer):
+    found.finder.jump_to_region(found.finder.result.regions[0])
+    picture = found.planes.view.pictures[1]
+    qtbot.waitUntil(lambda: n_of_heat(picture) > 0, timeout=TIMEOUT_MS)
     layer = found.finder.found.layer
     layer.data = layer.data * 2
+    qtbot.waitUntil(lambda: n_of_heat(picture) == 0, timeout=TIMEOUT_MS)
+    assert np.shares_memory(picture._scene.values, layer.data)
+    assert not (drawn(picture) == (0, 230, 255)).all(axis=-1).any()
+
+
+def test_the_empty_dock_says_what_comes_there(qtbot, found, viewer):
+    viewer.layers.clear()
     qtbot.waitUntil(lambda: pictures_of(found) == [], timeout=TIMEOUT_MS)
     view = found.planes.view
     roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
@@ -200,11 +216,9 @@ def test_heatmap_and_mask_are_there_only_while_their_layers_are_shown(qtbot, fou
     found.finder.jump_to_region(found.finder.result.regions[0])
 
     def n_seen():
-        pixels = drawn(found.planes.view.pictures[1])
-        is_outline = (pixels == (0, 230, 255)).all(axis=-1)
-        # Letters and scale are yellow.
-        is_heat = pixels[..., 0] - pixels[..., 1] > 45
-        return [int(is_heat.sum()), int(is_outline.sum())]
+        picture = found.planes.view.pictures[1]
+        is_outline = (drawn(picture) == (0, 230, 255)).all(axis=-1)
+        return [n_of_heat(picture), int(is_outline.sum())]
 
     qtbot.waitUntil(lambda: min(n_seen()) > 0, timeout=TIMEOUT_MS)
     place = ["heatmap", "mask"].index(hidden)
@@ -254,6 +268,100 @@ def test_they_close_with_the_plugins_dock(qtbot, found, viewer):
     viewer.window.remove_dock_widget(found)
     qtbot.waitUntil(lambda: not docks_of(viewer), timeout=TIMEOUT_MS)
     assert not of_planes(viewer)
+
+
+@pytest.fixture
+def opened(qtbot, dock, viewer):
+    """Return the dock with a volume in which nothing was found, of 30 × 60 × 40 mm (z, y, x), and the planes."""
+    viewer.window._qt_window.show()
+    values = np.random.default_rng(0).random((10, 60, 20)).astype(np.float32)
+    viewer.add_image(values, scale=(3, 1, 2), name="scan")
+    viewer.dims.set_current_step(0, 4)
+    dock.masks.planes_box.click()
+    qtbot.waitUntil(lambda: pictures_of(dock) == [1, 2], timeout=TIMEOUT_MS)
+    return dock
+
+
+def test_planes_need_no_result(qtbot, opened, viewer):
+    scene = opened.planes.view.pictures[1]._scene
+    assert np.shares_memory(scene.values, viewer.layers["scan"].data)
+    assert scene.mask is None and scene.neg_log10_p is None
+    picture = opened.planes.view.pictures[2]
+    y, x = picture._view.to_panel(2, 7, picture._side)
+    qtbot.mouseClick(picture, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))
+    qtbot.waitUntil(lambda: picture._scene.point[:2] == (2, 7), timeout=TIMEOUT_MS)
+
+
+def test_a_millimetre_is_as_large_in_one_plane_as_in_the_other(qtbot, opened, viewer):
+    def scales():
+        pictures = [opened.planes.view.pictures[axis] for axis in pictures_of(opened)]
+        return [picture._view.pixels_per_unit(picture._side) for picture in pictures]
+
+    for order in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
+        viewer.dims.order = order
+        qtbot.waitUntil(lambda order=order: order[0] not in pictures_of(opened), timeout=TIMEOUT_MS)
+        assert len(set(scales())) == 1
+
+
+def n_drawn(picture, layer, label=1):
+    """Return how many pixels have the colour of a label."""
+    colour = np.round(255 * np.asarray(layer.get_color(label)[:3]))
+    return int((np.abs(drawn(picture) - colour).max(axis=-1) <= 1).sum())
+
+
+def test_what_is_painted_is_outlined_while_it_is_painted_and_goes_when_it_is_undone(qtbot, opened, viewer):
+    opened.masks.draw_button.click()
+    layer = viewer.layers.selection.active
+    viewer.dims.point = (12, 30, 20)
+    pictures = [opened.planes.view.pictures[axis] for axis in (1, 2)]
+    qtbot.waitUntil(lambda: pictures[0]._scene.point == (5, 29, 9), timeout=TIMEOUT_MS)
+    assert all(n_drawn(picture, layer) == 0 for picture in pictures)
+    layer.brush_size = 12
+    layer.paint((4, 30, 10), 1)
+    for picture in pictures:
+        qtbot.waitUntil(lambda picture=picture: n_drawn(picture, layer) > 10, timeout=5_000)
+    layer.undo()
+    for picture in pictures:
+        qtbot.waitUntil(lambda picture=picture: n_drawn(picture, layer) == 0, timeout=5_000)
+    layer.paint((4, 30, 10), 2)
+    qtbot.waitUntil(lambda: n_drawn(pictures[0], layer, 2) > 10, timeout=5_000)
+    layer.visible = False
+    qtbot.waitUntil(lambda: n_drawn(pictures[0], layer, 2) == 0, timeout=5_000)
+    layer.visible = True
+    qtbot.waitUntil(lambda: n_drawn(pictures[0], layer, 2) > 10, timeout=5_000)
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: n_drawn(pictures[0], layer, 2) == 0, timeout=5_000)
+
+
+def test_a_plane_is_drawn_anew_only_where_another_slice_or_other_content_is_in_it(
+    qtbot, opened, viewer, monkeypatch
+):
+    from napari_dinoad.gui import planes_view
+
+    axes = []
+    picture = planes_view._picture
+    monkeypatch.setattr(
+        planes_view,
+        "_picture",
+        lambda scene, view, size: axes.append(view.axis) or picture(scene, view, size),
+    )
+    opened.masks.draw_button.click()
+    layer = viewer.layers.selection.active
+    qtbot.waitUntil(lambda: set(axes) == {1, 2}, timeout=TIMEOUT_MS)
+    qtbot.wait(300)
+
+    def drawn_by(action):
+        axes.clear()
+        action()
+        qtbot.wait(300)
+        return set(axes)
+
+    assert drawn_by(lambda: viewer.dims.set_current_step(0, 7)) == set()
+    assert opened.planes.view.pictures[1]._scene.point[0] == 2, "the cross is there"
+    x, y = viewer.dims.point[2], viewer.dims.point[1]
+    assert drawn_by(lambda: setattr(viewer.dims, "point", (21, y, x + 4))) == {2}
+    assert drawn_by(lambda: layer.paint((7, 3, 3), 1)) == {1, 2}
+    assert drawn_by(layer.undo) == {1, 2}
 
 
 def test_there_is_nothing_to_choose_for_a_single_image(qtbot, dock, viewer, model_path):

@@ -84,7 +84,7 @@ class DockWidget(QWidget):
         scan = self.scan
         hand_masks = HandMasks(napari_viewer, self.finder, lambda: scan.layer)
         self.masks = MaskRow(hand_masks)
-        self.planes = OtherPlanes(napari_viewer, self.finder, self)
+        self.planes = OtherPlanes(napari_viewer, self.finder, hand_masks, self)
         self.result = ResultPanel(self.finder, hand_masks, self.session.configuration.fpr)
         self.reading = JobRow()
         self.fitting = JobRow()

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow
 
-from napari_dinoad.gui.viewer_parts import point_in_layer, show_index
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.hand_masks import Ground
+from napari_dinoad.gui.labels_on_scan import LabelsOnScan
+from napari_dinoad.gui.viewer_parts import moves_of, point_in_layer, show_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from napari.layers import Labels, Layer
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
     from napari_dinoad.gui.find_controller import FindController, Found
-    from napari_dinoad.gui.planes_view import PlanesView, Scene
+    from napari_dinoad.gui.hand_masks import HandMasks
+    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.planes_view import DrawnLabels, PlanesView, Scene
 
 __all__ = ["OtherPlanes"]
 
@@ -34,18 +42,53 @@ _MOVES = "pan_zoom"
 """The mode of a layer in which a press on the canvas neither paints nor picks."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What there is to be seen: a volume, and what was found and drawn in it.
+
+    Attributes
+    ----------
+    layer : Layer
+    scan : LayerScan
+    values : numpy.ndarray
+        (z, y, x) in canonical orientation.
+    found : Found, optional
+        Where it is what was found in these values.
+    drawn : tuple of Labels
+        The visible ones on the scan's voxels, the lowest first.
+    """
+
+    layer: Layer
+    scan: LayerScan
+    values: np.ndarray
+    found: Found | None
+    drawn: tuple[Labels, ...]
+
+
 class OtherPlanes(QObject):
-    """While it is on, shows the scan's other planes with the result; a click there or on the canvas goes there.
+    """While it is on, shows the scan's other planes with the result and what is drawn by hand.
+
+    A click there or on the canvas goes there.
 
     `closed` comes when the user closes the dock; hiding it closes it too, as nothing would bring it back.
     """
 
     closed = Signal()
 
-    def __init__(self, viewer: Viewer, finder: FindController, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        finder: FindController,
+        hand_masks: HandMasks,
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._finder = finder
+        self._hand_masks = hand_masks
+        self._version = 0
+        self._sliced: tuple[Labels, ...] = ()
+        self._place: tuple[Any, ...] = ()
         self._followed: tuple[Any, ...] = ()
         self._corners: Callable[[], None] = _nothing
         self.view: PlanesView | None = None
@@ -81,11 +124,17 @@ class OtherPlanes(QObject):
             dock = self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
             dock.installEventFilter(self)
             self._corners = give_corners_to_sides(self.view.window())
-            self._viewer.dims.events.connect(self.look)
+            self._viewer.dims.events.connect(self._draw_soon)
+            for event in self._changes_of_list():
+                event.connect(self.look)
             self._viewer.mouse_drag_callbacks.append(self._on_press)
             self.look()
         elif self.view is not None:
             self._viewer.window.remove_dock_widget(self.view)
+
+    def _changes_of_list(self) -> tuple[Any, ...]:
+        events = self._viewer.layers.events
+        return events.inserted, events.removed, events.reordered
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Close the planes with their dock, which napari merely hides by one of its buttons."""
@@ -94,7 +143,11 @@ class OtherPlanes(QObject):
         return False
 
     def look(self, event: object = None) -> None:
-        """Draw soon what there is to be seen."""
+        """Draw soon what there is to be seen, all of it anew."""
+        self._version += 1
+        self._draw_soon()
+
+    def _draw_soon(self, event: object = None) -> None:
         if self.is_on and not self._timer.isActive():
             self._timer.start()
 
@@ -104,7 +157,9 @@ class OtherPlanes(QObject):
         if view is None:
             return
         self._timer.stop()
-        self._viewer.dims.events.disconnect(self.look)
+        self._viewer.dims.events.disconnect(self._draw_soon)
+        for event in self._changes_of_list():
+            event.disconnect(self.look)
         if self._on_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
         self._follow(None)
@@ -112,9 +167,9 @@ class OtherPlanes(QObject):
         view.deleteLater()
         self.closed.emit()
 
-    def _follow(self, found: Found | None) -> None:
-        """Draw anew when the grey limits of the scan's layer change, or heatmap or mask are shown or hidden."""
-        events = () if found is None else _events_of(found)
+    def _follow(self, looked: _Looked | None) -> None:
+        """Draw anew when the grey limits of the scan's layer change, or what lies over it."""
+        events = () if looked is None else _events_of(looked)
         if events == self._followed:
             return
         for event in self._followed:
@@ -122,65 +177,105 @@ class OtherPlanes(QObject):
         for event in events:
             event.connect(self.look)
         self._followed = events
+        before, self._sliced = self._sliced, () if looked is None else looked.drawn
+        for layer in before:
+            layer.events.set_data.disconnect(self._on_sliced)
+        for layer in self._sliced:
+            layer.events.set_data.connect(self._on_sliced)
+        self._place = self._place_of_slice()
+
+    def _place_of_slice(self) -> tuple[Any, ...]:
+        dims = self._viewer.dims
+        return tuple(dims.point), tuple(dims.order), dims.ndisplay
+
+    def _on_sliced(self, event: object = None) -> None:
+        """Draw anew what was undone or filled: the layer is cut anew though the slice is the same as before."""
+        before, self._place = self._place, self._place_of_slice()
+        if self._place == before:
+            self.look()
 
     def _draw(self) -> None:
         if self.view is None:
             return
-        found = self._found()
-        self._follow(found)
+        looked = self._looked()
+        self._follow(looked)
         # Pictures behind another dock are not drawn, and keep nothing alive.
-        if found is None or not self.view.isVisible():
+        if looked is None or not self.view.isVisible():
             self.view.show_scene(None)
         else:
-            self.view.show_scene(self._scene(found))
+            self.view.show_scene(self._scene(looked))
 
-    def _found(self) -> Found | None:
-        """Return what there is to be seen: the result of the volume that is shown."""
-        found = self._finder.found
-        if found is None or found.layer not in self._viewer.layers or not self._finder.standing.is_of_picture:
+    def _looked(self) -> _Looked | None:
+        """Return what there is to be seen: the chosen volume, with its result where that is of what is shown."""
+        found = self._finder.found if self._finder.standing.is_of_picture else None
+        try:
+            ground = self._hand_masks.of_scan() if found is None else Ground.of_found(found)
+        except DinoadError:
             return None
-        return found if min(found.result.values.shape) > 1 else None
+        if ground is None or ground.layer not in self._viewer.layers:
+            return None
+        scan = ground.scan
+        if min(scan.source.geometry.canonical_shape) < 2:
+            return None
+        if ground.volume is not None:
+            values = ground.volume.values
+        elif isinstance(scan.data, np.ndarray) and not scan.is_rgb:
+            values = scan.to_canonical(scan.data[scan.frame])
+        else:
+            # What is read lazily may lie on a slow disk: Find reads it, in the background.
+            return None
+        layers = [one.layer for one in self._hand_masks.layers(ground) if not one.fault]
+        return _Looked(ground.layer, scan, values, found, tuple(reversed(layers)))
 
-    def _scene(self, found: Found) -> Scene:
+    def _scene(self, looked: _Looked) -> Scene:
         from napari_dinoad.gui.planes_view import Scene
 
-        result = found.result
-        limits = getattr(found.layer, "contrast_limits", None)
-        low, high = (
-            limits if limits is not None and not found.scan.is_rgb else _range_of(result.volume.values)
-        )
-        shown = self._shown_axis(found)
-        overlay = found.overlay
+        found = looked.found
+        limits = getattr(looked.layer, "contrast_limits", None)
+        low, high = limits if limits is not None and not looked.scan.is_rgb else _range_of(looked.values)
+        shown = self._shown_axis(looked)
+        overlay = None if found is None else found.overlay
         has_heatmap, has_mask = (
             (True, True) if overlay is None else (overlay.heatmap.visible, overlay.mask.visible)
         )
         return Scene(
-            values=result.volume.values,
-            neg_log10_p=result.values if has_heatmap else None,
-            mask=result.mask if has_mask else None,
-            geometry=result.volume.geometry,
+            values=looked.values,
+            neg_log10_p=found.result.values if found is not None and has_heatmap else None,
+            mask=found.result.mask if found is not None and has_mask else None,
+            geometry=looked.scan.source.geometry,
             window=(float(low), float(high)),
-            point=found.shown_index(self._viewer),
+            point=self._point(looked),
             axes=tuple(axis for axis in range(3) if axis != shown),
+            drawn=tuple(self._drawn(looked, layer) for layer in looked.drawn if layer.visible),
+            version=self._version,
         )
 
-    def _shown_axis(self, found: Found) -> int | None:
+    def _drawn(self, looked: _Looked, layer: Labels) -> DrawnLabels:
+        from napari_dinoad.gui.planes_view import DrawnLabels
+
+        labels = LabelsOnScan.of(self._viewer, layer, looked.layer, looked.scan)
+        return DrawnLabels(labels.plane, partial(_colour_of, layer))
+
+    def _point(self, looked: _Looked) -> tuple[int, int, int]:
+        return looked.scan.canonical_index(point_in_layer(self._viewer, looked.layer))
+
+    def _shown_axis(self, looked: _Looked) -> int | None:
         """Return the canonical axis across which the canvas shows the scan; None in 3D."""
-        dims, layer = self._viewer.dims, found.layer
+        dims, layer = self._viewer.dims, looked.layer
         n_before = dims.ndim - layer.ndim
         hidden = [axis - n_before for axis in dims.not_displayed if axis - n_before >= layer.ndim - 3]
         if len(hidden) != 1:
             return None
         here = point_in_layer(self._viewer, layer)
         far = np.array(here)
-        here[hidden[0]], far[hidden[0]] = 0, found.scan.data.shape[hidden[0]] - 1
-        apart = np.subtract(found.scan.canonical_index(far), found.scan.canonical_index(here))
+        here[hidden[0]], far[hidden[0]] = 0, looked.scan.data.shape[hidden[0]] - 1
+        apart = np.subtract(looked.scan.canonical_index(far), looked.scan.canonical_index(here))
         return int(np.argmax(np.abs(apart)))
 
     def _go_to(self, zyx: tuple[int, int, int]) -> None:
-        found = self._found()
-        if found is not None:
-            show_index(self._viewer, found.layer, found.scan.data_index(zyx))
+        looked = self._looked()
+        if looked is not None:
+            show_index(self._viewer, looked.layer, looked.scan.data_index(zyx))
 
     def _on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Go to the point of the canvas that is clicked, unless it is dragged or a tool is in hand."""
@@ -193,10 +288,10 @@ class OtherPlanes(QObject):
             if np.abs(np.asarray(event.pos, dtype=float) - start).max() >= _STILL_PX:
                 return
             yield
-        found = self._found()
-        if found is None or viewer.dims.ndisplay != 2:
+        looked = self._looked()
+        if looked is None or viewer.dims.ndisplay != 2:
             return
-        self._go_to(found.scan.canonical_index(point_in_layer(viewer, found.layer, event.position)))
+        self._go_to(looked.scan.canonical_index(point_in_layer(viewer, looked.layer, event.position)))
 
 
 def give_corners_to_sides(window: QWidget) -> Callable[[], None]:
@@ -225,11 +320,29 @@ def give_corners_to_sides(window: QWidget) -> Callable[[], None]:
     return take_back
 
 
-def _events_of(found: Found) -> tuple[Any, ...]:
+def _events_of(looked: _Looked) -> tuple[Any, ...]:
     """Return the events of layers by which pictures change."""
-    limits = getattr(found.layer.events, "contrast_limits", None)
-    shown = () if found.overlay is None else (found.overlay.heatmap, found.overlay.mask)
-    return (*([] if limits is None else [limits]), *(layer.events.visible for layer in shown))
+    limits = getattr(looked.layer.events, "contrast_limits", None)
+    overlay = None if looked.found is None else looked.found.overlay
+    shown = () if overlay is None else (overlay.heatmap, overlay.mask)
+    events = [] if limits is None else [limits]
+    events += [layer.events.visible for layer in shown]
+    for layer in looked.drawn:
+        # Of strokes while they are made; where a napari has no such event, when they have ended.
+        strokes = getattr(layer.events, "labels_update", None)
+        events += [] if strokes is None else [strokes]
+        events += [layer.events.paint, layer.events.visible, layer.events.colormap]
+        events += moves_of(layer)
+    return tuple(events)
+
+
+def _colour_of(layer: Labels, label: int) -> tuple[int, int, int] | None:
+    """Return the colour in which a layer shows a label; None where it hides it."""
+    colour = layer.get_color(label)
+    if colour is None or colour[3] == 0:
+        return None
+    red, green, blue = (round(255 * float(part)) for part in colour[:3])
+    return red, green, blue
 
 
 def _nothing() -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QLineF, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QTextOption
+from qtpy.QtCore import QPointF, QRect, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QTextOption
 from qtpy.QtWidgets import QBoxLayout, QSizePolicy, QWidget
 
-from napari_dinoad.maps.panels import MASK_COLOUR, annotate, blend, outline
+from napari_dinoad.maps.panels import MASK_COLOUR, blend, outline, signs
 from napari_dinoad.maps.slice_view import PLANE_NAMES, SliceView
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qtpy.QtCore import QEvent
     from qtpy.QtGui import QHideEvent, QMouseEvent, QPaintEvent, QResizeEvent, QShowEvent, QWheelEvent
 
     from napari_dinoad.images.volume import Geometry
 
-__all__ = ["PlanesView", "Scene"]
+__all__ = ["DrawnLabels", "PlanesView", "Scene"]
 
 _GROUND = QColor("#000000")
 _CROSS = QColor(0, 242, 255, 150)
@@ -31,8 +34,24 @@ _WHEEL_STEP = 120
 """Of Qt, for one notch of a wheel."""
 
 
-_NOTHING = "Shown here: the other planes of a volume that Find has a result for."
+_NOTHING = "Shown here: the other planes of the volume that is chosen as scan."
 _MARGIN_PX = 12
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnLabels:
+    """Labels by hand that are outlined.
+
+    Attributes
+    ----------
+    plane : callable
+        Takes a canonical axis and an index and returns (rows, columns) of labels.
+    colour : callable
+        Takes a label and returns (r, g, b), 0 to 255; None: it is not shown.
+    """
+
+    plane: Callable[[int, int], np.ndarray]
+    colour: Callable[[int], tuple[int, int, int] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +71,10 @@ class Scene:
         Voxel (z, y, x) through which the planes go.
     axes : tuple of int
         Axes across which there is a picture.
+    drawn : tuple of DrawnLabels
+        The lowest first.
+    version : int
+        Another one where values, map, mask or labels may have changed, though they are the same arrays.
     """
 
     values: np.ndarray
@@ -61,6 +84,25 @@ class Scene:
     window: tuple[float, float]
     point: tuple[int, int, int]
     axes: tuple[int, ...]
+    drawn: tuple[DrawnLabels, ...] = ()
+    version: int = 0
+
+    def view(self, axis: int) -> SliceView:
+        """Return how the plane across an axis is looked at: all planes at one scale."""
+        views = {one: SliceView.of_whole(self.geometry, one) for one in {*self.axes, axis}}
+        return replace(views[axis], length=max(view.longest for view in views.values()))
+
+    def looks_like(self, other: Scene, axis: int) -> bool:
+        """Whether the picture across an axis is the same, but for the cross."""
+        return (
+            self.version == other.version
+            and _is_same(self.values, other.values)
+            and _is_same(self.neg_log10_p, other.neg_log10_p)
+            and _is_same(self.mask, other.mask)
+            and self.window == other.window
+            and self.axes == other.axes
+            and self.point[axis] == other.point[axis]
+        )
 
 
 class PlanesView(QWidget):
@@ -156,6 +198,7 @@ class PlanePicture(QWidget):
         self._scene: Scene | None = None
         self._view: SliceView | None = None
         self._image: QImage | None = None
+        self._signs: QImage | None = None
         self._turned = 0
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setToolTip("Click or drag to go there; turn the wheel to go through the slices of this plane.")
@@ -164,12 +207,14 @@ class PlanePicture(QWidget):
     def show_scene(self, scene: Scene | None) -> None:
         """Draw the plane of a scene; hide where it has none."""
         is_shown = scene is not None and self._axis in scene.axes
-        self._scene = scene if is_shown else None
-        self._view = (
-            SliceView.of_whole(scene.geometry, self._axis) if scene is not None and is_shown else None
-        )
+        before, self._scene = self._scene, scene if is_shown else None
+        is_known = before is not None and scene is not None and scene.looks_like(before, self._axis)
+        if not (is_shown and is_known):
+            self._image = None
+            view = scene.view(self._axis) if scene is not None and is_shown else None
+            if view != self._view:
+                self._view, self._signs = view, None
         self.setVisible(is_shown)
-        self._image = None
         self.update()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
@@ -180,19 +225,23 @@ class PlanePicture(QWidget):
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Draw anew at the new size."""
         super().resizeEvent(event)
-        self._image = None
+        self._image = self._signs = None
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the picture and the cross."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), _GROUND)
         if self._scene is not None and self._view is not None:
+            size_px = max(1, round(self._side * self.devicePixelRatioF()))
             if self._image is None:
-                self._image = self._drawn(self._scene, self._view)
+                self._image = self._as_image(_picture(self._scene, self._view, size_px))
+            if self._signs is None:
+                self._signs = self._as_image(signs(self._view, size_px))
             place = self._place()
-            painter.drawImage(place, self._image)
-            painter.setPen(QPen(_CROSS, 1))
-            painter.drawLines(self._cross(self._scene, self._view, place))
+            painter.drawImage(place.topLeft(), self._image)
+            painter.drawImage(place.topLeft(), self._signs)
+            for line in self._cross(self._scene, self._view, place):
+                painter.fillRect(line, _CROSS)
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
@@ -221,7 +270,7 @@ class PlanePicture(QWidget):
         if event is None or not event.buttons() & Qt.MouseButton.LeftButton:
             return
         if self._scene is not None and self._view is not None:
-            inside = event.position() - self._place().topLeft()
+            inside = event.position() - QPointF(self._place().topLeft())
             row_column = self._view.from_panel(inside.y(), inside.x(), self._side)
             point = list(row_column)
             point.insert(self._axis, self._scene.point[self._axis])
@@ -231,35 +280,73 @@ class PlanePicture(QWidget):
     def _side(self) -> int:
         return max(1, min(int(self.width()), int(self.height())))
 
-    def _place(self) -> QRectF:
+    def _place(self) -> QRect:
         """Return the square in the middle that the picture fills."""
         side = self._side
-        return QRectF((self.width() - side) // 2, (self.height() - side) // 2, side, side)
+        return QRect((self.width() - side) // 2, (self.height() - side) // 2, side, side)
 
-    def _cross(self, scene: Scene, view: SliceView, place: QRectF) -> list[QLineF]:
+    def _cross(self, scene: Scene, view: SliceView, place: QRect) -> list[QRect]:
         row, column = (index for axis, index in enumerate(scene.point) if axis != self._axis)
-        y, x = view.to_panel(row, column, self._side)
-        centre = place.topLeft() + QPointF(x, y)
-        right, bottom = place.right(), place.bottom()
+        y, x = (round(px) for px in view.to_panel(row, column, self._side))
+        left, top, side = place.left(), place.top(), self._side
         return [
-            QLineF(place.left(), centre.y(), centre.x() - _GAP_PX, centre.y()),
-            QLineF(centre.x() + _GAP_PX, centre.y(), right, centre.y()),
-            QLineF(centre.x(), place.top(), centre.x(), centre.y() - _GAP_PX),
-            QLineF(centre.x(), centre.y() + _GAP_PX, centre.x(), bottom),
+            QRect(left, top + y, x - _GAP_PX, 1),
+            QRect(left + x + _GAP_PX, top + y, side - x - _GAP_PX, 1),
+            QRect(left + x, top, 1, y - _GAP_PX),
+            QRect(left + x, top + y + _GAP_PX, 1, side - y - _GAP_PX),
         ]
 
-    def _drawn(self, scene: Scene, view: SliceView) -> QImage:
-        """Return the plane as a picture, as many pixels wide as the screen has."""
-        size_px = max(1, round(self._side * self.devicePixelRatioF()))
-        index = scene.point[self._axis]
-        low, high = scene.window
-        grey = view.show(scene.values, index, size_px, smooth=True)
-        grey = np.clip((grey - low) / max(high - low, 1e-12), 0, 1) * np.float32(255)
-        colours = np.repeat(grey[..., None], 3, axis=2)
-        if scene.neg_log10_p is not None:
-            colours = blend(colours, view.show(scene.neg_log10_p, index, size_px, smooth=True))
-        if scene.mask is not None:
-            outline(colours, view.show(scene.mask, index, size_px, smooth=False) > 0, MASK_COLOUR)
-        pixels = np.ascontiguousarray(annotate(colours, view))
-        # A copy, as Qt goes on reading the memory that it is given.
-        return QImage(pixels.data, size_px, size_px, 3 * size_px, QImage.Format.Format_RGB888).copy()
+    def _as_image(self, pixels: np.ndarray) -> QImage:
+        """Return (size, size, 3 or 4) uint8 pixels as an image in the format that Qt draws fastest."""
+        size_px, _, n = pixels.shape
+        formats = QImage.Format
+        given, drawn = (
+            (formats.Format_RGB888, formats.Format_RGB32)
+            if n == 3
+            else (formats.Format_RGBA8888_Premultiplied, formats.Format_ARGB32_Premultiplied)
+        )
+        # Converting copies, as Qt goes on reading the memory that it is given.
+        image = QImage(pixels.data, size_px, size_px, n * size_px, given).convertToFormat(drawn)
+        image.setDevicePixelRatio(self.devicePixelRatioF())
+        return image
+
+
+def _is_same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Whether both are the same array, or views of the same memory alike."""
+    if one is None or other is None:
+        return one is other
+    return one is other or one.__array_interface__ == other.__array_interface__
+
+
+def _picture(scene: Scene, view: SliceView, size_px: int) -> np.ndarray:
+    """Return a plane as (size, size, 3) uint8 pixels, without letters and cross."""
+    index = scene.point[view.axis]
+    low, high = scene.window
+    plane = np.take(scene.values, index, axis=view.axis).astype(np.float32)
+    # Grey before it is enlarged: there are fewer voxels than pixels.
+    share = np.clip(np.nan_to_num((plane - low) / max(high - low, 1e-12)), 0, 1)
+    grey = view.show_plane((share * 255).astype(np.uint8), size_px, smooth=True)
+    pixels = np.repeat(grey[..., None], 3, axis=2)
+    if scene.neg_log10_p is not None:
+        heat = np.take(scene.neg_log10_p, index, axis=view.axis)
+        if heat.max() > HEATMAP_LIMITS[0]:
+            shown = view.show_plane(heat, size_px, smooth=True)
+            is_hot = shown > HEATMAP_LIMITS[0]
+            pixels[is_hot] = blend(pixels[is_hot], shown[is_hot])
+    if scene.mask is not None:
+        _outline(pixels, view, np.take(scene.mask, index, axis=view.axis) > 0, MASK_COLOUR)
+    for one in scene.drawn:
+        labels = one.plane(view.axis, index)
+        for label in np.unique(labels[labels != 0]).tolist():
+            colour = one.colour(label)
+            if colour is not None:
+                _outline(pixels, view, labels == label, colour)
+    return pixels
+
+
+def _outline(
+    pixels: np.ndarray, view: SliceView, is_inside: np.ndarray, colour: tuple[int, int, int]
+) -> None:
+    if is_inside.any():
+        shown = view.show_plane(is_inside.astype(np.uint8), pixels.shape[0], smooth=False)
+        outline(pixels, shown > 0, colour)
