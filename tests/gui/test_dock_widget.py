@@ -14,10 +14,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Labels, Layer
+from napari.settings import get_settings
 from napari.utils.progress import progress
 from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea
 
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
@@ -480,8 +481,43 @@ def test_fits_a_screen_of_900_px(qtbot, ready, viewer):
     )
     ready.resize(330, 780)
     ready.show()
-    needed = ready.findChild(type(ready.scan.parentWidget())).minimumSizeHint().height()
-    assert needed < 780
+    assert ready.findChild(QScrollArea).widget().heightForWidth(330) < 780
+
+
+@pytest.mark.parametrize("points", [9, 14, 20])
+def test_nothing_is_cut_off_whatever_the_size_of_the_font(qtbot, ready, viewer, points):
+    find(qtbot, ready)
+    viewer.window.resize(1280, 720)
+    viewer.show()
+    appearance = get_settings().appearance
+    before = appearance.font_size
+    appearance.font_size = points
+    try:
+        shown = ready.findChild(QScrollArea).viewport()
+        qtbot.waitUntil(lambda: ready.find.slice_button.fontInfo().pointSize() == points + 1)
+        for button in (button for button in ready.findChildren(QPushButton) if button.isVisible()):
+            qtbot.waitUntil(
+                lambda button=button: (
+                    button.mapTo(shown, button.rect().topRight()).x() < shown.width()
+                    and button.width() >= button.sizeHint().width()
+                )
+            )
+        assert ready.result.table.font().pointSize() >= points
+    finally:
+        appearance.font_size = before
+
+
+def test_the_foot_of_the_dock_stays_in_sight_while_finding_on_a_small_laptop(qtbot, ready, viewer, gate):
+    viewer.window.resize(1366, 768)
+    viewer.show()
+    click(qtbot, ready.find.scan_button)
+    try:
+        qtbot.waitUntil(lambda: ready.finder.result is not None, timeout=TIMEOUT_MS)
+        qtbot.waitUntil(ready.find.job.isVisible)
+        qtbot.wait(100)
+        assert ready.findChild(QScrollArea).verticalScrollBar().maximum() == 0
+    finally:
+        gate.set()
 
 
 def test_profile_click_goes_to_the_slice(qtbot, ready):

@@ -12,7 +12,7 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QApplication, QLabel
+from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 
 from contrast import AA, contrast
 from napari_dinoad.gui import parts
@@ -24,7 +24,7 @@ from napari_dinoad.gui.ct_windows import (
     lowest_value,
 )
 from napari_dinoad.gui.layers import display_range
-from napari_dinoad.gui.parts import JobRow
+from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words
@@ -37,6 +37,33 @@ def region(label, n_voxels=10, peak=3.0, mm=(12.0, -3.4, 50.0)):
     return Region(
         label, n_voxels, 24.0 * n_voxels, None, None, peak, (1, 2, 3), (3, 2, label), mm, (1, 2, 3), mm
     )
+
+
+def test_a_row_folds_where_there_is_no_room_for_it(qtbot):
+    parts_of_it = QPushButton("Find in whole scan"), QPushButton("This slice only"), QPushButton("auto")
+    window = QWidget()
+    row = FoldingRow((parts_of_it[0], parts_of_it[1:]), parent=window)
+    qtbot.addWidget(window)
+    window.show()
+    side_by_side = sum(button.minimumSizeHint().width() for button in parts_of_it) + 8
+    assert row.minimumSizeHint().width() < side_by_side
+    for width, is_one_line in ((side_by_side, True), (side_by_side - 1, False), (side_by_side, True)):
+        row.resize(width, 80)
+        qtbot.waitUntil(
+            lambda is_one_line=is_one_line: (parts_of_it[0].y() == parts_of_it[1].y()) == is_one_line
+        )
+        assert parts_of_it[1].y() == parts_of_it[2].y()
+
+
+def test_a_text_in_a_row_that_folds_takes_two_lines_at_most(qtbot):
+    note, button = NoteLabel(), QPushButton("Score a folder…")
+    note.tell("Research use only; not a medical device.")
+    window = QWidget()
+    row = FoldingRow((note, button), (1, 0), window)
+    qtbot.addWidget(window)
+    window.show()
+    row.resize(button.minimumSizeHint().width() + 40, 80)
+    qtbot.waitUntil(lambda: button.y() > note.y())
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.05, 0.01, 0.0033, 0.0001])

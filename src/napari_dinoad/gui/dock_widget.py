@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from napari.layers import Layer as LayerClass
-from qtpy.QtCore import QEvent, QSize, Qt, QTimer
-from qtpy.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtWidgets import QDialog, QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import MODEL_SUFFIX
@@ -35,7 +35,7 @@ from napari_dinoad.gui.overlay import (
     show_map_alone,
     warm_up,
 )
-from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan_step import ScanStep
@@ -117,7 +117,7 @@ class DockWidget(QWidget):
         self._on_layer_changed()
 
     def _build(self) -> None:
-        content = QWidget()
+        content = _Content()
         rows = QVBoxLayout(content)
         rows.setContentsMargins(6, 4, 6, 4)
         rows.setSpacing(8)
@@ -128,18 +128,19 @@ class DockWidget(QWidget):
             rows.addWidget(step)
         rows.addWidget(self.result, 1)
         rows.addStretch(0)
-        rows.addLayout(self._build_footer())
+        rows.addWidget(self._build_footer())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(content)
+        self._scroll = scroll
+        content.installEventFilter(self)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
 
-    def _build_footer(self) -> QHBoxLayout:
-        footer = QHBoxLayout()
+    def _build_footer(self) -> FoldingRow:
         note = NoteLabel()
         note.tell("Research use only; not a medical device.")
         self.help_button.setToolTip("How it works and what the numbers mean.")
@@ -148,18 +149,25 @@ class DockWidget(QWidget):
             "Score all scans of a folder with this model, and list the least normal first."
         )
         self.folder_button.clicked.connect(self.open_folder_dialog)
-        footer.addWidget(note, 1)
-        footer.addWidget(self.folder_button)
-        footer.addWidget(self.help_button)
-        return footer
+        return FoldingRow((note, (self.folder_button, self.help_button)), (1, 0))
 
     def sizeHint(self) -> QSize:
         """Fit a screen of 900 px; taller screens give the region table more room."""
-        return QSize(352, 700)
+        return QSize(max(352, self._least_width()), 700)
 
     def minimumSizeHint(self) -> QSize:
-        """Let the dock be made small: its content scrolls."""
-        return QSize(300, 200)
+        """Let the dock be made small: its content scrolls, but not sideways, so that none of it is cut off."""
+        return QSize(max(300, self._least_width()), 200)
+
+    def _least_width(self) -> int:
+        content, bar = self._scroll.widget(), self._scroll.verticalScrollBar()
+        return int(content.minimumSizeHint().width() + bar.sizeHint().width())
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Notice that the content has become wider or narrower, as by another font."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return False
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept files."""
@@ -423,6 +431,13 @@ class DockWidget(QWidget):
             self._show_readiness()
         self.result.show_slice_in_view()
         self.explainer.look()
+
+
+class _Content(QWidget):
+    """What scrolls: as high as its texts are at the width that there is, not at the least that they could have."""
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(super().minimumSizeHint().width(), 0)
 
 
 def _closer(finder: FindController) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast, get_args
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QWidget
 
-from napari_dinoad.gui.parts import JobRow, NoteLabel, Step
+from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel, Step
 from napari_dinoad.settings import Device
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["FindStep"]
 
 _TURNED_AWAY_MS = 1500
-
-_DEVICES_PX = 76
 
 
 class FindStep(Step):
@@ -44,11 +42,11 @@ class FindStep(Step):
             "model's own: its probabilities hold for that one."
         )
         self.devices.setAccessibleName("Device")
-        self.devices.setMaximumWidth(_DEVICES_PX)
+        self.devices.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.job = JobRow()
         self.job.follow(runner)
         self.note = NoteLabel()
-        self.add_row(self.scan_button, self.slice_button, self.devices)
+        self.rows.addWidget(FoldingRow((self.scan_button, (self.slice_button, self.devices))))
         self.rows.addWidget(self.job)
         self.rows.addWidget(self.note)
         self.scan_button.clicked.connect(self._ask_for_scan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 __all__ = ["HelpDialog"]
@@ -48,4 +48,7 @@ class HelpDialog(QDialog):
         rows.addWidget(text)
         rows.addWidget(buttons)
         self.setWindowFlag(Qt.WindowType.WindowContextHelpButtonHint, False)
-        self.resize(520, 560)
+
+    def sizeHint(self) -> QSize:
+        """Leave room for most of the text; Qt makes a window no higher than fits the screen."""
+        return QSize(520, 560)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob
-from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
 from napari_dinoad.gui.worker import JobRunner
 
 if TYPE_CHECKING:
@@ -56,16 +56,11 @@ class MaskRow(QWidget):
         )
         self.reading = JobRow(delay_ms=_READING_MS)
         self.note = NoteLabel()
-        buttons = QHBoxLayout()
-        buttons.setContentsMargins(0, 0, 0, 0)
-        buttons.addWidget(self.planes_box)
-        buttons.addStretch(1)
-        buttons.addWidget(self.draw_button)
-        buttons.addWidget(self.export_button)
+        self.planes_box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(4)
-        rows.addLayout(buttons)
+        rows.addWidget(FoldingRow((self.planes_box, (self.draw_button, self.export_button)), (1, 0)))
         rows.addWidget(self.reading)
         rows.addWidget(self.note)
         self._connect()

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QSizePolicy, QWi
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.gui.model_library import ModelSummary, read_model_summary
-from napari_dinoad.gui.parts import NoteLabel, Step
+from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step
 from napari_dinoad.gui.warning_list import WarningList
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class NormalStep(Step):
         self.about = NoteLabel()
         self.misfit = WarningList()
         self.add_row(self.models, self.load_button)
-        self.add_row(self.fit_button, self.demo_button)
+        self.rows.addWidget(FoldingRow((self.fit_button, self.demo_button), (1, 1)))
         self.rows.addWidget(self.about)
         self.rows.addWidget(self.misfit)
         self.models.currentIndexChanged.connect(self._on_changed)

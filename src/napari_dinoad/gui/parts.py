@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QPointF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QLayoutItem,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -22,12 +24,14 @@ from superqt import QCollapsible
 from napari_dinoad.gui.remaining_time import duration_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from magicgui.widgets import FileEdit
-    from qtpy.QtGui import QShowEvent
+    from qtpy.QtGui import QResizeEvent, QShowEvent
 
     from napari_dinoad.gui.worker import JobProgress, JobRunner
 
-__all__ = ["Folded", "JobRow", "NoteLabel", "Step", "folder_of"]
+__all__ = ["Folded", "FoldingRow", "JobRow", "NoteLabel", "Step", "folder_of", "row_of", "take_letter_size"]
 
 _Kind = Literal["plain", "warning", "error"]
 
@@ -39,6 +43,11 @@ _ARROW_COLOUR = "#788290"
 """Stands out from dark and light grounds by 3 or more, as WCAG asks of signs."""
 
 _ARROW_PX = 16
+
+_ROW_SPACING_PX = 4
+
+_WRAPPING_PX = 20
+"""What a text in two lines is wider than half of it, for its words do not end in the middle."""
 
 
 class NoteLabel(QLabel):
@@ -110,12 +119,95 @@ class Step(QWidget):
 
     def add_row(self, *widgets: QWidget) -> None:
         """Add widgets side by side; those that want room share it."""
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        for widget in widgets:
-            row.addWidget(widget)
-        self.rows.addLayout(row)
+        self.rows.addLayout(row_of(*widgets))
+
+
+def take_letter_size(widget: QWidget) -> None:
+    """Give a widget letters a point smaller than labels have.
+
+    napari's style sets the size that the user prefers for labels and buttons, and leaves that of tables and of what
+    is painted as the system has it.
+    """
+    label = QLabel(widget)
+    label.ensurePolished()
+    font = widget.font()
+    font.setPointSizeF(label.font().pointSizeF() - 1)
+    label.deleteLater()
+    if font != widget.font():
+        widget.setFont(font)
+
+
+class FoldingRow(QWidget):
+    """Widgets side by side, or below each other where there is not room for that: large fonts, a narrow dock.
+
+    A text that wraps may take two lines beside others.
+
+    Parameters
+    ----------
+    parts : sequence of (QWidget or sequence of QWidget)
+        Those of one part stay side by side.
+    stretch : sequence of int, optional
+        How the parts share what is left; by default as they want it.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[QWidget | Sequence[QWidget]],
+        stretch: Sequence[int] = (),
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(_ROW_SPACING_PX)
+        for place, part in enumerate(parts):
+            share = stretch[place] if stretch else 0
+            if isinstance(part, QWidget):
+                self._row.addWidget(part, share)
+            else:
+                self._row.addLayout(row_of(*part), share)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the widest part: the others may go below it."""
+        return QSize(max(self._widths(), default=0), super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Put the parts side by side, or below each other."""
+        super().resizeEvent(event)
+        self._fold()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that the parts have become wider or narrower, as by another font."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fold()
+        return bool(super().event(event))
+
+    def _fold(self) -> None:
+        widths = self._widths()
+        needed = sum(widths) + _ROW_SPACING_PX * (len(widths) - 1)
+        directions = QBoxLayout.Direction
+        self._row.setDirection(directions.LeftToRight if needed <= self.width() else directions.TopToBottom)
+
+    def _widths(self) -> list[int]:
+        items = (self._row.itemAt(place) for place in range(self._row.count()))
+        return [_least_width(item) for item in items if item is not None]
+
+
+def _least_width(item: QLayoutItem) -> int:
+    widget = item.widget()
+    if isinstance(widget, QLabel) and widget.wordWrap():
+        return int(widget.fontMetrics().horizontalAdvance(widget.text()) / 2 + _WRAPPING_PX)
+    return int(item.minimumSize().width())
+
+
+def row_of(*widgets: QWidget) -> QHBoxLayout:
+    """Return widgets side by side; those that want room share it."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(_ROW_SPACING_PX)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
 
 
 class Folded(QCollapsible):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, Signal
 from qtpy.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 from superqt import QDoubleSlider
+
+from napari_dinoad.gui.parts import take_letter_size
 
 __all__ = ["RateSlider", "rate_in_words"]
 
@@ -30,6 +32,12 @@ class _Scale(QWidget):
 
     def sizeHint(self) -> QSize:
         return QSize(120, QFontMetrics(self.font()).height())
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            take_letter_size(self)
+            self.updateGeometry()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)

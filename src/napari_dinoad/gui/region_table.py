@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinoad.gui.parts import take_letter_size
 from napari_dinoad.maps.finding_words import in_figures, place_in_words
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class RegionTable(QTreeWidget):
         self.customContextMenuRequested.connect(self._open_menu)
 
     def sizeHint(self) -> QSize:
-        """Return room for some six regions."""
-        return QSize(280, 150)
+        """Return room for three regions; the table takes what else there is."""
+        return QSize(280, self.minimumSizeHint().height())
 
     def minimumSizeHint(self) -> QSize:
         """Return room for three regions."""
@@ -168,6 +169,12 @@ class RegionTable(QTreeWidget):
             for item in items
             if item is not None and item.checkState(0) == Qt.CheckState.Checked
         ]
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Take the size of letters that the user prefers."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            take_letter_size(self)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Copy by the usual keys; all others do what they do in a list."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob, export_of
-from napari_dinoad.gui.parts import NoteLabel, Step
+from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step
 from napari_dinoad.gui.profile_plot import ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable
@@ -85,12 +85,7 @@ class ResultPanel(Step):
         )
         self.explain_box.toggled.connect(self.explain_asked)
         self.rows.addWidget(self.summary)
-        row = QHBoxLayout()
-        row.addWidget(self.explain_box)
-        row.addStretch(1)
-        row.addWidget(self.edit_button)
-        row.addWidget(self.export_button)
-        self.rows.addLayout(row)
+        self.rows.addWidget(FoldingRow(((self.explain_box,), (self.edit_button, self.export_button)), (1, 0)))
         self.rows.addWidget(self.export_note)
 
     def _connect(self) -> None:
