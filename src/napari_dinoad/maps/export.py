@@ -63,7 +63,8 @@ def nifti_on_grid(canonical: np.ndarray, source: Volume, holding: Holding = "sca
 
     from napari_dinoad.images.nifti_files import INTENTS
 
-    stored = np.ascontiguousarray(source.geometry.to_stored(canonical))
+    # As it lies in memory: NIfTI's order is that of a canonical array, which a copy would turn and nibabel turn back.
+    stored = source.geometry.to_stored(canonical)
     header = source.header
     if isinstance(header, nib.Nifti1Header):
         # NIfTI-2 headers are Nifti1Headers to nibabel, but hold the affine in float64.

@@ -71,7 +71,7 @@ def overlay_panel(
     """Return the grey panel with the heatmap over it and the mask's (and the truth's) outline."""
     size_px = grey.shape[0]
     overlay = blend(grey, view.show(mask.anomaly_map.values, index, size_px, smooth=True))
-    outline(overlay, view.show(mask.values, index, size_px, smooth=False) > 0, MASK_COLOUR)
+    outline(overlay, view.show(mask.labels, index, size_px, smooth=False) > 0, MASK_COLOUR)
     if truth is not None:
         outline(overlay, view.show(truth, index, size_px, smooth=False) > 0, TRUTH_COLOUR)
     return overlay

@@ -16,7 +16,7 @@ from napari_dinoad.maps.panels import (
     grey_window,
     overlay_panel,
 )
-from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView, heat_load, most_abnormal_slices
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def save_picture(
     volume = mask.anomaly_map.source
     view = SliceView.of(volume)
     window = grey_window(mask, preprocessing)
-    load = np.maximum(mask.anomaly_map.values - HEATMAP_LIMITS[0], 0)
+    load = heat_load(mask.anomaly_map.values)
     rows = []
     for index in most_abnormal_slices(load, view.axis, _N_SLICES):
         plain = grey_panel(volume.values, view, index, _PANEL_PX, window)

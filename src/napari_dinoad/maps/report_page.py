@@ -20,7 +20,7 @@ from napari_dinoad.maps.finding_words import (
     size_in_words,
 )
 from napari_dinoad.maps.panels import annotate, as_jpeg, colour_bar, grey_panel, grey_window, overlay_panel
-from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView, heat_load, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -121,9 +121,11 @@ def _pictures(findings: Findings) -> Html:
     planes = (None,) if volume.is_2d or not volume.geometry.is_physical else (0, 1, 2)
     labels = findings.mask.labels
     threshold = -np.log10(findings.mask.fpr)
-    load = np.where(labels > 0, findings.mask.anomaly_map.values - threshold, 0).astype(np.float32)
+    values, marked = findings.mask.anomaly_map.values, labels > 0
+    load = np.zeros(values.shape, dtype=np.float32)
+    load[marked] = values[marked] - threshold
     if not load.any():
-        load = np.maximum(findings.mask.anomaly_map.values - HEATMAP_LIMITS[0], 0)
+        load = heat_load(values)
     window = grey_window(findings.mask, (findings.card or {}).get("preprocessing"))
     figures = []
     for plane in planes:

@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image
 
 from napari_dinoad.images.sampling import evenly_spread
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry, Volume
 
-__all__ = ["PLANE_NAMES", "SliceView", "display_percentiles", "most_abnormal_slices"]
+__all__ = ["PLANE_NAMES", "SliceView", "display_percentiles", "heat_load", "most_abnormal_slices"]
 
 PLANE_NAMES = ("axial", "coronal", "sagittal")
 """Names of the planes across axes z, y and x."""
@@ -182,6 +183,13 @@ class SliceView:
 def display_percentiles(values: np.ndarray, percentiles: tuple[float, ...]) -> tuple[float, ...]:
     """Return percentiles of about `_SAMPLED_VOXELS` voxels, evenly spread: exact enough to look at, and fast."""
     return tuple(float(value) for value in np.percentile(evenly_spread(values, _SAMPLED_VOXELS), percentiles))
+
+
+def heat_load(neg_log10_p: np.ndarray) -> np.ndarray:
+    """Return how far each −log10 p is above the heatmap's lower limit, or 0: a load for `most_abnormal_slices`."""
+    load: np.ndarray = np.maximum(neg_log10_p, HEATMAP_LIMITS[0])
+    load -= HEATMAP_LIMITS[0]
+    return load
 
 
 def most_abnormal_slices(load: np.ndarray, axis: int, n_slices: int) -> list[int]:
