@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_dinoad.images import body as body_module
 from napari_dinoad.images.body import find_body
 
 
@@ -29,7 +30,9 @@ def body_of_foreground(foreground):
 
 
 @pytest.mark.parametrize("shape", [(17, 20, 23), (9, 31, 14), (1, 40, 33), (25, 1, 31)])
-def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape):
+@pytest.mark.parametrize("filled_pixels", [1, 1000, 10**6])
+def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape, filled_pixels, monkeypatch):
+    monkeypatch.setattr(body_module, "_FILLED_PIXELS", filled_pixels)  # one, some, or all slices at a time
     rng = np.random.default_rng(len(shape) + shape[0])
     for _ in range(12):
         values = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 3.0))
