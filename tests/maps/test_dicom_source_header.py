@@ -58,6 +58,17 @@ def test_a_thickness_that_is_no_number_is_the_distance_of_the_slices(tmp_path):
     assert measures.SliceThickness == 2.0
 
 
+def test_the_distance_of_slices_is_that_of_their_places(tmp_path):
+    """Some scanners name the gap that they leave between slices."""
+    save_all(
+        series_datasets(ct_values(), gap=7.0, SliceThickness="5", SpacingBetweenSlices="2"), tmp_path / "ct"
+    )
+    volume = read_volume(tmp_path / "ct")
+    made = build_dicom_map(AnomalyMap(np.ones(volume.values.shape, np.float32), volume))
+    (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert (measures.SliceThickness, measures.SpacingBetweenSlices) == (5, 7)
+
+
 def test_a_header_that_was_deidentified_in_an_unknown_way_says_so(tmp_path):
     tags = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": ""}
     seg, parametric_map, *_ = written_objects(tmp_path, **tags)

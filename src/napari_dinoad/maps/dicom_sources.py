@@ -131,7 +131,7 @@ def source_headers(volume: Volume) -> list[Dataset]:
     ScanReadError
         If a source file has gone or is damaged.
     """
-    return [_with_thickness(source_header(path), volume) for path in volume.dicom_files or ()]
+    return [_with_distances(source_header(path), volume) for path in volume.dicom_files or ()]
 
 
 def source_fault(volume: Volume) -> str:
@@ -214,10 +214,19 @@ def describe(made: Dataset, source: Dataset, card: Mapping[str, Any] | None) -> 
     made.Laterality = side if side in ("R", "L") else ""
 
 
-def _with_thickness(source: Dataset, volume: Volume) -> Dataset:
-    """Give an image that does not say how thick it is the distance between slices: frames must state a thickness."""
-    if not _is_length(source.get("SliceThickness")) and "ImagePositionPatient" in source:
-        source.SliceThickness = f"{np.linalg.norm(volume.geometry.affine[:3, 2]):.6g}"
+def _with_distances(source: Dataset, volume: Volume) -> Dataset:
+    """Let an image say how thick it is and how far the slices are apart; frames must state a thickness.
+
+    Where it does not say, its thickness is the distance between slices. Some scanners call the gap between two slices
+    their spacing; the standard means the distance of their centres, and readers place frames by it.
+    """
+    if "ImagePositionPatient" not in source:
+        return source
+    distance = float(np.linalg.norm(volume.geometry.affine[:3, 2]))
+    if not _is_length(source.get("SliceThickness")):
+        source.SliceThickness = f"{distance:.6g}"
+    if "SpacingBetweenSlices" in source and len(volume.dicom_files or ()) > 1:
+        source.SpacingBetweenSlices = f"{distance:.6g}"
     return source
 
 
