@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from dicom_files import (
     PATIENT_NAME,
@@ -243,6 +243,16 @@ def test_one_frame_of_an_ultrasound_film_has_a_slice_but_no_seg(tmp_path):
     folder = save_dicom_slices(tmp_path / "out", AnomalyMap(np.zeros_like(volume.values), volume).mask(0.01))
     assert [path.name for path in folder.iterdir()] == ["0001.dcm"]
     assert "got a frame of several without" in source_fault(volume), "before it is scored"
+
+
+def test_an_odd_number_of_pixels(tmp_path):
+    """Over these GDCM's compression, which pydicom would choose, ends the process."""
+    pixels = np.tile(np.arange(601, dtype=np.uint16), (513, 1))
+    image = slices_of_image(tmp_path, pixels)
+    grey = image.pixel_array[:400]
+    assert image.file_meta.TransferSyntaxUID == RLELossless
+    assert grey.shape == (400, 601, 3)
+    assert (np.ptp(grey, axis=-1) == 0).all() and (np.diff(grey[0, :, 0].astype(int)) >= 0).all()
 
 
 def test_pixels_of_unknown_size_keep_their_shape(tmp_path):

@@ -16,7 +16,8 @@ import numpy as np
 from highdicom.sc import SCImage
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
-from pydicom.uid import RLELossless
+from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder, telling_of_writing
@@ -208,14 +209,21 @@ def _capture(
         coordinate_system="PATIENT",
         pixel_spacing=place.spacing,
         patient_orientation=place.letters or ("L", "P"),
-        transfer_syntax_uid=RLELossless,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
         **{**new, "sop_instance_uid": hd.UID(), "instance_number": number},
     )
     made.SeriesDescription = _DESCRIPTION
     made.ConversionType = "WSD"
     made.BurnedInAnnotation = "NO"  # what is written into it says nothing of the patient
+    made.compress(RLELossless, encoding_plugin=_encoder(), generate_instance_uid=False)
     place.write(made, source)
     return made
+
+
+def _encoder() -> str:
+    """Return what compresses: not GDCM, which ends the whole process over pictures with an odd number of pixels."""
+    usable = [name for name in RLELosslessEncoder.available_plugins if name != "gdcm"]
+    return "pylibjpeg" if "pylibjpeg" in usable else usable[0]
 
 
 def _reference(source: Dataset) -> Dataset:
