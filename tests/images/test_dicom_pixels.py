@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import convert_color_space
 from pydicom.pixels.decoders import JPEGExtended12BitDecoder
 from pydicom.uid import (
@@ -280,3 +280,27 @@ def test_some_frames_of_a_compressed_file(tmp_path):
     [path] = save_all([one], tmp_path)
     np.testing.assert_array_equal(read_volume(path, frame=3).values[0], pixels[3])
     np.testing.assert_array_equal(read_volume(path).values, pixels)
+
+
+def test_damage_over_which_a_decoder_would_end_the_process(tmp_path):
+    """A precision of 128 bits: GDCM throws what nobody catches."""
+    (dataset,) = series_datasets(SIGNED[:1].astype(np.uint16))
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    stream = bytearray(get_frame(dataset.PixelData, 0))
+    stream[42] = 255
+    dataset.PixelData = encapsulate([bytes(stream)])
+    save_all([dataset], tmp_path)
+    with pytest.raises(ScanReadError, match="damaged or cut short"):
+        read_volume(tmp_path)
+
+
+def test_damage_over_which_a_decoder_panics(tmp_path):
+    """The RLE decoder in Rust then raises what is no `Exception`."""
+    (dataset,) = series_datasets(VALUES[:1])
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    too_long = bytes([0x81, 5])
+    offsets = np.array([2, 64, 66] + [0] * 13, "<u4").tobytes()
+    dataset.PixelData = encapsulate([offsets + too_long + too_long])
+    save_all([dataset], tmp_path)
+    with pytest.raises(ScanReadError, match="damaged or cut short"):
+        read_volume(tmp_path)

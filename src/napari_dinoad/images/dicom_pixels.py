@@ -9,7 +9,13 @@ import highdicom as hd
 import numpy as np
 from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_color_lut, get_decoder
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGExtended12Bit,
+    RLELossless,
+)
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom_files import read_dataset
@@ -41,6 +47,9 @@ _PLACE_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"
 
 _MEASURED_MODALITIES = ("CT", "PT", "NM")
 """Their values are measurements (Hounsfield units, activity): never inverted, however they are shown."""
+
+_PANIC = "PanicException"
+"""What decoders in Rust (RLE) raise over damaged pixels. It is no `Exception`, and no module has it to catch."""
 
 _TRANSFORM = "PixelValueTransformationSequence"
 
@@ -93,6 +102,10 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             values = _rescaled(dataset, stored, numbers, modality)
         except (*DAMAGED, RuntimeError) as error:
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
+        except BaseException as error:
+            if type(error).__name__ != _PANIC:
+                raise
+            raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
     return DecodedFrames(values, white, padding, has_unused_bits, has_two_polarities)
 
 
@@ -102,6 +115,8 @@ def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
     decoder = get_decoder(syntax)
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     options: dict[str, Any] = {"correct_unused_bits": False, "allow_excess_frames": False}
+    if syntax in JPEG2000TransferSyntaxes and "pylibjpeg" in decoder.available_plugins:
+        options["decoding_plugin"] = "pylibjpeg"  # over some damaged images GDCM ends the whole process
     if n_frames == 1 or not syntax.is_encapsulated or len(set(numbers)) != n_frames:
         return np.stack([decoder.as_array(dataset, index=number - 1, **options)[0] for number in numbers])
     # One by one, pydicom would go through the file anew for each frame.
