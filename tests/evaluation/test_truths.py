@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from dicom_files import AXIAL, ct_values, save_all, series_datasets
+from napari_dinoad.errors import ScanReadError
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, truth_notes
@@ -97,6 +100,42 @@ def test_the_ringing_of_a_jpeg_is_not_marked(tmp_path, scan, name, quality):
     np.testing.assert_array_equal(read_truth(tmp_path / name, scan)[0], LESION)
     (note,) = truth_notes(tmp_path / name, LESION)
     assert "JPEG" in note
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 20)])
+@pytest.mark.parametrize("orientation", [AXIAL, (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)])
+def test_a_picture_is_the_mask_of_a_dicom_slice_by_rows_and_columns(tmp_path, shape, orientation):
+    """That of a square slice was taken for one of the array (columns, rows), turned over, and others were refused."""
+    values = ct_values(1, *shape)
+    (path,) = save_all(series_datasets(values, orientation=orientation), tmp_path / "ct")
+    volume = read_volume(path)
+    marked = np.zeros(shape, bool)
+    marked[2:5, 10:18] = True
+    shown(marked).save(tmp_path / "mask.png")
+    truth = read_truth(tmp_path / "mask.png", volume)
+    np.testing.assert_array_equal(np.sort(volume.values[truth]), np.sort(values[0][marked]))
+
+
+def test_a_picture_does_not_say_where_on_a_nifti_scan_it_lies(tmp_path):
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random(SHAPE), np.eye(4)), tmp_path / "scan.nii")
+    shown(LESION).save(tmp_path / "mask.png")
+    with pytest.raises(ScanReadError, match="a mask that says where its voxels lie"):
+        read_truth(tmp_path / "mask.png", read_volume(tmp_path / "scan.nii"))
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (-1, 1)])
+@pytest.mark.parametrize("n", [1, 3])
+def test_of_a_mask_in_millimetres_rows_and_columns_count_for_pictures(tmp_path, scan, signs, n):
+    """ITK writes x and y of pictures against those of NIfTI: the truth was turned round."""
+    source = scan
+    if n > 1:
+        pages = [Image.fromarray(page) for page in ct_values(n, *SHAPE).astype(np.uint16)]
+        pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+        source = read_volume(tmp_path / "scan.tif")
+    marked = np.zeros((n, *SHAPE), np.uint8)
+    marked[n - 1] = LESION
+    nib.save(nib.Nifti1Image(marked.T, np.diag([*signs, 1.0, 1.0])), tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(read_truth(tmp_path / "mask.nii.gz", source), marked > 0)
 
 
 def test_a_truth_that_may_be_inverted_is_told(tmp_path):

@@ -48,7 +48,8 @@ _TOLD_LARGE = (
 def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     """Return the truth on the grid of a scan: (z, y, x) bool, True where the mask is above 0.
 
-    A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do. Of a
+    A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do. Pixels
+    without a place, and pictures as masks of a DICOM slice, are matched by rows and columns as they are stored. Of a
     DICOM segmentation all segments count, and slices that it does not hold are normal.
     Pictures are read as scans are: palettes by their colours, which count as marked where red, green or blue is above
     0; an alpha channel is ignored. Of a JPEG only the brighter half counts. Without a mask nothing is abnormal.
@@ -75,13 +76,26 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
             f"{path}: expected a mask as a DICOM segmentation (SEG), NIfTI or a picture, found DICOM of another kind."
         )
     stored = _read_picture(path)
+    if geometry.is_physical:
+        if not source.dicom_files or not source.is_2d:
+            raise ScanReadError(
+                f"{path}: expected a mask that says where its voxels lie, as NIfTI does, for a scan in millimetres, "
+                "got a picture."
+            )
+        # DICOM volumes are stored as (columns, rows).
+        stored = stored.T
     if stored.shape != geometry.shape:
         raise _other_shape(path, geometry.shape, stored.shape)
     return np.ascontiguousarray(geometry.to_canonical(stored))
 
 
 def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:
-    has_shape = mask.values.shape == geometry.canonical_shape
+    marked = mask.values > 0
+    if mask.geometry.is_physical and not geometry.is_physical:
+        # The scan lies nowhere, so that the mask's place says nothing; columns are its first axis, then rows.
+        stored = mask.geometry.to_stored(marked)
+        marked = stored.T.reshape(-1, *stored.shape[1::-1])
+    has_shape = marked.shape == geometry.canonical_shape
     if not has_shape and sorted(mask.geometry.shape) != sorted(geometry.shape):
         raise _other_shape(path, geometry.shape, mask.geometry.shape)
     if mask.geometry.is_physical and geometry.is_physical:
@@ -91,8 +105,8 @@ def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:
                 f"{path}: the mask lies on another grid than its scan (affines differ by {distance:.3g} mm)."
             )
     if not has_shape:
-        raise _other_shape(path, geometry.canonical_shape, mask.values.shape)
-    return mask.values > 0
+        raise _other_shape(path, geometry.canonical_shape, marked.shape)
+    return marked
 
 
 def _read_picture(path: Path) -> np.ndarray:
