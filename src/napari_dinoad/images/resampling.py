@@ -57,10 +57,14 @@ def _straighten(slices: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, tup
     fill = slices.min()
     straight = np.full((len(slices), rows, columns), fill, dtype=np.float32)
     for one, shift, target in zip(slices, shifts, straight, strict=True):
-        if np.abs(shift - np.rint(shift)).max() <= _SAME_PLACE:
-            row, column = np.rint(shift).astype(int) + before
+        nearest = np.rint(shift)
+        is_whole = np.abs(shift - nearest) <= _SAME_PLACE
+        if is_whole.all():
+            row, column = nearest.astype(int) + before
             target[row : row + one.shape[0], column : column + one.shape[1]] = one
             continue
         target[: one.shape[0], : one.shape[1]] = one
-        ndimage.shift(target.copy(), shift + before, output=target, order=1, mode="constant", cval=fill)
+        # By a trace beyond the last row or column there would be nothing to interpolate.
+        by = np.where(is_whole, nearest, shift) + before
+        ndimage.shift(target.copy(), by, output=target, order=1, mode="constant", cval=fill)
     return straight, (int(before[0]), int(before[1]))
