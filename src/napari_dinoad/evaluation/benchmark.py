@@ -90,7 +90,7 @@ def evaluate_dataset(
         Volume → (z, y, x) float32 scores on its canonical grid, −log10 p.
     settings : EvaluationSettings
     progress : callable, optional
-        Called after each scan; may raise `Cancelled`.
+        Called before each scan and at the end; may raise `Cancelled`.
 
     Raises
     ------

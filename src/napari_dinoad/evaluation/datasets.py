@@ -154,9 +154,10 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
     from napari_dinoad.images.dicom_segmentations import segmented_images
 
     found = find_series(dicom, progress=progress)
+    segmentations = set(found.segmentations)
     files += [DatasetFile.of(scan.path, folder, series=scan) for scan in found.scans]
-    files += [DatasetFile.of(path, folder, segmented=segmented_images(path)) for path in found.segmentations]
-    passed_over = [item for item in found.skipped if item.path not in found.segmentations]
+    files += [DatasetFile.of(path, folder, segmented=segmented_images(path)) for path in segmentations]
+    passed_over = [item for item in found.skipped if item.path not in segmentations]
     files += [
         DatasetFile.of(item.path, folder, fault=f"{item.path}: {item.reason}")
         for item in passed_over

@@ -104,7 +104,7 @@ def _home_of(one: DicomSeries) -> Path:
 
 
 def _with_own_names(scans: list[ScanFile]) -> list[ScanFile]:
-    """Add the series number, and the end of the UID where needed, to names that several scans share."""
+    """Add the series number, and where that does not do their place in the list, to names that several share."""
 
     def numbered(scan: ScanFile) -> str:
         number = None if scan.series is None else scan.series.number
