@@ -90,6 +90,26 @@ def test_figures_agree_with_scikit_learn(benchmark):
     assert 0 < values["aupro"] <= 1
 
 
+def test_each_scan_is_told_before_it_is_scored(benchmark):
+    events, when = [], []
+
+    def scored(volume):
+        when.append(len(events))
+        return brightness(volume)
+
+    evaluate_dataset(find_dataset(benchmark), scored, EvaluationSettings(), events.append)
+    told = [(event.stage, event.done, event.total) for event in events]
+    validation = [("Scoring normal validation scans", done, 2) for done in range(2)]
+    assert told == [*validation, *(("Scoring test scans", done, 5) for done in range(6))]
+    assert when == list(range(1, 8))
+
+
+def test_a_scan_without_a_mask_has_nothing_abnormal(benchmark):
+    scan = read_volume(benchmark / "test/good/img/0.png")
+    truth = read_truth(None, scan)
+    assert truth.shape == scan.values.shape and not truth.any()
+
+
 def test_thresholds_come_from_normal_validation_scans_alone(benchmark):
     values = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()).values
     assert values["thresholds_from"] == "normal validation scans"

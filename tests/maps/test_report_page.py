@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -120,6 +121,43 @@ def test_all_three_planes_are_shown_with_heatmap_and_outline():
         assert warm.sum() > 50
         assert ((overlay[..., 2] - overlay[..., 0]) > 100).any(), "the outline is cyan"
         assert not (plain[..., 2] - plain[..., 0] > 60).any()
+
+
+def test_slices_are_those_with_most_above_the_rate():
+    """Not those with most voxels just above it."""
+    strong, next_to_it = ((8, 20, slice(20, 22)), 6.0), ((12, 20, slice(20, 22)), 5.0)
+    large = ((20, slice(20, 25), slice(15, 20)), 2.1)
+    page = report_page(findings_of(head(), strong, next_to_it, large))
+    assert set(re.findall(r"slice (\d+) of 30", page)) == {"9", "13"}
+
+
+def test_where_nothing_is_marked_slices_with_most_heat_are_shown():
+    page = report_page(findings_of(head(), ((20, slice(20, 25), slice(15, 20)), 1.9)))
+    assert set(re.findall(r"slice (\d+) of 30", page)) == {"21"}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "heights"),
+    [
+        (Geometry.of_pixels((6, 40, 50)), [300, 300]),
+        (Geometry.of_pixels((40, 50)), [560]),
+        (Geometry((50, 40), np.diag([2.0, 2.0, 5.0, 1.0])), [560]),
+    ],
+    ids=["images", "image", "slice"],
+)
+def test_images_are_shown_in_their_own_plane(geometry, heights):
+    values = np.random.default_rng(0).random(geometry.canonical_shape, np.float32)
+    spots = [((z, slice(3, 6), slice(10, 14)), 3.0) for z in range(0, geometry.canonical_shape[0], 5)]
+    page = report_page(findings_of(Volume(values, geometry), *spots))
+    assert [image.height for image in Reader(page).images if image.height > 100] == heights
+
+
+def test_how_the_model_looked_at_its_scans_is_told():
+    findings = findings_of(head(), (RIGHT, 3.0))
+    assert "preset ct-head, axial slices, window 0 to 80 HU<" in report_page(findings)
+    preprocessing = CARD["preprocessing"] | {"intensity": "percentile", "resolution_px": 448}
+    page = report_page(replace(findings, card=CARD | {"preprocessing": preprocessing}))
+    assert "preset ct-head, axial slices, 448 px<" in page
 
 
 def test_the_page_stands_alone(tmp_path):
