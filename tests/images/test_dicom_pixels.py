@@ -204,6 +204,28 @@ def test_bright_padding_takes_the_lowest_value_and_is_told(tmp_path):
     assert any("PixelPaddingValue" in note for note in volume.notes)
 
 
+@pytest.mark.parametrize("ends", [(63000, 64000), (64000, 63000), (63536, 63536)])
+def test_a_range_of_padding(tmp_path, ends):
+    pixels = VALUES.astype(np.uint16)
+    pixels[:, 0] = 63536
+    padding = dict(zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=True))
+    values, _ = read(series_datasets(pixels, **padding), tmp_path)
+    assert (values[:, 0] == VALUES[:, 1:].min()).all()
+    np.testing.assert_array_equal(values[:, 1:], VALUES[:, 1:])
+
+
+@pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData", "PixelData"])
+def test_an_image_of_floating_point_numbers_or_without_pixels_is_told(tmp_path, keyword):
+    one = image_dataset(VALUES[0], SeriesInstanceUID="1.2.3")
+    del one.PixelData
+    if keyword != "PixelData":
+        setattr(one, keyword, VALUES[0].astype(np.float64 if "Double" in keyword else np.float32).tobytes())
+        one.BitsAllocated = 64 if "Double" in keyword else 32
+    [path] = save_all([one], tmp_path)
+    with pytest.raises(ScanReadError, match="no pixels, or pixels of floating-point numbers"):
+        read_volume(path)
+
+
 def test_dark_padding_and_padding_amid_the_values_stay(tmp_path):
     for value in (0, 50):
         pixels = VALUES.astype(np.uint16)

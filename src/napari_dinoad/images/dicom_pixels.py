@@ -38,8 +38,7 @@ _PIXEL_TAGS = (
     "GreenPaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableDescriptor",
     "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "SegmentedBluePaletteColorLookupTableData", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 """Tags needed to decode pixels; nothing else is parsed, so no patient tag is."""
 
@@ -91,6 +90,11 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
     with disable_value_validation():  # pydicom's warnings about odd values would quote them
         try:
             dataset = read_dataset(path, _PIXEL_TAGS)
+            if "PixelData" not in dataset:
+                raise ScanReadError(
+                    f"{path.name}: no pixels, or pixels of floating-point numbers, which the standard has in "
+                    "parametric maps only. Export the series again."
+                )
             stored = _stored_pixels(dataset, numbers)
             stored, has_unused_bits = _within_stored_bits(stored, dataset)
             white = _full_scale(dataset)
@@ -133,8 +137,6 @@ def _within_stored_bits(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarra
     The standard leaves the unused bits undefined (PS3.5, 8.1.1): they may hold overlays, or lack the sign. Where
     pixels lie in bits other than the lowest (HighBit), which it has retired, they are shifted there.
     """
-    if pixels.dtype.kind == "f":
-        return pixels, False
     n_bits, n_stored = pixels.dtype.itemsize * 8, int(dataset.BitsStored)
     syntax = dataset.file_meta.TransferSyntaxUID
     high_bit = int(dataset.get("HighBit", n_stored - 1))
@@ -156,7 +158,7 @@ def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     """Return where pixels have the value, or lie in the range, that the header says is no part of the image."""
     named = [dataset.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     ends = [end for end in named if isinstance(end, int)]
-    if stored.dtype.kind not in "iu" or not isinstance(named[0], int):
+    if not isinstance(named[0], int):
         return None
     # The tags may be written without the sign that the pixels have.
     ends = [int(np.array(end & (1 << 64) - 1, np.uint64).astype(stored.dtype)) for end in ends]
@@ -199,14 +201,10 @@ def _reduce_to(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int]) -> 
     for keyword in useless:
         if keyword in dataset:
             del dataset[keyword]
-    if "PixelData" in dataset:
-        dataset.BitsAllocated = stored.dtype.itemsize * 8
-        dataset.HighBit = int(dataset.BitsStored) - 1
-        dataset.PixelData = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
-        dataset["PixelData"].VR = "OW"
-    else:
-        keyword = "FloatPixelData" if "FloatPixelData" in dataset else "DoubleFloatPixelData"
-        setattr(dataset, keyword, stored.tobytes())
+    dataset.BitsAllocated = stored.dtype.itemsize * 8
+    dataset.HighBit = int(dataset.BitsStored) - 1
+    dataset.PixelData = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
+    dataset["PixelData"].VR = "OW"
     if "NumberOfFrames" in dataset:
         dataset.NumberOfFrames = len(numbers)
     groups = list(dataset.get("SharedFunctionalGroupsSequence") or [])
@@ -224,8 +222,6 @@ def _reduce_to(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int]) -> 
 
 def _full_scale(dataset: Dataset) -> float | None:
     """Return the value that means white of unsigned pixels that are not rescaled."""
-    if "PixelData" not in dataset:
-        return None
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         return float(2 ** int(dataset.RedPaletteColorLookupTableDescriptor[2]) - 1)
     if dataset.get("PixelRepresentation", 0) or "ModalityLUTSequence" in dataset:
