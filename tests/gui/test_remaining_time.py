@@ -21,6 +21,13 @@ def test_new_stage_starts_anew():
     assert clock.update(ProgressEvent("b", 1, 4), 13.0) == pytest.approx(6.0)
 
 
+def test_what_was_there_before_tells_nothing_of_the_pace():
+    """Of a fit that goes on, or a download."""
+    clock = RemainingTime()
+    assert clock.update(ProgressEvent("a", 40, 100), 0.0) is None
+    assert clock.update(ProgressEvent("a", 50, 100), 10.0) == pytest.approx(50.0)
+
+
 def test_unknown_total_has_no_estimate():
     clock = RemainingTime()
     clock.update(ProgressEvent("a", 0, 0), 0.0)

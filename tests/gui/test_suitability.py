@@ -29,6 +29,9 @@ def test_scan_like_those_of_the_model_is_no_misfit():
     assert misfits(model("ct-head"), traits(lowest=-1000.0)) == []
     assert misfits(model("image-2d", "acquired"), traits((1, 300, 200), None)) == []
     assert misfits(model(), traits(lowest=None)) == []
+    assert misfits(model(), traits((30, 200, 180), (2.0, 1.0, 1.0))) == [], "a slab of a head"
+    assert misfits(model(plane="sagittal"), traits((40, 200, 60), (4.0, 1.0, 3.0))) == []
+    assert misfits(model("oct"), traits((1, 20, 18))) == [], "a slice alone has no size of a head"
 
 
 @pytest.mark.parametrize(
