@@ -246,24 +246,37 @@ def test_compressed_pixels(tmp_path, syntax):
     )
 
 
-def test_jpeg_lossless_as_most_archives_store_it(tmp_path):
+def compress_as_most_archives_do(path):
+    """Compress a file in place by lossless JPEG."""
     gdcm = pytest.importorskip("gdcm")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+
+
+def test_jpeg_lossless_as_most_archives_store_it(tmp_path):
     values = ct_values(n=2, rows=64, columns=64)
     for path in save_all(series_datasets(values), tmp_path):
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(path))
-        assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        writer.SetFileName(str(path))
-        assert writer.Write()
-        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+        compress_as_most_archives_do(path)
     np.testing.assert_array_equal(np.sort(read_volume(tmp_path).values.ravel()), np.arange(values.size))
+
+
+def test_jpeg_lossless_over_whose_damage_a_decoder_would_end_the_process(tmp_path):
+    (path,) = save_all(series_datasets(ct_values(n=1, rows=64, columns=64)), tmp_path)
+    compress_as_most_archives_do(path)
+    path.write_bytes(path.read_bytes().replace(b"\xff\xc4\x00", b"\x00\xc4\x00"))
+    with pytest.raises(ScanReadError, match="damaged or cut short"):
+        read_volume(tmp_path)
 
 
 def test_pixels_that_cannot_be_decoded_name_the_extra(tmp_path, monkeypatch):

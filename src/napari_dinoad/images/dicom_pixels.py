@@ -9,15 +9,10 @@ import highdicom as hd
 import numpy as np
 from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_color_lut, get_decoder
-from pydicom.uid import (
-    UID,
-    ExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGExtended12Bit,
-    RLELossless,
-)
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom_codecs import robust_plugin
 from napari_dinoad.images.dicom_files import read_dataset
 from napari_dinoad.images.dicom_headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
 from napari_dinoad.images.grey import to_grey
@@ -119,8 +114,7 @@ def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
     decoder = get_decoder(syntax)
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     options: dict[str, Any] = {"correct_unused_bits": False, "allow_excess_frames": False}
-    if syntax in JPEG2000TransferSyntaxes and "pylibjpeg" in decoder.available_plugins:
-        options["decoding_plugin"] = "pylibjpeg"  # over some damaged images GDCM ends the whole process
+    options["decoding_plugin"] = robust_plugin(dataset, decoder)
     if n_frames == 1 or not syntax.is_encapsulated or len(set(numbers)) != n_frames:
         return np.stack([decoder.as_array(dataset, index=number - 1, **options)[0] for number in numbers])
     # One by one, pydicom would go through the file anew for each frame.

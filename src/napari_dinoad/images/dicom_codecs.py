@@ -1,0 +1,59 @@
+"""Which of pydicom's decoders takes compressed pixels: one that damaged images cannot make end the whole process.
+
+pydicom tries GDCM first. Over damaged streams it throws what nobody catches, or reads beyond its tables; the others,
+which are used where they are installed, give the same values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydicom.encaps import generate_frames
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+)
+
+from napari_dinoad.images.jpeg_stream import require_sound_jpeg
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.pixels.decoders.base import Decoder
+
+__all__ = ["robust_plugin"]
+
+_BETTER = {
+    JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+}
+
+_ONLY_GDCM = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+"""Syntaxes without another decoder, or none with a free licence: their streams are looked through before."""
+
+
+def robust_plugin(dataset: Dataset, decoder: Decoder) -> str:
+    """Return the name of the plugin that decodes the pixels of a data set, or ``""`` for the first that can.
+
+    Raises
+    ------
+    ValueError
+        If the pixels are a JPEG image that is damaged before its pixels begin.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _ONLY_GDCM:
+        offsets = [dataset.get(f"ExtendedOffsetTable{part}") for part in ("", "Lengths")]
+        streams = generate_frames(
+            dataset.PixelData,
+            number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+            extended_offsets=(offsets[0], offsets[1]) if offsets[0] and offsets[1] else None,
+        )
+        size = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
+        for stream in streams:
+            require_sound_jpeg(stream, *size)
+    better = _BETTER.get(syntax, "")
+    return better if better in decoder.available_plugins else ""
