@@ -13,6 +13,7 @@ from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, truth_notes
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.settings import EvaluationSettings
 
 SHAPE = (60, 50)
@@ -136,6 +137,19 @@ def test_of_a_mask_in_millimetres_rows_and_columns_count_for_pictures(tmp_path, 
     marked[n - 1] = LESION
     nib.save(nib.Nifti1Image(marked.T, np.diag([*signs, 1.0, 1.0])), tmp_path / "mask.nii.gz")
     np.testing.assert_array_equal(read_truth(tmp_path / "mask.nii.gz", source), marked > 0)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("shape", [(20, 30), (20, 20)])
+def test_a_mask_that_was_written_for_a_picture_is_one_of_it(tmp_path, n, shape):
+    """As the plugin writes it: rows and columns as NIfTI's first axes, no unit, no place."""
+    pages = [Image.fromarray(page) for page in ct_values(n, *shape).astype(np.uint16)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    volume = read_volume(tmp_path / "scan.tif")
+    values = np.zeros(volume.values.shape, np.float32)
+    values[n - 1, 3:5, 10:18] = 4
+    path = AnomalyMap(values, volume).mask(0.01).save(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(read_truth(path, volume), values > 0)
 
 
 def test_a_truth_that_may_be_inverted_is_told(tmp_path):

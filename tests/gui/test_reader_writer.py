@@ -137,10 +137,13 @@ def test_results_of_a_picture_or_stack_lie_on_its_pixels_again(tmp_path, n_pages
         assert np.array_equal(again.affine, first.affine)
 
 
-def test_a_folder_of_bids_masks_alone_opens_them_as_labels(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [(nib.Nifti1Image, ".nii.gz"), (nib.MGHImage, ".mgz"), (nib.MGHImage, ".mgh")]
+)
+def test_a_folder_of_bids_masks_alone_opens_them_as_labels(tmp_path, kind, suffix):
     values = np.zeros((5, 6, 7), np.uint8)
     values[2:4, 2:4, 2:4] = 3
-    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "sub-01_dseg.nii.gz")
+    nib.save(kind(values, np.eye(4)), tmp_path / f"sub-01_dseg{suffix}")
     ((labels, _, kind),) = [layer for scan in scans_at(tmp_path) for layer in read_layers(scan)]
     assert kind == "labels"
     assert sorted(np.unique(labels)) == [0, 3]
@@ -250,3 +253,17 @@ def test_voxels_of_a_mask_without_a_value_are_outside(tmp_path):
     nib.save(image, tmp_path / "mask.nii.gz")
     (layer,) = (Layer.create(*data) for data in read_layers(tmp_path / "mask.nii.gz"))
     assert sorted(np.unique(layer.data)) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "stored"),
+    [((0, 1), "u1"), ((0, 300), "u2"), ((-1, 3), "i2"), ((-1, 200), "i2"), ((-40000, 3), "i4")],
+)
+def test_written_labels_are_those_of_the_layer(tmp_path, values, stored):
+    """−1 became 255."""
+    labels = np.zeros((4, 5, 6), int)
+    labels[1, 2, 3:5] = values
+    (path,) = write_labels(str(tmp_path / "mask.nii.gz"), labels, {"name": "mask"})
+    image = nib.load(path)
+    assert sorted(np.unique(image.dataobj)) == sorted({0, *values})
+    assert image.get_data_dtype() == np.dtype(stored)

@@ -12,7 +12,7 @@ from napari_dinoad.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFT
 from napari_dinoad.images.image_files import read_image
 from napari_dinoad.images.image_pixels import open_image
 from napari_dinoad.images.itk_files import read_itk
-from napari_dinoad.images.nifti_files import read_nifti
+from napari_dinoad.images.nifti_files import is_of_pixels, read_nifti
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow
 
@@ -92,9 +92,13 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
 def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:
     marked = mask.values > 0
     if mask.geometry.is_physical and not geometry.is_physical:
-        # The scan lies nowhere, so that the mask's place says nothing; columns are its first axis, then rows.
+        # The scan lies nowhere, so that the mask's place says nothing.
         stored = mask.geometry.to_stored(marked)
-        marked = stored.T.reshape(-1, *stored.shape[1::-1])
+        if is_of_pixels(mask.header, mask.geometry.affine) and stored.shape == geometry.shape:
+            marked = geometry.to_canonical(stored)
+        else:
+            # Other programs put columns first, then rows.
+            marked = stored.T.reshape(-1, *stored.shape[1::-1])
     has_shape = marked.shape == geometry.canonical_shape
     if not has_shape and sorted(mask.geometry.shape) != sorted(geometry.shape):
         raise _other_shape(path, geometry.shape, mask.geometry.shape)

@@ -16,6 +16,7 @@ from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import (
     count_frames,
     holding_of,
+    is_of_pixels,
     open_nifti,
     read_frames,
     read_labels,
@@ -129,8 +130,7 @@ def _read_result(path: Path, image: Nifti1Image | MGHImage, holding: Holding) ->
     """Return a mask or map; one of a picture or stack in pixels, as the writers leave it, lies on these again."""
     # Not `read_volume`, which refuses what is the same everywhere: a mask may be empty.
     volume = read_labels(path) if holding == "mask" else read_nifti(path)
-    is_placed = image.header.get_xyzt_units()[0] != "unknown" or not np.array_equal(image.affine, np.eye(4))
-    if not is_placed:
+    if is_of_pixels(image.header, image.affine):
         geometry = Geometry.of_pixels(tuple(int(n) for n in image.shape))
         values = geometry.to_canonical(volume.geometry.to_stored(volume.values))
         volume = replace(volume, values=np.ascontiguousarray(values), geometry=geometry)

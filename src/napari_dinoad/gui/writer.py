@@ -30,9 +30,10 @@ def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write a labels layer as NIfTI (npe2 writer contribution), in the smallest unsigned type that holds it."""
+    """Write a labels layer as NIfTI (npe2 writer contribution), unsigned and small where its labels allow it."""
     array = np.asarray(data)
-    array = array.astype(np.min_scalar_type(max(int(array.max(initial=0)), 1)))
+    ends = (int(array.min(initial=0)), max(int(array.max(initial=0)), 1))
+    array = array.astype(np.promote_types(*map(np.min_scalar_type, ends)))
     return _write(Path(path), Labels(array, **_arguments(meta, ())), array, "mask")
 
 

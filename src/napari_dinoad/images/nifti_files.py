@@ -33,6 +33,7 @@ __all__ = [
     "Holding",
     "count_frames",
     "holding_of",
+    "is_of_pixels",
     "open_nifti",
     "read_frames",
     "read_labels",
@@ -90,6 +91,15 @@ def holding_of(image: Nifti1Image | MGHImage) -> Holding:
     """Return what a file holds as its header says; a scan where it says nothing or anything else."""
     code = int(image.header["intent_code"]) if isinstance(image, nib.Nifti1Image) else 0
     return next((holding for holding, known in INTENTS.items() if known == code), "scan")
+
+
+def is_of_pixels(header: object, affine: np.ndarray) -> bool:
+    """Return whether a file may be a result of a picture, or of a stack of them, as we write it: without a place.
+
+    Its axes are those of the picture then: rows and columns, after the number of the image in a stack.
+    """
+    is_unknown = isinstance(header, nib.Nifti1Header) and header.get_xyzt_units()[0] == "unknown"
+    return is_unknown and np.array_equal(affine, np.eye(4))
 
 
 def read_nifti(path: Path, frame: int | None = None, *, to_end: bool = True) -> Volume:
