@@ -139,6 +139,13 @@ def test_2d_layer_without_units_is_of_pixels():
     scan = scan_of_layer(Image(np.eye(5), scale=(2, 2)), (0, 0))
     assert not scan.source.geometry.is_physical
     assert any("pixels" in note for note in scan.notes)
+    assert scan.canonical_index((3.4, 1.6)) == (0, 3, 2)
+    assert scan.canonical_index((-2.0, 7.0)) == (0, 0, 4)
+
+
+def test_beyond_the_frames_is_the_last_or_the_first():
+    layer = Image(np.random.default_rng(0).random((3, 4, 5, 6)))
+    assert [scan_of_layer(layer, (t, 0, 0, 0)).frame for t in (-3.0, 0.6, 9.0)] == [(0,), (1,), (2,)]
 
 
 def test_colour_becomes_grey():

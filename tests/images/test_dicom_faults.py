@@ -142,6 +142,26 @@ def test_tenths_do_not_excuse_gaps_that_differ_by_more(tmp_path):
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize(("off", "is_even"), [(0.04, True), (0.07, False)])
+def test_gaps_may_differ_by_a_share_of_their_mean(tmp_path, off, is_even):
+    places = [(0, 0, 5.0 * i + off * (i % 2)) for i in range(8)]
+    save_all(linear_series(places), tmp_path)
+    if is_even:
+        assert read_volume(tmp_path).geometry.spacing[0] == pytest.approx(5, abs=0.01)
+    else:
+        with pytest.raises(ScanReadError, match="uneven gaps"):
+            read_volume(tmp_path)
+
+
+def test_one_image_with_a_place_among_others_without_is_no_scan(tmp_path):
+    datasets = series_datasets(ct_values(4))
+    for dataset in datasets[1:]:
+        del dataset.ImagePositionPatient
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError):
+        read_volume(tmp_path)
+
+
 def test_small_differences_of_gaps_that_add_up_are_uneven(tmp_path):
     """Each gap is within 1 % of the mean; the slice in the middle would lie 0.8 mm off."""
     gaps = [5.04] * 20 + [4.96] * 20

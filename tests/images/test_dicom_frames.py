@@ -85,6 +85,14 @@ def test_positions_that_differ_by_rounding_are_the_same(tmp_path):
     np.testing.assert_array_equal(stored_slices(read_volume(tmp_path, frame=1)), values[N_SLICES:])
 
 
+@pytest.mark.parametrize("frame", [2, -1])
+def test_a_frame_that_is_not_there_is_told(tmp_path, frame):
+    datasets, _ = repeated(n_frames=2)
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match=f"frame: expected 0 to 1, got {frame}"):
+        read_volume(tmp_path, frame=frame)
+
+
 def test_an_incomplete_last_frame_is_told_as_that(tmp_path):
     datasets, _ = repeated()
     save_all(datasets[:-1], tmp_path)
