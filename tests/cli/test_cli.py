@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -456,3 +457,12 @@ def test_closed_streams_end_no_run(model_path, patient_path, tmp_path, closed):
     command = f"'{sys.executable}' -m napari_dinoad.cli.main {score} --save mask {closed}"
     assert run_in_shell(command.replace("{", "{{").replace("}", "}}"), model_path).returncode == 0
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_no_name_ends_a_run_whose_output_is_closed(model_path, patient_path, tmp_path):
+    odd = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    shutil.copy(patient_path, odd)
+    score = f"score '{odd}' --model '{model_path}' --out '{tmp_path}' --save mask"
+    done = run_in_shell(f"'{sys.executable}' -m napari_dinoad.cli.main {score} >&-", model_path)
+    assert done.returncode == 0, done.stderr

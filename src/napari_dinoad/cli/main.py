@@ -139,7 +139,7 @@ def _prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             # Closed by whoever started us (``2>&-``), or a program without a terminal (pythonw).
-            setattr(sys, name, Path(os.devnull).open("w"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace"))
         elif isinstance(stream, io.TextIOWrapper):
             # A name that the terminal cannot show must not end a run.
             stream.reconfigure(errors="backslashreplace")
