@@ -14,6 +14,7 @@ from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from dock_driver import TIMEOUT_MS, find_planted
+from napari_dinoad.gui.processes import pool
 
 
 @pytest.fixture
@@ -238,6 +239,8 @@ def test_pictures_that_cannot_be_seen_keep_no_scan_alive(qtbot, found, viewer):
     pictures = found.planes.view.pictures
     qtbot.waitUntil(lambda: all(picture._scene is None for picture in pictures), timeout=5_000)
     assert found.planes.is_on
+    # A worker process that waits for the next job remembers which scan it holds.
+    pool.close()
     qtbot.waitUntil(lambda: gc.collect() is not None and values() is None, timeout=5_000)
 
 
@@ -362,6 +365,19 @@ def test_a_plane_is_drawn_anew_only_where_another_slice_or_other_content_is_in_i
     assert drawn_by(lambda: setattr(viewer.dims, "point", (21, y, x + 4))) == {2}
     assert drawn_by(lambda: layer.paint((7, 3, 3), 1)) == {1, 2}
     assert drawn_by(layer.undo) == {1, 2}
+
+
+def test_steps_and_strokes_are_seen_in_the_same_frame_as_on_the_canvas(qtbot, opened, viewer):
+    """Each frame of a window with a canvas costs: one that comes later for the planes alone would double that."""
+    opened.masks.draw_button.click()
+    layer = viewer.layers.selection.active
+    qtbot.wait(300)
+    picture = opened.planes.view.pictures[1]
+    viewer.dims.set_current_step(0, 7)
+    assert picture._scene.point[0] == 2
+    before = picture._scene.version
+    layer.paint((7, 3, 3), 1)
+    assert picture._scene.version > before
 
 
 def test_there_is_nothing_to_choose_for_a_single_image(qtbot, dock, viewer, model_path):

@@ -33,7 +33,7 @@ __all__ = ["OtherPlanes"]
 _DOCK_NAME = "Other planes (napari-dinoad)"
 
 _DRAW_MS = 30
-"""Changes that come closer to each other than this are drawn together."""
+"""Changes of what is shown that come closer to each other than this are drawn together."""
 
 _STILL_PX = 3
 """A press that moves less than this on the canvas is a click."""
@@ -124,7 +124,7 @@ class OtherPlanes(QObject):
             dock = self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
             dock.installEventFilter(self)
             self._corners = give_corners_to_sides(self.view.window())
-            self._viewer.dims.events.connect(self._draw_soon)
+            self._viewer.dims.events.connect(self._draw)
             for event in self._changes_of_list():
                 event.connect(self.look)
             self._viewer.mouse_drag_callbacks.append(self._on_press)
@@ -145,9 +145,6 @@ class OtherPlanes(QObject):
     def look(self, event: object = None) -> None:
         """Draw soon what there is to be seen, all of it anew."""
         self._version += 1
-        self._draw_soon()
-
-    def _draw_soon(self, event: object = None) -> None:
         if self.is_on and not self._timer.isActive():
             self._timer.start()
 
@@ -157,7 +154,7 @@ class OtherPlanes(QObject):
         if view is None:
             return
         self._timer.stop()
-        self._viewer.dims.events.disconnect(self._draw_soon)
+        self._viewer.dims.events.disconnect(self._draw)
         for event in self._changes_of_list():
             event.disconnect(self.look)
         if self._on_press in self._viewer.mouse_drag_callbacks:
@@ -180,8 +177,12 @@ class OtherPlanes(QObject):
         before, self._sliced = self._sliced, () if looked is None else looked.drawn
         for layer in before:
             layer.events.set_data.disconnect(self._on_sliced)
+            for event in _strokes_of(layer):
+                event.disconnect(self._on_painted)
         for layer in self._sliced:
             layer.events.set_data.connect(self._on_sliced)
+            for event in _strokes_of(layer):
+                event.connect(self._on_painted)
         self._place = self._place_of_slice()
 
     def _place_of_slice(self) -> tuple[Any, ...]:
@@ -194,7 +195,16 @@ class OtherPlanes(QObject):
         if self._place == before:
             self.look()
 
-    def _draw(self) -> None:
+    def _on_painted(self, event: object = None) -> None:
+        self._version += 1
+        self._draw()
+
+    def _draw(self, event: object = None) -> None:
+        """Show what there is to be seen; steps and strokes come here at once.
+
+        Pictures are made when Qt asks for them, together with the canvas: where a window's frames are put together
+        by the processor, one for the planes alone would cost more than the pictures do.
+        """
         if self.view is None:
             return
         looked = self._looked()
@@ -328,12 +338,14 @@ def _events_of(looked: _Looked) -> tuple[Any, ...]:
     events = [] if limits is None else [limits]
     events += [layer.events.visible for layer in shown]
     for layer in looked.drawn:
-        # Of strokes while they are made; where a napari has no such event, when they have ended.
-        strokes = getattr(layer.events, "labels_update", None)
-        events += [] if strokes is None else [strokes]
-        events += [layer.events.paint, layer.events.visible, layer.events.colormap]
-        events += moves_of(layer)
+        events += [layer.events.visible, layer.events.colormap, *moves_of(layer)]
     return tuple(events)
+
+
+def _strokes_of(layer: Labels) -> tuple[Any, ...]:
+    """Return the events of strokes, while they are made (where napari tells of that) and when they have ended."""
+    made = getattr(layer.events, "labels_update", None)
+    return (layer.events.paint,) if made is None else (made, layer.events.paint)
 
 
 def _colour_of(layer: Labels, label: int) -> tuple[int, int, int] | None:

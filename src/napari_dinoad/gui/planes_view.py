@@ -206,15 +206,17 @@ class PlanePicture(QWidget):
 
     def show_scene(self, scene: Scene | None) -> None:
         """Draw the plane of a scene; hide where it has none."""
-        is_shown = scene is not None and self._axis in scene.axes
-        before, self._scene = self._scene, scene if is_shown else None
-        is_known = before is not None and scene is not None and scene.looks_like(before, self._axis)
-        if not (is_shown and is_known):
-            self._image = None
-            view = scene.view(self._axis) if scene is not None and is_shown else None
-            if view != self._view:
-                self._view, self._signs = view, None
-        self.setVisible(is_shown)
+        before = self._scene
+        self._scene = now = scene if scene is not None and self._axis in scene.axes else None
+        if now is not None and before is not None and now.looks_like(before, self._axis):
+            if now.point != before.point:
+                self.update()
+            return
+        self._image = None
+        view = None if now is None else now.view(self._axis)
+        if view != self._view:
+            self._view, self._signs = view, None
+        self.setVisible(now is not None)
         self.update()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
