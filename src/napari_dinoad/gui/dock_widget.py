@@ -19,6 +19,7 @@ from napari_dinoad.gui.explanation import Explainer
 from napari_dinoad.gui.find_controller import FindController
 from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
+from napari_dinoad.gui.focus_ring import FocusRing
 from napari_dinoad.gui.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
@@ -135,6 +136,7 @@ class DockWidget(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(content)
         self._scroll = scroll
+        FocusRing(content)
         content.installEventFilter(self)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
