@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_dinoad import NormativeModel
 from napari_dinoad.backbones.registry import find_backbone
-from napari_dinoad.gui.cohort_view import discovery_in_words, outcome_in_words
+from napari_dinoad.gui.cohort_view import _spacings, discovery_in_words, outcome_in_words
 from napari_dinoad.gui.fit_costs import fit_duration_in_words
 from napari_dinoad.gui.jobs import DetectOutcome, DiscoverJob, FitOutcome
 from napari_dinoad.gui.model_library import read_model_summary
 from napari_dinoad.gui.result import scan_level_words
+from napari_dinoad.images.scan_file import ScanFile
 
 
 def listed(folder, names):
@@ -55,10 +57,28 @@ def test_a_model_of_several_scans_a_person(model_path):
     assert "24 normal scans of 12 persons" in replace(summary, n_scans=24, n_persons=12).describe()
 
 
+def test_a_model_says_how_many_scans_the_sentence_about_the_whole_scan_is_about(model_path):
+    summary = read_model_summary(model_path)
+    assert summary.n_compared == NormativeModel.load(model_path).calibration.n_scans == 4
+    assert "compar" not in summary.describe()
+    assert (
+        "24 normal scans, 7 of them to compare with ·"
+        in replace(summary, n_scans=24, n_persons=24, n_compared=7).describe()
+    )
+
+
+def test_voxel_sizes_beyond_the_third_are_counted():
+    scans = [
+        ScanFile(Path(f"{i}.nii"), "volume", (9, 9, 9), (size,) * 3) for i, size in enumerate((1, 2, 3, 4, 5))
+    ]
+    assert _spacings(scans[:4]).endswith("; 1 other size")
+    assert _spacings(scans).endswith("; 2 other sizes")
+
+
 def test_the_sentence_about_the_whole_scan():
     words = scan_level_words(DetectOutcome(0.2, 12, 12, 1.0, n_calibration_persons=4))
     assert "More unusual than all 12 normal scans of 4 persons" in words
-    assert "with 4 persons nothing smaller can be claimed" in words
+    assert "the smallest that 4 persons allow" in words
 
 
 def test_a_fit_on_few_persons_takes_folds():

@@ -90,7 +90,7 @@ def test_folder_is_summed_up_before_anything_starts(qtbot, dock, folder):
     assert "guessed" in panel.guess.text()
     assert panel.start_button.isEnabled()
     panel.form.scorer.value = "dpmm+ar-cnn"
-    assert "combined in p-space" in panel.notes.text()
+    assert "combined into one map" in panel.notes.text()
     assert not dock.session.fit.runner.is_running
 
 

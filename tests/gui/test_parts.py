@@ -39,6 +39,15 @@ def region(label, n_voxels=10, peak=3.0, mm=(12.0, -3.4, 50.0)):
     )
 
 
+def test_each_column_of_the_table_says_what_it_is(qtbot):
+    table = RegionTable()
+    qtbot.addWidget(table)
+    words = [table.headerItem().toolTip(column) for column in range(table.columnCount())]
+    assert "Ticked" in words[0]
+    assert "one in a thousand" in words[2]
+    assert all(words)
+
+
 def test_a_row_folds_where_there_is_no_room_for_it(qtbot):
     parts_of_it = QPushButton("Find in whole scan"), QPushButton("This slice only"), QPushButton("auto")
     window = QWidget()

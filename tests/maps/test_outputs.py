@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_made_is_told(findings, tmp_path):
     ("p_value", "n", "lower", "words"),
     [
         (0.05, 39, 38, "More unusual than 38 of 39 normal scans (p = 0.05)."),
-        (0.025, 39, 39, "More unusual than all 39 normal scans (p = 0.025; with 39 scans nothing smaller"),
+        (0.025, 39, 39, "More unusual than all 39 normal scans (p = 0.025, the smallest that 39 scans allow"),
         (1.0, 39, 0, "Not more unusual than any of 39 normal scans"),
         (None, 39, 3, "no statement about the whole scan"),
     ],

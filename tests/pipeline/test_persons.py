@@ -112,7 +112,8 @@ def test_what_a_model_says_of_its_persons(model, repeated, tmp_path):
     assert result.p_value == 1 / 6
     findings = result.findings(result.mask(), "patient.png", card)
     assert (
-        "all 15 normal scans of 5 persons (p = 0.17; with 5 persons nothing smaller" in findings.scan_words()
+        "all 15 normal scans of 5 persons (p = 0.17, the smallest that 5 persons allow"
+        in findings.scan_words()
     )
     assert findings.to_dict()["n_calibration_persons"] == 5
 

@@ -84,7 +84,8 @@ def _spacings(scans: Sequence[ScanFile]) -> str:
     listed = "; ".join(
         words(*kind) + (f" ({n}×)" if len(kinds) > 1 else "") for kind, n in kinds.most_common(3)
     )
-    more = f"; {len(kinds) - 3} other sizes" if len(kinds) > 3 else ""
+    n_more = len(kinds) - 3
+    more = f"; {n_more} other size{'s' if n_more > 1 else ''}" if n_more > 0 else ""
     return f", voxels of {listed}{more}"
 
 

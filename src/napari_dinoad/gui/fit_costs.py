@@ -52,9 +52,7 @@ def scorer_line(name: str) -> str:
     parts = name.split("+")
     if len(parts) == 1:
         return f"{scorer_title(name)}: {_SCORERS[name][1]}"
-    return (
-        f"{scorer_title(name)}: side by side, combined in p-space; takes the time of all, steadier than each."
-    )
+    return f"{scorer_title(name)}: side by side, combined into one map; takes the time of all, steadier than each."
 
 
 def backbone_line(spec: BackboneSpec) -> str:

@@ -31,6 +31,9 @@ _RECENT_FILE = "recent.json"
 
 _MAX_RECENT = 12
 
+_SCAN_SCORES = "calibration.scan_scores"
+"""Array of a model file: the own scores of the normal scans that patients' scans are compared with."""
+
 _SCORER_TITLES = {"dpmm": "DPMM", "ar-cnn": "AR-CNN", "memory-bank": "memory bank"}
 
 
@@ -49,6 +52,8 @@ class ModelSummary:
         In which slices are taken.
     n_persons : int, optional
         Persons that the scans are of; None: as many.
+    n_compared : int, optional
+        Normal scans that a patient's scan as a whole is compared with; None: all.
     """
 
     path: Path
@@ -60,6 +65,7 @@ class ModelSummary:
     created: datetime
     plane: str = ""
     n_persons: int | None = None
+    n_compared: int | None = None
 
     @property
     def name(self) -> str:
@@ -75,6 +81,8 @@ class ModelSummary:
         """Return one line that says what the model is."""
         of = of_persons(self.n_scans, self.n_persons)
         scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}{of}"
+        if self.n_compared is not None and self.n_compared != self.n_scans:
+            scans += f", {self.n_compared} of them to compare with"
         scorer = " + ".join(_SCORER_TITLES.get(name, name) for name in self.scorer.split("+"))
         created = self.created.astimezone().strftime("%d %b %Y")
         plane = {"acquired": "as acquired", "all": "three planes"}.get(self.plane, self.plane)
@@ -97,6 +105,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
     try:
         with safe_open(path, framework="np") as stored:
             document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
+            n_compared = int(stored.get_slice(_SCAN_SCORES).get_shape()[0])
         require_format(path, document["format_version"])
         provenance = document["provenance"]
         return ModelSummary(
@@ -109,6 +118,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             datetime.fromisoformat(provenance["created"]),
             str(document["preprocessing"].get("plane", "")),
             int(provenance.get("n_persons", provenance["n_scans"])),
+            n_compared,
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(

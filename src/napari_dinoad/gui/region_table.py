@@ -34,6 +34,16 @@ MAX_ROWS = 200
 
 _COLUMNS = ("", "Size", "Peak p", "Place of the peak")
 
+_COLUMN_WORDS = (
+    "Ticked regions are in the mask and in what is exported. Number 1 has the most unusual voxel.",
+    "Volume of the region (area of a single image).",
+    "How unusual its most unusual voxel is: this share of normal voxels is at least as unusual. 0.1 % is one in a "
+    "thousand.",
+    "Where that voxel is: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
+    "S/I head/foot.",
+)
+"""What a column says, for people who have never heard of p."""
+
 _PLACE_COLUMN = 3
 
 
@@ -91,6 +101,8 @@ class RegionTable(QTreeWidget):
         self._regions: tuple[Region, ...] = ()
         self.setColumnCount(len(_COLUMNS))
         self.setHeaderLabels(_COLUMNS)
+        for column, words in enumerate(_COLUMN_WORDS):
+            self.headerItem().setToolTip(column, words)
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

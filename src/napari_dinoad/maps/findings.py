@@ -127,8 +127,8 @@ def scan_level_words(
     of = of_persons(n_normal, n_persons)
     if n_more_normal == n_normal:
         return (
-            f"More unusual than all {n_normal} normal scans{of} (p = {p_value:.2g}; "
-            f"with {f'{n_persons} persons' if of else f'{n_normal} scans'} nothing smaller can be claimed)."
+            f"More unusual than all {n_normal} normal scans{of} (p = {p_value:.2g}, the smallest that "
+            f"{f'{n_persons} persons' if of else f'{n_normal} scans'} allow)."
         )
     if n_more_normal == 0:
         return f"Not more unusual than any of {n_normal} normal scans{of} (p = {p_value:.2g})."
