@@ -212,6 +212,28 @@ def test_unticked_region_leaves_the_mask_and_the_export(qtbot, ready, viewer, tm
     assert mask.data[gone.peak_zyx] == 1
 
 
+def test_what_was_written_is_in_sight_on_a_small_screen(qtbot, ready, viewer, tmp_path):
+    find_planted(qtbot, ready)
+    viewer.show()
+    viewer.window.resize(1280, 520)
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        ready.result.export(tmp_path, ("mask",))
+    note, shown = ready.result.export_note, ready.findChild(QScrollArea).viewport()
+    assert "Written into" in note.text()
+    qtbot.waitUntil(lambda: shown.rect().contains(note.mapTo(shown, note.rect().bottomLeft())))
+
+
+def test_a_file_that_is_no_model_leaves_the_chosen_one(ready, tmp_path, model_path):
+    told = ready.normal.about.text()
+    (tmp_path / "letter.dinoad").write_text("Dear colleague")
+    ready.normal.choose(tmp_path / "letter.dinoad")
+    assert "not a model" in ready.normal.fault.text()
+    assert ready.normal.model.path == model_path
+    assert ready.normal.about.text() == told
+    ready.normal.choose(model_path)
+    assert ready.normal.fault.text() == ""
+
+
 def test_unticked_region_stays_unticked_when_the_mask_moves(qtbot, ready, viewer):
     find_planted(qtbot, ready)
     peak = ready.finder.result.regions[0].peak_zyx
@@ -437,7 +459,7 @@ def test_file_that_is_no_model_is_told_in_one_line(dock, tmp_path):
     path = tmp_path / "no.dinoad"
     path.write_text("hello")
     dock.normal.choose(path)
-    assert "not a model" in dock.normal.about.text()
+    assert "not a model" in dock.normal.fault.text()
     assert dock.normal.model is None
 
 

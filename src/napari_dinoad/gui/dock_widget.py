@@ -106,6 +106,8 @@ class DockWidget(QWidget):
         self._warm_up.setSingleShot(True)
         self._warm_up.timeout.connect(warm_up)
         self._warm_up.start(_WARM_UP_MS)
+        self._written = QTimer(self)
+        self._written.setSingleShot(True)
         self._prepare = QTimer(self)
         self._prepare.setSingleShot(True)
         self._prepare.setInterval(_PREPARE_MS)
@@ -238,12 +240,14 @@ class DockWidget(QWidget):
         self.masks.planes_asked.connect(self.planes.set_on)
         self.result.mask_changed.connect(self.planes.look)
         self.planes.closed.connect(self.masks.untick_planes)
+        self.result.exporter.finished.connect(self._written.start)
+        self._written.timeout.connect(self._show_what_was_written)
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
         self.normal.model_changed.connect(self._show_folder_state)
         self.result.new_rate_changed.connect(self._show_folder_state)
-        self.session.fit.runner.failed.connect(self.normal.about.tell_error)
+        self.session.fit.runner.failed.connect(self.normal.fault.tell_error)
         self.session.fit.runner.started.connect(self._show_readiness)
         self.session.fit.ended.connect(self._show_readiness)
         self._settle.timeout.connect(self._on_settled)
@@ -322,6 +326,10 @@ class DockWidget(QWidget):
             self.find.note.tell(str(error), error=True)
             return
         self.session.library.remember(model.path)
+
+    def _show_what_was_written(self) -> None:
+        """Scroll to what is told of an export: on small screens it comes below the edge."""
+        self._scroll.ensureWidgetVisible(self.result.export_note)
 
     def _on_refused(self, error: DinoadError) -> None:
         if isinstance(error, WeightsNotFoundError):

@@ -44,10 +44,12 @@ class NormalStep(Step):
         self.demo_button.setToolTip(
             "Make a small model from generated phantoms (a minute or two), to try the plugin with its sample data."
         )
+        self.fault = NoteLabel()
         self.about = NoteLabel()
         self.misfit = WarningList()
         self.add_row(self.models, self.load_button)
         self.rows.addWidget(FoldingRow((self.fit_button, self.demo_button), (1, 1)))
+        self.rows.addWidget(self.fault)
         self.rows.addWidget(self.about)
         self.rows.addWidget(self.misfit)
         self.models.currentIndexChanged.connect(self._on_changed)
@@ -68,11 +70,11 @@ class NormalStep(Step):
         self._list(self._library.models(), None if chosen is None else chosen.path)
 
     def choose(self, path: Path) -> None:
-        """Choose the model in a file; a file that is none is told in one line."""
+        """Choose the model in a file; one that is none is told, and the chosen model stays."""
         try:
             summary = read_model_summary(path)
         except ModelFileError as error:
-            self.about.tell(str(error), error=True)
+            self.fault.tell_error(str(error))
             return
         self._library.remember(path)
         listed = self._library.models()
@@ -97,6 +99,7 @@ class NormalStep(Step):
 
     def _on_changed(self) -> None:
         model = self.model
+        self.fault.tell("")
         self.about.tell(
             "No model yet: load one, fit one from normal scans, or try the demo model."
             if model is None
