@@ -61,6 +61,15 @@ def test_each_scorer_finds_the_lesion(normal_folder, patient, scorer):
     assert result.n_calibration_scans == 6
 
 
+def test_files_in_place_of_a_scan_and_a_model_are_told_with_what_to_do(model, patient):
+    with pytest.raises(SettingError, match=r"scan: expected a Volume, got str.* read_volume\("):
+        detect("patient.nii.gz", model)
+    with pytest.raises(
+        SettingError, match=r"model: expected a NormativeModel, got str.* NormativeModel\.load\("
+    ):
+        detect(patient, "t1.dinoad")
+
+
 def test_a_loaded_model_detects_the_same(model, patient, tmp_path):
     model.save(tmp_path / "m.dinoad")
     again = NormativeModel.load(tmp_path / "m.dinoad")

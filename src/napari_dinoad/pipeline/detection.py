@@ -11,9 +11,12 @@ import numpy as np
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import unlike_all
+from napari_dinoad.errors import SettingError
 from napari_dinoad.images.intensity import darkness_note
 from napari_dinoad.images.slices import prepare_planes, slice_axis
+from napari_dinoad.images.volume import Volume
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.normative_model import NormativeModel
 from napari_dinoad.pipeline.scan_facts import scan_facts
 from napari_dinoad.pipeline.scan_run import ScanRun
 from napari_dinoad.progress import report
@@ -22,8 +25,6 @@ from napari_dinoad.settings import DetectSettings
 if TYPE_CHECKING:
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.slices import PreparedScan
-    from napari_dinoad.images.volume import Volume
-    from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import Plane
 
@@ -139,6 +140,11 @@ class Detector:
         weights: str | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if not isinstance(model, NormativeModel):
+            raise SettingError(
+                f"model: expected a NormativeModel, got {type(model).__name__}. Read a file with "
+                "NormativeModel.load(path)."
+            )
         self.settings = settings or DetectSettings()
         self.backbone: Backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
         model.backbone.require_weights(self.backbone.weights_sha256)
@@ -148,6 +154,10 @@ class Detector:
 
     def prepare(self, volume: Volume) -> tuple[PreparedScan, ...]:
         """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept."""
+        if not isinstance(volume, Volume):
+            raise SettingError(
+                f"scan: expected a Volume, got {type(volume).__name__}. Read a file with read_volume(path)."
+            )
         if not self._prepared or self._prepared[0].volume is not volume:
             self._prepared = prepare_planes(
                 volume, self.model.preprocessing, self.backbone.default_resolution_px
@@ -215,7 +225,8 @@ class Detector:
         ScanReadError
             If no body is found.
         SettingError
-            If a slice is not in the scan, or the model's intensity setting does not suit the scan.
+            If a slice is not in the scan, the intensity setting does not suit the scan, or a path was given in
+            place of one.
         """
         started = time.perf_counter()
         prepared = self.prepare(volume)
