@@ -1,20 +1,87 @@
-"""The documentation's own links lead somewhere."""
+"""The documentation's own links lead somewhere, and what it tells to type is understood."""
 
+import argparse
+import ast
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from napari_dinoad.cli.main import build_parser
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+ANCHOR = re.compile(r"\]\(([\w.]*)#([\w-]+)\)")
+COMMAND = re.compile(r"^ {4,}dinoad (.+)$", re.MULTILINE)
+SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_and_pictures_exist(page):
-    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    targets = LINK.findall(TEXTS[page])
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_to_one(page):
+    for name, anchor in ANCHOR.findall(TEXTS[page]):
+        text = TEXTS[page.parent / name if name else page]
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
 def test_links_are_found():
-    assert sum(len(LINK.findall(page.read_text(encoding="utf-8"))) for page in PAGES) > 10
+    assert sum(len(LINK.findall(text)) for text in TEXTS.values()) > 10
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for text in TEXTS.values() for line in COMMAND.findall(text)}), ids=str
+)
+def test_commands_are_understood(line):
+    assert build_parser().parse_args(shlex.split(line, comments=True)).verb
+
+
+def test_snippets_import_what_is_there():
+    snippets = [snippet for text in TEXTS.values() for snippet in SNIPPET.findall(text)]
+    assert len(snippets) > 3
+    for snippet in snippets:
+        for node in ast.walk(ast.parse(snippet)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+def parsers(parser=None, name="dinoad"):
+    """Yield the parser of each verb and action, with its name."""
+    parser = parser or build_parser()
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb, child in action.choices.items():
+                yield from parsers(child, f"{name} {verb}")
+
+
+@pytest.mark.parametrize(("name", "parser"), [pytest.param(*found, id=found[0]) for found in parsers()])
+def test_every_option_is_explained_in_help_and_docs(name, parser):
+    docs = "\n".join(text for page, text in TEXTS.items() if page.name != "CHANGELOG.md")
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            continue
+        assert action.help, f"{name}: {action.dest} has no help"
+        assert action.help != argparse.SUPPRESS, f"{name}: {action.dest} is hidden"
+        for option in action.option_strings[:1]:
+            assert option in ("-h", "--version") or re.search(rf"`[^`\n]*{option}\b", docs), (
+                f"{name} {option}"
+            )
+
+
+@pytest.mark.parametrize("name", [found for found, _ in parsers() if found != "dinoad"])
+def test_every_verb_takes_json_and_verbose(name):
+    options = {
+        option for found, parser in parsers() if found == name for option in parser._option_string_actions
+    }
+    assert {"--json", "-v", "--verbose"} <= options

@@ -234,7 +234,7 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
     ("arguments", "message"),
     [
         (["score", "x.nii", "--model", "none.dinoad", "--out", "o"], "no such file"),
-        (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--fpr", "2"], "false-positive rate"),
+        (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--fpr", "2"], "0.01 is 1 %"),
         (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--save", "hologram"], "--save"),
         (["info", "none.dinoad"], "no such file"),
         (["fit", "none", "--out", "m.dinoad"], "expected a folder"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
+from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.settings import (
@@ -13,7 +14,6 @@ from napari_dinoad.settings import (
     FALSE_POSITIVE_RATES,
     N_DEMO_SCANS,
     DetectSettings,
-    Device,
     FitSettings,
     demo_settings,
 )
@@ -36,14 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = FitSettings()
     parser.add_argument(
-        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
+        "--out",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="folder for scans and results (default: %(default)s)",
     )
     parser.add_argument(
-        "--scorer", default=DEMO_SCORER, metavar="NAME", help="as for dinoad fit; default: %(default)s"
+        "--scorer", default=DEMO_SCORER, metavar="NAME", help="as for dinoad fit (default: %(default)s)"
     )
-    parser.add_argument("--normals", type=int, default=N_DEMO_SCANS, metavar="N", help="default: %(default)s")
-    parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument(
+        "--normals",
+        type=int,
+        default=N_DEMO_SCANS,
+        metavar="N",
+        help="normal heads to fit on (default: %(default)s)",
+    )
+    add_device_argument(parser, defaults.device)
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, help="of the phantoms and the fit (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.files import write_json
 from napari_dinoad.settings import (
     DatasetLayout,
     DetectSettings,
-    Device,
     EvaluationProtocol,
     EvaluationSettings,
 )
@@ -33,25 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = EvaluationSettings()
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of scans and their masks")
-    parser.add_argument("--model", type=Path, required=True, metavar="M.dinoad")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="M.dinoad", help="model of normal, from dinoad fit"
+    )
     parser.add_argument(
         "--layout",
         choices=get_args(DatasetLayout),
         default="auto",
-        help="bmad: folders train, valid, test; folder: scans beside their masks (%(default)s)",
+        help="bmad: folders train, valid, test; folder: scans beside their masks (default: %(default)s)",
     )
     parser.add_argument(
         "--protocol",
         choices=get_args(EvaluationProtocol),
         default=defaults.protocol,
-        help="resolution at which maps and masks are compared (%(default)s)",
+        help="resolution at which maps and masks are compared (default: %(default)s)",
     )
     parser.add_argument(
         "--frame", type=int, metavar="N", help="volume of 4D scans, or page of stacks, that is scored, from 0"
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures there too")
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
-    parser.add_argument("--device", choices=get_args(Device), default=DetectSettings().device)
+    add_device_argument(parser, DetectSettings().device)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
@@ -19,7 +20,6 @@ from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
     ClusterSettings,
-    Device,
     FitSettings,
     PersonGrouping,
     Plane,
@@ -57,19 +57,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scorer",
         default=defaults.scorer,
         metavar="NAME",
-        help=f"{', '.join(SCORER_NAMES)}, or several joined by +, combined in p-space (%(default)s)",
+        help=f"{', '.join(SCORER_NAMES)}, or several joined by +, combined into one map (default: %(default)s)",
     )
-    parser.add_argument("--backbone", default=defaults.backbone, metavar="NAME", help="default: %(default)s")
+    parser.add_argument(
+        "--backbone",
+        default=defaults.backbone,
+        metavar="NAME",
+        help="what turns slices into embeddings; 'dinoad weights list' names all (default: %(default)s)",
+    )
     parser.add_argument("--weights", metavar="FILE", help="local weights of the backbone")
     parser.add_argument(
-        "--preset", choices=tuple(PRESETS), help="default: image-2d for 2D images, mr-brain for volumes"
+        "--preset",
+        choices=tuple(PRESETS),
+        help="kind of scan; default: image-2d for 2D images, mr-brain for volumes",
     )
     parser.add_argument(
         "--plane", choices=get_args(Plane), help="slicing direction, or all three; default: the preset's"
     )
     parser.add_argument("--resolution", type=int, metavar="PX", help="side of the model input in pixels")
     parser.add_argument(
-        "--holdout", type=float, metavar="SHARE", help="calibrate on one split with this share of scans"
+        "--holdout", type=float, metavar="SHARE", help="calibrate on one split with this share of the persons"
     )
     parser.add_argument(
         "--smooth",
@@ -77,23 +84,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.calibration.smoothing_mm,
         metavar="MM",
         help="average the scores of a volume's neighbouring slices, Gaussian of this standard deviation; 0: none "
-        "(%(default)s)",
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--persons",
         choices=get_args(PersonGrouping),
         default=defaults.calibration.persons,
         help="which scans are of one person, and are held out together: by sub-<label> in their path or DICOM's "
-        "PatientID, none, or by the first folder (%(default)s)",
+        "PatientID, none, or by the first folder (default: %(default)s)",
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="default: the scorer's own")
-    parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the slices; default: the scorer's own"
+    )
+    add_device_argument(parser, defaults.device)
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        help="the same seed gives the same model (default: %(default)s)",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--workers", type=int, metavar="N", help="embed and fit in so many processes of this machine"
     )
-    where.add_argument("--dask", metavar="ADDRESS", help="… on the workers of this Dask scheduler")
+    where.add_argument(
+        "--dask", metavar="ADDRESS", help="embed and fit on the workers of this Dask scheduler"
+    )
     add_reading_arguments(parser)
     _add_cache_arguments(parser)
 

@@ -17,7 +17,7 @@ EXAMPLE = "dinoad info t1.dinoad"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("model", type=Path, metavar="M.dinoad")
+    parser.add_argument("model", type=Path, metavar="M.dinoad", help="model of normal, from dinoad fit")
 
 
 def run(options: argparse.Namespace) -> int:

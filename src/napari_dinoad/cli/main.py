@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad import __version__
 from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
+from napari_dinoad.cli.common_arguments import add_common_arguments
 from napari_dinoad.cli.interrupts import Interrupt, listening_for_interrupts
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.files import DISK_FULL
@@ -63,8 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(verb)
-        verb.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-        verb.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+        add_common_arguments(verb)
         verb.set_defaults(run=command.run)
     return parser
 

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder
-from napari_dinoad.settings import DetectSettings, Device, SegSegments
+from napari_dinoad.settings import DetectSettings, SegSegments
 
 if TYPE_CHECKING:
     import argparse
@@ -30,15 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = DetectSettings()
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scans, or folders of scans")
-    parser.add_argument("--model", type=Path, required=True, metavar="M.dinoad")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="M.dinoad", help="model of normal, from dinoad fit"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--fpr",
         type=float,
         default=defaults.fpr,
-        help="share of normal voxels that the mask marks (%(default)s)",
+        help="share of normal voxels that the mask marks; 0.01 is 1 %% (default: %(default)s)",
     )
-    parser.add_argument("--min-volume-mm3", type=float, default=defaults.min_volume_mm3, metavar="V")
+    parser.add_argument(
+        "--min-volume-mm3",
+        type=float,
+        default=defaults.min_volume_mm3,
+        metavar="V",
+        help="leave smaller regions out of the mask; pixels where there are no millimetres (default: %(default)s)",
+    )
     parser.add_argument(
         "--save",
         metavar="WHAT",
@@ -49,10 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seg-segments",
         choices=get_args(SegSegments),
         default="single",
-        help="one segment in a DICOM-SEG, or one for each region (%(default)s)",
+        help="one segment in a DICOM-SEG, or one for each region (default: %(default)s)",
     )
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
-    parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
+    add_device_argument(parser, defaults.device)
     add_reading_arguments(parser)
 
 

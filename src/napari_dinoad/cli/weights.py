@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoad.cli.common_arguments import add_common_arguments
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.errors import SettingError, WeightsError
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     adding.add_argument("file", type=Path, metavar="FILE", help="in timm's, Meta's or Transformers' layout")
     adding.add_argument("--backbone", metavar="NAME", help="whose it is; without it, told by name or content")
     getting = actions.add_parser("get", help="download the weights of a backbone")
-    getting.add_argument("backbone", metavar="NAME")
+    getting.add_argument("backbone", metavar="NAME", help="as 'dinoad weights list' names it")
     path = actions.add_parser("path", help="the settings folder for weights")
     verifying = actions.add_parser("verify", help="read weights and check that they are what they should be")
     verifying.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: all on this machine")
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for action in (listing, adding, getting, path, verifying):
         # Also before the action's name; what is given here must not be undone by the verb's own default.
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        add_common_arguments(action, default=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -31,7 +31,8 @@ class DetectSettings:
     def __post_init__(self) -> None:
         require_choice("device", self.device, Device)
         # Maps end at −log10 p = 12: a smaller rate would mark nothing, whatever there is.
-        require(1e-12 <= self.fpr < 1, "false-positive rate", "at least 1e-12 and below 1", self.fpr)
+        share = "a share of at least 1e-12 and below 1 (0.01 is 1 %)"
+        require(1e-12 <= self.fpr < 1, "false-positive rate", share, self.fpr)
         require(self.min_volume_mm3 >= 0, "minimum volume", "0 or more", self.min_volume_mm3)
         ok = self.batch_slices is None or self.batch_slices >= 1
         require(ok, "batch", "at least 1 slice", self.batch_slices)
