@@ -11,7 +11,7 @@ from scipy.signal import fftconvolve
 
 from napari_dinoad.backbones import find_backbone, load_backbone
 from napari_dinoad.backbones.embedded import EmbeddedConstants, embedded_constants, log_features
-from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
+from napari_dinoad.backbones.scattering import ScatteringPlan, _modulus, scattering_bank
 from napari_dinoad.errors import BackboneError
 
 CPU = torch.device("cpu")
@@ -101,6 +101,12 @@ def test_moduli_are_those_of_direct_convolution(j, angle):
     inner = (slice(2, -2), slice(2, -2))
     # Every stride-th sample stands for all; the mean over a window differs by a few percent.
     torch.testing.assert_close(got[inner], expected[inner], rtol=0.05, atol=0)
+
+
+def test_the_modulus_is_pytorchs_but_for_rounding():
+    values = torch.randn(2, 3, 17, 19, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(_modulus(values), values.abs(), rtol=3e-7, atol=0)
+    assert _modulus(torch.zeros(2, 2, dtype=torch.complex64)).eq(0).all()
 
 
 def test_transposing_the_slice_transposes_the_map_and_swaps_directions(texture):

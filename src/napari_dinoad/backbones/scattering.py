@@ -71,7 +71,7 @@ class _Scale:
 
     kept: tuple[int, int]  # size of the low-frequency block of the spectrum that the filters need
     folds: int  # the block is this many times the output along each axis
-    filters: torch.Tensor  # (angles, kept rows, kept columns)
+    filters: torch.Tensor  # (angles, kept rows, kept columns, 2), each number twice
     row_windows: torch.Tensor  # (windows, gh, output rows)
     column_windows: torch.Tensor  # (windows, output columns, gw)
 
@@ -111,7 +111,7 @@ class ScatteringBank:
         for scale in self._scales:
             low = _low_frequencies(spectrum, scale.kept)
             response = _filtered_and_folded(low, scale.filters, scale.folds)
-            modulus = torch.fft.ifft2(response).abs()  # (n, angles, rows, columns)
+            modulus = _modulus(torch.fft.ifft2(response))  # (n, angles, rows, columns)
             averaged.append(
                 torch.matmul(
                     torch.matmul(scale.row_windows[:, None, None], modulus),
@@ -137,7 +137,9 @@ class ScatteringBank:
         return _Scale(
             kept=(kept[0], kept[1]),
             folds=stride // _narrowing(j),
-            filters=torch.from_numpy(filters.astype(np.float32)).to(self._device),
+            filters=torch.from_numpy(np.repeat(filters.astype(np.float32)[..., None], 2, axis=-1)).to(
+                self._device
+            ),
             row_windows=self._windows(height, sigmas, stride, self._padded[0] // stride, pad),
             column_windows=self._windows(width, sigmas, stride, self._padded[1] // stride, pad).transpose(
                 1, 2
@@ -196,20 +198,26 @@ def _low_frequencies(spectrum: torch.Tensor, kept: tuple[int, int]) -> torch.Ten
     return spectrum
 
 
+def _modulus(values: torch.Tensor) -> torch.Tensor:
+    """Return |values| float32 of complex64; on the CPU NumPy takes a tenth of PyTorch's time."""
+    return torch.from_numpy(np.abs(values.numpy())) if values.device.type == "cpu" else values.abs()
+
+
 def _filtered_and_folded(spectrum: torch.Tensor, filters: torch.Tensor, folds: int) -> torch.Tensor:
     """Return the spectra (n, angles, r / folds, c / folds) of the filtered signal at every folds-th sample.
 
-    Decimation adds up the blocks of a spectrum; the spectrum is (n, r, c), the filters are (angles, r, c). Summed
-    block by block: a reduction over strided axes is six times slower.
+    Decimation adds up the blocks of a spectrum; the spectrum is (n, r, c), the filters are (angles, r, c, 2), each
+    number twice: as real products they take half the time of complex ones. Summed block by block: a reduction over
+    strided axes is six times slower.
     """
     rows, columns = spectrum.shape[1] // folds, spectrum.shape[2] // folds
-    total = spectrum.new_zeros(len(spectrum), len(filters), rows, columns)
+    parts = torch.view_as_real(spectrum)[:, None]
+    total = parts.new_zeros(len(spectrum), len(filters), rows, columns, 2)
     for r in range(0, folds * rows, rows):
         for c in range(0, folds * columns, columns):
-            total += (
-                spectrum[:, None, r : r + rows, c : c + columns] * filters[:, r : r + rows, c : c + columns]
-            )
-    return total
+            here = slice(r, r + rows), slice(c, c + columns)
+            total.addcmul_(parts[:, :, *here], filters[:, *here])
+    return torch.view_as_complex(total)
 
 
 def _wavelet(padded: tuple[int, ...], kept: tuple[int, ...], j: int, angle: int, angles: int) -> np.ndarray:
