@@ -64,6 +64,14 @@ def test_unit_length_of_extreme_and_zero_patches():
     torch.testing.assert_close(unit_length(patches[:1]), wanted[:1])
 
 
+def test_the_nearest_centre_is_the_first_of_several_as_near():
+    patches = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    centres = torch.tensor([[3.0, 3.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    labels, distances = nearest_centres(patches, centres)
+    assert labels.tolist() == [1, 2, 2]
+    torch.testing.assert_close(distances, torch.tensor([0.0, 0.0, 0.4]))
+
+
 def test_k_means_is_as_good_as_scikit_learns(make_clustered):
     patches = make_clustered(10, (10, 10), 6, 12, 0.5, seed=1).reshape(-1, 6)
     centres = patches[k_means_plus_plus(patches, 12, seeded_generator(0))]

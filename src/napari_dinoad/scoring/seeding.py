@@ -109,10 +109,19 @@ def nearest_centres(patches: torch.Tensor, centres: torch.Tensor) -> tuple[torch
     labels, distances = [], []
     for chunk in in_chunks(patches, 8 * len(centres), cache_budget(patches.device)):
         partial = torch.addmm(offset, chunk, centres.T, alpha=-2)
-        least, label = partial.min(-1)
+        least, label = _least(partial)
         labels.append(label)
         distances.append((least + torch.linalg.vector_norm(chunk, dim=-1).square()).clamp_min(0))
     return torch.cat(labels), torch.cat(distances)
+
+
+def _least(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the smallest number of each row (n,), and where it is first (n,); on the CPU NumPy is far faster."""
+    if values.device.type != "cpu":
+        least, place = values.min(-1)
+        return least, place
+    place = torch.from_numpy(values.numpy().argmin(-1))
+    return values.gather(-1, place[:, None]).squeeze(-1), place
 
 
 def k_means(patches: torch.Tensor, centres: torch.Tensor, n_iterations: int) -> torch.Tensor:
