@@ -245,6 +245,11 @@ def test_one_frame_of_an_ultrasound_film_has_a_slice_but_no_seg(tmp_path):
     assert "got a frame of several without" in source_fault(volume), "before it is scored"
 
 
+def test_pixels_of_no_size_are_pixels_of_unknown_size(tmp_path):
+    image = slices_of_image(tmp_path, ct_values(1, 100, 128)[0], PixelSpacing=[0, 0], PixelAspectRatio=[2, 1])
+    assert image.PixelAspectRatio == [2, 1] and "PixelSpacing" not in image
+
+
 def test_an_odd_number_of_pixels(tmp_path):
     """Over these GDCM's compression, which pydicom would choose, ends the process."""
     pixels = np.tile(np.arange(601, dtype=np.uint16), (513, 1))

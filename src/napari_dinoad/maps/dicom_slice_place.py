@@ -89,11 +89,15 @@ class SlicePlace:
             made.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
 
     def _write_sizes(self, made: Dataset, source: Dataset) -> None:
-        told = {keyword: source.get(keyword) for keyword in _SPACINGS}
-        for keyword, sizes in told.items():
-            if sizes and len(sizes) == 2:
-                setattr(made, keyword, [f"{float(size) / self.zoom:.10g}" for size in sizes])
-        if not any(told.values()) and source.get("PixelAspectRatio"):
+        told = {keyword: source.get(keyword) or () for keyword in _SPACINGS}
+        known = {
+            keyword: sizes
+            for keyword, sizes in told.items()
+            if len(sizes) == 2 and min(map(float, sizes)) > 0
+        }
+        for keyword, sizes in known.items():
+            setattr(made, keyword, [f"{float(size) / self.zoom:.10g}" for size in sizes])
+        if not known and source.get("PixelAspectRatio"):
             made.PixelAspectRatio = source.PixelAspectRatio
 
 
