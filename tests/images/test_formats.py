@@ -169,6 +169,15 @@ def test_a_pair_of_files_says_what_to_convert_it_to(tmp_path, values, name):
         read_volume(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["head.hdr", "head.img", "T1.PAR", "T1.REC", "t1+orig.BRIK.gz", "t1.mnc"])
+def test_scans_in_formats_that_are_not_read_say_what_to_convert_them_to(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    (skipped,) = discover_scans(tmp_path).skipped
+    assert "not read. Convert it to .nii.gz" in skipped.reason
+    with pytest.raises(ScanReadError, match=r"not read\. Convert it to \.nii\.gz"):
+        read_volume(tmp_path / name)
+
+
 @pytest.mark.parametrize("n_axes", ["-3", "93", "1e99", "", "nan"])
 @pytest.mark.parametrize("suffix", [".mhd", ".mha"])
 def test_a_number_of_axes_over_which_itk_ends_the_process(tmp_path, values, suffix, n_axes):

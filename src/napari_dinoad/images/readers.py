@@ -33,6 +33,7 @@ __all__ = [
     "is_dicom",
     "is_dicom_mask",
     "may_be_dicom",
+    "other_format",
     "read_dicom_series",
     "read_stack",
     "read_volume",
@@ -43,7 +44,17 @@ logger = logging.getLogger(__name__)
 _OTHER_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings of the formats that are not DICOM."""
 
-_PAIR_SUFFIXES = (".hdr", ".img", ".img.gz")
+_UNREAD = {
+    (
+        ".hdr",
+        ".img",
+        ".img.gz",
+    ): "one of two files of a NIfTI or Analyze pair (.hdr, .img), which are not read",
+    (".par", ".rec", ".rec.gz"): "one of two files of a Philips pair (.PAR, .REC), which are not read",
+    (".head", ".brik", ".brik.gz"): "one of two files of an AFNI pair (.HEAD, .BRIK), which are not read",
+    (".mnc", ".mnc.gz"): "a MINC file, which is not read",
+}
+"""Endings of scans in formats that nobody reads here, and what they are."""
 
 
 def read_volume(
@@ -89,6 +100,14 @@ def read_volume(
     except GeometryError as error:
         raise ScanReadError(f"{path}: {error}") from error
     return _checked(volume, path)
+
+
+def other_format(path: Path) -> str:
+    """Return what to do with a scan in a format that is not read, by its ending; empty for other files."""
+    for suffixes, told in _UNREAD.items():
+        if path.name.lower().endswith(suffixes):
+            return f"{told}. Convert it to .nii.gz, for instance with nibabel."
+    return ""
 
 
 def read_dicom_series(
@@ -158,11 +177,9 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
         one = _series_of_file(path)
         name = stem_of(path) if len(one.files) == 1 else path.resolve().parent.name
         return read_dicom_series(one, path, name, frame=frame, resample=resample)
-    if name.endswith(_PAIR_SUFFIXES):
-        raise ScanReadError(
-            f"{path}: one of two files of a NIfTI or Analyze pair (.hdr, .img), which are not read. Convert it to "
-            ".nii.gz, for instance with FSL's fslchfiletype or nibabel."
-        )
+    other = other_format(path)
+    if other:
+        raise ScanReadError(f"{path}: {other}")
     raise ScanReadError(
         f"{path}: expected DICOM or one of {', '.join(SCAN_SUFFIXES)}; it is no DICOM and its ending is not known."
     )

@@ -15,7 +15,7 @@ from napari_dinoad.files import (
     stem_of,
 )
 from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.readers import read_dicom_series, read_stack, read_volume
+from napari_dinoad.images.readers import other_format, read_dicom_series, read_stack, read_volume
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -141,6 +141,9 @@ def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
         if n_pages == 1 or reading.frame is not None:
             return ScanFile(path, "image", (rows, columns), name=stem_of(path), n_frames=n_pages)
         return ScanFile(path, "volume", (n_pages, rows, columns), name=stem_of(path), n_frames=n_pages)
+    other = other_format(path)
+    if other:
+        raise ScanReadError(f"{path}: {other}")
     raise ScanReadError(f"{path}: not a scan (neither DICOM nor one of {', '.join(SCAN_SUFFIXES)})")
 
 
