@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_files import ct_values, series_datasets
+from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
@@ -40,3 +40,14 @@ def test_files_without_preamble_are_read_whatever_their_name(tmp_path, syntax, h
         np.testing.assert_array_equal(volume.values[2, -1, -1], values[2, 0, 0])
     save_seg(tmp_path / "seg.dcm", AnomalyMap(volume.values, volume).mask(0.01))
     assert pydicom.dcmread(tmp_path / "seg.dcm").NumberOfFrames == len(values)
+
+
+def test_no_warning_quotes_a_value_of_the_header(tmp_path, recwarn):
+    paths = save_all(series_datasets(ct_values(), SpecificCharacterSet="ISO_IR 192"), tmp_path)
+    for path in paths:  # a character set that pydicom does not know
+        content = path.read_bytes()
+        assert content.count(b"ISO_IR 192") == 1
+        path.write_bytes(content.replace(b"ISO_IR 192", b"ISO IR 192"))
+    discover_scans(tmp_path)
+    read_volume(tmp_path)
+    assert [str(warning.message) for warning in recwarn if "ISO IR" in str(warning.message)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import pydicom
@@ -75,7 +76,8 @@ def read_dataset(
     OSError, InvalidDicomError, …
         What pydicom raises.
     """
-    with path.open("rb") as stream:
+    with path.open("rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, about values that it does not know: they quote them
         is_bare = _BARE.match(stream.read(_LOOKED_AT_BYTES)) is not None
         stream.seek(0)
         dataset = pydicom.dcmread(
