@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+
 import numpy as np
 import pydicom
 import pytest
@@ -13,12 +16,20 @@ from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom_map import build_dicom_map, save_dicom_map
 from napari_dinoad.maps.dicom_seg import save_seg
 from napari_dinoad.maps.dicom_slices import save_dicom_slices
+from napari_dinoad.maps.dicom_sources import unheard
+
+STUDY = {"StudyInstanceUID": generate_uid()}
 
 
 def written_objects(folder, **tags):
     """Return all DICOM objects made of a series with these tags, read again."""
-    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid(), **tags), folder / "ct")
-    volume = read_volume(folder / "ct")
+    save_all(series_datasets(ct_values(), **STUDY, **tags), folder / "ct")
+    return objects_of(folder / "ct", folder)
+
+
+def objects_of(series, folder):
+    """Return all DICOM objects made of the series in a folder, read again."""
+    volume = read_volume(series)
     mask = AnomalyMap(np.full(volume.values.shape, 3, np.float32), volume).mask(0.01)
     save_seg(folder / "seg.dcm", mask)
     save_dicom_map(folder / "map.dcm", mask.anomaly_map)
@@ -67,6 +78,29 @@ def test_the_distance_of_slices_is_that_of_their_places(tmp_path):
     made = build_dicom_map(AnomalyMap(np.ones(volume.values.shape, np.float32), volume))
     (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
     assert (measures.SliceThickness, measures.SpacingBetweenSlices) == (5, 7)
+
+
+@pytest.mark.parametrize(("told", "number"), [("AB1 ", 0), ("    ", 0), ("-3  ", -3), ("7531", 7531)])
+def test_a_number_of_the_series_that_is_none_is_0(tmp_path, caplog, told, number):
+    """Slices were a fault of ours, the other objects refused; and the log quoted it."""
+    for path in save_all(series_datasets(ct_values(), SeriesNumber="7531", **STUDY), tmp_path / "ct"):
+        path.write_bytes(path.read_bytes().replace(b"7531", told.encode()))
+    numbers = [made.SeriesNumber for made in objects_of(tmp_path / "ct", tmp_path)]
+    assert numbers == [number + 1000, number + 2000, *[number + 3000] * 6]
+    assert not caplog.text
+
+
+def test_what_pydicom_says_to_other_threads_is_heard(caplog):
+    logger, spoken = logging.getLogger("pydicom"), []
+    with unheard():
+        other = threading.Thread(target=lambda: (logger.warning("there"), spoken.append(True)))
+        other.start()
+        other.join()
+        with unheard():
+            logger.warning("here")
+        logger.warning("here still")
+    logger.warning("after")
+    assert spoken and [record.message for record in caplog.records] == ["there", "after"]
 
 
 def test_a_header_that_was_deidentified_in_an_unknown_way_says_so(tmp_path):

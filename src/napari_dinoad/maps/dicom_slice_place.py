@@ -9,6 +9,7 @@ import numpy as np
 from highdicom.spatial import get_closest_patient_orientation
 
 from napari_dinoad.images.dicom_frame_places import US_VOLUME
+from napari_dinoad.maps.dicom_source_header import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,12 +107,5 @@ def slice_numbers(volume: Volume, sources: Sequence[Dataset], n: int) -> range:
 
     Viewers scroll by it, so that the series would otherwise run against the source where positions are not linked.
     """
-    numbers = volume.dicom_frames or (_number(sources[0]), _number(sources[-1]))
+    numbers = volume.dicom_frames or tuple(number_of(source, "InstanceNumber") for source in sources)
     return range(n, 0, -1) if numbers[0] > numbers[-1] else range(1, n + 1)
-
-
-def _number(source: Dataset) -> int:
-    try:
-        return int(source.get("InstanceNumber"))
-    except (ValueError, TypeError, OverflowError):
-        return 0

@@ -25,7 +25,14 @@ from napari_dinoad.images.dicom_files import MANUFACTURER
 from napari_dinoad.images.dicom_headers import is_of_ours
 from napari_dinoad.maps.dicom_slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom_source_header import source_header
-from napari_dinoad.maps.dicom_sources import as_frames, describe, discreet, new_instance, source_headers
+from napari_dinoad.maps.dicom_sources import (
+    as_frames,
+    describe,
+    discreet,
+    new_instance,
+    source_headers,
+    unheard,
+)
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -62,7 +69,9 @@ def slices_fault(volume: Volume) -> str:
     """
     if not volume.dicom_files:
         return "expected a scan read from DICOM"
-    if not source_header(volume.dicom_files[0]).get("StudyInstanceUID"):
+    with unheard():
+        study = source_header(volume.dicom_files[0]).get("StudyInstanceUID")
+    if not study:
         return "the headers of the source images lack StudyInstanceUID, the study that they would belong to"
     return ""
 
@@ -133,16 +142,17 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
     fault = slices_fault(volume)
     if fault:
         raise SettingError(f"{_NAME}: {fault}. {_INSTEAD}.")
-    with discreet(_NAME, _INSTEAD):
-        sources = source_headers(volume)
-    preprocessing = (card or {}).get("preprocessing")
-    low, high = grey_window(mask, preprocessing)
     values, heat, marked = (
         as_frames(part, volume) for part in (volume.values, mask.anomaly_map.values, mask.values)
     )
+    with discreet(_NAME, _INSTEAD):
+        sources = source_headers(volume)
+        new = new_instance(sources[0], _SERIES_NUMBER_OFFSET)
+        numbers = slice_numbers(volume, sources, len(values))
+    preprocessing = (card or {}).get("preprocessing")
+    low, high = grey_window(mask, preprocessing)
     zoom = max(1, -(-_SIDE_PX // max(values.shape[1:])))
-    new = new_instance(sources[0], _SERIES_NUMBER_OFFSET)
-    for index, number in enumerate(slice_numbers(volume, sources, len(values))):
+    for index, number in enumerate(numbers):
         place = SlicePlace.of(volume, sources[0], index, zoom)
         grey = (np.clip(values[index], low, high) - low) * (255 / max(high - low, 1e-12))
         pixels = _picture(grey, heat[index], marked[index] > 0, zoom)

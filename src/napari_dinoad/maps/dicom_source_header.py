@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["source_header"]
+__all__ = ["number_of", "source_header"]
 
 _UNIT_TOLERANCE = 1e-5
 """Direction cosines that lie farther from vectors of length 1 at right angles are made such: readers of DICOM-SEG
@@ -66,6 +66,14 @@ def source_header(path: Path) -> Dataset:
         header.ImageOrientationPatient = [f"{x:.10f}" for x in unit]
     _settle_deidentification(header)
     return header
+
+
+def number_of(header: Dataset, keyword: str) -> int:
+    """Return a whole number of a header; 0 where there is none, or text in its place."""
+    try:
+        return int(header.get(keyword))
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def _is_sound(keyword: str, value: object) -> bool:

@@ -6,6 +6,8 @@ these are the only outputs that name the patient.
 
 from __future__ import annotations
 
+import logging
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -20,7 +22,7 @@ from napari_dinoad.errors import DinoadError, GeometryError, SettingError
 from napari_dinoad.images.dicom_files import MANUFACTURER
 from napari_dinoad.images.dicom_frame_places import PLACED_OTHERWISE
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.maps.dicom_source_header import source_header
+from napari_dinoad.maps.dicom_source_header import number_of, source_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +39,7 @@ __all__ = [
     "new_instance",
     "source_fault",
     "source_headers",
+    "unheard",
 ]
 
 POSITION_TOLERANCE_MM = 0.01
@@ -104,11 +107,10 @@ def derived(
 def discreet(name: str, instead: str) -> Iterator[None]:
     """Keep to ourselves what pydicom and highdicom say of headers inside the block: they quote values of tags.
 
-    Warnings are dropped; errors become `SettingError` or `GeometryError` that begin with ``name``, what was to be
-    made, and end with ``instead``, what else can be done.
+    Warnings and logs are dropped; errors become `SettingError` or `GeometryError` that begin with ``name``, what was
+    to be made, and end with ``instead``, what else can be done.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unheard():
         try:
             yield
         except GeometryError as error:
@@ -121,6 +123,34 @@ def discreet(name: str, instead: str) -> Iterator[None]:
             raise SettingError(
                 f"{name}: the headers of the source images lack what the standard requires ({told}). {instead}."
             ) from None
+
+
+class _Unheard(logging.Filter):
+    """Drops what is logged in a block of `unheard`; threads elsewhere are heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(self.here, "is_unheard", False)
+
+
+_FILTER = _Unheard()
+logging.getLogger("pydicom").addFilter(_FILTER)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Drop what pydicom warns of, and logs, inside the block: it quotes values of tags."""
+    before = getattr(_FILTER.here, "is_unheard", False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _FILTER.here.is_unheard = True
+        try:
+            yield
+        finally:
+            _FILTER.here.is_unheard = before
 
 
 def source_headers(volume: Volume) -> list[Dataset]:
@@ -144,8 +174,7 @@ def source_fault(volume: Volume) -> str:
     """
     if not volume.dicom_files:
         return "expected a scan read from DICOM, whose images it refers to"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unheard():
         header = source_header(volume.dicom_files[0])
         last = source_header(volume.dicom_files[-1])
     if len(volume.dicom_files) > 1 and header.get("SOPInstanceUID") == last.get("SOPInstanceUID"):
@@ -177,7 +206,7 @@ def new_instance(source: Dataset, series_offset: int) -> dict[str, Any]:
     """
     return {
         "series_instance_uid": hd.UID(),
-        "series_number": min(int(source.get("SeriesNumber") or 0) + series_offset, _MAX_SERIES_NUMBER),
+        "series_number": min(number_of(source, "SeriesNumber") + series_offset, _MAX_SERIES_NUMBER),
         "sop_instance_uid": hd.UID(),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
