@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from contrast import AA, contrast
-from napari_dinoad.gui.layers import layer_of_volume
+from napari_dinoad.gui.layers import layer_of_volume, source_layer
 from napari_dinoad.gui.orientation import OrientationLetters, letters_at_edges
 from napari_dinoad.gui.viewer_parts import camera_of
 from napari_dinoad.images.volume import Geometry, Volume
@@ -104,6 +104,28 @@ def test_letters_follow_a_layer_that_was_turned(change, letters):
     for name, value in change.items():
         setattr(layer, name, value)
     assert "".join(letters_at_edges(viewer, layer)) == letters
+
+
+def test_no_letters_where_time_is_an_axis_of_the_picture():
+    viewer = ViewerModel()
+    layer, geometry = make_layer(viewer)
+    values = np.random.default_rng(0).random((3, *geometry.canonical_shape), np.float32)
+    source = layer.metadata["dinoad"]
+    series = viewer.add_layer(Layer.create(*source_layer(values, source)))
+    assert letters_at_edges(viewer, series) == ("A", "P", "R", "L")
+    for order in ((1, 2, 0, 3), (1, 2, 3, 0)):
+        viewer.dims.order = order
+        assert letters_at_edges(viewer, series) is None
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_no_letters_where_both_axes_are_drawn_as_one_line():
+    viewer = ViewerModel()
+    layer, _ = make_layer(viewer)
+    turned = np.eye(4)
+    turned[:3, :3] = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]  # y runs out of the slice
+    layer.affine = turned
+    assert letters_at_edges(viewer, layer) is None
 
 
 def test_no_letters_where_the_orientation_is_not_known():

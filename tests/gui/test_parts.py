@@ -309,6 +309,14 @@ def test_ct_windows():
     assert low < high
 
 
+def test_a_window_may_reach_beyond_the_values():
+    layer = Image(np.random.default_rng(0).integers(-600, 50, (4, 32, 32)).astype(np.float32))
+    apply_window(layer, "Bone")
+    assert tuple(layer.contrast_limits) == (-800, 2000)
+    low, high = layer.contrast_limits_range
+    assert low <= -800 and high >= 2000
+
+
 def test_a_ct_with_voxels_without_a_value_is_one():
     """Resampled scans have NaN around: no windows were offered, and the automatic one was black."""
     values = np.random.default_rng(0).integers(-1000, 2000, (4, 32, 32)).astype(np.float32)

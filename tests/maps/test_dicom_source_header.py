@@ -11,12 +11,13 @@ import pytest
 from pydicom.uid import generate_uid
 
 from dicom_files import ct_values, save_all, series_datasets
+from napari_dinoad.errors import SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom_map import build_dicom_map, save_dicom_map
 from napari_dinoad.maps.dicom_seg import save_seg
 from napari_dinoad.maps.dicom_slices import save_dicom_slices
-from napari_dinoad.maps.dicom_sources import unheard
+from napari_dinoad.maps.dicom_sources import discreet, unheard
 
 STUDY = {"StudyInstanceUID": generate_uid()}
 
@@ -88,6 +89,14 @@ def test_a_number_of_the_series_that_is_none_is_0(tmp_path, caplog, told, number
     numbers = [made.SeriesNumber for made in objects_of(tmp_path / "ct", tmp_path)]
     assert numbers == [number + 1000, number + 2000, *[number + 3000] * 6]
     assert not caplog.text
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, TypeError])
+def test_errors_that_may_quote_a_header_are_told_by_their_kind(kind):
+    with pytest.raises(SettingError, match=f"Thing: .* \\({kind.__name__}\\). Do else.") as told:
+        with discreet("Thing", "Do else"):
+            raise kind("Secret^Patient")
+    assert "Secret" not in str(told.value) and told.value.__cause__ is None
 
 
 def test_what_pydicom_says_to_other_threads_is_heard(caplog):

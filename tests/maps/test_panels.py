@@ -1,13 +1,82 @@
-"""What is drawn over a slice."""
+"""What is drawn into a panel: colours of heat, outlines, numbers of regions, a bar of a round length."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from napari_dinoad.images.volume import Geometry
-from napari_dinoad.maps.panels import annotate, outline, signs
+from napari_dinoad.maps.panels import annotate, blend, colour_bar, heat_colour, heat_share, outline, signs
 from napari_dinoad.maps.slice_view import SliceView
+from napari_dinoad.settings import HEATMAP_LIMITS
+
+LOW, HIGH = HEATMAP_LIMITS
+SIZE = 240
+
+
+def view_of(n=60, spacing_mm=1.0):
+    return SliceView.of_whole(Geometry((n, n, 1), np.diag([spacing_mm, spacing_mm, 1.0, 1.0])), 0)
+
+
+def drawn(view, **numbers):
+    """Return where something was drawn on a black panel (rows, columns) bool."""
+    return np.asarray(annotate(np.zeros((SIZE, SIZE, 3)), view, **numbers)).any(axis=2)
+
+
+def test_heat_begins_at_the_lower_limit_and_is_full_at_the_upper():
+    levels = np.array([0, LOW, LOW + 1e-6, (LOW + HIGH) / 2, HIGH, HIGH + 5])
+    share, opacity = heat_share(levels)
+    np.testing.assert_allclose(share, [0, 0, 0, 0.5, 1, 1], atol=1e-5)
+    np.testing.assert_allclose(opacity, [0, 0, 0.25, 0.5, 0.75, 0.75], atol=1e-5)
+    grey = np.full((6, 3), 100.0)
+    colours = blend(grey, levels)
+    np.testing.assert_array_equal(colours[:2], grey[:2])
+    np.testing.assert_allclose(colours[4], 0.25 * 100 + 0.75 * heat_colour(np.array([1.0]))[0])
+
+
+def test_colours_grow_brighter_from_the_first_to_the_last():
+    brightness = heat_colour(np.linspace(0, 1, 20)).sum(axis=1)
+    assert (np.diff(brightness) > 0).all()
+    bar = np.asarray(colour_bar(20, 7)).astype(int)
+    assert bar.shape == (7, 20, 3)
+    assert (bar == bar[0]).all() and (np.diff(bar[0].sum(axis=1)) > 0).all()
+
+
+@pytest.mark.parametrize("max_label", [0, 1, 2])
+def test_regions_up_to_the_last_that_is_listed_have_their_number_beside_them(max_label):
+    view = view_of()
+    labels = np.zeros((1, 60, 60), np.int32)
+    labels[0, 40:50, 40:50], labels[0, 10:20, 40:50] = 1, 2
+    more = drawn(view, region_labels=labels, max_label=max_label) & ~drawn(view)
+    for label, rows in ((1, slice(40, 80)), (2, slice(160, 200))):
+        # The patient's right and front are left and up: columns 40 to 50 of 60 are shown 40 to 80 px from the left.
+        assert more[rows, 80:110].any() == (label <= max_label)
+        more[rows, 80:110] = False
+    assert not more.any()
+
+
+def test_a_number_at_the_edge_stays_in_the_panel():
+    labels = np.zeros((1, 60, 60), np.int32)
+    labels[0, 10:20, :5] = 1
+    more = drawn(view_of(), region_labels=labels, max_label=1) & ~drawn(view_of())
+    assert more[160:200, SIZE - 14 : SIZE - 2].any()
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "length_mm"), [(0.05, None), (0.1, 1), (0.35, 5), (1.0, 10), (4.0, 50), (9.0, 100)]
+)
+def test_the_bar_is_the_longest_round_length_below_a_quarter(spacing_mm, length_mm):
+    panel = np.asarray(annotate(np.zeros((SIZE, SIZE, 3)), view_of(spacing_mm=spacing_mm))).astype(int)
+    lowest = panel[SIZE - SIZE // 40, SIZE // 2 + 10 :].any(axis=1)
+    px_per_mm = SIZE / (60 * spacing_mm)
+    if length_mm is None:
+        assert not lowest.any()
+        return
+    assert lowest.sum() == pytest.approx(length_mm * px_per_mm, abs=2)
+    assert lowest.sum() <= SIZE / 4 + 2
+    places = np.flatnonzero(lowest) + SIZE // 2 + 10
+    assert panel[SIZE - 24 : SIZE - 9, places.min() : places.max()].any(), "its length is written above it"
 
 
 def test_an_outline_is_what_erosion_by_a_cross_takes_away():
