@@ -42,6 +42,21 @@ def measure(result):
     assert result.accept(result.measurement().work())
 
 
+def test_going_back_takes_map_mask_and_regions_back(result, values):
+    measure(result)
+    kept, mask, profile = result.kept(), result.mask.copy(), result.profile.copy()
+    more = np.full_like(np.take(values, [0, 1], axis=result.axis), 5)
+    result.put(SlicesScored(result.axis, (0, 1), np.moveaxis(more, result.axis, 0)))
+    measurement = result.measurement()
+    assert not np.array_equal(result.mask, mask)
+    result.go_back(kept)
+    np.testing.assert_array_equal(result.values, values)
+    np.testing.assert_array_equal(result.mask, mask)
+    np.testing.assert_array_equal(result.profile, profile)
+    assert not result.is_measured
+    assert not result.accept(measurement.work()), "regions of what was taken back"
+
+
 def test_slices_fill_map_mask_and_profile(result, values):
     np.testing.assert_array_equal(result.values, values)
     np.testing.assert_array_equal(result.mask, values >= 2)

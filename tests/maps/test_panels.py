@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_dinoad.images.volume import Geometry
-from napari_dinoad.maps.panels import annotate, blend, colour_bar, heat_colour, heat_share, outline, signs
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.panels import (
+    annotate,
+    blend,
+    colour_bar,
+    grey_panel,
+    grey_window,
+    heat_colour,
+    heat_share,
+    outline,
+    signs,
+)
 from napari_dinoad.maps.slice_view import SliceView
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -22,6 +33,30 @@ def view_of(n=60, spacing_mm=1.0):
 def drawn(view, **numbers):
     """Return where something was drawn on a black panel (rows, columns) bool."""
     return np.asarray(annotate(np.zeros((SIZE, SIZE, 3)), view, **numbers)).any(axis=2)
+
+
+def test_grey_goes_from_the_windows_lower_to_its_upper_value():
+    values = np.repeat(np.array([-300.0, -100.0, 0.0, 100.0, 300.0], np.float32), 12).reshape(1, 1, 60)
+    values = np.broadcast_to(values, (1, 60, 60))
+    shown = grey_panel(values, view_of(), 0, SIZE, (-100.0, 100.0))
+    assert shown.shape == (SIZE, SIZE, 3)
+    # The patient's right, where values are high, is on the left.
+    np.testing.assert_allclose(shown[SIZE // 2, 24::48, 0], [255, 255, 127.5, 0, 0])
+
+
+def test_the_window_is_the_models_where_it_has_one():
+    geometry = Geometry((50, 40, 1), np.diag([1.0, 1.0, 5.0, 1.0]))
+    values = np.random.default_rng(0).uniform(-1000, 1000, geometry.canonical_shape).astype(np.float32)
+    mask = AnomalyMap(np.zeros_like(values), Volume(values, geometry)).mask(0.01)
+    window = {"intensity": "window", "window": [0, 80]}
+    assert grey_window(mask, window) == (0.0, 80.0)
+    by_values = tuple(np.percentile(values, (0.5, 99.8)))
+    for told in (
+        None,
+        {"intensity": "percentile", "window": [0, 80]},
+        {"intensity": "window", "window": None},
+    ):
+        assert grey_window(mask, told) == pytest.approx(by_values)
 
 
 def test_heat_begins_at_the_lower_limit_and_is_full_at_the_upper():
