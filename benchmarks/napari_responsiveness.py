@@ -1,4 +1,4 @@
-"""How napari feels while the plugin works: event loop, throughput, first slice, slider, region click, cancel.
+"""How napari feels while the plugin works: event loop, throughput, first slice, slider, region click, cancel, planes.
 
 tools/with_screen.sh python benchmarks/napari_responsiveness.py
 
@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -261,8 +262,8 @@ def plant(bench: Bench, shape: tuple[int, int, int]) -> None:
     bench.dock.finder.result.put(SlicesScored(0, tuple(range(shape[0])), values))
 
 
-def measure_reading(bench: Bench) -> None:
-    """Print how fast the slider and a click on a region are, on 240×240×155."""
+def open_large(bench: Bench) -> None:
+    """Open a scan of 240×240×155 with known values in place of a result."""
     from napari_dinoad.gui.layers import layer_of_volume
     from napari_dinoad.phantom import make_patient
 
@@ -274,6 +275,11 @@ def measure_reading(bench: Bench) -> None:
     plant(bench, SLIDER_SHAPE)
     dock.finder.show_again()
     bench.wait_for(lambda: dock.finder.result.is_measured)
+
+
+def measure_reading(bench: Bench) -> None:
+    """Print how fast the slider and a click on a region are."""
+    dock = bench.dock
     slider = dock.result.rate.slider
     spent = [
         bench.until_drawn(lambda value=value: slider.setValue(float(value)))
@@ -292,10 +298,99 @@ def measure_reading(bench: Bench) -> None:
     )
 
 
+class PlaneClock:
+    """Notes when the picture of each other plane was painted."""
+
+    def __init__(self, bench: Bench) -> None:
+        from qtpy.QtCore import QEvent, QObject
+
+        self.painted: list[tuple[float, int]] = []
+        clock = self
+
+        class Filter(QObject):
+            def eventFilter(self, watched, event):
+                if event.type() == QEvent.Type.Paint:
+                    clock.painted.append((time.perf_counter(), watched._axis))
+                return False
+
+        self._filter = Filter()
+        for picture in bench.dock.planes.view.pictures:
+            picture.installEventFilter(self._filter)
+
+    def until_painted(self, bench: Bench, action) -> tuple[float, float]:
+        """Return ms from an action to the canvas's next frame, and to the planes' last picture that follows it."""
+        bench.wait_for_quiet()
+        self.painted.clear()
+        frames, started = bench.frames, time.perf_counter()
+        action()
+        framed = 0.0
+        while (not framed or not self.painted) and time.perf_counter() - started < 2:
+            bench.application.processEvents()
+            if not framed and bench.frames > frames:
+                framed = time.perf_counter()
+        done = time.perf_counter()
+        return 1000 * ((framed or done) - started), 1000 * (done - started)
+
+
+def measure_planes(bench: Bench) -> None:
+    """Print how fast steps are with the other planes closed and open, beside a result and a mask by hand."""
+    viewer, dock = bench.viewer, bench.dock
+    dock.finder.jump_to_region(dock.finder.result.regions[0])
+    dock.masks.draw_button.click()
+    drawn = viewer.layers.selection.active
+    drawn.data[60:90, 100:140, 100:150] = 1
+    drawn.mode = "pan_zoom"
+    n = SLIDER_SHAPE[0]
+
+    def steps(axis: int):
+        return [partial(viewer.dims.set_current_step, axis, n // 3 + 2 * i) for i in range(9)]
+
+    spent = [bench.until_drawn(step) for step in steps(0)]
+    print(f"a slice farther, planes closed: {_in_words(spent)}")
+    print(f"frames of the window for a slice farther, planes closed: {frames_of(bench, steps(0))}")
+    dock.masks.planes_box.click()
+    bench.wait_for(lambda: dock.planes.view is not None and not dock.planes.view.pictures[1].isHidden())
+    bench.settle(1)
+    clock = PlaneClock(bench)
+    for title, axis in (("a slice farther", 0), ("the point moved in the slice", 2)):
+        spent = [clock.until_painted(bench, step) for step in steps(axis)]
+        canvas, planes = zip(*spent, strict=True)
+        print(f"{title}, planes open: canvas {_in_words(canvas)}; planes {_in_words(planes)}")
+    strokes = [partial(drawn.paint, (n // 2, 100 + 3 * i, 100), 2) for i in range(9)]
+    canvas, planes = zip(*[clock.until_painted(bench, stroke) for stroke in strokes], strict=True)
+    print(f"a dab of the brush, planes open: canvas {_in_words(canvas)}; planes {_in_words(planes)}")
+    print(f"frames of the window for a slice farther, planes open: {frames_of(bench, steps(0))}")
+    spent = []
+    for _ in range(15):
+        dock.planes.look()
+        dock.planes._draw()
+        started = time.perf_counter()
+        for axis in (1, 2):
+            dock.planes.view.pictures[axis].grab()
+        spent.append(1000 * (time.perf_counter() - started))
+    print(f"pictures of both planes made and painted, without the window's frame: {_in_words(spent)}")
+
+
+def frames_of(bench: Bench, actions) -> str:
+    """Return how many frames of the window actions take, each until nothing more is drawn."""
+    counts = []
+    for action in actions:
+        bench.wait_for_quiet()
+        before = bench.frames
+        action()
+        bench.settle(0.5)
+        counts.append(bench.frames - before)
+    return f"median {statistics.median(counts):g}, most {max(counts)}"
+
+
+def _in_words(spent) -> str:
+    return f"median {statistics.median(spent):.1f}, longest {max(spent):.0f} ms"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["finding", "reading"], help="measure one part alone")
+    parser.add_argument("--only", choices=["finding", "reading", "planes"], help="measure one part alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dinoad-bench-") as name:
         folder = Path(name)
@@ -314,7 +409,7 @@ def run(model: Path, only: str | None) -> None:
 
     volume = make_patient(12, "bright", SCORED_SHAPE, (3.5, 0.85, 0.85)).volume
     outside, forward = [], 0.0
-    if only != "reading":
+    if only in (None, "finding"):
         forward = measure_forward(model, volume)
         outside.append(measure_outside(model, volume))
         print(
@@ -326,23 +421,35 @@ def run(model: Path, only: str | None) -> None:
     bench.dock.scan.choose(bench.viewer.add_image(array, **arguments))
     bench.settle(2)
     bench.wait_for(lambda: not bench.dock.finder.preparation.runner.is_running)
-    if only != "reading":
+    if only in (None, "finding"):
         measure_inside(bench, model, volume, outside, forward)
     if only != "finding":
+        open_large(bench)
+    if only in (None, "reading"):
         measure_reading(bench)
+    if only in (None, "planes"):
+        measure_planes(bench)
     bench.viewer.close()
 
 
 def measure_inside(bench: Bench, model: Path, volume, outside: list[float], forward: float) -> None:
     """Print pace, gaps and first slice of a viewer left alone and one that is scrolled, and a cancel."""
     paces = {}
-    for title, scroll in (("viewer left alone", False), ("viewer scrolled", True)):
+    for title, scroll, planes in (
+        ("viewer left alone", False, False),
+        ("viewer scrolled", True, False),
+        ("viewer scrolled, planes open", True, True),
+    ):
+        if planes != bench.dock.planes.is_on:
+            bench.dock.masks.planes_box.click()
+            bench.settle(1)
         pace, gaps, first = measure_finding(bench, scroll=scroll)
         paces[title] = pace
         print(
             f"{title}: {pace:.3f} slices/s; event loop: {gaps}; first slice on screen after {first:.0f} ms",
             flush=True,
         )
+    bench.dock.masks.planes_box.setChecked(False)
     outside.append(measure_outside(model, volume))
     mean = statistics.mean(outside)
     ratios = ", ".join(f"{title} {pace / mean:.2f}" for title, pace in paces.items())
