@@ -39,6 +39,20 @@ def region(label, n_voxels=10, peak=3.0, mm=(12.0, -3.4, 50.0)):
     )
 
 
+def test_three_regions_are_in_sight_whatever_the_size_of_letters(qtbot):
+    table = RegionTable()
+    qtbot.addWidget(table)
+    table.show_regions([region(label) for label in (1, 2, 3, 4)], lambda _: True)
+    for points in (9, 14, 20):
+        font = table.font()
+        font.setPointSize(points)
+        table.setFont(font)
+        table.resize(table.minimumSizeHint())
+        table.show()
+        QApplication.processEvents()
+        assert table.viewport().height() >= 3 * table.visualItemRect(table.topLevelItem(0)).height()
+
+
 def test_each_column_of_the_table_says_what_it_is(qtbot):
     table = RegionTable()
     qtbot.addWidget(table)

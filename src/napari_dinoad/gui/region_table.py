@@ -34,6 +34,11 @@ MAX_ROWS = 200
 
 _COLUMNS = ("", "Size", "Peak p", "Place of the peak")
 
+_LEAST_ROWS = 5
+"""Three regions, the header, and a bar that scrolls sideways."""
+
+_ROW_MARGIN_PX = 4
+
 _COLUMN_WORDS = (
     "Ticked regions are in the mask and in what is exported. Number 1 has the most unusual voxel.",
     "Volume of the region (area of a single image).",
@@ -133,8 +138,8 @@ class RegionTable(QTreeWidget):
         return QSize(280, self.minimumSizeHint().height())
 
     def minimumSizeHint(self) -> QSize:
-        """Return room for three regions."""
-        return QSize(200, 96)
+        """Return room for three regions, whatever the size of letters."""
+        return QSize(200, _LEAST_ROWS * (self.fontMetrics().height() + _ROW_MARGIN_PX))
 
     def show_regions(self, regions: Sequence[Region], is_ticked: Callable[[Region], bool]) -> None:
         """List regions with their ticks; emits nothing. The chosen row stays when its peak is still there."""

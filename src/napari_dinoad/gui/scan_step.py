@@ -141,7 +141,7 @@ class ScanStep(Step):
             return
         self.scan = scan
         if scan is None:
-            self.about.tell("Open a scan, or drop its file here.")
+            self.about.tell("Open a scan, or drop its file here. To try it out: File → Open Sample → DINOAD.")
             self.assumed.tell("")
             return
         self.about.tell(scan_in_words(scan))
