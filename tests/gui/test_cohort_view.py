@@ -62,7 +62,7 @@ def test_a_model_says_how_many_scans_the_sentence_about_the_whole_scan_is_about(
     assert summary.n_compared == NormativeModel.load(model_path).calibration.n_scans == 4
     assert "compar" not in summary.describe()
     assert (
-        "24 normal scans, 7 of them to compare with ·"
+        "24 normal scans, 7 to compare with ·"
         in replace(summary, n_scans=24, n_persons=24, n_compared=7).describe()
     )
 

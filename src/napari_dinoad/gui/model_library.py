@@ -82,7 +82,7 @@ class ModelSummary:
         of = of_persons(self.n_scans, self.n_persons)
         scans = f"{self.n_scans} normal {'images' if self.is_2d else 'scans'}{of}"
         if self.n_compared is not None and self.n_compared != self.n_scans:
-            scans += f", {self.n_compared} of them to compare with"
+            scans += f", {self.n_compared} to compare with"
         scorer = " + ".join(_SCORER_TITLES.get(name, name) for name in self.scorer.split("+"))
         created = self.created.astimezone().strftime("%d %b %Y")
         plane = {"acquired": "as acquired", "all": "three planes"}.get(self.plane, self.plane)
