@@ -181,6 +181,17 @@ def test_only_bad_scans_is_exit_code_2_and_one_line(tmp_path):
     assert not (tmp_path / "m.dinoad").exists()
 
 
+def test_score_tells_sizes_with_their_unit_and_where_the_results_are(
+    model_path, patient_path, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert main(["score", str(patient_path), "--model", str(model_path), "--out", str(out)]) == 0
+    header, row, last = capsys.readouterr().out.splitlines()
+    assert "mm" not in header
+    assert re.search(r" \d[\d.]* mm3 ", row)
+    assert last == f"results: {out}"
+
+
 def test_several_scans_get_a_worklist_and_a_single_one_does_not(model_path, patient_path, tmp_path, capsys):
     again = tmp_path / "again.nii.gz"
     again.write_bytes(patient_path.read_bytes())

@@ -105,8 +105,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({"model": str(options.model), "scans": results, "failed": failed, "worklist": page})
     elif results:
         _print_results(results, names)
-        if page is not None:
-            print(f"worklist: {page}")
+        print(f"results: {options.out}" if page is None else f"worklist: {page}")
     return 2 if failed else 0
 
 
@@ -133,22 +132,29 @@ def _outputs(text: str | None) -> tuple[str, ...] | None:
     return chosen
 
 
+def _size_in_words(region: dict[str, Any]) -> str:
+    """Return the size of a region with its unit; a dash where there is no region."""
+    for key, unit in (("volume_mm3", "mm3"), ("area_mm2", "mm2"), ("area_px", "px")):
+        if region.get(key) is not None:
+            return f"{region[key]:g} {unit}"
+    return "-"
+
+
 def _print_results(results: list[dict[str, Any]], names: list[str]) -> None:
     """Print a line for each scan: by its file's name, or where scans share that by that of its results."""
     files = [Path(result["scan"]).resolve().name for result in results]
     rows = []
     for result, file, name in zip(results, files, names, strict=True):
         largest = result["regions"][0] if result["regions"] else {}
-        size = largest.get("volume_mm3") or largest.get("area_mm2") or largest.get("area_px")
         rows.append(
             (
                 file if files.count(file) == 1 else name,
                 "-" if result["p_value"] is None else f"{result['p_value']:.3g}",
                 str(result["n_regions"]),
                 f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",
-                f"{size:g}" if size is not None else "-",
+                _size_in_words(largest),
                 f"{result['seconds']['total']:.1f}",
             )
         )
-    header = ("scan", "scan p", "regions", "peak -log10 p", "its size (mm3, mm2 or px)", "seconds")
+    header = ("scan", "scan p", "regions", "peak -log10 p", "its size", "seconds")
     print_table(header, rows)
