@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import os
 import pickle
 import subprocess
@@ -100,6 +101,17 @@ def test_memory_that_is_used_up_while_we_work(error, is_of_memory):
     assert (fault is not None) is is_of_memory
     if fault is not None:
         assert str(fault).startswith("Memory is used up (")
+
+
+def test_telling_that_memory_is_used_up_takes_next_to_none(library, monkeypatch):
+    """A package's name would be looked for in all that is installed."""
+
+    def used_up():
+        raise MemoryError
+
+    error = library("raise MemoryError")
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", used_up)
+    assert str(fault_of_machine(error)).startswith("some_library cannot be loaded (")
 
 
 def test_a_fault_of_ours_stays_one():

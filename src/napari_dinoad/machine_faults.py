@@ -48,14 +48,16 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     if library is None:
         fault = MachineError(f"Memory is used up ({told}). {_MORE_MEMORY}")
     else:
-        package = next(iter(importlib.metadata.packages_distributions().get(library, ())), library)
-        advice = (
-            f"there is too little memory for it. {_MORE_MEMORY}"
-            if is_of_memory
-            else "it is missing, damaged, or built for another machine. Install it anew, for instance with: "
-            f"pip install --force-reinstall {package}"
-        )
-        fault = MachineError(f"{package} cannot be loaded ({told}): {advice}")
+        if is_of_memory:
+            # By the name that it is imported by: looking for its package's takes tens of MB.
+            name, advice = library, f"there is too little memory for it. {_MORE_MEMORY}"
+        else:
+            name = next(iter(importlib.metadata.packages_distributions().get(library, ())), library)
+            advice = (
+                "it is missing, damaged, or built for another machine. Install it anew, for instance with: "
+                f"pip install --force-reinstall {name}"
+            )
+        fault = MachineError(f"{name} cannot be loaded ({told}): {advice}")
     fault.__cause__ = error
     return fault
 
