@@ -89,6 +89,7 @@ def test_packages_are_named_as_they_are_installed(library, monkeypatch):
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."), True),
         (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), True),
+        (RuntimeError("unable to mmap 88 bytes from file <w>: Cannot allocate memory (12)"), True),
         (RuntimeError("shapes differ"), False),
         (OSError(errno.ENOENT, "cannot allocate memory card"), False),
         (ValueError("out of memory"), False),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from napari_dinoad import NormativeModel
+from napari_dinoad import NormativeModel, normative_model
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
@@ -76,6 +78,15 @@ def test_a_safetensors_file_of_another_kind(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelFileError, match="not a model of napari-dinoad"):
         NormativeModel.load(tmp_path / "other.safetensors")
+
+
+def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(model_path, monkeypatch):
+    def mapping(*args, **kwargs):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(normative_model, "safe_open", mapping)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
+        NormativeModel.load(model_path)
 
 
 def test_another_version_is_refused(tmp_path, model_path):

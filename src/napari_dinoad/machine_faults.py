@@ -9,14 +9,14 @@ import traceback
 
 from napari_dinoad.errors import DinoadError, first_line
 
-__all__ = ["OUT_OF_MEMORY", "MachineError", "fault_of_machine"]
+__all__ = ["OUT_OF_MEMORY", "MachineError", "fault_of_machine", "is_of_memory"]
 
 _OURS = "napari_dinoad"
 
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory$|not enough memory|failed to allocate|bad[ _]alloc"
-    r"|STATUS_ALLOC_FAILED|could not create a (?:primitive|memory)|failed to map segment from shared object$"
-    r"|paging file is too small|can't start new thread",
+    r"out of memory|can't allocate memory|cannot allocate memory(?: \(12\))?$|not enough memory"
+    r"|failed to allocate|bad[ _]alloc|STATUS_ALLOC_FAILED|could not create a (?:primitive|memory)"
+    r"|failed to map segment from shared object$|paging file is too small|can't start new thread",
     re.IGNORECASE | re.MULTILINE,
 )
 """What PyTorch, C++, CUDA's libraries, oneDNN and the loaders of Linux and Windows say where memory is short.
@@ -41,14 +41,14 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     Whatever a library raises while it is loaded counts: mostly that is ImportError, on Windows OSError, and where
     memory is short anything. None of any other exception.
     """
-    told, is_of_memory = first_line(error), _is_of_memory(error)
+    told, is_short = first_line(error), is_of_memory(error)
     library = _library_being_loaded(error)
-    if library is None and not is_of_memory:
+    if library is None and not is_short:
         return None
     if library is None:
         fault = MachineError(f"Memory is used up ({told}). {_MORE_MEMORY}")
     else:
-        if is_of_memory:
+        if is_short:
             # By the name that it is imported by: looking for its package's takes tens of MB.
             name, advice = library, f"there is too little memory for it. {_MORE_MEMORY}"
         else:
@@ -83,7 +83,8 @@ def _library_being_loaded(error: Exception) -> str | None:
     return error.name if is_binary and isinstance(error, ImportError) else None
 
 
-def _is_of_memory(error: Exception) -> bool:
+def is_of_memory(error: Exception) -> bool:
+    """Whether an exception says that memory is used up, of whatever library."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, ImportError | OSError | RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))

@@ -23,6 +23,7 @@ from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.files import atomic_path, require_readable
+from napari_dinoad.machine_faults import is_of_memory
 from napari_dinoad.model_format import require_format
 from napari_dinoad.plane_model import (
     Member,
@@ -376,4 +377,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
             return document, {name: stored.get_tensor(name).clone() for name in stored.keys()}
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        if is_of_memory(error):
+            raise
         raise ModelFileError(f"{path}: not a readable model file ({error}). Fit or copy it again.") from error

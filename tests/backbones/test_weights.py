@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_dinoad.backbones import load_backbone
+from napari_dinoad.backbones import checkpoint, load_backbone
 from napari_dinoad.backbones.matching import check_weights, recognise_weights
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import find_backbone, list_backbones
@@ -252,6 +252,16 @@ def test_truncated_files_are_refused(state, tmp_path):
             cut.write_bytes(content[: int(len(content) * share)])
             with pytest.raises(WeightsError, match=r"cut short|damaged"):
                 load_backbone("dinov2_vits14", cut, "cpu")
+
+
+def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(state, tmp_path, monkeypatch):
+    def mapping(path):
+        raise RuntimeError(f"unable to mmap 88 bytes from file <{path}>: Cannot allocate memory (12)")
+
+    save_file(state, tmp_path / "w.safetensors")
+    monkeypatch.setattr(checkpoint, "load_file", mapping)
+    with pytest.raises(RuntimeError, match="Cannot allocate memory"):
+        checkpoint.read_checkpoint(tmp_path / "w.safetensors")
 
 
 def test_missing_surplus_and_misshapen_tensors_are_named(state, tmp_path):

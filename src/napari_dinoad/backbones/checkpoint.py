@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.errors import WeightsError, first_line
 from napari_dinoad.files import sha256_of_file
+from napari_dinoad.machine_faults import is_of_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     ------
     WeightsError
         If the file is missing, damaged, no weights file, or holds anything but tensors.
+    Exception
+        What the library raises where memory does not hold it; see `machine_faults`.
     """
     if not path.is_file():
         raise WeightsError(f"Weights: {path} is not there. Check the path.")
@@ -71,6 +74,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             "a plain file of weights: get the official file, or save the state dict as safetensors."
         ) from error
     except _ANY_READ_ERROR as error:
+        if is_of_memory(error):
+            raise
         raise WeightsError(
             f"Weights: {path} could not be read: it is damaged, cut short or no weights file "
             f"({first_line(error)}). Expected safetensors or PyTorch's .pth; download it again."
