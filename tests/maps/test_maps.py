@@ -133,6 +133,22 @@ def test_of_regions_with_one_peak_the_largest_comes_first():
     assert [region.area_px for region in AnomalyMap(values, volume).mask(0.01).regions()] == [3, 2, 1]
 
 
+@pytest.mark.parametrize("shape", [(6, 30, 40), (60, 130, 130)], ids=["of two bytes", "of four bytes"])
+def test_labels_are_scipys_in_the_order_of_their_peaks(shape):
+    """cc3d numbers the voxels of large scans in a type of its own."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(shape) < 0.01, rng.uniform(2.0, 9.0, shape), 0.0).astype(np.float32)
+    mask = AnomalyMap(values, Volume(values, Geometry(shape[::-1], np.eye(4)))).mask(0.01, min_volume_mm3=2)
+    parts, n_parts = ndimage.label(values >= 2, np.ones((3, 3, 3)))
+    peaks = ndimage.maximum(values, parts, np.arange(1, n_parts + 1))
+    sizes = np.bincount(parts.ravel())[1:]
+    kept = [part for part in np.argsort(-peaks) if sizes[part] >= 2]
+    number = np.zeros(n_parts + 1, dtype=np.int32)
+    number[1 + np.array(kept)] = np.arange(1, len(kept) + 1)
+    assert mask.labels.dtype == np.int32
+    np.testing.assert_array_equal(mask.labels, number[parts])
+
+
 def test_ticked_regions_alone(tmp_path):
     volume = scan_with_lesion(tmp_path, np.eye(4))
     mask = map_with_spots(volume, ((1, 1, 1), 2.5), ((4, 4, 4), 3.0), ((7, 7, 7), 4.0)).mask(0.01)

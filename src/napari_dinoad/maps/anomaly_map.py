@@ -106,8 +106,10 @@ class AnomalyMask:
         labels, n_regions = cc3d.connected_components(
             marked, connectivity=26, binary_image=True, return_N=True
         )
+        # cc3d's numbers have four bytes, of small scans two; in place, since a large scan's take much memory.
+        labels = labels.view(np.int32) if labels.itemsize == 4 else labels.astype(np.int32)
         if n_regions == 0:
-            return cls(labels.astype(np.int32), anomaly_map, fpr)
+            return cls(labels, anomaly_map, fpr)
         indices = np.arange(1, n_regions + 1)
         label_of = labels[marked]
         volumes = np.bincount(label_of)[1:] * anomaly_map.geometry.voxel_volume
@@ -117,7 +119,8 @@ class AnomalyMask:
         order = order[volumes[order] >= min_volume_mm3 * (1 - _SIZE_TOLERANCE)]
         renumbered = np.zeros(n_regions + 1, dtype=np.int32)
         renumbered[indices[order]] = np.arange(1, len(order) + 1)
-        return cls(renumbered[labels], anomaly_map, fpr)
+        labels[marked] = renumbered[label_of]
+        return cls(labels, anomaly_map, fpr)
 
     @property
     def values(self) -> np.ndarray:
