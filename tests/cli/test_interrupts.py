@@ -13,7 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from napari_dinoad.cli import interrupts, streams
 from napari_dinoad.cli.interrupts import Interrupt, _Listener
+
+if sys.platform != "win32":
+    import fcntl
+    import pty
+    import termios
 
 psutil = pytest.importorskip("psutil")
 
@@ -34,6 +40,8 @@ sys.exit(main.main(sys.argv[1:]))
 """
 """The command line, which tells on stdout what it does, a line for each step."""
 
+REQUESTS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 TOLD = "dinoad: cancelled; nothing half-done was left behind."
 
 
@@ -45,7 +53,7 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def interrupt(code, arguments, wanted, n=1, environment=None):
+def interrupt(code, arguments, wanted, n=1, environment=None, number=signal.SIGINT):
     """Run ``code``, send Ctrl-C ``n`` times when it prints ``wanted``, and return exit code and stderr."""
     with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -60,7 +68,7 @@ def interrupt(code, arguments, wanted, n=1, environment=None):
                 if line.startswith(wanted):
                     break
             for _ in range(n):
-                os.killpg(child.pid, signal.SIGINT)
+                os.killpg(child.pid, number)
             _, told = child.communicate(timeout=120)
         finally:
             child.kill()
@@ -92,7 +100,17 @@ def test_a_fit_ends_with_one_line_and_nothing_half_written(normal_folder, tmp_pa
     assert len(list((tmp_path / "cache" / "embeddings").iterdir())) >= 2
 
 
-def test_a_cluster_that_is_being_opened_is_closed_again(normal_folder, tmp_path):
+@pytest.mark.parametrize("number", REQUESTS)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_request_to_end_is_as_ctrl_c(normal_folder, tmp_path, workers, number):
+    arguments = fit_arguments(normal_folder, tmp_path, *(("--workers", workers) if workers else ()))
+    assert interrupt(TELLING, arguments, "Training AR-CNN", number=number) == (130, [TOLD])
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *REQUESTS])
+def test_a_cluster_that_is_being_opened_is_closed_again(normal_folder, tmp_path, number):
     code = TELLING.replace(
         "output.ProgressBars",
         """
@@ -107,7 +125,7 @@ distributed.LocalCluster.__init__ = told
 output.ProgressBars""",
     )
     arguments = fit_arguments(normal_folder, tmp_path, "--workers", 2)
-    assert interrupt(code, arguments, "opening") == (130, [TOLD])
+    assert interrupt(code, arguments, "opening", number=number) == (130, [TOLD])
 
 
 def test_scored_scans_are_whole_and_the_others_are_not_there(normal_folder, tmp_path, model_path):
@@ -170,6 +188,105 @@ sys.exit(main.main(["info", "x"]))
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
+
+
+@pytest.mark.parametrize("module", ["napari_dinoad.cli.fit", "napari_dinoad.cli.streams", "numpy"])
+def test_ctrl_c_while_the_command_is_loaded(module):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"""
+import os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Stop())
+from napari_dinoad.cli.main import main
+sys.exit(main(["score", "x.nii", "--model", "x.dinoad", "--out", "x"]))
+""",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
+
+
+def test_ctrl_c_while_python_takes_the_locks_of_an_import_comes_again(monkeypatch):
+    """An exception there leaves them taken, and a thread that imports something would wait for ever."""
+    sent, is_sent = [], threading.Event()
+    monkeypatch.setattr(interrupts, "_send", lambda number: (sent.append(number), is_sent.set()))
+    frames = {}
+    code = compile("frames['import'] = sys._getframe()", "<frozen importlib._bootstrap>", "exec")
+    exec(code, {"frames": frames, "sys": sys})
+    listener = _Listener()
+    listener(signal.SIGINT, frames["import"])
+    assert is_sent.wait(10)
+    assert sent == [signal.SIGINT]
+    with pytest.raises(Interrupt):
+        listener(signal.SIGINT, sys._getframe())
+
+
+def test_a_run_that_ends_well_leaves_the_handlers_as_they_were():
+    def handlers():
+        return [signal.getsignal(number) for number in (signal.SIGINT, *REQUESTS)]
+
+    before = handlers()
+    with interrupts.listening_for_interrupts():
+        assert handlers() != before
+    assert handlers() == before
+
+
+def test_lines_to_a_terminal_that_was_closed_are_dropped(monkeypatch):
+    master, terminal = pty.openpty()
+    monkeypatch.setattr(sys, "stderr", os.fdopen(terminal, "w"))
+    streams.prepare_streams()
+    sys.stderr.write("seen\n")
+    assert os.read(master, 99) == b"seen\r\n"
+    os.close(master)
+    sys.stderr.write("dropped\n")
+    sys.stderr.flush()
+    assert not sys.stderr.isatty()
+    sys.stderr.close()
+
+
+@pytest.mark.parametrize("is_controlling", [True, False])
+def test_a_terminal_that_is_closed_meanwhile(normal_folder, tmp_path, is_controlling):
+    """It ends what runs in it, by SIGHUP; what only writes to it (``disown``) goes on."""
+    master, terminal = pty.openpty()
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            # The bars, which draw to the terminal, and the steps, on stdout.
+            TELLING.replace("def tell", "draw = output.ProgressBars.__call__\ndef tell").replace(
+                "    print(", "    draw(self, event)\n    print("
+            ),
+            *map(str, fit_arguments(normal_folder, tmp_path)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        start_new_session=True,
+        preexec_fn=(lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)) if is_controlling else None,
+    ) as child:
+        os.close(terminal)
+        try:
+            for line in child.stdout:
+                if line.startswith("Training AR-CNN"):
+                    break
+            os.close(master)
+            child.communicate(timeout=120)
+        finally:
+            child.kill()
+    assert child.returncode == (130 if is_controlling else 0)
+    assert (tmp_path / "m.dinoad").is_file() is not is_controlling
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
 CONTENT = os.urandom(3 << 20)

@@ -1,4 +1,7 @@
-"""Ctrl-C and requests to end: the first one ends the run, wherever it comes; the next ones let it clean up."""
+"""Ctrl-C and requests to end: the first one ends the run, wherever it comes; the next ones let it clean up.
+
+Loads little: whatever is loaded before `listening_for_interrupts` is a time in which Ctrl-C is a traceback.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["Interrupt", "listening_for_interrupts"]
+__all__ = ["Interrupt", "listening_for_interrupts", "tell_cancelled"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,8 @@ _PATIENCE_S = 5.0
 _AGAIN_S = 0.02
 """Until one is sent again that came where no exception can leave."""
 
+_IMPORT = "<frozen importlib._bootstrap>"
+"""Where a frame of Python's own import says that it comes from."""
 
 _OF_DASK = ("distributed", "tornado.application")
 """Loggers of Dask and of what its calls run on."""
@@ -37,25 +42,48 @@ class Interrupt(KeyboardInterrupt):
     """
 
 
+_REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""To end: of ``kill``, job schedulers and ``timeout``, and where the terminal is closed."""
+
+
 @contextmanager
 def listening_for_interrupts() -> Iterator[None]:
-    """Raise `Interrupt` on the first Ctrl-C or request to end, in the block and after it.
+    """Raise `Interrupt` on the first Ctrl-C or request to end, in the block and, where one came, after it.
 
-    Where it comes while Python collects garbage (in ``__del__``, or in what Dask calls there) the interpreter drops
-    the exception, and the run would go on: it is sent again.
+    One that who runs us has switched off (``nohup``, ``&`` of a script) stays off. Where it comes while Python
+    collects garbage (in ``__del__``, or in what Dask calls there) the interpreter drops the exception, and the run
+    would go on: it is sent again. Where it comes while Python takes the locks of an import, too: they would stay
+    taken, and a thread that imports something would wait for ever.
     """
     listener = _Listener()
-    signal.signal(signal.SIGTERM, listener)
-    now = signal.getsignal(signal.SIGINT)
-    # Who runs us in the background may have switched it off.
-    if now is signal.default_int_handler or isinstance(now, _Listener):
-        signal.signal(signal.SIGINT, listener)
-    before = sys.unraisablehook
-    sys.unraisablehook = lambda told: listener.on_dropped(told) or before(told)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_REQUESTS)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, listener)
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda told: listener.on_dropped(told) or hook(told)
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook = hook
+        if not listener.has_heard:
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+
+
+def tell_cancelled(error: BaseException) -> int:
+    """Say that a run was cancelled, by what is told as ``error``, and return the exit code."""
+    if isinstance(error, Interrupt):
+        # The interpreter puts its own handlers back when it ends, and the next signal would kill it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("dinoad: cancelled; nothing half-done was left behind.", file=sys.stderr)
+    return 130
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether Python's own import is at work: it takes locks that an exception there leaves taken for ever."""
+    return frame is not None and frame.f_code.co_filename == _IMPORT
 
 
 class _Listener:
@@ -65,9 +93,17 @@ class _Listener:
         self._first_s: float | None = None
         self._number: int | None = None
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether any signal has come."""
+        return self._number is not None
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
         self._number = number
+        if _is_importing(frame):
+            self._send_again(number)
+            return
+        now = time.monotonic()
         for name in _OF_DASK:
             # A call that is cut off before it began is an error with a traceback to them, told by another thread.
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -81,13 +117,17 @@ class _Listener:
             return False
         if isinstance(told.exc_value, Interrupt):
             self._first_s = None
-            again = threading.Timer(_AGAIN_S, _send, [self._number])
-            again.daemon = True
-            again.start()
+            self._send_again(self._number)
         else:
             # Of what was interrupted there, which nobody can mend any more.
             logger.info("Dropped in %r: %r", told.object, told.exc_value)
         return True
+
+    @staticmethod
+    def _send_again(number: int) -> None:
+        again = threading.Timer(_AGAIN_S, _send, [number])
+        again.daemon = True
+        again.start()
 
 
 def _send(number: int) -> None:

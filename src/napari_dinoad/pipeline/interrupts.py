@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["interrupts_deferred", "processes_without_interrupts"]
 
-_DEFERRED = (signal.SIGINT, signal.SIGTERM)
+_DEFERRED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What `cli.interrupts` listens to; Windows has no SIGHUP."""
 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Let Ctrl-C, and a request to end, take effect at the end of the block and not in it.
 
+    Also where the block raises: what was to be started there may have been sent the same request, and fails by it.
     Does nothing on another thread than the main one, which they never reach.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -37,26 +39,27 @@ def interrupts_deferred() -> Iterator[None]:
         for number in _DEFERRED:
             if callable(before[number]):
                 signal.signal(number, before[number])
-    for received_number, frame in received.items():
-        handler = before[signal.Signals(received_number)]
-        if callable(handler):
-            handler(received_number, frame)
+        for received_number, frame in received.items():
+            handler = before[signal.Signals(received_number)]
+            if callable(handler):
+                handler(received_number, frame)
 
 
 @contextmanager
 def processes_without_interrupts() -> Iterator[None]:
     """Let threads that begin in the block, and processes that these start at any time, take no notice of Ctrl-C.
 
-    A terminal sends it to all processes of a command. The one that started the others ends them; each by itself would
-    print a traceback. Nothing is done on Windows.
+    Nor of SIGHUP. A terminal sends them to all processes of a command. The one that started the others ends them;
+    each by itself would print a traceback, or die before it has cleaned up. Nothing is done on Windows.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # It lets the signal through again for the thread that starts it.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
+        # It ignores Ctrl-C itself, and lets it through again for the thread that starts it.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,72 @@
+"""What the command line writes to: a terminal, a file or a pipe, that may be missing, full, or go away meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from napari_dinoad.files import DISK_FULL
+
+__all__ = ["discard_output", "is_of_output", "prepare_streams"]
+
+
+class _Terminal(io.TextIOWrapper):
+    """A terminal that may be closed while a run goes on; from then on what is written is dropped."""
+
+    def write(self, text: str, /) -> int:
+        """Write text, or drop it."""
+        try:
+            return super().write(text)
+        except OSError:
+            _lead_nowhere(self.fileno())
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        try:
+            super().flush()
+        except OSError:
+            _lead_nowhere(self.fileno())
+
+
+def prepare_streams() -> None:
+    """Make sure that there is something to write to, and that neither a name nor a closed terminal ends a run."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed by whoever started us (``2>&-``), or a program without a terminal (pythonw).
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace"))
+        elif isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show must not end a run.
+            stream.reconfigure(errors="backslashreplace")
+            if stream.isatty() and not isinstance(stream, _Terminal):
+                is_original = getattr(sys, f"__{name}__") is stream
+                encoding = stream.encoding
+                terminal = _Terminal(stream.detach(), encoding, "backslashreplace", line_buffering=True)
+                setattr(sys, name, terminal)
+                if is_original:
+                    # It has nothing to write to any more.
+                    setattr(sys, f"__{name}__", terminal)
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether what we print cannot go out: the reader went away, or the disk that it is led to is full."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    return isinstance(error, OSError) and error.filename is None and error.errno in (*DISK_FULL, errno.EIO)
+
+
+def discard_output() -> None:
+    """Lead what is still to come on stdout nowhere."""
+    _lead_nowhere(sys.stdout.fileno())
+
+
+def _lead_nowhere(handle: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, handle)
+    with suppress(OSError):
+        os.close(nowhere)

@@ -1,0 +1,120 @@
+"""The verbs of `dinoad`: arguments → pipeline → exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from napari_dinoad import __version__
+from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
+from napari_dinoad.cli.common_arguments import add_common_arguments
+from napari_dinoad.cli.interrupts import tell_cancelled
+from napari_dinoad.cli.streams import discard_output, is_of_output
+from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.machine_faults import fault_of_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["build_parser", "run"]
+
+logger = logging.getLogger(__name__)
+
+_COMMANDS = (demo, fit, score, evaluate, merge, info, weights)
+
+_DESCRIPTION = """\
+Fit a model of normal from a folder of normal scans, and see where a patient's scan departs from it.
+Research use only; not a medical device.
+"""
+
+_EXAMPLE = """\
+example:
+  dinoad fit normals/ --out normal.dinoad
+  dinoad score patient.nii.gz --model normal.dinoad --out results/
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; loads neither torch nor napari."""
+    parser = argparse.ArgumentParser(
+        prog="dinoad",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dinoad {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for command in _COMMANDS:
+        verb = verbs.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=f"example:\n  {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(verb)
+        add_common_arguments(verb)
+        verb.set_defaults(run=command.run)
+    return parser
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run what the arguments say and return the exit code."""
+    code = 0
+    try:
+        try:
+            code = _run(arguments)
+        finally:
+            # What is still buffered may not go out; at the interpreter's end that would be a traceback.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (``| head``) went away; nothing more can be said to it.
+        discard_output()
+    except OSError as error:
+        discard_output()
+        print(f"dinoad: Cannot write the output: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run a verb and return the exit code; of faults, only those of our own output pass."""
+    try:
+        options = build_parser().parse_args(arguments)
+        _log_to_stderr(options.verbose)
+        code: int = options.run(options)
+    except (KeyboardInterrupt, Cancelled) as error:
+        return tell_cancelled(error)
+    except DinoadError as error:
+        print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(
+            f"dinoad: {error.filename}: {error.strerror}. Choose another place, or ask for access.",
+            file=sys.stderr,
+        )
+        return 2
+    except Exception as error:  # The outer edge: log the traceback, tell the user, end with 1.
+        if is_of_output(error):
+            raise
+        fault = fault_of_machine(error)
+        if fault is not None:
+            logger.info("What ended it:", exc_info=error)
+            print(f"dinoad: {' '.join(str(fault).split())}", file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        print("dinoad: a fault of dinoad itself; please report the lines above.", file=sys.stderr)
+        return 1
+    return code
+
+
+def _log_to_stderr(is_verbose: bool) -> None:
+    """Log there, except for what pydicom tells of a file: what matters of it, our own messages and notes say."""
+    handler = logging.StreamHandler()
+    if not is_verbose:
+        handler.addFilter(lambda record: not record.name.startswith("pydicom"))
+    level = logging.INFO if is_verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", handlers=[handler])
