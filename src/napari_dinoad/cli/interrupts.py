@@ -28,7 +28,7 @@ _AGAIN_S = 0.02
 """Until one is sent again that came where no exception can leave."""
 
 _IMPORT = "<frozen importlib._bootstrap>"
-"""Where a frame of Python's own import says that it comes from."""
+"""The file that frames of Python's own import name."""
 
 _OF_DASK = ("distributed", "tornado.application")
 """Loggers of Dask and of what its calls run on."""
@@ -52,8 +52,7 @@ def listening_for_interrupts() -> Iterator[None]:
 
     One that who runs us has switched off (``nohup``, ``&`` of a script) stays off. Where it comes while Python
     collects garbage (in ``__del__``, or in what Dask calls there) the interpreter drops the exception, and the run
-    would go on: it is sent again. Where it comes while Python takes the locks of an import, too: they would stay
-    taken, and a thread that imports something would wait for ever.
+    would go on: it is sent again. Where it comes while something is imported, too, until that is done.
     """
     listener = _Listener()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_REQUESTS)}
@@ -82,8 +81,16 @@ def tell_cancelled(error: BaseException) -> int:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether Python's own import is at work: it takes locks that an exception there leaves taken for ever."""
-    return frame is not None and frame.f_code.co_filename == _IMPORT
+    """Whether something is being imported.
+
+    Python's own import takes locks that an exception there leaves taken for ever, and PyTorch, which imports NumPy
+    from C++, takes any exception for one that NumPy is not installed: it drops it, and NumPy stays half-loaded.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Listener:
