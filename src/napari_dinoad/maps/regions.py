@@ -87,7 +87,7 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
         The grid of both.
     """
     # Only marked voxels are sorted: SciPy's measurements sort the whole scan.
-    where = np.flatnonzero(labels)
+    where = np.flatnonzero(labels != 0)  # of bool: a fifth of the time
     if not where.size:
         return ()
     label_of, value_of = labels.ravel()[where], neg_log10_p.ravel()[where]
