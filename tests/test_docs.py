@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_dinoad.cli.main import build_parser
+from napari_dinoad.cli.verbs import build_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
