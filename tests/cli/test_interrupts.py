@@ -233,6 +233,29 @@ def test_ctrl_c_while_something_is_imported_comes_again(monkeypatch):
         listener(signal.SIGINT, sys._getframe())
 
 
+def test_ctrl_c_ends_a_command_that_an_imported_script_runs(tmp_path):
+    """Not the command imports something then, but who runs it."""
+    (tmp_path / "nightly.py").write_text(
+        """\
+import os, signal
+from napari_dinoad.cli import info
+from napari_dinoad.cli.main import main
+
+info.run = lambda options: [os.kill(os.getpid(), signal.SIGINT), signal.pause(), 0][-1]
+code = main(["info", "x"])
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import nightly; sys.exit(nightly.code)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr.splitlines()) == (130, [TOLD])
+
+
 def test_a_run_that_ends_well_leaves_the_handlers_as_they_were():
     def handlers():
         return [signal.getsignal(number) for number in (signal.SIGINT, *REQUESTS)]

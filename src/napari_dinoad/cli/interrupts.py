@@ -6,6 +6,7 @@ Loads little: whatever is loaded before `listening_for_interrupts` is a time in 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -29,6 +30,9 @@ _AGAIN_S = 0.02
 
 _IMPORT = "<frozen importlib._bootstrap>"
 """The file that frames of Python's own import name."""
+
+_MAIN = os.path.join(os.path.dirname(__file__), "main.py")  # noqa: PTH118, PTH120  (pathlib takes longer to load)
+"""The file that the first frame of a command names."""
 
 _OF_DASK = ("distributed", "tornado.application")
 """Loggers of Dask and of what its calls run on."""
@@ -81,12 +85,12 @@ def tell_cancelled(error: BaseException) -> int:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether something is being imported.
+    """Whether the command is importing something; a script that runs it may itself be imported.
 
     Python's own import takes locks that an exception there leaves taken for ever, and PyTorch, which imports NumPy
     from C++, takes any exception for one that NumPy is not installed: it drops it, and NumPy stays half-loaded.
     """
-    while frame is not None:
+    while frame is not None and frame.f_code.co_filename != _MAIN:
         if frame.f_code.co_filename == _IMPORT:
             return True
         frame = frame.f_back
