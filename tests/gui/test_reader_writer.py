@@ -160,6 +160,26 @@ def test_a_folder_of_results_alone_opens_them(tmp_path):
     assert [scan.name for scan in scans_at(tmp_path)] == ["scan"]
 
 
+def test_a_series_without_its_pixels_keeps_out_no_other_of_the_folder(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("napari.utils.notifications.show_warning", told.append)
+    damaged = series_datasets(ct_values(seed=1))
+    damaged[2].PixelData = damaged[2].PixelData[:10]
+    for place, datasets in enumerate((damaged, series_datasets(ct_values()))):
+        save_all(datasets, tmp_path, np.random.default_rng(place))
+    reader = get_reader(str(tmp_path))
+    ((values, _, kind),) = reader(str(tmp_path))
+    assert kind == "image" and values.shape == (6, 10, 12)
+    ((first, name),) = [line.split("\n") for line in told]
+    assert first == "Not opened:" and str(tmp_path) in name
+
+    for path in tmp_path.iterdir():
+        if pydicom.dcmread(path).SeriesInstanceUID != damaged[0].SeriesInstanceUID:
+            path.unlink()
+    with pytest.raises(ScanReadError):
+        reader(str(tmp_path))
+
+
 @pytest.mark.parametrize("orientation", [AXIAL, (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)])
 def test_a_dicom_segmentation_of_ours_lies_on_its_scan(tmp_path, orientation):
     datasets = series_datasets(ct_values(), orientation=orientation)

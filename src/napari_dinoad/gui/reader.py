@@ -69,11 +69,21 @@ def _is_medical(path: Path) -> bool:
 
 
 def _read_all(path: str | list[str]) -> list[LayerTuple]:
+    """Return the layers of all scans; of several, one that cannot be read is named and keeps out no other."""
     paths = [path] if isinstance(path, str) else path
-    layers = []
-    for p in paths:
-        scans = scans_at(Path(p))
-        layers += [layer for scan in scans for layer in read_layers(scan)]
+    layers: list[LayerTuple] = []
+    unread: list[ScanReadError] = []
+    for scan in [scan for p in paths for scan in scans_at(Path(p))]:
+        try:
+            layers += read_layers(scan)
+        except ScanReadError as error:
+            unread.append(error)
+    if unread and not layers:
+        raise unread[0]
+    if unread:
+        from napari.utils.notifications import show_warning
+
+        show_warning("\n".join(["Not opened:", *map(str, unread)]))
     return layers
 
 
