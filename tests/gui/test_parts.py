@@ -26,10 +26,11 @@ from napari_dinoad.gui.ct_windows import (
 from napari_dinoad.gui.layers import display_range
 from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
-from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
+from napari_dinoad.gui.rate_slider import RateSlider
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words
 from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.maps import Region
+from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.progress import ProgressEvent
 
 

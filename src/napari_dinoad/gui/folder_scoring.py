@@ -15,9 +15,9 @@ from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import require_folder
 from napari_dinoad.gui.parts import JobRow, NoteLabel, folder_of
 from napari_dinoad.gui.processes import run_in_process
-from napari_dinoad.gui.rate_slider import rate_in_words
 from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.maps.finding_words import rate_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

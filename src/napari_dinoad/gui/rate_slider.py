@@ -10,17 +10,13 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 from superqt import QDoubleSlider
 
 from napari_dinoad.gui.parts import take_letter_size
+from napari_dinoad.maps.finding_words import rate_in_words
 
-__all__ = ["RateSlider", "rate_in_words"]
+__all__ = ["RateSlider"]
 
 _LOOSEST = 0.1
 _STRICTEST = 0.0001
 _MARKS = (0.1, 0.01, 0.001, 0.0001)
-
-
-def rate_in_words(rate: float) -> str:
-    """Return a rate as a percentage with two significant digits: ``"1 %"``, ``"0.032 %"``."""
-    return f"{float(f'{100 * rate:.2g}'):g} %"
 
 
 class _Scale(QWidget):

@@ -13,10 +13,11 @@ from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob, export_of
 from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step
 from napari_dinoad.gui.profile_plot import ProfilePlot
-from napari_dinoad.gui.rate_slider import RateSlider, rate_in_words
+from napari_dinoad.gui.rate_slider import RateSlider
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable
 from napari_dinoad.gui.result import scan_level_words
 from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.maps.finding_words import rate_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path

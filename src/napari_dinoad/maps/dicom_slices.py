@@ -33,6 +33,7 @@ from napari_dinoad.maps.dicom_sources import (
     source_headers,
     unheard,
 )
+from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -201,11 +202,11 @@ def _write_legend(picture: Image.Image) -> None:
     }
     draw.text((margin, bottom), "research use only", anchor="ls", **style)
     above = bottom - font_px - margin
-    left = f"p {10**-low:.1g}"
+    left = f"p {rate_in_words(10**-low)}"
     draw.text((margin, above), left, anchor="ls", **style)
     bar_left = 2 * margin + int(draw.textlength(left, font=font))
     picture.paste(colour_bar(bar_width, bar_height), (bar_left, above - bar_height))
-    draw.text((bar_left + bar_width + margin, above), f"{10**-high:.0e}", anchor="ls", **style)
+    draw.text((bar_left + bar_width + margin, above), rate_in_words(10**-high), anchor="ls", **style)
 
 
 def _capture(

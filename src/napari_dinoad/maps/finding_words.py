@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
 
-__all__ = ["elements_of", "in_figures", "place_in_words", "rarity_in_words", "size_in_words"]
+__all__ = ["elements_of", "in_figures", "place_in_words", "rarity_in_words", "rate_in_words", "size_in_words"]
 
 _SMALL = 10
 """Sizes below it have two digits, however small: voxels may be of micrometres."""
@@ -28,6 +28,11 @@ def size_in_words(findings: Findings, n_voxels: float) -> str:
     if geometry.ndim == 2:
         return f"{in_figures(size)} mm²" if size < 1000 else f"{size / 100:.1f} cm²"
     return f"{in_figures(size)} mm³" if size < 1000 else f"{size / 1000:.1f} cm³"
+
+
+def rate_in_words(rate: float) -> str:
+    """Return a rate as a percentage with two significant digits: ``"1 %"``, ``"0.032 %"``."""
+    return f"{float(f'{100 * rate:.2g}'):g} %"
 
 
 def in_figures(size: float) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from napari_dinoad.files import atomic_path
+from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.maps.panels import (
     MASK_COLOUR,
     TRUTH_COLOUR,
@@ -70,9 +71,9 @@ def _with_legend(picture: Image.Image, fpr: float, has_truth: bool) -> Image.Ima
     font = ImageFont.load_default(size=12)
     strip.paste(colour_bar(160, 12), (60, 8))
     low, high = HEATMAP_LIMITS
-    draw.text((10, 6), f"p {10**-low:.1g}", (220, 220, 220), font)
-    draw.text((226, 6), f"{10**-high:.0e}", (220, 220, 220), font)
-    draw.text((10, 28), f"mask: {fpr:g} of normal voxels", MASK_COLOUR, font)
+    draw.text((10, 6), f"p {rate_in_words(10**-low)}", (220, 220, 220), font)
+    draw.text((226, 6), rate_in_words(10**-high), (220, 220, 220), font)
+    draw.text((10, 28), f"mask: {rate_in_words(fpr)} of normal voxels", MASK_COLOUR, font)
     if has_truth:
         draw.text((226, 28), "true lesion", TRUTH_COLOUR, font)
     draw.text((picture.width - 300, 6), "research use only", (150, 150, 150), font)

@@ -17,6 +17,7 @@ from napari_dinoad.maps.finding_words import (
     in_figures,
     place_in_words,
     rarity_in_words,
+    rate_in_words,
     size_in_words,
 )
 from napari_dinoad.maps.panels import annotate, as_jpeg, colour_bar, grey_panel, grey_window, overlay_panel
@@ -93,7 +94,7 @@ def report_page(findings: Findings) -> str:
 
 def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
     regions = findings.mask.regions()
-    rate = f"{100 * findings.mask.fpr:g} %"
+    rate = rate_in_words(findings.mask.fpr)
     if not regions:
         found = f"No region at a rate of {rate} of normal {elements_of(findings)}."
     else:
