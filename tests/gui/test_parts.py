@@ -7,11 +7,12 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import napari.settings
 import numpy as np
 import pytest
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
-from qtpy.QtGui import QPalette
+from qtpy.QtGui import QImage, QPalette
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 
 from contrast import AA, contrast
@@ -88,6 +89,32 @@ def test_a_text_in_a_row_that_folds_takes_two_lines_at_most(qtbot):
     window.show()
     row.resize(button.minimumSizeHint().width() + 40, 80)
     qtbot.waitUntil(lambda: button.y() > note.y())
+
+
+def n_lines_drawn(label):
+    """Return how many lines of text a label shows."""
+    image = label.grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+    pixels = np.frombuffer(image.constBits().asstring(image.sizeInBytes()), np.uint8)
+    pixels = pixels.reshape(image.height(), image.bytesPerLine())[:, : image.width()]
+    has_ink = np.ptp(pixels.astype(int), axis=1) > 30
+    return int(np.count_nonzero(np.diff(has_ink.astype(int), prepend=0) == 1))
+
+
+@pytest.mark.parametrize("points", [9, 14])
+def test_a_text_that_nearly_fills_its_line_takes_no_more_room(dock, viewer, monkeypatch, points):
+    monkeypatch.setattr(napari.settings.get_settings().appearance, "font_size", points)
+    viewer.window._qt_window.show()
+    dock.find.note.tell("Choose a model now")
+    dock.result.scan_words.setText("Choose a model now")
+    dock.result.show()
+    for label in (dock.find.note, dock.result.scan_words):
+        one, heights = label.fontMetrics().lineSpacing(), []
+        width = label.fontMetrics().horizontalAdvance(label.text())
+        for wide in range(width - 2, width + 20):
+            label.resize(wide, 5 * one)
+            heights.append((n_lines_drawn(label), label.heightForWidth(wide)))
+        assert {n for n, _ in heights} == {1, 2}
+        assert all((height >= 2 * one) == (n == 2) for n, height in heights)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.05, 0.01, 0.0033, 0.0001])

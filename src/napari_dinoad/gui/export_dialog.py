@@ -13,13 +13,12 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFormLayout,
-    QLabel,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_dinoad.files import safe_stem
-from napari_dinoad.gui.parts import NoteLabel, folder_of
+from napari_dinoad.gui.parts import NoteLabel, WrappedLabel, folder_of
 from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
 from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
 
@@ -87,8 +86,7 @@ class ExportDialog(QDialog):
         self.makings.setAccessibleName("Made by")
         self.makings.setToolTip("What the files say of it; in a DICOM-SEG: SEMIAUTOMATIC or MANUAL.")
         self._found_words = ""
-        self.regions = QLabel()
-        self.regions.setWordWrap(True)
+        self.regions = WrappedLabel()
         usual, possible = default_outputs(volume), available_outputs(volume)
         self.choices = {key: QCheckBox(title) for key, title in OUTPUTS.items() if key in possible}
         for key, box in self.choices.items():

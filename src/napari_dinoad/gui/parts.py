@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.worker import JobProgress, JobRunner
 
-__all__ = ["Folded", "FoldingRow", "JobRow", "NoteLabel", "Step", "folder_of", "row_of", "take_letter_size"]
+__all__ = [
+    "Folded",
+    "FoldingRow",
+    "JobRow",
+    "NoteLabel",
+    "Step",
+    "WrappedLabel",
+    "folder_of",
+    "row_of",
+    "take_letter_size",
+]
 
 _Kind = Literal["plain", "warning", "error"]
 
@@ -50,7 +60,27 @@ _WRAPPING_PX = 20
 """What a text in two lines is wider than half of it, for its words do not end in the middle."""
 
 
-class NoteLabel(QLabel):
+class WrappedLabel(QLabel):
+    """A text that wraps, as high as the lines that it has.
+
+    Where a style gives labels a frame, as napari's do, Qt draws the text half an x from it, and takes a whole one
+    when it computes the height: a text that nearly fills its line got room for one more. So the indent is set.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Set the indent for another font or frame."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            indent = self.fontMetrics().horizontalAdvance("x") // 2 if self.frameWidth() else -1
+            if indent != self.indent():
+                self.setIndent(indent)
+
+
+class NoteLabel(WrappedLabel):
     """A line of small text that wraps, takes no room while it is empty, and can be copied.
 
     Its colour suits the ground that it lies on, whichever theme napari has or gets.
@@ -59,7 +89,6 @@ class NoteLabel(QLabel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._kind: _Kind = "plain"
-        self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)

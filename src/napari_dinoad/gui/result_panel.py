@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob, export_of
-from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step
+from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step, WrappedLabel
 from napari_dinoad.gui.profile_plot import ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable
@@ -48,8 +48,7 @@ class ResultPanel(Step):
         self._hand_masks = hand_masks
         self.exporter = JobRunner(self)
         self.standing = NoteLabel()
-        self.scan_words = QLabel()
-        self.scan_words.setWordWrap(True)
+        self.scan_words = WrappedLabel()
         self.rate = RateSlider(rate)
         self._new_rate = rate
         self.profile = ProfilePlot()
