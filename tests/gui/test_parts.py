@@ -13,7 +13,7 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QImage, QPalette
-from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from contrast import AA, contrast
 from napari_dinoad.gui import parts
@@ -115,6 +115,26 @@ def test_a_text_that_nearly_fills_its_line_takes_no_more_room(dock, viewer, monk
             heights.append((n_lines_drawn(label), label.heightForWidth(wide)))
         assert {n for n, _ in heights} == {1, 2}
         assert all((height >= 2 * one) == (n == 2) for n, height in heights)
+
+
+def test_parts_below_each_other_do_not_drift_apart(qtbot):
+    note, button = NoteLabel(), QPushButton("Score a folder…")
+    note.tell("Research use only; not a medical device.")
+    window = QWidget()
+    rows = QVBoxLayout(window)
+    rows.addStretch(0)
+    row = FoldingRow((note, button), (1, 0))
+    rows.addWidget(row)
+    qtbot.addWidget(window)
+    window.show()
+    for width, is_one_line in ((160, False), (800, True), (160, False)):
+        window.resize(width, 800)
+        qtbot.waitUntil(
+            lambda is_one_line=is_one_line: (button.y() < note.geometry().bottom()) == is_one_line
+        )
+        QApplication.processEvents()
+        assert note.height() <= 3 * note.fontMetrics().lineSpacing()
+        assert (note.width() > window.width() / 2) or not is_one_line
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.05, 0.01, 0.0033, 0.0001])

@@ -176,7 +176,7 @@ class FoldingRow(QWidget):
     parts : sequence of (QWidget or sequence of QWidget)
         Those of one part stay side by side.
     stretch : sequence of int, optional
-        How the parts share what is left; by default as they want it.
+        How parts side by side share what is left; by default as they want it.
     """
 
     def __init__(
@@ -189,8 +189,8 @@ class FoldingRow(QWidget):
         self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._row.setContentsMargins(0, 0, 0, 0)
         self._row.setSpacing(_ROW_SPACING_PX)
-        for place, part in enumerate(parts):
-            share = stretch[place] if stretch else 0
+        self._stretch = tuple(stretch) or (0,) * len(parts)
+        for share, part in zip(self._stretch, parts, strict=True):
             if isinstance(part, QWidget):
                 self._row.addWidget(part, share)
             else:
@@ -214,8 +214,10 @@ class FoldingRow(QWidget):
     def _fold(self) -> None:
         widths = self._widths()
         needed = sum(widths) + _ROW_SPACING_PX * (len(widths) - 1)
-        directions = QBoxLayout.Direction
-        self._row.setDirection(directions.LeftToRight if needed <= self.width() else directions.TopToBottom)
+        fits, directions = needed <= self.width(), QBoxLayout.Direction
+        self._row.setDirection(directions.LeftToRight if fits else directions.TopToBottom)
+        for place, share in enumerate(self._stretch):
+            self._row.setStretch(place, share if fits else 0)
 
     def _widths(self) -> list[int]:
         items = (self._row.itemAt(place) for place in range(self._row.count()))
