@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 
 import numpy as np
@@ -16,6 +17,11 @@ from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
 from refused_files import forbid_removing_open_files, refuse_opening
+
+NO_MODEL = (
+    "not a model of napari-dinoad, or one that is damaged or cut short. Choose a .dinoad file, copy this one "
+    "again, or fit it again."
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +51,18 @@ def test_there_is_no_pickle_in_it(model_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04K\x01.", b"\xff" * 200])
-def test_other_files_are_refused(tmp_path, content):
-    (tmp_path / "m.dinoad").write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"m\.dinoad: not a readable model"):
-        NormativeModel.load(tmp_path / "m.dinoad")
+def test_other_files_are_refused_in_plain_words(tmp_path, caplog, content):
+    path = tmp_path / "m.dinoad"
+    path.write_bytes(content)
+    with caplog.at_level(logging.INFO), pytest.raises(ModelFileError) as caught:
+        NormativeModel.load(path)
+    assert str(caught.value) == f"{path}: {NO_MODEL}"
+    assert "SafetensorError" in caplog.text
 
 
 def test_truncated_and_missing(tmp_path, model_path):
     (tmp_path / "cut.dinoad").write_bytes(model_path.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match="not a readable model"):
+    with pytest.raises(ModelFileError, match="damaged or cut short"):
         NormativeModel.load(tmp_path / "cut.dinoad")
     with pytest.raises(ModelFileError, match="no such file"):
         NormativeModel.load(tmp_path / "none.dinoad")
@@ -78,6 +87,15 @@ def test_a_safetensors_file_of_another_kind(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelFileError, match="not a model of napari-dinoad"):
         NormativeModel.load(tmp_path / "other.safetensors")
+
+
+def test_a_disk_that_fails_is_told_as_what_it_is(model_path, monkeypatch):
+    def failing(*args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(normative_model, "safe_open", failing)
+    with pytest.raises(ModelFileError, match=rf"cannot be read \({os.strerror(errno.EIO)}\)"):
+        NormativeModel.load(model_path)
 
 
 def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(model_path, monkeypatch):

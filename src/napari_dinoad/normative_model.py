@@ -24,7 +24,7 @@ from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.files import atomic_path, require_readable
 from napari_dinoad.machine_faults import is_of_memory
-from napari_dinoad.model_format import require_format
+from napari_dinoad.model_format import fault_of_file, require_format
 from napari_dinoad.plane_model import (
     Member,
     PlaneModel,
@@ -379,4 +379,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         if is_of_memory(error):
             raise
-        raise ModelFileError(f"{path}: not a readable model file ({error}). Fit or copy it again.") from error
+        raise fault_of_file(path, error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -40,12 +41,16 @@ def test_summary_needs_no_torch(model_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_other_files_are_refused_in_one_line(tmp_path, content):
+def test_other_files_are_refused_in_plain_words(tmp_path, caplog, content):
     path = tmp_path / "x.dinoad"
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"x\.dinoad") as caught:
+    with caplog.at_level(logging.INFO), pytest.raises(ModelFileError) as caught:
         read_model_summary(path)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == (
+        f"{path}: not a model of napari-dinoad, or one that is damaged or cut short. Choose a .dinoad file, "
+        "copy this one again, or fit it again."
+    )
+    assert "Error" in caplog.text
     with pytest.raises(ModelFileError, match="no such file"):
         read_model_summary(tmp_path / "y.dinoad")
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.model_format import require_format
+from napari_dinoad.model_format import fault_of_file, require_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,9 +121,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             n_compared,
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"{path}: not a model of napari-dinoad ({type(error).__name__}: {error}). Choose a {MODEL_SUFFIX} file."
-        ) from error
+        raise fault_of_file(path, error) from error
 
 
 def path_of_new_model(text: str) -> Path:
