@@ -38,7 +38,7 @@ def test_files_that_would_be_replaced_are_counted_whatever_the_name(open_dialog,
     (tmp_path / f"{safe_stem(name)}_mask.nii.gz").touch()
     dialog = open_dialog(name)
     dialog.folder.value = tmp_path
-    assert dialog.note.text().startswith("1 files of this scan are there already")
+    assert dialog.note.text().startswith("1 file of this scan is there already")
     assert can_save(dialog)
 
 
@@ -47,6 +47,16 @@ def test_a_folder_is_typed_without_errors(qtbot, open_dialog, text):
     dialog = open_dialog("scan")
     qtbot.keyClicks(dialog.folder.line_edit.native, text)
     assert "already" not in dialog.note.text()
+
+
+@pytest.mark.parametrize("points", [9, 20])
+def test_no_choice_is_cut_off_whatever_the_size_of_letters(qtbot, open_dialog, points):
+    dialog = open_dialog("scan")
+    dialog.setStyleSheet(f"* {{font-size: {points}pt}}")
+    dialog.show()
+    dialog.resize(10, 10)
+    qtbot.waitUntil(lambda: all(box.width() >= box.sizeHint().width() for box in dialog.choices.values()))
+    assert dialog.width() >= 420
 
 
 def test_regions_are_told_as_far_as_they_are_known(open_dialog):

@@ -220,6 +220,25 @@ def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbo
     dialog.reject()
 
 
+def test_what_was_drawn_before_is_not_taken_for_the_result(qtbot, ready, viewer, tmp_path):
+    """It stays selected when something was found, and is exported by “Export mask…”."""
+    click(qtbot, ready.masks.draw_button)
+    drawn = viewer.layers.selection.active
+    find(qtbot, ready)
+    assert viewer.layers.selection.active is drawn
+    click(qtbot, ready.result.export_button)
+    dialog = ready.result.export_dialog
+    assert dialog.windowTitle() == "Export result"
+    assert dialog.by_hand is None
+    assert "map" in dialog.outputs
+    dialog.reject()
+    click(qtbot, ready.masks.export_button)
+    dialog = ready.masks.export_dialog
+    assert dialog.windowTitle() == "Export mask"
+    assert dialog.by_hand.layer is drawn
+    dialog.reject()
+
+
 def test_how_a_mask_from_a_file_was_made_must_be_said(qtbot, ready, viewer, tmp_path):
     """It may be of a person or of any program: the files must not claim what nobody has said."""
     find_planted(qtbot, ready)
@@ -277,7 +296,7 @@ def test_a_nifti_scan_and_its_corrected_mask_have_one_grid(qtbot, ready, viewer,
     click(qtbot, ready.result.edit_button)
     layer = viewer.layers.selection.active
     layer.paint((3, 5, 5), 1)
-    export_in_dialog(qtbot, ready, tmp_path, ("mask", "report"))
+    export_in_dialog(qtbot, ready, tmp_path, ("mask", "report"), viewer.layers.selection.active)
     image = nib.load(tmp_path / "patient_bright_by_hand_mask.nii.gz")
     assert np.array_equal(image.affine, nib.load(patient).affine)
     np.testing.assert_array_equal(
@@ -305,8 +324,7 @@ def test_a_dicom_study_gets_a_segmentation_by_hand(qtbot, dock, viewer, model_pa
     layer.data[...] = 0
     layer.data[4, 6:9, 3:5] = 1
     layer.data[7, 2, 3] = 2
-    dialog = export_in_dialog(qtbot, dock, tmp_path / "out", ("seg", "mask"), segments=1)
-    assert dialog == making
+    assert export_in_dialog(qtbot, dock, tmp_path / "out", ("seg", "mask"), layer, segments=1) == making
     (path,) = (tmp_path / "out").glob("*_by_hand_seg.dcm")
     seg = highdicom.seg.segread(path)
     assert {segment.SegmentAlgorithmType for segment in pydicom.dcmread(path).SegmentSequence} == {kind}
@@ -322,10 +340,13 @@ def test_a_dicom_study_gets_a_segmentation_by_hand(qtbot, dock, viewer, model_pa
     np.testing.assert_allclose(again.extent.world, layer.extent.world, atol=1e-4)
 
 
-def export_in_dialog(qtbot, dock, folder, outputs, segments=0):
-    """Export through the dialog as it opens; return how it says that the mask was made."""
+def export_in_dialog(qtbot, dock, folder, outputs, layer, segments=0):
+    """Export a layer through the dialog, which opens with it where it is a correction; return how it was made."""
     click(qtbot, dock.result.export_button)
     dialog = dock.result.export_dialog
+    is_correction = layer.name.endswith("· corrected")
+    assert (dialog.by_hand is not None and dialog.by_hand.layer is layer) == is_correction
+    dialog.masks.setCurrentIndex(dialog.masks.findText(f"“{layer.name}”"))
     making = dialog.making
     for key, box in dialog.choices.items():
         box.setChecked(key in outputs)
@@ -342,6 +363,7 @@ def test_a_fault_of_the_layer_is_told_in_one_line(qtbot, ready, viewer, tmp_path
     layer = viewer.add_layer(labels_like(ready.scan.layer))
     click(qtbot, ready.result.export_button)
     dialog = ready.result.export_dialog
+    dialog.masks.setCurrentIndex(1)
     layer.translate = (0, 0, 0.4)
     dialog.folder.value = tmp_path / "out"
     click(qtbot, dialog.buttons.button(dialog.buttons.StandardButton.Save))

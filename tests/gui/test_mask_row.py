@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from PIL import Image
 
-from dock_driver import TIMEOUT_MS, click, find_planted
+from dock_driver import TIMEOUT_MS, click, find, find_planted
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.labels_on_scan import LabelsOnScan
 from napari_dinoad.gui.layers import scan_of_layer
@@ -118,6 +118,15 @@ def test_without_a_mask_it_is_said_how_to_make_one_and_why_another_is_none(qtbot
     assert dock.masks.export_dialog is None
     viewer.add_image(np.random.default_rng(1).random((4, 5, 6)), name="other")
     assert dock.masks.note.isHidden()
+
+
+def test_where_something_was_found_it_is_said_what_exports_that(qtbot, ready):
+    click(qtbot, ready.masks.export_button)
+    assert ready.result.export_button.text() not in ready.masks.note.text()
+    find(qtbot, ready)
+    assert ready.masks.note.isHidden(), "it takes the room of the regions"
+    click(qtbot, ready.masks.export_button)
+    assert f"“{ready.result.export_button.text()}”" in ready.masks.note.text()
 
 
 def test_a_layer_on_disk_is_read_in_the_background(qtbot, dock, viewer, tmp_path):

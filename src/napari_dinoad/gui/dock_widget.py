@@ -230,6 +230,7 @@ class DockWidget(QWidget):
         self.find.ready_asked.connect(self._on_ready_asked)
         self.finder.result_changed.connect(self._show_misfits)
         self.finder.standing_changed.connect(self._show_misfits)
+        self.finder.runner.started.connect(self.masks.clear_note)
         self.finder.runner.finished.connect(self._show_misfits)
         self.finder.preparation.compared.connect(self._show_misfits)
         for runner in (self.finder.preparation.runner, self.finder.runner):

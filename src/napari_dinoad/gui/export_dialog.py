@@ -40,6 +40,8 @@ _SEGMENTS = {
 }
 """What a DICOM-SEG may have, of a mask by hand or not."""
 
+_LEAST_WIDTH_PX = 420
+
 _OF_HAND = "Files hold this layer as it is now and say that it is by hand, without probabilities."
 
 
@@ -71,7 +73,7 @@ class ExportDialog(QDialog):
         has_found: bool = True,
     ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Export")
+        self.setWindowTitle("Export result" if has_found else "Export mask")
         self._name = safe_stem(volume.name)
         self.masks = QComboBox()
         self.masks.setAccessibleName("Mask")
@@ -114,6 +116,8 @@ class ExportDialog(QDialog):
             selected = next((one for one in by_hand if not one.fault), None)
         self._list_masks(by_hand, selected)
         rows = QVBoxLayout(self)
+        # No fixed width: with large letters the longest choice would be cut off.
+        rows.addStrut(_LEAST_WIDTH_PX)
         which = QFormLayout()
         which.addRow("Mask", self.masks)
         which.addRow("Made by", self.makings)
@@ -129,7 +133,6 @@ class ExportDialog(QDialog):
         rows.addLayout(form)
         rows.addWidget(self.note)
         rows.addWidget(self.buttons)
-        self.setMinimumWidth(440)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.masks.currentIndexChanged.connect(self._on_mask_chosen)
         self._on_mask_chosen()
@@ -210,7 +213,8 @@ class ExportDialog(QDialog):
         if self.path is None:
             missing = missing or "Choose a folder."
         n_there = 0 if self.path is None else _count_files(self.path, self._name)
-        replaced = f"{n_there} files of this scan are there already; those of the same names are replaced."
+        files = "1 file of this scan is" if n_there == 1 else f"{n_there} files of this scan are"
+        replaced = f"{files} there already; those of the same names are replaced."
         self.note.tell(missing or (replaced if n_there else ""), warning=not missing)
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)

@@ -146,13 +146,15 @@ class HandMasks:
         layers = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, Labels)]
         return [self._describe(layer, ground) for layer in layers if not is_kept_by_plugin(layer)]
 
-    def selected(self, layers: Sequence[HandLayer]) -> HandLayer | None:
+    def selected(self, layers: Sequence[HandLayer], only: Making | None = None) -> HandLayer | None:
         """Return which of these is selected in the list of layers, where it can be exported and a person made it.
 
-        What was opened from a file is selected by that alone.
+        What was opened from a file is selected by that alone; what was drawn still is when something was found, so
+        that may be left out.
         """
         active = self._viewer.layers.selection.active
-        known = [one for one in layers if one.making is not None and not one.fault]
+        makings = ("corrected", "drawn") if only is None else (only,)
+        known = [one for one in layers if one.making in makings and not one.fault]
         return next((one for one in known if same_layer(one.layer, active)), None)
 
     def mask_of(self, one: HandLayer, making: Making, ground: Ground) -> HandMask:

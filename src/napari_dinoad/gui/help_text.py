@@ -25,6 +25,8 @@ normal scans that the model had not seen, so it says nothing about scans of anot
 scans of <i>n</i> persons nothing below 1 / (n + 1) can be claimed.</p>
 <p><b>Regions</b>: click one to go to its peak; untick one to take it out of the mask and of exports. Places are
 millimetres from the scanner's origin: R / L the patient's right / left, A / P front / back, S / I head / foot.</p>
+<p><b>Export result…</b> writes what was found on the scan's own grid: mask, map, table, report. <b>Planes</b> shows
+the planes that the canvas does not; <b>Score a folder…</b> does many scans, and lists the least normal first.</p>
 <p><b>To draw a mask by hand</b>, press <b>Draw mask</b> and paint; <b>Export mask…</b> writes it, and nothing need
 have been found. <b>To correct a mask</b> that was found, press <b>Edit mask</b>: it makes a copy to paint and erase
 in. The files say that they are by hand.</p>

@@ -25,8 +25,11 @@ _READING_MS = 500
 """Scans that are read sooner are not told to be."""
 
 _NOTHING = (
-    "No mask to export: press “Draw mask” and paint, or make a Labels layer while the scan’s is selected."
+    "No mask by hand to export: press “Draw mask” and paint, or make a Labels layer while the layer of the scan is "
+    "selected."
 )
+
+_BUT_FOUND = "What was found is exported by “Export result…”."
 
 
 class MaskRow(QWidget):
@@ -51,8 +54,8 @@ class MaskRow(QWidget):
         self.draw_button.setToolTip("Add an empty layer on the scan's voxels, and paint in it.")
         self.export_button = QPushButton("Export mask…")
         self.export_button.setToolTip(
-            "Write a mask that was drawn, corrected or opened on the scan's own grid: NIfTI, and as the scan allows "
-            "DICOM-SEG or PNG. Nothing need have been found."
+            "Write a mask by hand (drawn, corrected, opened) on the scan's own grid: NIfTI, and as the scan allows "
+            "DICOM-SEG or PNG. Nothing need have been found; what was is written by “Export result…”."
         )
         self.reading = JobRow(delay_ms=_READING_MS)
         self.note = NoteLabel()
@@ -85,9 +88,13 @@ class MaskRow(QWidget):
         self.planes_box.setVisible(scan is not None and min(scan.source.geometry.canonical_shape) > 1)
 
     def forget(self) -> None:
-        """Take back what was said: another scan is chosen."""
-        self.note.tell("")
+        """Another scan is chosen: take back what was said, and what is being read."""
+        self.clear_note()
         self.reader.cancel()
+
+    def clear_note(self) -> None:
+        """Take back what was said."""
+        self.note.tell("")
 
     def untick_planes(self) -> None:
         """Show that the other planes are closed."""
@@ -110,7 +117,10 @@ class MaskRow(QWidget):
             return
         layers = self._hand_masks.layers(ground)
         if all(one.fault for one in layers):
-            self.note.tell(" ".join([one.fault for one in layers[:1]] or [_NOTHING]), warning=True)
+            words = [one.fault for one in layers[:1]] or [_NOTHING]
+            if self._hand_masks.of_result() is not None:
+                words.append(_BUT_FOUND)
+            self.note.tell(" ".join(words), warning=True)
         elif ground.volume is None:
             self.reader.start(ground.read, "Reading the scan")
         else:

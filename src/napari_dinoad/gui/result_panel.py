@@ -56,7 +56,7 @@ class ResultPanel(Step):
         self.summary = NoteLabel()
         self.explain_box = QCheckBox("Explain")
         self.edit_button = QPushButton("Edit mask")
-        self.export_button = QPushButton("Export…")
+        self.export_button = QPushButton("Export result…")
         self.export_dialog: ExportDialog | None = None
         self._last_folder: Path | None = None
         self.export_note = NoteLabel()
@@ -72,10 +72,11 @@ class ResultPanel(Step):
         self.rows.addWidget(self.profile)
         self.rows.addWidget(self.table, 1)
         self.export_button.setToolTip(
-            "Write files on the scan's own grid: the mask of the ticked regions, or one corrected by hand."
+            "Write what was found, on the scan's own grid: mask of the ticked regions, map, table, report; or a mask "
+            "that was corrected."
         )
         self.edit_button.setToolTip(
-            "Copy the mask into a layer to paint and erase in; Export… writes that one, too."
+            "Copy the mask into a layer to paint and erase in. Export result… and Export mask… write it."
         )
         self.edit_button.clicked.connect(self._hand_masks.start_correction)
         self.export_button.clicked.connect(self.open_export)
@@ -239,8 +240,8 @@ class ResultPanel(Step):
         if result is None or ground is None:
             return
         by_hand = self._hand_masks.layers(ground)
-        selected = self._hand_masks.selected(by_hand)
-        dialog = ExportDialog(result.volume, self._last_folder, self, by_hand, selected)
+        corrected = self._hand_masks.selected(by_hand, only="corrected")
+        dialog = ExportDialog(result.volume, self._last_folder, self, by_hand, corrected)
         dialog.accepted.connect(self._on_export_chosen)
         dialog.rejected.connect(self._on_export_closed)
         self.export_dialog = dialog
