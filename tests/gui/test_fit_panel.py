@@ -337,6 +337,20 @@ def test_fit_panel_fits_a_dock_as_wide_as_the_other(qtbot, dock, viewer, folder)
     qtbot.waitUntil(lambda: content.minimumSizeHint().width() <= dock.sizeHint().width())
 
 
+def test_the_form_does_not_scroll_where_there_is_room_for_it(qtbot, dock, viewer, folder):
+    viewer.show()
+    panel = open_panel(qtbot, dock, folder)
+    dock.fit_dialog.resize(502, 900)
+    content, seen = panel._scroll.widget(), panel._scroll.viewport()
+    qtbot.waitUntil(lambda: panel.estimate.isVisible() and seen.height() > 500)
+    needed = content.layout().heightForWidth(content.width())
+    dock.fit_dialog.resize(502, 900 - seen.height() + needed)
+    qtbot.waitUntil(lambda: seen.height() == needed)
+    assert panel._scroll.verticalScrollBar().maximum() == 0
+    corner = panel.start_button.mapTo(dock.fit_dialog, panel.start_button.rect().bottomRight())
+    assert dock.fit_dialog.childAt(corner) is panel.start_button, "nothing lies over the button"
+
+
 @pytest.fixture
 def looked_into(monkeypatch):
     """Return the folders that are looked into, as they come; one named "endless" is, until it is given up."""

@@ -36,7 +36,7 @@ from napari_dinoad.gui.overlay import (
     show_map_alone,
     warm_up,
 )
-from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
+from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel, ScrolledContent
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan_step import ScanStep
@@ -120,7 +120,7 @@ class DockWidget(QWidget):
         self._on_layer_changed()
 
     def _build(self) -> None:
-        content = _Content()
+        content = ScrolledContent()
         rows = QVBoxLayout(content)
         rows.setContentsMargins(6, 4, 6, 4)
         rows.setSpacing(8)
@@ -442,13 +442,6 @@ class DockWidget(QWidget):
             self._show_readiness()
         self.result.show_slice_in_view()
         self.explainer.look()
-
-
-class _Content(QWidget):
-    """What scrolls: as high as its texts are at the width that there is, not at the least that they could have."""
-
-    def minimumSizeHint(self) -> QSize:
-        return QSize(super().minimumSizeHint().width(), 0)
 
 
 def _closer(finder: FindController) -> Any:

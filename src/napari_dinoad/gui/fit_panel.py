@@ -15,7 +15,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
 from napari_dinoad.gui.model_library import path_of_new_model
-from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel
+from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel, ScrolledContent
 from napari_dinoad.gui.profile_plot import CurvePlot
 from napari_dinoad.gui.samples_of_folder import guess_preset
 from napari_dinoad.gui.session import session_of
@@ -84,7 +84,7 @@ class FitPanel(QWidget):
         self._scroll.ensureWidgetVisible(self.report)
 
     def _build(self) -> None:
-        content = QWidget()
+        content = ScrolledContent()
         rows = QVBoxLayout(content)
         rows.setSpacing(6)
         form = QFormLayout()
@@ -317,7 +317,6 @@ class FitDialog(QDialog):
         self.panel = FitPanel(viewer, session)
         rows = QVBoxLayout(self)
         rows.addWidget(self.panel)
-        self.setSizeGripEnabled(True)
         for button in self.findChildren(QPushButton):
             # Return ends the typing of a path; it presses nothing.
             button.setAutoDefault(False)

@@ -36,6 +36,7 @@ __all__ = [
     "FoldingRow",
     "JobRow",
     "NoteLabel",
+    "ScrolledContent",
     "Step",
     "WrappedLabel",
     "folder_of",
@@ -229,6 +230,14 @@ def _least_width(item: QLayoutItem) -> int:
     if isinstance(widget, QLabel) and widget.wordWrap():
         return int(widget.fontMetrics().horizontalAdvance(widget.text()) / 2 + _WRAPPING_PX)
     return int(item.minimumSize().width())
+
+
+class ScrolledContent(QWidget):
+    """What scrolls: as high as its texts are at the width that there is, not at the least that they could have."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least width; the height follows from the width that there is."""
+        return QSize(super().minimumSizeHint().width(), 0)
 
 
 def row_of(*widgets: QWidget) -> QHBoxLayout:
