@@ -72,7 +72,7 @@ def test_the_colour_bar_is_titled_while_there_is_a_heatmap(qtbot, ready, viewer)
     find(qtbot, ready, ready.find.slice_button)
     title = viewer.canvas.overlays["dinoad_colour_bar"]
     assert title.visible
-    assert title.text == "−log10 p"
+    assert title.text == "how rare\n(−log10 p)"
     heatmap = overlays(viewer)[0]
     heatmap.visible = False
     assert not title.visible

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ColourBar"]
 
-_TITLE = "−log10 p"
+_TITLE = "how rare\n(−log10 p)"
 
 _TITLE_SIZE = 10
 

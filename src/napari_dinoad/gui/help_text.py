@@ -17,8 +17,8 @@ or try the demo model with the sample data (File → Open Sample → DINOAD).</l
 what is done.</li>
 </ol>
 <h3>What the numbers mean</h3>
-<p>The heatmap shows −log10 p: 2 means that 1 % of normal voxels are at least as unusual, 3 means 0.1 %. Its limits
-are the same for every scan, so a normal scan stays dark.</p>
+<p>The heatmap shows how rare a voxel is among normal ones (−log10 p): 1 means one in 10, 2 one in 100, 3 one in
+1,000. Its limits are the same for every scan, so a normal scan stays dark.</p>
 <p>The <b>false-positive rate</b> is the share of normal voxels that the mask may mark by mistake. It is measured on
 normal scans that the model had not seen, so it says nothing about scans of another kind.</p>
 <p>The sentence about the whole scan compares its most unusual voxels with those of normal scans. With normal
