@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from magicgui.widgets import FileEdit
+from napari.settings import get_settings
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit
 
@@ -285,6 +286,17 @@ def test_name_that_no_model_can_have_is_told_in_one_line(qtbot, dock, folder, no
     assert panel.report.text.text().startswith("Save as: ")
     assert not dock.session.fit.runner.is_running
     assert notifications == []
+
+
+@pytest.mark.parametrize("points", [9, 14])
+def test_paths_have_the_size_of_letters_that_the_user_prefers(qtbot, dock, viewer, monkeypatch, points):
+    viewer.show()
+    dock.open_fit_dialog()
+    dock.open_folder_dialog()
+    monkeypatch.setattr(get_settings().appearance, "font_size", points)
+    fields = dock.fit_dialog.panel.folder, dock.fit_dialog.panel.out, dock.folder_dialog.out
+    for field in fields:
+        qtbot.waitUntil(lambda field=field: field.line_edit.native.fontInfo().pointSize() == points)
 
 
 def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):

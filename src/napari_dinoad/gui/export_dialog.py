@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.files import safe_stem
-from napari_dinoad.gui.parts import NoteLabel, WrappedLabel, folder_of
+from napari_dinoad.gui.parts import NoteLabel, WrappedLabel, folder_of, name_field
 from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
 from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
 
@@ -100,7 +100,7 @@ class ExportDialog(QDialog):
         self.segments.setAccessibleName("Segments of the DICOM-SEG")
         self.segments.setToolTip("How the regions or labels lie in the DICOM-SEG.")
         self.folder = FileEdit(mode="d", tooltip="Existing files of the same names are replaced.")
-        self.folder.line_edit.native.setAccessibleName("Folder")
+        name_field(self.folder, "Folder")
         if folder is not None:
             self.folder.value = folder
         self.folder.changed.connect(self._show_state)

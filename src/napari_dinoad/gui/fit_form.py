@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
+from napari_dinoad.gui.parts import name_field
 from napari_dinoad.settings import PRESETS, Device, FitSettings, preset
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
         if isinstance(field, ComboBox):
             # Its longest choice would be wider than a dock is.
             field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        named = field.line_edit if isinstance(field, FileEdit) else field
-        named.native.setAccessibleName(field.label)
+        if isinstance(field, FileEdit):
+            name_field(field, field.label)
+        else:
+            field.native.setAccessibleName(field.label)
         form.addRow(field.label, field.native)
         form.labelForField(field.native).setToolTip(field.tooltip)

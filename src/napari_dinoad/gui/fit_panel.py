@@ -15,7 +15,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
 from napari_dinoad.gui.model_library import path_of_new_model
-from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel, ScrolledContent
+from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel, ScrolledContent, name_field
 from napari_dinoad.gui.profile_plot import CurvePlot
 from napari_dinoad.gui.samples_of_folder import guess_preset
 from napari_dinoad.gui.session import session_of
@@ -53,8 +53,8 @@ class FitPanel(QWidget):
             mode="d", tooltip="Folder of normal scans; subfolders are looked into as well."
         )
         self.out = FileEdit(mode="w", filter=f"*{MODEL_SUFFIX}", tooltip="Where the model is saved.")
-        self.folder.line_edit.native.setAccessibleName("Normal scans")
-        self.out.line_edit.native.setAccessibleName("Save as")
+        name_field(self.folder, "Normal scans")
+        name_field(self.out, "Save as")
         self.form = FitForm(self.session.configuration.device)
         self.notes = NoteLabel()
         self.found = CohortView()

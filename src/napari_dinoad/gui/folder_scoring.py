@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBox
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import require_folder
-from napari_dinoad.gui.parts import JobRow, NoteLabel, folder_of
+from napari_dinoad.gui.parts import JobRow, NoteLabel, folder_of, name_field
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.gui.worker import JobRunner
@@ -148,8 +148,8 @@ class FolderScoringDialog(QDialog):
         self.out = FileEdit(
             mode="d", tooltip="For maps, masks and reports. Files of the same names are replaced."
         )
-        self.folder.line_edit.native.setAccessibleName("Scans")
-        self.out.line_edit.native.setAccessibleName("Results")
+        name_field(self.folder, "Scans")
+        name_field(self.out, "Results")
         self.about = NoteLabel()
         self.start_button = QPushButton("Score")
         self.start_button.setToolTip("Score all scans of the folder. This window may be closed meanwhile.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QEvent, QPointF, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QPointF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -40,6 +40,7 @@ __all__ = [
     "Step",
     "WrappedLabel",
     "folder_of",
+    "name_field",
     "row_of",
     "take_letter_size",
 ]
@@ -165,6 +166,20 @@ def take_letter_size(widget: QWidget) -> None:
     label.deleteLater()
     if font != widget.font():
         widget.setFont(font)
+
+
+def name_field(field: FileEdit, name: str) -> None:
+    """Give a field for a path its name for screen readers, and letters of the size that the user prefers."""
+    line = field.line_edit.native
+    line.setAccessibleName(name)
+    line.installEventFilter(_LetterSize(line))
+
+
+class _LetterSize(QObject):
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.StyleChange and isinstance(watched, QWidget):
+            take_letter_size(watched)
+        return False
 
 
 class FoldingRow(QWidget):
