@@ -198,7 +198,7 @@ class Photographer:
         else:
             window.grab().save(str(path))
         with Image.open(path) as picture:
-            small = picture.convert("RGB").quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE)
+            small = picture.convert("RGB").quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
         small.save(path, optimize=True)
         print(path)
 
