@@ -221,13 +221,46 @@ def test_rounded_direction_cosines_of_the_source_are_not_handed_on(tmp_path):
     np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
 
 
-def test_slices_that_are_even_enough_to_be_read(tmp_path):
-    places = [(-3.0, -4.0, 2.0 * i + 0.015 * (i % 2)) for i in range(6)]
-    datasets = series_datasets(ct_values(), places=places)
+ROUNDED = {
+    "two micrometres off": [(-3.0, -4.0, 2.0 * i + 0.002 * (i % 2)) for i in range(6)],
+    "hundredths": [(-3.0, -4.0, round(2.003 * i, 2)) for i in range(6)],
+    "tenths": [(-3.0, -4.0, round(1.247 * i, 1)) for i in range(6)],
+}
+"""Positions that are read as even, and that readers which allow 1e-3 mm take for uneven."""
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize("places", ROUNDED.values(), ids=ROUNDED)
+def test_frames_of_a_series_with_rounded_positions_are_even(tmp_path, places, enhanced):
+    spacing = (1.2, 1.2)
+    if enhanced:
+        datasets = [enhanced_dataset(ct_values(), places=places, spacing=spacing)]
+    else:
+        datasets = series_datasets(ct_values(), places=places, spacing=spacing)
     save_all(datasets, tmp_path / "ct")
-    seg = build_seg(marked(read_volume(tmp_path / "ct")), CARD)
-    found = [g.PlanePositionSequence[0].ImagePositionPatient for g in seg.PerFrameFunctionalGroupsSequence]
-    assert sorted(float(place[2]) for place in found) == [pytest.approx(place[2]) for place in places]
+    volume = read_volume(tmp_path / "ct")
+    mask = marked(volume)
+    save_seg(tmp_path / "seg.dcm", mask, CARD)
+
+    seg = hd.seg.segread(tmp_path / "seg.dcm")
+    found = seg.get_volume(combine_segments=True)
+    gap = float(np.linalg.norm(volume.geometry.affine[:3, 2]))
+    np.testing.assert_allclose(found.spacing, (gap, *spacing), rtol=1e-6)
+    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-4)
+    originals = {dataset.SOPInstanceUID: place for dataset, place in zip(datasets, places, strict=False)}
+    _, written, dataset = frames_by_hand(tmp_path / "seg.dcm")
+    for group, place in zip(dataset.PerFrameFunctionalGroupsSequence, written, strict=True):
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        number = int(source.get("ReferencedFrameNumber", 1))
+        original = places[number - 1] if enhanced else originals[source.ReferencedSOPInstanceUID]
+        assert np.abs(place - original).max() < 0.1, "each frame refers to the image beside which it lies"
+
+    sitk = pytest.importorskip("SimpleITK", reason="the extra itk is not installed")
+    np.testing.assert_allclose(
+        sitk.ReadImage(str(tmp_path / "seg.dcm")).GetSpacing(), (*spacing, gap), rtol=1e-6
+    )
 
 
 def test_source_images_of_one_uid_cannot_be_referred_to(tmp_path):
@@ -327,10 +360,8 @@ def test_slices_as_even_as_reading_asks_have_a_seg(tmp_path):
         tmp_path / "ct",
     )
     seg = build_seg(marked(read_volume(tmp_path / "ct")))
-    written = [
-        frame.PlanePositionSequence[0].ImagePositionPatient for frame in seg.PerFrameFunctionalGroupsSequence
-    ]
-    np.testing.assert_allclose(sorted(place[2] for place in written), [z for _, _, z in places])
+    found = seg.get_volume(combine_segments=True)
+    np.testing.assert_allclose(found.spacing, (5.0, 0.3, 0.3), rtol=1e-6)
 
 
 def test_a_mask_that_does_not_line_up_is_refused(tmp_path):

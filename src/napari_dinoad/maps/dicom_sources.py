@@ -16,6 +16,7 @@ import highdicom as hd
 import numpy as np
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.valuerep import format_number_as_ds
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, GeometryError, SettingError
@@ -25,7 +26,7 @@ from napari_dinoad.images.persons import of_persons
 from napari_dinoad.maps.dicom_source_header import number_of, source_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_dinoad.images.volume import Volume
 
@@ -48,6 +49,10 @@ POSITION_TOLERANCE_MM = 0.01
 POSITION_TOLERANCE_VOXELS = 0.1
 """… unless it is along no axis off by more than this share of a voxel: slices need be no more even than that to be
 read."""
+
+EVEN_TO_MM = 1e-4
+"""Frames this near to an even grid keep their source's numbers; others are put on it. Readers take frames for uneven
+that are 1e-3 mm off it (GDCM, by which ITK reads: it gives every voxel 1 mm) or a hundredth of a gap (highdicom)."""
 
 _ALWAYS_IN_SPACE = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 """Kinds of image that the standard allows in a frame of reference only."""
@@ -270,7 +275,8 @@ def _is_length(value: object) -> bool:
 def _source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) -> Frames:
     """Return (z, y, x) values as frames (n, rows, columns) of the source images, or with a place of their own.
 
-    Frames of single images take over the images' place and spacing to the digit. Frames of multi-frame images and of
+    Frames of single images take over the images' place and spacing to the digit where these are even, and lie on the
+    scan's even grid where they are not quite: the headers are changed, in place. Frames of multi-frame images and of
     resampled scans bring their own; highdicom then finds the source frames that lie where they lie.
     """
     frames = np.ascontiguousarray(as_frames(values, volume))
@@ -278,11 +284,49 @@ def _source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) -
         _require_shape(frames, sources)
         return frames
     affine = volume.geometry.affine[:, [2, 1, 0, 3]]
-    if not volume.is_resampled and not volume.dicom_frames and len(sources) == len(frames):
+    if volume.is_resampled:
+        return hd.Volume(frames, affine, "PATIENT", from_reference_convention="RAS")
+    if not volume.dicom_frames and len(sources) == len(frames):
         _require_shape(frames, sources)
         _require_positions(affine, sources)
+        _put_on_grid(affine, [source for source in sources if "ImagePositionPatient" in source])
         return frames
+    _put_on_grid(affine, _planes_of_frames(sources[0], volume.dicom_frames))
     return hd.Volume(frames, affine, "PATIENT", from_reference_convention="RAS")
+
+
+def _planes_of_frames(source: Dataset, numbers: Sequence[int]) -> list[Dataset]:
+    """Return what holds the position of each frame of a multi-frame header; nothing where some have none."""
+    groups = source.get("PerFrameFunctionalGroupsSequence", ())
+    planes = [
+        plane
+        for number in numbers
+        for plane in groups[number - 1].get("PlanePositionSequence", ())
+        if "ImagePositionPatient" in plane
+    ]
+    return planes if len(planes) == len(numbers) else []
+
+
+def _put_on_grid(affine: np.ndarray, planes: Sequence[Dataset]) -> None:
+    """Let planes lie on the scan's grid, in place, unless they lie evenly already.
+
+    Parameters
+    ----------
+    affine : numpy.ndarray
+        As of `_require_positions`.
+    planes : sequence of pydicom.Dataset
+        What holds the position of each slice, in their order.
+    """
+    if len(planes) < 2:
+        return
+    positions = np.array([plane.ImagePositionPatient for plane in planes], dtype=float)
+    shares = np.linspace(0, 1, len(planes))[:, np.newaxis]
+    even = positions[0] + shares * (positions[-1] - positions[0])
+    if np.abs(positions - even).max() <= EVEN_TO_MM:
+        return
+    for index, plane in enumerate(planes):
+        place = (affine @ [index, 0, 0, 1])[:3] * (-1, -1, 1)
+        plane.ImagePositionPatient = [format_number_as_ds(float(x)) for x in place]
 
 
 def as_frames(values: np.ndarray, volume: Volume) -> np.ndarray:
