@@ -136,6 +136,37 @@ def test_positions_rounded_to_tenths_are_even(tmp_path):
     assert volume.geometry.spacing[0] == pytest.approx(7, abs=0.01)
 
 
+OBLIQUE = (0.9, 0.1, -np.sqrt(0.18), 0.0, np.sqrt(0.18 / 0.19), 0.1 / np.sqrt(0.19))
+"""Vectors at right angles along no axis of the patient: rounding shifts slices in their plane, both ways."""
+
+
+def rounded_places(shift_mm=0.0):
+    """Return places of 20 oblique slices 5.3 mm apart in tenths, shifted along their columns from first to last."""
+    normal = np.cross(OBLIQUE[:3], OBLIQUE[3:])
+    number = np.arange(20)[:, np.newaxis]
+    exact = np.array([-110.46, -78.33, -72.84]) + 5.3 * number * normal
+    return np.round(exact + shift_mm * number / 19 * OBLIQUE[3:], 1)
+
+
+def test_tenths_shift_no_slice_of_small_pixels(tmp_path):
+    """By up to a fifth of a pixel, which was told as a tilted gantry of 0.0°."""
+    places = rounded_places()
+    save_all(linear_series(places, OBLIQUE, spacing=(0.5, 0.5)), tmp_path)
+    volume = read_volume(tmp_path)
+    assert volume.notes == ()
+    assert not volume.is_resampled
+    assert volume.geometry.spacing[0] == pytest.approx(5.3, abs=0.01)
+
+
+def test_tenths_do_not_excuse_a_tilt(tmp_path):
+    save_all(linear_series(rounded_places(shift_mm=0.6), OBLIQUE, spacing=(0.5, 0.5)), tmp_path / "small")
+    with pytest.raises(ScanReadError, match="tilted gantry"):
+        read_volume(tmp_path / "small")
+    save_all(linear_series(rounded_places(), OBLIQUE, spacing=(0.1, 0.1)), tmp_path / "tiny")
+    with pytest.raises(ScanReadError, match="tilted gantry"):
+        read_volume(tmp_path / "tiny")
+
+
 def test_tenths_do_not_excuse_gaps_that_differ_by_more(tmp_path):
     save_all(linear_series([(0, 0, z) for z in (0, 5, 10, 15.3, 20, 25)]), tmp_path)
     with pytest.raises(ScanReadError, match="uneven gaps"):

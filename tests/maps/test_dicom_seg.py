@@ -263,6 +263,18 @@ def test_frames_of_a_series_with_rounded_positions_are_even(tmp_path, places, en
     )
 
 
+def test_small_pixels_of_a_series_rounded_to_tenths_have_a_seg(tmp_path):
+    """Slices lie up to a fifth of a pixel off the grid, which is what the rounding does."""
+    turned = (0.9, 0.1, -np.sqrt(0.18), 0.0, np.sqrt(0.18 / 0.19), 0.1 / np.sqrt(0.19))
+    normal = np.cross(turned[:3], turned[3:])
+    places = np.round(np.array([-110.46, -78.33, -72.84]) + 5.3 * np.arange(20)[:, np.newaxis] * normal, 1)
+    save_all(series_datasets(ct_values(20), places=places, orientation=turned), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    found = build_seg(marked(volume), CARD).get_volume(combine_segments=True)
+    gap = float(np.linalg.norm(volume.geometry.affine[:3, 2]))
+    np.testing.assert_allclose(found.spacing, (gap, 0.5, 0.5), rtol=1e-6)
+
+
 def test_source_images_of_one_uid_cannot_be_referred_to(tmp_path):
     datasets = series_datasets(ct_values())
     for dataset in datasets:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 
-__all__ = ["SliceStack", "arrange_slices"]
+__all__ = ["SliceStack", "arrange_slices", "shift_tolerance_px"]
 
 SPACING_TOLERANCE = 0.01
 """Gaps between slices may differ from their mean by this share of it (headers round positions)."""
@@ -41,6 +41,9 @@ DRIFT_TOLERANCE = 0.1
 
 SHIFT_TOLERANCE_PX = 0.1
 """Slices may be shifted in their plane against the first one by this much; more is a tilted gantry."""
+
+ROUNDED_SHIFT_PX = 0.5
+"""… or, where all positions are rounded to `COARSE_ROUNDING_MM`, by what that does to them, up to this much."""
 
 ORIENTATION_TOLERANCE = 1e-6
 """Direction vectors whose cosine is within this of 1 (0.08°) are the same orientation."""
@@ -261,7 +264,7 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
     faults = []
     if spacing is None:
         faults.append(_gap_fault(gaps))
-    if shifts.max() > SHIFT_TOLERANCE_PX:
+    if (shifts > shift_tolerance_px(positions, orientation, pixel_spacing)).any():
         faults.append(_tilt_fault(places, pixel_spacing))
     usual = float(np.median(gaps)) if len(gaps) else 1.0
     can_resample = bool(len(gaps) == 0 or gaps.max() <= MAX_BRIDGED_GAP * usual)
@@ -287,23 +290,41 @@ def _geometry(first: DicomFrame, position: np.ndarray, n_slices: int, spacing: f
 def _even_spacing(positions: np.ndarray, orientation: Sequence[float], gaps: np.ndarray) -> float | None:
     if len(gaps) == 0:
         return 1.0
-    tolerance = max(
-        SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.mean(gaps)), _rounding_of(positions, orientation)
-    )
+    (rounding,) = _rounding_along(positions, np.cross(orientation[:3], orientation[3:])[np.newaxis])
+    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.mean(gaps)), float(rounding))
     spacing, _ = get_volume_positions(
         positions, orientation, atol=tolerance, perpendicular_tol=_ANY_DIRECTION
     )
     return None if spacing is None else float(spacing)
 
 
-def _rounding_of(positions: np.ndarray, orientation: Sequence[float]) -> float:
-    """Return by how many millimetres gaps may be off because the header rounds positions to tenths, or 0."""
+def shift_tolerance_px(
+    positions: np.ndarray, orientation: Sequence[float], pixel_spacing: Sequence[float]
+) -> np.ndarray:
+    """Return by how many rows and columns (2,) slices may be shifted in their plane against the first one.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray
+        (n, 3) place of each slice's first pixel, in millimetres.
+    orientation, pixel_spacing : sequence of float
+        As in DICOM: (6,), and millimetres between rows and between columns.
+    """
+    along_row, along_column = np.array(orientation, dtype=float).reshape(2, 3)
+    rounding = _rounding_along(positions, np.array([along_column, along_row])) / pixel_spacing
+    return np.asarray(np.clip(rounding, SHIFT_TOLERANCE_PX, ROUNDED_SHIFT_PX))
+
+
+def _rounding_along(positions: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return by how many millimetres the way between two positions may be off along axes (k, 3).
+
+    That is 0 unless the header rounds all of them to tenths.
+    """
     steps = positions - positions[0]
     multiples = COARSE_ROUNDING_MM * np.rint(steps / COARSE_ROUNDING_MM)
     if np.abs(steps - multiples).max() > _MULTIPLE_TOLERANCE_MM:
-        return 0.0
-    normal = np.cross(orientation[:3], orientation[3:])
-    return COARSE_ROUNDING_MM * float(np.abs(normal).sum())
+        return np.zeros(len(axes))
+    return np.asarray(COARSE_ROUNDING_MM * np.abs(axes).sum(axis=1))
 
 
 def _gap_fault(gaps: np.ndarray) -> str:

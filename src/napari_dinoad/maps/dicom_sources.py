@@ -22,6 +22,7 @@ from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, GeometryError, SettingError
 from napari_dinoad.images.dicom_files import MANUFACTURER
 from napari_dinoad.images.dicom_frame_places import PLACED_OTHERWISE
+from napari_dinoad.images.dicom_stack import shift_tolerance_px
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.maps.dicom_source_header import number_of, source_header
 
@@ -47,8 +48,8 @@ POSITION_TOLERANCE_MM = 0.01
 """A frame that is farther than this from its source image is not written: it would not line up."""
 
 POSITION_TOLERANCE_VOXELS = 0.1
-"""… unless it is along no axis off by more than this share of a voxel: slices need be no more even than that to be
-read."""
+"""… unless it is along no axis off by more than this share of a voxel, or in its plane by what is let pass when it is
+read: slices need be no more even than that."""
 
 EVEN_TO_MM = 1e-4
 """Frames this near to an even grid keep their source's numbers; others are put on it. Readers take frames for uneven
@@ -350,20 +351,26 @@ def _require_positions(affine: np.ndarray, sources: list[Dataset]) -> None:
     ``affine`` takes (slice, row, column) to RAS. Multi-frame images have no position at the top of their header;
     highdicom matches their frames.
     """
+    if any("ImagePositionPatient" not in source for source in sources):
+        return
     to_voxels = np.linalg.inv(affine[:3, :3])
+    positions = np.array([source.ImagePositionPatient for source in sources], dtype=float)
+    orientation = [float(x) for x in sources[0].ImageOrientationPatient]
+    spacing = [float(x) for x in sources[0].PixelSpacing]
+    in_plane = np.maximum(POSITION_TOLERANCE_VOXELS, shift_tolerance_px(positions, orientation, spacing))
+    tolerance = np.array([POSITION_TOLERANCE_VOXELS, *in_plane])
     for index, source in enumerate(sources):
-        if "ImagePositionPatient" not in source:
-            return
         last = (int(source.Rows) - 1, int(source.Columns) - 1)
         for row, column in ((0, 0), last):
             ours = (affine @ [index, row, column, 1])[:3]
             apart = ours - _place_in_patient(source, row, column) * (-1, -1, 1)
             distance = float(np.linalg.norm(apart))
-            share = float(np.abs(to_voxels @ apart).max())
-            if distance > POSITION_TOLERANCE_MM and share > POSITION_TOLERANCE_VOXELS:
+            shares = np.abs(to_voxels @ apart)
+            worst = int(np.argmax(shares - tolerance))
+            if distance > POSITION_TOLERANCE_MM and shares[worst] > tolerance[worst]:
                 raise GeometryError(
-                    f"slice {index + 1} lies {distance:.3f} mm from its source image, {share:.2f} of a voxel along "
-                    f"one axis; expected at most {POSITION_TOLERANCE_VOXELS:g}"
+                    f"slice {index + 1} lies {distance:.3f} mm from its source image, {shares[worst]:.2f} of a voxel "
+                    f"along one axis; expected at most {tolerance[worst]:.2g}"
                 )
 
 
