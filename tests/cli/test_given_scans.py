@@ -12,8 +12,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import generate_uid
 
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli.given_scans import given_scans
@@ -241,9 +243,62 @@ def test_what_one_scan_has_no_output_of_is_told_with_its_name(model_path, tmp_pa
     scans = [
         save_head(tmp_path / f"{name}.nii.gz", number) for number, name in enumerate(("first", "second"), 1)
     ]
-    arguments = ["--out", str(tmp_path / "out"), "--save", "mask,seg"]
-    assert main(["score", *map(str, scans), "--model", str(model_path), *arguments]) == 2
+    arguments = ["--model", str(model_path), "--out", str(tmp_path / "out")]
+    assert main(["score", *map(str, scans), *arguments, "--save", "mask,seg"]) == 2
     told = [
         line for line in capsys.readouterr().err.splitlines() if "expected a scan read from DICOM" in line
     ]
     assert [line.split(":")[1].strip() for line in told] == ["first", "second"]
+    assert {"first_mask.nii.gz", "second_mask.nii.gz"} <= names_in(tmp_path / "out")
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_scans_of_a_mixed_folder_have_what_each_allows(model_path, tmp_path, capsys):
+    save_dicom_head(tmp_path / "study" / "ct", 1)
+    save_head(tmp_path / "study" / "head.nii.gz", 2)
+    arguments = ["score", str(tmp_path / "study"), "--model", str(model_path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--save", "mask,report,seg", "--json"]) == 2, "not all of it could be written"
+    told = capsys.readouterr().err
+    report = json.loads((tmp_path / "out" / "head_report.json").read_text())
+    assert any("Not written: seg: expected a scan read from DICOM" in note for note in report["notes"])
+    assert "dinoad: head: Not written: seg: expected a scan read from DICOM" in told
+    assert "Not written: seg" in (tmp_path / "out" / "worklist.csv").read_text()
+    written = names_in(tmp_path / "out")
+    assert {"head_mask.nii.gz", "ct_mask.nii.gz", "ct_seg.dcm"} <= written
+    assert "head_seg.dcm" not in written
+
+    assert main([*arguments, "--save", "seg", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert [Path(scan["scan"]).name for scan in document["scans"]] == ["ct"]
+    assert [Path(one["scan"]).name for one in document["failed"]] == ["head.nii.gz"]
+
+
+def test_a_seg_that_only_writing_shows_to_be_impossible_takes_nothing_else_along(
+    model_path, tmp_path, capsys
+):
+    """Images that claim to be of several studies."""
+    for path in save_dicom_head(tmp_path / "study" / "odd", 1):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = generate_uid()
+        dataset.save_as(path)
+    save_dicom_head(tmp_path / "study" / "sound", 2)
+    arguments = ["score", str(tmp_path / "study"), "--model", str(model_path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--save", "seg,mask", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    scans = {Path(scan["scan"]).name: scan for scan in document["scans"]}
+    assert list(scans["odd"]["not_written"]) == ["seg"]
+    assert "DICOM-SEG" in scans["odd"]["notes"][-1]
+    assert scans["sound"]["not_written"] == {}
+    assert {"odd_mask.nii.gz", "sound_mask.nii.gz", "sound_seg.dcm"} <= names_in(tmp_path / "out")
+
+
+def test_a_single_scan_must_allow_all_that_was_asked_for(model_path, tmp_path, capsys):
+    scan = save_head(tmp_path / "head.nii.gz", 2)
+    out = tmp_path / "out"
+    arguments = ["--model", str(model_path), "--out", str(out), "--save", "mask,seg"]
+    assert main(["score", str(scan), *arguments]) == 2
+    assert "expected a scan read from DICOM" in capsys.readouterr().err
+    assert not names_in(out)

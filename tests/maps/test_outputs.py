@@ -161,6 +161,21 @@ def test_a_seg_that_would_not_line_up_spoils_no_other_output(tmp_path, caplog):
         save_outputs(findings_on(wrong), tmp_path, "p1", ("mask", "seg"))
 
 
+def test_of_several_scans_what_would_not_line_up_is_left_out_unless_nothing_else_was_asked_for(tmp_path):
+    save_all(series_datasets(ct_values()), tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct")
+    moved = volume.geometry.affine.copy()
+    moved[2, 3] += 0.5
+    wrong = Volume(volume.values, Geometry(volume.geometry.shape, moved), dicom_files=volume.dicom_files)
+    told = {}
+    written = save_outputs(findings_on(wrong), tmp_path, "p1", ("seg", "mask"), left_out=told.__setitem__)
+    assert list(written) == ["mask"]
+    assert list(told) == ["seg"]
+    assert "lies 0.500 mm from its source" in told["seg"]
+    with pytest.raises(GeometryError):
+        save_outputs(findings_on(wrong), tmp_path, "p1", ("seg",), left_out=told.__setitem__)
+
+
 def test_a_series_that_was_moved_gets_no_seg(tmp_path):
     paths = save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
     volume = read_volume(tmp_path / "ct")

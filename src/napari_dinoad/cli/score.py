@@ -106,7 +106,8 @@ def run(options: argparse.Namespace) -> int:
     elif results:
         _print_results(results, names)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
-    return 2 if failed else 0
+    is_complete = not failed and not any(result["not_written"] for result in results)
+    return 0 if is_complete else 2
 
 
 def _bars(_: int, name: str) -> ProgressBars:

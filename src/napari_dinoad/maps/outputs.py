@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import SegSegments
 
-__all__ = ["OUTPUTS", "available_outputs", "check_outputs", "default_outputs", "save_outputs"]
+__all__ = [
+    "OUTPUTS",
+    "available_outputs",
+    "check_outputs",
+    "default_outputs",
+    "possible_outputs",
+    "save_outputs",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -90,15 +97,36 @@ def _dicom_fault(volume: Volume, output: str) -> str:
 
 def check_outputs(volume: Volume, outputs: Collection[str]) -> None:
     """Raise `SettingError` for an output that is unknown or that this scan does not allow."""
+    _require_known(outputs)
+    for output in outputs:
+        reason = _reason_against(volume, output)
+        if reason:
+            raise SettingError(f"Output {reason}.")
+
+
+def possible_outputs(volume: Volume, outputs: Collection[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the outputs that this scan allows, and why it does not allow the others, by output.
+
+    Raises
+    ------
+    SettingError
+        If an output is unknown, or the scan allows none of them.
+    """
+    _require_known(outputs)
+    against = {output: _reason_against(volume, output) for output in outputs}
+    reasons = {output: reason for output, reason in against.items() if reason}
+    possible = tuple(output for output in outputs if output not in reasons)
+    if not possible:
+        raise SettingError(f"Output {'; '.join(reasons.values())}.")
+    return possible, reasons
+
+
+def _require_known(outputs: Collection[str]) -> None:
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:
         raise SettingError(
             f"Outputs: expected some of {', '.join(OUTPUTS)}, got {', '.join(unknown) or 'none'}."
         )
-    for output in outputs:
-        reason = _reason_against(volume, output)
-        if reason:
-            raise SettingError(f"Output {reason}.")
 
 
 def save_outputs(
@@ -110,6 +138,7 @@ def save_outputs(
     keep_labels: Collection[int] | None = None,
     seg_segments: SegSegments = "single",
     progress: Progress | None = None,
+    left_out: Callable[[str, str], None] | None = None,
 ) -> dict[str, Path]:
     """Write findings into a folder; each file gets its name only when it is complete.
 
@@ -129,6 +158,9 @@ def save_outputs(
         One segment in a DICOM-SEG, or one for each region.
     progress : callable, optional
         Called after each output; may raise `Cancelled`.
+    left_out : callable, optional
+        Called with an output from DICOM that the source images turn out not to allow, and why; the others are
+        written. None: that is raised.
 
     Returns
     -------
@@ -140,6 +172,8 @@ def save_outputs(
     ------
     SettingError
         If an output is unknown or the scan does not allow it; nothing is written then.
+    SettingError, GeometryError, ScanReadError
+        If the source images turn out not to allow an output, and ``left_out`` is None or nothing else is written.
     DinoadError
         If the folder or a file cannot be written.
     """
@@ -155,18 +189,27 @@ def save_outputs(
     written: dict[str, Path] = {}
     for i, output in enumerate(chosen):
         report(progress, "Writing", i, len(chosen))
-        if output == "seg":
-            try:
-                written |= _save_seg(findings, folder, stem, seg_segments)
-            except (SettingError, GeometryError, ScanReadError) as error:
-                if outputs is not None:
-                    raise
+        try:
+            written |= _write(output, findings, folder, stem, seg_segments)
+        except (SettingError, GeometryError, ScanReadError) as error:
+            is_last_hope = i == len(chosen) - 1 and not written
+            if output not in _INSTEAD_OF_DICOM or is_last_hope or (outputs is not None and left_out is None):
+                raise
+            if left_out is None:
                 # Nobody asked for it: what else was found stands.
                 logger.warning("%s", error)
-        else:
-            written |= _WRITERS[output](findings, folder, stem)
+            else:
+                left_out(output, str(error))
     report(progress, "Writing", len(chosen), len(chosen))
     return written
+
+
+def _write(
+    output: str, findings: Findings, folder: Path, stem: str, seg_segments: SegSegments
+) -> dict[str, Path]:
+    if output == "seg":
+        return _save_seg(findings, folder, stem, seg_segments)
+    return _WRITERS[output](findings, folder, stem)
 
 
 def _save_map(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:

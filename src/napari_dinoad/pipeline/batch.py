@@ -5,18 +5,18 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import DinoadError, ScanReadError, SettingError
+from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
 from napari_dinoad.files import short_stem
 from napari_dinoad.images.scan_file import without_path
-from napari_dinoad.maps.outputs import check_outputs, default_outputs, save_outputs
+from napari_dinoad.maps.outputs import check_outputs, default_outputs, possible_outputs, save_outputs
 from napari_dinoad.maps.worklist import WorklistEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from napari_dinoad.images.scan_file import ScanFile
@@ -76,7 +76,8 @@ def score_scans(
     worklist : Worklist
         Gets an entry of each scan, before it is yielded.
     outputs : collection of str, optional
-        Keys of `napari_dinoad.maps.outputs.OUTPUTS`; by default what suits each scan.
+        Keys of `napari_dinoad.maps.outputs.OUTPUTS`; by default what suits each scan. Of several scans one that
+        does not allow an output has the others, and ``not_written`` in its result; a single one is not scored.
     seg_segments : {"single", "regions"}
     progress : callable, optional
         Given a scan's number from 1 and its name, returns what follows its steps while it is scored.
@@ -94,9 +95,9 @@ def score_scans(
         try:
             with nullcontext() if progress is None else progress(number, name) as follow:
                 result, entry = _score_and_save(
-                    detector, scan, reading, folder, name, outputs, seg_segments, follow
+                    detector, scan, reading, folder, name, outputs, seg_segments, follow, len(scans) > 1
                 )
-        except (ScanReadError, SettingError) as error:
+        except (ScanReadError, SettingError, GeometryError) as error:
             item = BatchItem(scan, name, error=error)
             worklist.add_failed(scan.path.name or name, item.reason)
         else:
@@ -114,17 +115,35 @@ def _score_and_save(
     outputs: Collection[str] | None,
     seg_segments: SegSegments,
     progress: Progress | None,
+    is_one_of_several: bool,
 ) -> tuple[dict[str, Any], WorklistEntry]:
     """Score one scan; return its result and its entry in the worklist."""
     volume = scan.read(reading)
     # Before the scan is scored: that may take a minute.
-    check_outputs(volume, default_outputs(volume) if outputs is None else outputs)
+    not_written: dict[str, str] = {}
+    left_out = None
+    if outputs is not None and is_one_of_several:
+        outputs, not_written = possible_outputs(volume, outputs)
+        left_out = not_written.__setitem__
+    else:
+        check_outputs(volume, default_outputs(volume) if outputs is None else outputs)
     detection = detector.detect(volume, progress=progress)
     mask = detection.mask()
-    findings = detection.findings(mask, scan.path.name or name, detector.model.card())
-    result = save_result(findings, scan.path, folder, name, outputs, seg_segments)
+    found = detection.findings(mask, scan.path.name or name, detector.model.card())
+    result = save_result(
+        _telling(found, not_written), scan.path, folder, name, outputs, seg_segments, left_out
+    )
+    # Some of it only shows while the files are written.
+    findings = _telling(found, not_written)
+    result |= {"notes": list(findings.all_notes()), "not_written": not_written}
     files = {kind: Path(file) for kind, file in result["files"].items()}
     return result, WorklistEntry.of(findings, name, files, detection.scan_score)
+
+
+def _telling(findings: Findings, not_written: Mapping[str, str]) -> Findings:
+    """Return findings with a note for each output that is left out."""
+    told = (f"Not written: {reason.rstrip('.')}." for reason in not_written.values())
+    return replace(findings, notes=(*findings.notes, *told))
 
 
 def save_result(
@@ -134,9 +153,10 @@ def save_result(
     name: str,
     outputs: Collection[str] | None,
     seg_segments: SegSegments = "single",
+    left_out: Callable[[str, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Write the chosen outputs of a scored scan and return its result; see `BatchItem`."""
-    written = save_outputs(findings, folder, name, outputs, seg_segments=seg_segments)
+    """Write the chosen outputs of a scored scan and return its result; see `BatchItem` and `save_outputs`."""
+    written = save_outputs(findings, folder, name, outputs, seg_segments=seg_segments, left_out=left_out)
     files = {kind: str(file) for kind, file in written.items()}
     return {
         **findings.to_dict(),
