@@ -154,6 +154,24 @@ def test_a_palette_of_16_bits_says_what_is_white(tmp_path):
     assert volume.full_scale == 65535
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_in_big_endian(tmp_path, bits):
+    """As DCMTK writes it; entries of 8 bits share a word of 16."""
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    one = image_dataset(
+        indices, sop_class=UltrasoundImageStorage, Modality="US", SeriesInstanceUID="1.2.3",
+        PhotometricInterpretation="PALETTE COLOR",
+    )  # fmt: skip
+    one.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    entries = (np.arange(256) * (250 if bits == 16 else 1)).astype(f"<u{bits // 8}")
+    for colour in ("Red", "Green", "Blue"):
+        setattr(one, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, bits])
+        words = np.frombuffer(entries.tobytes(), "<u2").astype(">u2")
+        setattr(one, f"{colour}PaletteColorLookupTableData", words.tobytes())
+    [path] = save_all([one], tmp_path)
+    np.testing.assert_allclose(read_volume(path).values[0].ravel(), entries, rtol=1e-6)
+
+
 def test_a_palette_in_segments(tmp_path):
     one = image_dataset(
         np.arange(256, dtype=np.uint8).reshape(16, 16), sop_class=UltrasoundImageStorage, Modality="US",

@@ -94,7 +94,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             stored, has_unused_bits = _within_stored_bits(stored, dataset)
             white = _full_scale(dataset)
             if stored.ndim == 4 or dataset.PhotometricInterpretation == "PALETTE COLOR":
-                colour = stored if stored.ndim == 4 else apply_color_lut(stored, dataset)
+                colour = stored if stored.ndim == 4 else _coloured(stored, dataset)
                 return DecodedFrames(to_grey(colour), white, None, has_unused_bits)
             padding = _padding(stored, dataset)
             has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
@@ -146,6 +146,21 @@ def _within_stored_bits(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarra
     bits = pixels.view(f"u{pixels.dtype.itemsize}")
     is_extended = pixels == np.left_shift(inside, high_bit + 1 - n_stored)
     return inside, bool(((bits & bits.dtype.type(unused) != 0) & ~is_extended).any())
+
+
+def _coloured(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Return the colours (n, rows, columns, 3) of pixels that are indices of a palette.
+
+    pydicom takes the entries for little endian in any file, unless they are in segments. They are words of 16 bits
+    also where two entries of 8 bits share one.
+    """
+    if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
+        for colour in ("Red", "Green", "Blue"):
+            keyword = f"{colour}PaletteColorLookupTableData"
+            if keyword in dataset:
+                words = np.frombuffer(dataset[keyword].value, "<u2")
+                dataset[keyword].value = words.byteswap().tobytes()
+    return np.asarray(apply_color_lut(stored, dataset))
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
