@@ -24,7 +24,7 @@ from napari_dinoad.gui.ct_windows import (
     looks_like_ct,
     lowest_value,
 )
-from napari_dinoad.gui.layers import display_range
+from napari_dinoad.gui.grey_limits import display_range
 from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider

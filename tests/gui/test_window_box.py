@@ -41,6 +41,55 @@ def test_the_window_of_the_header_is_named_first(box):
     assert box.currentText() == AUTOMATIC
 
 
+def make_windowed(window, values=None):
+    """Return a layer of values, or of a bright disc in faint noise, whose header asks for a window."""
+    if values is None:
+        rng = np.random.default_rng(0)
+        y, x = np.indices((64, 64)) - 32
+        disc = np.hypot(y, x) < 20
+        values = np.where(disc, rng.normal(500, 100, (4, 64, 64)), rng.exponential(8, (4, 64, 64)))
+    volume = Volume(values.astype(np.float32), Geometry((64, 64, 4), np.eye(4)), "mr")
+    return Layer.create(*layer_of_volume(replace(volume, display_windows=(window,))))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-12.5, 82.5), (2000.0, 3000.0)])
+def test_a_window_that_shows_nothing_is_offered_but_not_taken(box, low, high):
+    """As converted images have it: all white, and all black."""
+    layer = make_windowed(DisplayWindow("Window 1", low, high))
+    box.follow(layer)
+    assert box.currentText() == AUTOMATIC
+    shown = layer.contrast_limits
+    assert shown[0] < 5
+    assert 600 < shown[1] < 1000
+    choose(box, "Window 1")
+    assert tuple(layer.contrast_limits) == (low, high)
+
+
+def test_windows_that_leave_much_out_on_purpose_are_taken():
+    bright = DisplayWindow("Window 1", 100.0, 450.0)  # two thirds of the disc are white
+    assert tuple(make_windowed(bright).contrast_limits) == (100.0, 450.0)
+    vessels = np.full((4, 64, 64), 100.0)
+    vessels += np.random.default_rng(0).normal(0, 15, vessels.shape)
+    vessels[:, 30:32, :20] = 600
+    angiography = DisplayWindow("Vessels", 200.0, 700.0)  # a hundredth of the voxels are not black
+    assert tuple(make_windowed(angiography, vessels).contrast_limits) == (200.0, 700.0)
+
+
+def test_ct_windows_are_taken():
+    """Of air, a head of water and its skull; and of a field of view that is mostly bone."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((64, 64)) - 32
+    radius = np.hypot(y, x)
+    values = np.where(radius < 12, 35.0, np.where(radius < 13, 1200.0, -1000.0))
+    values = values + rng.normal(0, 5, (4, 64, 64))
+    for low, high in ((0.0, 80.0), (20.0, 60.0), (-800.0, 2000.0), (-1350.0, 150.0)):
+        window = DisplayWindow("Window 1", low, high)
+        assert tuple(make_windowed(window, values).contrast_limits) == (low, high)
+    bone = rng.normal(900, 100, (4, 64, 64))
+    bone[:, :16] = -1000
+    assert tuple(make_windowed(DisplayWindow("Brain", 0.0, 80.0), bone).contrast_limits) == (0.0, 80.0)
+
+
 def test_a_chosen_window_is_named_when_the_scan_comes_back(box):
     first, second = make_layer(), make_layer()
     box.follow(first)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, display_range
+from napari_dinoad.gui.grey_limits import CT_AIR_HU, display_range
+from napari_dinoad.gui.layers import METADATA_KEY, ScanSource
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
 __all__ = [
     "AUTOMATIC",
-    "CT_AIR_HU",
     "CT_WINDOWS_HU",
     "apply_window",
     "looks_like_ct",
@@ -32,9 +32,6 @@ CT_WINDOWS_HU = {
     "Soft tissue": (40, 400),
 }
 """Centre and width in Hounsfield units, as radiologists call them."""
-
-CT_AIR_HU = -500.0
-"""Every CT scan has air below this; MR and photographs have nothing near it."""
 
 _SAMPLE_STEP = 8
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.gui.grey_limits import first_limits
 from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.intensity import with_finite_values
 
@@ -30,7 +31,6 @@ __all__ = [
     "ScanSource",
     "affine_on_scan",
     "data_to_world",
-    "display_range",
     "frame_in_words",
     "layer_of_volume",
     "placed",
@@ -227,7 +227,7 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
 def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
     """Return the layer data tuple of canonical values (…, z, y, x) with leading frame axes or none."""
     values, arguments = placed(values, source)
-    look = {"colormap": "gray", "contrast_limits": _first_limits(values, source)}
+    look = {"colormap": "gray", "contrast_limits": first_limits(values, source.display_windows)}
     return values, arguments | look, "image"
 
 
@@ -246,13 +246,6 @@ def placed(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str
         arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
         arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
     return values, arguments
-
-
-def _first_limits(values: np.ndarray, source: ScanSource) -> tuple[float, float]:
-    """Return the grey limits at first: those that the scan's header asks for, or automatic ones."""
-    if source.display_windows:
-        return source.display_windows[0].low, source.display_windows[0].high
-    return display_range(values)
 
 
 def _display_affine(geometry: Geometry, spatial: list[int], n_frame_axes: int) -> np.ndarray:
@@ -281,23 +274,6 @@ def affine_on_scan(source: ScanSource, scan: ScanSource) -> np.ndarray | None:
     first = np.linalg.solve(whole.canonical_affine, [*own.canonical_affine[:3, 3], 1.0])[2::-1]
     affine[:-1, -1] += affine[:-1, :-1] @ first[spatial]
     return affine
-
-
-def display_range(values: np.ndarray) -> tuple[float, float]:
-    """Return grey limits that leave out the extremes: the 1st and 99.8th percentile of what is not background.
-
-    Values that are not finite are passed over.
-    """
-    sample = np.asarray(values).reshape(-1)
-    sample = sample[:: max(1, sample.size // 200_000)]
-    sample = sample[np.isfinite(sample)]
-    lowest = float(sample.min()) if sample.size else 0.0
-    signal = sample[sample > lowest]
-    if signal.size == 0:
-        return lowest, lowest + 1.0
-    low, high = np.percentile(signal, (1.0, 99.8))
-    low = min(float(low), lowest) if lowest >= 0 else float(low)
-    return (low, float(high)) if high > low else (low, low + 1.0)
 
 
 def scan_of_layer(layer: Layer, point: Sequence[float]) -> LayerScan:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.ct_windows import CT_AIR_HU
+from napari_dinoad.gui.grey_limits import CT_AIR_HU
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:

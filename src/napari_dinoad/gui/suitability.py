@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.gui.ct_windows import CT_AIR_HU, lowest_value
+from napari_dinoad.gui.ct_windows import lowest_value
+from napari_dinoad.gui.grey_limits import CT_AIR_HU
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan

@@ -8,7 +8,8 @@ import numpy as np
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_dinoad.gui.ct_windows import AUTOMATIC, apply_window, windows_of
-from napari_dinoad.gui.layers import display_range, same_layer
+from napari_dinoad.gui.grey_limits import display_range
+from napari_dinoad.gui.layers import same_layer
 
 if TYPE_CHECKING:
     from napari.layers import Layer
