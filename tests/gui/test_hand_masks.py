@@ -190,6 +190,22 @@ def test_correct_makes_a_copy_to_paint_in(qtbot, ready, viewer):
     assert ready.scan.layer is not layer
 
 
+def test_the_mask_that_is_corrected_stays_hidden_when_something_is_found(qtbot, ready, viewer):
+    find(qtbot, ready)
+    heatmap, mask = overlays(viewer)
+    click(qtbot, ready.result.edit_button)
+    corrected = viewer.layers.selection.active
+    for button in (ready.find.slice_button, ready.find.scan_button):
+        heatmap.visible = False
+        find(qtbot, ready, button)
+        assert heatmap in viewer.layers and mask in viewer.layers
+        assert heatmap.visible
+        assert not mask.visible
+    corrected.visible = False
+    find(qtbot, ready, ready.find.slice_button)
+    assert mask.visible, "no copy is seen in its place"
+
+
 def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbot, ready, viewer, tmp_path):
     find(qtbot, ready)
     click(qtbot, ready.result.export_button)

@@ -371,18 +371,30 @@ class Overlay:
                 layer.visible = False
 
     def come_up(self) -> None:
-        """Lay both layers above all others of the plugin that lie over the scan; visible, and the only map there."""
+        """Lay both layers above all others of the plugin that lie over the scan; visible, and the only map there.
+
+        A mask that is hidden stays so while a copy of it is seen in its place, in which a person paints.
+        """
         layers = self._viewer.layers
         place = _place_above(self._viewer, self._layer)
         own = [layers.index(layer) for layer in (self.heatmap, self.mask)]
         if own != [place - 2, place - 1]:
             layers.move_multiple(own, place)
         if self._hidden is not None:
-            self._hidden = [self.heatmap, self.mask]
+            keeps_mask = self.mask in self._hidden or not self._has_visible_copy()
+            self._hidden = [self.heatmap, self.mask] if keeps_mask else [self.heatmap]
             return
         show_map_alone(self._viewer, self.heatmap)
-        for layer in (self.heatmap, self.mask):
-            layer.visible = True
+        self.heatmap.visible = True
+        self.mask.visible = self.mask.visible or not self._has_visible_copy()
+
+    def _has_visible_copy(self) -> bool:
+        return any(
+            layer.visible
+            and is_copy_over(layer, self._layer)
+            and frame_of_mark(layer, self._layer) == self._scan.frame
+            for layer in self._viewer.layers
+        )
 
     def refresh_map(self) -> None:
         """Show the map and the mask as they are now."""
