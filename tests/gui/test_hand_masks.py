@@ -19,6 +19,7 @@ from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.found import Found, ModelFile
 from napari_dinoad.gui.hand_masks import Ground, HandLayer, HandMasks, hand_mask_of
 from napari_dinoad.gui.layers import layer_of_volume, scan_of_layer
+from napari_dinoad.gui.overlay import is_kept_by_plugin
 from napari_dinoad.gui.result import ScanResult
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import DetectSettings
@@ -204,6 +205,18 @@ def test_the_mask_that_is_corrected_stays_hidden_when_something_is_found(qtbot, 
     corrected.visible = False
     find(qtbot, ready, ready.find.slice_button)
     assert mask.visible, "no copy is seen in its place"
+
+
+def test_what_is_painted_stays_above_what_is_found(qtbot, ready, viewer):
+    click(qtbot, ready.masks.draw_button)
+    drawn = viewer.layers.selection.active
+    find(qtbot, ready, ready.find.slice_button)
+    heatmap, mask = (layer for layer in viewer.layers if is_kept_by_plugin(layer))
+    assert list(viewer.layers) == [ready.scan.layer, heatmap, mask, drawn]
+    click(qtbot, ready.result.edit_button)
+    corrected = viewer.layers.selection.active
+    find(qtbot, ready, ready.find.slice_button)
+    assert list(viewer.layers) == [ready.scan.layer, heatmap, mask, drawn, corrected]
 
 
 def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbot, ready, viewer, tmp_path):

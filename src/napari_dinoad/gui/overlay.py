@@ -153,10 +153,14 @@ def show_map_alone(viewer: Viewer, layer: Layer) -> None:
 
 
 def _place_above(viewer: Viewer, layer: Layer) -> int:
-    """Return the place in the list of layers above a scan and all of the plugin's layers that lie over it."""
+    """Return the place in the list of layers above a scan and all maps and masks that lie over it.
+
+    Layers in which a person draws may stay above: a map would hide what is painted.
+    """
     place: int = viewer.layers.index(layer)
     for index, other in enumerate(viewer.layers):
-        if index > place and is_overlay(other) and layers_meet(other, layer):
+        is_by_hand = is_copy_over(other, layer) or is_drawn_over(other, layer)
+        if index > place and is_overlay(other) and not is_by_hand and layers_meet(other, layer):
             place = index
     return place + 1
 
@@ -371,7 +375,7 @@ class Overlay:
                 layer.visible = False
 
     def come_up(self) -> None:
-        """Lay both layers above all others of the plugin that lie over the scan; visible, and the only map there.
+        """Lay both layers above all other maps and masks that lie over the scan; visible, and the only map there.
 
         A mask that is hidden stays so while a copy of it is seen in its place, in which a person paints.
         """
