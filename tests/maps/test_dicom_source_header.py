@@ -14,10 +14,10 @@ from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.errors import SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom_discretion import discreet, unheard
 from napari_dinoad.maps.dicom_map import build_dicom_map, save_dicom_map
 from napari_dinoad.maps.dicom_seg import save_seg
 from napari_dinoad.maps.dicom_slices import save_dicom_slices
-from napari_dinoad.maps.dicom_sources import discreet, unheard
 
 STUDY = {"StudyInstanceUID": generate_uid()}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMap
-    from napari_dinoad.maps.dicom_sources import Frames
+    from napari_dinoad.maps.dicom_frames import Frames
 
 __all__ = ["build_dicom_map", "map_fault", "save_dicom_map"]
 

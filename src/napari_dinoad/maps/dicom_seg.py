@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
-    from napari_dinoad.maps.dicom_sources import Frames
+    from napari_dinoad.maps.dicom_frames import Frames
     from napari_dinoad.maps.hand_mask import HandMask
     from napari_dinoad.maps.seg_content import SegContent
     from napari_dinoad.settings import SegSegments

@@ -23,16 +23,11 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder, telling_of_writing
 from napari_dinoad.images.dicom_files import MANUFACTURER
 from napari_dinoad.images.dicom_headers import is_of_ours
+from napari_dinoad.maps.dicom_discretion import discreet, unheard
+from napari_dinoad.maps.dicom_frames import as_frames
 from napari_dinoad.maps.dicom_slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom_source_header import source_header
-from napari_dinoad.maps.dicom_sources import (
-    as_frames,
-    describe,
-    discreet,
-    new_instance,
-    source_headers,
-    unheard,
-)
+from napari_dinoad.maps.dicom_sources import describe, new_instance, source_headers
 from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
