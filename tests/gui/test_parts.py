@@ -24,8 +24,10 @@ from napari_dinoad.gui.ct_windows import (
     looks_like_ct,
     lowest_value,
 )
+from napari_dinoad.gui.folding import FoldingRow
 from napari_dinoad.gui.grey_limits import display_range
-from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
+from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words

@@ -17,7 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dinoad.gui.parts import Folded, NoteLabel
+from napari_dinoad.gui.folding import Folded
+from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.remaining_time import duration_in_words
 from napari_dinoad.images.persons import of_persons
 

@@ -21,8 +21,10 @@ from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.focus_ring import FocusRing
 from napari_dinoad.gui.folder_scoring import FolderScoringDialog
+from napari_dinoad.gui.folding import FoldingRow, ScrolledContent
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
+from napari_dinoad.gui.job_row import JobRow
 from napari_dinoad.gui.mask_row import MaskRow
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.opened_results import OpenedResults
@@ -36,7 +38,7 @@ from napari_dinoad.gui.overlay import (
     show_map_alone,
     warm_up,
 )
-from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel, ScrolledContent
+from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan_step import ScanStep

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, cast, get_args
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QWidget
 
-from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel, Step
+from napari_dinoad.gui.folding import FoldingRow
+from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.parts import NoteLabel, Step
 from napari_dinoad.settings import Device
 
 if TYPE_CHECKING:

@@ -14,8 +14,10 @@ from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
+from napari_dinoad.gui.folding import Folded, ScrolledContent
+from napari_dinoad.gui.job_row import JobRow
 from napari_dinoad.gui.model_library import path_of_new_model
-from napari_dinoad.gui.parts import Folded, JobRow, NoteLabel, ScrolledContent, name_field
+from napari_dinoad.gui.parts import NoteLabel, name_field
 from napari_dinoad.gui.profile_plot import CurvePlot
 from napari_dinoad.gui.samples_of_folder import guess_preset
 from napari_dinoad.gui.session import session_of

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBox
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import require_folder
-from napari_dinoad.gui.parts import JobRow, NoteLabel, folder_of, name_field
+from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.parts import NoteLabel, folder_of, name_field
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.gui.worker import JobRunner

@@ -10,7 +10,9 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob
-from napari_dinoad.gui.parts import FoldingRow, JobRow, NoteLabel
+from napari_dinoad.gui.folding import FoldingRow
+from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.worker import JobRunner
 
 if TYPE_CHECKING:

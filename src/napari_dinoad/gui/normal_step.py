@@ -10,8 +10,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QSizePolicy, QWi
 
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.files import MODEL_SUFFIX
+from napari_dinoad.gui.folding import FoldingRow
 from napari_dinoad.gui.model_library import ModelSummary, read_model_summary
-from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step
+from napari_dinoad.gui.parts import NoteLabel, Step
 from napari_dinoad.gui.warning_list import WarningList
 
 if TYPE_CHECKING:

@@ -1,65 +1,28 @@
-"""Small widgets that the steps are made of."""
+"""Texts and fields that the steps are made of."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QEvent, QObject, QPointF, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap, QPolygonF
-from qtpy.QtWidgets import (
-    QBoxLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QLayoutItem,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
-from superqt import QCollapsible
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_dinoad.gui.remaining_time import duration_in_words
+from napari_dinoad.gui.folding import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from magicgui.widgets import FileEdit
-    from qtpy.QtGui import QResizeEvent, QShowEvent
+    from qtpy.QtGui import QShowEvent
 
-    from napari_dinoad.gui.worker import JobProgress, JobRunner
 
-__all__ = [
-    "Folded",
-    "FoldingRow",
-    "JobRow",
-    "NoteLabel",
-    "ScrolledContent",
-    "Step",
-    "WrappedLabel",
-    "folder_of",
-    "name_field",
-    "row_of",
-    "take_letter_size",
-]
+__all__ = ["NoteLabel", "Step", "WrappedLabel", "folder_of", "name_field", "take_letter_size"]
 
 _Kind = Literal["plain", "warning", "error"]
 
 _ON_DARK: dict[_Kind, str] = {"plain": "#9aa5b1", "warning": "#ff9d3b", "error": "#ff6b5e"}
 _ON_LIGHT: dict[_Kind, str] = {"plain": "#55606b", "warning": "#8f4a00", "error": "#a8201a"}
 """Colours of notes on the grounds of napari's themes, from which they stand out by 4.5 or more (WCAG 2, level AA)."""
-
-_ARROW_COLOUR = "#788290"
-"""Stands out from dark and light grounds by 3 or more, as WCAG asks of signs."""
-
-_ARROW_PX = 16
-
-_ROW_SPACING_PX = 4
-
-_WRAPPING_PX = 20
-"""What a text in two lines is wider than half of it, for its words do not end in the middle."""
 
 
 class WrappedLabel(QLabel):
@@ -180,224 +143,6 @@ class _LetterSize(QObject):
         if event is not None and event.type() == QEvent.Type.StyleChange and isinstance(watched, QWidget):
             take_letter_size(watched)
         return False
-
-
-class FoldingRow(QWidget):
-    """Widgets side by side, or below each other where there is not room for that: large fonts, a narrow dock.
-
-    A text that wraps may take two lines beside others.
-
-    Parameters
-    ----------
-    parts : sequence of (QWidget or sequence of QWidget)
-        Those of one part stay side by side.
-    stretch : sequence of int, optional
-        How parts side by side share what is left; by default as they want it.
-    """
-
-    def __init__(
-        self,
-        parts: Sequence[QWidget | Sequence[QWidget]],
-        stretch: Sequence[int] = (),
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(_ROW_SPACING_PX)
-        self._stretch = tuple(stretch) or (0,) * len(parts)
-        for share, part in zip(self._stretch, parts, strict=True):
-            if isinstance(part, QWidget):
-                self._row.addWidget(part, share)
-            else:
-                self._row.addLayout(row_of(*part), share)
-
-    def minimumSizeHint(self) -> QSize:
-        """Return the width of the widest part: the others may go below it."""
-        return QSize(max(self._widths(), default=0), super().minimumSizeHint().height())
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Put the parts side by side, or below each other."""
-        super().resizeEvent(event)
-        self._fold()
-
-    def event(self, event: QEvent | None) -> bool:
-        """Notice that the parts have become wider or narrower, as by another font."""
-        if event is not None and event.type() == QEvent.Type.LayoutRequest:
-            self._fold()
-        return bool(super().event(event))
-
-    def _fold(self) -> None:
-        widths = self._widths()
-        needed = sum(widths) + _ROW_SPACING_PX * (len(widths) - 1)
-        fits, directions = needed <= self.width(), QBoxLayout.Direction
-        self._row.setDirection(directions.LeftToRight if fits else directions.TopToBottom)
-        for place, share in enumerate(self._stretch):
-            self._row.setStretch(place, share if fits else 0)
-
-    def _widths(self) -> list[int]:
-        items = (self._row.itemAt(place) for place in range(self._row.count()))
-        return [_least_width(item) for item in items if item is not None]
-
-
-def _least_width(item: QLayoutItem) -> int:
-    widget = item.widget()
-    if isinstance(widget, QLabel) and widget.wordWrap():
-        return int(widget.fontMetrics().horizontalAdvance(widget.text()) / 2 + _WRAPPING_PX)
-    return int(item.minimumSize().width())
-
-
-class ScrolledContent(QWidget):
-    """What scrolls: as high as its texts are at the width that there is, not at the least that they could have."""
-
-    def minimumSizeHint(self) -> QSize:
-        """Return the least width; the height follows from the width that there is."""
-        return QSize(super().minimumSizeHint().width(), 0)
-
-
-def row_of(*widgets: QWidget) -> QHBoxLayout:
-    """Return widgets side by side; those that want room share it."""
-    row = QHBoxLayout()
-    row.setContentsMargins(0, 0, 0, 0)
-    row.setSpacing(_ROW_SPACING_PX)
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
-
-
-class Folded(QCollapsible):
-    """Content under a title that opens with a click, at once and with arrows that show on dark and light themes."""
-
-    def __init__(self, title: str, parent: QWidget | None = None) -> None:
-        super().__init__(title, parent, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
-        self.setDuration(0)
-
-
-def _arrow(*, down: bool) -> QIcon:
-    pixmap = QPixmap(_ARROW_PX, _ARROW_PX)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(_ARROW_COLOUR))
-    corners = [(3, 5), (13, 5), (8, 12)] if down else [(5, 3), (12, 8), (5, 13)]
-    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
-    painter.end()
-    return QIcon(pixmap)
-
-
-_PROGRESS_INTERVAL_MS = 300
-"""Steps are shown at most this often: without a graphics card each change redraws the whole window, which takes the
-processor from the slice that somebody waits for."""
-
-
-class JobRow(QWidget):
-    """Shows how a job goes: stage, bar, remaining time, cancel. Hidden while none is under way.
-
-    Parameters
-    ----------
-    delay_ms : int
-        Jobs that end sooner are not shown.
-    """
-
-    cancel_asked = Signal()
-
-    def __init__(self, parent: QWidget | None = None, *, delay_ms: int = 0) -> None:
-        super().__init__(parent)
-        self._appear = QTimer(self)
-        self._appear.setSingleShot(True)
-        self._appear.setInterval(delay_ms)
-        self._appear.timeout.connect(self.show)
-        self.stage = QLabel()
-        self.stage.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop after the piece of work in hand. What is done so far is kept.")
-        self.cancel_button.clicked.connect(self._ask_to_cancel)
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.bar, 1)
-        row.addWidget(self.cancel_button)
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setSpacing(2)
-        rows.addWidget(self.stage)
-        rows.addLayout(row)
-        self._runner: JobRunner | None = None
-        self._waiting: JobProgress | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_PROGRESS_INTERVAL_MS)
-        self._timer.timeout.connect(self._draw)
-        self.hide()
-
-    def _ask_to_cancel(self) -> None:
-        self.cancel_asked.emit()
-
-    def follow(self, runner: JobRunner) -> None:
-        """Show the jobs of a runner, also the one already under way, and let the button cancel them."""
-        self._runner = runner
-        runner.started.connect(self._on_started)
-        runner.stopping.connect(self._on_stopping)
-        runner.progressed.connect(self.show_progress)
-        runner.finished.connect(self._on_finished)
-        self.cancel_asked.connect(runner.cancel)
-        if runner.is_running:
-            self._on_started(runner.title)
-            self._waiting = runner.last_progress
-            self._draw()
-        if runner.is_stopping:
-            self._on_stopping()
-
-    def show_progress(self, progress: JobProgress) -> None:
-        """Show a step soon; of several, the last."""
-        self._waiting = progress
-        if not self._timer.isActive():
-            self._timer.start()
-
-    def _draw(self) -> None:
-        progress, self._waiting = self._waiting, None
-        if progress is None:
-            return
-        event = progress.event
-        text = event.stage
-        if event.total:
-            text += f"  {min(event.done, event.total)} of {event.total}"
-        if event.detail:
-            text += f"  ({event.detail})"
-        if progress.remaining_s is not None and event.done < event.total:
-            text += f"  ·  {duration_in_words(progress.remaining_s)} left in this step"
-        if self.cancel_button.isEnabled():
-            self.stage.setText(text)
-            self.stage.setToolTip(text)
-        self.bar.setRange(0, event.total)
-        self.bar.setValue(min(event.done, event.total))
-
-    def _on_started(self, title: str) -> None:
-        self.stage.setText(title)
-        # Not yet the moving bar of unknown length: it redraws the window all the time.
-        self.bar.setRange(0, 1)
-        self.bar.setValue(0)
-        self.cancel_button.setEnabled(True)
-        if self._appear.interval():
-            self._appear.start()
-        else:
-            self.show()
-
-    def _on_finished(self) -> None:
-        if self._runner is not None and self._runner.is_running:
-            # What waited its turn was started first.
-            return
-        self._timer.stop()
-        self._appear.stop()
-        self._waiting = None
-        self.hide()
-
-    def _on_stopping(self) -> None:
-        """Say so, whoever asked for it: the piece of work in hand may take a while."""
-        self.cancel_button.setEnabled(False)
-        self.stage.setText("Stopping…")
 
 
 def folder_of(edit: FileEdit) -> Path | None:

@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QWidget
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob, export_of
-from napari_dinoad.gui.parts import FoldingRow, NoteLabel, Step, WrappedLabel
+from napari_dinoad.gui.folding import FoldingRow
+from napari_dinoad.gui.parts import NoteLabel, Step, WrappedLabel
 from napari_dinoad.gui.profile_plot import ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable

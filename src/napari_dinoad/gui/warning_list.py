@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_dinoad.gui.parts import Folded, NoteLabel
+from napari_dinoad.gui.folding import Folded
+from napari_dinoad.gui.parts import NoteLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.backbones.weights import SUFFIXES, weights_folder
-from napari_dinoad.gui.parts import JobRow, NoteLabel
+from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.progress import ProgressEvent

@@ -1,0 +1,131 @@
+"""Rows and parts that take less room where there is little, or when they are not needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QPointF, QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
+from qtpy.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QLayoutItem, QWidget
+from superqt import QCollapsible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtGui import QResizeEvent
+
+__all__ = ["Folded", "FoldingRow", "ScrolledContent", "row_of"]
+
+_ARROW_COLOUR = "#788290"
+"""Stands out from dark and light grounds by 3 or more, as WCAG asks of signs."""
+
+_ARROW_PX = 16
+
+_ROW_SPACING_PX = 4
+
+_WRAPPING_PX = 20
+"""What a text in two lines is wider than half of it, for its words do not end in the middle."""
+
+
+class FoldingRow(QWidget):
+    """Widgets side by side, or below each other where there is not room for that: large fonts, a narrow dock.
+
+    A text that wraps may take two lines beside others.
+
+    Parameters
+    ----------
+    parts : sequence of (QWidget or sequence of QWidget)
+        Those of one part stay side by side.
+    stretch : sequence of int, optional
+        How parts side by side share what is left; by default as they want it.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[QWidget | Sequence[QWidget]],
+        stretch: Sequence[int] = (),
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(_ROW_SPACING_PX)
+        self._stretch = tuple(stretch) or (0,) * len(parts)
+        for share, part in zip(self._stretch, parts, strict=True):
+            if isinstance(part, QWidget):
+                self._row.addWidget(part, share)
+            else:
+                self._row.addLayout(row_of(*part), share)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the widest part: the others may go below it."""
+        return QSize(max(self._widths(), default=0), super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Put the parts side by side, or below each other."""
+        super().resizeEvent(event)
+        self._fold()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that the parts have become wider or narrower, as by another font."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fold()
+        return bool(super().event(event))
+
+    def _fold(self) -> None:
+        widths = self._widths()
+        needed = sum(widths) + _ROW_SPACING_PX * (len(widths) - 1)
+        fits, directions = needed <= self.width(), QBoxLayout.Direction
+        self._row.setDirection(directions.LeftToRight if fits else directions.TopToBottom)
+        for place, share in enumerate(self._stretch):
+            self._row.setStretch(place, share if fits else 0)
+
+    def _widths(self) -> list[int]:
+        items = (self._row.itemAt(place) for place in range(self._row.count()))
+        return [_least_width(item) for item in items if item is not None]
+
+
+def _least_width(item: QLayoutItem) -> int:
+    widget = item.widget()
+    if isinstance(widget, QLabel) and widget.wordWrap():
+        return int(widget.fontMetrics().horizontalAdvance(widget.text()) / 2 + _WRAPPING_PX)
+    return int(item.minimumSize().width())
+
+
+class ScrolledContent(QWidget):
+    """What scrolls: as high as its texts are at the width that there is, not at the least that they could have."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least width; the height follows from the width that there is."""
+        return QSize(super().minimumSizeHint().width(), 0)
+
+
+def row_of(*widgets: QWidget) -> QHBoxLayout:
+    """Return widgets side by side; those that want room share it."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(_ROW_SPACING_PX)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+class Folded(QCollapsible):
+    """Content under a title that opens with a click, at once and with arrows that show on dark and light themes."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(title, parent, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
+        self.setDuration(0)
+
+
+def _arrow(*, down: bool) -> QIcon:
+    pixmap = QPixmap(_ARROW_PX, _ARROW_PX)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(_ARROW_COLOUR))
+    corners = [(3, 5), (13, 5), (8, 12)] if down else [(5, 3), (12, 8), (5, 13)]
+    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    painter.end()
+    return QIcon(pixmap)
