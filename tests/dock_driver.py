@@ -7,7 +7,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 
 from napari_dinoad.gui.jobs import SlicesScored
-from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.layer_marks import is_overlay
 
 TIMEOUT_MS = 120_000
 

@@ -8,7 +8,7 @@ from napari.layers import Image, Labels
 
 from dock_driver import TIMEOUT_MS, click, find, overlays
 from napari_dinoad import read_volume
-from napari_dinoad.gui.overlay import is_from_file, is_overlay
+from napari_dinoad.gui.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.viewer_parts import grid_of
 from napari_dinoad.maps import AnomalyMap
 

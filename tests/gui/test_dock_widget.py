@@ -733,7 +733,7 @@ def test_folder_with_several_scans_lets_choose(qtbot, dock, viewer, cohort):
 def test_a_part_of_an_oblique_scan_is_shown_on_it(dock, viewer, scan_first):
     """Masks of other programs leave out empty slices, and oblique scans are shown de-obliqued."""
     from napari_dinoad.gui.layers import layer_of_volume
-    from napari_dinoad.gui.overlay import as_saved_result
+    from napari_dinoad.gui.looks import as_saved_result
     from napari_dinoad.images.volume import Geometry, Volume
 
     affine = np.array([[0.96, -0.28, 0, -5.0], [0.28, 0.96, 0, 3.0], [0, 0, 2.0, 1.0], [0, 0, 0, 1]])

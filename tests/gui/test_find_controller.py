@@ -11,7 +11,7 @@ import pytest
 
 from dock_driver import TIMEOUT_MS, click, find, overlays
 from napari_dinoad import NormativeModel
-from napari_dinoad.gui.overlay import is_overlay
+from napari_dinoad.gui.layer_marks import is_overlay
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from napari_dinoad.errors import GeometryError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.found import Found, ModelFile
 from napari_dinoad.gui.hand_masks import Ground, HandLayer, HandMasks, hand_mask_of
+from napari_dinoad.gui.layer_marks import is_kept_by_plugin
 from napari_dinoad.gui.layers import layer_of_volume, scan_of_layer
-from napari_dinoad.gui.overlay import is_kept_by_plugin
 from napari_dinoad.gui.result import ScanResult
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import DetectSettings

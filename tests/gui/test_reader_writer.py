@@ -13,8 +13,8 @@ from napari.layers import Image, Labels, Layer
 
 from dicom_files import AXIAL, ct_values, save_all, series_datasets
 from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.gui.layer_marks import is_overlay
 from napari_dinoad.gui.layers import layer_of_volume
-from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
 from napari_dinoad.gui.writer import write_image, write_labels
 from napari_dinoad.images.readers import read_volume

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_dinoad.gui.canvas_text import CanvasText
+from napari_dinoad.gui.layer_marks import holding_of_layer, is_overlay
 from napari_dinoad.gui.layers import same_layer
-from napari_dinoad.gui.overlay import holding_of_layer, is_overlay
 from napari_dinoad.gui.viewer_parts import set_colour_bar
 
 if TYPE_CHECKING:

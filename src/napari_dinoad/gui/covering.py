@@ -8,8 +8,8 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_dinoad.gui.layer_marks import is_overlay
 from napari_dinoad.gui.layers import same_layer
-from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.viewer_parts import grid_of, layers_meet
 

@@ -25,19 +25,14 @@ from napari_dinoad.gui.folding import FoldingRow, ScrolledContent
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.layer_marks import is_from_file, is_overlay
+from napari_dinoad.gui.looks import finish_look, warm_up
 from napari_dinoad.gui.mask_row import MaskRow
 from napari_dinoad.gui.normal_step import NormalStep
 from napari_dinoad.gui.opened_results import OpenedResults
 from napari_dinoad.gui.orientation import OrientationLetters
 from napari_dinoad.gui.other_planes import OtherPlanes
-from napari_dinoad.gui.overlay import (
-    finish_look,
-    is_from_file,
-    is_overlay,
-    lay_on_scans,
-    show_map_alone,
-    warm_up,
-)
+from napari_dinoad.gui.overlay import lay_on_scans, show_map_alone
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.result_panel import ResultPanel
 from napari_dinoad.gui.scan_chooser import ScanChooser

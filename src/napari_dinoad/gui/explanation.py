@@ -8,8 +8,9 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
+from napari_dinoad.gui.layer_marks import mark_overlay
 from napari_dinoad.gui.layer_removal import LayerRemoval
-from napari_dinoad.gui.overlay import line_up, mark_overlay
+from napari_dinoad.gui.overlay import line_up
 from napari_dinoad.gui.scan_jobs import ExplainJob, Explanation
 from napari_dinoad.gui.viewer_parts import point_in_layer
 from napari_dinoad.gui.worker import JobRunner

@@ -10,10 +10,11 @@ from qtpy.QtCore import QObject, Signal
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.found import Found, ModelFile, Standing, standing_of
 from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.gui.layer_marks import overlays_of
 from napari_dinoad.gui.layer_removal import LayerRemoval
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.measuring import RegionMeasurer
-from napari_dinoad.gui.overlay import Overlay, overlays_of
+from napari_dinoad.gui.overlay import Overlay
 from napari_dinoad.gui.preparation import Preparation, ScanAndModel, without_mask
 from napari_dinoad.gui.result import ScanResult
 from napari_dinoad.gui.scan_jobs import DetectJob, ScoredBefore

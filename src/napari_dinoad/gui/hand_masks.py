@@ -10,10 +10,8 @@ from napari.layers import Labels
 
 from napari_dinoad.errors import DinoadError, GeometryError
 from napari_dinoad.gui.labels_on_scan import LabelsOnScan
-from napari_dinoad.gui.layers import frame_in_words, same_layer, scan_of_layer, title_of
-from napari_dinoad.gui.overlay import (
+from napari_dinoad.gui.layer_marks import (
     frame_of_mark,
-    hand_look,
     is_copy_over,
     is_drawn_over,
     is_kept_by_plugin,
@@ -21,6 +19,8 @@ from napari_dinoad.gui.overlay import (
     mark_copy,
     mark_drawn,
 )
+from napari_dinoad.gui.layers import frame_in_words, same_layer, scan_of_layer, title_of
+from napari_dinoad.gui.looks import hand_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

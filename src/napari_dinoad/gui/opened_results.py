@@ -8,8 +8,8 @@ import numpy as np
 from napari.layers import Image
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.layer_marks import is_from_file, is_kept_by_plugin, is_overlay, scan_id_of
 from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, affine_on_scan, same_layer, scan_of_layer
-from napari_dinoad.gui.overlay import is_from_file, is_kept_by_plugin, is_overlay, scan_id_of
 from napari_dinoad.gui.viewer_parts import grid_of
 
 if TYPE_CHECKING:

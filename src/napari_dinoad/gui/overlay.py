@@ -2,141 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
+from napari_dinoad.gui.layer_marks import (
+    frame_of_mark,
+    holding_of_layer,
+    is_copy_over,
+    is_drawn_over,
+    is_from_file,
+    is_overlay,
+    mark_overlay,
+)
 from napari_dinoad.gui.layers import METADATA_KEY, ScanSource, affine_on_scan, same_layer, title_of
+from napari_dinoad.gui.looks import heatmap_look, mask_look
 from napari_dinoad.gui.viewer_parts import grid_of, layers_meet, moves_of
-from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Iterable
 
     from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
-    from napari_dinoad.images.nifti_files import Holding
 
-__all__ = [
-    "OVERLAY_KEY",
-    "Overlay",
-    "as_saved_result",
-    "finish_look",
-    "frame_of_mark",
-    "hand_look",
-    "holding_of_layer",
-    "is_copy_over",
-    "is_drawn_over",
-    "is_from_file",
-    "is_kept_by_plugin",
-    "is_overlay",
-    "lay_on_scans",
-    "line_up",
-    "mark_copy",
-    "mark_drawn",
-    "mark_overlay",
-    "overlays_of",
-    "scan_id_of",
-    "show_map_alone",
-    "warm_up",
-]
-
-OVERLAY_KEY = "dinoad_overlay"
-"""Key in ``layer.metadata`` of heatmaps and masks, so that they are not offered as scans."""
-
-_Colour = tuple[float, float, float, float]
-
-_HEAT = Colormap(
-    [[0.45, 0.0, 0.35, 0.0], [0.75, 0.05, 0.3, 0.55], [0.98, 0.45, 0.1, 0.7], [1.0, 0.95, 0.45, 0.85]],
-    name="dinoad heat",
-    display_name="DINOAD heat",
-    controls=[0.0, 0.2, 0.6, 1.0],
-)
+__all__ = ["Overlay", "lay_on_scans", "line_up", "show_map_alone"]
 
 _HEATMAP_NAME, _MASK_NAME = " · anomaly, −log10 p", " · mask"
 """Behind the name of the scan's layer."""
-
-_MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
-
-_OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
-"""Of masks from files or corrected by hand, which may lie beside what was just found."""
-
-_MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.3, 0.5, 1.0, 1.0))
-"""Of the labels from 2 on in a mask that a person corrects or draws."""
-
-_FILLED_OPACITY = 0.5
-
-
-def is_overlay(layer: Layer) -> bool:
-    """Whether a layer is a heatmap or mask of the plugin, not a scan."""
-    return bool(layer.metadata.get(OVERLAY_KEY))
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """What an overlay's metadata say of it; a duplicate, which the user made, has another id of its own."""
-
-    scan_id: Hashable
-    own_id: Hashable
-    holding: Holding = field(default="scan", compare=False)
-    frame: tuple[int, ...] = field(default=(), compare=False)
-    is_drawn: bool = field(default=False, compare=False)
-
-
-def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan, holding: Holding = "scan") -> None:
-    """Note in a layer's metadata that it lies over a scan's layer, and the scan's true geometry, for saving.
-
-    ``holding`` says what it holds, where it is a map or a mask.
-    """
-    _mark(overlay, _Mark(layer.unique_id, overlay.unique_id, holding, scan.frame), scan)
-
-
-def mark_drawn(mask: Layer, layer: Layer, scan: LayerScan) -> None:
-    """Note in the metadata of a layer in which a person draws over which scan's layer, and the true geometry."""
-    _mark(mask, _Mark(layer.unique_id, None, "mask", scan.frame, is_drawn=True), scan)
-
-
-def _mark(overlay: Layer, mark: _Mark, scan: LayerScan) -> None:
-    overlay.metadata[OVERLAY_KEY] = mark
-    if scan.is_canonical:
-        overlay.metadata[METADATA_KEY] = scan.source
-
-
-def holding_of_layer(metadata: dict[str, Any]) -> Holding:
-    """Return what a layer of these metadata holds; a scan where the plugin did not make it a map or mask."""
-    mark = metadata.get(OVERLAY_KEY)
-    return mark.holding if isinstance(mark, _Mark) else "scan"
-
-
-def as_saved_result(
-    data: np.ndarray, arguments: dict[str, Any], holding: Holding
-) -> tuple[np.ndarray, dict[str, Any], str]:
-    """Return the layer data tuple that shows a mask or map read from a file as it looks after finding.
-
-    ``arguments`` are those that place it, perhaps among others. Masks of several labels get napari's colours; labels
-    that are whole numbers keep their type.
-    """
-    kept: dict[str, Any] = {
-        key: arguments[key] for key in ("name", "affine", "axis_labels", "units") if key in arguments
-    }
-    kept["metadata"] = {**arguments["metadata"], OVERLAY_KEY: _Mark(None, None, holding)}
-    if holding == "map":
-        return data, kept | heatmap_look(), "image"
-    whole = data if data.dtype.kind in "iu" else np.rint(np.nan_to_num(data)).astype(np.int32)
-    # Outlines cannot be asked for here; until `finish_look` the scan shines through instead.
-    look = mask_look(_OPENED_COLOUR) | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
-    return whole, kept | look, "labels"
-
-
-def is_from_file(layer: Layer) -> bool:
-    """Whether a layer is a mask or map that was read from a file."""
-    mark = layer.metadata.get(OVERLAY_KEY)
-    return isinstance(mark, _Mark) and mark.scan_id is None
 
 
 def show_map_alone(viewer: Viewer, layer: Layer) -> None:
@@ -165,13 +60,6 @@ def _place_above(viewer: Viewer, layer: Layer) -> int:
     return place + 1
 
 
-def finish_look(layer: Layer) -> None:
-    """Give a mask that was read from a file what no layer data tuple can say: an outline."""
-    if is_from_file(layer) and isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
-        layer.contour = 1
-        layer.opacity = mask_look()["opacity"]
-
-
 def lay_on_scans(layers: Iterable[Layer]) -> None:
     """Show oblique masks and maps from files on the scan that they are of, where that is there too."""
     sources = [(layer, layer.metadata.get(METADATA_KEY)) for layer in layers]
@@ -186,85 +74,10 @@ def lay_on_scans(layers: Iterable[Layer]) -> None:
             layer.affine = affine
 
 
-def is_kept_by_plugin(layer: Layer) -> bool:
-    """Whether the plugin itself laid this layer over a scan; not so copies, nor what came from a file."""
-    mark = layer.metadata.get(OVERLAY_KEY)
-    return isinstance(mark, _Mark) and mark.own_id == layer.unique_id
-
-
-def is_copy_over(layer: Layer, scan: Layer) -> bool:
-    """Whether a layer was copied from the mask that was found in a scan's layer."""
-    mark = layer.metadata.get(OVERLAY_KEY)
-    is_mask_of = isinstance(mark, _Mark) and mark.holding == "mask" and mark.scan_id == scan.unique_id
-    return is_mask_of and not is_kept_by_plugin(layer) and not mark.is_drawn
-
-
-def is_drawn_over(layer: Layer, scan: Layer) -> bool:
-    """Whether a layer was made to draw in over a scan's layer, or is a duplicate of such a one."""
-    mark = layer.metadata.get(OVERLAY_KEY)
-    return isinstance(mark, _Mark) and mark.is_drawn and mark.scan_id == scan.unique_id
-
-
-def frame_of_mark(layer: Layer, scan: Layer) -> tuple[int, ...] | None:
-    """Return of which frame of a scan's layer one is that was drawn or copied over it; None where it was not."""
-    is_over = is_copy_over(layer, scan) or is_drawn_over(layer, scan)
-    return layer.metadata[OVERLAY_KEY].frame if is_over else None
-
-
-def scan_id_of(layer: Layer) -> Hashable | None:
-    """Return the ``unique_id`` of the scan's layer that a layer of the plugin, or a copy of one, was made for."""
-    mark = layer.metadata.get(OVERLAY_KEY)
-    return mark.scan_id if isinstance(mark, _Mark) else None
-
-
-def mark_copy(copy: Layer, mask: Layer) -> None:
-    """Note in a layer's metadata that it was copied from a mask, as napari's own duplicates do."""
-    copy.metadata.update(mask.metadata)
-
-
-def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:
-    """Return the layers that the plugin laid over a scan's layer, also those of a dock that was closed since."""
-    return [
-        known
-        for known in viewer.layers
-        if known.metadata.get(OVERLAY_KEY) == _Mark(layer.unique_id, known.unique_id)
-    ]
-
-
-def warm_up() -> None:
-    """Make a first labels layer, which takes napari half a second, while nobody waits for it."""
-    Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours(_MASK_COLOUR))
-
-
 def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:
     """Lay a layer of one frame's voxels over its scan's layer as that lies now."""
     for name, value in scan.overlay_arguments(layer).items():
         setattr(overlay, name, value)
-
-
-def _mask_colours(*colours: _Colour) -> CyclicLabelColormap:
-    # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
-    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), *colours], name="dinoad mask")
-
-
-def heatmap_look() -> dict[str, Any]:
-    """Return the arguments that give an image layer the look of a heatmap."""
-    return {
-        "colormap": _HEAT,
-        "contrast_limits": HEATMAP_LIMITS,
-        "blending": "translucent",
-        "interpolation2d": "linear",
-    }
-
-
-def mask_look(colour: _Colour = _MASK_COLOUR) -> dict[str, Any]:
-    """Return the arguments that give a labels layer the look of a mask."""
-    return {"colormap": _mask_colours(colour), "opacity": 0.9}
-
-
-def hand_look() -> dict[str, Any]:
-    """Return the arguments that give a labels layer the look of a mask that a person corrects or draws."""
-    return {"colormap": _mask_colours(_OPENED_COLOUR, *_MORE_COLOURS), "opacity": _FILLED_OPACITY}
 
 
 class Overlay:

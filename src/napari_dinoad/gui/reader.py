@@ -163,7 +163,7 @@ def _read_segments(path: Path) -> list[LayerTuple]:
 
 def _as_result(values: np.ndarray, source: ScanSource, holding: Holding) -> LayerTuple:
     # napari's layers are loaded here: scans are read without them.
-    from napari_dinoad.gui.overlay import as_saved_result
+    from napari_dinoad.gui.looks import as_saved_result
 
     return as_saved_result(*placed(values, source), holding)
 

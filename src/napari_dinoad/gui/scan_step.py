@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import SCAN_SUFFIXES
 from napari_dinoad.gui.covering import CoverNote, show_scan
+from napari_dinoad.gui.layer_marks import is_overlay
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
-from napari_dinoad.gui.overlay import is_overlay
 from napari_dinoad.gui.parts import NoteLabel, Step
 from napari_dinoad.gui.viewer_parts import moves_of
 from napari_dinoad.gui.window_box import WindowBox

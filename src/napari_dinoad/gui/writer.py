@@ -11,8 +11,8 @@ from napari.layers import Image, Labels
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import atomic_path
+from napari_dinoad.gui.layer_marks import holding_of_layer
 from napari_dinoad.gui.layers import LayerScan, scan_of_layer
-from napari_dinoad.gui.overlay import holding_of_layer
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.maps.export import nifti_on_grid
 
