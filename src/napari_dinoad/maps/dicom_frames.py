@@ -51,8 +51,10 @@ def source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) ->
         return hd.Volume(frames, affine, "PATIENT", from_reference_convention="RAS")
     if not volume.dicom_frames and len(sources) == len(frames):
         _require_shape(frames, sources)
-        _require_positions(affine, sources)
-        _put_on_grid(affine, [source for source in sources if "ImagePositionPatient" in source])
+        # Multi-frame images have no position at the top of their header; highdicom matches their frames.
+        if all("ImagePositionPatient" in source for source in sources):
+            _require_positions(affine, sources)
+            _put_on_grid(affine, sources)
         return frames
     _put_on_grid(affine, _planes_of_frames(sources[0], volume.dicom_frames))
     return hd.Volume(frames, affine, "PATIENT", from_reference_convention="RAS")
@@ -110,11 +112,8 @@ def _require_shape(frames: np.ndarray, sources: list[Dataset]) -> None:
 def _require_positions(affine: np.ndarray, sources: list[Dataset]) -> None:
     """Raise unless the first and the last pixel of each frame lie where its source image says.
 
-    ``affine`` takes (slice, row, column) to RAS. Multi-frame images have no position at the top of their header;
-    highdicom matches their frames.
+    ``affine`` takes (slice, row, column) to RAS.
     """
-    if any("ImagePositionPatient" not in source for source in sources):
-        return
     to_voxels = np.linalg.inv(affine[:3, :3])
     positions = np.array([source.ImagePositionPatient for source in sources], dtype=float)
     orientation = [float(x) for x in sources[0].ImageOrientationPatient]

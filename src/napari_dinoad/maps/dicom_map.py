@@ -44,9 +44,14 @@ def map_fault(volume: Volume) -> str:
     ScanReadError
         If the first or the last source file has gone or is damaged.
     """
+    return _place_fault(volume) or source_fault(volume)
+
+
+def _place_fault(volume: Volume) -> str:
+    """Return what a scan lacks that maps need and other objects from DICOM do not; reads no file."""
     if volume.dicom_files and not volume.geometry.is_physical:
         return "expected a scan whose header says where in the patient it lies, got pixels without a place"
-    return source_fault(volume)
+    return ""
 
 
 def save_dicom_map(path: Path, anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = None) -> Path:
@@ -77,7 +82,7 @@ def build_dicom_map(anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = No
     SettingError, ScanReadError, GeometryError
         If the scan has no place in the patient, and as `napari_dinoad.maps.dicom_sources.derived`.
     """
-    fault = map_fault(anomaly_map.source)
+    fault = _place_fault(anomaly_map.source)  # `derived` tells the others
     if fault:
         raise SettingError(f"{_NAME}: {fault}. {_INSTEAD}.")
     values = np.ascontiguousarray(anomaly_map.values, dtype=np.float32)
