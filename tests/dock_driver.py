@@ -16,6 +16,16 @@ def click(qtbot, button):
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
+def save_in_dialog(qtbot, dialog, exporter, folder, outputs, segments=0):
+    """Choose outputs and folder in an export dialog, press Save, and wait until all is written."""
+    for key, box in dialog.choices.items():
+        box.setChecked(key in outputs)
+    dialog.segments.setCurrentIndex(segments)
+    dialog.folder.value = folder
+    with qtbot.waitSignal(exporter.finished, timeout=TIMEOUT_MS):
+        click(qtbot, dialog.buttons.button(dialog.buttons.StandardButton.Save))
+
+
 def find(qtbot, dock, button=None):
     with qtbot.waitSignal(dock.finder.runner.finished, timeout=TIMEOUT_MS):
         click(qtbot, button or dock.find.scan_button)

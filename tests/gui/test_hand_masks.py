@@ -12,7 +12,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
-from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
+from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays, save_in_dialog
 from napari_dinoad import read_volume
 from napari_dinoad.errors import GeometryError
 from napari_dinoad.gui.export_dialog import ExportDialog
@@ -377,12 +377,7 @@ def export_in_dialog(qtbot, dock, folder, outputs, layer, segments=0):
     assert (dialog.by_hand is not None and dialog.by_hand.layer is layer) == is_correction
     dialog.masks.setCurrentIndex(dialog.masks.findText(f"“{layer.name}”"))
     making = dialog.making
-    for key, box in dialog.choices.items():
-        box.setChecked(key in outputs)
-    dialog.segments.setCurrentIndex(segments)
-    dialog.folder.value = folder
-    with qtbot.waitSignal(dock.result.exporter.finished, timeout=TIMEOUT_MS):
-        click(qtbot, dialog.buttons.button(dialog.buttons.StandardButton.Save))
+    save_in_dialog(qtbot, dialog, dock.result.exporter, folder, outputs, segments)
     assert dock.result.export_note.text().startswith("Written into")
     return making
 

@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from PIL import Image
 
-from dock_driver import TIMEOUT_MS, click, find, find_planted
+from dock_driver import TIMEOUT_MS, click, find, find_planted, save_in_dialog
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.labels_on_scan import LabelsOnScan
 from napari_dinoad.gui.layers import scan_of_layer
@@ -26,12 +26,7 @@ def export(qtbot, dock, folder, outputs, segments=0):
     dialog = open_dialog(qtbot, dock)
     assert dialog.masks.findText("found regions") == -1
     making = dialog.making
-    for key, box in dialog.choices.items():
-        box.setChecked(key in outputs)
-    dialog.segments.setCurrentIndex(segments)
-    dialog.folder.value = folder
-    with qtbot.waitSignal(dock.masks.exporter.finished, timeout=TIMEOUT_MS):
-        click(qtbot, dialog.buttons.button(dialog.buttons.StandardButton.Save))
+    save_in_dialog(qtbot, dialog, dock.masks.exporter, folder, outputs, segments)
     assert dock.masks.note.text().startswith("Written into")
     return making
 

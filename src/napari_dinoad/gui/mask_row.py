@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
-from napari_dinoad.gui.export_job import HandExportJob
+from napari_dinoad.gui.export_job import HandExportJob, written_in_words
 from napari_dinoad.gui.folding import FoldingRow
 from napari_dinoad.gui.job_row import JobRow
 from napari_dinoad.gui.parts import NoteLabel
@@ -175,5 +175,4 @@ class MaskRow(QWidget):
         )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
-        names = ", ".join(path.name for path in paths)
-        self.note.tell(f"Written into {paths[0].parent}: {names}")
+        self.note.tell(written_in_words(paths))

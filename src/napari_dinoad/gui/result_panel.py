@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
-from napari_dinoad.gui.export_job import HandExportJob, export_of
+from napari_dinoad.gui.export_job import HandExportJob, export_of, written_in_words
 from napari_dinoad.gui.folding import FoldingRow
 from napari_dinoad.gui.parts import NoteLabel, Step, WrappedLabel
 from napari_dinoad.gui.profile_plot import ProfilePlot
@@ -277,5 +277,4 @@ class ResultPanel(Step):
             )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
-        names = ", ".join(path.name for path in paths)
-        self.export_note.tell(f"Written into {paths[0].parent}: {names}")
+        self.export_note.tell(written_in_words(paths))
