@@ -84,12 +84,15 @@ class HandLayer:
         Why it cannot be exported; empty where it can.
     fault_in_brief : str
         The same in a few words.
+    place : LabelsOnScan, optional
+        Where it lies on the scan now; None where that is the fault.
     """
 
     layer: Labels
     making: Making | None
     fault: str = ""
     fault_in_brief: str = ""
+    place: LabelsOnScan | None = None
 
     @property
     def name(self) -> str:
@@ -200,15 +203,15 @@ class HandMasks:
     def _describe(self, layer: Labels, ground: Ground) -> HandLayer:
         making = _making_of(layer, ground.layer)
         try:
-            LabelsOnScan.of(self._viewer, layer, ground.layer, ground.scan)
+            place = LabelsOnScan.of(self._viewer, layer, ground.layer, ground.scan)
         except GeometryError as error:
             return HandLayer(layer, making, str(error), "not on the scan’s voxels")
         frame = frame_of_mark(layer, ground.layer)
         if frame is not None and frame != ground.scan.frame:
             words, shown = frame_in_words(frame), frame_in_words(ground.scan.frame)
             fault = f"Layer {layer.name!r}: it is of frame {words}, not of {shown}. Show frame {words} first."
-            return HandLayer(layer, making, fault, f"of frame {words}")
-        return HandLayer(layer, making)
+            return HandLayer(layer, making, fault, f"of frame {words}", place)
+        return HandLayer(layer, making, place=place)
 
 
 def _making_of(layer: Labels, scan_layer: Layer) -> Making | None:

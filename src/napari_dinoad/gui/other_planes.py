@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QMainWindow
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.hand_masks import Ground
-from napari_dinoad.gui.labels_on_scan import LabelsOnScan
 from napari_dinoad.gui.viewer_parts import moves_of, point_in_layer, show_index
 
 if TYPE_CHECKING:
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.find_controller import FindController, Found
     from napari_dinoad.gui.hand_masks import HandMasks
+    from napari_dinoad.gui.labels_on_scan import LabelsOnScan
     from napari_dinoad.gui.layers import LayerScan
-    from napari_dinoad.gui.planes_view import DrawnLabels, PlanesView, Scene
+    from napari_dinoad.gui.planes_view import PlanesView, Scene
 
 __all__ = ["OtherPlanes"]
 
@@ -54,15 +54,15 @@ class _Looked:
         (z, y, x) in canonical orientation.
     found : Found, optional
         Where it is what was found in these values.
-    drawn : tuple of Labels
-        The visible ones on the scan's voxels, the lowest first.
+    drawn : tuple of LabelsOnScan
+        Those of layers on the scan's voxels, the lowest first.
     """
 
     layer: Layer
     scan: LayerScan
     values: np.ndarray
     found: Found | None
-    drawn: tuple[Labels, ...]
+    drawn: tuple[LabelsOnScan, ...]
 
 
 class OtherPlanes(QObject):
@@ -174,7 +174,10 @@ class OtherPlanes(QObject):
         for event in events:
             event.connect(self.look)
         self._followed = events
-        before, self._sliced = self._sliced, () if looked is None else looked.drawn
+        before, self._sliced = (
+            self._sliced,
+            () if looked is None else tuple(one.layer for one in looked.drawn),
+        )
         for layer in before:
             layer.events.set_data.disconnect(self._on_sliced)
             for event in _strokes_of(layer):
@@ -234,11 +237,11 @@ class OtherPlanes(QObject):
         else:
             # What is read lazily may lie on a slow disk: Find reads it, in the background.
             return None
-        layers = [one.layer for one in self._hand_masks.layers(ground) if not one.fault]
-        return _Looked(ground.layer, scan, values, found, tuple(reversed(layers)))
+        places = [one.place for one in self._hand_masks.layers(ground) if one.place and not one.fault]
+        return _Looked(ground.layer, scan, values, found, tuple(reversed(places)))
 
     def _scene(self, looked: _Looked) -> Scene:
-        from napari_dinoad.gui.planes_view import Scene
+        from napari_dinoad.gui.planes_view import DrawnLabels, Scene
 
         found = looked.found
         limits = getattr(looked.layer, "contrast_limits", None)
@@ -256,15 +259,13 @@ class OtherPlanes(QObject):
             window=(float(low), float(high)),
             point=self._point(looked),
             axes=tuple(axis for axis in range(3) if axis != shown),
-            drawn=tuple(self._drawn(looked, layer) for layer in looked.drawn if layer.visible),
+            drawn=tuple(
+                DrawnLabels(one.plane, partial(_colour_of, one.layer))
+                for one in looked.drawn
+                if one.layer.visible
+            ),
             version=self._version,
         )
-
-    def _drawn(self, looked: _Looked, layer: Labels) -> DrawnLabels:
-        from napari_dinoad.gui.planes_view import DrawnLabels
-
-        labels = LabelsOnScan.of(self._viewer, layer, looked.layer, looked.scan)
-        return DrawnLabels(labels.plane, partial(_colour_of, layer))
 
     def _point(self, looked: _Looked) -> tuple[int, int, int]:
         return looked.scan.canonical_index(point_in_layer(self._viewer, looked.layer))
@@ -337,7 +338,7 @@ def _events_of(looked: _Looked) -> tuple[Any, ...]:
     shown = () if overlay is None else (overlay.heatmap, overlay.mask)
     events = [] if limits is None else [limits]
     events += [layer.events.visible for layer in shown]
-    for layer in looked.drawn:
+    for layer in (one.layer for one in looked.drawn):
         events += [layer.events.visible, layer.events.colormap, *moves_of(layer)]
     return tuple(events)
 
