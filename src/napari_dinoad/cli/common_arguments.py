@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from napari_dinoad.settings import Device
@@ -9,7 +10,7 @@ from napari_dinoad.settings import Device
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_common_arguments", "add_device_argument"]
+__all__ = ["add_common_arguments", "add_device_argument", "add_model_argument"]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, default: object = False) -> None:
@@ -18,6 +19,13 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, default: object = F
         "--json", action="store_true", default=default, help="print one JSON object and nothing else"
     )
     parser.add_argument("-v", "--verbose", action="store_true", default=default, help="log what is done")
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the model that scans are scored with."""
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="M.dinoad", help="model of normal, from dinoad fit"
+    )
 
 
 def add_device_argument(parser: argparse.ArgumentParser, default: Device) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from napari_dinoad.cli.common_arguments import add_device_argument
+from napari_dinoad.cli.common_arguments import add_device_argument, add_model_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.files import write_json
 from napari_dinoad.settings import (
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = EvaluationSettings()
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of scans and their masks")
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="M.dinoad", help="model of normal, from dinoad fit"
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--layout",
         choices=get_args(DatasetLayout),

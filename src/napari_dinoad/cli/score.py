@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from napari_dinoad.cli.common_arguments import add_device_argument
+from napari_dinoad.cli.common_arguments import add_device_argument, add_model_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = DetectSettings()
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scans, or folders of scans")
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="M.dinoad", help="model of normal, from dinoad fit"
-    )
+    add_model_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--fpr",
