@@ -53,6 +53,12 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+def run_python(*arguments, cwd, timeout_s=60):
+    """Run Python with these arguments and return the process that has ended, with what it printed."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout_s)
+
+
 def interrupt(code, arguments, wanted, n=1, environment=None, number=signal.SIGINT):
     """Run ``code``, send Ctrl-C ``n`` times when it prints ``wanted``, and return exit code and stderr."""
     with subprocess.Popen(
@@ -179,24 +185,15 @@ def run(options):
 info.run = run
 sys.exit(main.main(["info", "x"]))
 """)
-    done = subprocess.run(
-        [sys.executable, "-m", "program"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_python("-m", "program", cwd=tmp_path, timeout_s=120)
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
 
 
 @pytest.mark.parametrize("module", ["napari_dinoad.cli.fit", "napari_dinoad.cli.streams", "numpy"])
 def test_ctrl_c_while_the_command_is_loaded(module, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"""
+    done = run_python(
+        "-c",
+        f"""
 import os, signal, sys
 
 class Stop:
@@ -208,12 +205,7 @@ sys.meta_path.insert(0, Stop())
 from napari_dinoad.cli.main import main
 sys.exit(main(["demo"]))
 """,
-        ],
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
 
@@ -245,13 +237,8 @@ info.run = lambda options: [os.kill(os.getpid(), signal.SIGINT), signal.pause(),
 code = main(["info", "x"])
 """
     )
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import nightly; sys.exit(nightly.code)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    done = run_python(
+        "-c", "import sys; sys.path.insert(0, '.'); import nightly; sys.exit(nightly.code)", cwd=tmp_path
     )
     assert (done.returncode, done.stderr.splitlines()) == (130, [TOLD])
 
