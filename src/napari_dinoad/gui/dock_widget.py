@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QDialog, QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.files import MODEL_SUFFIX
@@ -21,7 +21,7 @@ from napari_dinoad.gui.find_step import FindStep
 from napari_dinoad.gui.fit_panel import FitDialog
 from napari_dinoad.gui.focus_ring import FocusRing
 from napari_dinoad.gui.folder_scoring import FolderScoringDialog
-from napari_dinoad.gui.folding import FoldingRow, ScrolledContent
+from napari_dinoad.gui.folding import FoldingRow, ScrolledColumn
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.job_row import JobRow
@@ -117,8 +117,9 @@ class DockWidget(QWidget):
         self._on_layer_changed()
 
     def _build(self) -> None:
-        content = ScrolledContent()
-        rows = QVBoxLayout(content)
+        self._scroll = ScrolledColumn()
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        rows = self._scroll.rows
         rows.setContentsMargins(6, 4, 6, 4)
         rows.setSpacing(8)
         self.scan.rows.addWidget(self.reading)
@@ -129,17 +130,11 @@ class DockWidget(QWidget):
         rows.addWidget(self.result, 1)
         rows.addStretch(0)
         rows.addWidget(self._build_footer())
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidget(content)
-        self._scroll = scroll
-        FocusRing(content)
-        content.installEventFilter(self)
+        FocusRing(self._scroll.content)
+        self._scroll.content.installEventFilter(self)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(self._scroll)
 
     def _build_footer(self) -> FoldingRow:
         note = NoteLabel()
@@ -154,15 +149,11 @@ class DockWidget(QWidget):
 
     def sizeHint(self) -> QSize:
         """Fit a screen of 900 px; taller screens give the region table more room."""
-        return QSize(max(352, self._least_width()), 700)
+        return QSize(max(352, self._scroll.least_width()), 700)
 
     def minimumSizeHint(self) -> QSize:
         """Let the dock be made small: its content scrolls, but not sideways, so that none of it is cut off."""
-        return QSize(max(300, self._least_width()), 200)
-
-    def _least_width(self) -> int:
-        content, bar = self._scroll.widget(), self._scroll.verticalScrollBar()
-        return int(content.minimumSizeHint().width() + bar.sizeHint().width())
+        return QSize(max(300, self._scroll.least_width()), 200)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the content has become wider or narrower, as by another font."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import QSize, QTimer
-from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, SettingError, WeightsNotFoundError
 from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
-from napari_dinoad.gui.folding import Folded, ScrolledContent
+from napari_dinoad.gui.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.job_row import JobRow
 from napari_dinoad.gui.model_library import path_of_new_model
 from napari_dinoad.gui.parts import NoteLabel, name_field
@@ -74,7 +74,7 @@ class FitPanel(QWidget):
         self._typed.setInterval(_TYPING_MS)
         self.curves = CurvePlot()
         self.report = CohortView()
-        self._scroll = QScrollArea()
+        self._scroll = ScrolledColumn()
         self._laid_out = QTimer(self)
         self._laid_out.setSingleShot(True)
         self._laid_out.timeout.connect(self._show_report_whole)
@@ -86,8 +86,7 @@ class FitPanel(QWidget):
         self._scroll.ensureWidgetVisible(self.report)
 
     def _build(self) -> None:
-        content = ScrolledContent()
-        rows = QVBoxLayout(content)
+        rows = self._scroll.rows
         rows.setSpacing(6)
         form = QFormLayout()
         form.addRow("Normal scans", self.folder.native)
@@ -103,9 +102,6 @@ class FitPanel(QWidget):
         rows.addWidget(advanced)
         rows.addWidget(self.report)
         rows.addStretch(1)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        self._scroll.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self._scroll, 1)

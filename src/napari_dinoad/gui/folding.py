@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QPointF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
-from qtpy.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QLayoutItem, QWidget
+from qtpy.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayoutItem,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 if TYPE_CHECKING:
@@ -14,7 +23,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QResizeEvent
 
-__all__ = ["Folded", "FoldingRow", "ScrolledContent", "row_of"]
+__all__ = ["Folded", "FoldingRow", "ScrolledColumn", "row_of"]
 
 _ARROW_COLOUR = "#788290"
 """Stands out from dark and light grounds by 3 or more, as WCAG asks of signs."""
@@ -92,7 +101,32 @@ def _least_width(item: QLayoutItem) -> int:
     return int(item.minimumSize().width())
 
 
-class ScrolledContent(QWidget):
+class ScrolledColumn(QScrollArea):
+    """Parts below each other, which scroll where there is not room for all of them.
+
+    Attributes
+    ----------
+    content : QWidget
+        What scrolls.
+    rows : QVBoxLayout
+        Of the content: parts are added to it.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.content = _Content()
+        self.rows = QVBoxLayout(self.content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidget(self.content)
+
+    def least_width(self) -> int:
+        """Return the width at which none of the content is cut off, with the bar beside it."""
+        bar = self.verticalScrollBar()
+        return int(self.content.minimumSizeHint().width() + (0 if bar is None else bar.sizeHint().width()))
+
+
+class _Content(QWidget):
     """What scrolls: as high as its texts are at the width that there is, not at the least that they could have."""
 
     def minimumSizeHint(self) -> QSize:
