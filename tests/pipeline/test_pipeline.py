@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from napari_dinoad import NormativeModel, read_volume
+from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import Cancelled, DinoadError, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.pipeline import Detector, detect, detection, fit_folder, fitting
 from napari_dinoad.pipeline.fitting import default_preprocessing
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
+    ClusterSettings,
     DetectSettings,
     DpmmSettings,
     FitSettings,
@@ -309,3 +311,25 @@ def test_the_default_preset_follows_the_modality_of_dicom(tmp_path, modality, na
     assert default_preprocessing(discover_scans(tmp_path)) == preset(name)
     assert len(caplog.records) == warned
     assert warned == ("ct-head, ct-chest or ct-abdomen" in caplog.text)
+
+
+def test_a_backbone_that_is_loaded_already_is_used(normal_folder, patient_path, monkeypatch):
+    settings = FitSettings(scorer="memory-bank", device="cpu", resolution_px=96)
+    expected = fit_folder(normal_folder, settings)
+    backbone = load_backbone("embedded", device="cpu")
+    for module in (detection, fitting):
+        monkeypatch.setattr(module, "load_backbone", lambda *a, **k: pytest.fail("loaded again"))
+    model = fit_folder(normal_folder, settings, backbone=backbone)
+    volume = read_volume(patient_path)
+    found = Detector(model, backbone=backbone).detect(volume).anomaly_map.values
+    assert np.array_equal(found, Detector(expected, backbone=backbone).detect(volume).anomaly_map.values)
+
+
+def test_a_backbone_must_be_that_of_the_settings_and_not_of_a_cluster(normal_folder):
+    backbone = load_backbone("embedded", device="cpu")
+    with pytest.raises(
+        SettingError, match="expected 'dinov2_vits14', which the settings name, got 'embedded'"
+    ):
+        fit_folder(normal_folder, FitSettings(backbone="dinov2_vits14"), backbone=backbone)
+    with pytest.raises(SettingError, match="cluster"):
+        fit_folder(normal_folder, FitSettings(), backbone=backbone, cluster=ClusterSettings())

@@ -12,7 +12,7 @@ from napari_dinoad.backbones.registry import BackboneSpec, find_backbone, list_b
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.embeddings import Backbone, PatchEmbeddings
-    from napari_dinoad.backbones.loading import load_backbone
+    from napari_dinoad.backbones.loading import load_backbone, untrained_backbone
 
 __all__ = [
     "Backbone",
@@ -21,9 +21,15 @@ __all__ = [
     "find_backbone",
     "list_backbones",
     "load_backbone",
+    "untrained_backbone",
 ]
 
-_LAZY = {"Backbone": "embeddings", "PatchEmbeddings": "embeddings", "load_backbone": "loading"}
+_LAZY = {
+    "Backbone": "embeddings",
+    "PatchEmbeddings": "embeddings",
+    "load_backbone": "loading",
+    "untrained_backbone": "loading",
+}
 
 
 def __getattr__(name: str) -> Any:

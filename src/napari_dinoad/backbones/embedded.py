@@ -96,6 +96,7 @@ class EmbeddedBackbone:
     name = "embedded"
     is_dino = False
     weights_file: Path | None = None
+    runtime = "PyTorch, float32"
 
     def __init__(self, device: torch.device) -> None:
         constants = embedded_constants()

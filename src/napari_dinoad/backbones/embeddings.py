@@ -76,6 +76,8 @@ class Backbone(Protocol):
         Whether its weights were trained by a DINO method.
     weights_file : Path, optional
         Where its weights came from; None when they are built in.
+    runtime : str
+        What computes, and in which precision (``"PyTorch, float32"``), as known since the first slices.
     """
 
     @property
@@ -94,6 +96,8 @@ class Backbone(Protocol):
     def is_dino(self) -> bool: ...  # noqa: D102
     @property
     def weights_file(self) -> Path | None: ...  # noqa: D102
+    @property
+    def runtime(self) -> str: ...  # noqa: D102
 
     @property
     def weights_sha256(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import Device
 
-__all__ = ["load_backbone"]
+__all__ = ["load_backbone", "untrained_backbone"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,3 +69,35 @@ def load_backbone(
     model = model_with_weights(spec, read_checkpoint(found.path), found.path)
     logger.info("%s: weights from %s (%s)", name, found.path.name, found.source)
     return TimmBackbone(spec, model, chosen, found.path)
+
+
+def untrained_backbone(name: str, device: Device = "auto", seed: int = 0) -> Backbone:
+    """Return the backbone called ``name`` with random weights: it embeds as fast as with the published ones.
+
+    Nothing is searched or downloaded, and nothing of it is kept on disk. One that needs no weights is returned as it
+    is.
+
+    Parameters
+    ----------
+    name, device
+        See `load_backbone`.
+    seed : int
+        Of the weights.
+
+    Raises
+    ------
+    BackboneError
+        See `load_backbone`.
+    """
+    spec = find_backbone(name)
+    if not spec.needs_weights:
+        return load_backbone(name, device=device)
+    import torch
+
+    from napari_dinoad.backbones.timm_vit import TimmBackbone, make_model
+
+    chosen = choose_device(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make_model(spec)
+    return TimmBackbone(spec, model, chosen, keep_conversion=False)

@@ -74,7 +74,10 @@ class OpenVinoForward:
 
 
 def openvino_forward(
-    forward: Callable[[torch.Tensor], torch.Tensor], network: nn.Module, example: torch.Tensor, key: str
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    network: nn.Module,
+    example: torch.Tensor,
+    key: str | None,
 ) -> OpenVinoForward | None:
     """Return a network in OpenVINO that gives the same tokens, or None where that cannot be done.
 
@@ -86,19 +89,20 @@ def openvino_forward(
         What ``forward`` computes with.
     example : torch.Tensor
         Inputs (n, 3, H, W) that both are compared on.
-    key : str
-        Names the network, its weights and the input's size; its conversion is kept under this name.
+    key : str, optional
+        Names the network, its weights and the input's size; its conversion is kept under this name. None: it is not
+        kept.
     """
     folder = platformdirs.user_cache_path("napari-dinoad", appauthor=False) / "openvino"
-    file = folder / f"{key}.xml"
-    if file.is_file():
+    file = folder / f"{key or 'network'}.xml"
+    if key is not None and file.is_file():
         kept = _compared(file, forward, example)
         if isinstance(kept, OpenVinoForward):
             return kept
         logger.info("The conversion in %s is of no use (%s); it is made anew", file, kept)
     try:
-        with _writable(folder) as place:
-            logger.info("Converting the network for OpenVINO; it is kept in %s", place)
+        with _temporary() if key is None else _writable(folder) as place:
+            logger.info("Converting the network for OpenVINO, in %s", place)
             _convert(forward, network, example, place, place / file.name)
             made = _compared(place / file.name, forward, example)
     except _FAULTS as fault:
@@ -116,10 +120,16 @@ def _writable(folder: Path) -> Iterator[Path]:
         require_folder(folder)
     except DinoadError as error:
         logger.info("The conversion is not kept: %s", error)
-        with tempfile.TemporaryDirectory(prefix="dinoad-openvino-", ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary)
+        with _temporary() as temporary:
+            yield temporary
     else:
         yield folder
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="dinoad-openvino-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)
 
 
 def _compared(

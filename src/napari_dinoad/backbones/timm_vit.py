@@ -110,6 +110,8 @@ class TimmBackbone:
         Where the weights came from.
     use_openvino : bool, optional
         Whether OpenVINO computes on the CPU in place of PyTorch; None: where it is installed.
+    keep_conversion : bool
+        Whether what is made of the network for OpenVINO stays in the user's cache folder.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class TimmBackbone:
         device: torch.device,
         weights_file: Path | None = None,
         use_openvino: bool | None = None,
+        keep_conversion: bool = True,
     ) -> None:
         self._spec = spec
         self._is_convnext = architecture_of(model) == "convnext"
@@ -158,6 +161,7 @@ class TimmBackbone:
         self._std = torch.tensor(configuration["std"], device=device)[:, None, None]
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
         self._uses_openvino = has_openvino() if use_openvino is None else use_openvino
+        self._keeps_conversion = keep_conversion
         self._by_openvino: dict[tuple[int, int], Callable[[torch.Tensor], torch.Tensor] | None] = {}
         if spec.family == "DINOv2":
             self._published_positions = self._model.pos_embed.detach().clone()
@@ -195,6 +199,12 @@ class TimmBackbone:
     def default_resolution_px(self) -> int:
         """Side of the square input: 448 pixels, or the nearest multiple of the patch size."""
         return round(self._spec.default_resolution_px / self.patch_size_px) * self.patch_size_px
+
+    @property
+    def runtime(self) -> str:
+        """What computes, and in which precision, as known since the first slices."""
+        is_converted = any(forward is not None for forward in self._by_openvino.values())
+        return f"{'OpenVINO' if is_converted else 'PyTorch'}, {str(self.precision).removeprefix('torch.')}"
 
     @property
     def batch_slices(self) -> int:
@@ -277,7 +287,9 @@ class TimmBackbone:
             # The name too: timm's own DINOv2 has the same weights and other positions.
             name = self._spec.base_name.replace(":", "_")
             key = f"{name}-{self.weights_sha256[:16]}-{layers}-{grid[0]}x{grid[1]}"
-            self._by_openvino[grid] = openvino_forward(self._forward, self._model, channels[:1], key)
+            self._by_openvino[grid] = openvino_forward(
+                self._forward, self._model, channels[:1], key if self._keeps_conversion else None
+            )
         return self._by_openvino[grid]
 
     def _place_positions(self, grid: tuple[int, int]) -> None:

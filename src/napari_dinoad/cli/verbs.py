@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from napari_dinoad import __version__
-from napari_dinoad.cli import demo, evaluate, fit, info, merge, score, weights
+from napari_dinoad.cli import bench, demo, evaluate, fit, info, merge, score, weights
 from napari_dinoad.cli.common_arguments import add_common_arguments
 from napari_dinoad.cli.interrupts import tell_cancelled
 from napari_dinoad.cli.streams import discard_output, is_of_output
@@ -23,7 +23,7 @@ __all__ = ["build_parser", "run"]
 
 logger = logging.getLogger(__name__)
 
-_COMMANDS = (demo, fit, score, evaluate, merge, info, weights)
+_COMMANDS = (demo, fit, score, evaluate, merge, info, weights, bench)
 
 _DESCRIPTION = """\
 Fit a model of normal from a folder of normal scans, and see where a patient's scan departs from it.

@@ -124,6 +124,9 @@ class Detector:
         A local weights file of the model's backbone.
     progress : callable, optional
         Told how far a download of weights is; may raise `Cancelled`.
+    backbone : Backbone, optional
+        The model's backbone, loaded already: several models can share it. None: it is loaded on the device of
+        ``settings``.
 
     Raises
     ------
@@ -139,6 +142,7 @@ class Detector:
         settings: DetectSettings | None = None,
         weights: str | None = None,
         progress: Progress | None = None,
+        backbone: Backbone | None = None,
     ) -> None:
         if not isinstance(model, NormativeModel):
             raise SettingError(
@@ -146,7 +150,9 @@ class Detector:
                 "NormativeModel.load(path)."
             )
         self.settings = settings or DetectSettings()
-        self.backbone: Backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
+        if backbone is None:
+            backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
+        self.backbone: Backbone = backbone
         model.backbone.require_weights(self.backbone.weights_sha256)
         self.model = model.on_device(self.backbone.device)
         self._prepared: tuple[PreparedScan, ...] = ()

@@ -14,7 +14,7 @@ import torch
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import CohortNorms
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.files import remove_temporaries, require_writable
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.fit_report import FitReport, NormalScan
@@ -76,6 +76,7 @@ def fit_folder(
     out: str | Path | None = None,
     cluster: ClusterSettings | None = None,
     earlier: NormativeModel | None = None,
+    backbone: Backbone | None = None,
 ) -> NormativeModel:
     """Fit a normative model from a folder of normal scans.
 
@@ -100,6 +101,9 @@ def fit_folder(
         lie. The model is the same as without, to rounding.
     earlier : NormativeModel, optional
         A ``dpmm`` model that the scans are added to; see `update_model`, which makes the settings that go with it.
+    backbone : Backbone, optional
+        The one that ``settings`` name, loaded already: several fits can share it. None: it is loaded. Workers of a
+        ``cluster`` load theirs by name.
 
     Returns
     -------
@@ -109,7 +113,8 @@ def fit_folder(
     Raises
     ------
     SettingError
-        If the embeddings may take more than the limit in ``cache``.
+        If the embeddings may take more than the limit in ``cache``, or ``backbone`` is another one than ``settings``
+        name, or is given together with a ``cluster``.
     ScanReadError
         If fewer than `MIN_SCANS` scans can be used.
     BackboneError
@@ -121,6 +126,8 @@ def fit_folder(
     if out is not None:
         require_writable(Path(out))
     settings = settings or FitSettings()
+    if backbone is not None:
+        _require_own(backbone, settings, cluster)
     # Workers need not stand in the same folder.
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
@@ -135,7 +142,7 @@ def fit_folder(
         if out is not None:
             remove_temporaries(Path(out))
             remove_temporaries(report_path(Path(out)))
-        model = _fit(found, settings, preprocessing, work, progress, cluster, earlier)
+        model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
             model.save(out)
@@ -157,9 +164,11 @@ def _fit(
     progress: Progress | None,
     workers: ClusterSettings | None,
     earlier: NormativeModel | None,
+    backbone: Backbone | None,
 ) -> NormativeModel:
     started = time.perf_counter()
-    backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
+    if backbone is None:
+        backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     if earlier is not None:
         earlier.backbone.require_weights(backbone.weights_sha256)
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
@@ -209,6 +218,19 @@ def _fit(
         fit_report,
     )
     return fresh if earlier is None else with_earlier_counts(fresh, earlier)
+
+
+def _require_own(backbone: Backbone, settings: FitSettings, cluster: ClusterSettings | None) -> None:
+    if backbone.name != settings.backbone:
+        raise SettingError(
+            f"backbone: expected {settings.backbone!r}, which the settings name, got {backbone.name!r}; "
+            "make them the same."
+        )
+    if cluster is not None:
+        raise SettingError(
+            "backbone: expected none beside a cluster, whose workers load it by its name, got "
+            f"{backbone.name!r}; leave it out."
+        )
 
 
 def _embed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from napari_dinoad.settings.choices import (
     ANATOMICAL_PLANES,
     AUPRO_FPR_LIMIT,
+    BENCH_SLICES,
     FALSE_POSITIVE_RATES,
     HEATMAP_LIMITS,
     MODEL_FORMAT_VERSION,
@@ -34,6 +35,7 @@ from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBa
 __all__ = [
     "ANATOMICAL_PLANES",
     "AUPRO_FPR_LIMIT",
+    "BENCH_SLICES",
     "DEMO_SCAN_SHAPE",
     "DEMO_SCORER",
     "FALSE_POSITIVE_RATES",
