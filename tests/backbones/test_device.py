@@ -37,6 +37,40 @@ def test_a_trial_that_fails_is_infinitely_slow_and_not_tried_again(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "CUDA out of memory. Tried to allocate 800.00 MiB",
+        "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+        "CUDA unknown error - this may be due to an incorrectly set up environment",
+    ],
+)
+def test_a_device_that_is_busy_is_tried_again_the_next_time(tmp_path, fault):
+    def measure(trial):
+        if trial[0] == "cuda":
+            raise RuntimeError(fault)
+        return SECONDS[trial]
+
+    cache = tmp_path / "d.json"
+    assert measured_seconds(TRIALS, measure, cache, "a")[TRIALS[0]] == float("inf")
+    assert measured_seconds(TRIALS, SECONDS.__getitem__, cache, "a") == SECONDS
+
+
+def test_a_trial_takes_fewer_slices_where_memory_is_short(monkeypatch):
+    sizes = []
+
+    class Block(torch.nn.TransformerEncoderLayer):
+        def forward(self, tokens):
+            sizes.append(len(tokens))
+            if len(tokens) > 1:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 800.00 MiB")
+            return super().forward(tokens)
+
+    monkeypatch.setattr(torch.nn, "TransformerEncoderLayer", Block)
+    assert 0 < trial_seconds(("cpu", "float32")) < float("inf")
+    assert sizes[:3] == [4, 2, 1]
+
+
 def test_a_damaged_or_unwritable_cache_is_done_without(tmp_path):
     cache = tmp_path / "devices.json"
     for damage in (
@@ -62,6 +96,7 @@ def machine_with_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "test")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(device_module, "trial_seconds", seconds.__getitem__)
+    monkeypatch.setattr(device_module, "fault_of_device", lambda name: None)
     monkeypatch.setattr(device_module.platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
     return seconds
 
@@ -80,6 +115,43 @@ def test_the_quickest_is_taken(machine_with_gpu, quickest, device, precision):
     assert chosen.type == device
     assert choose_precision(chosen) == precision
     assert choose_device("cuda").type == "cuda"
+
+
+NO_KERNELS = (
+    "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be"
+)
+
+
+def test_a_device_that_does_not_compute_is_not_taken(machine_with_gpu, monkeypatch, caplog):
+    """It did when it was measured: its driver or PyTorch has changed since, or another program has it for itself."""
+    monkeypatch.setattr(
+        device_module, "fault_of_device", lambda name: None if name == "cpu" else RuntimeError(NO_KERNELS)
+    )
+    assert choose_device("auto").type == "cpu"
+    assert "no kernel image" in caplog.text
+    with pytest.raises(BackboneError, match=r"does not compute \(.*no kernel image.*--device cpu"):
+        choose_device("cuda")
+
+
+def test_a_device_whose_driver_does_not_start_is_not_taken(machine_with_gpu, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu.")
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", broken)
+    monkeypatch.setattr(
+        device_module, "trial_seconds", lambda trial: broken() if trial[0] == "cuda" else SECONDS[trial]
+    )
+    assert choose_device("auto").type == "cpu"
+
+
+def test_the_first_computation_tells_whether_a_device_works(monkeypatch):
+    assert device_module.fault_of_device("cpu") is None
+
+    def broken(*_, **__):
+        raise RuntimeError(NO_KERNELS)
+
+    monkeypatch.setattr(torch, "ones", broken)
+    assert "no kernel image" in str(device_module.fault_of_device("cuda"))
 
 
 def test_the_cpu_computes_in_float32_unmeasured(monkeypatch):

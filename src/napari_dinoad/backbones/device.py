@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ import platformdirs
 import torch
 
 from napari_dinoad.backbones.memory import PREFERRED_SLICES
-from napari_dinoad.errors import BackboneError, DinoadError
+from napari_dinoad.errors import BackboneError, DinoadError, first_line
 from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.machine_faults import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,24 +35,26 @@ _TOKENS, _DIM, _HEADS = 1025, 384, 6
 
 _TRIALS = 3
 
+_LASTING = re.compile(
+    r"no kernel image|not supported|unsupported|not implemented|not compiled", re.IGNORECASE
+)
+"""What is said of a device that will not do it another time either; it may be busy or full just now otherwise."""
+
 Trial = tuple[str, str]
 """Device and precision."""
 
 
 def choose_device(device: Device = "auto") -> torch.device:
-    """Return the device of that name; ``"auto"``: the quickest, by a measurement whose result is kept.
+    """Return the device of that name; ``"auto"``: the quickest that works, by a measurement whose result is kept.
 
     Raises
     ------
     BackboneError
-        If the device is not there, or the name is unknown.
+        If the device is not there or cannot compute, or the name is unknown.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        there = [name for name, is_there in available.items() if is_there]
-        if len(there) == 1:
-            return torch.device(there[0])
-        return torch.device(_quickest([(name, kind) for name in there for kind in _PRECISIONS[name]])[0])
+        return torch.device(_quickest_that_works([name for name, is_there in available.items() if is_there]))
     if device not in available:
         raise BackboneError(f"Device: expected one of auto, {', '.join(available)}, got {device!r}.")
     if not available[device]:
@@ -58,7 +62,41 @@ def choose_device(device: Device = "auto") -> torch.device:
             f"Device: {device!r} was asked for, but this PyTorch ({torch.__version__}) sees none. Use "
             "--device auto or cpu, or install a PyTorch build for that device."
         )
+    fault = fault_of_device(device)
+    if fault is not None:
+        raise BackboneError(
+            f"Device: {device!r} was asked for and is there, but it does not compute ({first_line(fault)}). Use "
+            "--device cpu; for this device close other programs that use it, or install the driver and the PyTorch "
+            f"build (this is {torch.__version__}) that suit it."
+        )
     return torch.device(device)
+
+
+def fault_of_device(name: str) -> Exception | None:
+    """Return what a device raises at its first computation; None where it works.
+
+    PyTorch says that a GPU is there although it has no kernels for it, the driver does not start, or another program
+    has it for itself.
+    """
+    if name == "cpu":
+        return None
+    try:
+        float(torch.ones(2, device=name).sum())
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        return error
+    return None
+
+
+def _quickest_that_works(names: list[str]) -> str:
+    """Return one of these devices, the last of which is the CPU."""
+    while len(names) > 1:
+        name = _quickest([(name, kind) for name in names for kind in _PRECISIONS[name]])[0]
+        fault = fault_of_device(name)
+        if fault is None:
+            return name
+        logger.warning("%s is there, but does not compute: %s", name, first_line(fault))
+        names = [other for other in names if other != name]
+    return names[0]
 
 
 def choose_precision(device: torch.device) -> torch.dtype:
@@ -74,7 +112,8 @@ def measured_seconds(
 ) -> dict[Trial, float]:
     """Return the seconds of each trial: those kept in ``cache`` for this machine, the others measured and kept.
 
-    A trial that fails is infinitely slow. A cache that cannot be read or written is done without.
+    A trial that fails is infinitely slow; that is kept only where it would fail another time, too. A cache that
+    cannot be read or written is done without.
     """
     kept = _read(cache)
     known = kept.get(machine, {})
@@ -84,11 +123,14 @@ def measured_seconds(
         if name not in known:
             try:
                 known[name] = measure(trial)
-            except (RuntimeError, NotImplementedError, TypeError) as error:
-                logger.info("%s cannot be used: %s", name, error)
+            except (RuntimeError, TypeError) as error:
+                logger.info("%s cannot be used: %s", name, first_line(error))
+                if not isinstance(error, NotImplementedError | TypeError) and not _LASTING.search(str(error)):
+                    seconds[trial] = float("inf")
+                    continue
                 known[name] = -1.0  # JSON has no infinity.
         seconds[trial] = known[name] if known[name] >= 0 else float("inf")
-    if kept.get(machine) != known or machine not in kept:
+    if known and (kept.get(machine) != known or machine not in kept):
         try:
             require_folder(cache.parent)
             write_json(cache, {**kept, machine: known})
@@ -103,10 +145,22 @@ def trial_seconds(trial: Trial) -> float:
     As many slices go through it as a backbone embeds at a time there: one alone does not fill a GPU, whose time is
     then that of starting kernels, of which bfloat16 needs more. The device is waited for.
     """
+    name, _ = trial
+    n_slices = PREFERRED_SLICES.get(name, 1)
+    while True:
+        try:
+            return _seconds_a_slice(trial, n_slices)
+        except RuntimeError as error:
+            if n_slices == 1 or not OUT_OF_MEMORY.search(str(error)):
+                raise
+        # Fewer, as a backbone does where memory is short.
+        n_slices //= 2
+
+
+def _seconds_a_slice(trial: Trial, n_slices: int) -> float:
     name, kind = trial
     device = torch.device(name)
     generator = torch.Generator().manual_seed(0)
-    n_slices = PREFERRED_SLICES.get(name, 1)
     tokens = torch.randn(n_slices, _TOKENS, _DIM, generator=generator).to(device)
     block = torch.nn.TransformerEncoderLayer(_DIM, _HEADS, 4 * _DIM, 0.0, batch_first=True).eval().to(device)
     best = float("inf")
@@ -126,7 +180,13 @@ def _quickest(trials: list[Trial]) -> Trial:
 
 def _machine() -> str:
     """Return what a measurement holds for: PyTorch, the devices, the CPU's threads."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA"
+    gpu = "no CUDA"
+    if torch.cuda.is_available():
+        try:
+            gpu = torch.cuda.get_device_name()
+        except RuntimeError as error:
+            # Its driver does not start; the measurement will fail, too.
+            gpu = f"CUDA that does not start ({first_line(error)})"
     return f"PyTorch {torch.__version__}, {gpu}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, batches"
 
 
