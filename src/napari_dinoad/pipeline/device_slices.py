@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_dinoad.backbones.embeddings import on_device
 from napari_dinoad.calibration import MAX_NEG_LOG10_P
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.pipeline.placed_slices import HostSlices
@@ -83,8 +84,8 @@ class DeviceCalibration:
     """
 
     def __init__(self, calibration: Calibration, device: torch.device) -> None:
-        self._scores = torch.from_numpy(calibration.table_scores.copy()).to(device)
-        self._levels = torch.from_numpy(calibration.table_neg_log10_p.copy()).to(device)
+        self._scores = on_device(torch.from_numpy(calibration.table_scores.copy()), device)
+        self._levels = on_device(torch.from_numpy(calibration.table_neg_log10_p.copy()), device)
         rises = self._levels.diff() / self._scores.diff()
         # Beyond the table the last rise is the tail's; that of −log10 p at the table's end goes on from there.
         self._rises = torch.cat([rises, rises.new_full((1,), calibration.tail_slope)])
@@ -158,14 +159,21 @@ class DeviceSlices:
         self._values = volume.values.movedim(prepared.axis, 0)
         self._body = volume.body.movedim(prepared.axis, 0)
         self._calibrations: dict[Calibration, DeviceCalibration] = {}
+        self._interpolations: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
     @cached_property
     def _sampling(self) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, columns = self._prepared.placement.sampling
-        return self._sent(rows), self._sent(columns).T
+        rows, columns = map(self._sent, self._prepared.placement.sampling)
+        return rows, columns.T
+
+    def _interpolation(self, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        if grid not in self._interpolations:
+            rows, columns = map(self._sent, self._prepared.placement.interpolation(grid))
+            self._interpolations[grid] = rows, columns.T
+        return self._interpolations[grid]
 
     def _sent(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
+        return on_device(torch.from_numpy(array), self._device)
 
     def inputs(self, indices: Sequence[int]) -> torch.Tensor:
         """See `ScanSlices.inputs`."""
@@ -175,7 +183,7 @@ class DeviceSlices:
 
     def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """Return slices (n, rows, columns) in display orientation."""
-        chosen = stack[torch.as_tensor(indices, dtype=torch.int64, device=self._device)]
+        chosen = stack[on_device(torch.tensor(indices, dtype=torch.int64), self._device)]
         return chosen.flip(1, 2) if self._is_turned else chosen
 
     def taken(self, patch_scores: torch.Tensor) -> torch.Tensor:
@@ -186,10 +194,10 @@ class DeviceSlices:
         self, plane: PlaneModel, indices: Sequence[int], patch_scores: Sequence[torch.Tensor]
     ) -> _DevicePlaced:
         """See `ScanSlices.place`."""
-        grid = patch_scores[0].shape[1:]
-        rows, columns = map(self._sent, self._prepared.placement.interpolation((int(grid[0]), int(grid[1]))))
+        _, gh, gw = patch_scores[0].shape
+        rows, columns = self._interpolation((gh, gw))
         body = self._shown(self._body, indices)
-        parts = [rows @ scores @ columns.T for scores in patch_scores]
+        parts = [rows @ scores @ columns for scores in patch_scores]
         raw = self._fused(plane, parts)
         levels = self._calibrated(plane.calibration).neg_log10_p(raw)
         levels.masked_fill_(~body, 0.0)

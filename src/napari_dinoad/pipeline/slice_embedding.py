@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_dinoad.backbones.embeddings import on_device
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,7 +50,7 @@ class SliceEmbedder:
         else:
             by_content = {key: self._just_seen[key] for key in contents if key in self._just_seen}
             if new:
-                embedded = self._backbone(tensor[new]).values
+                embedded = self._backbone(tensor[on_device(torch.tensor(new), tensor.device)]).values
                 by_content.update(zip((contents[i] for i in new), embedded, strict=True))
             values = torch.stack([by_content[key] for key in contents])
         self._just_seen = by_content

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from napari_dinoad.backbones.embeddings import on_device
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -91,7 +93,7 @@ class SliceSmoothing:
         """
         wanted = range(len(self._indices)) if rows is None else rows
         if isinstance(patch_scores, torch.Tensor):
-            weights = torch.from_numpy(self._matrix[list(wanted)]).to(patch_scores.device)
+            weights = on_device(torch.from_numpy(self._matrix[list(wanted)]), patch_scores.device)
             averaged: torch.Tensor = torch.tensordot(weights, patch_scores, dims=1)
             return averaged
         means = np.empty((len(wanted), *patch_scores.shape[1:]), dtype=np.float32)
@@ -183,7 +185,7 @@ class SlicesInProgress:
             self._scores = [_zeros_like(own, n_slices) for own in patch_scores]
         rows = [self._rows[index] for index in indices]
         for kept, own in zip(self._scores, patch_scores, strict=True):
-            kept[rows] = own
+            kept[_as_index(rows, kept)] = own
         self._arrivals[rows] = np.count_nonzero(self._is_scored) + np.arange(len(rows))
         self._is_scored[rows] = True
         can_leave = np.flatnonzero(self._smoothing.ready(self._is_scored) & ~self._has_left)
@@ -191,6 +193,13 @@ class SlicesInProgress:
         self._has_left[leaving] = True
         means = [self._smoothing.smoothed(kept, leaving) for kept in self._scores]
         return [self._smoothing.indices[row] for row in leaving], means
+
+
+def _as_index(rows: list[int], of: np.ndarray | torch.Tensor) -> Any:
+    """Return rows as an index of an array; of a GPU's as a tensor there (a list would be waited for)."""
+    return (
+        on_device(torch.tensor(rows, dtype=torch.int64), of.device) if isinstance(of, torch.Tensor) else rows
+    )
 
 
 def _zeros_like(scores: T, n_slices: int) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,6 +63,10 @@ class Census:
     mean: torch.Tensor
     scale: torch.Tensor
 
+    def to(self, device: torch.device) -> Census:
+        """Return this census on ``device``."""
+        return replace(self, mean=self.mean.to(device), scale=self.scale.to(device))
+
 
 def take_census(
     batches: Iterable[torch.Tensor], standardise: bool, progress: Progress | None = None
@@ -105,9 +109,11 @@ def take_census(
 
 
 def standardised(maps: torch.Tensor, census: Census) -> torch.Tensor:
-    """Return maps (n, gh, gw, d) as (n, d, gh, gw) float32, each channel scaled; channels stay last in memory."""
-    mean, scale = census.mean.to(maps.device), census.scale.to(maps.device)
-    return ((maps.float() - mean) / scale).permute(0, 3, 1, 2)
+    """Return maps (n, gh, gw, d) as (n, d, gh, gw) float32, each channel scaled; channels stay last in memory.
+
+    The census is where the maps are.
+    """
+    return ((maps.float() - census.mean) / census.scale).permute(0, 3, 1, 2)
 
 
 def squared_errors(network: RingsNetwork | PaperNetwork, maps: torch.Tensor) -> torch.Tensor:
@@ -172,7 +178,8 @@ class Training:
     """
 
     def __init__(self, settings: ArCnnSettings, census: Census, device: torch.device) -> None:
-        self.settings, self.census, self.device = settings, census, device
+        # Sent once: a GPU would be waited for each time.
+        self.settings, self.census, self.device = settings, census.to(device), device
         network = make_network(settings, len(census.mean), census.grid, seeded_generator(settings.seed))
         self.network = network.to(device)
         self.optimiser = AdamW(self.network.parameters(), settings.weight_decay)
