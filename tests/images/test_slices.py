@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.body import _fill_in_planes, find_body
-from napari_dinoad.images.slices import prepare_scan, slice_axis
+from napari_dinoad.images.slices import SliceStack, prepare_scan, slice_axis
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import PRESETS, PreprocessingSettings, preset
 
@@ -245,3 +245,35 @@ def test_every_preset_is_valid_and_named_like_its_key():
     assert {name: settings.preset for name, settings in PRESETS.items()} == {name: name for name in PRESETS}
     with pytest.raises(SettingError, match="expected one of"):
         preset("mr-knee")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    "indices", [[2, 3, 4], [5], [], [4, 2, 3], [7, 6, 8, 5, 9], [0, 2, 4], [9, 0, 5, 1], [3, 2, 1, 0]]
+)
+def test_runs_are_all_slices_each_in_its_place(axis, indices):
+    shape = (10, 11, 12)
+    stack = SliceStack(shape, axis, tuple(range(10)), is_turned=False)
+    truth = np.random.default_rng(0).random(shape)
+    block, written = np.take(truth, indices, axis=axis), np.zeros(shape)
+    runs = list(stack.runs(indices))
+    for there, here in runs:
+        written[there] += block[here]
+    expected = np.zeros(shape)
+    expected[stack.where(indices)] = block
+    np.testing.assert_array_equal(written, expected)
+    assert len(runs) == sum(index - 1 not in indices for index in indices)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_slices_have_the_same_content_exactly_where_all_voxels_are_the_same(plane):
+    values = np.random.default_rng(0).random((150, 140, 160), dtype=np.float32)
+    stack = np.moveaxis(values, {"axial": 0, "coronal": 1, "sagittal": 2}[plane], 0)
+    stack[5] = stack[9]
+    # As different as two slices can be that most of their voxels say are alike.
+    stack[11] = stack[10]
+    stack[11, 1, 1] = np.nextafter(stack[10, 1, 1], 2)
+    scan = prepare_scan(volume_of(values), replace(MR, plane=plane, body_mask="off"), 64)
+    contents = scan.contents(range(len(stack)))
+    assert contents[5] == contents[9]
+    assert len(set(contents)) == len(stack) - 1

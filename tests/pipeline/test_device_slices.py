@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from napari_dinoad import read_volume
 from napari_dinoad.calibration import Calibration
 from napari_dinoad.images.slices import prepare_planes
-from napari_dinoad.pipeline import Detector, fit_folder, scan_run
+from napari_dinoad.pipeline import Detector, device_slices, fit_folder, scan_run
 from napari_dinoad.pipeline.device_slices import (
     DeviceCalibration,
     DeviceSlices,
@@ -107,7 +108,8 @@ def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
         np.float32
     )
     on_table = DeviceCalibration(calibration, torch.device("cpu"))
-    got = on_table.neg_log10_p(torch.from_numpy(scores.reshape(1, -1)))
+    with patch.object(device_slices, "_CHUNK_VOXELS", 1000):
+        got = on_table.neg_log10_p(torch.from_numpy(scores.reshape(1, -1)))
     np.testing.assert_allclose(got.numpy()[0], calibration.neg_log10_p(scores), rtol=1e-6, atol=1e-6)
 
 

@@ -7,7 +7,9 @@ A slice is shown to the model as a radiologist sees it: superior or anterior up,
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from napari_dinoad.images.intensity import intensity_range
 from napari_dinoad.images.placement import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import PreprocessingSettings
@@ -27,6 +29,9 @@ __all__ = ["BODY_MARGIN", "PreparedScan", "SliceStack", "prepare_planes", "prepa
 
 BODY_MARGIN = 0.03
 """Margin around the body, as a share of its longer side."""
+
+_SAMPLED_VOXELS = 64
+"""Rows, and columns, of which at least so many tell whether two slices can be alike."""
 
 _AXES = {"axial": 0, "coronal": 1, "sagittal": 2}
 
@@ -77,9 +82,39 @@ class SliceStack:
 
     def where(self, indices: Sequence[int]) -> tuple[slice | list[int], ...]:
         """Return the index of these slices in the canonical array."""
-        place: list[slice | list[int]] = [slice(None)] * 3
-        place[self.axis] = list(indices)
-        return tuple(place)
+        return self._across(list(indices))
+
+    def runs(
+        self, indices: Sequence[int]
+    ) -> Iterator[tuple[tuple[slice | list[int], ...], tuple[slice | list[int], ...]]]:
+        """Yield where each run of neighbouring slices lies, in the canonical array and in a block of these slices.
+
+        Slices across the last axis are written run by run an order of magnitude faster than by a list of places:
+        neighbours share the processor's cache lines.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            In the order that they have in the block, each once.
+        """
+        order = sorted(range(len(indices)), key=indices.__getitem__)
+        begin = 0
+        for end in range(1, len(order) + 1):
+            if end < len(order) and indices[order[end]] == indices[order[end - 1]] + 1:
+                continue
+            run = order[begin:end]
+            first, past = indices[run[0]], indices[run[-1]] + 1
+            is_in_order = run == list(range(run[0], run[0] + len(run)))
+            yield (
+                self._across(slice(first, past)),
+                self._across(slice(run[0], run[0] + len(run)) if is_in_order else run),
+            )
+            begin = end
+
+    def _across(self, place: slice | list[int]) -> tuple[slice | list[int], ...]:
+        places: list[slice | list[int]] = [slice(None)] * 3
+        places[self.axis] = place
+        return tuple(places)
 
     def to_display(self, block: np.ndarray) -> np.ndarray:
         """Return a block of slices of the canonical array as (n, rows, columns) in display orientation."""
@@ -151,9 +186,26 @@ class PreparedScan:
         return self.placement.to_model(scaled)
 
     def contents(self, indices: Sequence[int]) -> list[bytes]:
-        """Return a SHA-256 digest of the voxels of each of these slices: alike ones give the same model input."""
+        """Return what tells each of these slices from others by its voxels: alike ones give the same model input.
+
+        A SHA-256 digest: of some voxels, and where another slice of the scan has the same there, of all of them.
+        """
+        slices, samples = np.moveaxis(self.volume.values, self.axis, 0), self._samples
+        n_alike = self._n_alike
+        return [
+            samples[index] if n_alike[samples[index]] == 1 else samples[index] + _digest(slices[index])
+            for index in indices
+        ]
+
+    @cached_property
+    def _samples(self) -> list[bytes]:
         slices = np.moveaxis(self.volume.values, self.axis, 0)
-        return [hashlib.sha256(np.ascontiguousarray(slices[index]).data).digest() for index in indices]
+        row_step, column_step = (max(1, size // _SAMPLED_VOXELS) for size in slices.shape[1:])
+        return [_digest(image[::row_step, ::column_step]) for image in slices]
+
+    @cached_property
+    def _n_alike(self) -> Counter[bytes]:
+        return Counter(self._samples)
 
     def body_slices(self, indices: Sequence[int]) -> np.ndarray:
         """Return the body (n, rows, columns) bool on these slices, in display orientation."""
@@ -178,6 +230,10 @@ class PreparedScan:
     def from_display(self, stack: np.ndarray) -> np.ndarray:
         """Return slices (n, rows, columns) as a block of the canonical array: the inverse of `to_display`."""
         return self.stack.from_display(stack)
+
+
+def _digest(values: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(values).data).digest()
 
 
 def prepare_scan(volume: Volume, settings: PreprocessingSettings, resolution_px: int) -> PreparedScan:

@@ -31,6 +31,9 @@ __all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "slices_of_plane
 _BYTES_A_VOXEL = 16
 """On the device: a value, a body bit, a raw score, and room to work."""
 
+_CHUNK_VOXELS = 2**22
+"""Voxels that are calibrated at a time, in float64: each takes 40 bytes meanwhile."""
+
 _FREE_SHARE = 0.25
 """A scan that needs more than this share of the device's free memory stays on the CPU; the network needs the rest."""
 
@@ -84,19 +87,26 @@ class DeviceCalibration:
     """
 
     def __init__(self, calibration: Calibration, device: torch.device) -> None:
-        self._scores = on_device(torch.from_numpy(calibration.table_scores.copy()), device)
-        self._levels = on_device(torch.from_numpy(calibration.table_neg_log10_p.copy()), device)
-        rises = self._levels.diff() / self._scores.diff()
-        # Beyond the table the last rise is the tail's; that of −log10 p at the table's end goes on from there.
-        self._rises = torch.cat([rises, rises.new_full((1,), calibration.tail_slope)])
-        self._lowest = float(calibration.table_scores[0])
+        scores, levels = calibration.table_scores, calibration.table_neg_log10_p
+        # From each knot on −log10 p is level + rise · score. Beyond the table the rise is the tail's; below it both
+        # are 0.
+        rises = np.concatenate([[0.0], np.diff(levels) / np.diff(scores), [calibration.tail_slope]])
+        starts = np.concatenate([[0.0], levels - scores * rises[1:]])
+        self._scores, self._levels, self._rises = (
+            on_device(torch.from_numpy(table), device) for table in (scores.copy(), starts, rises)
+        )
 
     def neg_log10_p(self, scores: torch.Tensor) -> torch.Tensor:
         """Return −log10 p float32 of raw scores, any shape."""
-        exact = scores.double()
-        knot = (torch.searchsorted(self._scores, exact, right=True) - 1).clamp_min_(0)
-        levels = self._levels[knot] + (exact - self._scores[knot]) * self._rises[knot]
-        return levels.clamp_max_(MAX_NEG_LOG10_P).masked_fill_(exact < self._lowest, 0.0).float()
+        flat = scores.reshape(-1)
+        levels = torch.empty_like(flat, dtype=torch.float32)
+        for begin in range(0, len(flat), _CHUNK_VOXELS):
+            chunk = slice(begin, begin + _CHUNK_VOXELS)
+            exact = flat[chunk].double()
+            knot = torch.searchsorted(self._scores, exact, right=True)
+            own = torch.addcmul(self._levels[knot], exact, self._rises[knot])
+            levels[chunk] = own.clamp_max_(MAX_NEG_LOG10_P)
+        return levels.reshape(scores.shape)
 
 
 class _DevicePlaced:
@@ -219,11 +229,21 @@ class DeviceSlices:
             self._calibrations[calibration] = DeviceCalibration(calibration, self._device)
         return self._calibrations[calibration]
 
+    def neg_log10_p(self, calibration: Calibration, scores: np.ndarray) -> np.ndarray:
+        """See `ScanSlices.neg_log10_p`."""
+        table, levels = self._calibrated(calibration), np.empty(len(scores), dtype=np.float32)
+        for begin in range(0, len(scores), _CHUNK_VOXELS):
+            chunk = slice(begin, begin + _CHUNK_VOXELS)
+            levels[chunk] = table.neg_log10_p(self._sent(scores[chunk])).cpu().numpy()
+        return levels
+
     def scan_score(self, raw: Sequence[torch.Tensor], top_fraction: float) -> float:
         """See `ScanSlices.scan_score`."""
-        scores = torch.cat([part.flatten() for part in raw])
-        n_body = int(torch.count_nonzero(scores > -torch.inf))
+        n_body = int(torch.stack([torch.count_nonzero(part > -torch.inf) for part in raw]).sum())
         if n_body == 0:
             return float("-inf")
         n_top = max(1, round(top_fraction * n_body))
-        return float(scores.topk(n_top, sorted=False).values.double().mean())
+        highest = [
+            part.flatten().topk(min(n_top, part.numel()), sorted=False).values for part in raw if part.numel()
+        ]
+        return float(torch.cat(highest).topk(n_top, sorted=False).values.double().mean())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.plane_model import PlaneModel
 
@@ -62,6 +63,10 @@ class ScanSlices(Protocol):
 
     def place(self, plane: PlaneModel, indices: Sequence[int], patch_scores: Sequence[Any]) -> Placed:
         """Place the patch scores (n, gh, gw) that each scorer gave to some slices."""
+        ...
+
+    def neg_log10_p(self, calibration: Calibration, scores: np.ndarray) -> np.ndarray:
+        """Return −log10 p float32 of raw scores (n,) of the whole scan; see `Calibration.neg_log10_p`."""
         ...
 
     def scan_score(self, raw: Sequence[Any], top_fraction: float) -> float:
@@ -110,6 +115,10 @@ class HostSlices:
         body = self._prepared.body_slices(indices)
         raw = plane.raw_scores([self._prepared.maps_to_slices(scores)[body] for scores in patch_scores])
         return _HostPlaced(self._prepared, body, raw, plane.calibration.neg_log10_p(raw))
+
+    def neg_log10_p(self, calibration: Calibration, scores: np.ndarray) -> np.ndarray:
+        """See `ScanSlices.neg_log10_p`."""
+        return calibration.neg_log10_p(scores)
 
     def scan_score(self, raw: Sequence[np.ndarray], top_fraction: float) -> float:
         """See `ScanSlices.scan_score`."""

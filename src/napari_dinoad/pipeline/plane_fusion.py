@@ -48,9 +48,15 @@ class PlaneMean:
         """
         levels = np.zeros(body.shape, dtype=np.float32)
         levels[body] = neg_log10_p
-        where = stack.where(indices)
-        self._total[where] += stack.from_display(levels)
-        self._n_planes[where] += stack.from_display(body)
+        self.add_block(stack, indices, stack.from_display(body), stack.from_display(levels))
+
+    def add_block(
+        self, stack: SliceStack, indices: Sequence[int], body: np.ndarray, neg_log10_p: np.ndarray
+    ) -> None:
+        """Add some slices of a plane that are a block of the canonical array, as `body` is; 0 outside the body."""
+        for there, here in stack.runs(indices):
+            self._total[there] += neg_log10_p[here]
+            self._n_planes[there] += body[here]
 
     def scored(self) -> np.ndarray:
         """Return where any plane has a score, (z, y, x) bool."""

@@ -280,10 +280,11 @@ class ScanRun:
         prepared = self._prepared[batch.plane]
         block = placed.block()
         if self._mean is None:
-            self.values[prepared.stack.where(indices)] = block
+            for there, here in prepared.stack.runs(indices):
+                self.values[there] = block[here]
         if is_final and self._mean is not None:
-            body = prepared.body_slices(indices)
-            self._mean.add(prepared.stack, indices, body, prepared.to_display(block)[body])
+            body = np.take(prepared.body, indices, axis=prepared.axis)
+            self._mean.add_block(prepared.stack, indices, body, block)
         elif is_final:
             self._body_scores.append(placed.raw)
         self.seconds["map"] += time.perf_counter() - started
@@ -295,7 +296,7 @@ class ScanRun:
             return False
         started = time.perf_counter()
         scored, raw = self._mean.scored(), self._mean.raw_scores()
-        self.values[scored] = self._model.calibration.neg_log10_p(raw)
+        self.values[scored] = self._runs[0].placing.neg_log10_p(self._model.calibration, raw)
         self._body_scores = [raw]
         others = tuple(a for a in range(3) if a != self.axis)
         self.slices = tuple(int(i) for i in np.flatnonzero(scored.any(axis=others)))
