@@ -107,11 +107,73 @@ def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(model_path,
         NormativeModel.load(model_path)
 
 
-def test_another_version_is_refused(tmp_path, model_path):
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (99, r"got 99: it was written by a newer version of napari-dinoad \(9\.1\.0; this is .*\)\. Upgrade"),
+        (4, r"got 4: it was written by an earlier version of napari-dinoad\. Fit the model again"),
+        ("x", r"got 'x'\. Copy the file again"),
+        (None, r"got None\. Copy the file again"),
+    ],
+)
+def test_another_format_is_refused(tmp_path, model_path, version, words):
     tensors, document = parts(model_path)
-    document["format_version"] = 99
-    with pytest.raises(ModelFileError, match="expected version 5, got 99"):
+    document["format_version"] = version
+    document["provenance"]["versions"]["napari-dinoad"] = "9.1.0"
+    with pytest.raises(ModelFileError, match=f"expected version 5, {words}"):
         NormativeModel.load(rewritten(tmp_path / "m.dinoad", tensors, document))
+
+
+def resealed(path, tensors, document):
+    """Write a model as another version would: with its own checksum."""
+    del document["sha256"]
+    document["sha256"] = normative_model._content_sha256(document, tensors)
+    return rewritten(path, tensors, document)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (),
+        ("planes", 0),
+        ("planes", 0, "members", 0),
+        ("planes", 0, "members", 0, "settings"),
+        ("planes", 0, "members", 0, "settings", "settings"),
+        ("backbone",),
+        ("preprocessing",),
+        ("calibration",),
+        ("provenance",),
+        ("cohorts", 0, "contrast_median"),
+    ],
+)
+def test_what_another_version_has_added_is_told_as_that_and_never_passed_over(tmp_path, model_path, place):
+    tensors, document = parts(model_path)
+    part = document
+    for name in place:
+        part = part[name]
+    part["colour"] = "red"
+    with pytest.raises(ModelFileError, match=r"another version of napari-dinoad\. It is whole, .* Upgrade"):
+        NormativeModel.load(resealed(tmp_path / "m.dinoad", tensors, document))
+    document["provenance"]["versions"]["napari-dinoad"] = "9.1.0"
+    with pytest.raises(
+        ModelFileError, match=r"a newer version of napari-dinoad \(9\.1\.0; this is .* Upgrade"
+    ):
+        NormativeModel.load(resealed(tmp_path / "m.dinoad", tensors, document))
+
+
+@pytest.mark.parametrize("name", ["axial.dpmm.colour", "calibration.colour", "coronal.dpmm.mean", "colour"])
+def test_tensors_that_another_version_has_added_are_not_passed_over(tmp_path, model_path, name):
+    tensors, document = parts(model_path)
+    tensors[name] = torch.zeros(3)
+    with pytest.raises(ModelFileError, match="another version"):
+        NormativeModel.load(resealed(tmp_path / "m.dinoad", tensors, document))
+
+
+def test_a_choice_that_another_version_knows_is_told_as_that(tmp_path, model_path):
+    tensors, document = parts(model_path)
+    document["preprocessing"]["plane"] = "radial"
+    with pytest.raises(ModelFileError, match="another version"):
+        NormativeModel.load(resealed(tmp_path / "m.dinoad", tensors, document))
 
 
 def test_every_missing_tensor_is_noticed(tmp_path, model_path):

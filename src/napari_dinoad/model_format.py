@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from napari_dinoad import __version__
 from napari_dinoad.errors import ModelFileError, first_line
 from napari_dinoad.files import MODEL_SUFFIX
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
@@ -12,9 +15,11 @@ from napari_dinoad.settings import MODEL_FORMAT_VERSION
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["fault_of_file", "require_format"]
+__all__ = ["fault_of_file", "fault_of_other_version", "require_format"]
 
 logger = logging.getLogger(__name__)
+
+_UPGRADE = "Upgrade napari-dinoad, or fit the model again with this version."
 
 
 def fault_of_file(path: Path, error: Exception) -> ModelFileError:
@@ -30,10 +35,61 @@ def fault_of_file(path: Path, error: Exception) -> ModelFileError:
     )
 
 
-def require_format(path: Path, version: object) -> None:
-    """Refuse a model file whose layout has another version; `ModelFileError` says what to do."""
-    if version != MODEL_FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: model format: expected version {MODEL_FORMAT_VERSION}, got {version!r}. "
-            "Fit the model again, or use the version of napari-dinoad that wrote it."
-        )
+def require_format(path: Path, document: object) -> None:
+    """Refuse a model file whose layout has another version; `ModelFileError` says what to do.
+
+    Parameters
+    ----------
+    path : Path
+    document : object
+        The JSON document in the file, of whatever form.
+    """
+    version = document.get("format_version") if isinstance(document, Mapping) else None
+    if version == MODEL_FORMAT_VERSION:
+        return
+    told = f"{path}: model format: expected version {MODEL_FORMAT_VERSION}, got {version!r}"
+    if not isinstance(version, int):
+        raise ModelFileError(f"{told}. Copy the file again, or fit the model again.")
+    if version > MODEL_FORMAT_VERSION:
+        raise ModelFileError(f"{told}: {_written_by(document, is_newer=True)} {_UPGRADE}")
+    raise ModelFileError(
+        f"{told}: it was written by an earlier version of napari-dinoad. Fit the model again, or use the "
+        "version of napari-dinoad that wrote it."
+    )
+
+
+def fault_of_other_version(path: Path, document: object, why: object) -> ModelFileError:
+    """Return what to tell of a whole model file of our format that holds what this version does not know.
+
+    Parameters
+    ----------
+    path : Path
+    document : object
+        The JSON document in the file.
+    why : object
+        What is not known, for the log.
+    """
+    logger.info("%s: %s", path, why)
+    is_newer = _numbers(_writer(document)) > _numbers(__version__)
+    return ModelFileError(
+        f"{path}: {_written_by(document, is_newer=is_newer)} It is whole, but holds what this version does not "
+        f"know. {_UPGRADE}"
+    )
+
+
+def _written_by(document: object, *, is_newer: bool) -> str:
+    writer = _writer(document)
+    which = f" ({writer}; this is {__version__})" if writer not in ("", __version__) else ""
+    return f"it was written by {'a newer' if is_newer else 'another'} version of napari-dinoad{which}."
+
+
+def _writer(document: Any) -> str:
+    """Return the version of the package that wrote a model, or nothing where the file does not say it."""
+    try:
+        return str(document["provenance"]["versions"]["napari-dinoad"])
+    except (LookupError, TypeError):
+        return ""
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

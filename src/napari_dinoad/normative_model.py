@@ -21,10 +21,10 @@ from safetensors.torch import save
 
 from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
-from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.errors import DinoadError, ModelFileError, SettingError, first_line
 from napari_dinoad.files import atomic_path, require_readable
 from napari_dinoad.machine_faults import is_of_memory
-from napari_dinoad.model_format import fault_of_file, require_format
+from napari_dinoad.model_format import fault_of_file, fault_of_other_version, require_format
 from napari_dinoad.plane_model import (
     Member,
     PlaneModel,
@@ -231,10 +231,7 @@ class NormativeModel:
             If the place cannot be written.
         """
         path = Path(path)
-        tensors: dict[str, torch.Tensor] = {}
-        entries = [store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
-        counts = store_calibration(self.calibration, "", tensors)
-        document = self._document(entries, counts)
+        document, tensors = self._stored()
         document[_CHECKSUM_KEY] = _content_sha256(document, tensors)
         text = json.dumps(document, sort_keys=True, allow_nan=False)
         content = save(tensors, {_METADATA_KEY: text})
@@ -242,6 +239,13 @@ class NormativeModel:
             # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
             temporary.write_bytes(content)
         return path
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return the document, without checksum, and the tensors that a file of the model holds."""
+        tensors: dict[str, torch.Tensor] = {}
+        entries = [store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
+        counts = store_calibration(self.calibration, "", tensors)
+        return self._document(entries, counts), tensors
 
     def _document(self, planes: list[dict[str, Any]], counts: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -270,20 +274,31 @@ class NormativeModel:
         """
         path = Path(path)
         document, tensors = _read(path)
-        checksum = document.pop(_CHECKSUM_KEY, "")
+        is_whole = _has_its_checksum(document, tensors)
         try:
             model = cls._from_document(document, tensors)
-        except (LookupError, TypeError, ValueError, AttributeError, SettingError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, DinoadError) as error:
+            if is_whole:
+                raise fault_of_other_version(path, document, first_line(error)) from error
+            if isinstance(error, ModelFileError):
+                raise ModelFileError(f"{path}: {error}") from error
             raise ModelFileError(
                 f"{path}: the model is incomplete ({type(error).__name__}: {error}). Fit or copy it again."
             ) from error
-        except ModelFileError as error:
-            raise ModelFileError(f"{path}: {error}") from error
-        if checksum != _content_sha256(document, tensors):
+        if not is_whole:
             raise ModelFileError(
                 f"{path}: damaged or changed since it was written (its checksum differs). Fit or copy it again."
             )
+        unknown = model._lacking(document, tensors)
+        if unknown:
+            raise fault_of_other_version(path, document, f"not known: {', '.join(unknown)}")
         return model
+
+    def _lacking(self, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[str]:
+        """Return what a file holds that was not taken up: scoring without it would silently be another thing."""
+        own_document, own_tensors = self._stored()
+        unknown = sorted(set(tensors) - set(own_tensors))
+        return unknown + [".".join(place) for place in _names(document) - _names(own_document)]
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NormativeModel:
@@ -348,6 +363,26 @@ def _require_whole(model: NormativeModel, scorer: str) -> None:
         raise ModelFileError(f"planes and scorers: expected {expected}, got {got}. Fit or copy it again.")
 
 
+def _names(value: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """Return the names of all that lies in JSON values, each with those of what it lies in."""
+    parts: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple):
+        parts = [(str(number), part) for number, part in enumerate(value)]
+    names = {(*place, name) for name, _ in parts}
+    return names.union(*(_names(part, (*place, name)) for name, part in parts))
+
+
+def _has_its_checksum(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
+    """Take the checksum out of the document, and return whether it is that of what the file holds."""
+    checksum = document.pop(_CHECKSUM_KEY, "")
+    try:
+        return bool(checksum == _content_sha256(document, tensors))
+    except (LookupError, TypeError, AttributeError):
+        return False
+
+
 def _content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
     """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself and the date.
 
@@ -372,8 +407,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             if text is None:
                 raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
             document = json.loads(text)
-            version = document.get("format_version") if isinstance(document, dict) else None
-            require_format(path, version)
+            require_format(path, document)
             # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
             return document, {name: stored.get_tensor(name).clone() for name in stored.keys()}
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -58,9 +58,15 @@ def test_other_files_are_refused_in_plain_words(tmp_path, caplog, content):
 def test_a_model_of_another_version_and_one_that_may_not_be_opened(tmp_path, model_path, monkeypatch):
     with safe_open(model_path, framework="pt") as stored:
         document = {**json.loads(stored.metadata()["napari_dinoad"]), "format_version": 4}
-    save_file(load_file(model_path), tmp_path / "old.dinoad", {"napari_dinoad": json.dumps(document)})
-    with pytest.raises(ModelFileError, match=r"expected version 5, got 4\. Fit the model again"):
+    tensors = load_file(model_path)
+    save_file(tensors, tmp_path / "old.dinoad", {"napari_dinoad": json.dumps(document)})
+    with pytest.raises(ModelFileError, match=r"expected version 5, got 4: .* earlier .* Fit the model again"):
         read_model_summary(tmp_path / "old.dinoad")
+    document["format_version"] = 6
+    others = {f"of_version_6.{name}": tensor for name, tensor in tensors.items()}
+    save_file(others, tmp_path / "new.dinoad", {"napari_dinoad": json.dumps(document)})
+    with pytest.raises(ModelFileError, match=r"got 6: .* newer version of napari-dinoad\. Upgrade"):
+        read_model_summary(tmp_path / "new.dinoad")
     refuse_opening(model_path, monkeypatch)
     with pytest.raises(ModelFileError, match="cannot be opened"):
         read_model_summary(model_path)

@@ -105,8 +105,9 @@ def read_model_summary(path: str | Path) -> ModelSummary:
     try:
         with safe_open(path, framework="np") as stored:
             document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
+            # First: in a file of another version nothing else need be where it is looked for.
+            require_format(path, document)
             n_compared = int(stored.get_slice(_SCAN_SCORES).get_shape()[0])
-        require_format(path, document["format_version"])
         provenance = document["provenance"]
         return ModelSummary(
             path,
