@@ -453,6 +453,24 @@ def test_a_reader_that_goes_away_is_no_fault(model_path, environment):
     assert done.stderr == "0\n"
 
 
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("more", ["2>&1", "--json", "--json 2>&1"])
+def test_all_is_done_and_told_by_the_exit_code_when_the_reader_goes_away(
+    model_path, patient_path, tmp_path, environment, more
+):
+    """``dinoad score … 2>&1 | head``: what is said of the first scan must not leave the others out."""
+    (tmp_path / "bad.nii.gz").write_text("no scan")
+    shutil.copy(patient_path, tmp_path / "good.nii.gz")
+    score = f"score '{tmp_path}' --model '{model_path}' --out '{tmp_path / 'out'}' --save mask,report {more}"
+    command = f"'{sys.executable}' -m napari_dinoad.cli.main {score}"
+    # The pipe's end is closed before anything is written to it.
+    run_in_shell(
+        f"{{{{ sleep 0.1; {command}; echo $? > '{tmp_path}/code'; }}}} | true", model_path, **environment
+    )
+    assert (tmp_path / "code").read_text() == "2\n"
+    assert (tmp_path / "out" / "good_mask.nii.gz").is_file()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
 @pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 def test_an_output_that_cannot_be_written_is_told(model_path, environment):

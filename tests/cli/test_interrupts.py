@@ -115,6 +115,28 @@ def test_a_request_to_end_is_as_ctrl_c(normal_folder, tmp_path, workers, number)
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+def test_ctrl_c_that_ends_the_reader_of_the_lines_too(normal_folder, tmp_path):
+    """``dinoad fit … 2>&1 | tee log``: tee is gone when the line is told."""
+    read, write = os.pipe()
+    os.close(read)
+    with subprocess.Popen(
+        [sys.executable, "-c", TELLING, *map(str, fit_arguments(normal_folder, tmp_path))],
+        stdout=subprocess.PIPE,
+        stderr=write,
+        text=True,
+    ) as child:
+        os.close(write)
+        try:
+            for line in child.stdout:
+                if line.startswith("Training AR-CNN"):
+                    break
+            child.send_signal(signal.SIGINT)
+            child.communicate(timeout=120)
+        finally:
+            child.kill()
+    assert child.returncode == 130
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, *REQUESTS])
 def test_a_cluster_that_is_being_opened_is_closed_again(normal_folder, tmp_path, number):
     code = TELLING.replace(

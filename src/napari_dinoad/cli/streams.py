@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,8 @@ from napari_dinoad.files import DISK_FULL
 __all__ = ["discard_output", "is_of_output", "prepare_streams"]
 
 
-class _Terminal(io.TextIOWrapper):
-    """A terminal that may be closed while a run goes on; from then on what is written is dropped."""
+class _GoingAway(io.TextIOWrapper):
+    """A terminal or a pipe whose other end may be closed while a run goes on; what is written then is dropped."""
 
     def write(self, text: str, /) -> int:
         """Write text, or drop it."""
@@ -34,7 +35,7 @@ class _Terminal(io.TextIOWrapper):
 
 
 def prepare_streams() -> None:
-    """Make sure that there is something to write to, and that neither a name nor a closed terminal ends a run."""
+    """Make sure that there is something to write to, and that neither a name nor who stops reading ends a run."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -43,20 +44,33 @@ def prepare_streams() -> None:
         elif isinstance(stream, io.TextIOWrapper):
             # A name that the terminal cannot show must not end a run.
             stream.reconfigure(errors="backslashreplace")
-            if stream.isatty() and not isinstance(stream, _Terminal):
+            if _may_go_away(stream) and not isinstance(stream, _GoingAway):
                 is_original = getattr(sys, f"__{name}__") is stream
-                encoding = stream.encoding
-                terminal = _Terminal(stream.detach(), encoding, "backslashreplace", line_buffering=True)
-                setattr(sys, name, terminal)
+                kept = {
+                    "encoding": stream.encoding,
+                    "line_buffering": stream.isatty() or stream.line_buffering,
+                    "write_through": stream.write_through,
+                }
+                going = _GoingAway(stream.detach(), errors="backslashreplace", **kept)
+                setattr(sys, name, going)
                 if is_original:
                     # It has nothing to write to any more.
-                    setattr(sys, f"__{name}__", terminal)
+                    setattr(sys, f"__{name}__", going)
+
+
+def _may_go_away(stream: io.TextIOWrapper) -> bool:
+    """Whether somebody is at the other end: of a terminal, a pipe or a socket, not of a file."""
+    if stream.isatty():
+        return True
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def is_of_output(error: Exception) -> bool:
-    """Whether what we print cannot go out: the reader went away, or the disk that it is led to is full."""
-    if isinstance(error, BrokenPipeError):
-        return True
+    """Whether what we print cannot go out: the disk that it is led to is full, or fails."""
     return isinstance(error, OSError) and error.filename is None and error.errno in (*DISK_FULL, errno.EIO)
 
 

@@ -70,9 +70,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         finally:
             # What is still buffered may not go out; at the interpreter's end that would be a traceback.
             sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output (``| head``) went away; nothing more can be said to it.
-        discard_output()
     except OSError as error:
         discard_output()
         print(f"dinoad: Cannot write the output: {error.strerror or error}.", file=sys.stderr)
