@@ -8,6 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_dinoad.gui.framing import share_inside
 from napari_dinoad.gui.layer_marks import is_overlay
 from napari_dinoad.gui.layers import same_layer
 from napari_dinoad.gui.parts import NoteLabel
@@ -24,6 +25,9 @@ _OPAQUE_FROM = 0.9
 
 _HIDING = frozenset(("opaque", "translucent", "translucent_no_depth"))
 """Blendings that do not let a layer beneath shine through."""
+
+_WITHIN_FROM = 0.9
+"""An image of which along each axis at least this share lies within a scan is not seen around it."""
 
 
 def layers_over(viewer: Viewer, layer: Layer) -> list[Layer]:
@@ -45,9 +49,17 @@ def _hides(other: Layer, layer: Layer) -> bool:
     )
 
 
+def _layers_around(viewer: Viewer, layer: Layer) -> list[Layer]:
+    """Return the visible image layers that lie under a scan's layer and show beside it, as if they were of it."""
+    if grid_of(viewer).enabled or layer not in viewer.layers:
+        return []
+    below = list(viewer.layers)[: viewer.layers.index(layer)]
+    return [other for other in below if _hides(other, layer) and share_inside(other, layer) < _WITHIN_FROM]
+
+
 def show_scan(viewer: Viewer, layer: Layer) -> None:
-    """Make a scan's layer visible, and hide what lies over it."""
-    for other in layers_over(viewer, layer):
+    """Make a scan's layer visible, and hide the images that lie over it or show around it."""
+    for other in (*layers_over(viewer, layer), *_layers_around(viewer, layer)):
         other.visible = False
     layer.visible = True
 

@@ -26,6 +26,7 @@ from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.job_row import JobRow
 from napari_dinoad.gui.layer_marks import is_from_file, is_overlay
+from napari_dinoad.gui.layers import METADATA_KEY
 from napari_dinoad.gui.looks import finish_look, warm_up
 from napari_dinoad.gui.mask_row import MaskRow
 from napari_dinoad.gui.normal_step import NormalStep
@@ -374,7 +375,11 @@ class DockWidget(QWidget):
         if isinstance(event.value, Image) and not is_overlay(event.value):
             if not self.opener.is_busy:
                 self.scan.clear_fault()
-            self.scan.choose(event.value)
+            if METADATA_KEY in event.value.metadata:
+                self.scan.show(event.value)
+            else:
+                # Of others it is left to them how they show it: pictures of a mosaic, what a filter has made.
+                self.scan.choose(event.value)
         elif is_from_file(event.value):
             show_map_alone(self._viewer, event.value)
 

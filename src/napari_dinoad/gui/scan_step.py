@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import SCAN_SUFFIXES
 from napari_dinoad.gui.covering import CoverNote, show_scan
+from napari_dinoad.gui.framing import bring_into_view
 from napari_dinoad.gui.layer_marks import is_overlay
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.parts import NoteLabel, Step
@@ -107,6 +108,14 @@ class ScanStep(Step):
         self.reset_choices()
         self._take(self.layer, next((known for known in self._choices() if same_layer(known, layer)), None))
 
+    def show(self, layer: Layer) -> None:
+        """Choose a layer and show it, as where the user chooses it in the box."""
+        before = self.layer
+        self.choose(layer)
+        if self.layer is not None:
+            show_scan(self._viewer, self.layer)
+            bring_into_view(self._viewer, self.layer, before)
+
     def reset_choices(self) -> None:
         """List the viewer's image layers anew; the chosen one stays chosen, under whatever name.
 
@@ -155,6 +164,7 @@ class ScanStep(Step):
         self.clear_fault()
         if self.layer is not None:
             show_scan(self._viewer, self.layer)
+            bring_into_view(self._viewer, self.layer, self._followed)
         self._on_changed()
 
     def _on_changed(self) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "is_of_another_viewer",
     "layers_meet",
     "moves_of",
+    "on_step",
     "point_in_layer",
     "scale_bar_of",
     "set_colour_bar",
@@ -146,7 +147,7 @@ def _drawn_askew(viewer: Viewer, layer: Layer) -> np.ndarray | None:
     return drawn
 
 
-def _on_step(value: float, steps: Any) -> float:
+def on_step(value: float, steps: Any) -> float:
     """Return where napari's slider would stand for a position.
 
     It goes there in any case; a point that is off by rounding alone would have every layer sliced once more.
@@ -165,7 +166,7 @@ def show_index(viewer: Viewer, layer: Layer, data_index: Sequence[float]) -> Non
     point = np.array(viewer.dims.point, dtype=float)
     n = min(len(point), len(world))
     point[len(point) - n :] = world[len(world) - n :]
-    viewer.dims.point = tuple(map(_on_step, point.tolist(), viewer.dims.range))
+    viewer.dims.point = tuple(map(on_step, point.tolist(), viewer.dims.range))
     camera = camera_of(viewer)
     displayed = list(viewer.dims.displayed)
     target = point[displayed]
