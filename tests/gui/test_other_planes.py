@@ -202,14 +202,40 @@ def test_other_values_of_the_layer_are_shown_without_the_result_of_those_before(
     assert not (drawn(picture) == (0, 230, 255)).all(axis=-1).any()
 
 
-def test_the_empty_dock_says_what_comes_there(qtbot, found, viewer):
+def test_the_dock_is_there_only_while_the_chosen_scan_has_other_planes(qtbot, found, viewer):
+    volume = found.scan.layer
+    (dock,) = docks_of(viewer)
+    assert not dock.isHidden()
+    picture = viewer.add_image(np.random.default_rng(0).random((64, 56)), name="picture")
+    assert found.scan.layer is picture
+    assert dock.isHidden() and found.planes.is_on
+    found.scan.choose(volume)
+    qtbot.waitUntil(lambda: pictures_of(found) == [1, 2], timeout=TIMEOUT_MS)
+    assert not dock.isHidden()
     viewer.layers.clear()
+    qtbot.waitUntil(dock.isHidden, timeout=5_000)
+    assert found.planes.is_on
+
+
+def test_one_that_is_closed_comes_with_no_scan(found, viewer):
+    volume = found.scan.layer
+    viewer.add_image(np.random.default_rng(0).random((64, 56)), name="picture")
+    found.planes.set_on(False)
+    found.scan.choose(volume)
+    assert not found.planes.is_on and not found.masks.planes_box.isChecked()
+
+
+def test_where_a_volume_is_not_in_memory_the_dock_says_so(qtbot, found, viewer):
+    da = pytest.importorskip("dask.array")
+    viewer.add_image(da.random.random((8, 64, 56)), name="lazy", contrast_limits=(0, 1))
     qtbot.waitUntil(lambda: pictures_of(found) == [], timeout=TIMEOUT_MS)
     view = found.planes.view
+    assert view.isVisible()
     roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
     words, ground = (view.palette().color(role).getRgb()[:3] for role in roles)
     n_apart = np.abs(np.subtract(words, ground)).max()
     assert np.ptp(drawn(view), axis=(0, 1)).max() > n_apart / 2, "the empty dock says what comes there"
+    assert "not in memory" in view._words
 
 
 @pytest.mark.parametrize("hidden", ["heatmap", "mask"])

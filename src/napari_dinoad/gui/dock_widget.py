@@ -385,7 +385,7 @@ class DockWidget(QWidget):
 
     def _on_layer_changed(self) -> None:
         self.masks.show_scan(self.scan.scan)
-        self.planes.look()
+        self.planes.follow(self.scan.scan)
         self.finder.look_at(self.scan.layer)
         self._opened.look_at(self.scan.layer)
         self._letters.follow(self.scan.layer)
@@ -397,7 +397,7 @@ class DockWidget(QWidget):
             self.finder.preparation.forget(self.scan.layer)
         self.finder.review()
         self.masks.show_scan(self.scan.scan)
-        self.planes.look()
+        self.planes.follow(self.scan.scan)
         self.explainer.line_up()
         self._show_readiness()
 

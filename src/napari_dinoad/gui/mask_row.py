@@ -12,6 +12,7 @@ from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob, written_in_words
 from napari_dinoad.gui.folding import FoldingRow
 from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.other_planes import has_planes
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.worker import JobRunner
 
@@ -87,7 +88,7 @@ class MaskRow(QWidget):
     def show_scan(self, scan: LayerScan | None) -> None:
         """Offer what can be done with the scan that is chosen; nothing where there is none."""
         self.setVisible(scan is not None)
-        self.planes_box.setVisible(scan is not None and min(scan.source.geometry.canonical_shape) > 1)
+        self.planes_box.setVisible(has_planes(scan))
 
     def forget(self) -> None:
         """Another scan is chosen: take back what was said, and what is being read."""

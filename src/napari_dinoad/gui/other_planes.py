@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels, Layer
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QWidget
+    from qtpy.QtWidgets import QDockWidget, QWidget
 
     from napari_dinoad.gui.find_controller import FindController, Found
     from napari_dinoad.gui.hand_masks import HandMasks
@@ -28,9 +28,15 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan
     from napari_dinoad.gui.planes_view import PlanesView, Scene
 
-__all__ = ["OtherPlanes"]
+__all__ = ["OtherPlanes", "has_planes"]
 
 _DOCK_NAME = "Other planes (napari-dinoad)"
+
+_NOT_A_VOLUME = "Shown here: the other planes of the volume that is chosen as scan."
+_NOT_READ = (
+    "The other planes of this scan are shown once something was found in it: until then its values are not in "
+    "memory, or in colour."
+)
 
 _DRAW_MS = 30
 """Changes of what is shown that come closer to each other than this are drawn together."""
@@ -68,7 +74,7 @@ class _Looked:
 class OtherPlanes(QObject):
     """While it is on, shows the scan's other planes with the result and what is drawn by hand.
 
-    A click there or on the canvas goes there.
+    A click there or on the canvas goes there. While a scan is chosen that has no other planes, the dock is hidden.
 
     `closed` comes when the user closes the dock; hiding it closes it too, as nothing would bring it back.
     """
@@ -92,6 +98,8 @@ class OtherPlanes(QObject):
         self._followed: tuple[Any, ...] = ()
         self._corners: Callable[[], None] = _nothing
         self.view: PlanesView | None = None
+        self._dock: QDockWidget | None = None
+        self._has_planes = True
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DRAW_MS)
@@ -123,6 +131,7 @@ class OtherPlanes(QObject):
             self.view.left.connect(self._on_left)
             dock = self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
             dock.installEventFilter(self)
+            self._dock = dock
             self._corners = give_corners_to_sides(self.view.window())
             self._viewer.dims.events.connect(self._draw)
             for event in self._changes_of_list():
@@ -131,6 +140,13 @@ class OtherPlanes(QObject):
             self.look()
         elif self.view is not None:
             self._viewer.window.remove_dock_widget(self.view)
+
+    def follow(self, scan: LayerScan | None) -> None:
+        """Show the dock only where the scan that is chosen has other planes; one that is closed stays closed."""
+        before, self._has_planes = self._has_planes, has_planes(scan)
+        if self._dock is not None and self._has_planes != before:
+            self._dock.setVisible(self._has_planes)
+        self.look()
 
     def _changes_of_list(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
@@ -150,7 +166,7 @@ class OtherPlanes(QObject):
 
     def _on_left(self) -> None:
         """Let go of all that was followed for the view."""
-        view, self.view = self.view, None
+        view, self.view, self._dock = self.view, None, None
         if view is None:
             return
         self._timer.stop()
@@ -214,7 +230,7 @@ class OtherPlanes(QObject):
         self._follow(looked)
         # Pictures behind another dock are not drawn, and keep nothing alive.
         if looked is None or not self.view.isVisible():
-            self.view.show_scene(None)
+            self.view.show_scene(None, _NOT_READ if self._has_planes else _NOT_A_VOLUME)
         else:
             self.view.show_scene(self._scene(looked))
 
@@ -228,7 +244,7 @@ class OtherPlanes(QObject):
         if ground is None or ground.layer not in self._viewer.layers:
             return None
         scan = ground.scan
-        if min(scan.source.geometry.canonical_shape) < 2:
+        if not has_planes(scan):
             return None
         if ground.volume is not None:
             values = ground.volume.values
@@ -303,6 +319,11 @@ class OtherPlanes(QObject):
         if looked is None or viewer.dims.ndisplay != 2:
             return
         self._go_to(looked.scan.canonical_index(point_in_layer(viewer, looked.layer, event.position)))
+
+
+def has_planes(scan: LayerScan | None) -> bool:
+    """Whether there is a scan, and it is a volume."""
+    return scan is not None and min(scan.source.geometry.canonical_shape) > 1
 
 
 def give_corners_to_sides(window: QWidget) -> Callable[[], None]:

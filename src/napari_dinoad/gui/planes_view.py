@@ -34,7 +34,6 @@ _WHEEL_STEP = 120
 """Of Qt, for one notch of a wheel."""
 
 
-_NOTHING = "Shown here: the other planes of the volume that is chosen as scan."
 _MARGIN_PX = 12
 
 
@@ -118,7 +117,7 @@ class PlanesView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._is_empty = True
+        self._words = ""
         self.pictures = tuple(PlanePicture(axis, self) for axis in range(3))
         self._layout = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -136,11 +135,11 @@ class PlanesView(QWidget):
         """Return room for two pictures."""
         return QSize(2 * _USUAL_PX + _SPACING_PX, _USUAL_PX)
 
-    def show_scene(self, scene: Scene | None) -> None:
-        """Draw a scene; None: there is nothing to be seen."""
+    def show_scene(self, scene: Scene | None, words: str = "") -> None:
+        """Draw a scene; None: there is nothing to be seen but words in its place."""
         for picture in self.pictures:
             picture.show_scene(scene)
-        self._is_empty = scene is None
+        self._words = words if scene is None else ""
         self._arrange()
         self.update()
 
@@ -157,11 +156,11 @@ class PlanesView(QWidget):
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Say what comes here where there is nothing yet."""
-        if self._is_empty:
+        if self._words:
             painter = QPainter(self)
             place = self.rect().adjusted(_MARGIN_PX, _MARGIN_PX, -_MARGIN_PX, -_MARGIN_PX)
             painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-            painter.drawText(QRectF(place), _NOTHING, QTextOption(Qt.AlignmentFlag.AlignCenter))
+            painter.drawText(QRectF(place), self._words, QTextOption(Qt.AlignmentFlag.AlignCenter))
             painter.end()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
