@@ -132,9 +132,10 @@ class Waits(Counter):
 
 
 class _Pretence(TorchDispatchMode):
-    def __init__(self, waits):
+    def __init__(self, waits, has_room):
         super().__init__()
         self.waits = waits
+        self.has_room = has_room
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -164,6 +165,9 @@ class _Pretence(TorchDispatchMode):
             self.waits.comes_back(args[0], args[1].inner)
             return args[0]
         result = operation(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+        made = [t for t in tree_flatten(result)[0] if isinstance(t, torch.Tensor)]
+        if not all(self.has_room(str(name).removeprefix("aten."), t) for t in made):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
         if at_leisure and others:
             self.waits.is_sent(others[0])
         if name is aten._to_copy and any(result is t for t in tensors):
@@ -233,10 +237,11 @@ def _made(own):
 
 
 @contextmanager
-def pretended_gpu(free_bytes=10**10):
+def pretended_gpu(free_bytes=10**10, has_room=lambda name, made: True):
     """Pretend, within the block, that there is a GPU; yields the `Waits` for it.
 
-    ``"event"`` counts the waits for what was copied meanwhile.
+    ``"event"`` counts the waits for what was copied meanwhile. ``has_room`` is asked with an operation's name whether
+    memory holds a tensor that it made.
     """
     waits = Waits()
 
@@ -254,7 +259,7 @@ def pretended_gpu(free_bytes=10**10):
 
     def submit(executor, function, /, *args, **kwargs):
         def there(*args, **kwargs):
-            with _Pretence(waits):
+            with _Pretence(waits, has_room):
                 return function(*args, **kwargs)
 
         return own_submit(executor, there, *args, **kwargs)
@@ -291,5 +296,5 @@ def pretended_gpu(free_bytes=10**10):
         stack.enter_context(patch.object(ThreadPoolExecutor, "submit", submit))
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, keeps_parameters)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
-        stack.enter_context(_Pretence(waits))
+        stack.enter_context(_Pretence(waits, has_room))
         yield waits

@@ -31,6 +31,13 @@ _MORE_MEMORY = (
 )
 
 
+_MORE_GPU_MEMORY = (
+    "Close other programs that use the GPU, use a smaller resolution or backbone, or use --device cpu."
+)
+
+_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|CUSOLVER|CUFFT|\bHIP\b|\bMPS\b", re.IGNORECASE)
+
+
 class MachineError(DinoadError):
     """The machine lacks what is needed: memory, or a library that can be loaded."""
 
@@ -46,7 +53,12 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     if library is None and not is_short:
         return None
     if library is None:
-        fault = MachineError(f"Memory is used up ({told}). {_MORE_MEMORY}")
+        is_of_gpu = _GPU.search(str(error)) is not None
+        fault = MachineError(
+            f"The GPU's memory is used up ({told}). {_MORE_GPU_MEMORY}"
+            if is_of_gpu
+            else f"Memory is used up ({told}). {_MORE_MEMORY}"
+        )
     else:
         if is_short:
             # By the name that it is imported by: looking for its package's takes tens of MB.

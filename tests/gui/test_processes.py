@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError
+from napari_dinoad.gui import work_process
 from napari_dinoad.gui.processes import ProcessPool
 from napari_dinoad.gui.worker import JobChannel
 from napari_dinoad.progress import ProgressEvent
@@ -155,3 +159,18 @@ time.sleep(1)
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_an_idle_process_holds_no_memory_of_a_gpu_for_later(monkeypatch, is_used):
+    given_back = []
+    cuda = SimpleNamespace(is_initialized=lambda: is_used, empty_cache=lambda: given_back.append(True))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    jobs = io.BytesIO(pickle.dumps(Job("remember")) * 2)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=jobs))
+    monkeypatch.setattr(os, "nice", lambda step: None, raising=False)
+    monkeypatch.setattr(os, "dup", lambda handle: handle)
+    monkeypatch.setattr(os, "dup2", lambda *handles: None)
+    monkeypatch.setattr(os, "fdopen", lambda *_: io.BytesIO())
+    work_process.main()
+    assert given_back == [True, True] * is_used

@@ -11,7 +11,10 @@ import torch
 from napari_dinoad import NormativeModel, read_volume, update_model
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.gui.scan_jobs import _explain
+from napari_dinoad.machine_faults import fault_of_machine
 from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline.device_slices import DeviceSlices, slices_of_planes
+from napari_dinoad.pipeline.placed_slices import HostSlices
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -32,6 +35,8 @@ SMALL = FitSettings(
     device="cpu",
 )
 BATCH = 3
+PATCHES = (64 // 16) ** 2
+"""Of a slice."""
 
 
 @pytest.fixture(
@@ -41,6 +46,12 @@ def model_path(request, normal_folder, tmp_path_factory):
     scorer, *planes = request.param.split()
     preprocessing = replace(SMALL.preprocessing, plane=planes[0] if planes else "axial")
     model = fit_folder(normal_folder, replace(SMALL, scorer=scorer, preprocessing=preprocessing))
+    return model.save(tmp_path_factory.mktemp("model") / "normal.dinoad")
+
+
+@pytest.fixture(scope="module")
+def one_model(normal_folder, tmp_path_factory):
+    model = fit_folder(normal_folder, replace(SMALL, scorer="memory-bank"))
     return model.save(tmp_path_factory.mktemp("model") / "normal.dinoad")
 
 
@@ -109,6 +120,50 @@ def test_a_model_is_updated_there(normal_folder):
             model, normal_folder, FitSettings(device="cuda", calibration=SMALL.calibration)
         )
     assert updated.calibration.n_scans == 2 * model.calibration.n_scans
+
+
+@pytest.mark.parametrize(
+    ("what", "is_too_much", "is_told"),
+    [
+        ("the body", lambda name, made: name == "_to_copy" and made.dtype is torch.bool, False),
+        ("resampling", lambda name, made: name == "clamp_", True),
+        ("calibrating", lambda name, made: name == "searchsorted", True),
+        ("the scan's own score", lambda name, made: name == "topk", True),
+        ("scoring", lambda name, made: name == "mm" and len(made) > PATCHES, True),
+    ],
+)
+def test_memory_that_runs_out_around_the_network_is_dealt_with(
+    patient, one_model, caplog, what, is_too_much, is_told
+):
+    expected = detector_of(one_model, "cpu").detect(patient)
+    arrived = {}
+    with pretended_gpu(has_room=lambda name, made: not is_too_much(name, made)):
+        detector = detector_of(one_model, "cuda")
+        found = detector.detect(
+            patient, on_slices=lambda _, i, values: arrived.update(zip(i, values, strict=True))
+        )
+    np.testing.assert_allclose(found.anomaly_map.values, expected.anomaly_map.values, atol=5e-3)
+    assert found.scan_score == pytest.approx(expected.scan_score, rel=1e-4)
+    assert set(arrived) == set(found.slices)
+    for index, values in arrived.items():
+        np.testing.assert_array_equal(values, found.anomaly_map.values[index])
+    assert ("memory ran out" in caplog.text) == is_told
+
+
+def test_too_little_memory_is_told_with_what_to_do(patient, one_model):
+    with pretended_gpu(has_room=lambda name, made: name != "mm"), pytest.raises(RuntimeError) as caught:
+        detector_of(one_model, "cuda").detect(patient)
+    assert "--device cpu" in str(fault_of_machine(caught.value))
+
+
+def test_memory_that_pytorch_holds_for_us_is_free(patient, one_model, monkeypatch):
+    """After the first scan of many the driver has little left: the scan before has left it with PyTorch."""
+    with pretended_gpu(free_bytes=10**4):
+        detector = detector_of(one_model, "cuda")
+        prepared = detector.prepare(patient)
+        assert isinstance(slices_of_planes(prepared, detector.backbone.device)[0], HostSlices)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_: 10**9)
+        assert isinstance(slices_of_planes(prepared, detector.backbone.device)[0], DeviceSlices)
 
 
 def test_nan_from_there_is_refused(model_path, patient):

@@ -14,7 +14,7 @@ from napari_dinoad.machine_faults import OUT_OF_MEMORY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PREFERRED_SLICES", "MemoryBatches", "slices_that_fit"]
+__all__ = ["PREFERRED_SLICES", "MemoryBatches", "free_bytes", "slices_that_fit"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +96,13 @@ def _slices_that_fit_on_cuda(
     if _unless_out_of_memory(embed, images[:1]) is None:
         return None
     a_slice = torch.cuda.max_memory_allocated() - before
-    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return slices_that_fit(torch.cuda.mem_get_info()[0] + unused, a_slice)
+    return slices_that_fit(free_bytes(torch.device("cuda")), a_slice)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much memory of a CUDA device is left to us: of the driver's, and what PyTorch holds without use."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 def _unless_out_of_memory(

@@ -107,6 +107,17 @@ def main() -> None:
         except EOFError:
             return
         send(_worked(job, desk), answers)
+        _give_back_gpu_memory()
+
+
+def _give_back_gpu_memory() -> None:
+    """Let other processes have what PyTorch holds of a GPU's memory for its next tensors; models stay loaded.
+
+    A window has several worker processes, and an idle one is kept.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _worked(job: Workable, desk: Desk) -> Answer:

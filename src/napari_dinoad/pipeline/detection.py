@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import unlike_all
-from napari_dinoad.errors import SettingError
+from napari_dinoad.errors import SettingError, first_line
 from napari_dinoad.images.intensity import darkness_note
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.images.volume import Volume
+from napari_dinoad.machine_faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.normative_model import NormativeModel
 from napari_dinoad.pipeline.scan_facts import scan_facts
@@ -29,6 +33,11 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import Plane
 
 __all__ = ["Detection", "Detector", "OnSlices", "detect"]
+
+logger = logging.getLogger(__name__)
+
+_LESS = 4
+"""Where a GPU's memory ran out, a batch has so many times fewer slices."""
 
 _SLICES_OF_VOLUMES = 2
 """Normal scans of at least so many slices on average are volumes."""
@@ -213,6 +222,9 @@ class Detector:
         comes once the neighbours that it is averaged with are scored (see `CalibrationSettings.smoothing_mm`); that
         at ``start_slice`` comes twice, at first scored for itself.
 
+        Where a GPU's memory runs out around the network, the scan is scored once more: fewer slices at a time, and
+        resampled and placed by the CPU. What has come to ``on_slices`` by then comes again.
+
         Parameters
         ----------
         volume : Volume
@@ -234,11 +246,39 @@ class Detector:
             If a slice is not in the scan, the intensity setting does not suit the scan, or a path was given in
             place of one.
         """
-        started = time.perf_counter()
+        size = self.settings.batch_slices or self.backbone.batch_slices
+        scored_with = partial(
+            self._detect, time.perf_counter(), volume, slices, start_slice, progress, on_slices
+        )
+        try:
+            return scored_with(size)
+        except (RuntimeError, MemoryError) as error:
+            # The network halves its batches by itself; what is around it takes its memory anew.
+            if self.backbone.device.type != "cuda" or not is_of_memory(error):
+                raise
+            logger.warning(
+                "The GPU's memory ran out (%s); the scan is scored again with less.", first_line(error)
+            )
+        # Here the exception, which holds the tensors of the run, is gone.
+        torch.cuda.empty_cache()
+        return scored_with(max(1, size // _LESS), torch.device("cpu"))
+
+    def _detect(
+        self,
+        started: float,
+        volume: Volume,
+        slices: Sequence[int] | None,
+        start_slice: int | None,
+        progress: Progress | None,
+        on_slices: OnSlices | None,
+        size: int,
+        placed_on: torch.device | None = None,
+    ) -> Detection:
+        """Score a scan, ``size`` slices at a time; see `ScanRun` for ``placed_on``."""
         prepared = self.prepare(volume)
-        run = ScanRun(self.model, self.backbone, prepared, slices)
+        run = ScanRun(self.model, self.backbone, prepared, slices, placed_on)
         run.seconds["prepare"] = time.perf_counter() - started
-        total, done, size = run.n_slices, 0, self.settings.batch_slices or self.backbone.batch_slices
+        total, done = run.n_slices, 0
         report(progress, "Scoring slices", done, total)
         for batch in run.scored(run.batches(start_slice, size)):
             done += batch.n_scored

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from napari_dinoad.backbones.embeddings import on_device
+from napari_dinoad.backbones.memory import free_bytes
 from napari_dinoad.calibration import MAX_NEG_LOG10_P
 from napari_dinoad.errors import ScorerError
+from napari_dinoad.machine_faults import is_of_memory
 from napari_dinoad.pipeline.placed_slices import HostSlices
 
 if TYPE_CHECKING:
@@ -46,9 +48,15 @@ def slices_of_planes(prepared: Sequence[PreparedScan], device: torch.device) -> 
     volume = prepared[0].volume.values
     if device.type != "cuda" or prepared[0].intensity is None:
         return [HostSlices(scan) for scan in prepared]
-    if volume.size * _BYTES_A_VOXEL > _FREE_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if volume.size * _BYTES_A_VOXEL > _FREE_SHARE * free_bytes(device):
         return [HostSlices(scan) for scan in prepared]
-    shared = DeviceVolume.of(prepared[0], device)
+    try:
+        shared = DeviceVolume.of(prepared[0], device)
+    except RuntimeError as error:
+        # Another program was quicker.
+        if not is_of_memory(error):
+            raise
+        return [HostSlices(scan) for scan in prepared]
     return [DeviceSlices(scan, shared) for scan in prepared]
 
 

@@ -125,6 +125,8 @@ class ScanRun:
         The scan in each plane of the model.
     slices : sequence of int, optional
         Only these slices, by the first plane alone; None: all that show the body, in all planes.
+    placed_on : torch.device, optional
+        Where slices are resampled and scores are placed; None: where the backbone is.
 
     Attributes
     ----------
@@ -151,6 +153,7 @@ class ScanRun:
         backbone: Backbone,
         prepared: Sequence[PreparedScan],
         slices: Sequence[int] | None = None,
+        placed_on: torch.device | None = None,
     ) -> None:
         self._model = model
         self._backbone = backbone
@@ -167,7 +170,7 @@ class ScanRun:
             slices = tuple(dict.fromkeys(int(index) for index in slices))
         self.slices = prepared[0].indices if slices is None else slices
         n_slices = shape[self.axis]
-        placing = slices_of_planes(prepared[:n_planes], backbone.device)
+        placing = slices_of_planes(prepared[:n_planes], placed_on or backbone.device)
         self._runs = [
             _PlaneRun(plane, scan, of_plane, slices, model.smoothing_mm)
             for plane, scan, of_plane in zip(model.planes[:n_planes], prepared, placing, strict=False)

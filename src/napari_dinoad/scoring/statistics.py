@@ -8,12 +8,16 @@ Sums, not means: statistics of disjoint data simply add.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import pairwise
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
+
+from napari_dinoad.scoring.patches import in_chunks
 
 if TYPE_CHECKING:
     from napari_dinoad.scoring.mixture import ComponentDensities
@@ -178,8 +182,18 @@ def hard_statistics(
     """Return the statistics of patches (n, d) that each belong wholly to the component ``labels`` (n,)."""
     if patches.device.type != "cpu":
         # A product with an indicator matrix: adding rows by index has no fixed order on a GPU.
-        weights = torch.nn.functional.one_hot(labels, n_components).to(torch.float64)
-        return _weighted_statistics(weights, patches.to(torch.float64), covariance)
+        chunks = (in_chunks(rows, 24 * (n_components + patches.shape[1])) for rows in (patches, labels))
+        return reduce(
+            add,
+            (
+                _weighted_statistics(
+                    torch.nn.functional.one_hot(own_labels, n_components).to(torch.float64),
+                    own.to(torch.float64),
+                    covariance,
+                )
+                for own, own_labels in zip(*chunks, strict=True)
+            ),
+        )
     rows = np.arange(len(patches))
     one = np.ones(len(patches))
     by_component = csr_array((one, (labels.numpy(), rows)), shape=(n_components, len(patches)))
