@@ -181,7 +181,26 @@ def test_a_worker_that_dies_when_it_is_asked_for_its_version_is_asked_again(sche
 
     monkeypatch.setattr(distributed.Client, "run", dies_once)
     with open_cluster(ClusterSettings(address=scheduler)):
-        assert attempts == [cluster_tasks.version] * 2
+        assert len(attempts) == 2
+
+
+@pytest.mark.parametrize(
+    ("preload", "told"),
+    [
+        ("sys.modules['napari_dinoad'] = None", "a worker cannot import napari-dinoad"),
+        ("sys.modules['torch'] = None", "a worker cannot import napari-dinoad .*torch"),
+        ("import napari_dinoad; napari_dinoad.__version__ = '0.0.1'", r"on all workers, got 0\.0\.1"),
+    ],
+)
+def test_workers_that_have_another_package_are_told(tmp_path, preload, told):
+    module = tmp_path / "preload.py"
+    module.write_text(f"import sys\n{preload}\n")
+    workers = distributed.LocalCluster(
+        n_workers=1, dashboard_address=":0", silence_logs="CRITICAL", preload=[str(module)]
+    )
+    with workers, pytest.raises(SettingError, match=told):
+        with open_cluster(ClusterSettings(address=workers.scheduler_address)):
+            pass
 
 
 def test_dask_tells_of_faults_and_not_of_its_comings_and_goings(normal_folder, tmp_path):
@@ -226,6 +245,22 @@ def test_a_folder_that_a_worker_does_not_see_is_told(normal_folder, scheduler, m
     monkeypatch.setattr(Cluster, "sees", lambda self, path: False)
     with pytest.raises(SettingError, match="all workers see under this name"):
         fit_folder(normal_folder, SETTINGS, cluster=ClusterSettings(address=scheduler))
+
+
+def test_a_script_without_a_main_guard_is_told(tmp_path):
+    """Each worker runs such a script once more, and would start workers of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from napari_dinoad.pipeline.cluster import open_cluster\n"
+        "from napari_dinoad.settings import ClusterSettings\n"
+        "with open_cluster(ClusterSettings(workers=1)):\n"
+        "    print('open')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == ""
+    assert 'must stand under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
 
 
 def test_cancelling_leaves_no_worker_behind(normal_folder):

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import operator
 import os
+import pkgutil
 import signal
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.pipeline import cluster_tasks
 from napari_dinoad.pipeline.interrupts import interrupts_deferred, processes_without_interrupts
@@ -82,6 +84,8 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
                     distributed.Client(local or settings.address, timeout=settings.timeout_s)
                 )
             client.wait_for_workers(1, timeout=settings.timeout_s)
+        except SettingError:
+            raise
         except (OSError, TimeoutError, ValueError) as error:
             where = settings.address or "this machine"
             raise SettingError(
@@ -103,15 +107,21 @@ def _local_cluster(workers: int) -> LocalCluster:
 
     n_threads = max(1, (os.cpu_count() or 1) // workers)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n_threads)
-    with processes_without_interrupts():
-        return distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.WARNING,
-            env=threads,
-        )
+    try:
+        with processes_without_interrupts():
+            return distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",
+                silence_logs=logging.WARNING,
+                env=threads,
+            )
+    except RuntimeError as error:
+        raise SettingError(
+            f"Cluster: {workers} worker processes could not be started ({error}). In a script of your own, what "
+            'calls the fit must stand under if __name__ == "__main__": each worker reads the script once more.'
+        ) from error
 
 
 def _end_workers(local: LocalCluster) -> None:
@@ -149,9 +159,11 @@ def _without_chatter() -> Iterator[None]:
 
 
 def _require_version(cluster: Cluster) -> None:
-    ours = cluster_tasks.version()
+    ours = __version__
     try:
-        versions = set(cluster.ask(cluster_tasks.version))
+        # By a function that is Python's own: what a worker says of one of ours that it does not have, Dask passes on
+        # as text. The tasks' module brings what they import.
+        versions = set(cluster.ask(pkgutil.resolve_name, f"{cluster_tasks.__name__}:__version__"))
     except ImportError as error:
         raise SettingError(
             f"Cluster: a worker cannot import napari-dinoad ({error}). Install version {ours} on all of them."
@@ -219,6 +231,8 @@ class Cluster:
                 "likely for want of memory. Give workers more memory or run fewer on a machine."
             ) from error
         except (CancelledError, CommClosedError) as error:
+            # That the client cannot connect to it again is no news.
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
             raise DinoadError(
                 f"Cluster: the scheduler is gone ({error}). What is in the cache stays usable: start the same "
                 "command again when the cluster is well."

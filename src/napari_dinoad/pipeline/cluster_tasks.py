@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.protocol import Scorer, ScorerState
     from napari_dinoad.settings import Device, FitSettings, PreprocessingSettings, ReadSettings
 
-__all__ = ["EmbeddingJob", "RemoteScorer", "embed_scans", "patches_of", "score_scans", "sum_of_scans"]
+__all__ = [
+    "EmbeddingJob",
+    "RemoteScorer",
+    "__version__",
+    "embed_scans",
+    "patches_of",
+    "score_scans",
+    "sum_of_scans",
+]
 
 T = TypeVar("T")
 
@@ -231,8 +239,3 @@ def score_scans(
 def same(values: T) -> T:
     """Return what is given: values on their way to the workers, as a task that can be done again."""
     return values
-
-
-def version() -> str:
-    """Return the version of this package."""
-    return __version__
