@@ -80,3 +80,36 @@ def test_a_white_frame_is_no_surround():
     values = np.full((1, 60, 60), 255.0)
     values[0, 5:-5, 5:-5] = np.random.default_rng(0).integers(0, 250, (50, 50))
     assert find_body(values).all()
+
+
+def textured(shape=(1, 120, 120), seed=0):
+    """Return a field (z, y, x) of mean 0 and standard deviation 1 that is smooth over several pixels."""
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), (0, 6, 6))
+    return (field - field.mean()) / field.std()
+
+
+def disc_in(shape=(1, 120, 120)):
+    rows, columns = np.indices(shape[1:])
+    return np.hypot(rows - 60, columns - 60)[np.newaxis] < 30
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_picture_within_the_body_has_no_surround(seed):
+    """A crop of a breast: the dense tissue in it alone was taken for the body."""
+    values = 120 + 15 * textured(seed=seed) + 80 * ndimage.gaussian_filter(disc_in() * 1.0, (0, 4, 4))
+    assert find_body(np.round(values)).all()
+
+
+@pytest.mark.parametrize("smoothed", [0.0, 1.0])
+def test_air_that_is_stored_bright_is_a_surround(smoothed):
+    """Counts of a micro-CT or a microscope's camera begin far above 0."""
+    noise = np.random.default_rng(0).normal(size=(1, 120, 120))
+    values = ndimage.gaussian_filter(30_000 + 15_000 * disc_in() + 2_500 * noise, (0, smoothed, smoothed))
+    found = find_body(values)
+    assert found[disc_in()].mean() > 0.98
+    assert found[~disc_in()].mean() < 0.05
+
+
+def test_dark_tissue_beside_a_dark_surround_makes_no_picture_within_the_body():
+    values = np.where(disc_in(), 200.0, 12.0) + 4 * textured()
+    assert not find_body(np.maximum(values, 0)).all()

@@ -23,11 +23,23 @@ more than this share of it is the surround's."""
 _NOT_DARK = 5.0
 """Percent of a scan's voxels that are darker than a surround which no threshold can tell from the body."""
 
+_DARK_SHARE = 0.25
+"""A surround is dark where `_NOT_DARK` percent of a scan lie below this share of its bright values."""
+
+_FLAT_SHARE = 0.1
+"""A surround is flat where it varies by less than this share of the way from it to the body."""
+
+_NOISE_SHARE = 0.5
+"""A surround is noise where neighbours differ by more than this share of what it varies in all."""
+
 _NOISE_SIGMAS = 4.0
 """The body must be brighter than the surround's median by this many of its standard deviations."""
 
 _MAD_TO_SIGMA = 1.4826
 """Median absolute deviation → standard deviation of a normal distribution."""
+
+_MEAN_TO_SIGMA = 1.2533
+"""Mean absolute deviation → standard deviation of a normal distribution."""
 
 _CLOSED_VOXELS = 3
 """Gaps in the body's outline up to twice this wide are closed."""
@@ -47,7 +59,8 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     filled in every plane, so that dark tissue inside (ventricles, air, a dark lesion) belongs to it.
 
     A surround of one exact value that lies among those of the body (0 around a brain of mean 0, or beyond the round
-    field of view of a CT) is no body either, however bright.
+    field of view of a CT) is no body either, however bright. Where what lies around the object is neither dark nor
+    flat nor noise, it is darker tissue in a picture without any surround (a crop of a breast, a jaw).
 
     Parameters
     ----------
@@ -74,6 +87,8 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     body = _largest_object(foreground, flat)
     if np.count_nonzero(body) < _MIN_FRACTION * body.size:
         return np.ones(values.shape, dtype=bool)
+    if surround is None and not is_ct and _is_tissue_around(values, body):
+        return np.ones(values.shape, dtype=bool)
     return body
 
 
@@ -91,6 +106,29 @@ def _value_around(values: np.ndarray) -> float | None:
         return None
     darker = 100 * np.count_nonzero(others < value) / others.size
     return value if _NOT_DARK < darker < 100 - _NOT_DARK else None
+
+
+def _is_tissue_around(values: np.ndarray, body: np.ndarray) -> bool:
+    """Whether what lies around the body is neither dark nor flat nor noise."""
+    sample = evenly_spread(values, _WORKING_VOXELS)
+    darkest, dark, bright = np.percentile(sample, (0, _NOT_DARK, 99.5))
+    if darkest < 0 or dark <= _DARK_SHARE * bright or body.all():
+        return False
+    outside = values[~body]
+    spread = _spread(outside)
+    if spread <= _FLAT_SHARE * (np.median(values[body]) - np.median(outside)):
+        return False
+    beside = ~(body[..., 1:] | body[..., :-1])
+    steps = np.diff(values, axis=-1)[beside]
+    return bool(steps.size and _spread(steps) / np.sqrt(2) < _NOISE_SHARE * spread)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Return the standard deviation of values (n,), as the mean deviation from the median says.
+
+    The median deviation of steps of a few grey values would be one of them, whatever the noise.
+    """
+    return float(_MEAN_TO_SIGMA * np.abs(values - np.median(values)).mean())
 
 
 def _border(values: np.ndarray) -> np.ndarray:
