@@ -140,11 +140,11 @@ OBLIQUE = (0.9, 0.1, -np.sqrt(0.18), 0.0, np.sqrt(0.18 / 0.19), 0.1 / np.sqrt(0.
 """Vectors at right angles along no axis of the patient: rounding shifts slices in their plane, both ways."""
 
 
-def rounded_places(shift_mm=0.0):
-    """Return places of 20 oblique slices 5.3 mm apart in tenths, shifted along their columns from first to last."""
+def rounded_places(shift_mm=0.0, gap=5.3):
+    """Return places of 20 oblique slices in tenths, shifted along their columns from first to last."""
     normal = np.cross(OBLIQUE[:3], OBLIQUE[3:])
     number = np.arange(20)[:, np.newaxis]
-    exact = np.array([-110.46, -78.33, -72.84]) + 5.3 * number * normal
+    exact = np.array([-110.46, -78.33, -72.84]) + gap * number * normal
     return np.round(exact + shift_mm * number / 19 * OBLIQUE[3:], 1)
 
 
@@ -156,6 +156,23 @@ def test_tenths_shift_no_slice_of_small_pixels(tmp_path):
     assert volume.notes == ()
     assert not volume.is_resampled
     assert volume.geometry.spacing[0] == pytest.approx(5.3, abs=0.01)
+
+
+@pytest.mark.parametrize("gap", [0.5, 0.8, 1.0])
+def test_tenths_make_no_thin_slices_uneven(tmp_path, gap):
+    """They lie off their place by up to a tenth of a millimetre, which is a fifth of a gap."""
+    save_all(linear_series(rounded_places(gap=gap), OBLIQUE, spacing=(0.5, 0.5)), tmp_path)
+    volume = read_volume(tmp_path)
+    assert volume.notes == ()
+    assert volume.geometry.spacing[0] == pytest.approx(gap, abs=0.01)
+
+
+@pytest.mark.parametrize("gaps", [[0.5] * 10 + [0.6] * 10, [0.5] * 10 + [1.0] + [0.5] * 10])
+def test_tenths_do_not_excuse_thin_slices_that_are_uneven(tmp_path, gaps):
+    places = [(0, 0, round(z, 1)) for z in np.cumsum([0, *gaps])]
+    save_all(linear_series(places), tmp_path)
+    with pytest.raises(ScanReadError, match=r"uneven gaps|1 missing slices"):
+        read_volume(tmp_path)
 
 
 def test_tenths_do_not_excuse_a_tilt(tmp_path):

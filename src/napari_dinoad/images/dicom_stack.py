@@ -37,7 +37,8 @@ _MULTIPLE_TOLERANCE_MM = 1e-3
 """Differences of positions within this of a multiple are multiples: headers may have six digits in all."""
 
 DRIFT_TOLERANCE = 0.1
-"""Slices may lie off their place in an even stack by this share of a gap: small differences of gaps may add up."""
+"""Slices may lie off their place in an even stack by this share of a gap: small differences of gaps may add up. Where
+all positions are rounded to `COARSE_ROUNDING_MM`, what that does to them is allowed in any case."""
 
 SHIFT_TOLERANCE_PX = 0.1
 """Slices may be shifted in their plane against the first one by this much; more is a tilted gantry."""
@@ -256,10 +257,7 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
         raise ScanReadError(
             f"{n_beside + 1} images lie side by side at one depth; expected one image at each. Split the series."
         )
-    spacing = _even_spacing(positions, orientation, gaps)
-    if spacing is not None:
-        drift = np.abs(places[:, 0] - spacing * np.arange(len(places))).max()
-        spacing = spacing if drift <= DRIFT_TOLERANCE * spacing else None
+    spacing = _even_spacing(positions, orientation, places[:, 0])
     shifts = np.abs(places[:, 1:]).max(axis=0)
     faults = []
     if spacing is None:
@@ -287,15 +285,19 @@ def _geometry(first: DicomFrame, position: np.ndarray, n_slices: int, spacing: f
     )
 
 
-def _even_spacing(positions: np.ndarray, orientation: Sequence[float], gaps: np.ndarray) -> float | None:
-    if len(gaps) == 0:
+def _even_spacing(positions: np.ndarray, orientation: Sequence[float], depths: np.ndarray) -> float | None:
+    """Return the way from slice to slice of an even stack, else None; ``depths`` (n,) are millimetres along it."""
+    if len(depths) == 1:
         return 1.0
     (rounding,) = _rounding_along(positions, np.cross(orientation[:3], orientation[3:])[np.newaxis])
-    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.mean(gaps)), float(rounding))
+    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * float(np.diff(depths).mean()), float(rounding))
     spacing, _ = get_volume_positions(
         positions, orientation, atol=tolerance, perpendicular_tol=_ANY_DIRECTION
     )
-    return None if spacing is None else float(spacing)
+    if spacing is None:
+        return None
+    drift = np.abs(depths - spacing * np.arange(len(depths))).max()
+    return float(spacing) if drift <= max(DRIFT_TOLERANCE * spacing, rounding) else None
 
 
 def shift_tolerance_px(
