@@ -199,6 +199,24 @@ def test_header_windows_are_told_once_each(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("slope", [1, 2])
+def test_windows_of_what_is_turned_are_turned_with_it(tmp_path, slope):
+    """The header's window lies in values of which high ones are dark: it showed a mammogram black or white."""
+    pixels = np.linspace(0, 4095, 120).reshape(10, 12).astype(np.uint16)
+    one = image_dataset(
+        pixels, PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE", BitsStored=12, HighBit=11,
+        Modality="MG", SeriesInstanceUID="1.2.3", WindowCenter=[700, 500], WindowWidth=[1000, 400],
+        RescaleSlope=slope, RescaleIntercept=0,
+    )  # fmt: skip
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    white = 4095 * slope
+    shown = [(w.name, w.low, w.high) for w in volume.display_windows]
+    assert shown == [("Window 1", white - 1200, white - 200), ("Window 2", white - 700, white - 300)]
+    dark = slope * pixels > 1200  # by the header: above the first window, in which high is dark
+    np.testing.assert_array_equal(volume.values[0] < shown[0][1], dark)
+
+
 def test_monochrome1_is_turned_so_that_high_is_bright(tmp_path):
     pixels = ct_values(n=1)[0].astype(np.uint16)
     one = image_dataset(

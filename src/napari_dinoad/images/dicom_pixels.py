@@ -65,6 +65,9 @@ class DecodedFrames:
     has_two_polarities : bool
         Whether the header says that high values are dark (MONOCHROME1) and that they are bright (IDENTITY). The
         former counts.
+    mirror : float, optional
+        Where high values are dark in the file: each of ``values``, of which high ones are bright, is this less what
+        it is by the rescale alone, which the header's windows count in.
     """
 
     values: np.ndarray
@@ -72,6 +75,7 @@ class DecodedFrames:
     padding: np.ndarray | None
     has_unused_bits: bool
     has_two_polarities: bool = False
+    mirror: float | None = None
 
 
 def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedFrames:
@@ -98,14 +102,14 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
                 return DecodedFrames(to_grey(colour), white, None, has_unused_bits)
             padding = _padding(stored, dataset)
             has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
-            values = _rescaled(dataset, stored, numbers, modality)
+            values, mirror = _rescaled(dataset, stored, numbers, modality)
         except (*DAMAGED, RuntimeError) as error:
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
         except BaseException as error:
             if type(error).__name__ != _PANIC:
                 raise
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
-    return DecodedFrames(values, white, padding, has_unused_bits, has_two_polarities)
+    return DecodedFrames(values, white, padding, has_unused_bits, has_two_polarities, mirror)
 
 
 def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
@@ -186,17 +190,30 @@ def _without_second_polarity(dataset: Dataset) -> bool:
     return is_contradicted
 
 
-def _rescaled(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int], modality: str) -> np.ndarray:
-    """Return grey pixels (n, rows, columns) float32 after the header's rescale, high values bright."""
+def _rescaled(
+    dataset: Dataset, stored: np.ndarray, numbers: Sequence[int], modality: str
+) -> tuple[np.ndarray, float | None]:
+    """Return grey pixels (n, rows, columns) float32 after the header's rescale, high values bright, and the mirror.
+
+    The latter is that of `DecodedFrames`.
+    """
     _reduce_to(dataset, stored, numbers)
-    frames = hd.Image.from_dataset(dataset, copy=False).get_frames(
-        dtype=np.float32,
-        apply_real_world_transform=False,
-        apply_voi_transform=False,
-        apply_icc_profile=False,
-        apply_presentation_lut=modality not in _MEASURED_MODALITIES,
-    )
-    return np.asarray(frames)
+    image = hd.Image.from_dataset(dataset, copy=False)
+
+    def frames(which: list[int] | None = None, is_turned: bool = modality not in _MEASURED_MODALITIES) -> Any:
+        return image.get_frames(
+            which,
+            dtype=np.float32,
+            apply_real_world_transform=False,
+            apply_voi_transform=False,
+            apply_icc_profile=False,
+            apply_presentation_lut=is_turned,
+        )
+
+    values = np.asarray(frames())
+    first = frames([1], is_turned=False)[0]
+    is_mirrored = not np.array_equal(values[0], first)
+    return values, float(values[0].flat[0] + first.flat[0]) if is_mirrored else None
 
 
 def _reduce_to(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int]) -> None:

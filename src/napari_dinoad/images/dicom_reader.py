@@ -11,7 +11,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom_pixels import decode_frames
 from napari_dinoad.images.dicom_stack import arrange_slices
 from napari_dinoad.images.resampling import resample_slices
-from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def read_series(
     stack = arrange_slices(series, frame)
     if stack.faults and not (resample and stack.can_resample):
         raise ScanReadError(f"{_refusal(stack)} {series.told_unreadable}".rstrip())
-    slices, full_scale, told = _pixels(stack.frames, series.modality)
+    slices, full_scale, mirrors, told = _pixels(stack.frames, series.modality)
     files = tuple(dict.fromkeys(one.path for one in stack.frames))
     notes = [*stack.notes, *told]
     if series.unreadable:
@@ -90,7 +90,7 @@ def read_series(
         if series.is_multi_frame and len(files) == 1
         else (),
         notes=tuple(notes),
-        display_windows=series.windows,
+        display_windows=_mirrored(series.windows, mirrors),
         is_resampled=bool(stack.faults),
     )
 
@@ -140,19 +140,44 @@ def as_nifti(grid: hd.VolumeGeometry, slices: np.ndarray) -> tuple[Geometry, np.
     return Geometry(stored.shape, affine), stored
 
 
-def _pixels(frames: tuple[DicomFrame, ...], modality: str) -> tuple[np.ndarray, float | None, list[str]]:
-    """Decode frames: (n, rows, columns) float32 after rescale, the value that means white if any, and notes."""
+def _mirrored(windows: tuple[DisplayWindow, ...], mirrors: set[float | None]) -> tuple[DisplayWindow, ...]:
+    """Return the header's windows in the values that were read; none where slices were turned each in its own way."""
+    if len(mirrors) != 1:
+        return ()
+    (mirror,) = mirrors
+    if mirror is None:
+        return windows
+    return tuple(DisplayWindow(one.name, mirror - one.high, mirror - one.low) for one in windows)
+
+
+def _pixels(
+    frames: tuple[DicomFrame, ...], modality: str
+) -> tuple[np.ndarray, float | None, set[float | None], list[str]]:
+    """Decode frames.
+
+    Returns
+    -------
+    slices : numpy.ndarray
+        (n, rows, columns) float32 after rescale.
+    full_scale : float, optional
+        The value that means white, if any.
+    mirrors : set of float or None
+        About what slices were turned; see `DecodedFrames`.
+    notes : list of str
+    """
     places: dict[Path, list[int]] = {}
     for i, one in enumerate(frames):
         places.setdefault(one.path, []).append(i)
     slices = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
     padding: np.ndarray | None = None
-    scales = set()
+    scales: set[float | None] = set()
+    mirrors: set[float | None] = set()
     unused_bits = two_polarities = False
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
         scales.add(decoded.full_scale)
+        mirrors.add(decoded.mirror)
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
         if decoded.padding is not None:
@@ -162,7 +187,7 @@ def _pixels(frames: tuple[DicomFrame, ...], modality: str) -> tuple[np.ndarray, 
     notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)
-    return slices, scales.pop() if len(scales) == 1 else None, notes
+    return slices, scales.pop() if len(scales) == 1 else None, mirrors, notes
 
 
 def _without_bright_padding(slices: np.ndarray, padding: np.ndarray) -> list[str]:
