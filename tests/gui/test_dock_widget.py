@@ -110,6 +110,21 @@ def test_finding_takes_the_process_that_gets_ready(qtbot, ready, model_path, mon
     assert used[1] is used[0]
 
 
+def test_nothing_is_got_ready_beside_finding_nor_again_what_was_found(qtbot, ready, gate):
+    """A second process would load everything again, and take the place of the one that holds the scan."""
+    is_preparing = lambda: ready.finder.preparation.runner.is_running  # noqa: E731
+    with qtbot.waitSignal(ready.finder.map_changed, timeout=TIMEOUT_MS):
+        click(qtbot, ready.find.scan_button)
+    qtbot.waitUntil(lambda: not is_preparing(), timeout=TIMEOUT_MS)
+    # As when layers change places: what is ready is looked at anew.
+    ready._prepare.timeout.emit()
+    assert not is_preparing()
+    with qtbot.waitSignal(ready.finder.runner.finished, timeout=TIMEOUT_MS):
+        gate.set()
+    ready._prepare.timeout.emit()
+    assert not is_preparing()
+
+
 def test_slice_alone(qtbot, ready, viewer):
     z = 9
     viewer.dims.point = tuple(ready.scan.layer.data_to_world((z, 0, 0)))

@@ -223,7 +223,8 @@ class DockWidget(QWidget):
         self.finder.runner.finished.connect(self._show_misfits)
         self.finder.preparation.compared.connect(self._show_misfits)
         for runner in (self.finder.preparation.runner, self.finder.runner):
-            runner.finished.connect(self._prepare_what_is_due)
+            # For what was chosen meanwhile.
+            runner.finished.connect(self._prepare.start)
         self.finder.told.connect(self.find.note.tell)
         self.explainer.failed.connect(self.find.note.tell_error)
         self.result.explain_asked.connect(self.explainer.set_on)
@@ -354,15 +355,12 @@ class DockWidget(QWidget):
             self.finder.forget_ready()
 
     def _on_prepare(self) -> None:
+        """Get ready what is chosen, unless it is; not while finding: another process would have to load all."""
         layer, model = self.scan.layer, self.normal.model
-        if layer is not None and model is not None:
+        if layer is None or model is None or self.finder.runner.is_running:
+            return
+        if self.finder.preparation.is_due(layer, model.path):
             self.finder.preparation.start(layer, model.path, self._detect_settings())
-
-    def _prepare_what_is_due(self) -> None:
-        """Get ready what was chosen while something else was being done."""
-        layer, model = self.scan.layer, self.normal.model
-        if layer is not None and model is not None and self.finder.preparation.is_due(layer, model.path):
-            self._prepare.start()
 
     def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
         for data in layers:
