@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["TimmBackbone", "architecture_of", "import_timm", "make_model"]
 
 _GRIDS_KEPT = 8
-"""Positional embeddings are kept for this many grids."""
+"""Positional embeddings and rotations are kept for this many grids."""
 
 
 def import_timm() -> ModuleType:
@@ -153,6 +153,9 @@ class TimmBackbone:
         layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self._model = model.to(device, memory_format=layout)
         self.device = device
+        if device.type != "cpu" and getattr(self._model, "rope", None) is not None:
+            # timm computes the rotations of a grid for each batch, on the CPU, and sends them: a GPU is waited for.
+            self._model.rope.get_embed = lru_cache(_GRIDS_KEPT)(self._model.rope.get_embed)
         self.precision = choose_precision(device)
         self._batches = MemoryBatches()
         self.weights_file = weights_file
@@ -164,7 +167,8 @@ class TimmBackbone:
         self._keeps_conversion = keep_conversion
         self._by_openvino: dict[tuple[int, int], Callable[[torch.Tensor], torch.Tensor] | None] = {}
         if spec.family == "DINOv2":
-            self._published_positions = self._model.pos_embed.detach().clone()
+            # On the CPU, which interpolates alike on every machine; some versions of PyTorch cannot do it on MPS.
+            self._published_positions = self._model.pos_embed.detach().to("cpu", copy=True)
 
     @property
     def name(self) -> str:
@@ -297,7 +301,7 @@ class TimmBackbone:
         if grid not in self._positions:
             if len(self._positions) == _GRIDS_KEPT:
                 self._positions.clear()
-            self._positions[grid] = self._interpolated(grid)
+            self._positions[grid] = on_device(self._interpolated(grid), self.device)
         self._model.pos_embed = nn.Parameter(self._positions[grid], requires_grad=False)
         self._model.patch_embed.grid_size = grid
 
