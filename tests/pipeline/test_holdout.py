@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_dinoad import read_volume
-from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline import Detector, fit_folder, holdout
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -89,3 +91,35 @@ def test_fewer_scans_are_all_fitted_on(folder, tmp_path):
     model = fit_folder(tmp_path, with_calibration("cross", scorer="dpmm"))
     assert "validation_loss" not in model.fit_report.history
     assert model.scorer.n_patches == n_patches_of(model)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "is_elsewhere", "device"),
+    [
+        (DpmmSettings(), True, "cpu"),
+        (DpmmSettings(), False, "cuda"),
+        (MemoryBankSettings(), True, "cuda"),
+        (ArCnnSettings(), True, "cuda"),
+    ],
+)
+def test_a_mixture_that_is_sent_to_workers_lies_on_no_gpu(monkeypatch, chosen, is_elsewhere, device):
+    """Also where it is fused with other scorers."""
+
+    class Elsewhere(list):
+        def sum_over(self, function, *arguments): ...
+        def patch_counts(self): ...
+        def patches_at(self, rows): ...
+
+    class Cache:
+        scans = tuple(SimpleNamespace(key=str(i)) for i in range(6))
+
+        def batches(self, scans, device, seed):
+            return Elsewhere() if is_elsewhere else []
+
+    made = []
+    scorer = SimpleNamespace(fit=lambda *_, **__: scorer)
+    monkeypatch.setattr(holdout, "make_scorer", lambda _, where: made.append(where.type) or scorer)
+    kept = SimpleNamespace(load=lambda name: None, save=lambda name, state: None)
+    every = np.arange(6)
+    holdout._fit(Cache(), every, chosen, 0, torch.device("cuda"), kept, None, every, None)
+    assert made == [device]

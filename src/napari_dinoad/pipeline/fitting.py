@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import CohortNorms
@@ -173,12 +172,8 @@ def _fit(
         earlier.backbone.require_weights(backbone.weights_sha256)
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
-    device = backbone.device
     with ReadAhead() as reader, ExitStack() as stack:
         cohort = _embed(found, settings, preprocessing, backbone, work, reader, stack, workers, progress)
-        if workers is not None and settings.scorer_names == ("dpmm",):
-            # What is sent to the workers must not lie on a GPU of this machine.
-            device = torch.device("cpu")
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
@@ -188,7 +183,7 @@ def _fit(
             cohort.caches,
             persons.of_scan,
             settings,
-            device,
+            backbone.device,
             HeldOutScores(work.held_out),
             progress,
             checkpoints,

@@ -8,18 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from napari_dinoad.pipeline.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_planes
 from napari_dinoad.pipeline.work_folder import hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
+from napari_dinoad.scoring.summation import DistributedBatches
 from napari_dinoad.settings import MODEL_FORMAT_VERSION, DpmmSettings, MemoryBankSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import torch
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.pipeline.checkpoints import Checkpoints
@@ -135,6 +135,9 @@ def _fit(
         fitting, validating = scans, scans[:0]
     validation = cache.batches(validating.tolist(), device, seed) if len(validating) else None
     batches = cache.batches(fitting.tolist(), device, seed)
+    if isinstance(batches, DistributedBatches) and isinstance(chosen, DpmmSettings):
+        # The mixture is sent to the workers, who may have no GPU.
+        device = torch.device("cpu")
     name = _checkpoint_name(cache, chosen, fitting, validating, earlier)
     kept = checkpoints.load(name)
     keep = partial(checkpoints.save, name)
