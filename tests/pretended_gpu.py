@@ -289,7 +289,11 @@ def pretended_gpu(free_bytes=10**10, has_room=lambda name, made: True):
         for name in ("tensor", "as_tensor"):
             stack.enter_context(patch.object(torch, name, _made(getattr(torch, name))))
         stack.enter_context(
-            patch.object(torch.Tensor, "pin_memory", lambda tensor, *_: waits.pin(tensor.clone()))
+            patch.object(
+                torch.Tensor,
+                "pin_memory",
+                lambda tensor, *_: tensor if waits.is_pinned(tensor) else waits.pin(tensor.clone()),
+            )
         )
         # Tensors of other classes cannot be made in inference mode.
         stack.enter_context(patch.object(torch, "inference_mode", torch.no_grad))

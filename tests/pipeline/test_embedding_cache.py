@@ -20,6 +20,7 @@ from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.scoring.patches import seeded_generator, shuffled
 from napari_dinoad.settings import CacheSettings, preset
+from pretended_gpu import pretended_gpu
 
 EDGES = EdgeLayout(np.full((1, 16, 16), 0.5, np.float32), np.full((1, 8, 8, 6), 0.25, np.float32))
 PLACEMENT = Placement.around((20, 30), (1.0, 1.0), ((2, 18), (3, 27)), 64)
@@ -89,6 +90,35 @@ def test_every_slice_comes_once_in_each_pass(cache):
     assert all(torch.equal(batches[i], batch) for i, batch in enumerate(first))
     order = [int(b[0, 0, 0, 0]) for b in shuffled(batches, seeded_generator(3))]
     assert sorted(order) == sorted(int(b[0, 0, 0, 0]) for b in first)
+
+
+def test_a_gpu_is_sent_the_same_embeddings_without_being_waited_for(cache):
+    for number in range(40):
+        store(cache, number, 1 + number % 3)
+    expected = list(cache.batches(range(40), torch.device("cpu"), seed=1))
+    with pretended_gpu() as waits:
+        batches = cache.batches(range(40), torch.device("cuda"), seed=1)
+        sent = [*batches, batches[1]]
+        assert not waits
+        got = [batch.cpu() for batch in sent]
+    assert {batch.dtype for batch in got} == {torch.float32}
+    assert len(expected) > 1
+    assert all(map(torch.equal, got, [*expected, expected[1]]))
+
+
+def test_held_out_scans_are_scored_on_a_gpu_waiting_once_each(cache):
+    class Mean:
+        def score(self, embeddings):
+            return embeddings.mean(-1)
+
+    for number in range(2):
+        store(cache, number, 40)
+    expected = list(cache.patch_scores([0, 1], Mean(), torch.device("cpu")))
+    with pretended_gpu() as waits:
+        got = list(cache.patch_scores([0, 1], Mean(), torch.device("cuda")))
+        assert waits == {"_to_copy": 2}
+    for scores, wanted in zip(got, expected, strict=True):
+        np.testing.assert_allclose(scores, wanted, rtol=1e-6)
 
 
 def test_half_a_file_is_not_taken_up(cache):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from napari_dinoad.backbones.embeddings import on_device
 from napari_dinoad.files import atomic_path
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
@@ -130,7 +131,7 @@ class EmbeddedScan:
             yield torch.from_numpy(batch)
 
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
-        """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d) float32."""
+        """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d) float32 or float16."""
         maps = self._maps()
         stored = np.empty(target.shape, dtype=maps.dtype)
         for place, row in enumerate(rows):
@@ -312,8 +313,8 @@ class EmbeddingCache:
     ) -> Iterator[np.ndarray]:
         """Yield the patch scores (n, gh, gw) float32 of each of these scans."""
         for i in scans:
-            parts = [scorer.score(batch.to(device)).cpu() for batch in self.scans[i].batches()]
-            yield torch.cat(parts).numpy()
+            parts = [scorer.score(on_device(batch, device)) for batch in self.scans[i].batches()]
+            yield torch.cat(parts).cpu().numpy()
 
     def batches(self, scans: Sequence[int], device: torch.device, seed: int) -> CachedEmbeddings:
         """Return the embeddings of these scans as re-iterable batches in a fixed, mixed order."""
@@ -372,7 +373,8 @@ class CachedEmbeddings:
     """Re-iterable batches (n, gh, gw, d) float32 of cached scans.
 
     Slices of all scans are mixed (neighbouring slices are nearly alike, which would make poor batches); the order is
-    the same at each iteration. Memory holds one batch, and the one being read.
+    the same at each iteration. Memory holds one batch, and the one being read. To a GPU they go as they are stored,
+    in float16, from pinned memory.
     """
 
     def __init__(
@@ -393,7 +395,7 @@ class CachedEmbeddings:
     def __getitem__(self, index: int) -> torch.Tensor:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._read(index).to(self._device)
+        return self._sent(self._read(index))
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return self.in_order(range(len(self)))
@@ -402,7 +404,10 @@ class CachedEmbeddings:
         """Yield these batches in this order, the next one being read meanwhile."""
         tasks = (partial(self._read, index) for index in indices)
         for batch in self._reader.results(tasks, _BATCHES_AHEAD):
-            yield batch.to(self._device)
+            yield self._sent(batch)
+
+    def _sent(self, batch: torch.Tensor) -> torch.Tensor:
+        return on_device(batch, self._device).float()
 
     def _ordered_places(self, index: int) -> np.ndarray:
         """Return scan and slice (n, 2) of each map of a batch, in the order that they have in it."""
@@ -412,8 +417,12 @@ class CachedEmbeddings:
 
     def _read(self, index: int) -> torch.Tensor:
         places = self._ordered_places(index)
-        batch = np.empty((len(places), *self._scans[places[0, 0]].shape[1:]), dtype=np.float32)
+        is_for_gpu = self._device.type == "cuda"
+        kind = torch.float16 if is_for_gpu else torch.float32
+        shape = (len(places), *self._scans[places[0, 0]].shape[1:])
+        read = torch.empty(shape, dtype=kind, pin_memory=is_for_gpu)
+        batch = read.numpy()
         starts = np.flatnonzero(np.diff(places[:, 0], prepend=-1))
         for first, last in zip(starts, [*starts[1:], len(places)], strict=True):
             self._scans[places[first, 0]].copy_rows(places[first:last, 1].tolist(), batch[first:last])
-        return torch.from_numpy(batch)
+        return read

@@ -143,15 +143,18 @@ def mean_errors(
 def groups_of_maps(
     batches: Iterable[torch.Tensor], size: int, generator: torch.Generator
 ) -> Iterator[torch.Tensor]:
-    """Yield groups of ``size`` maps (the last may be smaller) from batches of any size, in random order."""
+    """Yield groups of ``size`` maps (the last may be smaller) from batches of any size, in random order.
+
+    They stay where they are; those on a GPU are not looked at (see `checked_embeddings`).
+    """
     waiting: list[torch.Tensor] = []
     n_waiting = 0
     for batch in shuffled(batches, generator):
-        waiting.append(checked_embeddings(batch).float())
+        waiting.append(checked_embeddings(batch, device=batch.device).float())
         n_waiting += len(batch)
         if n_waiting >= size:
             maps = torch.cat(waiting)
-            maps = maps[torch.randperm(len(maps), generator=generator)]
+            maps = maps[torch.randperm(len(maps), generator=generator).to(maps.device)]
             n_whole = len(maps) - len(maps) % size
             for first in range(0, n_whole, size):
                 yield maps[first : first + size]
@@ -210,15 +213,19 @@ class Training:
         settings = self.settings
         generator = seeded_generator(settings.seed, self.epoch + 1)
         n_steps = math.ceil(self.census.n_maps / settings.batch_maps)
-        total, n_maps = 0.0, 0
+        losses, shares, n_maps = [], [], 0
         # cuDNN chooses its kernels by racing them unless told otherwise.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             for step, maps in enumerate(groups_of_maps(batches, settings.batch_maps, generator)):
                 share_done = (self.epoch + step / n_steps) / settings.epochs
                 rate = settings.learning_rate * self._schedule(share_done)
-                loss = self._step(standardised(maps.to(self.device), self.census), rate, generator)
-                total += loss * len(maps)
+                of_step = self._step(standardised(maps.to(self.device), self.census), rate, generator)
+                losses += of_step
+                shares += [len(maps)] * len(of_step)
                 n_maps += len(maps)
+        # Read once an epoch: a GPU is waited for.
+        read = torch.stack(losses).tolist() if losses else []
+        total = sum(loss * share for loss, share in zip(read, shares, strict=True))
         if n_maps != self.census.n_maps:
             raise ScorerError(
                 f"batches: expected the same {self.census.n_maps} maps in every pass, got {n_maps}; "
@@ -239,19 +246,22 @@ class Training:
             return max(done / warmup, 0.02)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
 
-    def _step(self, maps: torch.Tensor, learning_rate: float, generator: torch.Generator) -> float:
+    def _step(
+        self, maps: torch.Tensor, learning_rate: float, generator: torch.Generator
+    ) -> list[torch.Tensor]:
+        """Take a step; return the losses, float32 scalars where the maps are, whose sum is that of the step."""
         noisy = self._with_noise(maps, generator)
-        total = 0.0
+        losses = []
         self.optimiser.zero_grad()
         # Gradients add up over chunks, so memory stays bounded whatever the batch.
         per_map = 4 * ACTIVATION_COPIES * maps[:1].numel()
         for target, source in zip(in_chunks(maps, per_map), in_chunks(noisy, per_map), strict=True):
             loss = functional.mse_loss(self.network(source), target) * (len(target) / len(maps))
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            losses.append(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
         self.optimiser.step(learning_rate)
-        return total
+        return losses
 
     def _with_noise(self, maps: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the maps, some with noise of a share of each channel's standard deviation in that map."""
