@@ -113,6 +113,16 @@ def test_a_cohort_is_fitted_there_as_on_the_cpu(normal_folder, patient, scorer):
     assert found.p_value == expected.p_value
 
 
+def test_a_cohort_is_fitted_where_memory_runs_out_around_the_network(normal_folder, caplog):
+    settings = replace(SMALL, scorer="memory-bank")
+    expected = fit_folder(normal_folder, settings).planes[0].members[0].scorer.bank
+    with pretended_gpu(has_room=lambda name, made: name != "clamp_"):
+        fitted = fit_folder(normal_folder, replace(settings, device="cuda"))
+        bank = fitted.planes[0].members[0].scorer.bank.cpu()
+    torch.testing.assert_close(bank, expected, atol=2e-3, rtol=0)
+    assert "memory ran out" in caplog.text
+
+
 def test_a_model_is_updated_there(normal_folder):
     model = fit_folder(normal_folder, replace(SMALL, scorer="dpmm"))
     with pretended_gpu():

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_dinoad.errors import ScanReadError, SettingError
+import torch
+
+from napari_dinoad.errors import ScanReadError, SettingError, first_line
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.scan_file import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
+from napari_dinoad.machine_faults import is_of_memory
 from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key, metadata_of
+from napari_dinoad.pipeline.placed_slices import HostSlices
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import scan_facts
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
@@ -23,8 +28,6 @@ from napari_dinoad.progress import report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    import torch
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.backbones.embeddings import Images
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings
 
 __all__ = ["Cohort", "CohortBuilder", "LoadedScan", "content_sha256", "embed_cohort", "load_scan", "stored"]
+
+logger = logging.getLogger(__name__)
 
 _MAX_READERS = 4
 """Threads that read and prepare scans for a GPU; beside a backbone on the CPU one keeps up."""
@@ -237,8 +242,20 @@ def stored(
         if cached is None:
             prepared = loaded.prepared[number]
             body = prepared.body_slices(prepared.indices)
-            batches = _embedded(prepared, slices[number], backbone, reader)
-            cached = cache.store(key, batches, body, loaded.metadata[number])
+            store = partial(cache.store, key, body=body, metadata=loaded.metadata[number])
+            try:
+                cached = store(batches=_embedded(prepared, slices[number], backbone, reader))
+            except RuntimeError as error:
+                if backbone.device.type != "cuda" or not is_of_memory(error):
+                    raise
+                logger.warning(
+                    "The GPU's memory ran out (%s); a scan is resampled by the CPU.", first_line(error)
+                )
+            if cached is None:
+                # Here the exception, which holds tensors, is gone.
+                slices = [HostSlices(scan) for scan in loaded.prepared]
+                torch.cuda.empty_cache()
+                cached = store(batches=_embedded(prepared, slices[number], backbone, reader))
         scans.append(cached)
     return scans
 
