@@ -15,12 +15,15 @@ _OURS = "napari_dinoad"
 
 OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory(?: \(12\))?$|not enough memory"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED|unable to find an engine to execute"
     r"|failed to allocate|bad[ _]alloc|STATUS_ALLOC_FAILED|could not create a (?:primitive|memory)"
     r"|failed to map segment from shared object$|paging file is too small|can't start new thread",
     re.IGNORECASE | re.MULTILINE,
 )
 """What PyTorch, C++, CUDA's libraries, oneDNN and the loaders of Linux and Windows say where memory is short.
 
+cuBLAS says that it is not initialised where its handle finds no room, cuDNN that no engine can compute (PyTorch's
+issue 108645) where none finds room to work.
 oneDNN says only that it could not create something. A library that the system will not map for another reason
 (no right to execute) is told with that reason behind.
 """

@@ -43,6 +43,8 @@ def expected():
         "std::bad_alloc",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
     ],
 )
 @pytest.mark.parametrize("capacity", [1, 3, 5, 13])
