@@ -9,14 +9,22 @@ import pytest
 import torch
 
 from napari_dinoad import NormativeModel, read_volume, update_model
+from napari_dinoad.backbones.embedded import EmbeddedBackbone
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.gui.scan_jobs import _explain
+from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine_faults import fault_of_machine
 from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline.arriving import Arriving
+from napari_dinoad.pipeline.cohort import LoadedScan, stored
 from napari_dinoad.pipeline.device_slices import DeviceSlices, slices_of_planes
+from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.placed_slices import HostSlices
+from napari_dinoad.pipeline.read_ahead import ReadAhead
+from napari_dinoad.pipeline.work_folder import work_folder
 from napari_dinoad.settings import (
     ArCnnSettings,
+    CacheSettings,
     CalibrationSettings,
     DetectSettings,
     DpmmSettings,
@@ -111,6 +119,41 @@ def test_a_cohort_is_fitted_there_as_on_the_cpu(normal_folder, patient, scorer):
     levels, wanted = found.anomaly_map.values, expected.anomaly_map.values
     assert np.corrcoef(levels[wanted > 0], wanted[wanted > 0])[0, 1] > 0.999
     assert found.p_value == expected.p_value
+
+
+def test_a_scan_is_embedded_waiting_once_a_batch(patient, tmp_path, monkeypatch):
+    """And while one batch is written the next is worked on."""
+    prepared = prepare_planes(patient, SMALL.preprocessing, 64)
+    n_batches = -(-len(prepared[0].indices) // BATCH)
+    monkeypatch.setattr(EmbeddedBackbone, "batch_slices", BATCH)
+
+    def embeddings_of(backbone):
+        loaded = LoadedScan(None, ("key",), (None,), prepared, ({},))
+        folder = CacheSettings(str(tmp_path / backbone.device.type))
+        with work_folder("fit", folder) as work, ReadAhead() as reader:
+            (scan,) = stored(loaded, {"axial": EmbeddingCache(work, reader)}, backbone, reader)
+            return scan.embeddings()
+
+    expected = embeddings_of(EmbeddedBackbone(torch.device("cpu")))
+    order = []
+    with pretended_gpu() as waits:
+        backbone = EmbeddedBackbone(torch.device("cuda"))
+        backbone(torch.rand(1, 64, 64))
+        for owner, name in ((EmbeddedBackbone, "__call__"), (Arriving, "tensors")):
+            monkeypatch.setattr(owner, name, noted(getattr(owner, name), order, name))
+        waits.clear()
+        got = embeddings_of(backbone)
+    torch.testing.assert_close(got, expected, atol=2e-3, rtol=0)
+    assert waits == {"event": n_batches, "_to_copy": 2}
+    assert order == ["__call__", *["__call__", "tensors"] * (n_batches - 1), "tensors"]
+
+
+def noted(function, order, name):
+    def call(*args):
+        order.append(name)
+        return function(*args)
+
+    return call
 
 
 def test_a_cohort_is_fitted_where_memory_runs_out_around_the_network(normal_folder, caplog):

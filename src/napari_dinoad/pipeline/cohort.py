@@ -16,6 +16,7 @@ from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.scan_file import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine_faults import is_of_memory
+from napari_dinoad.pipeline.arriving import Arriving
 from napari_dinoad.pipeline.device_slices import slices_of_planes
 from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key, metadata_of
 from napari_dinoad.pipeline.placed_slices import HostSlices
@@ -265,6 +266,8 @@ def _embedded(
 ) -> Iterator[torch.Tensor]:
     """Yield the embeddings of a scan's slices, batch by batch; the next batch is resampled meanwhile.
 
+    From a GPU they come in float16, as they are stored, on the CPU; it works on the next batch while one is written.
+
     A batch never holds slices of two scans: what a scan's embeddings are must not depend on which scans an earlier
     run has done.
     """
@@ -275,5 +278,14 @@ def _embedded(
         return slices.inputs(batch), prepared.contents(batch)
 
     embed = SliceEmbedder(backbone)
+    arriving: Arriving | None = None
     for images, contents in reader.results(partial(inputs, start) for start in range(0, len(indices), size)):
-        yield embed(images, contents)
+        embeddings = embed(images, contents)
+        if embeddings.device.type != "cuda":
+            yield embeddings
+            continue
+        arriving, before = Arriving(embeddings.to(torch.float16)), arriving
+        if before is not None:
+            yield from before.tensors()
+    if arriving is not None:
+        yield from arriving.tensors()

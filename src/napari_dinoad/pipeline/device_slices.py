@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from napari_dinoad.backbones.memory import free_bytes
 from napari_dinoad.calibration import MAX_NEG_LOG10_P
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.machine_faults import is_of_memory
+from napari_dinoad.pipeline.arriving import Arriving
 from napari_dinoad.pipeline.placed_slices import HostSlices
 
 if TYPE_CHECKING:
@@ -123,11 +124,7 @@ class _DevicePlaced:
     def __init__(self, levels: torch.Tensor, axis: int, raw: torch.Tensor) -> None:
         self.raw = raw
         self._axis = axis
-        self._levels, self._is_wrong = _on_its_way(levels), _on_its_way(levels.isnan().any())
-        self._arrived: Any = None
-        if levels.device.type == "cuda":
-            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._arrived.record(torch.cuda.current_stream(levels.device))
+        self._arriving = Arriving(levels, levels.isnan().any())
 
     def block(self) -> np.ndarray:
         """See `Placed.block`.
@@ -137,21 +134,12 @@ class _DevicePlaced:
         ScorerError
             If a score is NaN: what lies on a GPU is looked at only here.
         """
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        if bool(self._is_wrong):
+        levels, is_wrong = self._arriving.tensors()
+        if bool(is_wrong):
             raise ScorerError(
                 "Scores: expected numbers, got NaN; check the scan's intensities, or use --device cpu."
             )
-        return np.moveaxis(self._levels.numpy(), 0, self._axis)
-
-
-def _on_its_way(values: torch.Tensor) -> torch.Tensor:
-    """Return values where they are on the CPU; of a GPU memory into which they are being copied."""
-    if values.device.type != "cuda":
-        return values
-    copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    return copy.copy_(values, non_blocking=True)
+        return np.moveaxis(levels.numpy(), 0, self._axis)
 
 
 class DeviceSlices:

@@ -279,7 +279,7 @@ class EmbeddingCache:
         ----------
         key : str
         batches : iterable of torch.Tensor
-            (m, gh, gw, d) float each, together as many maps as there are slices.
+            (m, gh, gw, d) float each, together as many maps as there are slices; stored in float16.
         body : numpy.ndarray
             (n, rows, columns) bool, the body on the same slices.
         metadata : dict of str
@@ -301,7 +301,7 @@ class EmbeddingCache:
                 if not begun:
                     stream.write(_header((len(body), *batch.shape[1:]), packed.shape, metadata))
                     begun = True
-                stream.write(batch.to(torch.float16).cpu().numpy().tobytes())
+                stream.write(batch.to(torch.float16).cpu().contiguous().numpy().data)
             stream.write(packed.tobytes())
         scan = CachedScan.open(key, path)
         if scan is None:
