@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
 
-__all__ = ["FitEstimate", "cache_root", "estimate_fit"]
+__all__ = ["FitEstimate", "cache_root", "estimate_fit", "size_in_words"]
 
 _BYTES_PER_VALUE = 2
 """float16."""
@@ -56,18 +56,18 @@ class FitEstimate:
 
     def in_words(self) -> str:
         """Return one line for people."""
-        size = "unknown size" if self.n_bytes is None else f"at most {_size_in_words(self.n_bytes)}"
+        size = "unknown size" if self.n_bytes is None else f"at most {size_in_words(self.n_bytes)}"
         return (
             f"{self.n_scans} scans, at most {self.n_slices} slices; embeddings take {size} on disk during the fit "
-            f"({_size_in_words(self.free_bytes)} free)."
+            f"({size_in_words(self.free_bytes)} free)."
         )
 
     def require_limit(self, limit_bytes: int | None) -> None:
         """Raise `SettingError` if the embeddings may take more than ``limit_bytes``."""
         if limit_bytes is not None and self.n_bytes is not None and self.n_bytes > limit_bytes:
             raise SettingError(
-                f"Embeddings: expected at most {_size_in_words(limit_bytes)} on disk (--cache-limit), but these "
-                f"{self.n_slices} slices may take {_size_in_words(self.n_bytes)}. Raise the limit, lower "
+                f"Embeddings: expected at most {size_in_words(limit_bytes)} on disk (--cache-limit), but these "
+                f"{self.n_slices} slices may take {size_in_words(self.n_bytes)}. Raise the limit, lower "
                 "--resolution, or fit on fewer scans."
             )
 
@@ -128,7 +128,8 @@ def _most_slices(scan: ScanFile, plane: str) -> int:
     return max(shape)
 
 
-def _size_in_words(n_bytes: int) -> str:
+def size_in_words(n_bytes: int) -> str:
+    """Return a size for people, in decimal units."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= size:
             return f"{n_bytes / size:.3g} {unit}"

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import safe_open, save_file
 
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
-from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline import embedding_cache, fit_folder, holdout, work_folder
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,
@@ -110,6 +113,55 @@ def test_a_stopped_fit_goes_on_where_open_files_stay(slices, tmp_path, monkeypat
     assert left_files(tmp_path / "cache") == []
 
 
+def begin(slices, cache, settings):
+    with pytest.raises(Cancelled):
+        fit_folder(slices, settings, Stopper(14), cache)
+    assert list(Path(cache.folder).rglob("states/*"))
+
+
+def test_what_another_version_began_is_begun_anew(slices, tmp_path, monkeypatch):
+    expected = fit_folder(slices, SMALL).save(tmp_path / "expected.dinoad")
+    cache = CacheSettings(str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        for module in (work_folder, embedding_cache, holdout):
+            patch.setattr(module, "VERSION", "another")
+        begin(slices, cache, SMALL)
+    for path in Path(cache.folder).rglob("embeddings/*"):
+        path.write_bytes(b"made in another way")
+    model = fit_folder(slices, SMALL, cache=cache).save(tmp_path / "m.dinoad")
+    assert without_date(model) == without_date(expected)
+    assert left_files(Path(cache.folder)) == []
+
+
+@pytest.mark.parametrize("scorer", ["dpmm", "ar-cnn"])
+def test_a_checkpoint_that_makes_no_scorer_is_begun_anew(slices, tmp_path, caplog, scorer):
+    settings = replace(SMALL, scorer=scorer)
+    expected = fit_folder(slices, settings).save(tmp_path / "expected.dinoad")
+    cache = CacheSettings(str(tmp_path / "cache"))
+    begin(slices, cache, settings)
+    for path in Path(cache.folder).rglob("states/*"):
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata()
+        save_file({"other": torch.zeros(2)}, path, metadata)
+    model = fit_folder(slices, settings, cache=cache).save(tmp_path / "m.dinoad")
+    assert "begins anew" in caplog.text
+    assert without_date(model) == without_date(expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 100, b"\0" * 100, b"\xff\xff\xff\xff\0\0\0\0{}"],
+    ids=["empty", "ones", "zeros", "long header"],
+)
+def test_damaged_embeddings_are_made_again(slices, tmp_path, content):
+    expected = fit_folder(slices, SMALL).save(tmp_path / "expected.dinoad")
+    cache = CacheSettings(str(tmp_path / "cache"))
+    begin(slices, cache, SMALL)
+    next(Path(cache.folder).rglob("embeddings/*")).write_bytes(content)
+    model = fit_folder(slices, SMALL, cache=cache).save(tmp_path / "m.dinoad")
+    assert without_date(model) == without_date(expected)
+
+
 def test_what_was_embedded_is_not_embedded_again(slices, tmp_path, monkeypatch):
     cache = CacheSettings(str(tmp_path), keep=True)
     fit_folder(slices, SMALL, cache=cache)
@@ -157,7 +209,7 @@ def test_a_fit_that_may_take_too_much_disk_is_refused_before_it_starts(slices, t
 
 
 def test_a_full_disk_ends_the_fit_and_the_next_one_goes_on(slices, tmp_path, monkeypatch):
-    """The fourth file that is written does not fit."""
+    """The fourth file that is written does not fit: the first tells the version."""
     calls = []
 
     def fsync(handle):
@@ -171,7 +223,7 @@ def test_a_full_disk_ends_the_fit_and_the_next_one_goes_on(slices, tmp_path, mon
         with pytest.raises(DinoadError, match="No space left on device"):
             fit_folder(slices, SMALL, cache=cache, out=out)
     assert not out.exists()
-    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 3
+    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 2
     fit_folder(slices, SMALL, cache=cache, out=out)
     fit_folder(slices, SMALL, out=tmp_path / "undisturbed.dinoad")
     assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")

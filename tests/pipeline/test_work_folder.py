@@ -113,6 +113,59 @@ def test_what_nobody_came_back_to_is_removed(tmp_path, monkeypatch):
         assert {path.stem for path in (tmp_path / "embeddings").iterdir()} == set(KEYS[1:])
 
 
+def use_as_other_version(monkeypatch, *args, **kwargs):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "VERSION", "another")
+        use(*args, **kwargs)
+
+
+@pytest.mark.parametrize("how", ["interrupted", "keep"])
+def test_what_another_version_has_begun_or_kept_is_begun_anew_and_leaves_nothing(
+    tmp_path, monkeypatch, caplog, how
+):
+    use_as_other_version(monkeypatch, tmp_path, "a", KEYS, **{how: True})
+    assert use(tmp_path, "a", KEYS[:1], interrupted=True) == 0
+    assert "Another version" in caplog.text
+    assert {path.stem for path in (tmp_path / "embeddings").iterdir()} == set(KEYS[:1])
+    caplog.clear()
+    assert use(tmp_path, "a", KEYS[:1]) == 1
+    assert caplog.text == ""
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_versions_before_folders_told_theirs_are_others(tmp_path):
+    use(tmp_path, "a", KEYS, interrupted=True)
+    (tmp_path / "fits" / "a" / "version").unlink()
+    assert use(tmp_path, "a", KEYS) == 0
+
+
+def test_what_other_versions_left_in_a_named_folder_is_told_and_removed_when_old(
+    tmp_path, monkeypatch, caplog
+):
+    use_as_other_version(monkeypatch, tmp_path, "other", KEYS[:1], keep=True)
+    use(tmp_path, "own", KEYS[1:2], keep=True)
+    assert "fits of other versions of napari-dinoad have left" in caplog.text
+    assert " kB there" in caplog.text
+    long_ago = time.time() - 86_400 * (module.ABANDONED_DAYS + 1)
+    for path in (tmp_path / "fits").rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+    caplog.clear()
+    use(tmp_path, "new", KEYS[2:], interrupted=True)
+    assert {path.name for path in (tmp_path / "fits").iterdir() if path.is_dir()} == {"own", "new"}
+    assert {path.stem for path in (tmp_path / "embeddings").iterdir()} == set(KEYS[1:])
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0garbage", b"../" * 30])
+@pytest.mark.parametrize("name", ["uses", "version"])
+def test_damaged_lists_of_a_fit_stop_no_other_and_not_that_one(tmp_path, name, content):
+    use(tmp_path, "a", KEYS, interrupted=True)
+    (tmp_path / "fits" / "a" / name).write_bytes(content)
+    use(tmp_path, "b", KEYS[:1])
+    use(tmp_path, "a", KEYS)
+    assert [path for path in (tmp_path / "fits").rglob("*") if path.is_file()] == []
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     cache = CacheSettings(str(tmp_path / "file"))

@@ -20,7 +20,7 @@ from napari_dinoad.files import atomic_path
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
 from napari_dinoad.images.slices import SliceStack
-from napari_dinoad.pipeline.work_folder import hash_of
+from napari_dinoad.pipeline.work_folder import VERSION, hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import PreprocessingSettings
 
 __all__ = [
-    "CACHE_VERSION",
     "CachedEmbeddings",
     "CachedScan",
     "EmbeddedScan",
@@ -44,9 +43,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-CACHE_VERSION = 6
-"""Version of the files' layout and of what goes into them; others are never taken up."""
 
 MAPS_PER_BATCH = 32
 """Embedding maps in a batch handed to a scorer."""
@@ -73,7 +69,7 @@ def embedding_key(
     steps = asdict(preprocessing)
     # The name of a preset that leads to the same settings changes no pixel.
     del steps["preset"]
-    return hash_of([CACHE_VERSION, content_sha256, steps, backbone_name, weights_sha256])
+    return hash_of([VERSION, content_sha256, steps, backbone_name, weights_sha256])
 
 
 class EmbeddedScan:
@@ -194,13 +190,16 @@ class CachedScan(EmbeddedScan):
     def open(cls, key: str, path: Path) -> CachedScan | None:
         """Return the scan stored in a file, or None where there is none that is whole."""
         try:
+            size = path.stat().st_size
             with path.open("rb") as stream:
                 length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+                if length > size:
+                    return None
                 header = json.loads(stream.read(length))
             tensor, body = header["embeddings"], header["body"]
             n, rows, columns, d = tensor["shape"]
             begin = _LENGTH_BYTES + length
-            if path.stat().st_size != begin + body["data_offsets"][1]:
+            if size != begin + body["data_offsets"][1]:
                 return None
             return cls(key, path, (n, rows, columns, d), begin, header["__metadata__"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, fuse_planes
-from napari_dinoad.pipeline.work_folder import hash_of
+from napari_dinoad.pipeline.work_folder import VERSION, hash_of
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
 from napari_dinoad.scoring.summation import DistributedBatches
-from napari_dinoad.settings import MODEL_FORMAT_VERSION, DpmmSettings, MemoryBankSettings
+from napari_dinoad.settings import DpmmSettings, MemoryBankSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["FittedPlanes", "fit_and_calibrate", "hash_of_mixture"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +143,13 @@ def _fit(
         # The mixture is sent to the workers, who may have no GPU.
         device = torch.device("cpu")
     name = _checkpoint_name(cache, chosen, fitting, validating, earlier)
-    kept = checkpoints.load(name)
+    kept = _kept(checkpoints, name, device)
     keep = partial(checkpoints.save, name)
-    if kept is None and earlier is not None and isinstance(chosen, DpmmSettings):
+    if kept is not None:
+        scorer, is_finished = kept
+        if is_finished:
+            return scorer
+    elif earlier is not None and isinstance(chosen, DpmmSettings):
         return earlier.updated(
             batches,
             validation=validation,
@@ -150,10 +158,21 @@ def _fit(
             settings=chosen,
             device=device,
         )
-    scorer = make_scorer(chosen, device) if kept is None else scorer_from_state(kept, device)
-    if kept is not None and kept.settings.get("finished", True):
-        return scorer
+    else:
+        scorer = make_scorer(chosen, device)
     return scorer.fit(batches, validation=validation, progress=progress, checkpoint=keep)
+
+
+def _kept(checkpoints: Checkpoints, name: str, device: torch.device) -> tuple[Scorer, bool] | None:
+    """Return the scorer that was kept and whether its fit was done, or None where none can be gone on with."""
+    state = checkpoints.load(name)
+    if state is None:
+        return None
+    try:
+        return scorer_from_state(state, device), bool(state.settings.get("finished", True))
+    except ModelFileError as error:
+        logger.warning("A checkpoint of the fit cannot be used (%s); that part begins anew.", error)
+        return None
 
 
 def _checkpoint_name(
@@ -168,7 +187,7 @@ def _checkpoint_name(
     if earlier is not None:
         keys.append(hash_of_mixture(earlier))
     # What an earlier version left of a fit is not gone on with.
-    return hash_of([MODEL_FORMAT_VERSION, type(settings).__name__, asdict(settings), *keys])
+    return hash_of([VERSION, type(settings).__name__, asdict(settings), *keys])
 
 
 def hash_of_mixture(scorer: DpmmScorer) -> str:

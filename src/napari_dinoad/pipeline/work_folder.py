@@ -1,6 +1,7 @@
 """What a fit leaves on disk while it runs, so that it can go on after a power cut.
 
     <root>/embeddings/<key>.safetensors   one file a scan, shared by all fits in this root
+    <root>/fits/<fit key>/version         of napari-dinoad that began the fit; no other one goes on with it
     <root>/fits/<fit key>/uses            keys of the embeddings that this fit needs, one a line
     <root>/fits/<fit key>/states/         scorers as they were after their last epoch
     <root>/fits/<fit key>/held_out/       what these gave to the scans that they have not seen
@@ -15,31 +16,44 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.file_lock import locked
-from napari_dinoad.files import require_folder
-from napari_dinoad.fit_estimate import cache_root
+from napari_dinoad.files import require_folder, write_text
+from napari_dinoad.fit_estimate import cache_root, size_in_words
+from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_dinoad.settings import CacheSettings
 
-__all__ = ["WorkFolder", "hash_of", "work_folder"]
+__all__ = ["VERSION", "WorkFolder", "hash_of", "work_folder"]
 
 logger = logging.getLogger(__name__)
 
+CACHE_VERSION = 7
+"""Of the layout of what a fit keeps and of what goes into it; raised by what changes it between two releases."""
+
+VERSION = f"{__version__}, cache {CACHE_VERSION}, models {MODEL_FORMAT_VERSION}"
+"""What another version of the package has kept is not taken up: it may have read or computed it in another way."""
+
 ABANDONED_DAYS = 30
-"""What an interrupted fit left in the user's cache folder is removed when nobody came back to it for so long."""
+"""What an interrupted fit left in the user's cache folder is removed when nobody came back to it for so long; in a
+folder that was named only what one of another version left."""
 
 _SECONDS_A_DAY = 86_400
+
+_KEY = re.compile("[0-9a-f]{64}")
+"""See `hash_of`."""
 
 
 def hash_of(document: Any) -> str:
@@ -77,8 +91,8 @@ def work_folder(fit_key: str, cache: CacheSettings | None) -> Iterator[WorkFolde
         work = WorkFolder(root, fit_key)
         work.prepare()
         lock = stack.enter_context(locked(work.lock_file, wait=False))
-        if cache is not None and cache.folder is None:
-            _remove_abandoned(root)
+        if cache is not None:
+            _remove_abandoned(root, only_of_others=cache.folder is not None)
         work.sweep(resume=cache is None or cache.resume)
         yield work
         if cache is not None and cache.keep:
@@ -106,6 +120,7 @@ class WorkFolder:
         self.held_out = self._own / "held_out"
         self.temporary = self._own / "temporary"
         self._uses = self._own / "uses"
+        self._version = self._own / "version"
         self._known: set[str] | None = None
 
     @property
@@ -128,12 +143,35 @@ class WorkFolder:
                 "DINOAD_CACHE."
             ) from error
 
+    @property
+    def is_of_other_version(self) -> bool:
+        """Whether another version of the package has left something here."""
+        try:
+            return self._version.read_text(encoding="utf-8") != VERSION
+        except FileNotFoundError:
+            return bool(_lines(self._uses))
+        except (OSError, UnicodeDecodeError):
+            return True
+
     def sweep(self, *, resume: bool) -> None:
-        """Remove files that a killed run was writing; without ``resume`` all else that it left."""
+        """Remove files that a killed run was writing; of another version, or without ``resume``, all that it left."""
         shutil.rmtree(self.temporary, ignore_errors=True)
-        if not resume:
+        is_of_other = self.is_of_other_version
+        if is_of_other and resume:
+            logger.warning(
+                "Another version of napari-dinoad has begun this fit, or kept its embeddings. This one (%s) begins "
+                "anew.",
+                __version__,
+            )
+        if is_of_other or not resume:
             self.remove()
         self.prepare()
+        write_text(self._version, VERSION)
+
+    def size_bytes(self) -> int:
+        """Return how much lies here, with embeddings that other fits may use too."""
+        embeddings = [self.embeddings / f"{key}.safetensors" for key in _lines(self._uses)]
+        return sum(path.stat().st_size for path in (*self._own.rglob("*"), *embeddings) if path.is_file())
 
     def claim(self, key: str) -> Path:
         """Note that this fit needs these embeddings, and return their path (there may be none yet)."""
@@ -169,10 +207,15 @@ class WorkFolder:
 
 def _lines(path: Path) -> set[str]:
     try:
-        # The last line may be incomplete after a power cut: a key has 64 characters.
-        return {line for line in path.read_text(encoding="ascii").split() if len(line) == 64}
+        # After a power cut the last line may be incomplete, or hold anything.
+        text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return set()
+    except OSError as error:
+        raise DinoadError(
+            f"Cannot read {path}: {error.strerror or error}. Remove it, or choose another folder (--cache)."
+        ) from error
+    return {line for line in text.split() if _KEY.fullmatch(line)}
 
 
 def _append_line(path: Path, line: str) -> None:
@@ -185,20 +228,37 @@ def _append_line(path: Path, line: str) -> None:
         ) from error
 
 
-def _remove_abandoned(root: Path) -> None:
-    """Remove what interrupted fits left that nobody came back to."""
-    for folder in sorted((root / "fits").iterdir()):
-        old = folder.is_dir() and time.time() - _last_change(folder) > ABANDONED_DAYS * _SECONDS_A_DAY
-        if not old:
-            continue
+def _remove_abandoned(root: Path, *, only_of_others: bool) -> None:
+    """Remove what fits left that nobody came back to, and tell what other versions have left that is not as old."""
+    left_bytes = 0
+    for folder in sorted(path for path in (root / "fits").iterdir() if path.is_dir()):
         left = WorkFolder(root, folder.name)
+        is_of_other = left.is_of_other_version
+        is_old = time.time() - _last_change(folder) > ABANDONED_DAYS * _SECONDS_A_DAY
+        if not is_of_other and (only_of_others or not is_old):
+            continue
         try:
             with locked(left.lock_file, wait=False) as lock:
-                left.remove()
+                if is_old:
+                    left.remove()
+                else:
+                    left_bytes += left.size_bytes()
                 lock.remove()
-        except DinoadError:
-            logger.info("A fit that began long ago is still running.")
+        except DinoadError as error:
+            logger.info("What lies in the folder of another fit stays: %s", error)
+    if left_bytes and only_of_others:
+        logger.warning(
+            "%s: fits of other versions of napari-dinoad have left %s there, which this one does not use. It is "
+            "removed when it is %d days old, or by removing the folder.",
+            root,
+            size_in_words(left_bytes),
+            ABANDONED_DAYS,
+        )
 
 
 def _last_change(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    times = [time.time()]
+    # A fit that is running makes and removes files meanwhile.
+    with suppress(FileNotFoundError):
+        times = [path.stat().st_mtime for path in (folder, *folder.rglob("*"))]
+    return max(times)
