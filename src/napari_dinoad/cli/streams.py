@@ -46,12 +46,11 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
             if _may_go_away(stream) and not isinstance(stream, _GoingAway):
                 is_original = getattr(sys, f"__{name}__") is stream
-                kept = {
-                    "encoding": stream.encoding,
-                    "line_buffering": stream.isatty() or stream.line_buffering,
-                    "write_through": stream.write_through,
-                }
-                going = _GoingAway(stream.detach(), errors="backslashreplace", **kept)
+                encoding, write_through = stream.encoding, stream.write_through
+                line_buffering = stream.isatty() or stream.line_buffering
+                going = _GoingAway(
+                    stream.detach(), encoding, "backslashreplace", None, line_buffering, write_through
+                )
                 setattr(sys, name, going)
                 if is_original:
                     # It has nothing to write to any more.
