@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 import tifffile
 from napari.layers import Image, Labels, Layer
+from PIL import Image as Picture
 
 from dicom_files import AXIAL, ct_values, save_all, series_datasets
 from napari_dinoad.errors import DinoadError, ScanReadError
@@ -114,6 +116,36 @@ def test_masks_and_maps_from_files_are_shown_as_such_where_they_belong(tmp_path,
         (again,) = (Layer.create(*data) for data in read_layers(out))
         assert type(again) is type(layer)
         np.testing.assert_array_equal(again.data, layer.data)
+
+
+def as_first_versions_wrote(path):
+    """Take from a header what it holds."""
+    image = nib.load(path)
+    image.header["intent_code"] = 0
+    content = image.to_bytes()
+    path.write_bytes(gzip.compress(content))
+
+
+@pytest.mark.parametrize("ending", ["_anomaly.nii.gz", "_mask.nii.gz"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".png"])
+def test_results_of_the_first_versions_are_shown_as_such_where_they_belong(tmp_path, suffix, ending):
+    scan = tmp_path / f"x{suffix}"
+    if suffix == ".png":
+        Picture.fromarray(np.arange(96, dtype=np.uint8).reshape(8, 12)).save(scan)
+    else:
+        save(scan, (5, 6, 7), AFFINES["oblique"])
+    volume = read_volume(scan)
+    anomaly_map = AnomalyMap(np.zeros_like(volume.values), volume)
+    (tmp_path / "out").mkdir()
+    for result, name in ((anomaly_map, "_anomaly.nii.gz"), (anomaly_map.mask(), "_mask.nii.gz")):
+        result.save(tmp_path / "out" / f"x{name}")
+        as_first_versions_wrote(tmp_path / "out" / f"x{name}")
+    (layer,) = (Layer.create(*data) for data in read_layers(tmp_path / "out" / f"x{ending}"))
+    assert type(layer) is (Image if ending == "_anomaly.nii.gz" else Labels)
+    assert is_overlay(layer)
+    picture = Layer.create(*layer_of_volume(volume))
+    np.testing.assert_array_equal(layer.extent.world, picture.extent.world)
+    assert {scan.holding for scan in scans_at(tmp_path / "out")} == {"map", "mask"}
 
 
 @pytest.mark.parametrize("n_pages", [1, 3])

@@ -58,6 +58,24 @@ def test_masks_and_maps_are_no_scans_whatever_their_name(tmp_path, code, told):
     assert [scan.name for scan in found.results] == ["corrected"]
 
 
+@pytest.mark.parametrize("beside", ["x_report.json", "x_anomaly.nii.gz"])
+def test_results_of_first_versions_are_known_by_their_names_and_what_lies_beside(tmp_path, beside):
+    """Their headers say nothing; a name alone does not either."""
+    for name, dtype in (("x_mask", np.uint8), ("y_mask", np.uint8), ("x_anomaly", np.float32)):
+        image = nib.Nifti1Image(np.arange(120, dtype=dtype).reshape(4, 5, 6), np.eye(4))
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    if beside != "x_anomaly.nii.gz":
+        (tmp_path / "x_anomaly.nii.gz").unlink()
+        (tmp_path / beside).write_text("{}")
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)), tmp_path / "z_mask.nii.gz")
+    (tmp_path / "z_report.json").write_text("{}")
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["y_mask", "z_mask"]
+    reasons = {item.path.name: item.reason for item in found.skipped}
+    assert reasons["x_mask.nii.gz"] == "a mask by its header or name, not a scan"
+    assert "x_mask" in [scan.name for scan in found.results]
+
+
 def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
     masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]

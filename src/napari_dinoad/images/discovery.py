@@ -13,6 +13,7 @@ from napari_dinoad.files import (
     MASK_ENDINGS,
     SCAN_SUFFIXES,
 )
+from napari_dinoad.images.earlier_results import earlier_result
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.progress import report
@@ -211,7 +212,9 @@ def _set_results_aside(found: _Found) -> None:
 def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
     """Return what a file holds, and by what that is known."""
     is_named_so = scan.series is None and scan.name.startswith("sub-") and scan.name.endswith(_BIDS_MASKS)
-    return ("mask", "BIDS name") if scan.holding == "scan" and is_named_so else (scan.holding, "header")
+    if scan.holding == "scan" and is_named_so:
+        return "mask", "BIDS name"
+    return scan.holding, "header" if earlier_result(scan.path) == "scan" else "header or name"
 
 
 def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[ScanFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gzip import BadGzipFile
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import nibabel as nib
@@ -19,12 +20,11 @@ from nibabel.wrapstruct import WrapStructError
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import MGH_SUFFIXES, stem_of
 from napari_dinoad.images.damage import naming
+from napari_dinoad.images.earlier_results import EARLIER_TYPES, earlier_result
 from napari_dinoad.images.grey import FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nibabel.freesurfer.mghformat import MGHImage
     from nibabel.nifti1 import Nifti1Image
 
@@ -88,8 +88,18 @@ def count_frames(image: Nifti1Image | MGHImage) -> int:
 
 
 def holding_of(image: Nifti1Image | MGHImage) -> Holding:
-    """Return what a file holds as its header says; a scan where it says nothing or anything else."""
-    code = int(image.header["intent_code"]) if isinstance(image, nib.Nifti1Image) else 0
+    """Return what a file holds as its header says; a scan where it says nothing or anything else.
+
+    Headers of this program's first versions said nothing: their results are known by name; see `earlier_result`.
+    """
+    if not isinstance(image, nib.Nifti1Image):
+        return "scan"
+    code = int(image.header["intent_code"])
+    name = image.get_filename()
+    if code == INTENTS["scan"] and name is not None:
+        earlier = earlier_result(Path(name))
+        if earlier != "scan" and image.get_data_dtype() == EARLIER_TYPES[earlier]:
+            return earlier
     return next((holding for holding, known in INTENTS.items() if known == code), "scan")
 
 
