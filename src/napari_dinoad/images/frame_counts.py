@@ -33,9 +33,9 @@ def frames_in(path: Path) -> int | None:
 
         return itk_shape(path)[2]
     if name.endswith(IMAGE_SUFFIXES):
-        from napari_dinoad.images.image_files import image_shape
+        from napari_dinoad.images.image_files import image_layout
 
-        return image_shape(path)[0]
+        return image_layout(path).n_frames
     return _frames_in_series(path) if is_dicom(path) else None
 
 

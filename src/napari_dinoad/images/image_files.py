@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, read_page, stored_size
+from napari_dinoad.images.page_axes import DESCRIPTION, declared_images, told_of_pages, volumes_of_pages
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_page, tiff_shape
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -19,14 +21,48 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["image_shape", "in_natural_order", "read_image", "read_image_stack"]
+__all__ = ["ImageLayout", "image_layout", "in_natural_order", "read_image", "read_image_stack"]
 
 _STACK_FORMATS = ("TIFF",)
 """Formats whose pages are slices (pages of others are animations or thumbnails)."""
 
 
-def image_shape(path: Path) -> tuple[int, int, int]:
-    """Return (pages, rows, columns) from the header only.
+@dataclass(frozen=True)
+class ImageLayout:
+    """What an image file holds.
+
+    Attributes
+    ----------
+    rows, columns : int
+    volumes : tuple of tuple of int
+        The pages of each channel and time point, in the order of the slices, from 0.
+    told : str
+        A sentence where it is not clear that all pages are slices; else empty.
+    """
+
+    rows: int
+    columns: int
+    volumes: tuple[tuple[int, ...], ...]
+    told: str = ""
+
+    @property
+    def n_pages(self) -> int:
+        """Number of pages in all."""
+        return sum(map(len, self.volumes))
+
+    @property
+    def is_series(self) -> bool:
+        """Whether there are several channels or time points, of which one is a scan."""
+        return len(self.volumes) > 1
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames there are to choose from: channels and time points, or else pages."""
+        return len(self.volumes) if self.is_series else self.n_pages
+
+
+def image_layout(path: Path) -> ImageLayout:
+    """Return what an image file holds, from its headers only.
 
     Raises
     ------
@@ -34,20 +70,44 @@ def image_shape(path: Path) -> tuple[int, int, int]:
         If it is no readable image, or an animation.
     """
     if is_unknown_to_pillow(path):
-        return tiff_shape(path)
-    with open_image(path) as image:
-        n_pages = _count_pages(image, path)
-        return (n_pages, *stored_size(image))
+        (n_pages, rows, columns), description = tiff_shape(path)
+    else:
+        with open_image(path) as image:
+            n_pages = _count_pages(image, path)
+            rows, columns = stored_size(image)
+            tags = image.tag_v2 if image.format in _STACK_FORMATS else {}
+            description = str(tags.get(DESCRIPTION, ""))
+    n_declared = declared_images(description)
+    if n_pages == 1 < n_declared:
+        raise ScanReadError(
+            f"{path}: ImageJ says that it wrote {n_declared} images, of which only the first can be found: so it "
+            "stores more than 4 GB. Save it as BigTIFF, or in parts."
+        )
+    told = told_of_pages(description, n_pages)
+    return ImageLayout(rows, columns, volumes_of_pages(description, n_pages), told)
 
 
 def read_image(path: Path, frame: int | None = None) -> Volume:
     """Read an image, or the pages of a TIFF as slices of one stack; see `read_volume`."""
-    n_pages = image_shape(path)[0]
-    if frame is not None and not 0 <= frame < n_pages:
-        raise ScanReadError(f"{path}: frame: expected 0 to {n_pages - 1}, got {frame}.")
-    pages = _read_pages(path, range(n_pages) if frame is None else [frame])
-    notes = [] if frame is None or n_pages == 1 else [f"Page {frame} of {n_pages}, counted from 0."]
-    return _stack(pages, path, notes)
+    layout = image_layout(path)
+    if frame is None and layout.is_series:
+        raise ScanReadError(
+            f"{path}: a series of {layout.n_frames} frames (channels, time points; {len(layout.volumes[0])} pages "
+            "each); expected one scan. Choose one frame with --frame."
+        )
+    if frame is not None and not 0 <= frame < layout.n_frames:
+        raise ScanReadError(f"{path}: frame: expected 0 to {layout.n_frames - 1}, got {frame}.")
+    notes = []
+    if layout.is_series:
+        numbers = layout.volumes[frame or 0]
+        notes.append(f"Frame {frame} of {layout.n_frames}, counted from 0, channels first.")
+    else:
+        numbers = layout.volumes[0] if frame is None else (frame,)
+        if frame is None and layout.told:
+            notes.append(layout.told)
+        elif frame is not None and layout.n_pages > 1:
+            notes.append(f"Page {frame} of {layout.n_pages}, counted from 0.")
+    return _stack(_read_pages(path, numbers), path, notes)
 
 
 def read_image_stack(paths: Iterable[Path], folder: Path) -> Volume:

@@ -135,12 +135,7 @@ def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
             return ScanFile(path, "image", shape[::-1], name=stem_of(path), n_frames=n_frames)
         return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames)
     if name.endswith(IMAGE_SUFFIXES):
-        from napari_dinoad.images.image_files import image_shape
-
-        n_pages, rows, columns = image_shape(path)
-        if n_pages == 1 or reading.frame is not None:
-            return ScanFile(path, "image", (rows, columns), name=stem_of(path), n_frames=n_pages)
-        return ScanFile(path, "volume", (n_pages, rows, columns), name=stem_of(path), n_frames=n_pages)
+        return _inspect_image(path, reading)
     other = other_format(path)
     if other:
         raise ScanReadError(f"{path}: {other}")
@@ -159,6 +154,23 @@ def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
     zooms = tuple(float(z) for z in image.header.get_zooms()[: min(3, len(shape))])
     shape = shape[:3] if n_frames > 1 else shape
     return ScanFile(path, "volume", shape, zooms, stem_of(path), n_frames=n_frames, holding=holding_of(image))
+
+
+def _inspect_image(path: Path, reading: ReadSettings) -> ScanFile:
+    from napari_dinoad.images.image_files import image_layout
+
+    layout = image_layout(path)
+    n_slices = layout.n_pages
+    if layout.is_series:
+        _require_frame(path, layout.n_frames, reading)
+        n_slices = len(layout.volumes[0])
+    elif reading.frame is not None:
+        n_slices = 1
+    if n_slices == 1:
+        shape: tuple[int, ...] = (layout.rows, layout.columns)
+        return ScanFile(path, "image", shape, name=stem_of(path), n_frames=layout.n_frames)
+    shape = (n_slices, layout.rows, layout.columns)
+    return ScanFile(path, "volume", shape, name=stem_of(path), n_frames=layout.n_frames)
 
 
 def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:

@@ -57,11 +57,11 @@ def _is_mistaken(image: TiffImageFile) -> bool:
     return is_in_planes or (tile[0] == "libtiff" and tile[3][0] in _TWICE_SWAPPED)
 
 
-def tiff_shape(path: Path) -> tuple[int, int, int]:
-    """Return (pages, rows, columns) from the headers."""
+def tiff_shape(path: Path) -> tuple[tuple[int, int, int], str]:
+    """Return (pages, rows, columns) from the headers, and the first page's description."""
     with _opened(path) as tiff:
         page = tiff.pages.first
-        return len(tiff.pages), int(page.imagelength), int(page.imagewidth)
+        return (len(tiff.pages), int(page.imagelength), int(page.imagewidth)), str(page.description)
 
 
 def tiff_page(path: Path, number: int) -> Page:
