@@ -199,6 +199,22 @@ def test_header_windows_are_told_once_each(tmp_path):
     ]
 
 
+def test_times_of_a_dynamic_pet_are_frames_in_their_order(tmp_path):
+    """They were ordered by the number of the image."""
+    datasets = []
+    for number, time in enumerate((30_000, 10_000, 20_000)):
+        part = series_datasets(ct_values(seed=number), FrameReferenceTime=time, Modality="PT")
+        for place, dataset in enumerate(part):
+            dataset.InstanceNumber = 3 * place + number + 1
+        datasets += part
+    save_all(as_one_series(datasets), tmp_path)
+    for frame, number in enumerate((1, 2, 0)):
+        volume = read_volume(tmp_path, frame=frame)
+        stored = volume.geometry.to_stored(volume.values).transpose(2, 1, 0)
+        one = ct_values(seed=number)
+        assert any(np.array_equal(stored, order) for order in (one, one[::-1]))
+
+
 @pytest.mark.parametrize("slope", [1, 2])
 def test_windows_of_what_is_turned_are_turned_with_it(tmp_path, slope):
     """The header's window lies in values of which high ones are dark: it showed a mammogram black or white."""

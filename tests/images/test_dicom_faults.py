@@ -175,6 +175,36 @@ def test_tenths_do_not_excuse_thin_slices_that_are_uneven(tmp_path, gaps):
         read_volume(tmp_path)
 
 
+def test_phases_that_lie_among_each_other_are_not_mixed(tmp_path):
+    """Told as uneven gaps, which --resample made even: of slices with and without contrast in turn."""
+    slices = linear_series([(0, 0, 2.0 * i + late) for late in (0, 0.7) for i in range(6)])
+    for number, dataset in enumerate(slices):
+        dataset.AcquisitionNumber = 1 + number // 6
+    save_all(slices, tmp_path)
+    for resample in (False, True):
+        with pytest.raises(ScanReadError, match=r"2 acquisitions .*; 6, 6 slices"):
+            read_volume(tmp_path, resample=resample)
+
+
+def test_acquisitions_in_turn_that_lack_a_slice_are_uneven(tmp_path):
+    """Odd and even slices are acquired one after the other (MR)."""
+    turns = linear_series([(0, 0, 2.0 * i) for i in (0, 1, 2, 3, 5, 6, 7, 8)])
+    for number, dataset in zip((0, 1, 2, 3, 5, 6, 7, 8), turns, strict=True):
+        dataset.AcquisitionNumber = 1 + number % 2
+    save_all(turns, tmp_path)
+    with pytest.raises(ScanReadError, match="1 missing slices"):
+        read_volume(tmp_path)
+
+
+def test_acquisitions_one_behind_the_other_may_be_resampled(tmp_path):
+    places = [(0, 0, 5.0 * i) for i in range(4)] + [(0, 0, 15 + 8.0 * i) for i in range(1, 5)]
+    rows = linear_series(places)
+    for number, dataset in enumerate(rows):
+        dataset.AcquisitionNumber = 1 + number // 4
+    save_all(rows, tmp_path)
+    assert read_volume(tmp_path, resample=True).is_resampled
+
+
 def test_tenths_do_not_excuse_a_tilt(tmp_path):
     save_all(linear_series(rounded_places(shift_mm=0.6), OBLIQUE, spacing=(0.5, 0.5)), tmp_path / "small")
     with pytest.raises(ScanReadError, match="tilted gantry"):

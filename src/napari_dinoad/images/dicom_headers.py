@@ -52,7 +52,7 @@ __all__ = [
 GEOMETRY_TAGS = (
     "SOPClassUID", "Manufacturer", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
-    "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "EchoTime",
+    "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
     "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
@@ -284,6 +284,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 ),
                 instance_uid=instance_uid,
                 frame_of_reference=frame_of_reference,
+                acquisition=look.acquisition(),
             )
         )
     is_us_volume = _uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
@@ -334,11 +335,16 @@ class _Lookup:
         return (
             tuple(int(value) for value in _listed(self.value(content, "DimensionIndexValues"))),
             self.number(content, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+            self.number("", "FrameReferenceTime"),
             self.number("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
             self.number("MRDiffusionSequence", "DiffusionBValue"),
             self.number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
-            self.number(content, "FrameAcquisitionNumber", "AcquisitionNumber"),
+            self.acquisition(),
         )
+
+    def acquisition(self) -> float:
+        """Return the number of the acquisition, 0 where there is none."""
+        return self.number("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber")
 
     def frame_type(self) -> tuple[str, ...]:
         """Return what kind of image a frame is (magnitude, phase, …), as text."""

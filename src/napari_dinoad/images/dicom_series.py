@@ -37,11 +37,13 @@ class DicomFrame:
         As in the header (LPS millimetres); None when it does not say.
     image_type : tuple of str
     rank : tuple
-        Orders images at the same position: dimensions of the file, time point, echo, b-value, acquisition, kind,
+        Orders images at the same position: dimensions of the file, time point, time, echo, b-value, acquisition, kind,
         number.
     instance_uid : str
         Tells copies of the same image.
     frame_of_reference : str
+    acquisition : float
+        Number of the acquisition that it is from; 0 where the header does not say.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class DicomFrame:
     rank: tuple[Any, ...]
     instance_uid: str
     frame_of_reference: str
+    acquisition: float = 0.0
 
     @property
     def is_placed(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import highdicom as hd
@@ -54,6 +54,9 @@ PIXEL_SPACING_TOLERANCE_MM = 1e-4
 
 SMALLEST_GAP_MM = 0.01
 """Slices nearer than this lie at the same depth."""
+
+_FEWEST_EVEN = 3
+"""Slices of an acquisition that are called even: two always are."""
 
 MAX_BRIDGED_GAP = 3.0
 """Resampling bridges gaps up to this many times the usual one; over a wider one it would invent tissue."""
@@ -264,6 +267,8 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
         faults.append(_gap_fault(gaps))
     if (shifts > shift_tolerance_px(positions, orientation, pixel_spacing)).any():
         faults.append(_tilt_fault(places, pixel_spacing))
+    if spacing is None:
+        _require_one_acquisition(frames, places[:, 0])
     usual = float(np.median(gaps)) if len(gaps) else 1.0
     can_resample = bool(len(gaps) == 0 or gaps.max() <= MAX_BRIDGED_GAP * usual)
     spacing = usual if spacing is None else spacing
@@ -327,6 +332,29 @@ def _rounding_along(positions: np.ndarray, axes: np.ndarray) -> np.ndarray:
     if np.abs(steps - multiples).max() > _MULTIPLE_TOLERANCE_MM:
         return np.zeros(len(axes))
     return np.asarray(COARSE_ROUNDING_MM * np.abs(axes).sum(axis=1))
+
+
+def _require_one_acquisition(frames: Sequence[DicomFrame], depths: np.ndarray) -> None:
+    """Raise where slices (n,) that are not even are even stacks of several acquisitions that lie among each other.
+
+    They are phases of one examination, say: resampled together they would be mixed.
+    """
+    numbers = np.array([one.acquisition for one in frames])
+    stacks = [depths[numbers == number] for number in np.unique(numbers)]
+    if len(stacks) < 2 or min(map(len, stacks)) < _FEWEST_EVEN or not all(map(_is_even, stacks)):
+        return
+    stacks.sort(key=lambda stack: float(stack[0]))
+    if any(later[0] < earlier[-1] for earlier, later in pairwise(stacks)):
+        told = ", ".join(str(len(stack)) for stack in stacks)
+        raise ScanReadError(
+            f"slices of {len(stacks)} acquisitions (AcquisitionNumber; {told} slices) that lie among each other, "
+            "each even by itself: phases of one examination, probably. Put those of each in a folder of its own."
+        )
+
+
+def _is_even(depths: np.ndarray) -> bool:
+    gaps = np.diff(depths)
+    return bool(np.ptp(gaps) <= max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * gaps.mean()))
 
 
 def _gap_fault(gaps: np.ndarray) -> str:
