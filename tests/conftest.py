@@ -23,6 +23,15 @@ def fit_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def apart_from_the_home_folder(tmp_path_factory):
+    """Leave nothing in the user's home, which need not be writable, and find no weights there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def without_openvino():
     """Compute with PyTorch, whether OpenVINO is installed or not; its own tests switch it on."""
     with pytest.MonkeyPatch.context() as patch:

@@ -8,8 +8,7 @@ from qtpy.QtCore import Qt
 
 from napari_dinoad.gui.jobs import SlicesScored
 from napari_dinoad.gui.layer_marks import is_overlay
-
-TIMEOUT_MS = 120_000
+from patience import TIMEOUT_MS
 
 
 def click(qtbot, button):

@@ -18,6 +18,7 @@ from napari_dinoad.files import (
     stem_of,
     write_json,
 )
+from patience import PATIENCE_S
 from refused_files import forbid_removing_open_files
 
 
@@ -159,7 +160,7 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
         "from napari_dinoad.cli.interrupts import listening_for_interrupts\n"
         "from napari_dinoad.files import atomic_path\n"
         "with listening_for_interrupts(), atomic_path(Path(sys.argv[1])) as temporary:\n"
-        "    temporary.write_bytes(b'half'); print('half', flush=True); time.sleep(60)\n"
+        "    temporary.write_bytes(b'half'); print('half', flush=True); time.sleep(600)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -167,7 +168,7 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
     with child:
         assert child.stdout.readline() == b"half\n"
         child.send_signal(number)
-        assert child.wait(30) != 0
+        assert child.wait(PATIENCE_S) != 0
     assert path.read_bytes() == b"old and whole"
     others = [other.name for other in tmp_path.iterdir() if other != path]
     assert all(name.startswith(".dinoad-") for name in others)

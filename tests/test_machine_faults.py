@@ -13,6 +13,7 @@ import pytest
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine_faults import fault_of_machine
+from patience import PATIENCE_S
 
 
 def raised_by(code, name="napari_dinoad.pretended"):
@@ -129,7 +130,7 @@ def test_pytorch_that_does_not_fit_into_memory_is_one_line(tmp_path):
         "from napari_dinoad.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "fit", str(tmp_path), "--out", str(tmp_path / "m.dinoad")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("dinoad: torch cannot be loaded (")

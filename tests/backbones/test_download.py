@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import threading
-import time
 import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +22,7 @@ from napari_dinoad.backbones.official import OfficialFile
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.weights import find_weights, local_weights
 from napari_dinoad.errors import Cancelled, DinoadError, WeightsError, WeightsNotFoundError
+from patience import PATIENCE_S, wait_until
 
 SPEC = find_backbone("dinov2_vits14")
 CONTENT = os.urandom(1 << 20) + b"the last bytes"
@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # who is cancelled goes away
             middle = (start + end) // 2
             self.wfile.write(CONTENT[start:middle])
-            self.server.may_end.wait(10)
+            self.server.may_end.wait(PATIENCE_S)
             self.wfile.write(CONTENT[middle:end])
 
     def log_message(self, *args):
@@ -140,16 +140,14 @@ def test_two_processes_bring_a_file_once(server, tmp_path, caplog):
         for _ in range(2)
     ]
     threads[0].start()
-    while not (server.requests and (tmp_path / "w.pth.part").is_file()):
-        time.sleep(0.01)
+    wait_until(lambda: server.requests and (tmp_path / "w.pth.part").is_file())
     threads[1].start()
-    time.sleep(0.3)
+    wait_until(lambda: "Another process is downloading w.pth" in caplog.text)
     server.may_end.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert came == [target, target] and target.read_bytes() == CONTENT
     assert len(server.requests) == 1
-    assert "Another process is downloading w.pth" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
 
 

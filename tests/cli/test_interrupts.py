@@ -15,6 +15,7 @@ import pytest
 
 from napari_dinoad.cli import interrupts, streams
 from napari_dinoad.cli.interrupts import Interrupt, _Listener
+from patience import PATIENCE_S
 
 if sys.platform != "win32":
     import fcntl
@@ -53,10 +54,10 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def run_python(*arguments, cwd, timeout_s=60):
+def run_python(*arguments, cwd):
     """Run Python with these arguments and return the process that has ended, with what it printed."""
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout_s)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def interrupt(code, arguments, wanted, n=1, environment=None, number=signal.SIGINT):
@@ -75,10 +76,12 @@ def interrupt(code, arguments, wanted, n=1, environment=None, number=signal.SIGI
                     break
             for _ in range(n):
                 os.killpg(child.pid, number)
-            _, told = child.communicate(timeout=120)
+            _, told = child.communicate(timeout=PATIENCE_S)
         finally:
             child.kill()
-    _, left = psutil.wait_procs([p for p in psutil.process_iter() if is_of_session(p, child.pid)], timeout=10)
+    _, left = psutil.wait_procs(
+        [p for p in psutil.process_iter() if is_of_session(p, child.pid)], timeout=PATIENCE_S
+    )
     assert [p for p in left if is_of_session(p, child.pid)] == []
     return child.returncode, told.splitlines()
 
@@ -207,7 +210,7 @@ def run(options):
 info.run = run
 sys.exit(main.main(["info", "x"]))
 """)
-    done = run_python("-m", "program", cwd=tmp_path, timeout_s=120)
+    done = run_python("-m", "program", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
 
 
@@ -241,7 +244,7 @@ def test_ctrl_c_while_something_is_imported_comes_again(monkeypatch):
     exec(code, {"frames": frames, "sys": sys})
     listener = _Listener()
     listener(signal.SIGINT, frames["import"])
-    assert is_sent.wait(10)
+    assert is_sent.wait(PATIENCE_S)
     assert sent == [signal.SIGINT]
     with pytest.raises(Interrupt):
         listener(signal.SIGINT, sys._getframe())
@@ -314,7 +317,7 @@ def test_a_terminal_that_is_closed_meanwhile(normal_folder, tmp_path, is_control
                 if line.startswith("Training AR-CNN"):
                     break
             os.close(master)
-            child.communicate(timeout=120)
+            child.communicate(timeout=PATIENCE_S)
         finally:
             child.kill()
     assert child.returncode == (130 if is_controlling else 0)
@@ -343,7 +346,7 @@ class SlowHub(BaseHTTPRequestHandler):
         self.wfile.write(CONTENT[start : 2 << 20] if first else CONTENT[start:])
         if first:
             self.wfile.flush()
-            self.server.stalled.wait(60)
+            self.server.stalled.wait(PATIENCE_S)
 
     def answer(self, status, length, start=0):
         self.send_response(status)
@@ -388,7 +391,7 @@ def test_a_download_goes_on_in_the_next_run(hub, tmp_path):
         env=os.environ | places,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert hub.starts == [0, 2 << 20]
     (blob,) = tmp_path.rglob(f"blobs/{SHA256}*")

@@ -7,8 +7,12 @@ import os
 import sys
 import threading
 import warnings
+from functools import partialmethod
 
 import pytest
+from pytestqt.qtbot import QtBot
+
+from patience import PATIENCE_S, TIMEOUT_MS
 
 # Once a window was drawn, Mesa's drivers lend their LLVM to the Triton that timm loads later, and that ends the run.
 with contextlib.suppress(ImportError):
@@ -49,6 +53,20 @@ if not hasattr(napari.settings, "get_plugin_settings"):
         pytest.skip("napari before 0.9 has no settings of plugins")
 
 
+class PatientBot(QtBot):
+    """Waits as long as all tests do; pytest-qt's own gives up after five seconds."""
+
+    waitUntil = partialmethod(QtBot.waitUntil, timeout=TIMEOUT_MS)
+    waitSignal = partialmethod(QtBot.waitSignal, timeout=TIMEOUT_MS)
+    waitExposed = partialmethod(QtBot.waitExposed, timeout=TIMEOUT_MS)
+
+
+@pytest.fixture
+def qtbot(qapp, request):
+    """Return pytest-qt's robot, with more patience."""
+    return PatientBot(request)
+
+
 @pytest.fixture
 def notifications(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """Return the errors that napari is asked to show, in place of showing them."""
@@ -57,9 +75,6 @@ def notifications(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     shown: list[BaseException] = []
     monkeypatch.setattr(notification_manager, "receive_error", lambda kind, error, trace: shown.append(error))
     return shown
-
-
-TIMEOUT_MS = 120_000
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +168,7 @@ def gate(monkeypatch):
     def pass_on_and_wait(answer, channel):
         goes_on = pass_on(answer, channel)
         if isinstance(answer.content, SlicesScored):
-            assert gate.wait(60)
+            assert gate.wait(PATIENCE_S)
         return goes_on and not channel.is_stopping()
 
     monkeypatch.setattr(processes, "_pass_on", pass_on_and_wait)

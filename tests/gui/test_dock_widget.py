@@ -193,7 +193,7 @@ def test_what_is_said_of_the_regions_is_seen_whole(qtbot, ready, viewer):
     ready.result.table.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)
     summary = ready.result.summary
     assert summary.text() == "2 of 3 regions ticked."
-    qtbot.waitUntil(lambda: summary.height() >= summary.heightForWidth(summary.width()), timeout=5_000)
+    qtbot.waitUntil(lambda: summary.height() >= summary.heightForWidth(summary.width()))
     assert summary.fontMetrics().horizontalAdvance("2 of 3 regions ticked.") <= summary.width()
 
 

@@ -12,6 +12,7 @@ import pytest
 from dock_driver import TIMEOUT_MS, click, find, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.gui.layer_marks import is_overlay
+from patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_cancelled_before_anything_was_scored_nothing_is_said_to_be_kept(qtbot, 
 def test_a_scan_chosen_while_another_is_prepared_is_prepared_next(qtbot, ready, viewer, cohort, model_path):
     preparation, is_over = ready.finder.preparation, threading.Event()
     qtbot.waitUntil(lambda: not preparation.runner.is_running, timeout=TIMEOUT_MS)
-    preparation.runner.start(lambda channel: is_over.wait(60), "Preparing")
+    preparation.runner.start(lambda channel: is_over.wait(PATIENCE_S), "Preparing")
     (normal,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
     ready._prepare.timeout.emit()
     ready._prepare.stop()

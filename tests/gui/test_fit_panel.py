@@ -18,8 +18,7 @@ from napari_dinoad.gui import jobs
 from napari_dinoad.gui.fit_panel import FitPanel
 from napari_dinoad.gui.samples_of_folder import N_SAMPLES, ScanSample
 from napari_dinoad.gui.session import session_of
-
-TIMEOUT_MS = 120_000
+from patience import PATIENCE_S, TIMEOUT_MS
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def gate(monkeypatch):
 
     def fit(self, channel):
         channel.progress(jobs.ProgressEvent("Waiting", 1, 4))
-        assert gate.wait(60)
+        assert gate.wait(PATIENCE_S)
         return real(self, channel)
 
     monkeypatch.setattr(jobs.FitJob, "__call__", fit)
@@ -458,7 +457,7 @@ def test_a_look_that_fails_does_not_stand_in_for_the_next_one(qtbot, dock, folde
 
     def look(path, reading=None, progress=None):
         if path == broken:
-            assert gate.wait(60)
+            assert gate.wait(PATIENCE_S)
             raise ScanReadError(f"{path}: broken.")
         return real(path, reading, progress)
 
@@ -481,11 +480,11 @@ def test_demo_model_scores_the_sample_patient(qtbot, dock, viewer, monkeypatch, 
     real = jobs.DemoModelJob.__call__
     quick_job = lambda self, channel: real(replace(self, settings=fast_settings, n_scans=4), channel)  # noqa: E731
     monkeypatch.setattr(jobs.DemoModelJob, "__call__", quick_job)
-    with qtbot.waitSignal(dock.session.fit.ended, timeout=240_000):
+    with qtbot.waitSignal(dock.session.fit.ended):
         dock.normal.demo_button.click()
     assert dock.normal.model is not None, dock.session.fit.message
     viewer.open_sample("napari-dinoad", "patient")
-    with qtbot.waitSignal(dock.finder.runner.finished, timeout=240_000):
+    with qtbot.waitSignal(dock.finder.runner.finished):
         dock.find.scan_button.click()
     truth = next(layer for layer in viewer.layers if "true lesion" in layer.name)
     assert truth.data.shape == dock.finder.result.values.shape

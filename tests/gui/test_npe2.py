@@ -13,8 +13,6 @@ from npe2 import plugin_manager as installed_plugins
 
 from napari_dinoad.gui.configuration import PLUGIN_NAME, read_configuration
 
-TIMEOUT_MS = 60_000
-
 
 @pytest.fixture(scope="module")
 def manifest():

@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui import open_demo
-
-TIMEOUT_MS = 60_000
+from patience import TIMEOUT_MS
 
 
 def test_demo_opens_and_finds(

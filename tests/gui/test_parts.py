@@ -35,6 +35,7 @@ from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.maps import Region
 from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.progress import ProgressEvent
+from patience import PATIENCE_S
 
 
 def region(label, n_voxels=10, peak=3.0, mm=(12.0, -3.4, 50.0)):
@@ -405,7 +406,7 @@ def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):
     def job(channel):
         for i in range(1, 6):
             channel.progress(ProgressEvent("Working", i, 6, metrics={"i": i}))
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_S)
 
     go_on = threading.Event()
     runner.start(job, "Job")
@@ -420,7 +421,7 @@ def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):
 def test_the_job_row_shows_a_job_that_begins_as_the_one_before_ends(qtbot):
     runner, row, gate = JobRunner(in_activity_dock=False), JobRow(), threading.Event()
     qtbot.addWidget(row)
-    waiting = [lambda channel: gate.wait(60)]
+    waiting = [lambda channel: gate.wait(PATIENCE_S)]
     # Connected first, as where what waits its turn is started: the row hears of the next job before this one ends.
     runner.finished.connect(lambda: waiting and runner.start(waiting.pop(), "Reading"))
     row.follow(runner)

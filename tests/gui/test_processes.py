@@ -19,6 +19,7 @@ from napari_dinoad.gui import work_process
 from napari_dinoad.gui.processes import ProcessPool
 from napari_dinoad.gui.worker import JobChannel
 from napari_dinoad.progress import ProgressEvent
+from patience import PATIENCE_S, wait_until
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Job:
         if self.what == "odd fault":
             raise type("Odd", (Exception,), {})("only known here")
         if self.what == "sleep":
-            time.sleep(60)
+            time.sleep(2 * PATIENCE_S)
         os._exit(3)
 
 
@@ -127,11 +128,7 @@ def test_closed_pool_leaves_no_process():
     process, idle = pool.borrow(), pool.borrow()
     pool.give_back(idle)
     pool.close()
-    deadline = time.monotonic() + 20
-    while (process.is_alive or idle.is_alive) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not process.is_alive
-    assert not idle.is_alive
+    wait_until(lambda: not process.is_alive and not idle.is_alive)
     process.close()
 
 
@@ -149,13 +146,14 @@ runner = JobRunner(in_activity_dock=False)
 runner.start(lambda channel: run_in_process(Job("sleep"), channel), "Sleeping")
 time.sleep(1)
 """
+    folders = map(str, Path(__file__).parents[:2])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        timeout=PATIENCE_S,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])},
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -14,8 +14,7 @@ from qtpy.QtCore import QCoreApplication, QEvent
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.worker import JobRunner, _ActivityBar
 from napari_dinoad.progress import ProgressEvent
-
-TIMEOUT_MS = 10_000
+from patience import PATIENCE_S, TIMEOUT_MS
 
 
 class Log:
@@ -101,7 +100,7 @@ def test_cancel_stops_at_the_next_call(qtbot, runner, call):
             else:
                 channel.deliver(i)
             if i == 0:
-                assert go_on.wait(10)
+                assert go_on.wait(PATIENCE_S)
 
     runner.start(job, "Job")
     qtbot.waitUntil(lambda: bool(steps), timeout=TIMEOUT_MS)
@@ -119,7 +118,7 @@ def test_cancel_that_comes_too_late_does_not_lose_the_result(qtbot, runner):
 
     def job(channel):
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_S)
         return 42
 
     runner.start(job, "Job")
@@ -180,7 +179,7 @@ def test_napari_is_not_told_of_a_fault_by_a_signal_that_its_own_slots_cannot_tak
 
 def test_one_job_at_a_time_and_another_one_after(qtbot, runner):
     go_on = threading.Event()
-    assert runner.start(lambda channel: go_on.wait(10), "One")
+    assert runner.start(lambda channel: go_on.wait(PATIENCE_S), "One")
     assert not runner.start(lambda channel: None, "Two")
     with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
         go_on.set()
@@ -197,7 +196,7 @@ def test_activity_dock_shows_the_job_and_can_cancel_it(qtbot, runner):
 
     def job(channel):
         channel.progress(ProgressEvent("Working", 1, 3))
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_S)
         channel.progress(ProgressEvent("Working", 2, 3))
 
     log = Log(runner)
@@ -281,7 +280,7 @@ def test_closing_another_viewer_cancels_nothing(qtbot, make_napari_viewer, own_f
     log, goes_on = Log(runner), threading.Event()
 
     def job(channel):
-        assert goes_on.wait(10)
+        assert goes_on.wait(PATIENCE_S)
         channel.progress(ProgressEvent("Working", 1, 2))
         return "done"
 
@@ -299,7 +298,7 @@ def test_closing_its_own_viewer_cancels_a_job(qtbot, make_napari_viewer, own_fol
     stopped = threading.Event()
 
     def job(channel):
-        for _ in range(1_000):
+        for _ in range(100 * PATIENCE_S):
             if channel.is_stopping():
                 stopped.set()
                 return
@@ -307,4 +306,4 @@ def test_closing_its_own_viewer_cancels_a_job(qtbot, make_napari_viewer, own_fol
 
     dock.finder.runner.start(job, "Job")
     viewer.close()
-    assert stopped.wait(5)
+    assert stopped.wait(PATIENCE_S)

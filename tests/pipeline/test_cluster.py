@@ -26,6 +26,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
+from patience import PATIENCE_S
 
 distributed = pytest.importorskip("distributed", reason="Dask's distributed scheduler is not installed")
 
@@ -221,7 +222,9 @@ sys.exit(main(sys.argv[1:]))
 """
     options = "--scorer memory-bank --resolution 96 --workers 2 --preset mr-brain --holdout 0.3".split()
     command = [sys.executable, "-c", program, "fit", str(normal_folder), "--out", str(tmp_path / "m.dinoad")]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert done.stderr.splitlines() == ["WARNING: Worker exceeded 95% memory budget."]
 
 

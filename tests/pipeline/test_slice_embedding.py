@@ -15,6 +15,7 @@ from napari_dinoad.images.slices import PreparedScan
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
 from napari_dinoad.settings import DetectSettings, FitSettings, MemoryBankSettings, preset
+from patience import wait_until
 
 SLICES = np.random.default_rng(0).random((6, 8, 8), dtype=np.float32)
 
@@ -147,13 +148,14 @@ def test_nothing_is_prepared_beside_the_slice_that_somebody_waits_for(
         return images(self, indices)
 
     monkeypatch.setattr(PreparedScan, "images", noted)
-    at_first = []
+    at_first, wanted = [], 1 if start_slice else 2
 
     def collect(axis, batch, values):
         if not at_first:
+            wait_until(lambda: len(prepared) >= wanted)
             time.sleep(0.2)
             at_first.append(len(prepared))
 
     detector.detect(read_volume(patient_path), start_slice=start_slice, on_slices=collect)
-    assert at_first == [1 if start_slice else 2]
+    assert at_first == [wanted]
     assert len(prepared) > 2

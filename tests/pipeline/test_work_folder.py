@@ -87,7 +87,7 @@ def test_kept_embeddings_serve_the_next_fit(tmp_path):
 def test_the_same_fit_cannot_run_twice_at_once(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from napari_dinoad.file_lock import locked\n"
-        "with locked(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(60)"
+        "with locked(Path(sys.argv[1]), wait=False): print('held', flush=True); time.sleep(600)"
     )
     (tmp_path / "fits").mkdir()
     lock = tmp_path / "fits" / "a.lock"
