@@ -28,7 +28,7 @@ contracts: $(STAMP)
 
 unit: $(STAMP)
 	tools/system_packages.sh
-	tools/with_screen.sh $(BIN)/python -m pytest
+	tools/run_tests.sh $(BIN)/python
 
 screenshots: $(STAMP)
 	tools/system_packages.sh

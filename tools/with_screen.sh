@@ -9,13 +9,19 @@ if ! command -v Xvfb >/dev/null 2>&1; then
     exit 1
 fi
 numbers=$(mktemp)
-trap 'kill "$screen" 2>/dev/null || true; rm -f "$numbers"' EXIT INT TERM
-Xvfb -displayfd 3 -screen 0 1600x1000x24 -nolisten tcp 3>"$numbers" 2>/dev/null &
-screen=$!
+# The command takes the place of this shell; the screen ends after it, however it ends.
+(
+    Xvfb -displayfd 3 -screen 0 1600x1000x24 -nolisten tcp 3>"$numbers" &
+    screen=$!
+    while kill -0 $$; do sleep 1; done
+    kill "$screen"
+    rm -f "$numbers"
+) </dev/null >/dev/null 2>&1 &
 tries=0
 while [ ! -s "$numbers" ]; do
     tries=$((tries + 1))
-    [ "$tries" -lt 100 ] || { echo "Xvfb did not start." >&2; exit 1; }
+    [ "$tries" -lt 600 ] || { echo "Xvfb did not start." >&2; exit 1; }
     sleep 0.1
 done
-DISPLAY=":$(cat "$numbers")" QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1 "$@"
+export DISPLAY=":$(cat "$numbers")" QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1
+exec "$@"
