@@ -37,8 +37,8 @@ class DicomFrame:
         As in the header (LPS millimetres); None when it does not say.
     image_type : tuple of str
     rank : tuple
-        Orders images at the same position: dimensions of the file, time point, time, echo, b-value, acquisition, kind,
-        number.
+        Orders images at the same position: dimensions of the file, time point, time, echo, b-value, acquisition,
+        kind, number.
     instance_uid : str
         Tells copies of the same image.
     frame_of_reference : str
