@@ -254,7 +254,7 @@ class Detector:
             return scored_with(size)
         except (RuntimeError, MemoryError) as error:
             # The network halves its batches by itself; what is around it takes its memory anew.
-            if self.backbone.device.type != "cuda" or not is_of_memory(error):
+            if self.backbone.device.type == "cpu" or not is_of_memory(error):
                 raise
             logger.warning(
                 "The GPU's memory ran out (%s); the scan is scored again with less.", first_line(error)
