@@ -153,7 +153,7 @@ class TimmBackbone:
         layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self._model = model.to(device, memory_format=layout)
         self.device = device
-        if device.type != "cpu" and getattr(self._model, "rope", None) is not None:
+        if device.type != "cpu" and architecture_of(model) == "dinov3":
             # timm computes the rotations of a grid for each batch, on the CPU, and sends them: a GPU is waited for.
             self._model.rope.get_embed = lru_cache(_GRIDS_KEPT)(self._model.rope.get_embed)
         self.precision = choose_precision(device)
