@@ -165,7 +165,12 @@ def test_a_trial_takes_time():
 
 def test_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackboneError, match="sees none"):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(BackboneError, match=r"sees none\. Use"):
+        choose_device("cuda")
+    # As batch systems set it for jobs that asked for no GPU.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(BackboneError, match=r"sees none \(CUDA_VISIBLE_DEVICES is ''\)"):
         choose_device("cuda")
     with pytest.raises(BackboneError, match="expected one of auto"):
         choose_device("tpu")

@@ -58,8 +58,10 @@ def choose_device(device: Device = "auto") -> torch.device:
     if device not in available:
         raise BackboneError(f"Device: expected one of auto, {', '.join(available)}, got {device!r}.")
     if not available[device]:
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES") if device == "cuda" else None
+        hidden = "" if chosen is None else f" (CUDA_VISIBLE_DEVICES is {chosen!r})"
         raise BackboneError(
-            f"Device: {device!r} was asked for, but this PyTorch ({torch.__version__}) sees none. Use "
+            f"Device: {device!r} was asked for, but this PyTorch ({torch.__version__}) sees none{hidden}. Use "
             "--device auto or cpu, or install a PyTorch build for that device."
         )
     fault = fault_of_device(device)
