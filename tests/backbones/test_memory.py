@@ -96,6 +96,27 @@ def test_memory_for_the_result_may_run_out_too(monkeypatch):
     assert network.sizes == [13, 6, 3, 3, 3, 3, 1]
 
 
+def test_memory_that_comes_back_is_used_again(monkeypatch):
+    """Another worker process had most of the GPU's memory while the first scan was scored, and has ended since."""
+    cuda, free = torch.device("cuda"), [100]
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free[0])
+    monkeypatch.setattr(memory, "_slices_that_fit_on_cuda", lambda *_: slices_that_fit(free[0], 40))
+    network, batches = SmallMemory(99), MemoryBatches()
+    batches.run(network, IMAGES, cuda)
+    assert max(network.sizes) == batches.at_once(32, cuda) == 2
+    free[0] = 140  # hardly more: not measured each time
+    assert batches.at_once(32, cuda) == 2
+    free[0] = 4000
+    assert batches.at_once(32, cuda) == 32
+    torch.testing.assert_close(batches.run(network, IMAGES, cuda), expected())
+    assert max(network.sizes) == 13
+    network.capacity = 3
+    batches.run(network, IMAGES, cuda)
+    assert batches.at_once(32, cuda) == 3
+    free[0] = 8000
+    assert batches.at_once(32, cuda) == 32
+
+
 def test_other_faults_are_not_taken_for_memory():
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         MemoryBatches().run(SmallMemory(0, "mat1 and mat2 shapes cannot be multiplied"), IMAGES, CPU)

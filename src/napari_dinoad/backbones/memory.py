@@ -24,6 +24,9 @@ PREFERRED_SLICES = {"cuda": 32, "mps": 8, "cpu": 4}
 _SHARE_OF_FREE_MEMORY = 0.8
 """The rest is for what other programs and the scorer take meanwhile."""
 
+_MORE_MEMORY = 1.5
+"""Where a GPU has so many times the memory free that it had when too few slices fitted, that is found anew."""
+
 
 class MemoryBatches:
     """Runs a function over slices in batches that fit into memory, and remembers what fits.
@@ -36,6 +39,17 @@ class MemoryBatches:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
+        self._free_then: int | None = None
+
+    def at_once(self, preferred: int, device: torch.device) -> int:
+        """Return how many slices a call should have: ``preferred``, or as many as memory holds.
+
+        What does not fit now may do later: another program, or another worker process, gives memory back.
+        """
+        is_short = self.limit is not None and self.limit < preferred and self._free_then is not None
+        if is_short and free_bytes(device) > _MORE_MEMORY * (self._free_then or 0):
+            self.limit = None
+        return min(preferred, self.limit or preferred)
 
     def run(
         self, embed: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, device: torch.device
@@ -49,6 +63,7 @@ class MemoryBatches:
         """
         if self.limit is None and device.type == "cuda":
             self.limit = _slices_that_fit_on_cuda(embed, images)
+            self._free_then = free_bytes(device)
         values: torch.Tensor | None = None
         start = 0
         while start < len(images):
@@ -57,15 +72,17 @@ class MemoryBatches:
             if part is not None and values is None:
                 values = _unless_out_of_memory(functools.partial(_room_for, len(images)), part)
             if part is None or values is None:
-                self._halve(size, images)
+                self._halve(size, images, device)
                 continue
             values[start : start + size] = part
             start += size
         return embed(images) if values is None else values
 
-    def _halve(self, size: int, images: torch.Tensor) -> None:
+    def _halve(self, size: int, images: torch.Tensor, device: torch.device) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if device.type == "cuda":
+            self._free_then = free_bytes(device)
         if size == 1:
             side = "×".join(map(str, images.shape[1:]))
             raise BackboneError(

@@ -213,8 +213,7 @@ class TimmBackbone:
     @property
     def batch_slices(self) -> int:
         """Slices a call that keep its device busy, or that its memory holds."""
-        preferred = PREFERRED_SLICES.get(self.device.type, 1)
-        return min(preferred, self._batches.limit or preferred)
+        return self._batches.at_once(PREFERRED_SLICES.get(self.device.type, 1), self.device)
 
     @cached_property
     def weights_sha256(self) -> str:
