@@ -137,3 +137,63 @@ def test_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path, model_path
     (tmp_path / "file").touch()
     ModelLibrary(tmp_path / "file").remember(model_path)
     assert "not saved" in caplog.text
+
+
+def of_version(version, model_path, path):
+    with safe_open(model_path, framework="pt") as stored:
+        document = {**json.loads(stored.metadata()["napari_dinoad"]), "format_version": version}
+    save_file(load_file(model_path), path, {"napari_dinoad": json.dumps(document)})
+
+
+def test_models_that_cannot_be_read_are_named(tmp_path, model_path):
+    library = ModelLibrary(tmp_path)
+    of_version(4, model_path, tmp_path / "old.dinoad")
+    shutil.copy(model_path, tmp_path / "m.dinoad")
+    library.remember(tmp_path / "gone.dinoad")
+    models, faults = library.look()
+    assert [model.name for model in models] == ["m"]
+    assert [str(fault).split(": ")[0] for fault in faults] == [str(tmp_path / "old.dinoad")]
+    assert models == library.models()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "5",
+        "null",
+        '{"a": 1}',
+        "[1, 2]",
+        "[null]",
+        '["a\\u0000b.dinoad"]',
+        json.dumps(["x" * 5000]),
+        '"text"',
+    ],
+)
+def test_a_damaged_list_of_recent_models_is_done_without(tmp_path, model_path, content):
+    shutil.copy(model_path, tmp_path / "m.dinoad")
+    (tmp_path / "recent.json").write_text(content)
+    library = ModelLibrary(tmp_path)
+    assert [model.name for model in library.models()] == ["m"]
+    library.remember(tmp_path / "m.dinoad")
+    assert [model.name for model in library.models()] == ["m"]
+    assert library.look()[1] == []
+
+
+def test_the_dock_names_models_of_an_earlier_version(dock, model_path):
+    folder = dock.session.library.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("old", "older"):
+        of_version(4, model_path, folder / f"{name}.dinoad")
+    dock.normal.reload()
+    assert "No model yet" in dock.normal.about.text()
+    told = dock.normal.not_listed.text()
+    assert told.startswith("Not listed: old.dinoad: model format: expected version 5, got 4")
+    assert "And 1 more" in dock.normal.not_listed.text()
+    assert "older.dinoad" in dock.normal.not_listed.toolTip()
+    assert not dock.normal.not_listed.isHidden()
+    for path in folder.glob("old*"):
+        path.unlink()
+    dock.normal.reload()
+    assert dock.normal.not_listed.isHidden()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -169,17 +170,23 @@ class ModelLibrary:
 
     def models(self) -> list[ModelSummary]:
         """Return the readable models, the one used last first, then by date, newest first."""
+        return self.look()[0]
+
+    def look(self) -> tuple[list[ModelSummary], list[ModelFileError]]:
+        """Return the readable models as `models` does, and why others that are there cannot be read."""
         recent = self._recent()
         inside = sorted(self.folder.glob(f"*{MODEL_SUFFIX}")) if self.folder.is_dir() else []
-        summaries = []
+        summaries, faults = [], []
         for path in [*recent, *(path for path in inside if path not in recent)]:
             try:
                 summaries.append(read_model_summary(path))
             except ModelFileError as error:
                 logger.info("Not listed: %s", error)
+                if path.is_file():
+                    faults.append(error)
         n_recent = sum(summary.path in recent for summary in summaries)
         newest_first = sorted(summaries[n_recent:], key=lambda summary: summary.created, reverse=True)
-        return summaries[:n_recent] + newest_first
+        return summaries[:n_recent] + newest_first, faults
 
     def remember(self, path: Path) -> None:
         """Put a model at the top of the list; a folder that cannot be written is no reason to stop."""
@@ -203,6 +210,17 @@ class ModelLibrary:
     def _recent(self) -> Sequence[Path]:
         try:
             listed = json.loads((self.folder / _RECENT_FILE).read_text(encoding="utf-8"))
-            return [Path(entry) for entry in listed]
+            paths = [Path(entry) for entry in listed]
         except (OSError, ValueError, TypeError):
             return []
+        return [path for path in paths if _may_be(path)]
+
+
+def _may_be(path: Path) -> bool:
+    """Return whether a file can have this name; a damaged list may hold any."""
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, ValueError):
+        return False
+    return True

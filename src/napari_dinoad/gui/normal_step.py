@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,13 @@ class NormalStep(Step):
         )
         self.fault = NoteLabel()
         self.about = NoteLabel()
+        self.not_listed = NoteLabel()
         self.misfit = WarningList()
         self.add_row(self.models, self.load_button)
         self.rows.addWidget(FoldingRow((self.fit_button, self.demo_button), (1, 1)))
         self.rows.addWidget(self.fault)
         self.rows.addWidget(self.about)
+        self.rows.addWidget(self.not_listed)
         self.rows.addWidget(self.misfit)
         self.models.currentIndexChanged.connect(self._on_changed)
         self.load_button.clicked.connect(self._ask_for_file)
@@ -68,7 +71,10 @@ class NormalStep(Step):
     def reload(self) -> None:
         """List the models at hand anew; the chosen one stays chosen."""
         chosen = self.model
-        self._list(self._library.models(), None if chosen is None else chosen.path)
+        models, faults = self._library.look()
+        self._list(models, None if chosen is None else chosen.path)
+        # Without the folder of models, whose path may be long.
+        self._tell_faults([str(fault).removeprefix(f"{self._library.folder}{os.sep}") for fault in faults])
 
     def choose(self, path: Path) -> None:
         """Choose the model in a file; one that is none is told, and the chosen model stays."""
@@ -82,6 +88,12 @@ class NormalStep(Step):
         if path not in [known.path for known in listed]:
             listed.insert(0, summary)
         self._list(listed, path)
+
+    def _tell_faults(self, faults: list[str]) -> None:
+        """Say that there are models which are not offered: those of an earlier version, after an upgrade."""
+        others = f" And {len(faults) - 1} more, told where the mouse rests here." if len(faults) > 1 else ""
+        self.not_listed.tell(f"Not listed: {faults[0]}{others}" if faults else "")
+        self.not_listed.setToolTip("\n".join(faults))
 
     def tell_misfits(self, reasons: list[str]) -> None:
         """Warn that the model may not suit the scan."""
