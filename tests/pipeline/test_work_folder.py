@@ -173,6 +173,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
+def test_a_disk_that_is_full_at_once_is_named_with_what_to_do(tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(DinoadError, match=r"No space left .*--cache .*DINOAD_CACHE"):
+        use(tmp_path, "a", KEYS)
+
+
 def test_temporaries_of_a_killed_process_are_found_by_the_final_name(tmp_path):
     out, other = tmp_path / "m.dinoad", tmp_path / "other.dinoad"
     with atomic_path(out) as half, atomic_path(other) as foreign:

@@ -134,14 +134,9 @@ class WorkFolder:
 
     def prepare(self) -> None:
         """Make the folders."""
-        try:
+        with _saying_where_else():
             for folder in (self.embeddings, self.states, self.held_out, self.temporary):
                 require_folder(folder)
-        except DinoadError as error:
-            raise DinoadError(
-                f"{error} A fit keeps its work there: name another place with --cache or the environment variable "
-                "DINOAD_CACHE."
-            ) from error
 
     @property
     def is_of_other_version(self) -> bool:
@@ -166,7 +161,8 @@ class WorkFolder:
         if is_of_other or not resume:
             self.remove()
         self.prepare()
-        write_text(self._version, VERSION)
+        with _saying_where_else():
+            write_text(self._version, VERSION)
 
     def size_bytes(self) -> int:
         """Return how much lies here, with embeddings that other fits may use too."""
@@ -203,6 +199,18 @@ class WorkFolder:
             if not any(path.is_dir() for path in self._own.parent.iterdir()):
                 shutil.rmtree(self.embeddings, ignore_errors=True)
                 lock.remove()
+
+
+@contextmanager
+def _saying_where_else() -> Iterator[None]:
+    """Add to what is told of a place that cannot be written how to name another one."""
+    try:
+        yield
+    except DinoadError as error:
+        raise DinoadError(
+            f"{error} A fit keeps its work there: name another place with --cache or the environment variable "
+            "DINOAD_CACHE."
+        ) from error
 
 
 def _lines(path: Path) -> set[str]:
