@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -224,6 +225,20 @@ def test_a_folder_that_happens_to_be_called_test_is_no_split(tmp_path, name):
 def test_a_test_folder_alone_is_a_benchmark(tmp_path):
     touch(tmp_path, "test/good/img/1.png test/Ungood/img/2.png test/Ungood/label/2.png")
     assert find_dataset(tmp_path).layout == "bmad"
+
+
+def test_maps_beside_the_scans_that_they_are_of_are_no_scans(tmp_path):
+    """As ``dinoad score`` leaves them; what is only called so is a scan."""
+    touch(tmp_path, "a_mask.nii.gz")
+    for name, intent in (("a", 0), ("a_anomaly", 24), ("b_anomaly", 0)):
+        image = nib.Nifti1Image(np.ones((4, 5, 6), np.float32), np.eye(4))
+        image.header["intent_code"] = intent
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    found = find_dataset(tmp_path)
+    assert [scan.path.name for scan in found.test] == ["a.nii.gz", "b_anomaly.nii.gz"]
+    assert [(item.path.name, item.reason) for item in found.unused] == [
+        ("a_anomaly.nii.gz", "a map of −log10 p, not a scan")
+    ]
 
 
 def test_every_scan_that_is_not_evaluated_is_told(tmp_path):
