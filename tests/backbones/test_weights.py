@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_dinoad.backbones import checkpoint, load_backbone
-from napari_dinoad.backbones.matching import check_weights, recognise_weights
+from napari_dinoad.backbones.matching import check_weights, model_with_weights, recognise_weights
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import find_backbone, list_backbones
 from napari_dinoad.backbones.timm_vit import make_model
@@ -255,13 +255,58 @@ def test_truncated_files_are_refused(state, tmp_path):
 
 
 def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(state, tmp_path, monkeypatch):
-    def mapping(path):
+    def mapping(path, framework):
         raise RuntimeError(f"unable to mmap 88 bytes from file <{path}>: Cannot allocate memory (12)")
 
     save_file(state, tmp_path / "w.safetensors")
-    monkeypatch.setattr(checkpoint, "load_file", mapping)
+    monkeypatch.setattr(checkpoint, "safe_open", mapping)
     with pytest.raises(RuntimeError, match="Cannot allocate memory"):
         checkpoint.read_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_the_network_takes_the_tensors_that_were_read(state, tmp_path):
+    """Made with values of its own and filled from them, the largest took 9.6 GB for a file of 4.5."""
+    tensors = {key: value.clone() for key, value in state.items()}
+    model = model_with_weights(SPEC, tensors, tmp_path / "w.pth")
+    assert {value.data_ptr() for value in model.state_dict().values()} <= {
+        value.data_ptr() for value in tensors.values()
+    }
+
+
+@pytest.mark.parametrize("name", ["dinov2_vits14", "dinov3_vits16", "eupe_vitt16", "dinov3_convnext_tiny"])
+def test_what_no_file_holds_is_computed(tiny_timm, tmp_path, name):
+    spec = find_backbone(name)
+    whole = make_model(spec)
+    filled = model_with_weights(spec, whole.state_dict(), tmp_path / "w.pth")
+    expected = dict(whole.named_buffers())
+    for key, value in filled.named_buffers():
+        torch.testing.assert_close(value, expected[key], rtol=0, atol=0)
+    assert not any(value.is_meta for value in filled.parameters())
+
+
+def test_a_file_may_change_once_it_was_read(state, tmp_path):
+    """Mapped files did what happened to them to the weights in use, and cut short they ended the process."""
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    tensors = checkpoint.read_checkpoint(path)
+    with path.open("r+b") as stream:
+        stream.seek(-4 * 48, os.SEEK_END)
+        stream.write(b"x" * (4 * 48))
+    assert all(torch.equal(value, state[key]) for key, value in tensors.items())
+
+
+def test_a_file_that_is_changed_while_it_is_read_is_refused(state, tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    copied = checkpoint._copied
+
+    def copied_meanwhile(file, name):
+        os.utime(file, (0, 0))
+        return copied(file, name)
+
+    monkeypatch.setattr(checkpoint, "_copied", copied_meanwhile)
+    with pytest.raises(WeightsError, match="changed while it was read"):
+        checkpoint.read_checkpoint(path)
 
 
 def test_missing_surplus_and_misshapen_tensors_are_named(state, tmp_path):

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.errors import WeightsError, first_line
@@ -67,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.name.endswith(INDEX_SUFFIX):
             return _read_index(path)
-        document = load_file(path) if _is_safetensors(path) else _torch_load(path)
+        document = _read_safetensors(path) if _is_safetensors(path) else _torch_load(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"Weights: {path} holds code or objects besides tensors, or is damaged; nothing of it was run. Expected "
@@ -100,6 +99,33 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return copies of the tensors: a file that stays mapped must not be cut short, and Windows replaces none.
+
+    It is opened for each tensor, or what was copied would stay in memory a second time.
+    """
+    before = path.stat()
+    with safe_open(path, framework="pt") as stored:
+        names = list(stored.keys())
+    tensors = {name: _copied(path, name) for name in names}
+    after = path.stat()
+    if (before.st_ino, before.st_size, before.st_mtime_ns) != (
+        after.st_ino,
+        after.st_size,
+        after.st_mtime_ns,
+    ):
+        raise WeightsError(
+            f"Weights: {path} was changed while it was read. Wait until it is whole, and try again."
+        )
+    return tensors
+
+
+def _copied(path: Path, name: str) -> torch.Tensor:
+    with safe_open(path, framework="pt") as stored:
+        tensor: torch.Tensor = stored.get_tensor(name)
+        return tensor.clone()
+
+
 def _torch_load(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -110,7 +136,7 @@ def _read_index(path: Path) -> dict[str, torch.Tensor]:
     for part in parts:
         if "/" in part or "\\" in part:
             raise WeightsError(f"Weights: {path} points outside its folder ({part}). Download it again.")
-        tensors.update(load_file(path.with_name(part)))
+        tensors.update(_read_safetensors(path.with_name(part)))
     return tensors
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from napari_dinoad.backbones.checkpoint import read_checkpoint
 from napari_dinoad.backbones.layouts import Layout, describe, embedding_dim_of, layout_of, to_timm
@@ -16,10 +20,8 @@ from napari_dinoad.errors import BackboneError, WeightsError
 from napari_dinoad.files import sha256_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from torch import nn
 
     from napari_dinoad.backbones.registry import BackboneSpec
 
@@ -144,9 +146,33 @@ def model_with_weights(spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], 
             f"weights are not taken), NaN or infinite ({', '.join(unusable[:_NAMED_AT_MOST])}). Get the file anew, "
             "in float32, float16 or bfloat16."
         )
-    model = make_model(spec, with_bias=_has_bias(converted))
-    model.load_state_dict(converted, strict=True)
+    return _filled(spec, converted)
+
+
+def _filled(spec: BackboneSpec, converted: dict[str, torch.Tensor]) -> nn.Module:
+    """Return the network with these very tensors: made with values of its own, it would take their size once more."""
+    with _parameters_without_memory():
+        model = make_model(spec, with_bias=_has_bias(converted))
+    whole = {key: value.contiguous() for key, value in converted.items()}
+    model.load_state_dict(whole, strict=True, assign=True)
     return model
+
+
+@contextmanager
+def _parameters_without_memory() -> Iterator[None]:
+    """Give what networks made in the block, on this thread, have as parameters no memory; buffers are computed."""
+    maker = threading.get_ident()
+
+    def without_memory(module: nn.Module, name: str, parameter: nn.Parameter | None) -> Any:
+        if parameter is None or threading.get_ident() != maker:
+            return None
+        return nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(without_memory)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _is_usable(values: torch.Tensor) -> bool:
