@@ -14,7 +14,9 @@ from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from dock_driver import TIMEOUT_MS, find_planted
+from napari_dinoad.gui.framing import is_seen_whole
 from napari_dinoad.gui.processes import pool
+from napari_dinoad.gui.viewer_parts import camera_of
 
 
 @pytest.fixture
@@ -215,6 +217,28 @@ def test_the_dock_is_there_only_while_the_chosen_scan_has_other_planes(qtbot, fo
     viewer.layers.clear()
     qtbot.waitUntil(dock.isHidden, timeout=5_000)
     assert found.planes.is_on
+
+
+def test_a_scan_that_is_seen_whole_still_is_when_the_planes_take_their_room(qtbot, ready, viewer):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 does not say how large its canvas is")
+    viewer.window._qt_window.show()
+    viewer.window.resize(1200, 800)
+    layer = ready.scan.layer
+    qtbot.wait(200)
+    viewer.reset_view()
+    assert is_seen_whole(viewer, layer)
+    height, zoom = viewer.canvas.size[0], camera_of(viewer).zoom
+    ready.masks.planes_box.click()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: is_seen_whole(viewer, layer), timeout=TIMEOUT_MS)
+    ready.masks.planes_box.click()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] == height, timeout=TIMEOUT_MS)
+    camera_of(viewer).zoom = close = 4 * zoom
+    ready.masks.planes_box.click()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
+    qtbot.wait(200)
+    assert camera_of(viewer).zoom == close, "what is looked at closely stays in view"
 
 
 def test_one_that_is_closed_comes_with_no_scan(found, viewer):

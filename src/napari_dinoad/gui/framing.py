@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["bring_into_view", "share_inside"]
+__all__ = ["bring_into_view", "is_seen_whole", "share_inside"]
 
 _WHOLE_FROM = 0.9
 """A scan of which along each axis at least this share is seen counts as seen whole."""
@@ -59,6 +59,12 @@ def bring_into_view(viewer: Viewer, layer: Layer, before: Layer | None) -> None:
     is_close = known is not None and _least_share(known, view) < _WHOLE_FROM
     if not (_is_same_place(box, known, view) if is_close else _is_well_seen(box, view)):
         _fit(viewer, box, view)
+
+
+def is_seen_whole(viewer: Viewer, layer: Layer) -> bool:
+    """Whether the canvas shows all of a layer's slice, or nearly so."""
+    box, view = _displayed_box(viewer, layer), _view_box(viewer)
+    return box is not None and view is not None and _least_share(box, view) >= _WHOLE_FROM
 
 
 def _go_to_a_slice(viewer: Viewer, layer: Layer) -> None:
