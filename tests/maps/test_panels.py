@@ -124,6 +124,14 @@ def test_an_outline_is_what_erosion_by_a_cross_takes_away():
     assert not pixels[~edge].any()
 
 
+def test_a_wider_outline_is_what_as_many_erosions_take_away():
+    inside = ndimage.gaussian_filter(np.random.default_rng(0).random((60, 50)), 2) > 0.5
+    pixels = np.zeros((60, 50, 3))
+    outline(pixels, inside, (1, 2, 3), width_px=3)
+    edge = inside & ~ndimage.binary_erosion(inside, iterations=3)
+    np.testing.assert_array_equal((pixels == (1, 2, 3)).all(axis=-1), edge)
+
+
 def test_signs_laid_over_a_panel_look_like_those_drawn_into_it():
     view = SliceView.of_whole(Geometry((50, 60, 40), np.diag([1.0, 1.0, 2.0, 1.0])), 1)
     panel = np.full((200, 200, 3), 120.0)

@@ -235,7 +235,8 @@ class PlanePicture(QWidget):
         if self._scene is not None and self._view is not None:
             size_px = max(1, round(self._side * self.devicePixelRatioF()))
             if self._image is None:
-                self._image = self._as_image(_picture(self._scene, self._view, size_px))
+                line_px = max(1, round(self.devicePixelRatioF()))
+                self._image = self._as_image(_picture(self._scene, self._view, size_px, line_px))
             if self._signs is None:
                 self._signs = self._as_image(signs(self._view, size_px))
             place = self._place()
@@ -319,7 +320,7 @@ def _is_same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other or one.__array_interface__ == other.__array_interface__
 
 
-def _picture(scene: Scene, view: SliceView, size_px: int) -> np.ndarray:
+def _picture(scene: Scene, view: SliceView, size_px: int, line_px: int) -> np.ndarray:
     """Return a plane as (size, size, 3) uint8 pixels, without letters and cross."""
     index = scene.point[view.axis]
     low, high = scene.window
@@ -335,19 +336,19 @@ def _picture(scene: Scene, view: SliceView, size_px: int) -> np.ndarray:
             is_hot = shown > HEATMAP_LIMITS[0]
             pixels[is_hot] = blend(pixels[is_hot], shown[is_hot])
     if scene.mask is not None:
-        _outline(pixels, view, np.take(scene.mask, index, axis=view.axis) > 0, MASK_COLOUR)
+        _outline(pixels, view, np.take(scene.mask, index, axis=view.axis) > 0, MASK_COLOUR, line_px)
     for one in scene.drawn:
         labels = one.plane(view.axis, index)
         for label in np.unique(labels[labels != 0]).tolist():
             colour = one.colour(label)
             if colour is not None:
-                _outline(pixels, view, labels == label, colour)
+                _outline(pixels, view, labels == label, colour, line_px)
     return pixels
 
 
 def _outline(
-    pixels: np.ndarray, view: SliceView, is_inside: np.ndarray, colour: tuple[int, int, int]
+    pixels: np.ndarray, view: SliceView, is_inside: np.ndarray, colour: tuple[int, int, int], line_px: int
 ) -> None:
     if is_inside.any():
         shown = view.show_plane(is_inside.astype(np.uint8), pixels.shape[0], smooth=False)
-        outline(pixels, shown > 0, colour)
+        outline(pixels, shown > 0, colour, line_px)

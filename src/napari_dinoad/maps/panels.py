@@ -195,8 +195,10 @@ def _draw_scale_bar(
     draw.text(place, text, _LABEL_COLOUR, font, anchor="mb", stroke_width=1, stroke_fill=(0, 0, 0))
 
 
-def outline(pixels: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
+def outline(pixels: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int], width_px: int = 1) -> None:
     """Draw the edge of what is inside (rows, columns) into pixels (rows, columns, 3), in place."""
-    wide = np.pad(inside, 1)
-    is_within = inside & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    is_within = inside
+    for _ in range(width_px):
+        wide = np.pad(is_within, 1)
+        is_within = is_within & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
     pixels[inside & ~is_within] = colour
