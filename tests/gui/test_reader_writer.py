@@ -15,6 +15,7 @@ from PIL import Image as Picture
 
 from dicom_files import AXIAL, ct_values, save_all, series_datasets
 from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.gui import reader as reader_module
 from napari_dinoad.gui.layer_marks import is_overlay
 from napari_dinoad.gui.layers import layer_of_volume
 from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
@@ -256,6 +257,28 @@ def test_several_files_are_several_layers(tmp_path):
         save(path, (4, 5, 6))
     layers = get_reader(paths)(paths)
     assert [arguments["name"] for _, arguments, _ in layers] == ["a", "b"]
+
+
+def test_the_pointer_says_that_the_window_waits_while_a_scan_is_read(qtbot, tmp_path, monkeypatch):
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QApplication
+
+    paths = [str(tmp_path / f"{name}.nii") for name in ("one", "two")]
+    for path in paths:
+        nib.save(nib.Nifti1Image(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4)), path)
+    (tmp_path / "two.nii").write_bytes(b"cut short")
+    read, shapes = reader_module.read_layers, []
+
+    def note_pointer(scan, **options):
+        shapes.append(QApplication.overrideCursor().shape())
+        return read(scan, **options)
+
+    monkeypatch.setattr(reader_module, "read_layers", note_pointer)
+    with pytest.raises(ScanReadError):
+        get_reader(paths[1])(paths[1])
+    get_reader(paths[0])(paths[0])
+    assert shapes == [Qt.CursorShape.WaitCursor] * 2
+    assert QApplication.overrideCursor() is None
 
 
 def test_damaged_file_is_one_clear_line(tmp_path):

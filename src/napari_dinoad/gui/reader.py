@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
+from napari_dinoad.gui.busy_pointer import busy_pointer
 from napari_dinoad.gui.layers import ScanSource, layer_of_volume, placed, source_layer
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import (
@@ -73,11 +74,12 @@ def _read_all(path: str | list[str]) -> list[LayerTuple]:
     paths = [path] if isinstance(path, str) else path
     layers: list[LayerTuple] = []
     unread: list[ScanReadError] = []
-    for scan in [scan for p in paths for scan in scans_at(Path(p))]:
-        try:
-            layers += read_layers(scan)
-        except ScanReadError as error:
-            unread.append(error)
+    with busy_pointer():
+        for scan in [scan for p in paths for scan in scans_at(Path(p))]:
+            try:
+                layers += read_layers(scan)
+            except ScanReadError as error:
+                unread.append(error)
     if unread and not layers:
         raise unread[0]
     if unread:
