@@ -58,7 +58,8 @@ class FitEstimate:
         """Return one line for people."""
         size = "unknown size" if self.n_bytes is None else f"at most {size_in_words(self.n_bytes)}"
         return (
-            f"{self.n_scans} scans, at most {self.n_slices} slices; embeddings take {size} on disk during the fit "
+            f"{self.n_scans} scan{'s' if self.n_scans > 1 else ''}, at most {self.n_slices} "
+            f"slice{'s' if self.n_slices > 1 else ''}; embeddings take {size} on disk during the fit "
             f"({size_in_words(self.free_bytes)} free)."
         )
 

@@ -259,6 +259,22 @@ def test_folder_of_pictures_suggests_the_2d_preset(qtbot, dock, tmp_path):
     assert "3 2D images" in panel.found.text.text()
 
 
+def test_a_folder_of_volumes_and_pictures_is_warned_of_before_the_fit(qtbot, dock, folder, tmp_path):
+    import shutil
+
+    from PIL import Image
+
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    panel = open_panel(qtbot, dock, mixed)
+    assert "a model of each kind" not in panel.found.text.text()
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
+    Image.fromarray(pixels).save(mixed / "slice.png")
+    panel.folder.value = mixed.parent
+    panel.folder.value = mixed
+    qtbot.waitUntil(lambda: "2D image" in panel.found.text.text(), timeout=TIMEOUT_MS)
+    assert "fit a model of each kind" in panel.found.text.text()
+
+
 def test_weights_that_are_missing_are_told_in_one_line(qtbot, dock, folder, notifications):
     panel = open_panel(qtbot, dock, folder)
     panel.form.advanced.weights.value = folder / "none.pth"
@@ -437,7 +453,7 @@ def test_a_folder_that_does_not_exist_cannot_be_fitted(qtbot, dock, folder):
     for name in ("/no/such/folder", f"/{'x' * 300}", "~nobody/none"):
         panel.folder.value = folder
         panel.folder.value = name
-        assert "Choose a folder" in panel.found.text.text()
+        assert ": no such folder. Choose a folder" in panel.found.text.text()
         qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
         assert "Choose a folder" in panel.found.text.text()
         assert not panel.start_button.isEnabled()
@@ -445,7 +461,7 @@ def test_a_folder_that_does_not_exist_cannot_be_fitted(qtbot, dock, folder):
     line.selectAll()
     qtbot.keyClick(line, Qt.Key.Key_Delete)
     qtbot.keyClick(line, Qt.Key.Key_Return)
-    assert "Choose a folder" in panel.found.text.text()
+    assert panel.found.text.text() == "Choose a folder of normal scans."
     assert not dock.session.fit.scout.is_running
 
 

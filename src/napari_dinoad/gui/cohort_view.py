@@ -168,7 +168,10 @@ class CohortView(QWidget):
         too_few = len(discovery.scans) < MIN_SCANS
         if too_few:
             text += f" At least {MIN_SCANS} are needed, and tens make better probabilities."
-        self.text.tell(text, error=too_few)
+        is_mixed = len({scan.kind for scan in discovery.scans}) > 1
+        if is_mixed:
+            text += " What is usual differs between volumes and single images: fit a model of each kind."
+        self.text.tell(text, error=too_few, warning=is_mixed)
         self._show_skipped(discovery.skipped, discovery.folder)
         self.review.show_rows("", ())
 

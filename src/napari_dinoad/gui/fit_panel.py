@@ -188,7 +188,9 @@ class FitPanel(QWidget):
         if folder is None:
             self._fit.forget_folder()
             self._show_found()
-            self.found.show_nothing("Choose a folder of normal scans.", error=True)
+            typed = self.folder.line_edit.value.strip()
+            missing = f"{typed}: no such folder. " if typed not in ("", ".") else ""
+            self.found.show_nothing(f"{missing}Choose a folder of normal scans.", error=True)
             return
         if not self._out_by_user:
             self.out.value = self.session.library.free_path(folder.name or "normal")
