@@ -10,6 +10,7 @@ from napari.layers import Image, Layer
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.layers import layer_of_volume, same_layer, scan_of_layer
+from napari_dinoad.gui.scan_step import scan_in_words
 from napari_dinoad.images.volume import Geometry, Volume
 
 ORIENTATIONS = [
@@ -225,3 +226,10 @@ def test_same_layer():
     assert not same_layer(one, other)
     assert same_layer(None, None)
     assert not same_layer(one, None)
+
+
+def test_voxels_that_are_taken_from_the_scale_are_told_like_the_size_of_the_scan():
+    layer = Image(np.random.default_rng(0).random((4, 6, 8)), scale=(3, 2, 1), name="foreign")
+    scan = scan_of_layer(layer, (0, 0, 0))
+    assert scan_in_words(scan) == "8 × 6 × 4 voxels of 1 × 2 × 3 mm"
+    assert any("taken to be 1 × 2 × 3 mm" in note for note in scan.notes)

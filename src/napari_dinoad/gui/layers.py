@@ -378,8 +378,9 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
     else:
         geometry = Geometry(shape, _assumed_affine(layer, n_axes, factors))
         if factors is None:
-            size = " × ".join(f"{step:.3g}" for step in geometry.spacing)
-            notes.append(f"No unit in this layer: its voxels are taken to be {size} mm (z × y × x).")
+            # In the order in which the size of the scan is told.
+            size = " × ".join(f"{step:.3g}" for step in reversed(geometry.spacing))
+            notes.append(f"No unit in this layer: its voxels are taken to be {size} mm.")
         if n_axes == 3:
             notes.append(
                 "No orientation in this layer: read as displayed (up = front, left = patient's right)."
