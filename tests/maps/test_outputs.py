@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import highdicom as hd
 import nibabel as nib
@@ -28,6 +29,9 @@ from napari_dinoad.maps.outputs import (
     default_outputs,
     save_outputs,
 )
+from napari_dinoad.maps.overlay_files import save_heatmap_png
+from napari_dinoad.maps.panels import heat_colour, heat_share
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 CARD = {
     "scorer": "dpmm",
@@ -283,6 +287,27 @@ def test_png_lies_on_the_images_own_pixels(tmp_path, kind):
     heat = np.asarray(Image.open(written["heatmap_png"]))
     assert heat.shape == (10, 14, 4)
     np.testing.assert_array_equal(heat[..., 3] > 0, expected == expected.max())
+
+
+def test_the_heatmap_of_a_large_picture_takes_little_memory(tmp_path):
+    """It took 76 bytes a pixel, more than all of scoring."""
+    shape = (2048, 2048)
+    values = np.zeros((1, *shape), np.float32)
+    values[0, 700:720, 500:600] = np.linspace(0, 6, 100)
+    volume = Volume(values, Geometry.of_pixels(shape))
+    mask = AnomalyMap(values, volume).mask(0.01)
+    save_heatmap_png(tmp_path / "first.png", mask)  # what is loaded for it is no part of it
+    tracemalloc.start()
+    try:
+        save_heatmap_png(tmp_path / "heat.png", mask)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * values.size
+    heat = np.asarray(Image.open(tmp_path / "heat.png"))
+    np.testing.assert_array_equal(heat[..., 3] > 0, values[0] > HEATMAP_LIMITS[0])
+    share, _ = heat_share(values[0, 700, 500:600])
+    np.testing.assert_array_equal(heat[700, 500:600, :3], np.round(heat_colour(share)))
 
 
 def test_the_command_line_offers_what_can_be_written():
