@@ -15,6 +15,7 @@ from napari_dinoad.errors import Cancelled, DinoadError, ModelFileError, ScanRea
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.pipeline import Detector, detect, detection, fit_folder, fitting
 from napari_dinoad.pipeline.fitting import default_preprocessing
+from napari_dinoad.pipeline.scan_facts import coarse_plane_note
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -333,3 +334,40 @@ def test_a_backbone_must_be_that_of_the_settings_and_not_of_a_cluster(normal_fol
         fit_folder(normal_folder, FitSettings(backbone="dinov2_vits14"), backbone=backbone)
     with pytest.raises(SettingError, match="cluster"):
         fit_folder(normal_folder, FitSettings(), backbone=backbone, cluster=ClusterSettings())
+
+
+@pytest.mark.parametrize(("plane", "is_told"), [("axial", True), ("acquired", False)])
+def test_thick_slices_that_are_cut_across_are_told(tmp_path, plane, is_told, caplog):
+    """Sagittal slices of a knee, with the preset that volumes get: cut in axial ones, without a word."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        values = np.zeros((8, 32, 32), np.float32)
+        values[1:-1, 4:-4, 4:-4] = 100 + 20 * rng.random((6, 24, 24))
+        nib.save(nib.Nifti1Image(values, np.diag([4.0, 1.0, 1.0, 1.0])), tmp_path / f"{number}.nii.gz")
+    small = replace(SMALL.preprocessing, plane=plane, resolution_px=64)
+    fit_folder(tmp_path, replace(SMALL, preprocessing=small))
+    told = "4 of 4 scans have thick sagittal slices and are cut in axial ones"
+    assert (told in caplog.text) == is_told
+
+
+def thick(axis, step=4.0):
+    return {
+        "spacing": [step if a == axis else 1.0 for a in range(3)],
+        "is_physical": True,
+        "shape": [9, 9, 9],
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "plane", "other"),
+    [
+        ([thick(2)] * 3, "axial", "sagittal"), ([thick(1)] * 2 + [thick(0)], "axial", "coronal"),
+        ([thick(0)] * 3, "sagittal", "axial"), ([thick(2)] * 3, "sagittal", ""), ([thick(2)] * 3, "all", ""),
+        ([thick(2), thick(0)], "axial", ""), ([thick(2, step=2.0)] * 3, "axial", ""),
+        ([thick(2) | {"is_physical": False}] * 3, "axial", ""), ([thick(2) | {"shape": [1, 9, 9]}] * 3, "axial", ""),
+        ([], "axial", ""),
+    ],
+)  # fmt: skip
+def test_most_scans_tell_in_which_plane_the_slices_lie(facts, plane, other):
+    note = coarse_plane_note(facts, plane)
+    assert (f"thick {other} slices" in note) if other else note == ""

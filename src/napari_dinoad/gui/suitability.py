@@ -9,6 +9,8 @@ import numpy as np
 
 from napari_dinoad.gui.ct_windows import lowest_value
 from napari_dinoad.gui.grey_limits import CT_AIR_HU
+from napari_dinoad.images.thick_slices import thick_axis
+from napari_dinoad.settings import ANATOMICAL_PLANES
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.layers import LayerScan
@@ -21,12 +23,6 @@ _HEAD_PRESETS = ("mr-brain", "ct-head")
 
 _HEAD_MM = (90.0, 420.0)
 """A field of view in which a whole head lies is larger than the first in every direction, smaller than the second."""
-
-_MUCH_THICKER = 2.5
-"""Slices this many times as far apart as their pixels make other planes coarse."""
-
-_PLANES = ("axial", "coronal", "sagittal")
-"""By the axis of the canonical array across which the slices lie."""
 
 _SUSPECT_SHARE = 0.2
 """A scan with more of its voxels beyond p = 0.01 is another kind of scan rather than one with an illness."""
@@ -99,14 +95,12 @@ def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
             reasons.append(
                 f"The model is of heads, this scan is smaller than one ({size} mm): is its spacing right?"
             )
-    thick = int(np.argmax(scan.spacing_mm))
-    others = [step for axis, step in enumerate(scan.spacing_mm) if axis != thick]
-    if model.plane in _PLANES and model.plane != _PLANES[thick]:
-        if scan.spacing_mm[thick] > _MUCH_THICKER * max(others):
-            reasons.append(
-                f"The model looks at {model.plane} slices, this scan has {_PLANES[thick]} ones "
-                f"{scan.spacing_mm[thick]:.2g} mm apart: {model.plane} ones are coarse."
-            )
+    thick = thick_axis(scan.spacing_mm)
+    if thick is not None and model.plane in ANATOMICAL_PLANES and model.plane != ANATOMICAL_PLANES[thick]:
+        reasons.append(
+            f"The model looks at {model.plane} slices, this scan has {ANATOMICAL_PLANES[thick]} ones "
+            f"{scan.spacing_mm[thick]:.2g} mm apart: {model.plane} ones are coarse."
+        )
     return reasons
 
 

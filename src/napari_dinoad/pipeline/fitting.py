@@ -41,6 +41,7 @@ from napari_dinoad.pipeline.held_out import HeldOutScores
 from napari_dinoad.pipeline.holdout import fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.merging import require_mixture, with_earlier_counts
 from napari_dinoad.pipeline.read_ahead import ReadAhead
+from napari_dinoad.pipeline.scan_facts import coarse_plane_note
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.progress import report
 from napari_dinoad.settings import FitSettings, preset
@@ -176,6 +177,9 @@ def _fit(
         cohort = _embed(found, settings, preprocessing, backbone, work, reader, stack, workers, progress)
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
+        note = coarse_plane_note([scan.facts for scan in cohort.cache.scans], preprocessing.plane)
+        if note:
+            logger.warning(note)
         persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
         embedded = time.perf_counter()
         checkpoints = Checkpoints(work.states, work.temporary)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_dinoad.images.intensity import darkness_note, sample_inside
+from napari_dinoad.images.thick_slices import thick_axis
+from napari_dinoad.settings import ANATOMICAL_PLANES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from napari_dinoad.images.slices import PreparedScan
 
-__all__ = ["PERCENTILES", "scan_facts"]
+__all__ = ["PERCENTILES", "coarse_plane_note", "scan_facts"]
 
 PERCENTILES = (1, 25, 50, 75, 99)
 """Of the intensities inside the body."""
@@ -48,3 +53,26 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         "intensity": [float(value) for value in intensity],
         "notes": [*volume.notes, *filter(None, [darkness_note(volume, prepared.intensity)])],
     }
+
+
+def coarse_plane_note(facts: Sequence[Mapping[str, Any]], plane: str) -> str:
+    """Return a sentence where most scans have thick slices of another plane than they are cut in, or none.
+
+    Parameters
+    ----------
+    facts : sequence of mapping
+        Of each scan; see `scan_facts`.
+    plane : str
+        In which they are cut.
+    """
+    if plane not in ANATOMICAL_PLANES:
+        return ""
+    axes = [thick_axis(one["spacing"]) for one in facts if one["is_physical"] and 1 not in one["shape"]]
+    named = Counter(ANATOMICAL_PLANES[axis] for axis in axes if axis is not None)
+    (other, n_scans), *_ = [*named.most_common(1), ("", 0)]
+    if other == plane or 2 * n_scans <= len(facts):
+        return ""
+    return (
+        f"{n_scans} of {len(facts)} scans have thick {other} slices and are cut in {plane} ones, which are coarse. "
+        "Take the slices as they are with --plane acquired."
+    )
