@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -51,6 +52,13 @@ if not hasattr(napari.settings, "get_plugin_settings"):
     def plugin_settings() -> None:
         """Skip a test of settings that napari does not have yet; later versions bring the fixture."""
         pytest.skip("napari before 0.9 has no settings of plugins")
+
+
+def pytest_runtest_logfinish() -> None:
+    """Leave what the first test has loaded out of all searches for garbage, of which napari makes several a test."""
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 class PatientBot(QtBot):
