@@ -88,8 +88,16 @@ def test_averaged_layers(name, tiny_timm):
     patch = last.patch_size_px
     images = torch.rand(1, 4 * patch, 6 * patch)
     torch.testing.assert_close(only(images).values, last(images).values)
-    assert both(images).values.shape == last(images).values.shape
     assert not torch.allclose(both(images).values, last(images).values)
+    # What each block gives, by itself; the network's norm comes after it.
+    network, outputs = both._model, []
+    for block in network.blocks:
+        block.register_forward_hook(lambda *given: outputs.append(given[-1]))
+    tokens = both(images).values
+    with torch.no_grad():
+        normed = [network.norm(output)[:, network.num_prefix_tokens :] for output in outputs]
+    assert len(normed) == 2
+    torch.testing.assert_close(tokens, torch.stack(normed).mean(0).reshape(tokens.shape))
     assert both.weights_sha256 == last.weights_sha256
 
 
