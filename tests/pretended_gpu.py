@@ -98,6 +98,16 @@ class Waits(Counter):
     def is_pinned(self, tensor):
         return tensor.untyped_storage().data_ptr() in self._pinned
 
+    def is_begun(self, name):
+        # Threads begin something at the same time.
+        with self._lock:
+            self.launches[str(name).removeprefix("aten.")] += 1
+
+    def is_waited_for(self, name):
+        with self._lock:
+            self[str(name).removeprefix("aten.")] += 1
+            self.arrive()
+
     def comes_back(self, target, values):
         """Copy later, once somebody waits; until then the target holds `POISON`."""
         values = values.to(target.dtype).expand(target.shape).clone()
@@ -154,11 +164,10 @@ class _Pretence(TorchDispatchMode):
         if on_gpu and name not in BOTH_DEVICES and any(t.ndim for t in others):
             raise RuntimeError(f"{operation}: expected all tensors to be on the same device")
         if not _is_view(operation) and name not in MAKES_NOTHING:
-            self.waits.launches[str(name).removeprefix("aten.")] += 1
+            self.waits.is_begun(name)
         at_leisure = _is_at_leisure(name, args, kwargs)
         if self._is_waited_for(name, args, kwargs, goes_there, at_leisure, bool(on_gpu)):
-            self.waits[str(name).removeprefix("aten.")] += 1
-            self.waits.arrive()
+            self.waits.is_waited_for(name)
         if target is not None:
             kwargs["device"] = "cpu"
         if at_leisure and on_gpu and not goes_there and not isinstance(args[0], GpuTensor):
