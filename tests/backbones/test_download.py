@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
 import re
+import shutil
 import socket
+import sys
 import threading
 import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
 
 from napari_dinoad.backbones import hub
-from napari_dinoad.backbones.download import download
+from napari_dinoad.backbones.download import NoPlaceError, download
 from napari_dinoad.backbones.official import OfficialFile
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.weights import find_weights, local_weights
@@ -197,6 +201,45 @@ def test_the_page_of_a_network_that_asks_to_log_in_leaves_what_has_come(server, 
     with pytest.raises(WeightsError, match="a page came in place of the file"):
         download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
     assert part.read_bytes() == CONTENT[:1000]
+
+
+def test_a_page_that_is_told_as_a_file_leaves_what_has_come(server, tmp_path, monkeypatch):
+    server.resumes = False
+    monkeypatch.setattr(sys.modules[__name__], "CONTENT", b"<!DOCTYPE html><html>Please log in</html>" * 10)
+    part = tmp_path / "w.pth.part"
+    part.write_bytes(b"x" * 1000)
+    with pytest.raises(WeightsError, match="a page came in place of the file"):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
+    assert part.read_bytes() == b"x" * 1000
+
+
+def test_a_line_that_breaks_often_but_brings_much_is_gone_on_with(server, tmp_path, monkeypatch):
+    """A proxy that cut each connection short ended a download of some GB after five."""
+    monkeypatch.setattr("napari_dinoad.backbones.download.MIB", 100_000)
+    server.breaks_after = 120_000
+    assert download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256).read_bytes() == CONTENT
+    assert len(server.requests) == 9
+
+
+def test_a_disk_that_is_too_small_is_told_before_it_is_filled(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1 << 19))
+    with pytest.raises(
+        NoPlaceError, match=r"2 MiB are to come, and 0 MiB are free on the disk of .*Free disk space"
+    ):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_runs_full_is_not_left_full(server, tmp_path, monkeypatch):
+    def fill(progress, stage, done, total):
+        if done:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("napari_dinoad.backbones.download.report", fill)
+    with pytest.raises(NoPlaceError, match="is full"):
+        download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256)
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.requests) == 1
 
 
 def test_another_file_is_refused_and_removed(server, tmp_path):
@@ -413,6 +456,43 @@ def test_what_goes_through_all_proxy_is_not_probed(online, monkeypatch):
 def test_a_hub_client_without_newer_functions_will_do(online, monkeypatch):
     monkeypatch.delattr(huggingface_hub.constants, "is_offline_mode", raising=False)
     assert find_weights(SPEC).source == "download"
+
+
+def test_where_nothing_can_be_kept_the_next_source_is_tried(online, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
+    assert find_weights(SPEC).path.is_relative_to(huggingface_hub.constants.HF_HUB_CACHE)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    before = len(online.requests)
+    with pytest.raises(WeightsNotFoundError, match=r"TORCH_HOME.*HF_HOME"):
+        find_weights(SPEC)
+    assert len(online.requests) == before
+
+
+def test_what_has_come_from_other_sources_goes_once_one_brought_it_all(online, tmp_path):
+    torch_part = tmp_path / "torch" / "hub" / "checkpoints" / "dinov2_vits14_pretrain.pth.part"
+    hub_part = hub_cache("facebook/dinov2-small") / "blobs" / f"{'1' * 64}.part"
+    other = hub_cache("facebook/dinov2-base") / "blobs" / f"{'1' * 64}.part"
+    for part in (torch_part, hub_part, other):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"some")
+    find_weights(SPEC)
+    assert [part.exists() for part in (torch_part, hub_part, other)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HF_ENDPOINT", "mirror:80", "HF_ENDPOINT is 'mirror:80'; expected an address"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE names /nowhere.pem; expected a file"),
+    ],
+)
+def test_variables_that_make_no_sense_are_named(online, monkeypatch, variable, value, told):
+    monkeypatch.setenv(variable, value)
+    if variable == "HF_ENDPOINT":
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", value)
+    with pytest.raises(WeightsNotFoundError, match=told):
+        find_weights(SPEC)
 
 
 def test_offline_mode_asks_no_server(online, monkeypatch):

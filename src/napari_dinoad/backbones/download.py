@@ -5,15 +5,17 @@ from __future__ import annotations
 import http.client
 import logging
 import re
+import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, WeightsError
 from napari_dinoad.file_lock import LockedError, locked
-from napari_dinoad.files import require_folder, sha256_of_file
+from napari_dinoad.files import DISK_FULL, require_folder, sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.progress import Progress
 
-__all__ = ["MIB", "download", "part_of"]
+__all__ = ["MIB", "NoPlaceError", "discard_part", "download", "part_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +39,18 @@ _POLL_S = 0.5
 """Another process that brings the same file is asked so often whether it has done."""
 
 _ATTEMPTS = 5
-"""A connection that breaks is made again this often, as long as each brings something."""
+"""A connection that breaks is made again, as long as each brings something; this often where it is under 1 MiB."""
 
 _TOTAL = re.compile(r"/(\d+)$")
+
+_PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
+"""How a page begins, whatever the server says that it is; no weights file begins so."""
+
+_PAGE_BYTES = 64
+
+
+class NoPlaceError(WeightsError):
+    """What the network would bring cannot be kept on this machine; it has no part in that, and no other way helps."""
 
 
 def download(
@@ -72,11 +83,17 @@ def download(
 
     Raises
     ------
+    NoPlaceError
+        If the folder cannot be made or takes no file, or the disk is too small. What had come of it is removed where
+        the disk ran full.
     WeightsError
         If the server cannot be reached or refuses, or another file came (it is removed).
     """
     part = part_of(target)
-    require_folder(target.parent)
+    try:
+        require_folder(target.parent)
+    except DinoadError as error:
+        raise NoPlaceError(str(error)) from error
     with _alone(target, progress, stage) as has_waited:
         if has_waited and target.is_file():
             return target
@@ -120,6 +137,16 @@ def _alone(target: Path, progress: Progress | None, stage: str) -> Iterator[bool
                 lock.remove()
 
 
+def discard_part(target: Path) -> None:
+    """Remove what has come of a file that is not wanted any more, unless another process is bringing it."""
+    part = part_of(target)
+    if not part.is_file():
+        return
+    with suppress(DinoadError, OSError), locked(target.with_name(f"{target.name}.lock"), wait=False) as lock:
+        part.unlink(missing_ok=True)
+        lock.remove()
+
+
 def part_of(target: Path) -> Path:
     """Return where what has come of a file lies until it is whole."""
     return target.with_name(target.name + ".part")
@@ -145,7 +172,8 @@ def _fetch(
     url: str, token: str | None, part: Path, sha256: str, progress: Progress | None, stage: str
 ) -> None:
     """Bring ``part`` to the file's full length, over as many connections as it takes."""
-    for attempt in range(1, _ATTEMPTS + 1):
+    n_short = 0
+    while n_short < _ATTEMPTS:
         before = part.stat().st_size if part.is_file() else 0
         try:
             if _receive(url, token, part, progress, stage):
@@ -154,19 +182,50 @@ def _fetch(
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != 416:
-                raise WeightsError(f"{_shown(url)}: the server says {error.code} {error.reason}") from error
+                again = f" (try again after {after} s)" if (after := error.headers.get("Retry-After")) else ""
+                raise WeightsError(
+                    f"{_shown(url)}: the server says {error.code} {error.reason}{again}"
+                ) from error
             if part.is_file() and sha256_of_file(part) == sha256:
                 return  # Nothing was missing but its name.
             part.unlink(missing_ok=True)  # What is there does not fit the file: begin again.
             before, reason = -1, "the server has another file"
         except (OSError, http.client.HTTPException) as error:
-            inner = getattr(error, "reason", None) or error
-            reason = str(getattr(inner, "strerror", None) or inner)
-        gained = (part.stat().st_size if part.is_file() else 0) > before
-        if not gained:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                part.unlink(missing_ok=True)
+                raise NoPlaceError(_too_small(part.parent)) from error
+            reason = _reason(error)
+        gained = (part.stat().st_size if part.is_file() else 0) - before
+        if gained <= 0:
             break
-        logger.info("Download broke off (%s), attempt %d", reason, attempt)
+        n_short += gained < MIB
+        logger.info("Download broke off (%s) after %d bytes", reason, gained)
     raise WeightsError(f"{_shown(url)}: {reason}")
+
+
+def _reason(error: Exception) -> str:
+    """Return why nothing comes; of a certificate that is not known, what may be done."""
+    inner = getattr(error, "reason", None) or error
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate is not trusted ({inner.verify_message}). If a proxy opens encrypted connections here, "
+            "name the file with its certificate in SSL_CERT_FILE"
+        )
+    return str(getattr(inner, "strerror", None) or inner)
+
+
+def _too_small(folder: Path) -> str:
+    return f"the disk of {folder} is full. Free disk space there, or choose another place"
+
+
+def _require_room(folder: Path, n_bytes: int) -> None:
+    """Refuse a file of which more is missing than the disk takes; how much of it a user may fill is seen later."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise NoPlaceError(
+            f"{-(-n_bytes // MIB):,} MiB are to come, and {free // MIB:,} MiB are free on the disk of {folder}. Free "
+            "disk space there, or choose another place"
+        )
 
 
 def _receive(url: str, token: str | None, part: Path, progress: Progress | None, stage: str) -> bool:
@@ -175,14 +234,18 @@ def _receive(url: str, token: str | None, part: Path, progress: Progress | None,
     request = _request(url, token, start)
     # A fresh opener reads the proxies of the environment now; the shared one keeps those it first saw.
     with urllib.request.build_opener().open(request, timeout=_TIMEOUT_S) as answer:
-        if answer.headers.get_content_type() == "text/html":
+        if answer.status != 206:
+            start = 0
+        is_page = answer.headers.get_content_type() == "text/html"
+        if is_page or (start == 0 and _PAGE.match(answer.peek(_PAGE_BYTES))):
             raise WeightsError(
                 f"{_shown(url)}: a page came in place of the file (does the network here ask to log in first?)"
             )
-        if answer.status != 206:
-            start = 0
         total = _total_bytes(answer, start)
         done = start
+        if not start:
+            part.unlink(missing_ok=True)  # The room that it takes is room for what comes.
+        _require_room(part.parent, total - done)
         with part.open("ab" if start else "wb") as stream:
             report(progress, stage, done // MIB, total // MIB)
             while block := answer.read(_BLOCK):

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from napari_dinoad.backbones.download import MIB, download, part_of
+from napari_dinoad.backbones.download import MIB, NoPlaceError, discard_part, download, part_of
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.errors import DinoadError, WeightsError, first_line
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from huggingface_hub import HfFileMetadata
 
     from napari_dinoad.backbones.registry import BackboneSpec
@@ -112,26 +114,73 @@ def download_weights(spec: BackboneSpec, progress: Progress | None = None) -> Pa
 
     if constants.HF_HUB_OFFLINE:
         raise WeightsError("downloads are switched off (HF_HUB_OFFLINE)")
+    _require_sense()
+    path = _from_first_source(spec, progress)
+    for target in _targets(spec):
+        discard_part(target)
+    return path
+
+
+def _from_first_source(spec: BackboneSpec, progress: Progress | None) -> Path:
+    """Return what the first source brings that can; `WeightsError` with the reasons where none does."""
+    from huggingface_hub import constants
+
     reasons = []
+    stage = f"Downloading {spec.base_name}"
     official = official_file(spec)
     if official is not None and official.url is not None:
         _say_licence(spec, official.url)
         try:
             _require_reachable(official.url)
-            target = torch_hub_folder() / official.name
-            return download(official.url, target, official.sha256, progress, f"Downloading {spec.base_name}")
+            return download(
+                official.url, torch_hub_folder() / official.name, official.sha256, progress, stage
+            )
+        except NoPlaceError as error:
+            reasons.append(f"{error} (TORCH_HOME)")
         except WeightsError as error:
             reasons.append(str(error))
     for repository in hub_repositories(spec):
         _say_licence(spec, f"{constants.ENDPOINT}/{repository}")
         try:
             _require_reachable(constants.ENDPOINT)
-            return _download_from_hub(repository, progress, f"Downloading {spec.base_name}")
+            return _download_from_hub(repository, progress, stage)
         except WeightsError as error:
-            reasons.append(str(error))
+            reasons.append(f"{error} (HF_HOME)" if isinstance(error.__cause__, NoPlaceError) else str(error))
     if not reasons:
         reasons.append("timm names no repository for it (write timm:<model>.<weights>)")
-    raise WeightsError("; ".join(dict.fromkeys(reasons)))
+    raise WeightsError("; ".join(dict.fromkeys(reason.rstrip(".") for reason in reasons)))
+
+
+def _targets(spec: BackboneSpec) -> Iterator[Path]:
+    """Give the files of every source of which some has come: once one is whole, nobody goes on with the others."""
+    official = official_file(spec)
+    if official is not None:
+        yield torch_hub_folder() / official.name
+    for repository in hub_repositories(spec):
+        for part in sorted(_blobs(repository).glob("*.part")):
+            yield part.with_suffix("")
+
+
+def _blobs(repository: str) -> Path:
+    """Return where the hub's client keeps the files of a repository, under their SHA-256."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "blobs")
+
+
+def _require_sense() -> None:
+    """Refuse what the environment says of the network where it cannot be meant so: libraries tell it in riddles."""
+    from huggingface_hub import constants
+
+    if urlsplit(constants.ENDPOINT).scheme not in ("http", "https"):
+        raise WeightsError(
+            f"HF_ENDPOINT is {constants.ENDPOINT!r}; expected an address that begins with https://"
+        )
+    certificates = os.environ.get("SSL_CERT_FILE")
+    if certificates and not Path(certificates).is_file():
+        raise WeightsError(
+            f"SSL_CERT_FILE names {certificates}; expected a file with certificates, found none there"
+        )
 
 
 def _say_licence(spec: BackboneSpec, place: str) -> None:
@@ -191,8 +240,7 @@ def _fetch_blob(
     sha256, url = announced.etag, announced.location
     if sha256 is None or not _SHA256.match(sha256):
         return None
-    folder = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "blobs")
-    blob = folder / sha256
+    blob = _blobs(repository) / sha256
     if blob.is_file():
         return blob
     # The hub refers to its store by a signed address, which is for anyone who has it.
@@ -200,7 +248,7 @@ def _fetch_blob(
     try:
         return download(url, blob, sha256, progress, stage, (get_token() or None) if is_hub else None)
     except WeightsError as error:
-        if part_of(blob).is_file():
+        if isinstance(error, NoPlaceError) or part_of(blob).is_file():
             raise WeightsError(f"{repository}: {error}") from error
         logger.info("The hub's client downloads it, since that failed: %s", error)
         return None
@@ -242,7 +290,9 @@ def _progress_bar(progress: Progress, stage: str) -> type:
 def _require_reachable(url: str) -> None:
     address = urlsplit(url)
     proxies = urllib.request.getproxies()
-    if proxies.get(address.scheme) or proxies.get("all"):
+    if not urllib.request.proxy_bypass(address.netloc) and (
+        proxies.get(address.scheme) or proxies.get("all")
+    ):
         return
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
