@@ -121,8 +121,19 @@ def test_other_models_are_refused_with_what_differs(hospitals):
 
 def test_scorers_that_cannot_be_merged_are_named(hospitals, normal_folder):
     other = fit_folder(normal_folder, replace(SETTINGS, scorer="memory-bank"))
-    with pytest.raises(SettingError, match=r"only models of the scorer 'dpmm' can be merged.*'memory-bank'"):
+    with pytest.raises(SettingError, match=r"'dpmm' alone, in one plane, can be merged.*'memory-bank'\."):
         merge_models([hospitals[0][0], other])
+
+
+def test_models_of_several_scorers_or_planes_are_not_merged(hospitals):
+    (one, other), _ = hospitals
+    (plane,) = other.planes
+    fused = replace(other, planes=(replace(plane, members=plane.members * 2),))
+    with pytest.raises(SettingError, match=r"can be merged .*, got 'dpmm\+dpmm'\. Fit a new model"):
+        merge_models([one, fused])
+    of_planes = replace(other, planes=(plane, replace(plane, plane="coronal")))
+    with pytest.raises(SettingError, match=r"got 'dpmm' in the planes axial, coronal\. .* and one plane"):
+        merge_models([one, of_planes])
 
 
 def test_merge_on_the_command_line(hospitals, tmp_path, capsys):

@@ -105,7 +105,7 @@ def test_other_weights_are_refused(folders, earlier_path):
 
 def test_a_scorer_that_cannot_be_updated_is_named(folders):
     other = fit_folder(folders[0], replace(SETTINGS, scorer="memory-bank"))
-    with pytest.raises(SettingError, match=r"'dpmm' can be updated .*'memory-bank'"):
+    with pytest.raises(SettingError, match=r"'dpmm' alone, in one plane, can be updated .*'memory-bank'\."):
         update_model(other, folders[1])
 
 

@@ -149,7 +149,7 @@ def join_calibrations(
 
 
 def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
-    """Return the model's scorer if it is a Dirichlet-process mixture; a `SettingError` says that no other can be.
+    """Return the model's scorer if it is a Dirichlet-process mixture alone; a `SettingError` says that others cannot.
 
     Parameters
     ----------
@@ -157,10 +157,14 @@ def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
     done : str
         What should be done with it: ``"merged"`` or ``"updated"``.
     """
-    if not isinstance(model.scorer, DpmmScorer):
+    planes = [plane.plane for plane in model.planes]
+    is_one = len(planes) == 1 and len(model.planes[0].members) == 1
+    if not is_one or not isinstance(model.scorer, DpmmScorer):
+        in_planes = f" in the planes {', '.join(planes)}" if len(planes) > 1 else ""
         raise SettingError(
-            f"Scorer: only models of the scorer 'dpmm' can be {done} without the scans that they were fitted on, got "
-            f"{model.scorer.name!r}. Fit a new model on all scans, or use --scorer dpmm."
+            f"Scorer: only models of the scorer 'dpmm' alone, in one plane, can be {done} without the scans that "
+            f"they were fitted on, got {model.scorer_name!r}{in_planes}. Fit a new model on all scans, or use "
+            "--scorer dpmm and one plane."
         )
     return model.scorer
 
