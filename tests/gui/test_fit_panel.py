@@ -322,8 +322,18 @@ def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
     own = [field for field in fields if not isinstance(field.parent(), QAbstractSpinBox)]
     assert {field.accessibleName() for field in own} == {
         "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
-        "Weights file", "Plane", "Resolution", "Epochs", "Device", "Seed",
+        "Weights file", "Plane", "Resolution (0: own)", "Epochs (0: own)", "Device", "Seed",
     }  # fmt: skip
+
+
+def test_a_number_that_stands_for_none_says_so(qtbot, dock):
+    dock.normal.fit_button.click()
+    advanced = dock.fit_dialog.panel.form.advanced
+    for box in (advanced.resolution_px, advanced.epochs):
+        # napari's kind of number field shows no words in place of a number.
+        assert box.native.text() == "0"
+        assert "0: own" in box.label
+        assert "0: " in box.tooltip
 
 
 def test_form_is_frozen_into_settings(qtbot, dock):

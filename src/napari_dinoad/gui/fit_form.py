@@ -141,7 +141,12 @@ class _AdvancedForm(QWidget):
             tooltip="Local weights of the backbone, kept for scoring; empty to search for them.",
         )
         self.resolution_px = SpinBox(
-            label="Resolution", value=_OWN, min=_OWN, max=4096, step=32, tooltip="Pixels of the square input."
+            label="Resolution (0: own)",
+            value=_OWN,
+            min=_OWN,
+            max=4096,
+            step=32,
+            tooltip="Pixels of the square input; 0: those of the backbone and the kind of scan.",
         )
         self.plane = ComboBox(
             label="Plane",
@@ -150,10 +155,12 @@ class _AdvancedForm(QWidget):
             tooltip="In which slices are taken. All three take three times as long and find more.",
         )
         self.epochs = SpinBox(
-            label="Epochs", value=_OWN, min=_OWN, max=1000, tooltip="How often the method sees all slices."
+            label="Epochs (0: own)",
+            value=_OWN,
+            min=_OWN,
+            max=1000,
+            tooltip="How often the method sees all slices; 0: as often as is usual for it.",
         )
-        for box in (self.resolution_px, self.epochs):
-            box.native.setSpecialValueText("its own")
         self.device = ComboBox(
             label="Device", choices=list(get_args(Device)), value=device, tooltip="Where the work is done."
         )
