@@ -241,6 +241,16 @@ def test_maps_beside_the_scans_that_they_are_of_are_no_scans(tmp_path):
     ]
 
 
+def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
+    """As ``dinoad score --save png,picture`` leaves them."""
+    touch(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")
+    found = find_dataset(tmp_path)
+    assert [scan.path.name for scan in found.test] == ["a.png", "b_picture.png", "c[1].png"]
+    assert {item.path.name: item.reason for item in found.unused} == dict.fromkeys(
+        ("a_heatmap.png", "a_picture.png", "c[1]_heatmap.png"), "a picture of a result, not a scan"
+    )
+
+
 def test_every_scan_that_is_not_evaluated_is_told(tmp_path):
     touch(tmp_path, f"{BMAD} other/x.png other/y.png other/y_mask.png test_retest/z.png")
     found = find_dataset(tmp_path)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
-from napari_dinoad.files import DICOM_SUFFIXES, NIFTI_SUFFIXES, SCAN_SUFFIXES, stem_of
+from napari_dinoad.evaluation.scoring_outputs import what_scoring_wrote
+from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
@@ -30,9 +31,6 @@ ABNORMAL_VALIDATION = "abnormal; only normal validation scans set thresholds"
 
 _OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of which has one"
 """Why a series is not used: it is not known to be normal."""
-
-_MAP_ENDING = "_anomaly"
-_MAP = "a map of −log10 p, not a scan"
 
 _MOST_RIVALS_TOLD = 3
 """Masks named in the message about a scan whose own mask cannot be told."""
@@ -142,20 +140,21 @@ def find_dataset(
 def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile], list[SkippedFile]]:
     """Return the scans and masks, and what is neither of the DICOM files and of what scoring wrote."""
     files: list[DatasetFile] = []
-    maps: list[SkippedFile] = []
+    results: list[SkippedFile] = []
     dicom: list[Path] = []
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         is_named_so = path.name.lower().endswith(SCAN_SUFFIXES)
-        if _is_map(path):
-            maps.append(SkippedFile(path, _MAP))
+        written = what_scoring_wrote(path)
+        if written:
+            results.append(SkippedFile(path, f"{written}, not a scan"))
         elif is_named_so and not path.name.lower().endswith(DICOM_SUFFIXES):
             files.append(DatasetFile.of(path, folder))
         elif is_named_so or may_be_dicom(path):
             dicom.append(path)
     if not dicom:
-        return files, maps
+        return files, results
     from napari_dinoad.images.dicom_discovery import find_series
     from napari_dinoad.images.dicom_segmentations import segmented_images
 
@@ -170,20 +169,7 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
         if item.is_scan
     ]
     files.sort(key=lambda file: (file.path, file.name))
-    return files, [*maps, *(item for item in passed_over if not item.is_scan)]
-
-
-def _is_map(path: Path) -> bool:
-    """Whether a file is the map of a scan that was scored, by the name that it was written with and its header."""
-    if not (stem_of(path).endswith(_MAP_ENDING) and path.name.lower().endswith(NIFTI_SUFFIXES)):
-        return False
-    from napari_dinoad.images.nifti_files import holding_of, open_nifti
-
-    try:
-        return holding_of(open_nifti(path)) == "map"
-    except ScanReadError:
-        # Told when it is read.
-        return False
+    return files, [*results, *(item for item in passed_over if not item.is_scan)]
 
 
 def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
