@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from napari_dinoad.backbones import checkpoint, load_backbone
@@ -26,7 +28,7 @@ from napari_dinoad.backbones.weights import (
     names_for_file,
     weights_folder,
 )
-from napari_dinoad.errors import BackboneError, WeightsError, WeightsNotFoundError
+from napari_dinoad.errors import BackboneError, DinoadError, WeightsError, WeightsNotFoundError
 
 from .tiny_networks import to_meta
 
@@ -187,6 +189,35 @@ def test_eupe_s_own_file_is_found_in_torch_hub_s_cache(tmp_path):
     assert local_weights(find_backbone("eupe_vitt16")).path == path
     with pytest.raises(WeightsNotFoundError, match=r"EUPE-ViT-S\.pt of Meta's release"):
         find_weights(find_backbone("eupe_vits16"))
+
+
+def test_a_settings_folder_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
+    for folder in (touch(tmp_path / "w.pth"), tmp_path / ("x" * 300)):
+        monkeypatch.setenv("DINOAD_WEIGHTS", str(folder))
+        for search in (known_backbones, lambda: local_weights(SPEC)):
+            with pytest.raises(WeightsError, match=r"cannot be looked into.*DINOAD_WEIGHTS"):
+                search()
+
+
+def test_a_file_that_may_not_be_opened_is_not_told_as_damaged(tmp_path, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    path = touch(tmp_path / "w.pth")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WeightsError, match=r"cannot be opened.*Ask for access"):
+        checkpoint.read_checkpoint(path)
+
+
+def test_a_full_disk_is_told_where_parts_are_put_together(state, tmp_path, monkeypatch):
+    def fill(*arguments):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    index = save_in_parts(state, tmp_path)
+    monkeypatch.setattr("safetensors.torch.save_file", fill)
+    with pytest.raises(DinoadError, match=r"No space left.*Free disk space"):
+        add_weights(index, SPEC.name)
+    assert list(weights_folder().iterdir()) == []
 
 
 def test_missing_path_and_empty_folder_are_named(tmp_path):

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.errors import WeightsError, first_line
-from napari_dinoad.files import sha256_of_file
+from napari_dinoad.files import require_readable, sha256_of_file
 from napari_dinoad.machine_faults import is_of_memory
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"Weights: {path} is not there. Check the path.")
+    require_readable(path, WeightsError)
     check_hash_in_name(path)
     try:
         if path.name.endswith(INDEX_SUFFIX):

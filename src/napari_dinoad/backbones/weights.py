@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -69,6 +71,24 @@ def weights_folder() -> Path:
     return platformdirs.user_data_path("napari-dinoad", appauthor=False) / "weights"
 
 
+def _usable_folder() -> Path | None:
+    """Return the settings folder, None where there is none yet; `WeightsError` if it cannot be looked into."""
+    folder = weights_folder()
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+        with suppress(FileNotFoundError):
+            (folder / "any").stat()  # A folder may be listed and closed all the same.
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WeightsError(
+            f"Weights: the settings folder {folder} cannot be looked into ({error.strerror or error}). Expected a "
+            f"folder that you may read: ask for access, or name another one in {WEIGHTS_VARIABLE}."
+        ) from error
+    return folder
+
+
 def find_weights(
     spec: BackboneSpec, given: str | Path | None = None, progress: Progress | None = None
 ) -> WeightsFile:
@@ -114,7 +134,9 @@ def local_weights(spec: BackboneSpec) -> WeightsFile | None:
 
 def known_backbones() -> tuple[BackboneSpec, ...]:
     """Return every named backbone, and those of timm whose weights were added to the settings folder."""
-    kept = (path for path in sorted(weights_folder().glob(f"{_file_name(TIMM_PREFIX)}?*")) if path.is_file())
+    folder = _usable_folder()
+    named = sorted(folder.glob(f"{_file_name(TIMM_PREFIX)}?*")) if folder is not None else []
+    kept = (path for path in named if path.is_file())
     names = dict.fromkeys(path.stem for path in kept if path.suffix in SUFFIXES)
     added = (find_backbone(TIMM_PREFIX + stem.removeprefix(_file_name(TIMM_PREFIX))) for stem in names)
     return (*list_backbones(), *added)
@@ -161,11 +183,20 @@ def add_weights(file: str | Path, name: str) -> Path:
 
 def _put_together(index: Path, target: Path) -> None:
     # Brings torch, which a search does without.
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     from napari_dinoad.backbones.checkpoint import read_checkpoint
 
-    save_file(read_checkpoint(index), target, {"format": "pt"})
+    tensors = read_checkpoint(index)
+    try:
+        save_file(tensors, target, {"format": "pt"})
+    except SafetensorError as error:
+        # The number by which one knows what is wrong stands in its words only: "(os error 28)".
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(
+            *((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))
+        ) from error
 
 
 def names_for_file(file: str | Path) -> tuple[str, ...]:
@@ -200,8 +231,8 @@ def _candidates(name: str) -> list[Path]:
 
 
 def _in_settings_folder(spec: BackboneSpec) -> Path | None:
-    folder = weights_folder()
-    if not folder.is_dir():
+    folder = _usable_folder()
+    if folder is None:
         return None
     found = [path for path in _candidates(spec.base_name) if path.is_file()]
     for stem in (spec.meta_stem, spec.timm_name):
