@@ -6,13 +6,13 @@ import json
 import pickle
 import re
 import struct
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
+from napari_dinoad.backbones.unwrapping import unwrapped
 from napari_dinoad.errors import WeightsError, first_line
 from napari_dinoad.files import require_readable, sha256_of_file
 from napari_dinoad.machine_faults import is_of_memory
@@ -24,12 +24,6 @@ __all__ = ["check_hash_in_name", "read_checkpoint"]
 
 _HASH_IN_NAME = re.compile(r"^dinov3_\w+-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
 """The names of DINOv3's files end in the first characters of the file's SHA-256; in others it may be a date."""
-
-_WRAPPERS = ("model", "state_dict", "teacher", "model_ema", "module")
-"""Keys under which training scripts put the weights themselves."""
-
-_PREFIXES = ("module.", "backbone.", "_orig_mod.")
-"""What wrapping a model puts before all of its names."""
 
 _ANY_READ_ERROR = (
     OSError,
@@ -56,7 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, no weights file, or holds anything but tensors.
+        If the file is missing, damaged, no weights file, or holds anything but tensors; see `unwrapped`, too.
     Exception
         What the library raises where memory does not hold it; see `machine_faults`.
     """
@@ -80,7 +74,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             f"Weights: {path} could not be read: it is damaged, cut short or no weights file "
             f"({first_line(error)}). Expected safetensors or PyTorch's .pth; download it again."
         ) from error
-    return _without_prefixes(_unwrapped(document, path))
+    return unwrapped(document, path)
 
 
 def check_hash_in_name(path: Path) -> None:
@@ -138,25 +132,4 @@ def _read_index(path: Path) -> dict[str, torch.Tensor]:
         if "/" in part or "\\" in part:
             raise WeightsError(f"Weights: {path} points outside its folder ({part}). Download it again.")
         tensors.update(_read_safetensors(path.with_name(part)))
-    return tensors
-
-
-def _unwrapped(document: Any, path: Path) -> dict[str, torch.Tensor]:
-    while isinstance(document, Mapping):
-        inner = next((document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), None)
-        if inner is None:
-            break
-        document = inner
-    if not isinstance(document, Mapping):
-        raise WeightsError(f"Weights: {path} holds a {type(document).__name__}; expected tensors by name.")
-    tensors = {str(key): value for key, value in document.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise WeightsError(f"Weights: {path} holds no tensors. Expected the weights of a network.")
-    return tensors
-
-
-def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in tensors):
-            return _without_prefixes({key.removeprefix(prefix): value for key, value in tensors.items()})
     return tensors

@@ -62,6 +62,7 @@ _TO_META: dict[Architecture, tuple[tuple[str, str], ...]] = {
 
 _TO_TIMM: dict[Architecture, tuple[tuple[str, str], ...]] = {
     "dinov2": (
+        (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # Trained in chunks of blocks, which go on counting.
         (r"^register_tokens$", "reg_token"),
         (r"\.mlp\.w12\.", ".mlp.fc1."),
         (r"\.mlp\.w3\.", ".mlp.fc2."),
@@ -227,7 +228,7 @@ def describe(tensors: Mapping[str, torch.Tensor]) -> str:
     dim = embedding_dim_of(tensors)
     if _is_convnext(tensors):
         return f"a ConvNeXt ({dim or '?'} channels) in {layout}'s layout"
-    blocks = {found[1] for k in tensors if (found := re.search(r"(?:blocks|layer)\.(\d+)\.", k))}
+    blocks = {found[1] for k in tensors if (found := re.search(r"(?:blocks|layer)\.(?:\d+\.)?(\d+)\.", k))}
     if not dim or not blocks:
         return f"no vision transformer or ConvNeXt of DINO's ({len(tensors)} tensors such as {next(iter(tensors))!r})"
     registers = next(
