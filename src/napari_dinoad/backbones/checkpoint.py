@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from napari_dinoad.backbones.foreign_files import refuse_foreign_file
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.backbones.unwrapping import unwrapped
 from napari_dinoad.errors import WeightsError, first_line
@@ -57,9 +58,12 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise WeightsError(f"Weights: {path} is not there. Check the path.")
     require_readable(path, WeightsError)
+    is_index = path.name.endswith(INDEX_SUFFIX)
+    if not is_index and not _is_safetensors(path):
+        refuse_foreign_file(path)
     check_hash_in_name(path)
     try:
-        if path.name.endswith(INDEX_SUFFIX):
+        if is_index:
             return _read_index(path)
         document = _read_safetensors(path) if _is_safetensors(path) else _torch_load(path)
     except pickle.UnpicklingError as error:
@@ -131,5 +135,8 @@ def _read_index(path: Path) -> dict[str, torch.Tensor]:
     for part in parts:
         if "/" in part or "\\" in part:
             raise WeightsError(f"Weights: {path} points outside its folder ({part}). Download it again.")
-        tensors.update(_read_safetensors(path.with_name(part)))
+        file = path.with_name(part)
+        if not _is_safetensors(file):
+            refuse_foreign_file(file)
+        tensors.update(_read_safetensors(file))
     return tensors
