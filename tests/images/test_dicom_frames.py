@@ -6,6 +6,8 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from dicom_files import ct_values, enhanced_dataset, save_all, sequence_item, series_datasets
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom_discovery import find_series
+from napari_dinoad.images.frame_counts import frames_in
 from napari_dinoad.images.readers import read_volume
 
 N_SLICES, N_FRAMES = 4, 3
@@ -111,3 +113,71 @@ def test_images_that_nothing_tells_apart_are_not_mixed(tmp_path, number):
     for frame in (None, 0):
         with pytest.raises(ScanReadError, match=r"nothing in the headers .* folder of its own"):
             read_volume(tmp_path, frame=frame)
+
+
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+
+
+def in_stacks(stacks):
+    """Return an enhanced image whose frames have the StackIDs ``stacks``, at places and orientations still to set."""
+    one = enhanced_dataset(ct_values(n=len(stacks)))
+    for item, stack in zip(one.PerFrameFunctionalGroupsSequence, stacks, strict=True):
+        item.PixelValueTransformationSequence = [sequence_item(RescaleSlope=1, RescaleIntercept=0)]
+        item.FrameContentSequence = [sequence_item(StackID=stack)]
+    return one
+
+
+def place_frame(one, index, position, orientation=None):
+    item = one.PerFrameFunctionalGroupsSequence[index]
+    item.PlanePositionSequence = [sequence_item(ImagePositionPatient=list(position))]
+    if orientation is not None:
+        item.PlaneOrientationSequence = [sequence_item(ImageOrientationPatient=list(orientation))]
+
+
+def stacks_of_two_planes():
+    """Return an enhanced image of a coronal stack of 3 slices at 2 time points, and an axial one of 4 slices."""
+    one = in_stacks([*"222222", *"1111"])
+    del one.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    for i in range(6):
+        place_frame(one, i, (0, 3 * (i % 3), 0), CORONAL)
+        one.PerFrameFunctionalGroupsSequence[i].FrameContentSequence[0].TemporalPositionIndex = 1 + i // 3
+    for i in range(4):
+        place_frame(one, 6 + i, (0, 0, GAP * i), (1, 0, 0, 0, 1, 0))
+    return one
+
+
+def test_stacks_of_one_image_are_frames(tmp_path):
+    """The axial stack has no time points: its frames come first by their rank."""
+    [path] = save_all([stacks_of_two_planes()], tmp_path)
+    told = r"2 stacks .*StackID\): 4 axial slices \(frame 0\), 3 coronal slices \(frames 1 to 2\).* --frame 0 to 2"
+    with pytest.raises(ScanReadError, match=told):
+        read_volume(path)
+    with pytest.raises(ScanReadError, match="frame: expected 0 to 2, got 3"):
+        read_volume(path, frame=3)
+    values = ct_values(n=10)
+    axial = read_volume(path, frame=0)
+    np.testing.assert_array_equal(stored_slices(axial), values[6:])
+    assert axial.notes == ("Stack 1 of 2 (StackID), frame 0 of the image's 3 from 0.",)
+    for frame in (1, 2):
+        coronal = read_volume(path, frame=frame)
+        expected = values[3 * frame - 3 : 3 * frame]
+        np.testing.assert_array_equal(np.sort(coronal.values, axis=None), np.sort(expected, axis=None))
+        assert np.linalg.norm(coronal.geometry.affine[:3, 2]) == pytest.approx(3)
+        assert sorted(coronal.dicom_frames) == list(range(3 * frame - 2, 3 * frame + 1))
+    assert frames_in(path) == 3
+    [scan] = find_series([path]).scans
+    assert scan.n_frames == 3
+
+
+@pytest.mark.parametrize("hole", [0.0, 30.0])
+def test_parallel_stacks_are_one_scan_where_they_are_even_together(tmp_path, hole):
+    one = in_stacks("111222")
+    for i in range(6):
+        place_frame(one, i, (0, 0, GAP * i + hole * (i // 3)))
+    [path] = save_all([one], tmp_path)
+    if not hole:
+        np.testing.assert_array_equal(stored_slices(read_volume(path)), ct_values(n=6))
+        return
+    with pytest.raises(ScanReadError, match=r"2 stacks .* --frame 0 to 1"):
+        read_volume(path)
+    np.testing.assert_array_equal(stored_slices(read_volume(path, frame=1)), ct_values(n=6)[3:])

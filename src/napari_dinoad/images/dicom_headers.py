@@ -285,6 +285,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 instance_uid=instance_uid,
                 frame_of_reference=frame_of_reference,
                 acquisition=look.acquisition(),
+                stack=str(look.value("FrameContentSequence", "StackID") or ""),
             )
         )
     is_us_volume = _uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed

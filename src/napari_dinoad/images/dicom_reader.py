@@ -103,8 +103,8 @@ def _refusal(stack: SliceStack) -> str:
             "or export the series again."
         )
     return (
-        f"{told}. This is too uneven to be resampled without inventing tissue. Export the missing slices, or split "
-        "the series."
+        f"{told}. This is too uneven to be resampled without inventing tissue. Export the missing slices, or "
+        "each run of even slices as a series of its own."
     )
 
 

@@ -7,16 +7,26 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from napari_dinoad.images.volume import DisplayWindow
 
-__all__ = ["DicomFrame", "DicomSeries", "by_place"]
+__all__ = ["DicomFrame", "DicomSeries", "by_place", "plane_of"]
 
 SAME_PLACE_MM = 0.005
 """Positions that differ by less along each axis are the same position."""
+
+_EVEN_SHARE, _EVEN_MM = 0.01, 0.02
+"""Stacks whose slices together have gaps that differ by no more (share of their mean, millimetres) are one."""
+
+_SAME_COSINE = 1e-3
+"""Direction cosines that differ by less are the same, where stacks are compared."""
+
+_PLANES = ("sagittal", "coronal", "axial")
 
 _SHORTEST_UID_END = 4
 """Characters of a UID that a user must give, so that a series number is never taken for the end of one."""
@@ -44,6 +54,8 @@ class DicomFrame:
     frame_of_reference : str
     acquisition : float
         Number of the acquisition that it is from; 0 where the header does not say.
+    stack : str
+        StackID of the stack that it is of, in a multi-frame file; empty where the header does not say.
     """
 
     path: Path
@@ -57,6 +69,7 @@ class DicomFrame:
     instance_uid: str
     frame_of_reference: str
     acquisition: float = 0.0
+    stack: str = ""
 
     @property
     def is_placed(self) -> bool:
@@ -90,6 +103,24 @@ def by_place(frames: Iterable[DicomFrame]) -> list[list[DicomFrame]]:
         else:
             groups[same].extend(at[position])
     return [*alone, *groups]
+
+
+def plane_of(orientation: np.ndarray) -> str:
+    """Return the plane of the body that an orientation, (6,) or (2, 3), is nearest to."""
+    return _PLANES[int(np.abs(np.cross(*orientation.reshape(2, 3))).argmax())]
+
+
+def _lie_on_one_grid(frames: Iterable[DicomFrame]) -> bool:
+    """Whether images have one orientation, and the positions that they lie at are even; True where none is known."""
+    groups = by_place(frames)
+    places = [(one.position, one.orientation) for one, *_ in groups]
+    if any(None in place for place in places):
+        return True
+    positions, orientations = (np.array(values, dtype=float) for values in zip(*places, strict=True))
+    if np.ptp(orientations, axis=0).max() > _SAME_COSINE:
+        return False
+    gaps = np.diff(np.sort(positions @ np.cross(orientations[0, :3], orientations[0, 3:])))
+    return bool(len(gaps) < 2 or np.ptp(gaps) <= max(_EVEN_MM, _EVEN_SHARE * gaps.mean()))
 
 
 _BESIDE = tuple(product((0, -1, 1), repeat=3))
@@ -151,8 +182,21 @@ class DicomSeries:
 
     @property
     def n_frames(self) -> int:
-        """Images at the position that has most of them: the volumes of a time series; 1 for a plain scan."""
-        return max(len(group) for group in by_place(self.frames))
+        """How many volumes there are to choose from: time points, stacks; 1 for a plain scan.
+
+        Of each stack that is as many as there are images at the position that has most of them.
+        """
+        return sum(max(map(len, by_place(stack))) for stack in self.stacks)
+
+    @property
+    def stacks(self) -> tuple[tuple[DicomFrame, ...], ...]:
+        """The images by the stacks of a multi-frame image, in its order; all in one where they make one grid."""
+        stacks: dict[str, list[DicomFrame]] = {}
+        for frame in sorted(self.frames, key=lambda one: one.rank):
+            stacks.setdefault(frame.stack, []).append(frame)
+        if not self.is_multi_frame or len(stacks) == 1 or _lie_on_one_grid(self.frames):
+            return (self.frames,)
+        return tuple(map(tuple, stacks.values()))
 
     @property
     def is_localiser(self) -> bool:

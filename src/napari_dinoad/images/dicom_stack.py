@@ -15,7 +15,8 @@ import numpy as np
 from highdicom.spatial import get_plane_sort_index, get_volume_positions
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom_series import by_place
+from napari_dinoad.images.dicom_frame_choice import choose_frame, choose_stack, pick
+from napari_dinoad.images.dicom_series import plane_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,6 @@ MAX_BRIDGED_GAP = 3.0
 _ANY_DIRECTION = 3.0
 """highdicom's limit on 1 − cosine, out of use: shifts are judged in pixels (`SHIFT_TOLERANCE_PX`)."""
 
-_PLANES = ("sagittal", "coronal", "axial")
-
 
 @dataclass(frozen=True, eq=False)
 class SliceStack:
@@ -101,14 +100,15 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
     ----------
     series : DicomSeries
     frame : int, optional
-        Which image of each position to take, from 0, where there are several (time points, echoes); which image,
-        where none has a position.
+        Which image of each position to take, from 0, where there are several (time points, echoes); of a multi-frame
+        image of several stacks those of one stack after those of the other; which image, where none has a position.
 
     Raises
     ------
     ScanReadError
         If the images make no single scan: localisers, a part of a multi-frame image, mixed orientation or size,
-        duplicates, several volumes without ``frame``. The message begins with what is wrong and names no path.
+        duplicates, several volumes or stacks without ``frame``. The message begins with what is wrong and names no
+        path.
     """
     if series.is_mosaic:
         raise ScanReadError(
@@ -120,11 +120,13 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
             f"{len(series.files)} of the {series.n_parts} files that hold parts of one multi-frame image "
             "(concatenation). Put all of them in one folder, or export the series again."
         )
-    frames, notes = _without_localisers(series)
+    images, frame, of_stack = choose_stack(series, frame)
+    frames, notes = _without_localisers(images)
+    notes = (*of_stack, *notes)
     _require_one_kind(frames)
     if not frames[0].is_placed:
         return _unplaced(frames, frame, notes)
-    frames, more = _choose_frame(frames, frame)
+    frames, more = choose_frame(frames, frame)
     try:
         return _ordered(frames, (*notes, *more, *series.assumed))
     except (ValueError, np.linalg.LinAlgError):
@@ -133,11 +135,11 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
         ) from None
 
 
-def _without_localisers(series: DicomSeries) -> tuple[list[DicomFrame], tuple[str, ...]]:
-    frames = [one for one in series.frames if not one.is_localiser]
+def _without_localisers(images: Sequence[DicomFrame]) -> tuple[list[DicomFrame], tuple[str, ...]]:
+    frames = [one for one in images if not one.is_localiser]
     if not frames:
         raise ScanReadError("a localiser (scout), not a scan. Choose another series.")
-    n_left_out = len(series.frames) - len(frames)
+    n_left_out = len(images) - len(frames)
     notes = () if not n_left_out else (f"{n_left_out} localiser images of the series were left out.",)
     return frames, notes
 
@@ -177,70 +179,20 @@ def _require_one_orientation(frames: Sequence[DicomFrame]) -> None:
             groups.append([vectors])
     if len(groups) > 1:
         groups.sort(key=len, reverse=True)
-        told = ", ".join(f"{len(group)} {_plane_of(group[0])}" for group in groups[:4])
+        told = ", ".join(f"{len(group)} {plane_of(group[0])}" for group in groups[:4])
         more = f" and {len(groups) - 4} others" if len(groups) > 4 else ""
-        raise ScanReadError(f"images of mixed orientation: {told}{more}. Split the series by orientation.")
-
-
-def _plane_of(vectors: np.ndarray) -> str:
-    return _PLANES[int(np.abs(np.cross(*vectors)).argmax())]
+        raise ScanReadError(
+            f"images of mixed orientation: {told}{more}. Export each orientation as a series of its own."
+        )
 
 
 def _unplaced(frames: list[DicomFrame], frame: int | None, notes: tuple[str, ...]) -> SliceStack:
     """Return images without a place in the patient, as they lie in their file: X-rays, ultrasound, OCT."""
     if frame is not None:
-        frames = [_pick(frames, frame)]
+        frames = [pick(frames, frame)]
         notes = (*notes, f"Image {frame} of the series, counted from 0.")
     told = "No place in the patient in the header: sizes are in pixels."
     return SliceStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
-
-
-def _pick(frames: Sequence[DicomFrame], frame: int) -> DicomFrame:
-    if not 0 <= frame < len(frames):
-        raise ScanReadError(f"frame: expected 0 to {len(frames) - 1}, got {frame}.")
-    return frames[frame]
-
-
-def _choose_frame(
-    frames: Sequence[DicomFrame], frame: int | None
-) -> tuple[list[DicomFrame], tuple[str, ...]]:
-    """Return one image for each position."""
-    at = by_place(frames)
-    counts = Counter(len(group) for group in at)
-    n_volumes = max(counts)
-    if n_volumes == 1:
-        if frame not in (None, 0):
-            raise ScanReadError(f"frame: expected 0, the only one, got {frame}.")
-        return [group[0] for group in at], ()
-    if len(counts) > 1:
-        raise ScanReadError(_unequal_places(counts))
-    if any(len({one.rank for one in group}) < n_volumes for group in at):
-        raise ScanReadError(
-            f"{n_volumes} images at each of {len(at)} positions, and nothing in the headers (time, echo, number, …) "
-            "tells which belong together. Put those of each volume in a folder of its own."
-        )
-    if frame is None:
-        raise ScanReadError(
-            f"a series of {n_volumes} frames: {n_volumes} images at each of {len(at)} positions (time points, "
-            f"echoes, contrasts); expected one volume. Choose one with --frame 0 to {n_volumes - 1}."
-        )
-    chosen = [_pick(sorted(group, key=lambda one: one.rank), frame) for group in at]
-    return chosen, (f"Frame {frame} of {n_volumes}, counted from 0.",)
-
-
-def _unequal_places(counts: Counter[int]) -> str:
-    """Say what is wrong where positions hold different numbers of images, by how many hold each number."""
-    if min(counts) == 1:
-        n_double = sum(n for count, n in counts.items() if count > 1)
-        return (
-            f"duplicates: {n_double} of {counts.total()} positions hold more than one image. "
-            "Remove the images that do not belong to the scan."
-        )
-    told = ", ".join(f"{count} images at {n} positions" for count, n in sorted(counts.items()))
-    return (
-        f"a series of frames (time points, echoes, contrasts) that is incomplete: {told}. Export it again, or remove "
-        "the images of the incomplete frame."
-    )
 
 
 def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
