@@ -207,6 +207,34 @@ def test_frames_of_one_time_point_refer_to_those_of_no_other(tmp_path):
         assert set(sources) == numbers
 
 
+def test_stacks_of_one_image_have_orientation_and_pixel_measures_of_their_own(tmp_path):
+    """highdicom takes both from what all frames share."""
+    dataset = enhanced_dataset(
+        ct_values(), places=[(0, 0, 0), (0, 3, 0), (0, 6, 0), (0, 0, 9), (0, 0, 11), (0, 0, 13)]
+    )
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    del shared.PlaneOrientationSequence, shared.PixelMeasuresSequence
+    for i, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.FrameContentSequence = [sequence_item(StackID="12"[i // 3])]
+        orientation = ((1, 0, 0, 0, 0, -1), (1, 0, 0, 0, 1, 0))[i // 3]
+        group.PlaneOrientationSequence = [sequence_item(ImageOrientationPatient=list(orientation))]
+        group.PixelMeasuresSequence = [sequence_item(PixelSpacing=[0.5, 0.5], SliceThickness=(3, 2)[i // 3])]
+    [path] = save_all([dataset], tmp_path / "mr")
+    for frame, numbers in enumerate(({1, 2, 3}, {4, 5, 6})):
+        volume = read_volume(path, frame=frame)
+        mask = marked(volume)
+        seg = build_seg(mask, CARD)
+        ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
+        found = seg.get_volume(combine_segments=True)
+        theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
+        np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+        assert {
+            source.ReferencedFrameNumber
+            for group in seg.PerFrameFunctionalGroupsSequence
+            for source in group.DerivationImageSequence[0].SourceImageSequence
+        } == numbers
+
+
 def test_rounded_direction_cosines_of_the_source_are_not_handed_on(tmp_path):
     """highdicom reads no volume of vectors that are not at right angles."""
     datasets = series_datasets(ct_values(), orientation=OBLIQUE)

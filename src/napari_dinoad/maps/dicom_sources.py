@@ -96,7 +96,10 @@ def source_headers(volume: Volume) -> list[Dataset]:
     ScanReadError
         If a source file has gone or is damaged.
     """
-    return [_with_distances(source_header(path), volume) for path in volume.dicom_files or ()]
+    headers = [_with_distances(source_header(path), volume) for path in volume.dicom_files or ()]
+    if volume.dicom_frames:
+        _share_of_frames(headers[0], volume.dicom_frames[0])
+    return headers
 
 
 def source_fault(volume: Volume) -> str:
@@ -192,6 +195,20 @@ def _with_distances(source: Dataset, volume: Volume) -> Dataset:
     if "SpacingBetweenSlices" in source and len(volume.dicom_files or ()) > 1:
         source.SpacingBetweenSlices = f"{distance:.6g}"
     return source
+
+
+def _share_of_frames(source: Dataset, number: int) -> None:
+    """Let a multi-frame image say for all frames what it says for one of them, counted from 1, in place.
+
+    highdicom takes orientation and pixel measures from there; several stacks in one image have their own, and some
+    scanners write them for each frame in any case.
+    """
+    frames = source.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = source.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if keyword not in shared[0] and number <= len(frames) and keyword in frames[number - 1]:
+            setattr(shared[0], keyword, frames[number - 1][keyword].value)
+    source.SharedFunctionalGroupsSequence = shared
 
 
 def _is_length(value: object) -> bool:
