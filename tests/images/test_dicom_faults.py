@@ -259,6 +259,18 @@ def test_duplicates_are_refused(tmp_path):
             read_volume(tmp_path, resample=resample)
 
 
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime"])
+def test_volumes_of_different_extent_are_no_duplicates(tmp_path, tag):
+    long = series_datasets(ct_values(n=9), **{tag: 1})
+    short = series_datasets(ct_values(n=4, seed=1), origin=(-3.0, -4.0, 9.0), **{tag: 2})
+    save_all(as_one_series([*long, *short]), tmp_path)
+    for resample in (False, True):
+        with pytest.raises(
+            ScanReadError, match=r"2 volumes of different extent .* of (9 and 4|4 and 9) slices"
+        ):
+            read_volume(tmp_path, resample=resample)
+
+
 def test_copies_of_the_same_image_are_left_out_and_told(tmp_path):
     datasets = series_datasets(ct_values())
     save_all(datasets, tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom_series import DicomFrame, DicomSeries
 
 __all__ = ["choose_frame", "choose_stack", "pick"]
+
+_FEWEST_SLICES = 3
+"""Images that are taken for a volume: fewer may have been put into the series by mistake."""
 
 _MOST_TOLD = 8
 """Stacks that a message lists."""
@@ -58,7 +61,7 @@ def choose_frame(frames: Sequence[DicomFrame], frame: int | None) -> tuple[list[
             raise ScanReadError(f"frame: expected 0, the only one, got {frame}.")
         return [group[0] for group in at], ()
     if len(counts) > 1:
-        raise ScanReadError(_unequal_places(counts))
+        raise ScanReadError(_unequal_places(counts, frames))
     if any(len({one.rank for one in group}) < n_volumes for group in at):
         raise ScanReadError(
             f"{n_volumes} images at each of {len(at)} positions, and nothing in the headers (time, echo, number, …) "
@@ -73,9 +76,16 @@ def choose_frame(frames: Sequence[DicomFrame], frame: int | None) -> tuple[list[
     return chosen, (f"Frame {frame} of {n_volumes}, counted from 0.",)
 
 
-def _unequal_places(counts: Counter[int]) -> str:
+def _unequal_places(counts: Counter[int], frames: Sequence[DicomFrame]) -> str:
     """Say what is wrong where positions hold different numbers of images, by how many hold each number."""
     if min(counts) == 1:
+        sizes = _volumes_by_a_tag(frames)
+        if sizes:
+            return (
+                f"{len(sizes)} volumes of different extent in one series (phases, time points, echoes), "
+                f"of {' and '.join(map(str, sizes))} slices. Put the files of each in a folder of its own, or export "
+                "each as a series."
+            )
         n_double = sum(n for count, n in counts.items() if count > 1)
         return (
             f"duplicates: {n_double} of {counts.total()} positions hold more than one image. "
@@ -86,6 +96,19 @@ def _unequal_places(counts: Counter[int]) -> str:
         f"a series of frames (time points, echoes, contrasts) that is incomplete: {told}. Export it again, or remove "
         "the images of the incomplete frame."
     )
+
+
+def _volumes_by_a_tag(frames: Sequence[DicomFrame]) -> list[int]:
+    """Return the numbers of slices of the volumes that one tag tells from each other; none where no tag does."""
+    for values in zip(*(one.rank[1:-2] for one in frames), strict=True):
+        volumes: dict[Any, list[DicomFrame]] = {}
+        for value, one in zip(values, frames, strict=True):
+            volumes.setdefault(value, []).append(one)
+        volume_sizes = [len(volume) for volume in volumes.values()]
+        has_doubles = any(len(by_place(volume)) < len(volume) for volume in volumes.values())
+        if len(volumes) > 1 and min(volume_sizes) >= _FEWEST_SLICES and not has_doubles:
+            return volume_sizes
+    return []
 
 
 def pick(frames: Sequence[DicomFrame], frame: int) -> DicomFrame:
