@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from dicom_files import ct_values, enhanced_dataset, image_dataset, save_all, series_datasets, set_pixels
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.readers import read_volume
 
 VALUES = ct_values(n=4)
@@ -151,6 +152,7 @@ def test_a_palette_of_16_bits_says_what_is_white(tmp_path):
     [path] = save_all([one], tmp_path)
     volume = read_volume(path)
     np.testing.assert_allclose(volume.values[0], indices * 257.0, rtol=1e-6)
+    assert COLOUR_AS_GREY in volume.notes
     assert volume.full_scale == 65535
 
 
@@ -201,6 +203,7 @@ def test_frames_of_subsampled_colour(tmp_path):
     [path] = save_all([one], tmp_path)
     grey = frames.astype(float) @ (0.299, 0.587, 0.114)
     np.testing.assert_allclose(read_volume(path).values, grey, atol=1)
+    assert COLOUR_AS_GREY in read_volume(path).notes
     np.testing.assert_allclose(read_volume(path, frame=2).values[0], grey[2], atol=1)
 
 

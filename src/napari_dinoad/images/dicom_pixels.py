@@ -65,6 +65,8 @@ class DecodedFrames:
     has_two_polarities : bool
         Whether the header says that high values are dark (MONOCHROME1) and that they are bright (IDENTITY). The
         former counts.
+    was_colour : bool
+        Whether ``values`` are the grey of colours.
     mirror : float, optional
         Where high values are dark in the file: each of ``values``, of which high ones are bright, is this less what
         it is by the rescale alone, which the header's windows count in.
@@ -76,6 +78,7 @@ class DecodedFrames:
     has_unused_bits: bool
     has_two_polarities: bool = False
     mirror: float | None = None
+    was_colour: bool = False
 
 
 def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedFrames:
@@ -99,7 +102,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             white = _full_scale(dataset)
             if stored.ndim == 4 or dataset.PhotometricInterpretation == "PALETTE COLOR":
                 colour = stored if stored.ndim == 4 else _coloured(stored, dataset)
-                return DecodedFrames(to_grey(colour), white, None, has_unused_bits)
+                return DecodedFrames(to_grey(colour), white, None, has_unused_bits, was_colour=True)
             padding = _padding(stored, dataset)
             has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
             values, mirror = _rescaled(dataset, stored, numbers, modality)

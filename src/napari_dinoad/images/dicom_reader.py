@@ -10,6 +10,7 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom_pixels import decode_frames
 from napari_dinoad.images.dicom_stack import arrange_slices
+from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.resampling import resample_slices
 from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
@@ -172,7 +173,7 @@ def _pixels(
     padding: np.ndarray | None = None
     scales: set[float | None] = set()
     mirrors: set[float | None] = set()
-    unused_bits = two_polarities = False
+    unused_bits = two_polarities = colour = False
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
@@ -180,10 +181,12 @@ def _pixels(
         mirrors.add(decoded.mirror)
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
+        colour |= decoded.was_colour
         if decoded.padding is not None:
             padding = np.zeros(slices.shape, dtype=bool) if padding is None else padding
             padding[indices] = decoded.padding
-    notes = [_UNUSED_BITS] if unused_bits else []
+    notes = [COLOUR_AS_GREY] if colour else []
+    notes += [_UNUSED_BITS] if unused_bits else []
     notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)

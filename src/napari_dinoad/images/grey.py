@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FULL_SCALE", "to_grey", "white_of_picture"]
+__all__ = ["COLOUR_AS_GREY", "FULL_SCALE", "to_grey", "white_of_picture"]
 
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 """The value that means white, by the type that a scan is stored as."""
 
 _WHITE_OF_12_BITS = 4095.0
+
+COLOUR_AS_GREY = "Colour was read as grey."
+"""What the notes of a scan say whose pixels were colour."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""

@@ -11,7 +11,7 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
-from napari_dinoad.images.grey import to_grey, white_of_picture
+from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, read_page, stored_size
 from napari_dinoad.images.page_axes import DESCRIPTION, declared_images, told_of_pages, volumes_of_pages
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_page, tiff_shape
@@ -157,7 +157,7 @@ def _volume(pages: list[Page], path: Path, notes: list[str]) -> Volume:
         raise ScanReadError(f"{path}: expected slices of one size, got {told} pixels.")
     white, told_white = _white(pages)
     if any(page.pixels.ndim == 3 for page in pages):
-        notes = [*notes, "Colour was read as grey."]
+        notes = [*notes, COLOUR_AS_GREY]
     stored = [_grey(page, white, path) for page in pages]
     values = stored[0] if len(stored) == 1 else np.stack(stored)
     geometry = Geometry.of_pixels(values.shape)

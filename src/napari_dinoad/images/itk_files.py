@@ -10,7 +10,7 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
-from napari_dinoad.images.grey import FULL_SCALE, to_grey
+from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _read(path: Path, frame: int | None) -> Volume:
     full_scale = FULL_SCALE.get(array.dtype)
     if _is_colour(reader):
         array = to_grey(array)
-        notes.append("Colour was read as grey.")
+        notes.append(COLOUR_AS_GREY)
     elif reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
     stored = array.reshape(n_frames, *reversed(shape))[frame or 0].T.astype(np.float32)

@@ -21,7 +21,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import MGH_SUFFIXES, stem_of
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.earlier_results import EARLIER_TYPES, earlier_result
-from napari_dinoad.images.grey import FULL_SCALE, to_grey
+from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
     if stored.dtype.names:
         stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
         dtype = np.dtype(np.uint8)
-        notes.append("Colour was read as grey.")
+        notes.append(COLOUR_AS_GREY)
     affine = image.affine
     if isinstance(image, nib.Nifti1Image):
         notes += _without_empty_sform(image)
