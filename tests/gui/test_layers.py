@@ -120,7 +120,7 @@ def test_layer_of_another_plugin_is_read_as_displayed_and_the_assumptions_are_na
     data = np.random.default_rng(0).random((4, 5, 6))
     layer = Image(data, scale=(3, 1, 1))
     scan = scan_of_layer(layer, (0, 0, 0))
-    assert any("3 × 1 × 1 mm" in note for note in scan.notes)
+    assert any("1 × 1 × 3 mm" in note for note in scan.notes)
     assert any("orientation" in note for note in scan.notes)
     volume = scan.volume()
     assert volume.geometry.spacing == (3, 1, 1)

@@ -396,7 +396,7 @@ def test_a_plane_is_drawn_anew_only_where_another_slice_or_other_content_is_in_i
     monkeypatch.setattr(
         planes_view,
         "_picture",
-        lambda scene, view, size: axes.append(view.axis) or picture(scene, view, size),
+        lambda scene, view, *sizes: axes.append(view.axis) or picture(scene, view, *sizes),
     )
     opened.masks.draw_button.click()
     layer = viewer.layers.selection.active
