@@ -408,6 +408,30 @@ def test_a_checkpoint_of_several_files_is_read_and_stays_in_its_folder(state, tm
         check_weights("dinov2_vits14", index)
 
 
+@pytest.mark.parametrize(
+    ("stem", "suffix", "told"),
+    [
+        ("model", "safetensors", r"Give their index \(model\.safetensors\.index\.json\), or the folder"),
+        ("pytorch_model", "bin", "get the safetensors"),
+    ],
+)
+def test_one_part_alone_is_told_as_that(state, tmp_path, stem, suffix, told):
+    part, only = (tmp_path / f"{stem}-00001-of-0000{n}.{suffix}" for n in (2, 1))
+    (save_file if suffix == "safetensors" else torch.save)(state, part)
+    with pytest.raises(WeightsError, match=rf"is one part of 2\. .*{told}"):
+        recognise_weights(part)
+    part.rename(only)
+    check_weights("dinov2_vits14", only)
+
+
+def test_a_renamed_part_has_no_patches_of_0_px(state, tmp_path):
+    save_file(
+        {key: state[key] for key in state if not key.startswith("patch_embed")}, tmp_path / "w.safetensors"
+    )
+    with pytest.raises(WeightsError, match=r"no patch embedding \(one part of several\?\)"):
+        check_weights("dinov2_vits14", tmp_path / "w.safetensors")
+
+
 def test_names_of_official_files_carry_their_hash_or_it_is_known():
     for spec in list_backbones():
         official = official_file(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import huggingface_hub.constants
 import pytest
@@ -89,6 +90,21 @@ def test_two_files_of_one_backbone_do_not_hide_the_others(capsys, tmp_path, weig
     told = json.loads(capsys.readouterr().out)
     assert [item["path"] for item in told["verified"]] == [good["path"]]
     assert [item["backbone"] for item in told["refused"]] == ["dinov3_vits16"]
+
+
+@pytest.mark.parametrize(
+    ("kept_as", "arguments"),
+    [("pytorch_model.bin", []), ("dinov2_vits14.pth", ["--backbone", "dinov2_vits14"])],
+)
+def test_a_folder_stands_for_the_weights_in_it(capsys, tmp_path, weights_file, kept_as, arguments):
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    assert main(["weights", "add", str(folder), *arguments]) == 2
+    assert "has no model.safetensors" in capsys.readouterr().err
+    shutil.copyfile(weights_file, folder / kept_as)
+    assert printed(capsys, "verify", folder, *arguments)["verified"][0]["path"] == str(folder / kept_as)
+    assert printed(capsys, "add", folder, *arguments)["backbone"] == "dinov2_vits14"
+    assert printed(capsys, "verify")["verified"][0]["backbone"] == "dinov2_vits14"
 
 
 def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_file):

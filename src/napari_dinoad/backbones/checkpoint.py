@@ -26,6 +26,9 @@ __all__ = ["check_hash_in_name", "read_checkpoint"]
 _HASH_IN_NAME = re.compile(r"^dinov3_\w+-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
 """The names of DINOv3's files end in the first characters of the file's SHA-256; in others it may be a date."""
 
+_PART = re.compile(r"^(?P<stem>.+)-\d{5}-of-(?P<n>\d{5})\.(?:safetensors|bin)$")
+"""How the parts of a checkpoint in several files are named."""
+
 _ANY_READ_ERROR = (
     OSError,
     EOFError,
@@ -61,6 +64,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     is_index = path.name.endswith(INDEX_SUFFIX)
     if not is_index and not _is_safetensors(path):
         refuse_foreign_file(path)
+    _refuse_part(path)
     check_hash_in_name(path)
     try:
         if is_index:
@@ -89,6 +93,17 @@ def check_hash_in_name(path: Path) -> None:
             f"Weights: {path} is not the file that its name says: expected a SHA-256 beginning with {found[1]}, "
             f"got {sha256_of_file(path)[: len(found[1])]}. It is damaged or cut short; download it again."
         )
+
+
+def _refuse_part(path: Path) -> None:
+    part = _PART.match(path.name)
+    if part and int(part["n"]) > 1:
+        advice = (
+            "Parts of this format are not put together: get the safetensors."
+            if path.suffix == ".bin"
+            else f"Give their index ({part['stem']}{INDEX_SUFFIX}), or the folder in which it lies with all of them."
+        )
+        raise WeightsError(f"Weights: {path} is one part of {int(part['n'])}. {advice}")
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -240,7 +240,8 @@ def describe(tensors: Mapping[str, torch.Tensor]) -> str:
         0,
     )
     patch = next((v.shape[-1] for k, v in tensors.items() if v.ndim == 4 and "patch_embed" in k), 0)
+    patches = f"patches of {patch} px" if patch else "no patch embedding (one part of several?)"
     return (
-        f"a vision transformer with embeddings of length {dim}, {len(blocks)} blocks, patches of "
-        f"{patch} px and {registers} register tokens in {layout}'s layout"
+        f"a vision transformer with embeddings of length {dim}, {len(blocks)} blocks, {patches} "
+        f"and {registers} register tokens in {layout}'s layout"
     )

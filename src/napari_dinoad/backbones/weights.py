@@ -34,6 +34,7 @@ __all__ = [
     "WeightsFile",
     "add_weights",
     "find_weights",
+    "given_weights",
     "known_backbones",
     "local_weights",
     "names_for_file",
@@ -113,7 +114,7 @@ def find_weights(
         If what was given is not there, or the settings folder holds more than one.
     """
     if given is not None:
-        return WeightsFile(_given(Path(given).expanduser(), spec), "given")
+        return WeightsFile(given_weights(Path(given).expanduser(), spec.base_name), "given")
     found = local_weights(spec)
     if found is not None:
         return found
@@ -164,7 +165,7 @@ def add_weights(file: str | Path, name: str) -> Path:
         If the folder holds another file of this backbone: models that were fitted with it need it.
     """
     spec = find_backbone(name)
-    source = _given(Path(file).expanduser(), spec)
+    source = given_weights(Path(file).expanduser(), spec.base_name)
     is_index = source.name.endswith(INDEX_SUFFIX)
     there = _in_settings_folder(spec)
     if there is not None:
@@ -211,15 +212,29 @@ def names_for_file(file: str | Path) -> tuple[str, ...]:
     return tuple(exact)
 
 
-def _given(path: Path, spec: BackboneSpec) -> Path:
+def given_weights(path: Path, base_name: str | None = None) -> Path:
+    """Return the weights file that a path names: itself, or the one in a folder.
+
+    Parameters
+    ----------
+    path : Path
+    base_name : str, optional
+        Of the backbone, whose name the file in a folder may have, too.
+
+    Raises
+    ------
+    WeightsError
+        If there is none.
+    """
     if path.is_file():
         return path
     if path.is_dir():
-        for name in (*HUB_FILES, *(f"{spec.base_name}{suffix}" for suffix in SUFFIXES)):
+        own = [f"{_file_name(base_name)}{suffix}" for suffix in SUFFIXES] if base_name else []
+        for name in (*HUB_FILES, *own):
             if (path / name).is_file():
                 return path / name
         raise WeightsError(f"Weights: the folder {path} has no {', '.join(HUB_FILES)}. Name the file itself.")
-    raise WeightsError(f"Weights: {path} is not there. Check the path given with --weights.")
+    raise WeightsError(f"Weights: {path} is not there. Check the path.")
 
 
 def _file_name(name: str) -> str:

@@ -24,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every backbone, its licence, and where its weights lie")
     adding = actions.add_parser("add", help="check a file and copy it to where every later run finds it")
-    adding.add_argument("file", type=Path, metavar="FILE", help="in timm's, Meta's or Transformers' layout")
+    adding.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="in timm's, Meta's or Transformers' layout; or the folder that holds it",
+    )
     adding.add_argument("--backbone", metavar="NAME", help="whose it is; without it, told by name or content")
     getting = actions.add_parser("get", help="download the weights of a backbone")
     getting.add_argument("backbone", metavar="NAME", help="as 'dinoad weights list' names it")
@@ -89,9 +94,9 @@ def _add(options: argparse.Namespace) -> int:
     from napari_dinoad.backbones.matching import check_weights
     from napari_dinoad.backbones.weights import add_weights
 
-    _require_file(options.file)
-    checked = check_weights(_backbone_of(options.file, options.backbone), options.file)
-    target = add_weights(options.file, checked.backbone)
+    file = _file_of(options)
+    checked = check_weights(_backbone_of(file, options.backbone), file)
+    target = add_weights(file, checked.backbone)
     if options.json:
         print_json({**_as_json(checked), "path": str(target)})
     else:
@@ -159,8 +164,8 @@ def _files_to_verify(
     from napari_dinoad.backbones.weights import known_backbones, local_weights
 
     if options.file is not None:
-        _require_file(options.file)
-        return [(_backbone_of(options.file, options.backbone), options.file)], []
+        file = _file_of(options)
+        return [(_backbone_of(file, options.backbone), file)], []
     chosen = known_backbones() if options.backbone is None else (find_backbone(options.backbone),)
     files: list[tuple[str, Path]] = []
     refused: list[dict[str, str | None]] = []
@@ -189,9 +194,15 @@ def _require_weights_of(spec: BackboneSpec, action: str) -> None:
         )
 
 
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise SettingError(f"Weights: expected a file, found none at {path}. Check the path.")
+def _file_of(options: argparse.Namespace) -> Path:
+    """Return the file that is named, or the one in the folder that is."""
+    from napari_dinoad.backbones import find_backbone
+    from napari_dinoad.backbones.weights import given_weights
+
+    named: Path = options.file
+    if not named.exists():
+        raise SettingError(f"Weights: expected a file, found none at {named}. Check the path.")
+    return given_weights(named, options.backbone and find_backbone(options.backbone).base_name)
 
 
 def _backbone_of(file: Path, named: str | None) -> str:
