@@ -83,3 +83,20 @@ def test_a_backbone_beside_other_things_than_heads_is_not_taken(state, tmp_path)
 def test_settings_named_as_weights_hide_none(state, tmp_path):
     torch.save({"model": {"depth": 2}, "state_dict": state}, tmp_path / "w.pth")
     check_weights(NAME, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "others", [("model", "model_ema"), ("state_dict", "state_dict_ema"), ("model", "ema")]
+)
+def test_of_several_networks_none_is_taken_silently(state, tmp_path, others):
+    averaged = {key: value + 1 for key, value in state.items()}
+    torch.save({others[0]: state, others[1]: averaged, "epoch": 1}, tmp_path / "w.pth")
+    with pytest.raises(
+        WeightsError, match=rf"several networks \('{others[0]}' and '{others[1]}'\).*Save the one"
+    ):
+        check_weights(NAME, tmp_path / "w.pth")
+
+
+def test_an_averaged_network_that_was_not_kept_hides_none(state, tmp_path):
+    torch.save({"model": state, "model_ema": None, "ema": {}}, tmp_path / "w.pth")
+    check_weights(NAME, tmp_path / "w.pth")

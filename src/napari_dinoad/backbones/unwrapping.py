@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["unwrapped"]
 
-_WRAPPERS = ("model", "state_dict", "teacher", "model_ema", "module", "student")
+_WRAPPERS = ("model", "state_dict", "teacher", "model_ema", "state_dict_ema", "ema", "module", "student")
 """Keys under which training scripts put the weights themselves."""
 
 _TRAINED_TOGETHER = ("teacher", "student", "model_ema")
@@ -43,7 +43,7 @@ def unwrapped(document: Any, path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     WeightsError
-        If there are no tensors, or those of a student alone.
+        If there are no tensors, or those of a student alone, or of several networks besides.
     """
     while isinstance(document, Mapping):
         document = _without_prefixes(document)
@@ -80,7 +80,14 @@ def _chosen(networks: Mapping[str, Any], path: Path) -> str:
             f"Weights: {path} is a training checkpoint that holds the student without its teacher, whose features "
             "are the better ones. Save the teacher's backbone alone as safetensors, and give that."
         )
-    return next(iter(networks))
+    candidates = [name for name in networks if name != "student"]
+    if len(candidates) > 1:
+        named = " and ".join(repr(name) for name in candidates)
+        raise WeightsError(
+            f"Weights: {path} holds several networks ({named}); which one is meant cannot be told. Save the one that "
+            "you want alone, as safetensors."
+        )
+    return candidates[0]
 
 
 def _beginning_with(prefix: str, document: Mapping[Any, Any]) -> dict[str, Any]:
