@@ -432,6 +432,28 @@ def test_a_renamed_part_has_no_patches_of_0_px(state, tmp_path):
         check_weights("dinov2_vits14", tmp_path / "w.safetensors")
 
 
+def test_a_flipped_bit_is_found_by_the_checksums_of_a_pth(state, tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    place = content.index(state["blocks.1.mlp.fc1.weight"].numpy().tobytes()) + 100
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        WeightsError, match=r"w\.pth is damaged: the checksum of w/data/\d+ .*Download it again"
+    ):
+        check_weights("dinov2_vits14", path)
+
+
+def test_a_pth_that_was_saved_without_checksums_is_taken(state, tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    check_weights("dinov2_vits14", tmp_path / "w.pth")
+
+
 def test_names_of_official_files_carry_their_hash_or_it_is_known():
     for spec in list_backbones():
         official = official_file(spec)

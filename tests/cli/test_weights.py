@@ -117,6 +117,18 @@ def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_
     assert "damaged" in json.loads(capsys.readouterr().out)["refused"][0]["reason"]
 
 
+def test_a_flipped_bit_is_refused(capsys, tmp_path, weights_file):
+    content = bytearray(weights_file.read_bytes())
+    content[len(content) // 2] ^= 4
+    flipped = tmp_path / "flipped.pth"
+    flipped.write_bytes(content)
+    for action in ("verify", "add"):
+        assert main(["weights", action, str(flipped)]) == 2
+        captured = capsys.readouterr()
+        assert "is damaged: the checksum of file/data/" in captured.out + captured.err
+    assert not (tmp_path / "settings").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

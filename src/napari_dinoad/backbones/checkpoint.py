@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import struct
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from napari_dinoad.machine_faults import is_of_memory
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_hash_in_name", "read_checkpoint"]
+__all__ = ["check_checksums", "check_hash_in_name", "read_checkpoint"]
 
 _HASH_IN_NAME = re.compile(r"^dinov3_\w+-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
 """The names of DINOv3's files end in the first characters of the file's SHA-256; in others it may be a date."""
@@ -92,6 +93,28 @@ def check_hash_in_name(path: Path) -> None:
         raise WeightsError(
             f"Weights: {path} is not the file that its name says: expected a SHA-256 beginning with {found[1]}, "
             f"got {sha256_of_file(path)[: len(found[1])]}. It is damaged or cut short; download it again."
+        )
+
+
+def check_checksums(path: Path) -> None:
+    """Compare a ``.pth`` with the checksums in it, as PyTorch does not; `WeightsError` if they differ.
+
+    Safetensors, files of PyTorch before version 1.6 and those that were saved without have none.
+    """
+    with path.open("rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":
+            return
+    damaged: str | None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            has_checksums = any(record.CRC for record in archive.infolist())
+            damaged = archive.testzip() if has_checksums else None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
+        damaged = "a tensor"  # A bit of what tells where they lie, and how they are packed.
+    if damaged is not None:
+        raise WeightsError(
+            f"Weights: {path} is damaged: the checksum of {damaged} in it is not that of its content. Download it "
+            "again."
         )
 
 
