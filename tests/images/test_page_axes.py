@@ -107,3 +107,32 @@ def test_images_that_imagej_keeps_behind_the_first_are_not_passed_over(tmp_path)
     )
     with pytest.raises(ScanReadError, match=r"200 images.*BigTIFF"):
         read_volume(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("order", ["pc", "cp", "ppcc", "cpcp"])
+def test_reduced_copies_among_the_pages_are_left_out(tmp_path, dtype, order):
+    """Of 64-bit numbers by tifffile, of others by Pillow."""
+    path, expected = tmp_path / "slide.tif", []
+    with tifffile.TiffWriter(path) as tiff:
+        for i, kind in enumerate(order):
+            full = microscopy("YX", {"Y": 9, "X": 8}, dtype) + i
+            tiff.write(full if kind == "p" else full[::3, ::3], subfiletype=int(kind == "c"), metadata=None)
+            expected += [full] if kind == "p" else []
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.values, expected)
+    assert volume.notes == (
+        f"{order.count('c')} pages of the file are reduced copies (thumbnails) and were left out.",
+    )
+    np.testing.assert_array_equal(read_volume(path, frame=len(expected) - 1).values[0], expected[-1])
+    [scan] = discover_scans(tmp_path).scans
+    assert scan.shape == (expected[0].shape if len(expected) == 1 else np.shape(expected))
+
+
+@pytest.mark.parametrize("kinds", ["cc", "pc"])
+def test_pages_of_one_size_are_slices_also_if_called_copies(tmp_path, kinds):
+    pixels = microscopy("ZYX", {"Z": 2, "Y": 9, "X": 8})
+    with tifffile.TiffWriter(tmp_path / "slices.tif") as tiff:
+        for page, kind in zip(pixels, kinds, strict=True):
+            tiff.write(page, subfiletype=int(kind == "c"), metadata=None)
+    np.testing.assert_array_equal(read_volume(tmp_path / "slices.tif").values, pixels)

@@ -12,9 +12,15 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey, white_of_picture
-from napari_dinoad.images.image_pixels import Page, open_image, read_page, stored_size
-from napari_dinoad.images.page_axes import DESCRIPTION, declared_images, told_of_pages, volumes_of_pages
-from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_page, tiff_shape
+from napari_dinoad.images.image_pixels import Page, open_image, page_header, read_page, stored_size
+from napari_dinoad.images.page_axes import (
+    PageHeader,
+    declared_images,
+    full_pages,
+    told_of_pages,
+    volumes_of_pages,
+)
+from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_headers, tiff_page
 from napari_dinoad.images.volume import Geometry, Volume
 
 if TYPE_CHECKING:
@@ -38,12 +44,15 @@ class ImageLayout:
         The pages of each channel and time point, in the order of the slices, from 0.
     told : str
         A sentence where it is not clear that all pages are slices; else empty.
+    n_copies : int
+        Pages beside these that are reduced copies of others.
     """
 
     rows: int
     columns: int
     volumes: tuple[tuple[int, ...], ...]
     told: str = ""
+    n_copies: int = 0
 
     @property
     def n_pages(self) -> int:
@@ -70,13 +79,13 @@ def image_layout(path: Path) -> ImageLayout:
         If it is no readable image, or an animation.
     """
     if is_unknown_to_pillow(path):
-        (n_pages, rows, columns), description = tiff_shape(path)
+        pages = tiff_headers(path)
     else:
         with open_image(path) as image:
-            n_pages = _count_pages(image, path)
-            rows, columns = stored_size(image)
-            tags = image.tag_v2 if image.format in _STACK_FORMATS else {}
-            description = str(tags.get(DESCRIPTION, ""))
+            pages = _headers(image, _count_pages(image, path))
+    numbers = full_pages(pages)
+    n_pages = len(numbers)
+    (rows, columns), description = pages[numbers[0]].size, pages[numbers[0]].description
     n_declared = declared_images(description)
     if n_pages == 1 < n_declared:
         raise ScanReadError(
@@ -84,7 +93,10 @@ def image_layout(path: Path) -> ImageLayout:
             "stores more than 4 GB. Save it as BigTIFF, or in parts."
         )
     told = told_of_pages(description, n_pages)
-    return ImageLayout(rows, columns, volumes_of_pages(description, n_pages), told)
+    volumes = tuple(
+        tuple(numbers[place] for place in volume) for volume in volumes_of_pages(description, n_pages)
+    )
+    return ImageLayout(rows, columns, volumes, told, len(pages) - n_pages)
 
 
 def read_image(path: Path, frame: int | None = None) -> Volume:
@@ -102,11 +114,15 @@ def read_image(path: Path, frame: int | None = None) -> Volume:
         numbers = layout.volumes[frame or 0]
         notes.append(f"Frame {frame} of {layout.n_frames}, counted from 0, channels first.")
     else:
-        numbers = layout.volumes[0] if frame is None else (frame,)
+        numbers = layout.volumes[0] if frame is None else (layout.volumes[0][frame],)
         if frame is None and layout.told:
             notes.append(layout.told)
         elif frame is not None and layout.n_pages > 1:
             notes.append(f"Page {frame} of {layout.n_pages}, counted from 0.")
+    if layout.n_copies:
+        notes.append(
+            f"{layout.n_copies} pages of the file are reduced copies (thumbnails) and were left out."
+        )
     return _stack(_read_pages(path, numbers), path, notes)
 
 
@@ -203,6 +219,18 @@ def _told_turned(pages: list[Page]) -> list[str]:
         f"{which} to be shown turned or mirrored (orientation tag), as other programs may do; read as stored, and so "
         "lie the results."
     ]
+
+
+def _headers(image: Any, n_pages: int) -> list[PageHeader]:
+    if image.format not in _STACK_FORMATS:
+        return [PageHeader(stored_size(image))]
+    pages = []
+    for number in range(n_pages):
+        image.seek(number)
+        pages.append(page_header(image))
+    image.seek(full_pages(pages)[0])
+    stored_size(image)
+    return pages
 
 
 def _count_pages(image: Any, path: Path) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from napari_dinoad.images.damage import DAMAGED, naming
+from napari_dinoad.images.page_axes import DESCRIPTION, PageHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ __all__ = [
     "MOST_PIXELS",
     "Page",
     "open_image",
+    "page_header",
     "read_page",
     "stored_pixels",
     "stored_size",
@@ -46,8 +48,11 @@ _BACK: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 """From the picture as it is to be shown back to the stored one, by EXIF orientation (1: they are the same)."""
 
-_PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _WIDTH, _HEIGHT = 262, 258, 339, 256, 257
+_PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _WIDTH, _HEIGHT, _SUBFILE = 262, 258, 339, 256, 257, 254
 """Tags of a TIFF."""
+
+_REDUCED = 1
+"""Bit of the kind of a page (NewSubfileType): a copy of less resolution."""
 
 _GREY_AND_ALPHA = "LA;16B"
 
@@ -105,6 +110,13 @@ def stored_size(image: Any) -> tuple[int, int]:
     if width * height > MOST_PIXELS:
         raise ValueError(f"{height} × {width} pixels, expected at most {MOST_PIXELS}; reduce or cut it")
     return int(height), int(width)
+
+
+def page_header(image: Any) -> PageHeader:
+    """Return what the header of a TIFF's current page says."""
+    tags = image.tag_v2
+    size = (int(tags[_HEIGHT]), int(tags[_WIDTH]))
+    return PageHeader(size, bool(tags.get(_SUBFILE, 0) & _REDUCED), str(tags.get(DESCRIPTION, "")))
 
 
 def stored_pixels(image: Any, mode: str | None = None) -> np.ndarray:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-__all__ = ["DESCRIPTION", "declared_images", "told_of_pages", "volumes_of_pages"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["DESCRIPTION", "PageHeader", "declared_images", "full_pages", "told_of_pages", "volumes_of_pages"]
 
 DESCRIPTION = 270
 """Tag of a TIFF that holds a text, in which programs for microscopes say what its pages are."""
@@ -14,6 +19,33 @@ DESCRIPTION = 270
 _IMAGEJ_ORDER = "CZT"
 _KINDS = {"C": "channels", "T": "time points"}
 _IMAGEJ_KEYS = {"C": "channels", "Z": "slices", "T": "frames"}
+
+
+@dataclass(frozen=True)
+class PageHeader:
+    """What the header of a page says of it.
+
+    Attributes
+    ----------
+    size : tuple of int
+        (rows, columns), as stored.
+    is_reduced : bool
+        Whether it calls itself a smaller copy of another page.
+    description : str
+    """
+
+    size: tuple[int, int]
+    is_reduced: bool = False
+    description: str = ""
+
+
+def full_pages(pages: Sequence[PageHeader]) -> list[int]:
+    """Return the numbers of the pages, from 0, that are no reduced copies: thumbnails, levels of a pyramid.
+
+    A page that calls itself one, but is as large as one that does not, is no smaller copy; some programs call so all.
+    """
+    full = {page.size for page in pages if not page.is_reduced}
+    return [i for i, page in enumerate(pages) if not full or not page.is_reduced or page.size in full]
 
 
 def declared_images(description: str) -> int:

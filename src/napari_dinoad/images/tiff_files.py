@@ -12,12 +12,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.damage import DAMAGED, naming
 from napari_dinoad.images.image_pixels import MOST_PIXELS, Page, without_pillows_limit
+from napari_dinoad.images.page_axes import PageHeader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["is_unknown_to_pillow", "tiff_page", "tiff_shape"]
+__all__ = ["is_unknown_to_pillow", "tiff_headers", "tiff_page"]
 
 _SUFFIXES = (".tif", ".tiff")
 
@@ -57,11 +58,17 @@ def _is_mistaken(image: TiffImageFile) -> bool:
     return is_in_planes or (tile[0] == "libtiff" and tile[3][0] in _TWICE_SWAPPED)
 
 
-def tiff_shape(path: Path) -> tuple[tuple[int, int, int], str]:
-    """Return (pages, rows, columns) from the headers, and the first page's description."""
+def tiff_headers(path: Path) -> list[PageHeader]:
+    """Return what the header of each page says."""
     with _opened(path) as tiff:
-        page = tiff.pages.first
-        return (len(tiff.pages), int(page.imagelength), int(page.imagewidth)), str(page.description)
+        if not len(tiff.pages):
+            raise ValueError("no pages")
+        return [
+            PageHeader(
+                (int(page.imagelength), int(page.imagewidth)), bool(page.is_reduced), str(page.description)
+            )
+            for page in tiff.pages
+        ]
 
 
 def tiff_page(path: Path, number: int) -> Page:
@@ -105,7 +112,7 @@ def _unpacked(page: Any, path: Path) -> np.ndarray:
 
 def _is_tiff(path: Path) -> bool:
     try:
-        tiff_shape(path)
+        tiff_headers(path)
     except ScanReadError:
         return False
     return True
