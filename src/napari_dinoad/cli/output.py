@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import ProgressEvent
 
 __all__ = ["ProgressBars", "print_json", "print_table", "require_out_file"]
+
+
+_ROWS = 24
+"""Of a terminal that does not say how many it has."""
 
 
 class ProgressBars:
@@ -48,7 +54,12 @@ class ProgressBars:
 
             self._close()
             self._stage = event.stage
-            self._bar = tqdm(desc=self._prefix + event.stage, total=event.total or None, file=sys.stderr)
+            self._bar = tqdm(
+                desc=self._prefix + event.stage,
+                total=event.total or None,
+                file=sys.stderr,
+                **_assumed_shape(),
+            )
         self._bar.update(event.done - self._bar.n)
         if event.metrics:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in event.metrics.items()})
@@ -57,6 +68,21 @@ class ProgressBars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _assumed_shape() -> dict[str, int]:
+    """Return columns and rows to draw bars for, where a terminal does not say them, as many without a window.
+
+    tqdm takes its zeros for the shape, and draws nothing.
+    """
+    try:
+        shape = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return {}
+    if shape.columns and shape.lines:
+        return {}
+    columns = shape.columns or shutil.get_terminal_size().columns
+    return {"ncols": columns - 1, "nrows": _ROWS}
 
 
 def require_out_file(path: Path) -> None:

@@ -1,0 +1,41 @@
+"""What progress bars look like on a terminal."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+
+import pytest
+
+from napari_dinoad.cli.output import ProgressBars
+from napari_dinoad.progress import ProgressEvent
+
+pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
+fcntl = pytest.importorskip("fcntl")
+termios = pytest.importorskip("termios")
+
+
+def drawn(monkeypatch, columns, rows):
+    """Return what a stage of three steps draws on a terminal that is so large."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        with ProgressBars() as bars:
+            for done in range(4):
+                bars(ProgressEvent("Embedding", done, 3))
+        terminal.flush()
+        text = os.read(ours, 4096).decode()
+    os.close(ours)
+    return text
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(0, 0), (100, 0), (0, 30), (100, 30)])
+def test_a_terminal_that_does_not_say_how_large_it_is_shows_a_bar(monkeypatch, columns, rows):
+    """Of pseudo-terminals without a window: expect, docker, CI."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    text = drawn(monkeypatch, columns, rows)
+    assert "Embedding: 100%" in text
+    assert "3/3" in text
+    assert max(len(line.strip("\r\n")) for line in text.split("\r")) <= (columns or 80) - 1
