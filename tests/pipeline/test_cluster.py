@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_until
 
 distributed = pytest.importorskip("distributed", reason="Dask's distributed scheduler is not installed")
 
@@ -202,6 +203,40 @@ def test_workers_that_have_another_package_are_told(tmp_path, preload, told):
     with workers, pytest.raises(SettingError, match=told):
         with open_cluster(ClusterSettings(address=workers.scheduler_address)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("preload", "told"),
+    [
+        ("sys.modules['napari_dinoad'] = None", "the scheduler cannot import napari-dinoad"),
+        (
+            "import napari_dinoad; napari_dinoad.__version__ = '0.0.1'",
+            r"where the scheduler runs, got 0\.0\.1",
+        ),
+    ],
+)
+def test_a_scheduler_that_has_another_package_is_told(tmp_path, preload, told):
+    module, where = tmp_path / "preload.py", tmp_path / "scheduler.json"
+    module.write_text(f"import sys\n{preload}\n")
+    scheduler_options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--preload", str(module)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(where), *options],
+            stderr=subprocess.DEVNULL,
+        )
+        for kind, options in (("scheduler", scheduler_options), ("worker", ["--no-nanny", "--no-dashboard"]))
+    ]
+    try:
+        wait_until(lambda: where.exists() and where.read_text().rstrip().endswith("}"))
+        address = json.loads(where.read_text())["address"]
+        with pytest.raises(SettingError, match=told):
+            with open_cluster(ClusterSettings(address=address)):
+                pass
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
 
 
 def test_dask_tells_of_faults_and_not_of_its_comings_and_goings(normal_folder, tmp_path):

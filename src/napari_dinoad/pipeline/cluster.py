@@ -15,7 +15,7 @@ import signal
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, SettingError
@@ -61,7 +61,8 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
     Raises
     ------
     SettingError
-        If Dask's distributed scheduler is not installed, nothing answers, or the workers have another version.
+        If Dask's distributed scheduler is not installed, nothing answers, or scheduler or workers have another
+        version.
     """
     try:
         import dask
@@ -160,10 +161,23 @@ def _without_chatter() -> Iterator[None]:
 
 def _require_version(cluster: Cluster) -> None:
     ours = __version__
+    # By a function that is Python's own: what a worker says of one of ours that it does not have, Dask passes on as
+    # text. The tasks' module brings what they import.
+    question = (pkgutil.resolve_name, f"{cluster_tasks.__name__}:__version__")
     try:
-        # By a function that is Python's own: what a worker says of one of ours that it does not have, Dask passes on
-        # as text. The tasks' module brings what they import.
-        versions = set(cluster.ask(pkgutil.resolve_name, f"{cluster_tasks.__name__}:__version__"))
+        theirs = cluster.ask_scheduler(*question)
+    except ImportError as error:
+        raise SettingError(
+            f"Cluster: the scheduler cannot import napari-dinoad ({error}), which it needs to hand out tasks. "
+            f"Install version {ours} where it runs."
+        ) from error
+    if theirs != ours:
+        raise SettingError(
+            f"Cluster: expected napari-dinoad {ours} where the scheduler runs, got {theirs}. Install the same "
+            "version everywhere."
+        )
+    try:
+        versions = set(cluster.ask(*question))
     except ImportError as error:
         raise SettingError(
             f"Cluster: a worker cannot import napari-dinoad ({error}). Install version {ours} on all of them."
@@ -173,6 +187,15 @@ def _require_version(cluster: Cluster) -> None:
             f"Cluster: expected napari-dinoad {ours} on all workers, got {', '.join(sorted(versions))}. "
             "Install the same version everywhere."
         )
+
+
+def _lost_scheduler(error: Exception) -> DinoadError:
+    # That the client cannot connect to it again is no news.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    return DinoadError(
+        f"Cluster: the scheduler is gone ({error}). What is in the cache stays usable: start the same command again "
+        "when the cluster is well."
+    )
 
 
 class Cluster:
@@ -231,12 +254,7 @@ class Cluster:
                 "likely for want of memory. Give workers more memory or run fewer on a machine."
             ) from error
         except (CancelledError, CommClosedError) as error:
-            # That the client cannot connect to it again is no news.
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
-            raise DinoadError(
-                f"Cluster: the scheduler is gone ({error}). What is in the cache stays usable: start the same "
-                "command again when the cluster is well."
-            ) from error
+            raise _lost_scheduler(error) from error
 
     def sum_over(
         self,
@@ -288,6 +306,19 @@ class Cluster:
         gone, it sends them again. (`Client.scatter` can wait for ever for a worker that dies meanwhile.)
         """
         return self.submit(cluster_tasks.same, arguments)
+
+    def ask_scheduler(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return what the function gives where the scheduler runs.
+
+        Raises
+        ------
+        DinoadError
+            If the scheduler is gone.
+        """
+        try:
+            return cast("T", self.client.run_on_scheduler(function, *arguments))
+        except (OSError, TimeoutError) as error:
+            raise _lost_scheduler(error) from error
 
     def ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
         """Return what the function gives on each worker, asked anew when a worker dies meanwhile.
