@@ -191,11 +191,12 @@ class DicomSeries:
     @property
     def stacks(self) -> tuple[tuple[DicomFrame, ...], ...]:
         """The images by the stacks of a multi-frame image, in its order; all in one where they make one grid."""
+        is_one = not self.is_multi_frame or len({frame.stack for frame in self.frames}) == 1
+        if is_one or _lie_on_one_grid(self.frames):
+            return (self.frames,)
         stacks: dict[str, list[DicomFrame]] = {}
         for frame in sorted(self.frames, key=lambda one: one.rank):
             stacks.setdefault(frame.stack, []).append(frame)
-        if not self.is_multi_frame or len(stacks) == 1 or _lie_on_one_grid(self.frames):
-            return (self.frames,)
         return tuple(map(tuple, stacks.values()))
 
     @property
