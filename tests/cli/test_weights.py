@@ -111,10 +111,19 @@ def test_a_damaged_file_is_not_added_and_not_verified(capsys, tmp_path, weights_
     cut = tmp_path / "cut.pth"
     cut.write_bytes(weights_file.read_bytes()[:100_000])
     assert main(["weights", "add", str(cut), "--backbone", "dinov2_vits14"]) == 2
-    assert "damaged" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "is cut short or damaged. Download it again." in told
+    assert "miniz" not in told
     assert not (tmp_path / "settings").exists()
     assert main(["weights", "verify", str(cut), "--backbone", "dinov2_vits14", "--json"]) == 2
     assert "damaged" in json.loads(capsys.readouterr().out)["refused"][0]["reason"]
+
+
+def test_weights_of_another_backbone_are_named(capsys, weights_file):
+    assert main(["weights", "verify", str(weights_file), "--backbone", "dinov2_vits14_reg"]) == 2
+    told = capsys.readouterr().out
+    assert "does not hold DINOv2 ViT-S/14 with four register tokens" in told
+    assert "It holds dinov2_vits14. Give the file of this backbone, or choose" in told
 
 
 def test_a_flipped_bit_is_refused(capsys, tmp_path, weights_file):

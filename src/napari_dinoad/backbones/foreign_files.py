@@ -63,8 +63,8 @@ def _refuse_foreign_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # Cut short or damaged; reading it tells so.
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"Weights: {path} is cut short or damaged. Download it again.") from error
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner:
         raise WeightsError(

@@ -20,7 +20,7 @@ from napari_dinoad.errors import BackboneError, WeightsError
 from napari_dinoad.files import sha256_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_dinoad.backbones.registry import BackboneSpec
@@ -92,28 +92,42 @@ def recognise_weights(file: Path) -> tuple[str, ...]:
     if not dim:
         raise WeightsError(f"Weights: {file} holds {describe(tensors)}; expected those of a DINO backbone.")
     fitting, nearly = [], []
+    for spec, faults, n_others in _compared(tensors):
+        if not faults:
+            fitting.append(spec.name)
+        elif n_others <= _FEW_TENSORS:
+            nearly.append((n_others, spec, faults))
+    if nearly and not fitting:
+        _, spec, faults = min(nearly, key=lambda near: near[0])
+        raise _misfit(spec, tensors, file, faults)
+    return tuple(fitting)
+
+
+def _compared(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[BackboneSpec, list[str], int]]:
+    """Yield the named backbones of this length, what does not fit, and how many tensors only one of both has."""
+    dim = embedding_dim_of(tensors)
     for spec in list_backbones():
         if spec.needs_weights and spec.embedding_dim == dim:
             converted, blueprint = _converted(spec, tensors)
             expected = blueprint.state_dict()
-            faults = _faults(converted, expected)
-            if not faults:
-                fitting.append(spec.name)
-            n_others = len(converted.keys() ^ expected.keys())
-            if faults and n_others <= _FEW_TENSORS:
-                nearly.append((n_others, _misfit(spec, tensors, file, faults)))
-    if nearly and not fitting:
-        raise min(nearly, key=lambda misfit: misfit[0])[1]
-    return tuple(fitting)
+            yield spec, _faults(converted, expected), len(converted.keys() ^ expected.keys())
 
 
 def _misfit(
-    spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], path: Path, faults: list[str]
+    spec: BackboneSpec,
+    tensors: Mapping[str, torch.Tensor],
+    path: Path,
+    faults: list[str],
+    fitting: Sequence[str] = (),
 ) -> WeightsError:
+    found = (
+        f"It holds {' or '.join(fitting)}"
+        if fitting
+        else f"It seems to be {describe(tensors)}; {'; '.join(faults)}"
+    )
     return WeightsError(
-        f"Weights: {path} does not hold {spec.description} ({spec.base_name}). It seems to be "
-        f"{describe(tensors)}; "
-        f"{'; '.join(faults)}. Give the file of this backbone, or name the backbone of this file (--backbone)."
+        f"Weights: {path} does not hold {spec.description} ({spec.base_name}). {found}. Give the file of this "
+        "backbone, or choose the backbone of this file."
     )
 
 
@@ -137,7 +151,8 @@ def model_with_weights(spec: BackboneSpec, tensors: Mapping[str, torch.Tensor], 
     expected = blueprint.state_dict()
     faults = _faults(converted, expected)
     if faults:
-        raise _misfit(spec, tensors, path, faults)
+        fitting = [other.name for other, others_faults, _ in _compared(tensors) if not others_faults]
+        raise _misfit(spec, tensors, path, faults, fitting)
     # A network may count something, too (batches that a norm has seen).
     values = {key: value for key, value in converted.items() if expected[key].is_floating_point()}
     unusable = [key for key, value in values.items() if not _is_usable(value)]

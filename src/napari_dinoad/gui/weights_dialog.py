@@ -18,7 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.backbones.weights import SUFFIXES, weights_folder
+from napari_dinoad.errors import WeightsError, WeightsNotFoundError
 from napari_dinoad.gui.job_row import JobRow
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.processes import run_in_process
@@ -26,7 +28,6 @@ from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:
-    from napari_dinoad.errors import WeightsNotFoundError
     from napari_dinoad.gui.work_process import Desk
     from napari_dinoad.gui.worker import JobChannel
 
@@ -65,12 +66,16 @@ class GetWeightsJob:
         return run_in_process(self, channel)
 
     def work(self, desk: Desk) -> Path:
-        """Search, then download; `WeightsNotFoundError` when neither brings them."""
+        """Search, then download; `WeightsError` with the reason alone when neither brings them."""
         from napari_dinoad.backbones import find_backbone
         from napari_dinoad.backbones.weights import find_weights
 
         desk.progress(ProgressEvent("Downloading the weights", 0, 0))
-        return find_weights(find_backbone(self.backbone), progress=desk.progress).path
+        try:
+            return find_weights(find_backbone(self.backbone), progress=desk.progress).path
+        except WeightsNotFoundError as error:
+            # The places and ways stand in the dialog.
+            raise WeightsError(f"Downloading failed: {error.download_error}. Take another way.") from error
 
 
 class WeightsDialog(QDialog):
@@ -104,11 +109,12 @@ class WeightsDialog(QDialog):
                 row.addWidget(button)
             rows.addLayout(row)
         files = error.ways[1] if len(error.ways) > 1 else ""
-        rows.addWidget(_text(f"<small>{files.replace('--weights FILE', 'way 2')}</small>"))
+        rows.addWidget(_text(f"<small>{files.replace('name it with --weights FILE', 'choose it')}</small>"))
         rows.addWidget(_text(f"<small>Looked in {'; '.join(error.looked_in)}.</small>"))
         rows.addWidget(_text("<small>The backbone “embedded” needs no weights (it is no DINO).</small>"))
         rows.addWidget(self.job)
         rows.addWidget(self.note)
+        rows.addStretch(1)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         rows.addWidget(buttons)
@@ -133,7 +139,7 @@ class WeightsDialog(QDialog):
         self.runner.start(job, "Getting weights")
 
     def _ask_for_file(self) -> None:
-        kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        kinds = " ".join(f"*{suffix}" for suffix in (*SUFFIXES, INDEX_SUFFIX))
         name, _ = QFileDialog.getOpenFileName(self, f"Weights of {self._backbone}", "", f"Weights ({kinds})")
         if name:
             self.add_file(Path(name))
