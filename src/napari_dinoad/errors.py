@@ -71,6 +71,11 @@ class WeightsNotFoundError(WeightsError):
             "Without any weights, --backbone embedded works (no DINO)."
         )
 
+    @property
+    def in_short(self) -> str:
+        """What is wrong, where the places and ways are shown elsewhere."""
+        return f"The weights of {self.backbone} are not on this machine. Start again to see the ways to get them."
+
     def __reduce__(self) -> tuple[Any, ...]:
         # It crosses from the plugin's worker process, made again from its parts.
         parts = (self.backbone, self.licence, self.looked_in, self.download_error, self.ways)

@@ -201,6 +201,9 @@ def test_missing_weights_are_told_with_the_three_ways(qtbot, dock, folder, monke
         str(tmp_path / "weights"),
     ):
         assert words in text
+    told = panel.report.text.text()
+    assert "weights of dinov2_vits14 are not on this machine" in told
+    assert "--" not in told, "options of the command line"
     wrong = tmp_path / "wrong.pth"
     wrong.write_bytes(b"no weights")
     with qtbot.waitSignal(dialog.runner.finished, timeout=TIMEOUT_MS):

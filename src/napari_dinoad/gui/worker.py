@@ -18,7 +18,7 @@ from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker as create_unlisted_worker
 
-from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.errors import Cancelled, DinoadError, WeightsNotFoundError
 from napari_dinoad.gui.remaining_time import RemainingTime
 from napari_dinoad.gui.viewer_parts import calm_spinners, is_of_another_viewer
 from napari_dinoad.machine_faults import fault_of_machine
@@ -312,7 +312,8 @@ class JobRunner(QObject):
             # The message may name a scan's file, which does not belong in a log.
             logger.info("%s ended with a %s.", self._title, type(error).__name__)
             self.refused.emit(error)
-            self.failed.emit(str(error))
+            # A window shows where was looked, and the ways.
+            self.failed.emit(error.in_short if isinstance(error, WeightsNotFoundError) else str(error))
             return
         logger.error("%s failed.", self._title, exc_info=error)
         self.failed.emit(f"{self._title} failed: {type(error).__name__}: {error}. The log has the details.")
