@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from napari_dinoad.scoring import dpmm_fit
+from napari_dinoad.scoring import dpmm_fit, dpmm_start
 from napari_dinoad.settings import DpmmSettings
 
 
@@ -71,7 +71,7 @@ def main() -> None:
         # Above the data and before the start: what the allocator keeps from it would otherwise not be seen again.
         forget_peak()
         before = memory_mib("VmRSS")
-        point = dpmm_fit.next_epoch(dpmm_fit.start([batch], settings), [batch], None, settings)
+        point = dpmm_fit.next_epoch(dpmm_start.start([batch], settings), [batch], None, settings)
         seconds = float("inf")
         for _ in range(arguments.repeats):
             begin = time.perf_counter()

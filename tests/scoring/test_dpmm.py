@@ -11,7 +11,7 @@ import torch
 from sklearn.mixture import BayesianGaussianMixture
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.scoring import dpmm_fit
+from napari_dinoad.scoring import dpmm_fit, dpmm_start
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
 from napari_dinoad.scoring.patches import unit_patches
@@ -41,7 +41,7 @@ def test_penalised_likelihood_never_falls(data_set, covariance, make_clustered, 
         n_components=20, covariance=covariance, epochs=40, tolerance=0, merge=False, start_iterations=0
     )
     batches = list(maps.split(2))
-    point = dpmm_fit.start(batches, chosen)
+    point = dpmm_start.start(batches, chosen)
     while not point.finished:
         point = dpmm_fit.next_epoch(point, batches, None, chosen)
     curve = np.array(point.history["penalised_log_likelihood"])
@@ -134,7 +134,7 @@ def test_a_batch_counts_in_an_online_fit_as_much_as_its_halves(make_clustered):
     """1 − γ = ((1 − γ)^½)²; the clusters are so far apart that no step changes what the next one finds."""
     maps = make_clustered(20, (6, 6), 12, 5, 0.01, seed=7)
     chosen = DpmmSettings(n_components=5, update="ema", epochs=1, merge=False)
-    start = dpmm_fit.start([maps], chosen)
+    start = dpmm_start.start([maps], chosen)
     half = maps[:10]
     whole = torch.cat([half, half])
     one = dpmm_fit.next_epoch(start, [whole], None, chosen).online
@@ -163,7 +163,7 @@ def test_an_exact_fit_ends_where_an_epoch_gains_too_little(spread, tolerance, is
     """An epoch whose gain is foreseen, from the two gains before it, is not waited for."""
     batches = CountedBatches(make_clustered(10, (8, 8), 12, 7, spread, seed=1).split(3))
     chosen = DpmmSettings(n_components=20, epochs=40, tolerance=tolerance, merge=False)
-    point = dpmm_fit.start(batches, chosen)
+    point = dpmm_start.start(batches, chosen)
     while not point.finished:
         point = dpmm_fit.next_epoch(point, batches, None, chosen)
     gains = np.diff(point.history["penalised_log_likelihood"])
@@ -183,7 +183,7 @@ def test_a_small_last_batch_hardly_moves_an_online_fit(make_clustered):
     maps = make_clustered(17, (6, 6), 12, 5, 0.4, seed=8)
     odd = 5 * torch.ones(1, 6, 6, 12)
     chosen = DpmmSettings(n_components=6, update="ema", epochs=1, merge=False)
-    start = dpmm_fit.start([maps[:16], odd], chosen)
+    start = dpmm_start.start([maps[:16], odd], chosen)
 
     def movement(*batches):
         after = dpmm_fit.next_epoch(start, batches, None, chosen).online
@@ -266,6 +266,6 @@ def test_data_that_change_during_a_fit_are_refused(make_clustered):
     from napari_dinoad.errors import ScorerError
 
     maps = make_clustered(4, (4, 4), 8, 3, 0.3, seed=12)
-    point = dpmm_fit.start([maps], DpmmSettings(n_components=4))
+    point = dpmm_start.start([maps], DpmmSettings(n_components=4))
     with pytest.raises(ScorerError, match="same 64 patches in every pass, got 48"):
         dpmm_fit.next_epoch(point, [maps[:3]], None, DpmmSettings(n_components=4))

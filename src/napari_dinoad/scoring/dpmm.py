@@ -9,7 +9,7 @@ import torch
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.progress import report
-from napari_dinoad.scoring import dpmm_fit, dpmm_state
+from napari_dinoad.scoring import dpmm_fit, dpmm_start, dpmm_state
 from napari_dinoad.scoring.dpmm_pooling import pooled, pooled_truncation, statistics_of
 from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import in_chunks, require_reiterable, unit_length, unit_patches
@@ -102,7 +102,7 @@ class DpmmScorer:
         require_reiterable(batches)
         point = self._point
         if point is None or point.finished:
-            point = dpmm_fit.start(batches, self.settings, self.device, progress)
+            point = dpmm_start.start(batches, self.settings, self.device, progress)
         while not point.finished:
             point = dpmm_fit.next_epoch(point, batches, validation, self.settings)
             if checkpoint is not None:
@@ -153,7 +153,7 @@ class DpmmScorer:
         )
         other = type(self)(chosen, device=self.device if device is None else device)
         statistics, alpha = self._statistics(), self.parameters.alpha
-        other._set(dpmm_fit.start_update(statistics, alpha, batches, chosen, k, other.device, progress))
+        other._set(dpmm_start.start_update(statistics, alpha, batches, chosen, k, other.device, progress))
         return other.fit(batches, validation=validation, progress=progress, checkpoint=checkpoint)
 
     def _statistics(self) -> SufficientStatistics:
@@ -205,7 +205,7 @@ class DpmmScorer:
         regularisation = settings.effective_regularisation
         statistics = pooled(parts, settings.covariance, regularisation, settings.n_components)
         alpha = sum(scorer.parameters.alpha * scorer.n_patches for scorer in scorers) / statistics.n_patches
-        parameters, _ = dpmm_fit.parameters_of(statistics, settings, alpha)
+        parameters, _ = dpmm_start.parameters_of(statistics, settings, alpha)
         merged = cls(settings, device=scorers[0].device)
         merged._set(
             dpmm_fit.FitPoint(

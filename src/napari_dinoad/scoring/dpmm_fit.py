@@ -1,4 +1,4 @@
-"""Fitting a truncated Dirichlet-process mixture: the epochs of EM, apart from the scorer that uses it.
+"""Fitting a truncated Dirichlet-process mixture: the epochs of EM, from where `dpmm_start` begins.
 
 A fit is a chain of `FitPoint`, one after each epoch; each follows from the one before and the data alone, so a fit
 that stops anywhere continues from its last point to the very same end.
@@ -6,44 +6,25 @@ that stops anywhere continues from its last point to the very same end.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from napari_dinoad.errors import ScorerError
-from napari_dinoad.scoring.dpmm_pooling import expected_log_joint, side_by_side
-from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
+from napari_dinoad.scoring.dpmm_pooling import expected_log_joint
 from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
-from napari_dinoad.scoring.patches import (
-    sample_patches,
-    seeded_generator,
-    unit_length,
-    unit_patches,
-)
-from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres, principal_splits
-from napari_dinoad.scoring.statistics import (
-    SufficientStatistics,
-    expectation,
-    gaussians,
-    hard_statistics,
-)
+from napari_dinoad.scoring.patches import unit_patches
+from napari_dinoad.scoring.statistics import SufficientStatistics, expectation, gaussians
 from napari_dinoad.scoring.stick_breaking import log_prior, log_weights, update_sticks
 from napari_dinoad.scoring.summation import sum_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import CovarianceType, DpmmSettings
+    from napari_dinoad.settings import DpmmSettings
 
-__all__ = ["DpmmParameters", "FitPoint", "next_epoch", "parameters_of", "start", "start_update"]
-
-logger = logging.getLogger(__name__)
-
-SPLIT_PATCHES_PER_COMPONENT = 80
-"""So many patches tell where principal splits go; Lloyd's iterations then hear the whole sample."""
+__all__ = ["DpmmParameters", "FitPoint", "changed_data", "next_epoch"]
 
 ROUNDING = 1e-10
 """A relative change of the penalised log-likelihood below this is floating-point noise, not a fall."""
@@ -114,139 +95,8 @@ class FitPoint:
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def start(
-    batches: Iterable[torch.Tensor],
-    settings: DpmmSettings,
-    device: str | torch.device = "cpu",
-    progress: Progress | None = None,
-) -> FitPoint:
-    """Start from k-means over a sample of all batches.
-
-    The clusters' statistics come from a pass over all patches. Clusters that the data do not tell apart are merged
-    (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer distinct
-    patches.
-    """
-    clusters, largest_batch = _clusters(batches, settings, device, progress)
-    if settings.merge:
-        merged = merge_alike(clusters.to("cpu"), settings.covariance, settings.effective_regularisation)
-        logger.info(
-            "of %d clusters %d are told apart", len(clusters.responsibilities), len(merged.responsibilities)
-        )
-        clusters = merged.to(device)
-    parameters, order = parameters_of(clusters, settings, settings.alpha0)
-    mean_statistics = clusters.scaled(1 / clusters.n_patches)
-    return FitPoint(
-        parameters=parameters,
-        n_patches=int(clusters.n_patches),
-        largest_batch=largest_batch,
-        epoch=0,
-        previous=parameters,
-        best=parameters,
-        best_epoch=0,
-        online=None if settings.update == "exact" else mean_statistics.reordered(order),
-    )
-
-
-def start_update(
-    earlier: SufficientStatistics,
-    alpha: float,
-    batches: Iterable[torch.Tensor],
-    settings: DpmmSettings,
-    n_clusters: int,
-    device: str | torch.device = "cpu",
-    progress: Progress | None = None,
-) -> FitPoint:
-    """Start a fit on the patches of an earlier one, known by their statistics, and on new batches.
-
-    The new patches are clustered as in `start`; clusters whose difference from a component of the earlier fit
-    predicts nothing (Akaike's criterion) are merged into it, the others become new components. At most
-    ``settings.n_components`` are left.
-
-    Parameters
-    ----------
-    earlier : SufficientStatistics
-        Of the earlier fit, no component empty.
-    alpha : float
-        Its concentration.
-    n_clusters : int
-        Of the new patches, at most.
-    """
-    clustering = replace(settings, n_components=n_clusters)
-    clusters, largest_batch = _clusters(batches, clustering, device, progress)
-    clusters = clusters.to("cpu")
-    both = side_by_side([earlier, clusters])
-    group = alike_groups(
-        both, settings.covariance, settings.effective_regularisation, settings.n_components, "akaike"
-    )
-    n_before, n_after = len(earlier.responsibilities), int(group.max()) + 1
-    logger.info("%d components before, %d with the new scans", n_before, n_after)
-    without_new = side_by_side([earlier, clusters.scaled(0.0)])
-    parameters, order = parameters_of(grouped(both, group).to(device), settings, alpha)
-    return FitPoint(
-        parameters=parameters,
-        n_patches=int(both.n_patches),
-        largest_batch=largest_batch,
-        epoch=0,
-        previous=parameters,
-        best=parameters,
-        best_epoch=0,
-        earlier=grouped(without_new, group).to(device).reordered(order),
-    )
-
-
-def _clusters(
-    batches: Iterable[torch.Tensor],
-    settings: DpmmSettings,
-    device: str | torch.device,
-    progress: Progress | None,
-) -> tuple[SufficientStatistics, int]:
-    """Return the statistics of k-means clusters of all patches, none empty, and the patches of the largest batch."""
-    centres, n_patches, largest_batch = _centres(batches, settings, progress)
-    total = sum_over(batches, _cluster_statistics, centres.to(device), settings.covariance)
-    if total is None or total.n_patches != n_patches:
-        raise _changed_data(n_patches, total)
-    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), largest_batch
-
-
-def _centres(
-    batches: Iterable[torch.Tensor], settings: DpmmSettings, progress: Progress | None
-) -> tuple[torch.Tensor, int, int]:
-    """Return the centres (k, d) of k-means clusters of a sample, and the patches of all batches and the largest."""
-    generator = seeded_generator(settings.seed)
-    size = settings.n_components * settings.start_patches_per_component
-    sample = sample_patches(batches, size, generator, progress)
-    patches = unit_length(sample.patches)
-    if settings.start == "k-means++":
-        seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
-    else:
-        step = max(1, len(patches) // (SPLIT_PATCHES_PER_COMPONENT * settings.n_components))
-        seeds = principal_splits(patches[::step], settings.n_components)
-    centres = k_means(patches, seeds, settings.start_iterations)
-    return centres, sample.n_patches, sample.largest_batch
-
-
-def _cluster_statistics(
-    batch: torch.Tensor, centres: torch.Tensor, covariance: CovarianceType
-) -> SufficientStatistics:
-    """Return the statistics of a batch's patches, each in the cluster of the nearest centre (k, d)."""
-    x = unit_patches(batch, centres.shape[1], centres.device)
-    labels, _ = nearest_centres(x.to(centres.dtype), centres)
-    return hard_statistics(x, labels, len(centres), covariance)
-
-
-def parameters_of(
-    statistics: SufficientStatistics, settings: DpmmSettings, alpha: float
-) -> tuple[DpmmParameters, torch.Tensor]:
-    """Return the parameters that statistics of a first division of the patches give, and their components' order."""
-    means, covariances = gaussians(statistics, settings.covariance, settings.effective_regularisation)
-    mean_responsibilities = statistics.responsibilities / statistics.n_patches
-    sticks = update_sticks(mean_responsibilities, statistics.n_patches, alpha)
-    order = sticks.order
-    mixture = Mixture(log_weights(sticks.sticks), means[order], covariances[order], settings.covariance)
-    return DpmmParameters(mixture, sticks.sticks, alpha, mean_responsibilities[order]), order
-
-
-def _changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
+def changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
+    """Return what to raise where a pass met other patches than the first."""
     got = 0 if statistics is None else int(statistics.n_patches)
     return ScorerError(
         f"batches: expected the same {expected} patches in every pass, got {got}; "
@@ -278,12 +128,12 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
     current = point.parameters
     at_hand = sum_over(batches, _batch_statistics, ComponentDensities(current.mixture))
     if at_hand is None:
-        raise _changed_data(point.n_patches, None)
+        raise changed_data(point.n_patches, None)
     total = at_hand
     if point.earlier is not None:
         total = at_hand + _earlier_statistics(point.earlier, current.mixture)
     if int(total.n_patches) != point.n_patches:
-        raise _changed_data(point.n_patches, total)
+        raise changed_data(point.n_patches, total)
     penalised = total.log_likelihood + log_prior(current.sticks, current.alpha)
     earlier = point.history.get("penalised_log_likelihood", ())
     least_gain = settings.tolerance * point.n_patches * current.mixture.means.shape[1]
@@ -405,7 +255,7 @@ def _with_best(
         return replace(
             point, best=point.parameters, best_epoch=point.epoch, finished=point.epoch >= settings.epochs
         )
-    loss = validation_loss(point.parameters, validation)
+    loss = _validation_loss(point.parameters, validation)
     earlier = point.history.get("validation_loss", ())
     history = _appended(point.history, "validation_loss", loss)
     point = replace(point, history=history)
@@ -415,7 +265,7 @@ def _with_best(
     return replace(point, finished=stale or point.epoch >= settings.epochs)
 
 
-def validation_loss(parameters: DpmmParameters, validation: Iterable[torch.Tensor]) -> float:
+def _validation_loss(parameters: DpmmParameters, validation: Iterable[torch.Tensor]) -> float:
     """Return the mean −log p of held-out normal patches."""
     total = sum_over(validation, _batch_loss, ComponentDensities(parameters.mixture))
     if total is None or total[1] == 0:

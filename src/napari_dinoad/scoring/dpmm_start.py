@@ -1,0 +1,167 @@
+"""Where a fit of a Dirichlet-process mixture starts: k-means clusters of all patches, alike ones merged.
+
+`start` knows the patches alone, `start_update` also those of an earlier fit, by their statistics.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_dinoad.scoring.dpmm_fit import DpmmParameters, FitPoint, changed_data
+from napari_dinoad.scoring.dpmm_pooling import side_by_side
+from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
+from napari_dinoad.scoring.mixture import Mixture
+from napari_dinoad.scoring.patches import sample_patches, seeded_generator, unit_length, unit_patches
+from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres, principal_splits
+from napari_dinoad.scoring.statistics import SufficientStatistics, gaussians, hard_statistics
+from napari_dinoad.scoring.stick_breaking import log_weights, update_sticks
+from napari_dinoad.scoring.summation import sum_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import torch
+
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import CovarianceType, DpmmSettings
+
+__all__ = ["parameters_of", "start", "start_update"]
+
+logger = logging.getLogger(__name__)
+
+SPLIT_PATCHES_PER_COMPONENT = 80
+"""So many patches tell where principal splits go; Lloyd's iterations then hear the whole sample."""
+
+
+def start(
+    batches: Iterable[torch.Tensor],
+    settings: DpmmSettings,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> FitPoint:
+    """Start from k-means over a sample of all batches.
+
+    The clusters' statistics come from a pass over all patches. Clusters that the data do not tell apart are merged
+    (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer distinct
+    patches.
+    """
+    clusters, largest_batch = _clusters(batches, settings, device, progress)
+    if settings.merge:
+        merged = merge_alike(clusters.to("cpu"), settings.covariance, settings.effective_regularisation)
+        logger.info(
+            "of %d clusters %d are told apart", len(clusters.responsibilities), len(merged.responsibilities)
+        )
+        clusters = merged.to(device)
+    parameters, order = parameters_of(clusters, settings, settings.alpha0)
+    mean_statistics = clusters.scaled(1 / clusters.n_patches)
+    return FitPoint(
+        parameters=parameters,
+        n_patches=int(clusters.n_patches),
+        largest_batch=largest_batch,
+        epoch=0,
+        previous=parameters,
+        best=parameters,
+        best_epoch=0,
+        online=None if settings.update == "exact" else mean_statistics.reordered(order),
+    )
+
+
+def start_update(
+    earlier: SufficientStatistics,
+    alpha: float,
+    batches: Iterable[torch.Tensor],
+    settings: DpmmSettings,
+    n_clusters: int,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> FitPoint:
+    """Start a fit on the patches of an earlier one, known by their statistics, and on new batches.
+
+    The new patches are clustered as in `start`; clusters whose difference from a component of the earlier fit
+    predicts nothing (Akaike's criterion) are merged into it, the others become new components. At most
+    ``settings.n_components`` are left.
+
+    Parameters
+    ----------
+    earlier : SufficientStatistics
+        Of the earlier fit, no component empty.
+    alpha : float
+        Its concentration.
+    n_clusters : int
+        Of the new patches, at most.
+    """
+    clustering = replace(settings, n_components=n_clusters)
+    clusters, largest_batch = _clusters(batches, clustering, device, progress)
+    clusters = clusters.to("cpu")
+    both = side_by_side([earlier, clusters])
+    group = alike_groups(
+        both, settings.covariance, settings.effective_regularisation, settings.n_components, "akaike"
+    )
+    n_before, n_after = len(earlier.responsibilities), int(group.max()) + 1
+    logger.info("%d components before, %d with the new scans", n_before, n_after)
+    without_new = side_by_side([earlier, clusters.scaled(0.0)])
+    parameters, order = parameters_of(grouped(both, group).to(device), settings, alpha)
+    return FitPoint(
+        parameters=parameters,
+        n_patches=int(both.n_patches),
+        largest_batch=largest_batch,
+        epoch=0,
+        previous=parameters,
+        best=parameters,
+        best_epoch=0,
+        earlier=grouped(without_new, group).to(device).reordered(order),
+    )
+
+
+def _clusters(
+    batches: Iterable[torch.Tensor],
+    settings: DpmmSettings,
+    device: str | torch.device,
+    progress: Progress | None,
+) -> tuple[SufficientStatistics, int]:
+    """Return the statistics of k-means clusters of all patches, none empty, and the patches of the largest batch."""
+    centres, n_patches, largest_batch = _centres(batches, settings, progress)
+    total = sum_over(batches, _cluster_statistics, centres.to(device), settings.covariance)
+    if total is None or total.n_patches != n_patches:
+        raise changed_data(n_patches, total)
+    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), largest_batch
+
+
+def _centres(
+    batches: Iterable[torch.Tensor], settings: DpmmSettings, progress: Progress | None
+) -> tuple[torch.Tensor, int, int]:
+    """Return the centres (k, d) of k-means clusters of a sample, and the patches of all batches and the largest."""
+    generator = seeded_generator(settings.seed)
+    size = settings.n_components * settings.start_patches_per_component
+    sample = sample_patches(batches, size, generator, progress)
+    patches = unit_length(sample.patches)
+    if settings.start == "k-means++":
+        seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
+    else:
+        step = max(1, len(patches) // (SPLIT_PATCHES_PER_COMPONENT * settings.n_components))
+        seeds = principal_splits(patches[::step], settings.n_components)
+    centres = k_means(patches, seeds, settings.start_iterations)
+    return centres, sample.n_patches, sample.largest_batch
+
+
+def _cluster_statistics(
+    batch: torch.Tensor, centres: torch.Tensor, covariance: CovarianceType
+) -> SufficientStatistics:
+    """Return the statistics of a batch's patches, each in the cluster of the nearest centre (k, d)."""
+    x = unit_patches(batch, centres.shape[1], centres.device)
+    labels, _ = nearest_centres(x.to(centres.dtype), centres)
+    return hard_statistics(x, labels, len(centres), covariance)
+
+
+def parameters_of(
+    statistics: SufficientStatistics, settings: DpmmSettings, alpha: float
+) -> tuple[DpmmParameters, torch.Tensor]:
+    """Return the parameters that statistics of a first division of the patches give, and their components' order."""
+    means, covariances = gaussians(statistics, settings.covariance, settings.effective_regularisation)
+    mean_responsibilities = statistics.responsibilities / statistics.n_patches
+    sticks = update_sticks(mean_responsibilities, statistics.n_patches, alpha)
+    order = sticks.order
+    mixture = Mixture(log_weights(sticks.sticks), means[order], covariances[order], settings.covariance)
+    return DpmmParameters(mixture, sticks.sticks, alpha, mean_responsibilities[order]), order
