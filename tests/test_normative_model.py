@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from napari_dinoad import NormativeModel, normative_model
+from napari_dinoad import NormativeModel, model_file
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
@@ -93,7 +93,7 @@ def test_a_disk_that_fails_is_told_as_what_it_is(model_path, monkeypatch):
     def failing(*args, **kwargs):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(normative_model, "safe_open", failing)
+    monkeypatch.setattr(model_file, "safe_open", failing)
     with pytest.raises(ModelFileError, match=rf"cannot be read \({os.strerror(errno.EIO)}\)"):
         NormativeModel.load(model_path)
 
@@ -102,7 +102,7 @@ def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(model_path,
     def mapping(*args, **kwargs):
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    monkeypatch.setattr(normative_model, "safe_open", mapping)
+    monkeypatch.setattr(model_file, "safe_open", mapping)
     with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
         NormativeModel.load(model_path)
 
@@ -127,7 +127,7 @@ def test_another_format_is_refused(tmp_path, model_path, version, words):
 def resealed(path, tensors, document):
     """Write a model as another version would: with its own checksum."""
     del document["sha256"]
-    document["sha256"] = normative_model._content_sha256(document, tensors)
+    document["sha256"] = model_file.content_sha256(document, tensors)
     return rewritten(path, tensors, document)
 
 

@@ -7,8 +7,6 @@ calibrations, and one JSON document in its metadata. It holds no pickle, no pati
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +14,12 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError, first_line
-from napari_dinoad.files import atomic_path, require_readable
-from napari_dinoad.machine_faults import is_of_memory
-from napari_dinoad.model_format import fault_of_file, fault_of_other_version, require_format
+from napari_dinoad.model_file import read_model_file, write_model_file
+from napari_dinoad.model_format import fault_of_other_version
 from napari_dinoad.plane_model import (
     Member,
     PlaneModel,
@@ -52,9 +47,6 @@ __all__ = [
 
 FORMAT_VERSION = MODEL_FORMAT_VERSION
 """Version of the file's layout; a file of another version is refused."""
-
-_METADATA_KEY = "napari_dinoad"
-_CHECKSUM_KEY = "sha256"
 
 
 @dataclass(frozen=True)
@@ -231,13 +223,7 @@ class NormativeModel:
             If the place cannot be written.
         """
         path = Path(path)
-        document, tensors = self._stored()
-        document[_CHECKSUM_KEY] = _content_sha256(document, tensors)
-        text = json.dumps(document, sort_keys=True, allow_nan=False)
-        content = save(tensors, {_METADATA_KEY: text})
-        with atomic_path(path) as temporary:
-            # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
-            temporary.write_bytes(content)
+        write_model_file(path, *self._stored())
         return path
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -273,8 +259,7 @@ class NormativeModel:
             If the file is missing, no model, of another version, or incomplete.
         """
         path = Path(path)
-        document, tensors = _read(path)
-        is_whole = _has_its_checksum(document, tensors)
+        document, tensors, is_whole = read_model_file(path)
         try:
             model = cls._from_document(document, tensors)
         except (LookupError, TypeError, ValueError, AttributeError, DinoadError) as error:
@@ -372,45 +357,3 @@ def _names(value: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
         parts = [(str(number), part) for number, part in enumerate(value)]
     names = {(*place, name) for name, _ in parts}
     return names.union(*(_names(part, (*place, name)) for name, part in parts))
-
-
-def _has_its_checksum(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
-    """Take the checksum out of the document, and return whether it is that of what the file holds."""
-    checksum = document.pop(_CHECKSUM_KEY, "")
-    try:
-        return bool(checksum == _content_sha256(document, tensors))
-    except (LookupError, TypeError, AttributeError):
-        return False
-
-
-def _content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
-    """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself and the date.
-
-    So the same fit on another day has the same one.
-    """
-    provenance = {name: told for name, told in document["provenance"].items() if name != "created"}
-    text = json.dumps({**document, "provenance": provenance}, sort_keys=True)
-    digest = hashlib.sha256(text.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise ModelFileError(f"{path}: expected a model file (.dinoad), found no such file.")
-    require_readable(path, ModelFileError)
-    try:
-        with safe_open(path, framework="pt") as stored:
-            text = (stored.metadata() or {}).get(_METADATA_KEY)
-            if text is None:
-                raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
-            document = json.loads(text)
-            require_format(path, document)
-            # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
-            return document, {name: stored.get_tensor(name).clone() for name in stored.keys()}
-    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        if is_of_memory(error):
-            raise
-        raise fault_of_file(path, error) from error

@@ -1,0 +1,86 @@
+"""Model files: tensors and one JSON document in a safetensors file, with a checksum of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from napari_dinoad.errors import ModelFileError
+from napari_dinoad.files import atomic_path, require_readable
+from napari_dinoad.machine_faults import is_of_memory
+from napari_dinoad.model_format import fault_of_file, require_format
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+__all__ = ["content_sha256", "read_model_file", "write_model_file"]
+
+_METADATA_KEY = "napari_dinoad"
+_CHECKSUM_KEY = "sha256"
+
+
+def write_model_file(path: Path, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Write a model file, atomically; the checksum is put into it.
+
+    Raises
+    ------
+    DinoadError
+        If the place cannot be written.
+    """
+    checked = {**document, _CHECKSUM_KEY: content_sha256(document, tensors)}
+    content = save(tensors, {_METADATA_KEY: json.dumps(checked, sort_keys=True, allow_nan=False)})
+    with atomic_path(path) as temporary:
+        # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
+        temporary.write_bytes(content)
+
+
+def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], bool]:
+    """Return the document, without its checksum, the tensors, and whether the checksum is that of both.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, no model file, or of another format.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: expected a model file (.dinoad), found no such file.")
+    require_readable(path, ModelFileError)
+    try:
+        with safe_open(path, framework="pt") as stored:
+            text = (stored.metadata() or {}).get(_METADATA_KEY)
+            if text is None:
+                raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
+            document = json.loads(text)
+            require_format(path, document)
+            # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
+            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}
+    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        if is_of_memory(error):
+            raise
+        raise fault_of_file(path, error) from error
+    checksum = document.pop(_CHECKSUM_KEY, "")
+    try:
+        is_whole = bool(checksum == content_sha256(document, tensors))
+    except (LookupError, TypeError, AttributeError):
+        is_whole = False
+    return document, tensors, is_whole
+
+
+def content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself and the date.
+
+    So the same fit on another day has the same one.
+    """
+    provenance = {name: told for name, told in document["provenance"].items() if name != "created"}
+    text = json.dumps({**document, "provenance": provenance}, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
