@@ -15,7 +15,8 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
 from napari_dinoad.images.slices import SliceStack
-from napari_dinoad.pipeline.embedding_cache import CachedScan, EmbeddingCache, embedding_key, metadata_of
+from napari_dinoad.pipeline.embedded_scans import CachedScan, metadata_of
+from napari_dinoad.pipeline.embedding_cache import EmbeddingCache, embedding_key
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.scoring.patches import seeded_generator, shuffled

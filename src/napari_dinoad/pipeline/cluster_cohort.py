@@ -18,12 +18,8 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.pipeline import cluster_tasks
 from napari_dinoad.pipeline.cluster_tasks import EmbeddingJob, RemoteScorer, embed_scans
 from napari_dinoad.pipeline.cohort import CohortBuilder
-from napari_dinoad.pipeline.embedding_cache import (
-    MAPS_PER_BATCH,
-    CachedEmbeddings,
-    EmbeddedScan,
-    EmbeddingCache,
-)
+from napari_dinoad.pipeline.embedded_scans import MAPS_PER_BATCH, EmbeddedScan
+from napari_dinoad.pipeline.embedding_cache import CachedEmbeddings, EmbeddingCache
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:

@@ -18,12 +18,8 @@ from napari_dinoad import __version__
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import WeightsError
 from napari_dinoad.pipeline.cohort import load_scan, stored
-from napari_dinoad.pipeline.embedding_cache import (
-    EmbeddedScan,
-    EmbeddingCache,
-    HeldScan,
-    packed_bits,
-)
+from napari_dinoad.pipeline.embedded_scans import EmbeddedScan, HeldScan, packed_bits
+from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.work_folder import WorkFolder
 from napari_dinoad.scoring import scorer_from_state

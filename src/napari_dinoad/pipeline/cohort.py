@@ -18,7 +18,8 @@ from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine_faults import is_of_memory
 from napari_dinoad.pipeline.arriving import Arriving
 from napari_dinoad.pipeline.device_slices import slices_of_planes
-from napari_dinoad.pipeline.embedding_cache import CachedScan, embedding_key, metadata_of
+from napari_dinoad.pipeline.embedded_scans import CachedScan, metadata_of
+from napari_dinoad.pipeline.embedding_cache import embedding_key
 from napari_dinoad.pipeline.placed_slices import HostSlices
 from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import scan_facts
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from napari_dinoad.images.discovery import Discovery
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.images.slices import PreparedScan
-    from napari_dinoad.pipeline.embedding_cache import EmbeddedScan, EmbeddingCache
+    from napari_dinoad.pipeline.embedded_scans import EmbeddedScan
+    from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
     from napari_dinoad.pipeline.placed_slices import ScanSlices
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings

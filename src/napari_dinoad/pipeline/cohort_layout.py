@@ -23,7 +23,7 @@ from napari_dinoad.scoring.patches import unit_length
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.pipeline.embedding_cache import EmbeddedScan
+    from napari_dinoad.pipeline.embedded_scans import EmbeddedScan
 
 __all__ = ["N_REFERENCES", "unlikeness"]
 
