@@ -234,8 +234,8 @@ def test_a_scheduler_that_has_another_package_is_told(tmp_path, preload, told):
                 pass
     finally:
         for process in processes:
-            process.terminate()
-        for process in processes:
+            # A worker whose scheduler is gone may wait for ever when it is asked to end.
+            process.kill()
             process.wait()
 
 
