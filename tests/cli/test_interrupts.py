@@ -170,6 +170,25 @@ def test_scored_scans_are_whole_and_the_others_are_not_there(normal_folder, tmp_
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 
 
+def test_what_a_library_makes_of_the_interrupt_is_no_fault_of_ours(tmp_path):
+    program = """
+import os, signal, sys, time
+from napari_dinoad.cli import info, main
+
+def run(options):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise RuntimeError("KeyboardInterrupt: <EMPTY MESSAGE>") from None
+
+info.run = run
+sys.exit(main.main(["info", "m.dinoad"]))
+"""
+    ended = run_python("-c", program, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.splitlines()) == (130, [TOLD])
+
+
 def test_an_evaluation_writes_nothing(normal_folder, tmp_path, model_path):
     folder = tmp_path / "set"
     for kind in ("img", "mask"):

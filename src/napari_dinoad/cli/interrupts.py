@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["Interrupt", "listening_for_interrupts", "tell_cancelled"]
+__all__ = ["Interrupt", "is_interrupted", "listening_for_interrupts", "tell_cancelled"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,12 @@ def listening_for_interrupts() -> Iterator[None]:
             for number, handler in before.items():
                 if handler is not None:
                     signal.signal(number, handler)
+
+
+def is_interrupted() -> bool:
+    """Whether a signal has come that `listening_for_interrupts` listens for."""
+    handlers = map(signal.getsignal, (signal.SIGINT, *_REQUESTS))
+    return any(isinstance(handler, _Listener) and handler.has_heard for handler in handlers)
 
 
 def tell_cancelled(error: BaseException) -> int:

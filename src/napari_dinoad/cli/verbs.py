@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad import __version__
 from napari_dinoad.cli import bench, demo, evaluate, fit, info, merge, score, weights
 from napari_dinoad.cli.common_arguments import add_common_arguments
-from napari_dinoad.cli.interrupts import tell_cancelled
+from napari_dinoad.cli.interrupts import is_interrupted, tell_cancelled
 from napari_dinoad.cli.streams import discard_output, is_of_output
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine_faults import fault_of_machine
@@ -97,6 +97,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:  # The outer edge: log the traceback, tell the user, end with 1.
         if is_of_output(error):
             raise
+        if is_interrupted():
+            # A library made another exception of the one that the signal raised within it.
+            logger.info("What Ctrl-C broke off:", exc_info=error)
+            return tell_cancelled(error)
         fault = fault_of_machine(error)
         if fault is not None:
             logger.info("What ended it:", exc_info=error)
