@@ -175,10 +175,9 @@ def papers_fit(train: torch.Tensor, held_out: torch.Tensor, settings: DpmmSettin
     parameters = dpmm_fit.DpmmParameters(mixture, sticks, settings.alpha0, mixture.log_weights.exp())
     one_each = hard_statistics(first[:k], torch.arange(k), k, "diag")
     second = one_each.second + variances
-    point = dpmm_fit.FitPoint(
-        parameters, train[..., 0].numel(), len(first), 0, parameters, parameters, 0,
-        online=replace(one_each, second=second).scaled(1 / k),
-    )  # fmt: skip
+    point = dpmm_fit.FitPoint.first(
+        parameters, train[..., 0].numel(), len(first), online=replace(one_each, second=second).scaled(1 / k)
+    )
     while not point.finished:
         point = dpmm_fit.next_epoch(point, batches, validation, settings)
     scorer = DpmmScorer(settings)

@@ -60,7 +60,7 @@ def test_one_exact_epoch_is_that_of_the_plain_formulas(kind, dtype):
     chosen = DpmmSettings(n_components=k, covariance=kind, regularisation=1e-3)
     maps = patches_near(mixture, 48, seed=2, dtype=dtype).reshape(3, 4, 4, d)
     parameters = DpmmParameters(mixture, sticks, 2.0, mixture.log_weights.exp())
-    point = FitPoint(parameters, 48, 32, 0, parameters, parameters, 0)
+    point = FitPoint.first(parameters, 48, 32)
 
     # Two batches of unequal size.
     after = dpmm_fit.next_epoch(point, [maps[:2], maps[2:]], None, chosen).parameters

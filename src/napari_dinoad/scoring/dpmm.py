@@ -208,14 +208,10 @@ class DpmmScorer:
         parameters, _ = dpmm_start.parameters_of(statistics, settings, alpha)
         merged = cls(settings, device=scorers[0].device)
         merged._set(
-            dpmm_fit.FitPoint(
-                parameters=parameters,
+            dpmm_fit.FitPoint.first(
+                parameters,
                 n_patches=int(statistics.n_patches),
                 largest_batch=max(scorer._fitted().largest_batch for scorer in scorers),
-                epoch=0,
-                previous=parameters,
-                best=parameters,
-                best_epoch=0,
                 finished=True,
             )
         )

@@ -94,6 +94,31 @@ class FitPoint:
     finished: bool = False
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
+    @classmethod
+    def first(
+        cls,
+        parameters: DpmmParameters,
+        n_patches: int,
+        largest_batch: int,
+        *,
+        earlier: SufficientStatistics | None = None,
+        online: SufficientStatistics | None = None,
+        finished: bool = False,
+    ) -> FitPoint:
+        """Return where a fit stands before its first epoch."""
+        return cls(
+            parameters=parameters,
+            n_patches=n_patches,
+            largest_batch=largest_batch,
+            epoch=0,
+            previous=parameters,
+            best=parameters,
+            best_epoch=0,
+            earlier=earlier,
+            online=online,
+            finished=finished,
+        )
+
 
 def changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
     """Return what to raise where a pass met other patches than the first."""

@@ -56,14 +56,10 @@ def start(
         clusters = merged.to(device)
     parameters, order = parameters_of(clusters, settings, settings.alpha0)
     mean_statistics = clusters.scaled(1 / clusters.n_patches)
-    return FitPoint(
-        parameters=parameters,
+    return FitPoint.first(
+        parameters,
         n_patches=int(clusters.n_patches),
         largest_batch=largest_batch,
-        epoch=0,
-        previous=parameters,
-        best=parameters,
-        best_epoch=0,
         online=None if settings.update == "exact" else mean_statistics.reordered(order),
     )
 
@@ -103,14 +99,10 @@ def start_update(
     logger.info("%d components before, %d with the new scans", n_before, n_after)
     without_new = side_by_side([earlier, clusters.scaled(0.0)])
     parameters, order = parameters_of(grouped(both, group).to(device), settings, alpha)
-    return FitPoint(
-        parameters=parameters,
+    return FitPoint.first(
+        parameters,
         n_patches=int(both.n_patches),
         largest_batch=largest_batch,
-        epoch=0,
-        previous=parameters,
-        best=parameters,
-        best_epoch=0,
         earlier=grouped(without_new, group).to(device).reordered(order),
     )
 
