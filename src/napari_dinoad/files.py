@@ -22,10 +22,12 @@ __all__ = [
     "DISK_FULL",
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
+    "MAP_ENDING",
     "MASK_ENDINGS",
     "MGH_SUFFIXES",
     "MODEL_SUFFIX",
     "NIFTI_SUFFIXES",
+    "PICTURE_ENDINGS",
     "SCAN_SUFFIXES",
     "atomic_path",
     "remove_temporaries",
@@ -56,6 +58,10 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt")
 """What names of masks have behind the name of their scan, longest first; some have nothing."""
+
+MAP_ENDING = "_anomaly"
+PICTURE_ENDINGS = ("_heatmap", "_picture")
+"""What names of the map that scoring writes, and of what is drawn of it, have behind the name of their scan."""
 
 
 def stem_of(path: Path) -> str:

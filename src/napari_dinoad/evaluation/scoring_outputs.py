@@ -6,15 +6,12 @@ import glob
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import NIFTI_SUFFIXES, SCAN_SUFFIXES, stem_of
+from napari_dinoad.files import MAP_ENDING, NIFTI_SUFFIXES, PICTURE_ENDINGS, SCAN_SUFFIXES, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["what_scoring_wrote"]
-
-_MAP_ENDING = "_anomaly"
-_PICTURE_ENDINGS = ("_heatmap", "_picture")
 
 
 def what_scoring_wrote(path: Path) -> str:
@@ -26,7 +23,7 @@ def what_scoring_wrote(path: Path) -> str:
 
 def _is_map(path: Path) -> bool:
     """Whether a file is a map, by the name that it was written with and its header."""
-    if not (stem_of(path).endswith(_MAP_ENDING) and path.name.lower().endswith(NIFTI_SUFFIXES)):
+    if not (stem_of(path).endswith(MAP_ENDING) and path.name.lower().endswith(NIFTI_SUFFIXES)):
         return False
     from napari_dinoad.images.nifti_files import holding_of, open_nifti
 
@@ -40,7 +37,7 @@ def _is_map(path: Path) -> bool:
 def _is_picture(path: Path) -> bool:
     """Whether a file is what is drawn of an image that lies beside it, by their names."""
     name = stem_of(path)
-    of = next((name.removesuffix(ending) for ending in _PICTURE_ENDINGS if name.endswith(ending)), "")
+    of = next((name.removesuffix(ending) for ending in PICTURE_ENDINGS if name.endswith(ending)), "")
     if not of or path.suffix.lower() != ".png":
         return False
     beside = path.parent.glob(f"{glob.escape(of)}.*")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import (
     IMAGE_SUFFIXES,
+    MAP_ENDING,
     MASK_ENDINGS,
+    PICTURE_ENDINGS,
     SCAN_SUFFIXES,
 )
 from napari_dinoad.images.earlier_results import earlier_result
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.progress import Progress
 
-_RESULT_ENDINGS = (*MASK_ENDINGS, "_anomaly", "_heatmap", "_picture")
+_RESULT_ENDINGS = (*MASK_ENDINGS, MAP_ENDING, *PICTURE_ENDINGS)
 """What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan."""
 
 _BIDS_MASKS = ("_mask", "_dseg", "_probseg")
