@@ -12,7 +12,7 @@ from safetensors.torch import save
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.files import atomic_path, require_readable
 from napari_dinoad.machine_faults import is_of_memory
-from napari_dinoad.model_format import fault_of_file, require_format
+from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["content_sha256", "read_model_file", "write_model_file"]
 
-_METADATA_KEY = "napari_dinoad"
 _CHECKSUM_KEY = "sha256"
 
 
@@ -34,7 +33,7 @@ def write_model_file(path: Path, document: dict[str, Any], tensors: dict[str, to
         If the place cannot be written.
     """
     checked = {**document, _CHECKSUM_KEY: content_sha256(document, tensors)}
-    content = save(tensors, {_METADATA_KEY: json.dumps(checked, sort_keys=True, allow_nan=False)})
+    content = save(tensors, {METADATA_KEY: json.dumps(checked, sort_keys=True, allow_nan=False)})
     with atomic_path(path) as temporary:
         # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
         temporary.write_bytes(content)
@@ -53,7 +52,7 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     require_readable(path, ModelFileError)
     try:
         with safe_open(path, framework="pt") as stored:
-            text = (stored.metadata() or {}).get(_METADATA_KEY)
+            text = (stored.metadata() or {}).get(METADATA_KEY)
             if text is None:
                 raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
             document = json.loads(text)

@@ -15,9 +15,12 @@ from napari_dinoad.settings import MODEL_FORMAT_VERSION
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["fault_of_file", "fault_of_other_version", "require_format"]
+__all__ = ["METADATA_KEY", "fault_of_file", "fault_of_other_version", "require_format"]
 
 logger = logging.getLogger(__name__)
+
+METADATA_KEY = "napari_dinoad"
+"""Under which the JSON document lies in the metadata of a model file."""
 
 _UPGRADE = "Upgrade napari-dinoad, or fit the model again with this version."
 

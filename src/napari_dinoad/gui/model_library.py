@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.model_format import fault_of_file, require_format
+from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
     require_readable(path, ModelFileError)
     try:
         with safe_open(path, framework="np") as stored:
-            document: dict[str, Any] = json.loads((stored.metadata() or {})["napari_dinoad"])
+            document: dict[str, Any] = json.loads((stored.metadata() or {})[METADATA_KEY])
             # First: in a file of another version nothing else need be where it is looked for.
             require_format(path, document)
             n_compared = int(stored.get_slice(_SCAN_SCORES).get_shape()[0])
