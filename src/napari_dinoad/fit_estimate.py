@@ -6,15 +6,15 @@ import math
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from platformdirs import user_cache_path
 
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.errors import SettingError
+from napari_dinoad.user_folders import cache_folder, expanded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_dinoad.images.discovery import Discovery
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
@@ -111,11 +111,19 @@ def cache_root(cache: CacheSettings | None = None) -> Path:
     """Return the folder that a fit's embeddings go to.
 
     The one chosen, or else that of the environment variable ``DINOAD_CACHE``, or else one in the user's cache folder.
+
+    Raises
+    ------
+    DinoadError
+        If it lies in a home folder that is not known.
     """
     if cache is not None and cache.folder is not None:
-        return Path(cache.folder).expanduser().absolute()
+        return expanded(cache.folder, "--cache").absolute()
     named = os.environ.get("DINOAD_CACHE")
-    return Path(named).expanduser().absolute() if named else user_cache_path("napari-dinoad") / "fits"
+    if named:
+        return expanded(named, "DINOAD_CACHE").absolute()
+    advice = "Set it, or name a place for a fit's work with --cache or the environment variable DINOAD_CACHE."
+    return cache_folder(advice) / "fits"
 
 
 def _most_slices(scan: ScanFile, plane: str) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import platformdirs
 import pytest
 import torch
 
@@ -97,7 +100,7 @@ def machine_with_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(device_module, "trial_seconds", seconds.__getitem__)
     monkeypatch.setattr(device_module, "fault_of_device", lambda name: None)
-    monkeypatch.setattr(device_module.platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
     return seconds
 
 
@@ -174,3 +177,14 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
         choose_device("cuda")
     with pytest.raises(BackboneError, match="expected one of auto"):
         choose_device("tpu")
+
+
+def test_without_a_place_to_keep_them_measurements_are_made_each_time(monkeypatch):
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *a, **k: Path("~/.cache"))
+    measured = []
+    monkeypatch.setattr(
+        device_module, "trial_seconds", lambda trial: measured.append(trial) or SECONDS[trial]
+    )
+    for _ in range(2):
+        assert device_module._quickest(TRIALS) == TRIALS[0]
+    assert measured == [*TRIALS, *TRIALS]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import platformdirs
 import pytest
 import torch
 
@@ -21,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def kept_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
     return tmp_path / "openvino"
 
 
@@ -120,6 +123,15 @@ def test_where_the_cache_cannot_be_written_the_conversion_is_not_kept(openvino, 
     images = torch.rand(2, 56, 56)
     assert largest_difference(by_torch(images).values, by_openvino(images).values) < TOLERANCE
     assert all(by_openvino._by_openvino.values()), "PyTorch stepped in"
+
+
+def test_a_user_without_folders_has_no_conversion_kept(openvino, tiny_timm, monkeypatch, tmp_path):
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *a, **k: Path("~/.cache"))
+    monkeypatch.chdir(tmp_path)
+    backbone = by_openvino_of("dinov2_vits14")
+    backbone(torch.rand(1, 56, 56))
+    assert all(backbone._by_openvino.values()), "PyTorch stepped in"
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_weights_under_timm_s_name_have_a_conversion_of_their_own(openvino, tiny_timm, kept_here):

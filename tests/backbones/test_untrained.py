@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import platformdirs
 import pytest
 import torch
 
-from napari_dinoad.backbones import openvino_forward as openvino_module
 from napari_dinoad.backbones import untrained_backbone
 from napari_dinoad.errors import BackboneError
 
@@ -34,7 +34,7 @@ def test_an_unknown_name_is_refused():
 def test_no_conversion_of_it_is_kept(tiny_timm, tmp_path, monkeypatch):
     pytest.importorskip("openvino", reason="OpenVINO is not installed (extra openvino)")
     monkeypatch.setenv("DINOAD_OPENVINO", "1")
-    monkeypatch.setattr(openvino_module.platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *a, **k: tmp_path)
     backbone = untrained_backbone("dinov2_vits14", "cpu")
     for _ in range(2):
         backbone(torch.rand(1, 28, 28))

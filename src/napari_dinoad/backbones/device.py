@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
 import torch
 
 from napari_dinoad.backbones.memory import PREFERRED_SLICES
 from napari_dinoad.errors import BackboneError, DinoadError, first_line
 from napari_dinoad.files import require_folder, write_json
 from napari_dinoad.machine_faults import OUT_OF_MEMORY
+from napari_dinoad.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,14 +110,14 @@ def choose_precision(device: torch.device) -> torch.dtype:
 
 
 def measured_seconds(
-    trials: list[Trial], measure: Callable[[Trial], float], cache: Path, machine: str
+    trials: list[Trial], measure: Callable[[Trial], float], cache: Path | None, machine: str
 ) -> dict[Trial, float]:
     """Return the seconds of each trial: those kept in ``cache`` for this machine, the others measured and kept.
 
     A trial that fails is infinitely slow; that is kept only where it would fail another time, too. A cache that
-    cannot be read or written is done without.
+    cannot be read or written, or is None, is done without.
     """
-    kept = _read(cache)
+    kept = {} if cache is None else _read(cache)
     known = kept.get(machine, {})
     seconds = {}
     for trial in trials:
@@ -132,7 +132,7 @@ def measured_seconds(
                     continue
                 known[name] = -1.0  # JSON has no infinity.
         seconds[trial] = known[name] if known[name] >= 0 else float("inf")
-    if known and (kept.get(machine) != known or machine not in kept):
+    if cache is not None and known and (kept.get(machine) != known or machine not in kept):
         try:
             require_folder(cache.parent)
             write_json(cache, {**kept, machine: known})
@@ -175,9 +175,16 @@ def _seconds_a_slice(trial: Trial, n_slices: int) -> float:
 
 
 def _quickest(trials: list[Trial]) -> Trial:
-    cache = platformdirs.user_cache_path("napari-dinoad", appauthor=False) / "devices.json"
-    seconds = measured_seconds(trials, trial_seconds, cache, _machine())
+    seconds = measured_seconds(trials, trial_seconds, _cache(), _machine())
     return min(trials, key=lambda trial: seconds[trial])
+
+
+def _cache() -> Path | None:
+    try:
+        return cache_folder() / "devices.json"
+    except DinoadError as error:
+        logger.info("Measurements are not kept: %s", error)
+        return None
 
 
 def _machine() -> str:

@@ -18,6 +18,7 @@ from napari_dinoad.backbones.official import official_file
 from napari_dinoad.errors import DinoadError, WeightsError, first_line
 from napari_dinoad.files import sha256_of_file
 from napari_dinoad.progress import report
+from napari_dinoad.user_folders import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def torch_hub_folder() -> Path:
     """Return where ``torch.hub`` keeps the files that it downloaded; needs no torch."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", str(Path(cache, "torch")))
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return expanded(home, "The folder of torch.hub") / "hub" / "checkpoints"
 
 
 def cached_weights(spec: BackboneSpec) -> Path | None:

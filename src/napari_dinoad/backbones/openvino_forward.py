@@ -16,12 +16,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 import torch
 from torch import nn
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import require_folder
+from napari_dinoad.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,24 +93,33 @@ def openvino_forward(
         Names the network, its weights and the input's size; its conversion is kept under this name. None: it is not
         kept.
     """
-    folder = platformdirs.user_cache_path("napari-dinoad", appauthor=False) / "openvino"
-    file = folder / f"{key or 'network'}.xml"
-    if key is not None and file.is_file():
-        kept = _compared(file, forward, example)
+    folder = None if key is None else _kept_in()
+    name = f"{key or 'network'}.xml"
+    if folder is not None and (folder / name).is_file():
+        kept = _compared(folder / name, forward, example)
         if isinstance(kept, OpenVinoForward):
             return kept
-        logger.info("The conversion in %s is of no use (%s); it is made anew", file, kept)
+        logger.info("The conversion in %s is of no use (%s); it is made anew", folder / name, kept)
     try:
-        with _temporary() if key is None else _writable(folder) as place:
+        with _temporary() if folder is None else _writable(folder) as place:
             logger.info("Converting the network for OpenVINO, in %s", place)
-            _convert(forward, network, example, place, place / file.name)
-            made = _compared(place / file.name, forward, example)
+            _convert(forward, network, example, place, place / name)
+            made = _compared(place / name, forward, example)
     except _FAULTS as fault:
         made = _told(fault)
     if isinstance(made, OpenVinoForward):
         return made
     logger.warning("OpenVINO cannot be used for this network, PyTorch is: %s", made)
     return None
+
+
+def _kept_in() -> Path | None:
+    """Return the folder of conversions, or None where the user has no folders."""
+    try:
+        return cache_folder() / "openvino"
+    except DinoadError as error:
+        logger.info("The conversion is not kept: %s", error)
+        return None
 
 
 @contextlib.contextmanager

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import platformdirs
-
 from napari_dinoad.backbones.hub import (
     HUB_FILES,
     INDEX_SUFFIX,
@@ -24,6 +22,7 @@ from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import TIMM_PREFIX, find_backbone, list_backbones
 from napari_dinoad.errors import WeightsError, WeightsNotFoundError
 from napari_dinoad.files import atomic_path, require_folder, sha256_of_file
+from napari_dinoad.user_folders import data_folder, expanded
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec
@@ -68,8 +67,8 @@ def weights_folder() -> Path:
     """Return the settings folder for weights: ``DINOAD_WEIGHTS``, else the user's data folder. It need not exist."""
     override = os.environ.get(WEIGHTS_VARIABLE)
     if override:
-        return Path(override).expanduser()
-    return platformdirs.user_data_path("napari-dinoad", appauthor=False) / "weights"
+        return expanded(override, WEIGHTS_VARIABLE)
+    return data_folder(f"Set it, or name the folder that holds weights in {WEIGHTS_VARIABLE}.") / "weights"
 
 
 def _usable_folder() -> Path | None:
@@ -114,7 +113,7 @@ def find_weights(
         If what was given is not there, or the settings folder holds more than one.
     """
     if given is not None:
-        return WeightsFile(given_weights(Path(given).expanduser(), spec.base_name), "given")
+        return WeightsFile(given_weights(expanded(given, "Weights"), spec.base_name), "given")
     found = local_weights(spec)
     if found is not None:
         return found
@@ -165,7 +164,7 @@ def add_weights(file: str | Path, name: str) -> Path:
         If the folder holds another file of this backbone: models that were fitted with it need it.
     """
     spec = find_backbone(name)
-    source = given_weights(Path(file).expanduser(), spec.base_name)
+    source = given_weights(expanded(file, "Weights"), spec.base_name)
     is_index = source.name.endswith(INDEX_SUFFIX)
     there = _in_settings_folder(spec)
     if there is not None:
