@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_dinoad.scoring.merging import alike_groups, classification_likelihood, merge_alike
 from napari_dinoad.scoring.patches import in_chunks, sample_patches, seeded_generator, unit_length
@@ -132,6 +134,39 @@ def test_merging_drops_empty_components():
     statistics = hard_statistics(patches, torch.full((50,), 2), 5, "diag")
     assert len(merge_alike(statistics, "diag", 1e-6).responsibilities) == 1
     np.testing.assert_allclose(merge_alike(statistics, "diag", 1e-6).first[0], patches.double().sum(0))
+
+
+class _CountedLogarithms(TorchDispatchMode):
+    """Counts the numbers that PyTorch takes a logarithm of."""
+
+    n = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation.overloadpacket in (torch.ops.aten.log, torch.ops.aten.log_):
+            self.n += args[0].numel()
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("n_channels", [1, 15, 16, 17, 51, 384])
+def test_a_classification_likelihood_is_that_of_its_formula_and_takes_few_logarithms(n_channels):
+    """Variances from the least regularisation up to those of unit patches; a logarithm takes long."""
+    generator = torch.Generator().manual_seed(n_channels)
+    k, regularisation = 7, 1e-12
+    s = 1 + 100 * torch.rand(k, generator=generator, dtype=torch.float64)
+    means = torch.randn(k, n_channels, generator=generator, dtype=torch.float64)
+    spread = 10 ** (-14 + 14 * torch.rand(k, n_channels, generator=generator, dtype=torch.float64))
+    spread[0] = 0
+    means[:2] = 0  # their spread is not rounded away
+    first, second = s[:, None] * means, s[:, None] * (spread + means.square())
+
+    with _CountedLogarithms() as counted:
+        got = classification_likelihood(s, first, second, regularisation)
+
+    spread = (second / s[:, None] - (first / s[:, None]).square()).clamp_min(0)
+    variances = spread + regularisation
+    expected = s * s.log() - 0.5 * s * (variances.log() + spread / variances).sum(-1)
+    torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-9)
+    assert counted.n <= k * (n_channels // 16 + n_channels % 16)
 
 
 @given(seed=st.integers(0, 50), k=st.integers(2, 14), at_most=st.integers(1, 14))
