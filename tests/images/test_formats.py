@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 
 import nibabel as nib
@@ -263,6 +264,68 @@ def test_an_impossible_unit_is_read_as_millimetres(tmp_path, values):
     volume = read_volume(tmp_path / "a.nii")
     np.testing.assert_allclose(volume.geometry.affine, AFFINE, atol=1e-5)
     assert "impossible voxels" in volume.notes[0]
+
+
+def test_a_unit_that_nifti_has_not_is_none(tmp_path, values):
+    image = nifti(values, AFFINE)
+    image.header["xyzt_units"] = 5
+    nib.save(image, tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(volume.geometry.affine, AFFINE, atol=1e-5)
+    path = AnomalyMap(volume.values, volume).save(tmp_path / "map.nii")
+    assert nib.load(path).header.get_xyzt_units()[0] == "mm"
+
+
+def with_pixdim(path, values, *sizes):
+    """Write a NIfTI file that is placed by its qform, with other voxel sizes than the library would write."""
+    nib.save(nifti(values, None, np.diag([2.0, 3.0, 4.0, 1.0])), path)
+    content = bytearray(path.read_bytes())
+    content[80 : 80 + 4 * len(sizes)] = struct.pack(f"<{len(sizes)}f", *sizes)
+    path.write_bytes(content)
+    return path
+
+
+def test_voxel_sizes_that_are_none_are_told(tmp_path, values):
+    assert read_volume(with_pixdim(tmp_path / "a.nii", values, 2, 3, 4)).notes == ()
+    volume = read_volume(with_pixdim(tmp_path / "a.nii", values, 2, 0, 0))
+    assert volume.notes == ("No voxel size in the header along j and k (pixdim is 0): 1 mm is assumed.",)
+    np.testing.assert_allclose(volume.geometry.spacing, (1, 1, 2))
+    volume = read_volume(with_pixdim(tmp_path / "a.nii", values, -2, 3, 4))
+    assert volume.notes == ("The header's voxel sizes (pixdim) are negative: read as positive ones.",)
+    np.testing.assert_allclose(volume.geometry.spacing, (4, 3, 2))
+
+
+def test_a_sform_needs_no_voxel_sizes(tmp_path, values):
+    path = tmp_path / "a.nii"
+    nib.save(nifti(values, AFFINE), path)
+    content = bytearray(path.read_bytes())
+    content[80:92] = bytes(12)
+    path.write_bytes(content)
+    assert read_volume(path).notes == ()
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_voxels_that_begin_inside_the_header_are_refused(tmp_path, values, kind):
+    path = tmp_path / "a.nii"
+    nib.save(kind(values, AFFINE), path)
+    content = bytearray(path.read_bytes())
+    place, size = (108, 4) if kind is nib.Nifti1Image else (168, 8)
+    content[place : place + size] = bytes(size)
+    path.write_bytes(content)
+    with pytest.raises(ScanReadError, match=r"a\.nii: .*begin at byte 0, inside it"):
+        read_volume(path)
+    (skipped,) = discover_scans(tmp_path).skipped
+    assert "begin at byte 0" in skipped.reason
+
+
+def test_mgh_without_orientation_is_told(tmp_path, values):
+    path = tmp_path / "a.mgh"
+    nib.save(nib.MGHImage(values, AFFINE), path)
+    content = bytearray(path.read_bytes())
+    content[28:30] = bytes(2)
+    path.write_bytes(content)
+    (note,) = read_volume(path).notes
+    assert note.startswith("No orientation in the header (goodRASFlag is 0)")
 
 
 def test_a_frame_of_a_scaled_series(tmp_path, values):

@@ -38,6 +38,7 @@ __all__ = [
     "read_frames",
     "read_labels",
     "read_nifti",
+    "space_unit",
 ]
 
 Holding = Literal["scan", "mask", "map"]
@@ -54,6 +55,9 @@ _CHUNK_BYTES = 2**20
 
 _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 
+_GOOD_RAS = slice(28, 30)
+"""Bytes of an MGH header that are not 0 where it says voxel sizes and orientation."""
+
 _LARGEST_VOXEL_MM = 100.0
 """A larger voxel means that the header's unit is wrong."""
 
@@ -68,6 +72,13 @@ def open_nifti(path: Path) -> Nifti1Image | MGHImage:
         image = _open_mgh(path) if path.name.lower().endswith(MGH_SUFFIXES) else nib.load(path)
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         raise ScanReadError(f"{path}: expected a {_format_of(path)}, got {type(image).__name__}.")
+    offset = int(image.dataobj.offset)
+    if isinstance(image, nib.Nifti1Image) and offset < image.header.single_vox_offset:
+        # nibabel lets 0 pass, as of pairs of files, and would take the header itself for voxels.
+        raise ScanReadError(
+            f"{path}: not a readable NIfTI file (by the header its voxels begin at byte {offset}, inside it). "
+            "Export or download it again."
+        )
     return image
 
 
@@ -80,6 +91,12 @@ def _open_mgh(path: Path) -> MGHImage:
     voxels = nib.MGHImage.ImageArrayProxy(str(path), header.copy())
     files = nib.MGHImage.filespec_to_file_map(str(path))
     return nib.MGHImage(voxels, header.get_affine(), header, file_map=files)
+
+
+def _is_placed_mgh(path: Path) -> bool:
+    """Whether the header of an MGH file says where it lies; nibabel fills in what it does not say."""
+    with ImageOpener(path, "rb") as stream:
+        return any(stream.read(_GOOD_RAS.stop)[_GOOD_RAS])
 
 
 def count_frames(image: Nifti1Image | MGHImage) -> int:
@@ -108,7 +125,7 @@ def is_of_pixels(header: object, affine: np.ndarray) -> bool:
 
     Its axes are those of the picture then: rows and columns, after the number of the image in a stack.
     """
-    is_unknown = isinstance(header, nib.Nifti1Header) and header.get_xyzt_units()[0] == "unknown"
+    is_unknown = isinstance(header, nib.Nifti1Header) and space_unit(header) == "unknown"
     return is_unknown and np.array_equal(affine, np.eye(4))
 
 
@@ -154,8 +171,14 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
     if isinstance(image, nib.Nifti1Image):
         notes += _without_empty_sform(image)
         notes += _form_notes(image)
+        notes += _size_notes(image, path)
         affine, more = _in_millimetres(image)
         notes += more
+    elif not _is_placed_mgh(path):
+        notes.append(
+            "No orientation in the header (goodRASFlag is 0): assumed coronal slices, and 1 mm along each axis, as "
+            "FreeSurfer does."
+        )
     geometry = Geometry(stored.shape, affine)
     values = _in_memory(geometry.to_canonical(stored), as_type)
     header = image.header.copy() if isinstance(image, nib.Nifti1Image) else None
@@ -240,9 +263,34 @@ def _form_notes(image: Nifti1Image) -> list[str]:
     return [f"sform and qform disagree by up to {apart:.1f} mm: the sform is used."]
 
 
+def _size_notes(image: Nifti1Image, path: Path) -> list[str]:
+    """Say what nibabel made of sizes of voxels that are none, where the affine is made of them."""
+    if image.header["sform_code"]:
+        return []
+    with ImageOpener(path) as stream:
+        # As stored: in the image's own header they are mended.
+        header = type(image.header).from_fileobj(stream, check=False)
+    sizes = header["pixdim"][1 : 1 + min(3, image.ndim)]
+    notes = []
+    if (sizes == 0).any():
+        axes = " and ".join("ijk"[axis] for axis in np.flatnonzero(sizes == 0))
+        notes.append(f"No voxel size in the header along {axes} (pixdim is 0): 1 mm is assumed.")
+    if (sizes < 0).any():
+        notes.append("The header's voxel sizes (pixdim) are negative: read as positive ones.")
+    return notes
+
+
+def space_unit(header: nib.Nifti1Header) -> str:
+    """Return the unit of place of a header, as nibabel calls it; ``"unknown"`` too for a code that NIfTI has not."""
+    try:
+        return str(header.get_xyzt_units()[0])
+    except KeyError:
+        return "unknown"
+
+
 def _in_millimetres(image: Nifti1Image) -> tuple[np.ndarray, list[str]]:
     """Return the affine in millimetres, and a note when the header has another unit."""
-    unit = image.header.get_xyzt_units()[0]
+    unit = space_unit(image.header)
     factor = _MM_PER_UNIT.get(unit)
     if factor is None:
         return image.affine, []

@@ -89,7 +89,9 @@ def _copy_space(header: nib.Nifti1Header, image: nib.Nifti1Image) -> None:
         "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
     ):  # fmt: skip
         target[name] = header[name]
-    unit = header.get_xyzt_units()[0]
+    from napari_dinoad.images.nifti_files import space_unit
+
+    unit = space_unit(header)
     target.set_xyzt_units(xyz="mm" if unit == "unknown" else unit)
 
 
