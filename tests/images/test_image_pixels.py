@@ -203,3 +203,43 @@ def test_a_tiff_that_only_imagecodecs_unpacks_says_what_to_install(tmp_path, gre
         tiff.pages.first.tags["Compression"].overwrite(tifffile.COMPRESSION.JPEG2000)
     with pytest.raises(ScanReadError, match=r"a\.tif: compressed .*\(JPEG2000\).*pip install imagecodecs"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float64"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("n_values", [2, 3, 5])
+def test_pixels_of_several_values_that_are_no_colour_are_refused(tmp_path, kind, planes, n_values):
+    """They are slices or channels, of which the first, or the first three as a colour, would be taken."""
+    slices = np.random.default_rng(0).integers(0, 99, (n_values, 7, 9)).astype(kind)
+    stored = slices if planes == "separate" else np.moveaxis(slices, 0, -1)
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(folder / name, stored, photometric="minisblack", planarconfig=planes)
+    told = rf"a\.tif: {n_values} values of each pixel that are no colour"
+    for path in (folder / "a.tif", folder):
+        with pytest.raises(ScanReadError, match=told):
+            read_volume(path)
+    assert "no colour" in discover_scans(folder).skipped[0].reason
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float64"])
+def test_grey_beside_alpha_in_tiff_is_grey(tmp_path, kind):
+    grey, alpha = np.random.default_rng(0).integers(0, 99, (2, 7, 9)).astype(kind)
+    stored = np.stack([grey, alpha], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", extrasamples=("unassalpha",))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").values[0], grey)
+
+
+def test_slices_in_one_page_of_a_tiff_are_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 99, (16, 32, 32)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, volumetric=True, tile=(16, 16, 16), photometric="minisblack")
+    with pytest.raises(ScanReadError, match=r"a\.tif: 16 slices in one page; expected one in each\."):
+        read_volume(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["int32", "uint32", "int64"])
+def test_tiff_of_more_than_16_bits_is_none_of_12(tmp_path, kind):
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(63, dtype=kind).reshape(7, 9), photometric="minisblack")
+    volume = read_volume(tmp_path / "a.tif")
+    assert (volume.full_scale, volume.notes) == (None, ())

@@ -85,6 +85,8 @@ def image_layout(path: Path) -> ImageLayout:
             pages = _headers(image, _count_pages(image, path))
     numbers = full_pages(pages)
     n_pages = len(numbers)
+    for number in numbers:
+        pages[number].require_image(path)
     (rows, columns), description = pages[numbers[0]].size, pages[numbers[0]].description
     n_declared = declared_images(description)
     if n_pages == 1 < n_declared:

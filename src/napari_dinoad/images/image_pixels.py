@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from napari_dinoad.images.damage import DAMAGED, naming
-from napari_dinoad.images.page_axes import DESCRIPTION, PageHeader
+from napari_dinoad.images.page_axes import DESCRIPTION, PageHeader, pixel_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +49,7 @@ _BACK: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 """From the picture as it is to be shown back to the stored one, by EXIF orientation (1: they are the same)."""
 
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _WIDTH, _HEIGHT, _SUBFILE = 262, 258, 339, 256, 257, 254
+_VALUES, _EXTRAS, _SLICES = 277, 338, 32997
 """Tags of a TIFF."""
 
 _REDUCED = 1
@@ -116,7 +117,10 @@ def page_header(image: Any) -> PageHeader:
     """Return what the header of a TIFF's current page says."""
     tags = image.tag_v2
     size = (int(tags[_HEIGHT]), int(tags[_WIDTH]))
-    return PageHeader(size, bool(tags.get(_SUBFILE, 0) & _REDUCED), str(tags.get(DESCRIPTION, "")))
+    fault = pixel_fault(
+        tags.get(_PHOTOMETRIC), tags.get(_VALUES, 1), tags.get(_EXTRAS, ()), tags.get(_SLICES, 1)
+    )
+    return PageHeader(size, bool(tags.get(_SUBFILE, 0) & _REDUCED), str(tags.get(DESCRIPTION, "")), fault)
 
 
 def stored_pixels(image: Any, mode: str | None = None) -> np.ndarray:
@@ -137,6 +141,8 @@ def read_page(image: Any, path: Path) -> Page:
         # Pillow stores indices without a palette with one of black alone. (getpalette() would read all pixels.)
         mode = None
     tags = image.tag_v2 if image.format == "TIFF" else {}
+    if tags:
+        page_header(image).require_image(path)
     # Of other types Pillow turns white itself.
     low_is_white = tags.get(_PHOTOMETRIC) == _LOW_IS_WHITE and image.mode.startswith(("I", "F"))
     bits, is_signed = tags.get(_BITS), tags.get(_SAMPLE_FORMAT) == _IS_SIGNED
@@ -145,8 +151,8 @@ def read_page(image: Any, path: Path) -> Page:
     asked_before = _orientation(image) if image.format == "TIFF" else 1
     pixels = _with_low_bytes(image, path, rawmode) if rawmode in _DEEP else stored_pixels(image, mode)
     is_shown_turned = max(asked_before, _orientation(image)) > 1
-    if image.mode == "I" and tags and bits == (32,) and not is_signed:
-        pixels = pixels.view(np.uint32)
+    if image.mode == "I" and tags and bits == (32,):
+        pixels = pixels if is_signed else pixels.view(np.uint32)
     elif image.mode == "I":
         pixels = _of_stored_type(pixels, is_signed and bits == (16,))
     elif is_grey_8 and is_signed and rawmode == "L":

@@ -8,13 +8,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_dinoad.errors import ScanReadError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["DESCRIPTION", "PageHeader", "declared_images", "full_pages", "told_of_pages", "volumes_of_pages"]
+__all__ = [
+    "DESCRIPTION",
+    "PageHeader",
+    "declared_images",
+    "full_pages",
+    "pixel_fault",
+    "told_of_pages",
+    "volumes_of_pages",
+]
 
 DESCRIPTION = 270
 """Tag of a TIFF that holds a text, in which programs for microscopes say what its pages are."""
+
+_VALUES = {0: 1, 1: 1, 2: 4}
+"""Values of a pixel by what they mean: grey (low white, or black), or red, green, blue and an alpha not called so."""
+
+_ALPHA = (1, 2)
+"""Extra values of a pixel that say how opaque it is."""
 
 _IMAGEJ_ORDER = "CZT"
 _KINDS = {"C": "channels", "T": "time points"}
@@ -32,11 +49,45 @@ class PageHeader:
     is_reduced : bool
         Whether it calls itself a smaller copy of another page.
     description : str
+    fault : str
+        Why its pixels are no image; see `pixel_fault`. Empty otherwise.
     """
 
     size: tuple[int, int]
     is_reduced: bool = False
     description: str = ""
+    fault: str = ""
+
+    def require_image(self, path: Path) -> None:
+        """Raise `ScanReadError`, with the file's name, where its pixels are no image."""
+        if self.fault:
+            raise ScanReadError(f"{path}: {self.fault}.")
+
+
+def pixel_fault(photometric: int | None, n_values: int, extras: Sequence[int], n_slices: int) -> str:
+    """Return why the pixels of a TIFF's page are no grey or colour image; empty where they are one.
+
+    Parameters
+    ----------
+    photometric : int, optional
+        What the values mean (PhotometricInterpretation).
+    n_values : int
+        Values of a pixel (SamplesPerPixel).
+    extras : sequence of int
+        What those beyond grey or colour mean (ExtraSamples).
+    n_slices : int
+        Slices in the page (ImageDepth).
+    """
+    if n_slices > 1:
+        return f"{n_slices} slices in one page; expected one in each"
+    n_expected = _VALUES.get(-1 if photometric is None else photometric)
+    n_left = n_values - sum(extra in _ALPHA for extra in extras)
+    if n_expected is None or n_left <= n_expected:
+        return ""
+    return (
+        f"{n_left} values of each pixel that are no colour, such as channels or slices; expected one. Save each as a "
+        "page, or as a file"
+    )
 
 
 def full_pages(pages: Sequence[PageHeader]) -> list[int]:

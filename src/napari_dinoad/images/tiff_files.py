@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.damage import DAMAGED, naming
 from napari_dinoad.images.image_pixels import MOST_PIXELS, Page, without_pillows_limit
-from napari_dinoad.images.page_axes import PageHeader
+from napari_dinoad.images.page_axes import PageHeader, pixel_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,12 +63,7 @@ def tiff_headers(path: Path) -> list[PageHeader]:
     with _opened(path) as tiff:
         if not len(tiff.pages):
             raise ValueError("no pages")
-        return [
-            PageHeader(
-                (int(page.imagelength), int(page.imagewidth)), bool(page.is_reduced), str(page.description)
-            )
-            for page in tiff.pages
-        ]
+        return [_header(page) for page in tiff.pages]
 
 
 def tiff_page(path: Path, number: int) -> Page:
@@ -83,6 +78,7 @@ def tiff_page(path: Path, number: int) -> Page:
         page = tiff.pages[number]
         if page.imagelength * page.imagewidth > MOST_PIXELS:
             raise ValueError(f"{page.imagelength} × {page.imagewidth} pixels, expected at most {MOST_PIXELS}")
+        _header(page).require_image(path)
         pixels = _unpacked(page, path)
         if pixels.dtype.kind not in "fiu":
             raise ValueError(f"pixels of type {pixels.dtype}, expected numbers")
@@ -95,6 +91,12 @@ def tiff_page(path: Path, number: int) -> Page:
         turned = page.tags.valueof("Orientation", _NOT_TURNED)
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return Page(native, page.photometric == _LOW_IS_WHITE, turned != _NOT_TURNED)
+
+
+def _header(page: Any) -> PageHeader:
+    fault = pixel_fault(page.photometric, page.samplesperpixel, page.extrasamples, page.imagedepth)
+    size = (int(page.imagelength), int(page.imagewidth))
+    return PageHeader(size, bool(page.is_reduced), str(page.description), fault)
 
 
 def _unpacked(page: Any, path: Path) -> np.ndarray:
