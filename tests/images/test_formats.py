@@ -163,6 +163,44 @@ def test_what_a_header_does_not_say_of_place_and_size_is_told(tmp_path, values):
     assert len(read_volume(tmp_path / "none.mha").notes) == 2
 
 
+@pytest.mark.parametrize(
+    ("space", "is_told"),
+    [
+        ("space: left-posterior-superior", False),
+        ("space: RAS", False),
+        ("space: Right-Anterior-Superior", False),
+        ("space: 3D-right-handed", True),
+        ("space: scanner-xyz", True),
+        ("space dimension: 3", True),
+    ],
+)
+def test_a_space_that_does_not_say_sides_is_told(tmp_path, values, space, is_told):
+    pytest.importorskip("SimpleITK")
+    write_nrrd(tmp_path / "a.nrrd", values, space, "space directions: (1,0,0) (0,2,0) (0,0,3)")
+    notes = read_volume(tmp_path / "a.nrrd").notes
+    assert [note.startswith("The header's space says nothing") for note in notes] == [True] * is_told
+
+
+@pytest.mark.parametrize(
+    ("field", "unit"),
+    [
+        ('space units: "um" "um" "um"', "um"),
+        ('space units: "mm" "mm" "mm"', ""),
+        ('space units: "" "" ""', ""),
+    ],
+)
+def test_a_unit_that_itk_passes_over_is_told(tmp_path, values, field, unit):
+    """The scan, and so map and mask, lie where viewers that read with ITK show it."""
+    pytest.importorskip("SimpleITK")
+    directions = "space directions: (500,0,0) (0,500,0) (0,0,500)"
+    write_nrrd(tmp_path / "a.nrrd", values, "space: RAS", directions, field)
+    volume = read_volume(tmp_path / "a.nrrd")
+    assert volume.geometry.spacing == (500, 500, 500)
+    assert [note.split(",")[0] for note in volume.notes] == ([f"The header's unit is {unit}"] if unit else [])
+    write_nrrd(tmp_path / "b.nrrd", values, "spacings: 1 2 3", 'units: "m" "m" "m"')
+    assert read_volume(tmp_path / "b.nrrd").notes[1].startswith("The header's unit is m,")
+
+
 @pytest.mark.parametrize("name", ["head.hdr", "head.img"])
 def test_a_pair_of_files_says_what_to_convert_it_to(tmp_path, values, name):
     nib.save(nib.Nifti1Pair(values.astype(np.int16), np.eye(4)), tmp_path / "head.img")

@@ -26,6 +26,25 @@ _NRRD_SUFFIXES = (".nrrd", ".nhdr")
 _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 """Headers that name another file for the voxels."""
 
+_SPACES = frozenset(
+    f"{name}{time}"
+    for names, times in (
+        (("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"), ("", "-time")),
+        (("lps", "ras", "las"), ("", "t")),
+    )
+    for name in names
+    for time in times
+)
+"""Spaces of NRRD that say which sides of the patient their axes run to."""
+
+_OTHER_UNITS = frozenset(
+    (
+        "nm", "um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres", "cm",
+        "centimeter", "centimetre", "m", "meter", "meters", "metre", "metres", "inch", "inches",
+    )
+)  # fmt: skip
+"""Units of length other than the millimetre, as headers may name them."""
+
 _POSSIBLE_AXES = (b"1", b"2", b"3", b"4", b"5")
 
 
@@ -98,22 +117,41 @@ def _affine(image: Any) -> np.ndarray:
 
 
 def _assumed(path: Path) -> list[str]:
-    """Say what of the place of its voxels a header does not say; ITK assumes it."""
+    """Say what of the place of its voxels a header does not say, or says to no avail; ITK assumes it."""
     with path.open("rb") as stream:
         header = stream.read(_HEADER_BYTES)
     if path.suffix.lower() in _NRRD_SUFFIXES:
         header = re.split(rb"\r?\n\r?\n", header)[0]
         orientation, size = rb"space(?: dimension)?[ \t]*:", rb"(?:spacings|space directions)[ \t]*:"
+        space, unit = rb"space[ \t]*:", rb"(?:space )?units[ \t]*:"
     else:
         header = re.split(rb"(?m)^[ \t]*ElementDataFile", header)[0]
         orientation = rb"[ \t]*(?:TransformMatrix|Rotation|Orientation)[ \t]*[=:]"
         size = rb"[ \t]*Element(?:Spacing|Size)[ \t]*[=:]"
+        space, unit = None, rb"[ \t]*DistanceUnits[ \t]*[=:]"
     notes = []
-    if not re.search(rb"(?m)^" + orientation, header):
+    if not _values(orientation, header):
         notes.append("No orientation in the header: assumed left-posterior-superior order, as ITK does.")
-    if not re.search(rb"(?m)^" + size, header):
+    elif space and _SPACES.isdisjoint(_values(space, header)):
+        notes.append(
+            "The header's space says nothing of the patient's sides: assumed left-posterior-superior, as ITK does."
+        )
+    if not _values(size, header):
         notes.append("No voxel size in the header: 1 mm along each axis is assumed.")
+    named = {word for line in _values(unit, header) for word in line.replace('"', " ").split()}
+    others = sorted(named & _OTHER_UNITS)
+    if others:
+        notes.append(
+            f"The header's unit is {others[0]}, which ITK, and viewers that read with it, take for millimetres: so "
+            f"it is read here, and what is told in mm is in {others[0]}."
+        )
     return notes
+
+
+def _values(field: bytes, header: bytes) -> list[str]:
+    """Return what a field of a header says, in lower case; nothing where the header does not have it."""
+    found = re.findall(rb"(?m)^(?:" + field + rb")([^\r\n]*)", header)
+    return [value.decode("utf-8", "replace").strip().lower() for value in found]
 
 
 def _open(path: Path) -> Any:
