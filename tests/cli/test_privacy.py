@@ -89,9 +89,13 @@ def test_nifti(tmp_path, model_path, caplog, capsys):
     assert "Secret" in texts_of(folder / "scan.nii.gz")[0]
     log = score([str(folder / "scan.nii.gz"), "--save", ALL_3D], tmp_path / "out", model_path, caplog, capsys)
     assert_nothing_leaks(tmp_path / "out", log)
-    for name in ("scan_anomaly.nii.gz", "scan_mask.nii.gz"):
+    for name, descrip in (
+        ("scan_anomaly.nii.gz", rb""),
+        ("scan_mask.nii.gz", rb"napari-dinoad found mask [0-9a-f]{32}"),
+    ):
         header = nib.load(tmp_path / "out" / name).header
-        for field in ("descrip", "aux_file", "db_name", "intent_name"):
+        assert re.fullmatch(descrip, header["descrip"].item())
+        for field in ("aux_file", "db_name", "intent_name"):
             assert header[field].tobytes().strip(b"\0") == b"", field
         assert not header.extensions
 
@@ -140,5 +144,8 @@ def test_2d_images_with_metadata(tmp_path, caplog, capsys):
     assert_nothing_leaks(tmp_path / "out", log)
     for path in (tmp_path / "out").glob("*.png"):
         with Image.open(path) as image:
-            assert not image.info, f"metadata in {path.name}"
+            texts = dict(image.info)
+            if path.name == "0_mask.png":
+                assert re.fullmatch(r"napari-dinoad found mask [0-9a-f]{32}", texts.pop("Software"))
+            assert not texts, f"metadata in {path.name}"
             assert not image.getexif()

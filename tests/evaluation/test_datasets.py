@@ -9,6 +9,9 @@ from PIL import Image
 
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.datasets import find_dataset
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.export import save_on_grid
 
 BMAD = """
 train/good/a.png
@@ -248,6 +251,25 @@ def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp
     assert [scan.path.name for scan in found.test] == ["a.png", "b_picture.png", "c[1].png"]
     assert {item.path.name: item.reason for item in found.unused} == dict.fromkeys(
         ("a_heatmap.png", "a_picture.png", "c[1]_heatmap.png"), "a picture of a result, not a scan"
+    )
+
+
+def test_masks_that_scoring_left_beside_the_scans_are_no_truth(tmp_path):
+    """Of `a` the truth lies beside it, too; of `b` nothing does."""
+    geometry = Geometry((4, 5, 6), np.eye(4))
+    for name in "ab":
+        volume = Volume(np.random.default_rng(0).random((6, 5, 4)).astype(np.float32), geometry, name)
+        save_on_grid(tmp_path / f"{name}.nii.gz", volume.values, volume)
+        AnomalyMap(4 * volume.values, volume).mask(0.01).save(tmp_path / f"{name}_mask.nii.gz")
+    save_on_grid(tmp_path / "a_label.nii.gz", (volume.values > 0.9).astype(np.uint8), volume, "mask")
+    found = find_dataset(tmp_path)
+    assert [(scan.path.name, scan.mask and scan.mask.name, scan.fault) for scan in found.test] == [
+        ("a.nii.gz", "a_label.nii.gz", ""),
+        ("b.nii.gz", None, ""),
+    ]
+    told = {item.path.name: item.reason for item in found.unused}
+    assert told == dict.fromkeys(
+        ("a_mask.nii.gz", "b_mask.nii.gz"), "a mask that napari-dinoad found, not the truth"
     )
 
 

@@ -16,6 +16,7 @@ from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
 from napari_dinoad.evaluation.truths import read_truth
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.maps import AnomalyMap, dicom_seg
 from napari_dinoad.settings import EvaluationSettings
 from segmentation_files import needed_tags, save_seg, sources
 
@@ -217,6 +218,18 @@ def test_splits_and_masks_of_other_formats(tmp_path):
     assert {scan.path.name: scan.mask.name for scan in found.test} == {"p1": "p1.dcm", "p2": "p2.nii.gz"}
     assert [(item.path.name, item.reason) for item in found.unused] == [("a", "in the training split")]
     assert found.unmatched == ()
+
+
+def test_a_segmentation_that_scoring_left_beside_the_series_is_no_truth(tmp_path):
+    lay_out(tmp_path, "p1", seg=tmp_path / "p1" / "truth.dcm")
+    volume = read_volume(tmp_path / "p1")
+    mask = AnomalyMap((volume.values > 9).astype(np.float32) * 4, volume).mask(0.01)
+    dicom_seg.save_seg(tmp_path / "p1" / "p1_seg.dcm", mask)
+    found = find_dataset(tmp_path)
+    assert [(scan.path.name, scan.mask and scan.mask.name) for scan in found.test] == [("p1", "truth.dcm")]
+    assert [(item.path.name, item.reason) for item in found.unused] == [
+        ("p1_seg.dcm", "a mask that napari-dinoad found, not the truth")
+    ]
 
 
 def test_two_masks_of_one_series_and_damaged_files_are_told(tmp_path):

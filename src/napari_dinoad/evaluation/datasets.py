@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
-from napari_dinoad.evaluation.scoring_outputs import what_scoring_wrote
+from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
 from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
@@ -148,7 +148,7 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
         is_named_so = path.name.lower().endswith(SCAN_SUFFIXES)
         written = what_scoring_wrote(path)
         if written:
-            results.append(SkippedFile(path, f"{written}, not a scan"))
+            results.append(SkippedFile(path, written))
         elif is_named_so and not path.name.lower().endswith(DICOM_SUFFIXES):
             files.append(DatasetFile.of(path, folder))
         elif is_named_so or may_be_dicom(path):
@@ -156,12 +156,16 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
     if not dicom:
         return files, results
     from napari_dinoad.images.dicom_discovery import find_series
-    from napari_dinoad.images.dicom_segmentations import segmented_images
+    from napari_dinoad.images.dicom_segmentations import is_found_segmentation, segmented_images
 
     found = find_series(dicom, progress=progress)
     segmentations = set(found.segmentations)
+    found_masks = {path for path in segmentations if is_found_segmentation(path)}
+    results += [SkippedFile(path, FOUND_MASK) for path in sorted(found_masks)]
     files += [DatasetFile.of(scan.path, folder, series=scan) for scan in found.scans]
-    files += [DatasetFile.of(path, folder, segmented=segmented_images(path)) for path in segmentations]
+    files += [
+        DatasetFile.of(path, folder, segmented=segmented_images(path)) for path in segmentations - found_masks
+    ]
     passed_over = [item for item in found.skipped if item.path not in segmentations]
     files += [
         DatasetFile.of(item.path, folder, fault=f"{item.path}: {item.reason}")

@@ -1,4 +1,4 @@
-"""What scoring has left in a benchmark's folder, which is no test scan. Masks may be the truth and are not judged."""
+"""What scoring has left in a benchmark's folder, which is no test scan and no truth."""
 
 from __future__ import annotations
 
@@ -6,19 +6,40 @@ import glob
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import MAP_ENDING, NIFTI_SUFFIXES, PICTURE_ENDINGS, SCAN_SUFFIXES, stem_of
+from napari_dinoad.files import (
+    MAP_ENDING,
+    MASK_ENDINGS,
+    NIFTI_SUFFIXES,
+    PICTURE_ENDINGS,
+    SCAN_SUFFIXES,
+    stem_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["what_scoring_wrote"]
+__all__ = ["FOUND_MASK", "what_scoring_wrote"]
+
+FOUND_MASK = "a mask that napari-dinoad found, not the truth"
+"""Why a mask is not used."""
 
 
 def what_scoring_wrote(path: Path) -> str:
-    """Return what a file is, if it is the map of a scan that was scored, or a picture of it; else nothing."""
+    """Return what a file is, if scoring wrote it of a scan, and what it is not; else nothing. DICOM is not judged."""
     if _is_map(path):
-        return "a map of −log10 p"
-    return "a picture of a result" if _is_picture(path) else ""
+        return "a map of −log10 p, not a scan"
+    if _is_mask(path):
+        return FOUND_MASK
+    return "a picture of a result, not a scan" if _is_picture(path) else ""
+
+
+def _is_mask(path: Path) -> bool:
+    """Whether a file is a mask, by its name as of one and by its mark."""
+    if not stem_of(path).lower().endswith(MASK_ENDINGS):
+        return False
+    from napari_dinoad.images.found_masks import is_found_mask
+
+    return is_found_mask(path)
 
 
 def _is_map(path: Path) -> bool:

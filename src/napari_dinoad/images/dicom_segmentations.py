@@ -12,7 +12,7 @@ from highdicom.seg import Segmentation
 from pydicom.config import disable_value_validation
 
 from napari_dinoad.errors import GeometryError, ScanReadError
-from napari_dinoad.images.dicom_files import read_dataset
+from napari_dinoad.images.dicom_files import MANUFACTURER, read_dataset
 from napari_dinoad.images.dicom_headers import DAMAGED, EXPORT_AGAIN, GEOMETRY_TAGS
 from napari_dinoad.images.dicom_reader import as_nifti
 from napari_dinoad.images.dicom_stack import DRIFT_TOLERANCE
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.dicom_series import DicomSeries
 
-__all__ = ["LabelledSegments", "SegmentedImages", "read_segmentation", "segmented_images"]
+__all__ = [
+    "LabelledSegments",
+    "SegmentedImages",
+    "is_found_segmentation",
+    "read_segmentation",
+    "segmented_images",
+]
 
 _HEIGHTS = "1.2.840.10008.5.1.4.1.1.66.8"
 """SOP class of segmentations by the heights of layers of the eye."""
@@ -39,6 +45,9 @@ _TAGS = (
     "PixelPaddingValue", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 """Tags needed for place, names of segments and pixels; nothing else is parsed, so no patient tag is."""
+
+_AUTOMATIC = "AUTOMATIC"
+"""How segments call themselves that no person has drawn or corrected."""
 
 _SOURCE_TAGS = (
     "ReferencedSeriesSequence", "SourceImageSequence", "SharedFunctionalGroupsSequence",
@@ -118,6 +127,17 @@ def segmented_images(path: Path) -> SegmentedImages:
             )
         except DAMAGED:
             return SegmentedImages(frozenset(), frozenset())
+
+
+def is_found_segmentation(path: Path) -> bool:
+    """Whether a DICOM segmentation is a mask that this program found; those by hand call themselves otherwise."""
+    with disable_value_validation():
+        try:
+            header = read_dataset(path, ["Manufacturer", "SegmentSequence"], stop_before_pixels=True)
+            kinds = {segment.get("SegmentAlgorithmType") for segment in header.get("SegmentSequence") or ()}
+            return bool(header.get("Manufacturer") == MANUFACTURER and kinds == {_AUTOMATIC})
+        except DAMAGED:
+            return False
 
 
 def _sources_of_frames(header: Dataset) -> list[Dataset]:

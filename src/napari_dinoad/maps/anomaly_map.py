@@ -147,4 +147,4 @@ class AnomalyMask:
 
     def save(self, path: str | Path) -> Path:
         """Write the mask (uint8, 0 or 1) as NIfTI on the scan's own grid, atomically."""
-        return save_on_grid(Path(path), self.values, self.anomaly_map.source, "mask")
+        return save_on_grid(Path(path), self.values, self.anomaly_map.source, "mask", is_found=True)

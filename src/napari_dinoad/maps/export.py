@@ -50,14 +50,17 @@ REGION_COLUMNS = (
 )
 
 
-def nifti_on_grid(canonical: np.ndarray, source: Volume, holding: Holding = "scan") -> nib.Nifti1Image:
+def nifti_on_grid(
+    canonical: np.ndarray, source: Volume, holding: Holding = "scan", *, is_found: bool = False
+) -> nib.Nifti1Image:
     """Return a NIfTI image of a canonical (z, y, x) array on the grid of the scan.
 
     Shape and orientation are as stored. For a NIfTI scan the affine is bit-identical, since sform, qform, their codes
     and the unit are the scan's own, and the version (1 or 2) too; for other scans the affine is rounded to
     NIfTI-1's float32. Values are stored unscaled. Text fields (``descrip``, ``aux_file``, ``db_name``,
     ``intent_name``), extensions and all else that could name a patient are empty. ``holding`` becomes the intent
-    code, by which viewers tell masks and maps from scans.
+    code, by which viewers tell masks and maps from scans. A mask that was found (``is_found``) says so in
+    ``descrip``; see `napari_dinoad.images.found_masks`.
     """
     import nibabel as nib
 
@@ -76,6 +79,10 @@ def nifti_on_grid(canonical: np.ndarray, source: Volume, holding: Holding = "sca
         image = nib.Nifti1Image(stored, source.geometry.affine)
         _state_space(image, source)
     image.header["intent_code"] = INTENTS[holding]
+    if is_found:
+        from napari_dinoad.images.found_masks import found_mark
+
+        image.header["descrip"] = found_mark(stored)
     return image
 
 
@@ -109,10 +116,12 @@ def _state_space(image: nib.Nifti1Image, source: Volume) -> None:
     image.header.set_xyzt_units(xyz="mm")
 
 
-def save_on_grid(path: Path, canonical: np.ndarray, source: Volume, holding: Holding = "scan") -> Path:
+def save_on_grid(
+    path: Path, canonical: np.ndarray, source: Volume, holding: Holding = "scan", *, is_found: bool = False
+) -> Path:
     """Write a canonical (z, y, x) array as NIfTI (``.nii`` or ``.nii.gz``) on the scan's grid, atomically.
 
-    ``holding`` is what the header says that it is; see `nifti_on_grid`.
+    ``holding`` and ``is_found`` are what the header says that it is; see `nifti_on_grid`.
 
     Raises
     ------
@@ -123,7 +132,7 @@ def save_on_grid(path: Path, canonical: np.ndarray, source: Volume, holding: Hol
         raise SettingError(f"Export: expected a name ending in .nii.gz or .nii, got {path.name!r}.")
     import nibabel as nib
 
-    image = nifti_on_grid(canonical, source, holding)
+    image = nifti_on_grid(canonical, source, holding, is_found=is_found)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return path

@@ -240,8 +240,9 @@ def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]
 def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
 
+    mask = folder / f"{stem}_mask.png"
     return {
-        "mask_png": save_mask_png(folder / f"{stem}_mask.png", findings.mask.values, findings.volume),
+        "mask_png": save_mask_png(mask, findings.mask.values, findings.volume, is_found=True),
         "heatmap_png": save_heatmap_png(folder / f"{stem}_heatmap.png", findings.mask),
     }
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import atomic_path
+from napari_dinoad.images.found_masks import PNG_KEYWORD, found_mark
 from napari_dinoad.maps.panels import heat_colour, heat_share
 
 if TYPE_CHECKING:
@@ -51,10 +53,16 @@ def image_plane(canonical: np.ndarray, source: Volume) -> np.ndarray:
     return plane[::-1, ::-1]
 
 
-def save_mask_png(path: Path, marked: np.ndarray, source: Volume) -> Path:
-    """Write a mask (z, y, x) of a 2D scan, 1 where marked, as 8-bit grey: 255 where marked; atomically."""
+def save_mask_png(path: Path, marked: np.ndarray, source: Volume, *, is_found: bool = False) -> Path:
+    """Write a mask (z, y, x) of a 2D scan, 1 where marked, as 8-bit grey: 255 where marked; atomically.
+
+    One that was found (``is_found``) says so; see `napari_dinoad.images.found_masks`.
+    """
     pixels = image_plane(marked.astype(np.uint8, copy=False), source) * np.uint8(255)
-    return _save(path, np.ascontiguousarray(pixels))
+    texts = PngInfo()
+    if is_found:
+        texts.add_text(PNG_KEYWORD, found_mark(pixels))
+    return _save(path, np.ascontiguousarray(pixels), texts)
 
 
 def save_heatmap_png(path: Path, mask: AnomalyMask) -> Path:
@@ -70,7 +78,7 @@ def save_heatmap_png(path: Path, mask: AnomalyMask) -> Path:
     return _save(path, pixels)
 
 
-def _save(path: Path, pixels: np.ndarray) -> Path:
+def _save(path: Path, pixels: np.ndarray, texts: PngInfo | None = None) -> Path:
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=_COMPRESS_LEVEL)
+        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=_COMPRESS_LEVEL, pnginfo=texts)
     return path
