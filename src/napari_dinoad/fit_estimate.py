@@ -15,6 +15,7 @@ from napari_dinoad.user_folders import cache_folder, expanded
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
@@ -75,7 +76,7 @@ class FitEstimate:
 
 def estimate_fit(
     found: Discovery,
-    backbone: str,
+    backbone: str | Backbone,
     preprocessing: PreprocessingSettings,
     cache: CacheSettings | None = None,
 ) -> FitEstimate:
@@ -84,17 +85,17 @@ def estimate_fit(
     Parameters
     ----------
     found : Discovery
-    backbone : str
-        Its name.
+    backbone : str or Backbone
+        Its name, or the backbone itself where it is loaded already.
     preprocessing : PreprocessingSettings
     cache : CacheSettings, optional
 
     Raises
     ------
     BackboneError
-        If the backbone is unknown.
+        If no backbone has this name.
     """
-    spec = find_backbone(backbone)
+    spec = find_backbone(backbone) if isinstance(backbone, str) else backbone
     n_slices = sum(_most_slices(scan, plane) for scan in found.scans for plane in preprocessing.planes)
     n_bytes = None
     if spec.patch_size_px and spec.embedding_dim:

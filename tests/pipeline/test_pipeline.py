@@ -8,10 +8,18 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from napari_dinoad import NormativeModel, read_volume
-from napari_dinoad.backbones import load_backbone
-from napari_dinoad.errors import Cancelled, DinoadError, ModelFileError, ScanReadError, SettingError
+from napari_dinoad.backbones import PatchEmbeddings, load_backbone
+from napari_dinoad.errors import (
+    BackboneError,
+    Cancelled,
+    DinoadError,
+    ModelFileError,
+    ScanReadError,
+    SettingError,
+)
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.pipeline import Detector, detect, detection, fit_folder, fitting
 from napari_dinoad.pipeline.fitting import default_preprocessing
@@ -324,6 +332,33 @@ def test_a_backbone_that_is_loaded_already_is_used(normal_folder, patient_path, 
     volume = read_volume(patient_path)
     found = Detector(model, backbone=backbone).detect(volume).anomaly_map.values
     assert np.array_equal(found, Detector(expected, backbone=backbone).detect(volume).anomaly_map.values)
+
+
+class MeansAndSpreads:
+    """A backbone of the user's own: mean and spread of each patch."""
+
+    name, weights_sha256, runtime = "means-and-spreads", "0" * 64, "PyTorch, float32"
+    embedding_dim, patch_size_px, default_resolution_px, batch_slices = 2, 8, 96, 8
+    is_dino, weights_file, device = False, None, torch.device("cpu")
+
+    def patch_grid(self, height, width):
+        return height // 8, width // 8
+
+    def __call__(self, images):
+        patches = torch.as_tensor(images).unfold(1, 8, 8).unfold(2, 8, 8).flatten(3)
+        return PatchEmbeddings(torch.stack([patches.mean(-1), patches.std(-1)], -1), 8)
+
+
+def test_a_backbone_of_ones_own_needs_no_registered_name(normal_folder, patient_path, tmp_path):
+    backbone = MeansAndSpreads()
+    settings = FitSettings(scorer="memory-bank", backbone=backbone.name, preprocessing=preset("mr-brain"))
+    path = fit_folder(normal_folder, settings, backbone=backbone).save(tmp_path / "m.dinoad")
+    model = NormativeModel.load(path)
+    assert model.backbone.embedding_dim == 2
+    found = Detector(model, backbone=backbone).detect(read_volume(patient_path))
+    assert found.anomaly_map.values.max() > 0
+    with pytest.raises(BackboneError, match="'means-and-spreads' is not known"):
+        fit_folder(normal_folder, settings)
 
 
 def test_a_backbone_must_be_that_of_the_settings_and_not_of_a_cluster(normal_folder):

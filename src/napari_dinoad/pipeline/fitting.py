@@ -102,8 +102,9 @@ def fit_folder(
     earlier : NormativeModel, optional
         A ``dpmm`` model that the scans are added to; see `update_model`, which makes the settings that go with it.
     backbone : Backbone, optional
-        The one that ``settings`` name, loaded already: several fits can share it. None: it is loaded. Workers of a
-        ``cluster`` load theirs by name.
+        The one that ``settings`` name, loaded already: several fits can share it. It may be one of your own, whose
+        name is in no registry; its ``weights_sha256`` must change with what it computes. None: it is loaded by its
+        name. Workers of a ``cluster`` load theirs by name.
 
     Returns
     -------
@@ -133,7 +134,7 @@ def fit_folder(
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
     preprocessing = settings.preprocessing_or(settings.preprocessing or default_preprocessing(found))
-    estimate = estimate_fit(found, settings.backbone, preprocessing, cache)
+    estimate = estimate_fit(found, backbone or settings.backbone, preprocessing, cache)
     estimate.require_limit(None if cache is None else cache.limit_bytes)
     logger.info(estimate.in_words())
     if not estimate.has_room:
