@@ -96,7 +96,7 @@ def fused_scores(scores: Sequence[np.ndarray], calibrations: Sequence[Calibratio
     return total / np.float32(len(scores))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Calibration:
     """The distribution of normal scores.
 
@@ -127,8 +127,12 @@ class Calibration:
     tail_slope: float
     method: str = "split"
 
+    def __repr__(self) -> str:
+        of = f"{self.n_scans} scans of {self.n_persons} persons, {self.n_voxels} voxels"
+        return f"<Calibration ({self.method}): {of}, −log10 p up to {self.resolved_neg_log10_p:.3g}>"
+
     @classmethod
-    def from_scans(cls, scans: list[ScanScores], method: str = "split") -> Calibration:
+    def from_scans(cls, scans: Sequence[ScanScores], method: str = "split") -> Calibration:
         """Build the calibration from the scores of normal scans.
 
         Raises

@@ -106,7 +106,7 @@ class Provenance:
         object.__setattr__(self, "reading", tuple(self.reading))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NormativeModel:
     """A fitted model of normal.
 
@@ -139,6 +139,12 @@ class NormativeModel:
     provenance: Provenance
     cohorts: tuple[CohortNorms, ...] = ()
     fit_report: FitReport | None = None
+
+    def __repr__(self) -> str:
+        planes = ", ".join(plane.plane for plane in self.planes)
+        of = f"{self.provenance.n_scans} scans of {self.provenance.n_persons} persons"
+        preset = self.preprocessing.preset
+        return f"<NormativeModel: {self.scorer_name} on {self.backbone.name}, {preset}, {planes}, {of}>"
 
     @property
     def scorer_name(self) -> str:

@@ -19,7 +19,7 @@ Images = np.ndarray | torch.Tensor
 """Grey slices (n, height, width), values in [0, 1]."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PatchEmbeddings:
     """The embeddings of the patches of n slices.
 
@@ -44,6 +44,11 @@ class PatchEmbeddings:
         if self.values.ndim != 4:
             shape = tuple(self.values.shape)
             raise BackboneError(f"Patch embeddings: expected (n, gh, gw, d), got shape {shape}.")
+
+    def __repr__(self) -> str:
+        return (
+            f"<PatchEmbeddings (n, gh, gw, d) {tuple(self.values.shape)}, patches of {self.patch_size_px} px>"
+        )
 
     @property
     def patch_grid(self) -> tuple[int, int]:

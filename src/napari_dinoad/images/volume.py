@@ -206,7 +206,7 @@ class DisplayWindow:
     high: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """A scan in memory: 3D, or 2D as a single slice.
 
@@ -254,6 +254,11 @@ class Volume:
             raise GeometryError(
                 f"Volume: expected values of shape {self.geometry.canonical_shape}, got {self.values.shape}."
             )
+
+    def __repr__(self) -> str:
+        spacing = " × ".join(f"{step:.4g}" for step in self.geometry.spacing)
+        size = f"{spacing} mm" if self.geometry.is_physical else "pixels"
+        return f"<Volume {self.name!r}: (z, y, x) {self.values.shape}, {size}>"
 
     @property
     def is_2d(self) -> bool:

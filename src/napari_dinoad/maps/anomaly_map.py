@@ -24,7 +24,7 @@ _SIZE_TOLERANCE = 1e-6
 """Share of a smallest volume that rounding may take from a region: 0.7 mm in a header is 0.69999999 in float32."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AnomalyMap:
     """How unusual each voxel is.
 
@@ -45,6 +45,9 @@ class AnomalyMap:
                 f"Anomaly map: expected shape {self.geometry.canonical_shape}, got {self.values.shape}."
             )
 
+    def __repr__(self) -> str:
+        return f"<AnomalyMap of {self.source.name!r}: {self.values.shape}, −log10 p up to {self.values.max():.3g}>"
+
     @property
     def geometry(self) -> Geometry:
         """The grid of the scan."""
@@ -61,7 +64,7 @@ class AnomalyMap:
         return save_on_grid(Path(path), self.values.astype(np.float32, copy=False), self.source, "map")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AnomalyMask:
     """Voxels that are more unusual than a chosen rate of normal voxels, as connected regions.
 
@@ -121,6 +124,12 @@ class AnomalyMask:
         renumbered[indices[order]] = np.arange(1, len(order) + 1)
         labels[marked] = renumbered[label_of]
         return cls(labels, anomaly_map, fpr)
+
+    def __repr__(self) -> str:
+        name, n_voxels = self.anomaly_map.source.name, int(np.count_nonzero(self.labels))
+        return (
+            f"<AnomalyMask of {name!r}: {len(self.regions())} regions, {n_voxels} voxels at fpr={self.fpr:g}>"
+        )
 
     @property
     def values(self) -> np.ndarray:

@@ -50,7 +50,7 @@ OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detection:
     """What was found in a scan.
 
@@ -92,6 +92,10 @@ class Detection:
     seconds: dict[str, float]
     unlike: tuple[str, ...] = ()
     settings: DetectSettings = field(default_factory=DetectSettings)
+
+    def __repr__(self) -> str:
+        p = "no p-value of the whole scan" if self.p_value is None else f"scan-level p = {self.p_value:.3g}"
+        return f"<Detection, slices scored: {len(self.slices)}, {p}, {self.anomaly_map!r}>"
 
     def mask(self, fpr: float | None = None, min_volume_mm3: float | None = None) -> AnomalyMask:
         """Return the mask at a false-positive rate; see `AnomalyMask.of`.
@@ -166,6 +170,9 @@ class Detector:
         self.model = model.on_device(self.backbone.device)
         self._prepared: tuple[PreparedScan, ...] = ()
         self._unlike: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Detector on {self.backbone.device}: {self.model!r}>"
 
     def prepare(self, volume: Volume) -> tuple[PreparedScan, ...]:
         """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept."""

@@ -56,6 +56,10 @@ class ArCnnScorer:
         self.device = torch.device(device)
         self._training: Training | None = None
 
+    def __repr__(self) -> str:
+        what = "not fitted" if self._training is None else "fitted"
+        return f"<ArCnnScorer ({self.settings.network}, {self.settings.context}): {what}>"
+
     def _fitted(self) -> Training:
         if self._training is None:
             raise ScorerError("AR-CNN: expected a fitted scorer, got one without a network; call fit first.")

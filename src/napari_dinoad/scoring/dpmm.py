@@ -54,6 +54,14 @@ class DpmmScorer:
         self._counted_densities: ComponentDensities | None = None
         self._directions: torch.Tensor | None = None
 
+    def __repr__(self) -> str:
+        what = (
+            "not fitted"
+            if self._point is None
+            else f"{len(self.parameters.mean_responsibilities)} components"
+        )
+        return f"<DpmmScorer ({self.settings.covariance}, {self.settings.score}): {what}>"
+
     @property
     def parameters(self) -> DpmmParameters:
         """The parameters that score.

@@ -77,6 +77,10 @@ class MemoryBankScorer:
         self.device = torch.device(device)
         self._bank: torch.Tensor | None = None
 
+    def __repr__(self) -> str:
+        what = "not fitted" if self._bank is None else f"{len(self._bank)} patches"
+        return f"<MemoryBankScorer ({self.settings.n_neighbours} nearest): {what}>"
+
     @property
     def bank(self) -> torch.Tensor:
         """The stored patches (m, d) float32, unit length.
