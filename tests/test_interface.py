@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
+
+import numpy as np
 import pytest
 import torch
 
+import napari_dinoad
 from napari_dinoad import (
     ArCnnScorer,
     Detector,
+    DetectSettings,
     DpmmScorer,
     DpmmSettings,
     FitSettings,
@@ -18,8 +25,16 @@ from napari_dinoad import (
     read_volume,
 )
 from napari_dinoad.backbones import PatchEmbeddings
+from napari_dinoad.calibration import Calibration, ScanScores, scan_score
+from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.evaluation import auroc
 from napari_dinoad.scoring import make_scorer
 
+CLASSES = [
+    thing
+    for thing in map(napari_dinoad.__getattribute__, napari_dinoad.__all__)
+    if dataclasses.is_dataclass(thing)
+]
 MAPS = torch.randn(4, 5, 6, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -58,3 +73,87 @@ def test_what_objects_say_of_themselves_is_short(model, patient_path):
     for said, part in words.items():
         assert part in said
         assert len(said) < 200
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_field_is_told(kind):
+    """Each entry of numpydoc's "Attributes" is a line of names, a colon and a type."""
+    told = re.findall(r"^(\w+(?:, \w+)*) : \w|^(\w+(?:, \w+)*)$", inspect.getdoc(kind), re.MULTILINE)
+    names = {name for line in told for part in line for name in part.split(", ")}
+    assert {field.name for field in dataclasses.fields(kind)} - names == set()
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: FitSettings(preprocessing="mr-brain"), r"preset\('mr-brain'\)"),
+        (
+            lambda: FitSettings(dpmm={"n_components": 5}),
+            r"dpmm: expected DpmmSettings, got .* DpmmSettings\(…\)",
+        ),
+        (lambda: FitSettings(calibration=None), "calibration: expected CalibrationSettings, got None"),
+        (lambda: fit_folder(".", "dpmm"), "settings: expected FitSettings, got 'dpmm'"),
+        (lambda: fit_folder(".", cache="work/"), r"cache: expected CacheSettings, got 'work/'"),
+        (lambda: fit_folder(".", cluster=4), "cluster: expected ClusterSettings, got 4"),
+    ],
+)
+def test_settings_of_another_kind_are_refused_with_what_to_give(made, told):
+    with pytest.raises(SettingError, match=told):
+        made()
+
+
+def test_settings_of_detection_must_be_such(model):
+    with pytest.raises(SettingError, match=r"settings: expected DetectSettings, got 0\.01"):
+        Detector(model, 0.01)
+    assert Detector(model, DetectSettings(fpr=0.1)).settings.fpr == 0.1
+
+
+def test_a_slice_is_a_whole_number(model, patient_path):
+    with pytest.raises(TypeError, match="float"):
+        Detector(model).detect(read_volume(patient_path), slices=[7.5])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (MAPS.numpy(), r"got ndarray; make it one with torch\.as_tensor"),
+        (MAPS[0], r"got torch\.float32 \(5, 6, 8\); a single batch stands in a list, as fit\(\[batch\]\)"),
+        (MAPS.long(), r"got torch\.int64 \(4, 5, 6, 8\); give patch embeddings as the backbone returns them"),
+        (PatchEmbeddings(MAPS, 16), r"got PatchEmbeddings; take their \.values"),
+    ],
+)
+def test_what_is_no_batch_of_embeddings_is_told_with_what_to_do(given, told):
+    with pytest.raises(ScorerError, match=told):
+        make_scorer(MemoryBankSettings()).fit([given])
+
+
+def test_a_tensor_in_place_of_a_list_of_batches_is_told():
+    with pytest.raises(ScorerError, match="a single batch stands in a list"):
+        make_scorer(DpmmSettings()).fit(MAPS)
+
+
+def test_calibration_alone_takes_arrays_of_any_shape():
+    normals = np.random.default_rng(0).normal(size=(5, 10, 20, 30))
+    calibration = Calibration.from_scans([ScanScores.of(scan, 0.01) for scan in normals])
+    flat = Calibration.from_scans([ScanScores.of(scan.ravel(), 0.01) for scan in normals])
+    assert calibration.scan_scores.tolist() == flat.scan_scores.tolist()
+    assert calibration.neg_log10_p([1.0, 2.0]).tolist() == flat.neg_log10_p(np.array([1.0, 2.0])).tolist()
+    assert scan_score(normals[0], 0.01) == scan_score(normals[0].ravel(), 0.01)
+
+
+@pytest.mark.parametrize("fpr", [0, 1.0, 5, -0.1])
+def test_a_threshold_is_of_a_rate(fpr):
+    calibration = Calibration.from_scans([ScanScores.of(np.arange(100.0), 0.01)])
+    with pytest.raises(
+        SettingError, match=r"false-positive rate: expected above 0 and below 1 \(0\.01 is 1 %\)"
+    ):
+        calibration.threshold(fpr)
+
+
+def test_the_share_of_a_scans_score_is_a_share():
+    with pytest.raises(SettingError, match="top fraction: expected a share above 0, at most 1, got 2"):
+        scan_score(np.arange(100.0), 2)
+
+
+def test_figures_take_lists():
+    assert auroc([0.1, 0.2, 0.3], [0, 0, 1]) == 1.0

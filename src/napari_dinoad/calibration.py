@@ -19,6 +19,7 @@ import numpy as np
 
 from napari_dinoad.errors import ModelFileError, ScorerError
 from napari_dinoad.score_histogram import ScoreHistogram, values_of
+from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,15 +59,47 @@ class ScanScores:
 
     @classmethod
     def of(cls, body_scores: np.ndarray, top_fraction: float) -> ScanScores:
-        """Return the figures of a scan whose body voxels have these raw scores (n,)."""
+        """Return the figures of a scan.
+
+        Parameters
+        ----------
+        body_scores : numpy.ndarray
+            Raw scores of its body voxels, any shape.
+        top_fraction : float
+            See `scan_score`.
+
+        Raises
+        ------
+        SettingError
+            If the share is not above 0 and at most 1.
+        ScorerError
+            If a score is NaN.
+        """
         return cls(ScoreHistogram.of(body_scores), scan_score(body_scores, top_fraction))
 
 
 def scan_score(body_scores: np.ndarray, top_fraction: float) -> float:
-    """Return a scan's own score: the mean of the ``top_fraction`` highest raw scores (n,) of its body voxels.
+    """Return a scan's own score: the mean of the highest raw scores of its body voxels.
 
-    −∞ when there is no body voxel: nothing in it is unusual.
+    Parameters
+    ----------
+    body_scores : numpy.ndarray
+        Any shape.
+    top_fraction : float
+        Share of the voxels that count; see `CalibrationSettings.scan_top_fraction`.
+
+    Returns
+    -------
+    float
+        −∞ when there is no body voxel: nothing in it is unusual.
+
+    Raises
+    ------
+    SettingError
+        If the share is not above 0 and at most 1.
     """
+    require(0 < top_fraction <= 1, "top fraction", "a share above 0, at most 1", top_fraction)
+    body_scores = np.asarray(body_scores).reshape(-1)
     if body_scores.size == 0:
         return float("-inf")
     n_top = max(1, round(top_fraction * body_scores.size))
@@ -134,6 +167,13 @@ class Calibration:
     @classmethod
     def from_scans(cls, scans: Sequence[ScanScores], method: str = "split") -> Calibration:
         """Build the calibration from the scores of normal scans.
+
+        Parameters
+        ----------
+        scans : sequence of ScanScores
+            Each of a person of its own, that the scorer had not seen.
+        method : str
+            What the calibration calls itself; see the class.
 
         Raises
         ------
@@ -251,24 +291,53 @@ class Calibration:
         return float(self.table_neg_log10_p[-1])
 
     def neg_log10_p(self, scores: np.ndarray) -> np.ndarray:
-        """Return −log10 p, float32 of the same shape, of raw voxel scores.
+        """Return −log10 p of raw voxel scores.
 
         Within the table: log-linear interpolation. Above the highest normal score the table goes on as an
         exponential tail, so that regions keep their order; capped at `MAX_NEG_LOG10_P`.
+
+        Parameters
+        ----------
+        scores : numpy.ndarray
+            Any shape. NaN gives NaN.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 of the same shape.
         """
+        scores = np.asarray(scores)
         inside = np.interp(scores, self.table_scores, self.table_neg_log10_p, left=0.0)
         beyond = np.maximum(scores.astype(np.float64) - self.table_scores[-1], 0.0) * self.tail_slope
         return np.asarray(np.minimum(inside + beyond, MAX_NEG_LOG10_P), dtype=np.float32)
 
     def threshold(self, fpr: float) -> float:
-        """Return the raw score that this share of normal voxels exceeds."""
+        """Return the raw score that this share of normal voxels exceeds.
+
+        Parameters
+        ----------
+        fpr : float
+            False-positive rate, above 0 and below 1 (0.01 is 1 %).
+
+        Raises
+        ------
+        SettingError
+            If the rate is out of range.
+        """
+        require(0 < fpr < 1, "false-positive rate", "above 0 and below 1 (0.01 is 1 %)", fpr)
         wanted = -np.log10(fpr)
         if wanted <= self.table_neg_log10_p[-1]:
             return float(np.interp(wanted, self.table_neg_log10_p, self.table_scores))
         return float(self.table_scores[-1] + (wanted - self.table_neg_log10_p[-1]) / self.tail_slope)
 
     def scan_p_value(self, score: float) -> float:
-        """Return (1 + Σ over persons: share of their normal scans at least as extreme) / (1 + #persons)."""
+        """Return (1 + Σ over persons: share of their normal scans at least as extreme) / (1 + #persons).
+
+        Parameters
+        ----------
+        score : float
+            The scan's own raw score; see `scan_score`.
+        """
         # Summed exactly: three thirds are one.
         n_extreme = math.fsum(self.scan_weights[self.scan_scores >= score])
         return (1 + n_extreme) / (1 + self.n_persons)

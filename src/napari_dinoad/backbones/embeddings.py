@@ -72,9 +72,13 @@ class Backbone(Protocol):
     name : str
         The name it was asked for (``"dinov2_vits14"``, ``"embedded"``).
     embedding_dim : int
+        Length d of an embedding.
     default_resolution_px : int
         Side of the square input that it is meant for.
     patch_size_px : int
+        Side of a patch in input pixels.
+    device : torch.device
+        Where it computes, and where its embeddings lie.
     batch_slices : int
         Slices a call that keep its device busy. More are taken too, in parts if memory asks for it.
     is_dino : bool

@@ -74,7 +74,7 @@ class LabelledHistogram:
         ScorerError
             If a score is NaN.
         """
-        abnormal = _labels(scores, labels)
+        scores, abnormal = np.asarray(scores), _labels(scores, labels)
         return cls(
             ScoreHistogram.of(scores[~abnormal], bits),
             ScoreHistogram.of(scores[abnormal], bits),
@@ -173,7 +173,8 @@ def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
     Parameters
     ----------
     normal : ScoreHistogram
-        Scores of normal voxels, of scans other than those to be judged.
+        Scores of normal voxels, of scans other than those to be judged; of an array
+        ``napari_dinoad.score_histogram.ScoreHistogram.of(scores)``.
     fpr : float
         False-positive rate, 0 to 1.
 
@@ -194,9 +195,9 @@ def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
 
 
 def _labels(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    if scores.shape != labels.shape:
-        raise SettingError(f"Truth: expected the scores' shape {scores.shape}, got {labels.shape}.")
-    return np.asarray(labels > 0)
+    if np.shape(scores) != np.shape(labels):
+        raise SettingError(f"Truth: expected the scores' shape {np.shape(scores)}, got {np.shape(labels)}.")
+    return np.asarray(labels) > 0
 
 
 def _shares(counts: np.ndarray, total: int) -> np.ndarray:

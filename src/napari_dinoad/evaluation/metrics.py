@@ -47,17 +47,33 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the exact average precision (AUPR): parameters and errors as for `auroc`.
+    """Return the exact average precision (AUPR).
 
-    NaN when there is no abnormal voxel. Without skill it is the share of abnormal voxels.
+    Parameters
+    ----------
+    scores, labels : numpy.ndarray
+        As for `auroc`, and so are the errors.
+
+    Returns
+    -------
+    float
+        NaN when there is no abnormal voxel. Without skill it is the share of abnormal voxels.
     """
     return LabelledHistogram.of(scores, labels, _EXACT_BITS).average_precision()
 
 
 def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|) of two masks, each set where above 0.
+    """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|) of two masks.
 
-    Two empty masks agree: 1. An empty truth with a mask that is not empty gives 0.
+    Parameters
+    ----------
+    mask, truth : numpy.ndarray
+        One shape, any; each is set where above 0. Scores are no mask: compare them with a threshold first.
+
+    Returns
+    -------
+    float
+        Two empty masks agree: 1. An empty truth with a mask that is not empty gives 0.
 
     Raises
     ------
@@ -74,14 +90,30 @@ def dice(mask: np.ndarray, truth: np.ndarray) -> float:
 def best_dice(scores: np.ndarray, truth: np.ndarray) -> BestDice:
     """Return the highest Dice of any mask ``scores >= threshold``, with the threshold.
 
-    It is an upper bound: no threshold chosen without the truth reaches it by right. (NaN, NaN) when the truth is
-    empty; errors as for `auroc`.
+    It is an upper bound: no threshold chosen without the truth reaches it by right.
+
+    Parameters
+    ----------
+    scores, truth : numpy.ndarray
+        As ``scores`` and ``labels`` of `auroc`, and so are the errors.
+
+    Returns
+    -------
+    BestDice
+        ``dice`` and ``threshold``; (NaN, NaN) when the truth is empty.
     """
     return LabelledHistogram.of(scores, truth, _EXACT_BITS).best_dice()
 
 
 def image_score(score_map: np.ndarray, top_fraction: float | None = None) -> float:
     """Return one score of a whole map: its maximum, or the mean of this share of its highest scores.
+
+    Parameters
+    ----------
+    score_map : numpy.ndarray
+        Any shape.
+    top_fraction : float, optional
+        None takes the maximum.
 
     Raises
     ------
@@ -92,9 +124,7 @@ def image_score(score_map: np.ndarray, top_fraction: float | None = None) -> flo
         raise SettingError(f"Score map: expected at least one score, got shape {score_map.shape}.")
     if top_fraction is None:
         return float(score_map.max())
-    if not 0 < top_fraction <= 1:
-        raise SettingError(f"top fraction: expected a share above 0, at most 1, got {top_fraction}.")
-    return scan_score(score_map.ravel(), top_fraction)
+    return scan_score(score_map, top_fraction)
 
 
 def image_auroc(

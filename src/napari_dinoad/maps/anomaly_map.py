@@ -56,11 +56,28 @@ class AnomalyMap:
     def mask(
         self, fpr: float = DetectSettings.fpr, min_volume_mm3: float = DetectSettings.min_volume_mm3
     ) -> AnomalyMask:
-        """Return the mask at a false-positive rate; see `AnomalyMask.of`."""
+        """Return the mask at a false-positive rate.
+
+        Parameters
+        ----------
+        fpr, min_volume_mm3 : float
+            See `AnomalyMask.of`, and so are the errors.
+        """
         return AnomalyMask.of(self, fpr, min_volume_mm3)
 
     def save(self, path: str | Path) -> Path:
-        """Write the map (float32, −log10 p) as NIfTI on the scan's own grid, atomically."""
+        """Write the map (float32, −log10 p) as NIfTI on the scan's own grid, atomically; return the path.
+
+        Parameters
+        ----------
+        path : str or Path
+            Its name ends in ``.nii`` or ``.nii.gz``.
+
+        Raises
+        ------
+        DinoadError
+            If the ending is another one, or the file cannot be written.
+        """
         return save_on_grid(Path(path), self.values.astype(np.float32, copy=False), self.source, "map")
 
 
@@ -150,10 +167,21 @@ class AnomalyMask:
         return self._regions
 
     def only(self, labels: set[int] | frozenset[int]) -> AnomalyMask:
-        """Return the mask with these regions alone; they keep their numbers."""
+        """Return the mask with these regions alone, by their ``label``; they keep their numbers."""
         kept = np.where(np.isin(self.labels, sorted(labels)), self.labels, 0).astype(np.int32)
         return AnomalyMask(kept, self.anomaly_map, self.fpr)
 
     def save(self, path: str | Path) -> Path:
-        """Write the mask (uint8, 0 or 1) as NIfTI on the scan's own grid, atomically."""
+        """Write the mask (uint8, 0 or 1) as NIfTI on the scan's own grid, atomically; return the path.
+
+        Parameters
+        ----------
+        path : str or Path
+            Its name ends in ``.nii`` or ``.nii.gz``.
+
+        Raises
+        ------
+        DinoadError
+            If the ending is another one, or the file cannot be written.
+        """
         return save_on_grid(Path(path), self.values, self.anomaly_map.source, "mask", is_found=True)

@@ -25,6 +25,7 @@ from napari_dinoad.pipeline.scan_facts import scan_facts
 from napari_dinoad.pipeline.scan_run import ScanRun
 from napari_dinoad.progress import report
 from napari_dinoad.settings import DetectSettings
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones import Backbone
@@ -132,7 +133,9 @@ class Detector:
     Parameters
     ----------
     model : NormativeModel
+        Stays as it is.
     settings : DetectSettings, optional
+        Device, slices at a time, and the rate and smallest region of `Detection.mask`.
     weights : str, optional
         A local weights file of the model's backbone.
     progress : callable, optional
@@ -163,6 +166,7 @@ class Detector:
                 "NormativeModel.load(path)."
             )
         self.settings = settings or DetectSettings()
+        require_kind("settings", self.settings, DetectSettings)
         if backbone is None:
             backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
         self.backbone: Backbone = backbone
@@ -324,9 +328,32 @@ def detect(
 ) -> Detection:
     """Score one scan with a model; to score many, make one `Detector`.
 
+    Parameters
+    ----------
+    volume : Volume
+        From `read_volume`, or made of an array and its `Geometry`.
+    model : NormativeModel
+        From `fit_folder`, or `NormativeModel.load`.
+    settings : DetectSettings, optional
+        The rate and smallest region of `Detection.mask`, and the device.
+    progress : callable, optional
+        Called after each batch; may raise `Cancelled`.
+
     Returns
     -------
     Detection
-        The anomaly map ``.anomaly_map.values`` is (z, y, x) float32, −log10 p.
+        The anomaly map ``.anomaly_map.values`` is (z, y, x) float32, −log10 p; ``.mask()`` and ``.p_value`` go
+        with it.
+
+    Raises
+    ------
+    BackboneError
+        If the backbone or its weights cannot be had.
+    ModelFileError
+        If the weights are not those that the model was fitted with.
+    ScanReadError
+        If no body is found.
+    SettingError
+        If the intensity setting does not suit the scan, or a path was given in place of scan or model.
     """
     return Detector(model, settings, progress=progress).detect(volume, progress=progress)

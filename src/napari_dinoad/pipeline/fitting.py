@@ -44,7 +44,8 @@ from napari_dinoad.pipeline.read_ahead import ReadAhead
 from napari_dinoad.pipeline.scan_facts import coarse_plane_note
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.progress import report
-from napari_dinoad.settings import FitSettings, preset
+from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.work_folder import WorkFolder
     from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import CacheSettings, ClusterSettings, PreprocessingSettings
+    from napari_dinoad.settings import PreprocessingSettings
 
 __all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
 
@@ -124,9 +125,12 @@ def fit_folder(
         If ``out`` cannot be written (told before anything is read), the disk is full (what was done so far stays
         usable), or the same fit is running in another process.
     """
+    settings = settings or FitSettings()
+    require_kind("settings", settings, FitSettings)
+    require_kind("cache", cache or CacheSettings(), CacheSettings)
+    require_kind("cluster", cluster or ClusterSettings(), ClusterSettings)
     if out is not None:
         require_writable(Path(out))
-    settings = settings or FitSettings()
     if backbone is not None:
         _require_own(backbone, settings, cluster)
     # Workers need not stand in the same folder.

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -167,7 +168,7 @@ class ScanRun:
         self._mean = PlaneMean(shape) if n_planes > 1 else None
         if slices is not None:
             # Each once, however often it was asked for.
-            slices = tuple(dict.fromkeys(int(index) for index in slices))
+            slices = tuple(dict.fromkeys(index(number) for number in slices))
         self.slices = prepared[0].indices if slices is None else slices
         n_slices = shape[self.axis]
         placing = slices_of_planes(prepared[:n_planes], placed_on or backbone.device)

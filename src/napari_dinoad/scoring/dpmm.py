@@ -31,7 +31,7 @@ class DpmmScorer:
     """How unlike the clusters of normal patches a patch is.
 
     Embeddings are scaled to unit length and described by a truncated stick-breaking mixture of Gaussians. Unlike the
-    paper's code it starts from k-means++ over a sample of all scans, takes exact EM steps (with float64 statistics)
+    paper's code it starts from k-means over a sample of all scans, takes exact EM steps (with float64 statistics)
     over all data, weights the last batch of an online fit by its size, and keeps the epoch that explains held-out
     normal scans best.
 

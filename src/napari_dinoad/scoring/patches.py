@@ -73,13 +73,7 @@ def checked_embeddings(
         If the shape or dtype is wrong, or a value is NaN or infinite.
     """
     if not isinstance(batch, torch.Tensor) or batch.ndim != 4 or not batch.is_floating_point():
-        got = (
-            f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, torch.Tensor) else type(batch).__name__
-        )
-        raise ScorerError(
-            f"embeddings: expected a float tensor (n, gh, gw, d), got {got}; "
-            "give one batch of patch embeddings as the backbone returns them."
-        )
+        raise ScorerError(f"embeddings: expected a float tensor (n, gh, gw, d), {_got_instead(batch)}")
     if n_channels is not None and batch.shape[-1] != n_channels:
         raise ScorerError(
             f"embeddings: expected {n_channels} channels as in the fit, got {batch.shape[-1]}; "
@@ -95,6 +89,19 @@ def checked_embeddings(
     if batch.device.type != "cuda":
         _require_finite(batch)
     return batch.to(device)
+
+
+def _got_instead(batch: object) -> str:
+    """Return what was given in place of a batch, and what to do."""
+    if isinstance(batch, torch.Tensor):
+        got = f"got {batch.dtype} {tuple(batch.shape)}"
+        single = batch.is_floating_point() and batch.ndim == 3
+        advice = (
+            "a single batch stands in a list, as fit([batch]), a single map is map[None]" if single else ""
+        )
+        return f"{got}; {advice or 'give patch embeddings as the backbone returns them'}."
+    advice = "make it one with torch.as_tensor" if hasattr(batch, "__array__") else "take their .values"
+    return f"got {type(batch).__name__}; {advice}."
 
 
 def _require_finite(batch: torch.Tensor) -> None:

@@ -13,6 +13,13 @@ def require(condition: bool, what: str, expected: str, got: object) -> None:
         raise SettingError(f"{what}: expected {expected}, got {got!r}.")
 
 
+def require_kind(what: str, value: object, kind: type, instead: str = "") -> None:
+    """Raise `SettingError` unless ``value`` is of this kind; ``instead`` says how one is made."""
+    if not isinstance(value, kind):
+        hint = instead or f"Give {kind.__name__}(…)."
+        raise SettingError(f"{what}: expected {kind.__name__}, got {value!r}. {hint}")
+
+
 def require_choice(what: str, value: object, choices: object) -> None:
     """Raise `SettingError` unless ``value`` is one of the names of a ``Literal``."""
     names = get_args(choices)

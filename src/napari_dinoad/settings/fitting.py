@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from napari_dinoad.settings.checks import require, require_choice
+from napari_dinoad.settings.checks import require, require_choice, require_kind
 from napari_dinoad.settings.choices import CalibrationMethod, Device, PersonGrouping, Plane, ScorerName
 from napari_dinoad.settings.scans import PreprocessingSettings, ReadSettings
 from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
@@ -24,6 +24,8 @@ class CalibrationSettings:
         least one.
     folds : int
         Number of folds of ``"cross"`` (at most one a person).
+    cross_below : int
+        Number of persons from which ``"auto"`` takes ``"split"``.
     scan_top_fraction : float
         A scan's own score is the mean raw score of this share of its most abnormal body voxels.
     smoothing_mm : float
@@ -121,10 +123,18 @@ class FitSettings:
         ``mr-brain``).
     reading : ReadSettings
         Which series and frame of the normal scans are meant.
-    plane, resolution_px : optional
-        Override those of ``preprocessing``, or of the preset that is taken where there is none.
+    calibration : CalibrationSettings
+        How scans are held out, and how their scores become probabilities.
+    dpmm, ar_cnn, memory_bank : DpmmSettings, ArCnnSettings, MemoryBankSettings
+        Of each scorer; those that ``scorer`` does not name are not used. Their own ``seed`` is replaced by this one.
     epochs : int, optional
         Overrides the scorers' own number of epochs.
+    device : str
+        Where backbone and scorers compute: ``"auto"`` (the quickest), ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    seed : int
+        Of everything that is drawn: the same seed gives the same model on the same machine.
+    plane, resolution_px : optional
+        Override those of ``preprocessing``, or of the preset that is taken where there is none.
     """
 
     scorer: str = "dpmm"
@@ -145,6 +155,14 @@ class FitSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scorer", "+".join(split_scorer_names(self.scorer)))
         require_choice("device", self.device, Device)
+        if self.preprocessing is not None:
+            of_preset = "Take those of a preset: preset('mr-brain')."
+            require_kind("preprocessing", self.preprocessing, PreprocessingSettings, of_preset)
+        require_kind("reading", self.reading, ReadSettings)
+        require_kind("calibration", self.calibration, CalibrationSettings)
+        require_kind("dpmm", self.dpmm, DpmmSettings)
+        require_kind("ar_cnn", self.ar_cnn, ArCnnSettings)
+        require_kind("memory_bank", self.memory_bank, MemoryBankSettings)
         require(self.seed >= 0, "seed", "at least 0", self.seed)
         if self.epochs is not None:
             require(self.epochs >= 1, "epochs", "at least 1", self.epochs)

@@ -19,6 +19,8 @@ class DetectSettings:
         False-positive rate among normal voxels at which the mask is drawn.
     min_volume_mm3 : float
         Regions smaller than this are left out (for pixels without physical size: pixels).
+    device : str
+        Where backbone and scorers compute: ``"auto"`` (the quickest), ``"cpu"``, ``"cuda"`` or ``"mps"``.
     batch_slices : int, optional
         Slices scored at a time; None: as many as keep the device busy and its memory holds.
     """

@@ -72,6 +72,8 @@ class DpmmSettings:
         Where k-means starts: ``"principal-splits"`` (no random choice but the sample) or ``"k-means++"``.
     start_patches_per_component, start_iterations : int
         Patches sampled (over all scans) for each component, and Lloyd iterations, of the k-means start.
+    seed : int
+        The same seed gives the same scorer on the same machine. `FitSettings.seed` takes its place in a fit.
     """
 
     n_components: int = 750
@@ -152,6 +154,8 @@ class ArCnnSettings:
         norm that gradients are clipped to.
     noise_probability, noise_scale : float
         Share of maps whose input gets noise, and its size in standard deviations of the map's channel.
+    seed : int
+        The same seed gives the same scorer on the same machine. `FitSettings.seed` takes its place in a fit.
     """
 
     network: ArCnnNetwork = "rings"
@@ -213,6 +217,8 @@ class MemoryBankSettings:
         How the sample is thinned to the bank: ``"coreset"`` (greedy k-centre), ``"k-means"`` or ``"random"``.
     sample_factor : int
         The uniform sample over all scans that is thinned holds this many times ``n_patches``.
+    seed : int
+        The same seed gives the same scorer on the same machine. `FitSettings.seed` takes its place in a fit.
     """
 
     n_patches: int = 10_000
