@@ -85,3 +85,22 @@ def test_every_verb_takes_json_and_verbose(name):
         option for found, parser in parsers() if found == name for option in parser._option_string_actions
     }
     assert {"--json", "-v", "--verbose"} <= options
+
+
+@pytest.mark.parametrize(("name", "parser"), [pytest.param(*found, id=found[0]) for found in parsers()])
+def test_help_says_what_a_command_does_with_an_example(name, parser):
+    assert parser.description.rstrip().endswith(".")
+    lines = [line.strip() for line in parser.epilog.splitlines() if line.startswith("  ")]
+    assert lines
+    for line in lines:
+        assert line.startswith(name)
+        assert build_parser().parse_args(shlex.split(line)[1:]).verb
+
+
+@pytest.mark.parametrize(("name", "parser"), [pytest.param(*found, id=found[0]) for found in parsers()])
+def test_help_names_places_in_capitals_and_defaults_in_one_way(name, parser):
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            takes_value = action.nargs != 0 and action.choices is None
+            assert not takes_value or action.metavar, f"{name}: {action.dest} has no metavar"
+            assert "default" not in action.help or re.search(r"\(default: .+\)$", action.help), action.help

@@ -29,6 +29,8 @@ __all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan
 MAX_NEG_LOG10_P = 12.0
 """The map never claims more than this, however far the tail is extended."""
 
+_METHODS_IN_WORDS = {"split": "one split", "cross": "on folds", "joined": "joined from several calibrations"}
+
 _TABLE_KNOTS = 2048
 """Knots of the stored table; evenly spaced in −log10 p, so the upper tail is dense."""
 
@@ -279,6 +281,11 @@ class Calibration:
     def n_persons(self) -> int:
         """Number of persons that these scans are of."""
         return round(math.fsum(self.scan_weights))
+
+    @property
+    def method_in_words(self) -> str:
+        """How the normal scans were held out, for people; ``method`` itself where it is none of the known ones."""
+        return _METHODS_IN_WORDS.get(self.method, self.method)
 
     @property
     def smallest_scan_p_value(self) -> float:

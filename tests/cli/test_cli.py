@@ -300,7 +300,10 @@ def test_info(model_path, capsys):
     assert card["scorer"] == "memory-bank"
     assert card["n_scans"] == 6
     assert main(["info", str(model_path)]) == 0
-    assert "backbone" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "planes: axial\n" in said
+    assert "window: -\n" in said
+    assert "None" not in said
 
 
 def test_2d_images_end_to_end(tmp_path, capsys):

@@ -183,7 +183,8 @@ def test_on_the_command_line(repeated, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "fitted on 15 scans of 5 persons, 15 slices" in told
     assert (
-        "calibrated on 15 held-out scans of 5 persons (cross): scan-level p-values go down to 0.167" in told
+        "calibrated on 15 held-out scans of 5 persons (on folds): scan-level p-values go down to 0.167"
+        in told
     )
     report = report_path(tmp_path / "a.dinoad").read_text()
     assert "15 of 5 persons (15 slices)" in report

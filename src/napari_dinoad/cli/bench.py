@@ -27,24 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=defaults.backbone,
         metavar="NAME",
-        help="with random weights, which are as fast as the published ones (default: %(default)s)",
+        help="backbone to measure, with random weights, which are as fast as the published ones "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--scorer",
         nargs="+",
         default=list(SCORER_NAMES),
         metavar="NAME",
-        help=f"one or more, as for dinoad fit (default: {' '.join(SCORER_NAMES)})",
+        help=f"scorers to measure, as for dinoad fit (default: {' '.join(SCORER_NAMES)})",
     )
     parser.add_argument(
-        "--resolution", type=int, metavar="PX", help="side of the model input (default: the backbone's)"
+        "--resolution",
+        type=int,
+        metavar="PX",
+        help="side of the model input in pixels (default: the backbone's)",
     )
     parser.add_argument(
         "--slices",
         type=int,
         default=BENCH_SLICES,
         metavar="N",
-        help="of the volume, 240 × 240 each (default: %(default)s)",
+        help="slices of the volume, 240 × 240 pixels each (default: %(default)s)",
     )
     add_device_argument(parser, DetectSettings().device)
 

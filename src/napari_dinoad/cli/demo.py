@@ -43,18 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for scans and results (default: %(default)s)",
     )
     parser.add_argument(
-        "--scorer", default=DEMO_SCORER, metavar="NAME", help="as for dinoad fit (default: %(default)s)"
+        "--scorer",
+        default=DEMO_SCORER,
+        metavar="NAME",
+        help="scorer, as for dinoad fit (default: %(default)s)",
     )
     parser.add_argument(
         "--normals",
         type=int,
         default=N_DEMO_SCANS,
         metavar="N",
-        help="normal heads to fit on (default: %(default)s)",
+        help="number of normal heads to fit on (default: %(default)s)",
     )
     add_device_argument(parser, defaults.device)
     parser.add_argument(
-        "--seed", type=int, default=defaults.seed, help="of the phantoms and the fit (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        metavar="N",
+        help="of the phantoms and the fit (default: %(default)s)",
     )
 
 

@@ -40,7 +40,9 @@ EXAMPLE = "dinoad fit normals/ --out t1.dinoad --preset mr-brain --scorer dpmm"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = FitSettings()
-    parser.add_argument("folder", type=Path, help="folder of normal scans, also in subfolders")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="folder of normal scans, also in subfolders"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -69,14 +71,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=tuple(PRESETS),
-        help="kind of scan; default: image-2d for 2D images, mr-brain for volumes",
+        help="kind of scan (default: image-2d for 2D images, mr-brain for volumes)",
     )
     parser.add_argument(
-        "--plane", choices=get_args(Plane), help="slicing direction, or all three; default: the preset's"
+        "--plane", choices=get_args(Plane), help="slicing direction, or all three (default: the preset's)"
     )
-    parser.add_argument("--resolution", type=int, metavar="PX", help="side of the model input in pixels")
     parser.add_argument(
-        "--holdout", type=float, metavar="SHARE", help="calibrate on one split with this share of the persons"
+        "--resolution",
+        type=int,
+        metavar="PX",
+        help="side of the model input in pixels (default: the backbone's)",
+    )
+    parser.add_argument(
+        "--holdout",
+        type=float,
+        metavar="SHARE",
+        help="calibrate on one split with this share of the persons (default: on folds below "
+        f"{defaults.calibration.cross_below} persons, {defaults.calibration.holdout} from there on)",
     )
     parser.add_argument(
         "--smooth",
@@ -94,18 +105,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "PatientID, none, or by the first folder (default: %(default)s)",
     )
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the slices; default: the scorer's own"
+        "--epochs", type=int, metavar="N", help="passes over the slices, at most (default: the scorer's own)"
     )
     add_device_argument(parser, defaults.device)
     parser.add_argument(
         "--seed",
         type=int,
         default=defaults.seed,
+        metavar="N",
         help="the same seed gives the same model (default: %(default)s)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=int, metavar="N", help="embed and fit in so many processes of this machine"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="embed and fit in so many processes of this machine (default: in this one)",
     )
     where.add_argument(
         "--dask", metavar="ADDRESS", help="embed and fit on the workers of this Dask scheduler"
@@ -119,14 +134,19 @@ def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action=BooleanOptionalAction,
         default=True,
-        help="go on where an interrupted run of the same command was (default), or begin anew",
+        help="go on where an interrupted run of the same command was, or begin anew (default: go on)",
     )
     parser.add_argument(
-        "--cache", metavar="DIR", help="folder for embeddings; default: the user's cache folder"
+        "--cache",
+        metavar="DIR",
+        help="folder for embeddings while the fit runs (default: the user's cache folder)",
     )
     parser.add_argument("--keep-cache", action="store_true", help="keep the embeddings for other scorers")
     parser.add_argument(
-        "--cache-limit", type=float, metavar="GB", help="refuse a fit that may take more than this"
+        "--cache-limit",
+        type=float,
+        metavar="GB",
+        help="refuse a fit whose embeddings may take more than this (default: no limit)",
     )
 
 
@@ -269,7 +289,7 @@ def _print_summary(model: NormativeModel, path: Path) -> None:
     )
     held_out = f"{calibration.n_scans} held-out scans{of_persons(calibration.n_scans, calibration.n_persons)}"
     print(
-        f"  calibrated on {held_out} ({calibration.method}): scan-level p-values go down to "
+        f"  calibrated on {held_out} ({calibration.method_in_words}): scan-level p-values go down to "
         f"{calibration.smallest_scan_p_value:.3g}"
     )
     seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in report.seconds.items())

@@ -1,4 +1,4 @@
-"""`dinoad info`: what a model is, or what can be had."""
+"""`dinoad info`: what a model is."""
 
 from __future__ import annotations
 
@@ -38,4 +38,14 @@ def _print_card(card: dict[str, Any], indent: str = "") -> None:
             print(f"{indent}{name}:")
             _print_card(value, indent + "  ")
         else:
-            print(f"{indent}{name}: {value}")
+            print(f"{indent}{name}: {_in_words(value)}")
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_in_words, value)) or "-"
+    return str(value)

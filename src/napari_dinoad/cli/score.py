@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fpr",
         type=float,
         default=defaults.fpr,
+        metavar="SHARE",
         help="share of normal voxels that the mask marks; 0.01 is 1 %% (default: %(default)s)",
     )
     parser.add_argument(
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save",
         metavar="WHAT",
-        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: map,mask,regions,report; seg too for DICOM, "
+        help=f"comma-separated, of {', '.join(OUTPUTS)} (default: map,mask,regions,report, and seg for DICOM, "
         "png for 2D images)",
     )
     parser.add_argument(

@@ -34,6 +34,9 @@ _EXAMPLE = """\
 example:
   dinoad fit normals/ --out normal.dinoad
   dinoad score patient.nii.gz --model normal.dinoad --out results/
+
+'dinoad VERB --help' explains a verb. Exit codes: 0 done; 2 the input or a setting is wrong; 1 a fault of dinoad
+itself; 130 cancelled.
 """
 
 

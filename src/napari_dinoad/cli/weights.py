@@ -22,26 +22,50 @@ EXAMPLE = "dinoad weights add dinov2_vits14_pretrain.pth"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of this verb."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="every backbone, its licence, and where its weights lie")
-    adding = actions.add_parser("add", help="check a file and copy it to where every later run finds it")
+    listing = _add_action(
+        actions, "list", "every backbone, its licence, and where its weights lie", "dinoad weights list"
+    )
+    adding = _add_action(
+        actions, "add", "check a file and copy it to where every later run finds it", EXAMPLE
+    )
     adding.add_argument(
         "file",
         type=Path,
         metavar="FILE",
         help="in timm's, Meta's or Transformers' layout; or the folder that holds it",
     )
-    adding.add_argument("--backbone", metavar="NAME", help="whose it is; without it, told by name or content")
-    getting = actions.add_parser("get", help="download the weights of a backbone")
+    adding.add_argument(
+        "--backbone", metavar="NAME", help="whose weights they are (default: told by the name or content)"
+    )
+    getting = _add_action(
+        actions, "get", "download the weights of a backbone", "dinoad weights get dinov2_vits14"
+    )
     getting.add_argument("backbone", metavar="NAME", help="as 'dinoad weights list' names it")
-    path = actions.add_parser("path", help="the settings folder for weights")
-    verifying = actions.add_parser("verify", help="read weights and check that they are what they should be")
-    verifying.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: all on this machine")
+    path = _add_action(actions, "path", "print the settings folder for weights", "dinoad weights path")
+    verifying = _add_action(
+        actions, "verify", "read weights and check that they are what they should be", "dinoad weights verify"
+    )
     verifying.add_argument(
-        "--backbone", metavar="NAME", help="whose it is; without it, told by name or content"
+        "file", type=Path, nargs="?", metavar="FILE", help="file to check (default: all on this machine)"
+    )
+    verifying.add_argument(
+        "--backbone", metavar="NAME", help="whose weights they are (default: told by the name or content)"
     )
     for action in (listing, adding, getting, path, verifying):
         # Also before the action's name; what is given here must not be undone by the verb's own default.
         add_common_arguments(action, default=argparse.SUPPRESS)
+
+
+def _add_action(actions: Any, name: str, does: str, example: str) -> argparse.ArgumentParser:
+    """Add a parser whose help says what the action does, with an example."""
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
 
 
 def run(options: argparse.Namespace) -> int:

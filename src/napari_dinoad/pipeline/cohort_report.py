@@ -139,7 +139,7 @@ def _summary(model: NormativeModel, report: FitReport) -> Html:
             "preset": model.preprocessing.preset,
             "scans used": f"{used} ({model.provenance.n_slices} slices)",
             "files skipped": len(report.skipped),
-            "calibrated on": f"{held_out} that the scorer had not seen ({calibration.method})",
+            "calibrated on": f"{held_out} that the scorer had not seen ({calibration.method_in_words})",
             "smallest scan-level p-value": calibration.smallest_scan_p_value,
             "seconds": ", ".join(f"{stage} {spent:.0f}" for stage, spent in report.seconds.items()),
         }
