@@ -53,14 +53,19 @@ def keys_of(scores: np.ndarray, bits: int = DEFAULT_BITS) -> np.ndarray:
     _require_bits(bits)
     # Adding 0 turns −0 into 0, which compares equal but has another bit pattern.
     plain = np.asarray(scores, dtype=np.float32) + np.float32(0)
-    if np.isnan(plain).any():
-        raise ScorerError(
-            f"Scores: expected numbers, got {int(np.isnan(plain).sum())} NaN among {plain.size}. "
-            "Leave voxels without a score out."
-        )
+    refuse_nan(plain)
     pattern = np.ascontiguousarray(plain).view(np.uint32).reshape(plain.shape)
     ordered = np.where(pattern & _SIGN, ~pattern, pattern | _SIGN)
     return np.asarray(ordered >> np.uint32(_FLOAT32_BITS - bits))
+
+
+def refuse_nan(scores: np.ndarray) -> None:
+    """Raise `ScorerError` if a score is NaN."""
+    n_nan = int(np.isnan(scores).sum())
+    if n_nan:
+        raise ScorerError(
+            f"Scores: expected numbers, got {n_nan} NaN among {scores.size}. Leave voxels without a score out."
+        )
 
 
 def values_of(keys: np.ndarray, bits: int = DEFAULT_BITS) -> np.ndarray:

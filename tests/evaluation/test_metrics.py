@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
-from napari_dinoad.errors import SettingError
-from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice, image_auroc, image_score
+from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.evaluation import (
+    LabelledHistogram,
+    auroc,
+    average_precision,
+    best_dice,
+    dice,
+    image_auroc,
+    image_score,
+)
 
 PAIRS = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=80)
 
@@ -19,10 +27,22 @@ PAIRS = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_s
 def test_voxel_metrics_are_exact_with_ties(pairs: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32) / 3
     labels = np.array([label for _, label in pairs])
+    counted = LabelledHistogram.of(scores, labels, 32)
+    assert auroc(scores, labels) == pytest.approx(counted.auroc(), abs=1e-12, nan_ok=True)
+    expected = counted.average_precision()
+    assert average_precision(scores, labels) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    abnormal, normal = scores[labels, np.newaxis], scores[~labels]
     if labels.any() and not labels.all():
-        assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-        expected = average_precision_score(labels, scores)
-        assert average_precision(scores, labels) == pytest.approx(expected, abs=1e-12)
+        won = (abnormal > normal).mean() + (abnormal == normal).mean() / 2
+        assert auroc(scores, labels) == pytest.approx(won, abs=1e-12)
+
+
+def test_infinite_scores_are_ordered_and_nan_is_refused() -> None:
+    labels = np.array([False, False, True, True])
+    assert auroc(np.array([-np.inf, 0, 1, np.inf]), labels) == 1
+    assert average_precision(np.array([-np.inf, 0, -1, np.inf]), labels) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    with pytest.raises(ScorerError, match="1 NaN among 4"):
+        auroc(np.array([0, np.nan, 1, 1]), labels)
 
 
 @settings(deadline=None)

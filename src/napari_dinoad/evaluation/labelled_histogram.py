@@ -14,7 +14,7 @@ from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BestDice", "LabelledHistogram", "RocCurve", "threshold_at_fpr"]
+__all__ = ["BestDice", "LabelledHistogram", "RocCurve", "are_abnormal", "threshold_at_fpr"]
 
 
 class RocCurve(NamedTuple):
@@ -74,7 +74,7 @@ class LabelledHistogram:
         ScorerError
             If a score is NaN.
         """
-        scores, abnormal = np.asarray(scores), _labels(scores, labels)
+        scores, abnormal = np.asarray(scores), are_abnormal(scores, labels)
         return cls(
             ScoreHistogram.of(scores[~abnormal], bits),
             ScoreHistogram.of(scores[abnormal], bits),
@@ -194,7 +194,8 @@ def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
     return float(normal.values[allowed[0]]) if allowed.size else float("inf")
 
 
-def _labels(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def are_abnormal(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return where labels are above 0, bool in the scores' shape; `SettingError` if theirs is another."""
     if np.shape(scores) != np.shape(labels):
         raise SettingError(f"Truth: expected the scores' shape {np.shape(scores)}, got {np.shape(labels)}.")
     return np.asarray(labels) > 0

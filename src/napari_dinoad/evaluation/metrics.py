@@ -1,6 +1,6 @@
 """Metrics of arrays that fit in memory: voxels, masks, and whole images. Higher scores are more abnormal.
 
-For more voxels than fit, sum `LabelledHistogram` and `RegionOverlap` over the scans.
+The areas are scikit-learn's. For more voxels than fit, sum `LabelledHistogram` and `RegionOverlap` over the scans.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import SettingError
-from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram
+from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram, are_abnormal
+from napari_dinoad.score_histogram import refuse_nan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,13 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
     ScorerError
         If a score is NaN.
     """
-    return LabelledHistogram.of(scores, labels, _EXACT_BITS).auroc()
+    # Loaded when asked for, since that takes a second.
+    from sklearn.metrics import roc_auc_score
+
+    scores, is_abnormal = _flat(scores, labels)
+    if is_abnormal.all() or not is_abnormal.any():
+        return float("nan")
+    return float(roc_auc_score(is_abnormal, scores))
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -59,7 +66,10 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     float
         NaN when there is no abnormal voxel. Without skill it is the share of abnormal voxels.
     """
-    return LabelledHistogram.of(scores, labels, _EXACT_BITS).average_precision()
+    from sklearn.metrics import average_precision_score
+
+    scores, is_abnormal = _flat(scores, labels)
+    return float(average_precision_score(is_abnormal, scores)) if is_abnormal.any() else float("nan")
 
 
 def dice(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -159,3 +169,12 @@ def image_auroc(
         )
     scores = np.array([image_score(score_map, top_fraction) for score_map in score_maps])
     return auroc(scores, np.asarray(is_abnormal, dtype=bool))
+
+
+def _flat(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores (n,) float32, finite in the same order, and whether each is of an abnormal voxel (n,) bool."""
+    is_abnormal = are_abnormal(scores, labels)
+    flat = np.asarray(scores, dtype=np.float32).reshape(-1)
+    refuse_nan(flat)
+    # scikit-learn takes no infinity; nothing but the largest number is tied with it then.
+    return np.nan_to_num(flat), is_abnormal.reshape(-1)
