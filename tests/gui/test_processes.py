@@ -40,6 +40,12 @@ class Job:
             return desk.kept["n"]
         if self.what == "user's fault":
             raise ScanReadError("scan.nii: expected a scan.")
+        if self.what == "complain":
+            sys.stderr.write("a library that warns\n")
+            sys.stderr.flush()
+            return "done"
+        if self.what == "broken pipe":
+            raise BrokenPipeError("of its own")
         if self.what == "our fault":
             raise ZeroDivisionError("oops")
         if self.what == "odd fault":
@@ -92,6 +98,7 @@ def test_cancel_stops_at_the_next_word_and_the_process_works_on(process):
     [
         ("user's fault", ScanReadError, "expected a scan"),
         ("our fault", ZeroDivisionError, "oops"),
+        ("broken pipe", BrokenPipeError, "of its own"),
         ("odd fault", RuntimeError, "Odd: only known here"),
     ],
 )
@@ -159,6 +166,38 @@ time.sleep(1)
     assert "Traceback" not in done.stderr
 
 
+_LEFT_ALONE = {
+    "closed": "os.close(2)",
+    "without a reader": "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 2)",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="handles are inherited in another way there")
+@pytest.mark.parametrize("how", sorted(_LEFT_ALONE))
+def test_it_works_where_nothing_takes_what_libraries_tell(how, tmp_path):
+    """As for napari started from an icon, or from a terminal that was closed."""
+    code = f"""
+import os
+from pathlib import Path
+from napari_dinoad.gui.processes import WorkProcess
+from test_processes import Job
+{_LEFT_ALONE[how]}
+process = WorkProcess()
+results = [process.run(Job(what), None) for what in ("complain", "remember")]
+process.close()
+Path("results").write_text(repr(results))
+"""
+    folders = map(str, Path(__file__).parents[:2])
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=False,
+        timeout=PATIENCE_S,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])},
+    )
+    assert (tmp_path / "results").read_text() == "['done', 1]"
+
+
 @pytest.mark.parametrize("is_used", [True, False])
 def test_an_idle_process_holds_no_memory_of_a_gpu_for_later(monkeypatch, is_used):
     given_back = []
@@ -170,5 +209,6 @@ def test_an_idle_process_holds_no_memory_of_a_gpu_for_later(monkeypatch, is_used
     monkeypatch.setattr(os, "dup", lambda handle: handle)
     monkeypatch.setattr(os, "dup2", lambda *handles: None)
     monkeypatch.setattr(os, "fdopen", lambda *_: io.BytesIO())
+    monkeypatch.setattr(work_process, "prepare_streams", lambda: None)
     work_process.main()
     assert given_back == [True, True] * is_used

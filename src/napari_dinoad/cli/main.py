@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
         with listening_for_interrupts():
-            from napari_dinoad.cli.streams import prepare_streams
             from napari_dinoad.cli.verbs import run
+            from napari_dinoad.streams import prepare_streams
 
             prepare_streams()
             return run(arguments)

@@ -72,22 +72,21 @@ class WorkProcess:
         """
         try:
             send(job, self._stdin)
-            while True:
-                answer: Answer = receive(self._stdout)
-                if answer.kind in ("progress", "delivery"):
-                    send(_pass_on(answer, channel), self._stdin)
-                elif answer.kind == "result":
-                    return answer.content
-                elif answer.kind == "cancelled":
-                    raise Cancelled("Cancelled.")
-                else:
-                    raise answer.content
+            answer: Answer = receive(self._stdout)
+            while answer.kind in ("progress", "delivery"):
+                send(_pass_on(answer, channel), self._stdin)
+                answer = receive(self._stdout)
         except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
             self.close()
             raise DinoadError(
                 f"The worker process ended unexpectedly (exit code {self._process.returncode}); it may have run out "
                 "of memory. Close other programs, or choose a smaller backbone or resolution, and try again."
             ) from error
+        if answer.kind == "result":
+            return answer.content
+        if answer.kind == "cancelled":
+            raise Cancelled("Cancelled.")
+        raise answer.content
 
     @property
     def _stdin(self) -> IO[bytes]:

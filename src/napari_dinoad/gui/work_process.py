@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from napari_dinoad.errors import Cancelled
 from napari_dinoad.machine_faults import fault_of_machine
+from napari_dinoad.streams import prepare_streams
 
 if TYPE_CHECKING:
     from napari_dinoad.progress import ProgressEvent
@@ -97,6 +98,9 @@ def main() -> None:
     if hasattr(os, "nice"):
         # The window draws first: it takes little, and who works with it waits for it.
         os.nice(_NICE)
+    # napari without a terminal (pythonw, ``2>&-``) has no stderr to inherit, or one that nobody reads. Done before
+    # there is another file, which would take its number.
+    prepare_streams()
     # Whatever a library prints must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

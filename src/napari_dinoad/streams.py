@@ -1,4 +1,4 @@
-"""What the command line writes to: a terminal, a file or a pipe, that may be missing, full, or go away meanwhile."""
+"""What a process writes to: a terminal, a file or a pipe, that may be missing, full, or go away meanwhile."""
 
 from __future__ import annotations
 
