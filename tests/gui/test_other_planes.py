@@ -234,11 +234,54 @@ def test_a_scan_that_is_seen_whole_still_is_when_the_planes_take_their_room(qtbo
     qtbot.waitUntil(lambda: is_seen_whole(viewer, layer), timeout=TIMEOUT_MS)
     ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: viewer.canvas.size[0] == height, timeout=TIMEOUT_MS)
+    qtbot.wait(200)
     camera_of(viewer).zoom = close = 4 * zoom
     ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
     qtbot.wait(200)
     assert camera_of(viewer).zoom == close, "what is looked at closely stays in view"
+
+
+@pytest.mark.parametrize("how", ["box", "dock", "hidden", "plugin"])
+def test_a_scan_that_filled_the_canvas_does_again_when_the_planes_are_closed(qtbot, ready, viewer, how):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 does not say how large its canvas is")
+    viewer.window._qt_window.show()
+    viewer.window.resize(1200, 800)
+    qtbot.wait(200)
+    viewer.reset_view()
+    height, zoom = viewer.canvas.size[0], camera_of(viewer).zoom
+    ready.masks.planes_box.click()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: camera_of(viewer).zoom < 0.9 * zoom, timeout=TIMEOUT_MS)
+    if how == "box":
+        ready.masks.planes_box.click()
+    elif how == "plugin":
+        viewer.window.remove_dock_widget(ready)
+    elif how == "dock":
+        docks_of(viewer)[-1].destroyOnClose()
+    else:
+        docks_of(viewer)[-1].close()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] == height, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: camera_of(viewer).zoom > 0.9 * zoom, timeout=TIMEOUT_MS)
+
+
+def test_what_is_looked_at_closely_stays_as_large_when_the_planes_are_closed(qtbot, ready, viewer):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 does not say how large its canvas is")
+    viewer.window._qt_window.show()
+    viewer.window.resize(1200, 800)
+    qtbot.wait(200)
+    viewer.reset_view()
+    height = viewer.canvas.size[0]
+    ready.masks.planes_box.click()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
+    qtbot.wait(200)
+    camera_of(viewer).zoom = close = 3 * camera_of(viewer).zoom
+    ready.masks.planes_box.click()
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] == height, timeout=TIMEOUT_MS)
+    qtbot.wait(200)
+    assert camera_of(viewer).zoom == close, "what is looked at closely stays as large"
 
 
 def test_one_that_is_closed_comes_with_no_scan(found, viewer):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["bring_into_view", "is_seen_whole", "share_inside"]
+__all__ = ["bring_into_view", "fills_canvas", "fit_to_canvas", "is_seen_whole", "share_inside"]
 
 _WHOLE_FROM = 0.9
 """A scan of which along each axis at least this share is seen counts as seen whole."""
@@ -25,6 +25,9 @@ _SAME_SIZE = 2.0
 
 _FILLS = 0.95
 """Share of the canvas that a scan fills which is brought into view, as with napari's *Home*."""
+
+_FULL_FROM = 0.85
+"""A scan that is seen whole and fills at least this of the canvas along an axis is as large as it can be."""
 
 _TINY = 1e-9
 
@@ -65,6 +68,22 @@ def is_seen_whole(viewer: Viewer, layer: Layer) -> bool:
     """Whether the canvas shows all of a layer's slice, or nearly so."""
     box, view = _displayed_box(viewer, layer), _view_box(viewer)
     return box is not None and view is not None and _least_share(box, view) >= _WHOLE_FROM
+
+
+def fills_canvas(viewer: Viewer, layer: Layer) -> bool:
+    """Whether the canvas shows all of a layer's slice, or nearly so, and has no room to show it much larger."""
+    box, view = _displayed_box(viewer, layer), _view_box(viewer)
+    if grid_of(viewer).enabled or box is None or view is None:
+        return False
+    filled = (box[1] - box[0]) / (view[1] - view[0])
+    return _least_share(box, view) >= _WHOLE_FROM and bool(filled.max() >= _FULL_FROM)
+
+
+def fit_to_canvas(viewer: Viewer, layer: Layer) -> None:
+    """Show all of a layer's slice, as large as the canvas allows."""
+    box, view = _displayed_box(viewer, layer), _view_box(viewer)
+    if not grid_of(viewer).enabled and box is not None and view is not None:
+        _fit(viewer, box, view)
 
 
 def _go_to_a_slice(viewer: Viewer, layer: Layer) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QMainWindow
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.framing import bring_into_view, is_seen_whole
+from napari_dinoad.gui.canvas_room import CanvasRoom
 from napari_dinoad.gui.hand_masks import Ground
 from napari_dinoad.gui.viewer_parts import moves_of, point_in_layer, show_index
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels, Layer
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QDockWidget, QWidget
+    from qtpy.QtWidgets import QDockWidget
 
     from napari_dinoad.gui.find_controller import FindController, Found
     from napari_dinoad.gui.hand_masks import HandMasks
@@ -41,9 +41,6 @@ _NOT_READ = (
 
 _DRAW_MS = 30
 """Changes of what is shown that come closer to each other than this are drawn together."""
-
-_SHRUNK_MS = 50
-"""So long after a dock has come the canvas has its new size."""
 
 _STILL_PX = 3
 """A press that moves less than this on the canvas is a click."""
@@ -108,10 +105,8 @@ class OtherPlanes(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DRAW_MS)
         self._timer.timeout.connect(self._draw)
-        self._framing = QTimer(self)
-        self._framing.setSingleShot(True)
-        self._framing.setInterval(_SHRUNK_MS)
-        self._framing.timeout.connect(self._frame)
+        self._room = CanvasRoom(viewer, self)
+        self._window: weakref.ref[QWidget] | None = None
         for signal in (
             finder.result_changed,
             finder.map_changed,
@@ -137,10 +132,11 @@ class OtherPlanes(QObject):
             self.view.point_chosen.connect(self._go_to)
             self.view.woken.connect(self.look)
             self.view.left.connect(self._on_left)
-            self._keep_whole()
+            self._keep_room(self.parent())
             dock = self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
             dock.installEventFilter(self)
             self._dock = dock
+            self._window = weakref.ref(self.view.window())
             self._corners = give_corners_to_sides(self.view.window())
             self._viewer.dims.events.connect(self._draw)
             for event in self._changes_of_list():
@@ -154,20 +150,13 @@ class OtherPlanes(QObject):
         """Show the dock only where the scan that is chosen has other planes; one that is closed stays closed."""
         before, self._has_planes = self._has_planes, has_planes(scan)
         if self._dock is not None and self._has_planes != before:
-            self._keep_whole()
+            self._keep_room(self._dock)
             self._dock.setVisible(self._has_planes)
         self.look()
 
-    def _keep_whole(self) -> None:
-        """See to it that a scan that is seen whole still is when the dock has taken room from the canvas."""
-        layer = self._chosen()
-        if layer is not None and is_seen_whole(self._viewer, layer):
-            self._framing.start()
-
-    def _frame(self) -> None:
-        layer = self._chosen()
-        if self.is_on and layer is not None:
-            bring_into_view(self._viewer, layer, None)
+    def _keep_room(self, beside: QObject | None) -> None:
+        """See to it that the scan is seen as well when the dock has come into a window, or has gone."""
+        self._room.keep(self._chosen(), beside.window() if isinstance(beside, QWidget) else None)
 
     def _chosen(self) -> Layer | None:
         try:
@@ -198,7 +187,7 @@ class OtherPlanes(QObject):
         if view is None:
             return
         self._timer.stop()
-        self._framing.stop()
+        self._keep_room(None if self._window is None else self._window())
         self._viewer.dims.events.disconnect(self._draw)
         for event in self._changes_of_list():
             event.disconnect(self.look)
