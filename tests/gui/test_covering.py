@@ -65,6 +65,39 @@ def test_a_scan_chosen_in_the_box_is_shown_at_once(ready, two_scans):
     assert ready.scan.cover.isHidden()
 
 
+def test_a_scan_that_is_dragged_over_its_heatmap_is_told_of_and_goes_beneath_again(qtbot, ready, viewer):
+    find(qtbot, ready)
+    scan, cover = ready.scan.layer, ready.scan.cover
+    overlay = ready.finder.found.overlay
+    assert cover.isHidden()
+    viewer.layers.move(viewer.layers.index(scan), len(viewer.layers))
+    assert f"“{overlay.mask.name}” and 1 more lie under this scan and cannot be seen" in cover.note.text()
+    assert not cover.isHidden()
+    overlay.mask.visible = False
+    assert f"“{overlay.heatmap.name}” lies under this scan" in cover.note.text()
+    scan.opacity = 0.5
+    assert cover.isHidden(), "what shines through can be seen"
+    scan.opacity = 1.0
+    overlay.mask.visible = True
+    cover.button.click()
+    assert cover.isHidden()
+    assert list(viewer.layers) == [scan, overlay.heatmap, overlay.mask]
+    assert scan.visible and overlay.heatmap.visible and overlay.mask.visible
+
+
+def test_a_map_that_was_opened_before_its_scan_is_told_of(qtbot, ready, viewer, tmp_path):
+    find(qtbot, ready)
+    path = tmp_path / "anomaly.nii.gz"
+    ready.finder.found.overlay.heatmap.save(str(path), plugin="napari-dinoad")
+    scan = viewer.layers[0].source.path
+    viewer.layers.clear()
+    (heatmap,) = viewer.open(str(path), plugin="napari-dinoad")
+    (layer,) = viewer.open(scan, plugin="napari-dinoad")
+    assert f"“{heatmap.name}” lies under this scan" in ready.scan.cover.note.text()
+    ready.scan.cover.button.click()
+    assert list(viewer.layers) == [layer, heatmap]
+
+
 def test_scans_beside_each_other_do_not_cover_each_other(make_napari_viewer):
     viewer = make_napari_viewer()
     first = viewer.add_image(np.ones((4, 8, 8)))

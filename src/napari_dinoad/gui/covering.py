@@ -1,4 +1,4 @@
-"""Whether the chosen scan is what the canvas shows, or another one lies over it."""
+"""Whether the chosen scan and what was found in it are what the canvas shows, or something lies over them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["CoverNote", "layers_over", "show_scan"]
+__all__ = ["CoverNote", "hidden_beneath", "layers_over", "lift_above", "show_scan"]
 
 _OPAQUE_FROM = 0.9
 """Images at least this opaque hide what lies beneath; more transparent ones are laid over a scan on purpose."""
 
 _HIDING = frozenset(("opaque", "translucent", "translucent_no_depth"))
 """Blendings that do not let a layer beneath shine through."""
+
+_SHOW_SCAN = ("Show this scan", "Make its layer visible and hide the images that lie over it.")
+_SHOW_RESULT = ("Lay it over the scan", "Move these layers above that of the scan.")
+"""What the button says and does."""
 
 _WITHIN_FROM = 0.9
 """An image of which along each axis at least this share lies within a scan is not seen around it."""
@@ -40,13 +44,12 @@ def layers_over(viewer: Viewer, layer: Layer) -> list[Layer]:
 
 def _hides(other: Layer, layer: Layer) -> bool:
     return (
-        isinstance(other, Image)
-        and not is_overlay(other)
-        and other.visible
-        and other.opacity >= _OPAQUE_FROM
-        and str(other.blending) in _HIDING
-        and layers_meet(other, layer)
+        isinstance(other, Image) and not is_overlay(other) and _is_opaque(other) and layers_meet(other, layer)
     )
+
+
+def _is_opaque(layer: Layer) -> bool:
+    return bool(layer.visible and layer.opacity >= _OPAQUE_FROM and str(layer.blending) in _HIDING)
 
 
 def _layers_around(viewer: Viewer, layer: Layer) -> list[Layer]:
@@ -57,6 +60,24 @@ def _layers_around(viewer: Viewer, layer: Layer) -> list[Layer]:
     return [other for other in below if _hides(other, layer) and share_inside(other, layer) < _WITHIN_FROM]
 
 
+def hidden_beneath(viewer: Viewer, layer: Layer) -> list[Layer]:
+    """Return the visible maps and masks of the plugin that a scan's layer hides, the lowest first; none in the grid.
+
+    They are laid above their scan; a person can drag the scan over them in the list of layers.
+    """
+    if grid_of(viewer).enabled or layer not in viewer.layers or not _is_opaque(layer):
+        return []
+    below = list(viewer.layers)[: viewer.layers.index(layer)]
+    return [other for other in below if is_overlay(other) and other.visible and layers_meet(other, layer)]
+
+
+def lift_above(viewer: Viewer, layer: Layer) -> None:
+    """Lay the maps and masks that a scan's layer hides right above it, in their order."""
+    places = [viewer.layers.index(other) for other in hidden_beneath(viewer, layer)]
+    if places:
+        viewer.layers.move_multiple(places, viewer.layers.index(layer) + 1)
+
+
 def show_scan(viewer: Viewer, layer: Layer) -> None:
     """Make a scan's layer visible, and hide the images that lie over it or show around it."""
     for other in (*layers_over(viewer, layer), *_layers_around(viewer, layer)):
@@ -65,15 +86,14 @@ def show_scan(viewer: Viewer, layer: Layer) -> None:
 
 
 class CoverNote(QWidget):
-    """Says when the chosen scan is not what the canvas shows, and offers to show it."""
+    """Says when the chosen scan, or what was found in it, is not what the canvas shows, and offers to show it."""
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._layer: Layer | None = None
         self.note = NoteLabel()
-        self.button = QPushButton("Show this scan")
-        self.button.setToolTip("Make its layer visible and hide the images that lie over it.")
+        self.button = QPushButton()
         self.button.clicked.connect(self._on_clicked)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -104,18 +124,27 @@ class CoverNote(QWidget):
             event.connect(self._look)
 
     def _on_clicked(self) -> None:
-        if self._layer is not None:
+        if self._layer is None:
+            return
+        if _of_scan(self._viewer, self._layer):
             show_scan(self._viewer, self._layer)
+        else:
+            lift_above(self._viewer, self._layer)
 
     def _look(self, event: object = None) -> None:
-        text = "" if self._layer is None else _in_words(self._viewer, self._layer)
+        layer = self._layer
+        of_scan = of_result = ""
+        if layer is not None and any(same_layer(layer, known) for known in self._viewer.layers):
+            of_scan, of_result = _of_scan(self._viewer, layer), _of_result(self._viewer, layer)
+        text, (title, tip) = of_scan or of_result, _SHOW_SCAN if of_scan else _SHOW_RESULT
+        self.button.setText(title)
+        self.button.setToolTip(tip)
         self.note.tell(text, warning=True)
         self.setVisible(bool(text))
 
 
-def _in_words(viewer: Viewer, layer: Layer) -> str:
-    if not any(same_layer(layer, known) for known in viewer.layers):
-        return ""
+def _of_scan(viewer: Viewer, layer: Layer) -> str:
+    """Return why the canvas does not show a scan, in words; nothing where it does."""
     if not layer.visible:
         return "The layer of this scan is hidden."
     over = layers_over(viewer, layer)
@@ -124,3 +153,12 @@ def _in_words(viewer: Viewer, layer: Layer) -> str:
     more = f" and {len(over) - 1} more" if len(over) > 1 else ""
     verb = "lie" if more else "lies"
     return f"“{over[0].name}”{more} {verb} over this scan: the picture is not of the scan chosen here."
+
+
+def _of_result(viewer: Viewer, layer: Layer) -> str:
+    """Return what of the plugin's a scan hides, in words."""
+    beneath = hidden_beneath(viewer, layer)
+    if not beneath:
+        return ""
+    more = f" and {len(beneath) - 1} more" if len(beneath) > 1 else ""
+    return f"“{beneath[-1].name}”{more} {'lie' if more else 'lies'} under this scan and cannot be seen."
