@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from napari_dinoad.scoring import dpmm_fit
 from napari_dinoad.scoring.dpmm_fit import DpmmParameters, FitPoint
-from napari_dinoad.scoring.mixture import ComponentDensities, Mixture
+from napari_dinoad.scoring.dpmm_pooling import MOST_COMPONENTS
+from napari_dinoad.scoring.mixture import NEGLIGIBLE_NATS, ComponentDensities, Mixture
 from napari_dinoad.scoring.patches import unit_patches
 from napari_dinoad.scoring.statistics import expectation
 from napari_dinoad.scoring.stick_breaking import log_weights
@@ -95,13 +96,17 @@ def test_screening_loses_no_component_that_matters(kind, seed, width):
     sparse = densities.sparse_log_joint(x)
     found = np.full((n, k), -np.inf)
     found[sparse.rows, sparse.components] = sparse.values
-    needed = dense > dense.max(1, keepdims=True) - 41.9
+    needed = dense > dense.max(1, keepdims=True) - NEGLIGIBLE_NATS + 0.1
     assert np.isfinite(found[needed]).all()
     kept = np.isfinite(found)
     np.testing.assert_allclose(found[kept], dense[kept], rtol=1e-8, atol=1e-5)
     np.testing.assert_allclose(
         sparse.log_sum_exp(), torch.from_numpy(dense).logsumexp(-1).numpy(), rtol=1e-8, atol=1e-5
     )
+
+
+def test_what_is_left_out_is_below_the_rounding_of_float64():
+    assert MOST_COMPONENTS * np.exp(-NEGLIGIBLE_NATS) < np.finfo(np.float64).eps
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ComponentDensities", "Mixture"]
 
-NEGLIGIBLE_NATS = 42.0
-"""Components this far below a patch's best are left out: e⁻⁴² = 6e-19, so a thousand of them are below the
-rounding of float64."""
+NEGLIGIBLE_NATS = 44.0
+"""Components this far below a patch's best are left out: e⁻⁴⁴ = 8e-20, so two thousand of them, as many as a mixture
+of several fits may have, are below the rounding of float64."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ComponentDensities:
     def sparse_log_joint(self, patches: torch.Tensor) -> SparsePairs | None:
         """Return log π_k N(x_n | μ_k, Σ_k) of the pairs that matter for patches (n, d) of at most unit length.
 
-        The pairs left out are below e⁻⁴² of their patch's largest. None where this would not be cheaper than
+        The pairs left out are below e⁻⁴⁴ of their patch's largest. None where this would not be cheaper than
         `log_joint`: on other devices than the CPU, and where too many components overlap.
         """
         return self._screened(patches, self._constants, NEGLIGIBLE_NATS)
