@@ -234,7 +234,7 @@ class DpmmScorer:
     def score(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return anomaly scores (n, gh, gw) float32 for embeddings (n, gh, gw, d).
 
-        ``"cosine"``: 1 − max cos(x, μ_k) over components heavier than ``min_weight``, in [0, 2];
+        ``"cosine"``: 1 − max cos(x, μ_k) over components heavier than ``min_weight``, in [0, 2] but for rounding;
         ``"negative-log-likelihood"``: −log p(x), nats; ``"mahalanobis"``: distance to the nearest such component.
 
         Raises

@@ -141,6 +141,8 @@ class MemoryBankScorer:
     def score(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return anomaly scores (n, gh, gw) float32: 1 − the mean cosine to the nearest stored patches.
 
+        In [0, 2] but for rounding: a stored patch may get −4e-7.
+
         Raises
         ------
         ScorerError
