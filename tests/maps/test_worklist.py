@@ -44,6 +44,18 @@ def worklist_of(folder, *scans, failed=()):
     return worklist.page.read_text(), list(csv.DictReader(io.StringIO(worklist.table.read_text())))
 
 
+@pytest.mark.parametrize("line_break", ["\r", "\n", "\r\n", "\u2028", "\x0b"])
+def test_a_break_of_lines_in_a_name_breaks_no_row(tmp_path, line_break):
+    names = (f"p{line_break}1", f"p2{line_break}", "p3")
+    with Worklist(tmp_path, "t1", 0.01) as worklist:
+        for name in names:
+            worklist.add(WorklistEntry.of(findings_of(name), "p", {}, 0.0))
+    lines = worklist.table.read_bytes().decode().splitlines()
+    assert len(lines) == 4
+    spelled = repr(line_break)[1:-1]
+    assert {row["scan"] for row in csv.DictReader(lines)} == {f"p{spelled}1", f"p2{spelled}", "p3"}
+
+
 def test_the_least_normal_comes_first_and_scans_of_one_p_by_their_own_scores(tmp_path):
     scans = [
         (findings_of("a", 0.5), "a", 9.0),

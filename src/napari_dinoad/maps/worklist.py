@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -41,6 +42,8 @@ _MOST_PICTURES = 500
 """Scans after these are listed without picture: each has about 20 kB, and browsers must open the page."""
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+_LINE_BREAK = re.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 
 _WRITE_AGAIN_S = 10.0
 """While scans come in, the files are written anew no more often than this."""
@@ -217,11 +220,15 @@ def _table(entries: list[WorklistEntry]) -> str:
 
 
 def _as_text(value: object) -> object:
-    """Return a table's entry with an apostrophe before a text that spreadsheets would run as a formula.
+    """Return a table's entry with an apostrophe before a text that spreadsheets would run as a formula, on one line.
 
-    Names of files may come from anywhere; numbers stay as they are.
+    Names of files may come from anywhere; numbers stay as they are. Breaks of lines are spelled out: csv
+    does not put a lone carriage return into quotes, and it would end the row.
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_SIGNS) else value
+    if not isinstance(value, str):
+        return value
+    text = f"'{value}" if value.startswith(_FORMULA_SIGNS) else value
+    return _LINE_BREAK.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _marked_column(findings: Findings, n_marked: int) -> dict[str, object]:
