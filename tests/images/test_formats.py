@@ -217,6 +217,26 @@ def test_scans_in_formats_that_are_not_read_say_what_to_convert_them_to(tmp_path
         read_volume(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.webp", "Save it as PNG"),
+        ("a.JP2", "Save it as PNG"),
+        ("a.gif", "Save it as PNG"),
+        ("a.pgm", "Save it as PNG"),
+        ("a.nii.bz2", "compress it with gzip"),
+        ("a.gipl.gz", "for instance with SimpleITK"),
+        ("a.mif", "with mrconvert"),
+    ],
+)
+def test_files_of_kinds_that_are_not_read_say_what_to_do(tmp_path, name, told):
+    (tmp_path / name).write_bytes(b"x")
+    (skipped,) = discover_scans(tmp_path).skipped
+    assert told in skipped.reason and "not a scan" not in skipped.reason
+    with pytest.raises(ScanReadError, match=told):
+        read_volume(tmp_path / name)
+
+
 @pytest.mark.parametrize("n_axes", ["-3", "93", "1e99", "", "nan"])
 @pytest.mark.parametrize("suffix", [".mhd", ".mha"])
 def test_a_number_of_axes_over_which_itk_ends_the_process(tmp_path, values, suffix, n_axes):

@@ -44,17 +44,26 @@ logger = logging.getLogger(__name__)
 _OTHER_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings of the formats that are not DICOM."""
 
-_UNREAD = {
-    (
-        ".hdr",
-        ".img",
-        ".img.gz",
-    ): "one of two files of a NIfTI or Analyze pair (.hdr, .img), which are not read",
-    (".par", ".rec", ".rec.gz"): "one of two files of a Philips pair (.PAR, .REC), which are not read",
-    (".head", ".brik", ".brik.gz"): "one of two files of an AFNI pair (.HEAD, .BRIK), which are not read",
-    (".mnc", ".mnc.gz"): "a MINC file, which is not read",
-}
-"""Endings of scans in formats that nobody reads here, and what they are."""
+_WITH_NIBABEL = "Convert it to .nii.gz, for instance with nibabel"
+
+_UNREAD: dict[tuple[str, ...], str] = {
+    (".hdr", ".img", ".img.gz"):
+        f"one of two files of a NIfTI or Analyze pair (.hdr, .img), which are not read. {_WITH_NIBABEL}",
+    (".par", ".rec", ".rec.gz"):
+        f"one of two files of a Philips pair (.PAR, .REC), which are not read. {_WITH_NIBABEL}",
+    (".head", ".brik", ".brik.gz"):
+        f"one of two files of an AFNI pair (.HEAD, .BRIK), which are not read. {_WITH_NIBABEL}",
+    (".mnc", ".mnc.gz"): f"a MINC file, which is not read. {_WITH_NIBABEL}",
+    (".vtk", ".gipl", ".gipl.gz"):
+        "a VTK or GIPL file, which is not read. Convert it to .nii.gz, for instance with SimpleITK",
+    (".mif", ".mif.gz", ".mih"): "an MRtrix file, which is not read. Convert it to .nii.gz with mrconvert",
+    (".nii.bz2", ".nii.xz", ".nii.zst"):
+        "a NIfTI file that is compressed in a way that is not read. Unpack it, or compress it with gzip",
+    (".webp", ".jp2", ".j2k", ".j2c", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".gif"):
+        "a picture of a kind that is not read. Save it as PNG or TIFF",
+    (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"): "a picture of a kind that is not read. Save it as PNG or TIFF",
+}  # fmt: skip
+"""Endings of scans in formats that nobody reads here, what they are, and what to do."""
 
 
 def read_volume(
@@ -106,7 +115,7 @@ def other_format(path: Path) -> str:
     """Return what to do with a scan in a format that is not read, by its ending; empty for other files."""
     for suffixes, told in _UNREAD.items():
         if path.name.lower().endswith(suffixes):
-            return f"{told}. Convert it to .nii.gz, for instance with nibabel."
+            return f"{told}."
     return ""
 
 
