@@ -271,6 +271,9 @@ def test_masks_that_scoring_left_beside_the_scans_are_no_truth(tmp_path):
     assert told == dict.fromkeys(
         ("a_mask.nii.gz", "b_mask.nii.gz"), "a mask that napari-dinoad found, not the truth"
     )
+    (tmp_path / "a_label.nii.gz").unlink()
+    with pytest.raises(DinoadError, match=r"found 2 scans and no mask .*\. 2 masks that napari-dinoad found"):
+        find_dataset(tmp_path)
 
 
 def test_every_scan_that_is_not_evaluated_is_told(tmp_path):

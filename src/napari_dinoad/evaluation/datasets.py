@@ -130,9 +130,12 @@ def find_dataset(
         faults = [scan.fault for scan in found.test if scan.fault]
         if faults:
             raise DinoadError(f"No mask could be told to be a scan's own; the first reason: {faults[0]}")
+        n_ours = sum(item.reason == FOUND_MASK for item in passed_over)
+        ours = f" {n_ours} masks that napari-dinoad found itself are no truth." if n_ours else ""
         raise DinoadError(
             f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or "
             f"DICOM series with their segmentations, found {len(found.test)} scans and no mask that belongs to one."
+            f"{ours}"
         )
     return found
 
