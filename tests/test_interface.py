@@ -28,6 +28,7 @@ from napari_dinoad.backbones import PatchEmbeddings
 from napari_dinoad.calibration import Calibration, ScanScores, scan_score
 from napari_dinoad.errors import ScorerError, SettingError
 from napari_dinoad.evaluation import auroc
+from napari_dinoad.pipeline import detection
 from napari_dinoad.scoring import make_scorer
 
 CLASSES = [
@@ -106,6 +107,21 @@ def test_settings_of_detection_must_be_such(model):
     with pytest.raises(SettingError, match=r"settings: expected DetectSettings, got 0\.01"):
         Detector(model, 0.01)
     assert Detector(model, DetectSettings(fpr=0.1)).settings.fpr == 0.1
+
+
+def test_what_a_scan_is_unlike_in_is_not_said_of_the_next(model, patient_path, monkeypatch):
+    detector, scans = Detector(model), [read_volume(patient_path), read_volume(patient_path)]
+    facts = detection.scan_facts
+
+    def meanwhile(prepared):
+        if prepared.volume is scans[0]:
+            detector.unlike(scans[1])
+        return facts(prepared)
+
+    monkeypatch.setattr(detection, "scan_facts", meanwhile)
+    monkeypatch.setattr(detection, "darkness_note", lambda scan, _: f"scan {scans.index(scan)}")
+    assert detector.unlike(scans[0])[0] == "scan 0"
+    assert detector.unlike(scans[1])[0] == "scan 1"
 
 
 def test_a_slice_is_a_whole_number(model, patient_path):

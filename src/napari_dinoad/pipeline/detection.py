@@ -173,7 +173,7 @@ class Detector:
         model.backbone.require_weights(self.backbone.weights_sha256)
         self.model = model.on_device(self.backbone.device)
         self._prepared: tuple[PreparedScan, ...] = ()
-        self._unlike: tuple[str, ...] | None = None
+        self._unlike: tuple[tuple[PreparedScan, ...], tuple[str, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"<Detector on {self.backbone.device}: {self.model!r}>"
@@ -184,12 +184,12 @@ class Detector:
             raise SettingError(
                 f"scan: expected a Volume, got {type(volume).__name__}. Read a file with read_volume(path)."
             )
-        if not self._prepared or self._prepared[0].volume is not volume:
-            self._prepared = prepare_planes(
-                volume, self.model.preprocessing, self.backbone.default_resolution_px
-            )
-            self._unlike = None
-        return self._prepared
+        # Another thread may put its own scan in place meanwhile.
+        prepared = self._prepared
+        if not prepared or prepared[0].volume is not volume:
+            prepared = prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
+            self._prepared = prepared
+        return prepared
 
     def unlike(self, volume: Volume) -> tuple[str, ...]:
         """Return in what a scan is unlike the model's normal scans: voxel size, extent of the body, contrast.
@@ -199,13 +199,14 @@ class Detector:
         little.
         """
         prepared = self.prepare(volume)
-        if self._unlike is None:
+        kept = self._unlike
+        if kept is None or kept[0] is not prepared:
             dark = darkness_note(volume, prepared[0].intensity)
-            unlike = unlike_all(self.model.cohorts, scan_facts(prepared[0]))
-            self._unlike = (*filter(None, [dark]), *unlike)
+            words = (*filter(None, [dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
             if not self._is_comparable(volume):
-                self._unlike = (_A_SLICE_OF_VOLUMES, *self._unlike)
-        return self._unlike
+                words = (_A_SLICE_OF_VOLUMES, *words)
+            kept = self._unlike = prepared, words
+        return kept[1]
 
     def _is_comparable(self, volume: Volume) -> bool:
         """Whether a scan's own score can be compared with the normal ones: a slice's with whole volumes' cannot."""
