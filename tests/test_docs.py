@@ -55,6 +55,13 @@ def test_snippets_import_what_is_there():
                 assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
+def test_the_changelog_says_nothing_twice_and_nothing_without_a_topic():
+    text = next(text for page, text in TEXTS.items() if page.name == "CHANGELOG.md")
+    items = [" ".join(item.split()) for item in re.findall(r"^- .*(?:\n  .*)*", text, re.MULTILINE)]
+    assert [item for item in items if items.count(item) > 1] == []
+    assert re.search(r"^### Fixed\n- ", text, re.MULTILINE) is None
+
+
 def test_the_page_for_python_runs(tmp_path, monkeypatch):
     """Its snippets, one after the other, as its reader is told that they do."""
     monkeypatch.chdir(tmp_path)
