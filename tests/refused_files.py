@@ -27,6 +27,8 @@ def forbid_removing_open_files(monkeypatch):
         _refuse(target)
         own["replace"](source, target)
 
+    # Nor is a file held open there only to lock it.
+    monkeypatch.setattr("napari_dinoad.temporaries._lock", lambda handle: False)
     monkeypatch.setattr(os, "unlink", unlink)
     monkeypatch.setattr(os, "replace", replace)
 

@@ -8,11 +8,12 @@ import json
 import os
 import re
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.temporaries import temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,6 @@ __all__ = [
     "PICTURE_ENDINGS",
     "SCAN_SUFFIXES",
     "atomic_path",
-    "remove_temporaries",
     "require_folder",
     "require_readable",
     "require_writable",
@@ -126,41 +126,32 @@ def safe_stem(name: str) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path, temporary_folder: Path | None = None) -> Iterator[Path]:
+def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Give a temporary path that takes the name ``path`` when the block ends well.
 
     The temporary name keeps the ending, because writers choose the format by it. When the block
     raises, the temporary file is removed and an existing ``path`` stays as it was. A killed process leaves it:
-    see `remove_temporaries`.
+    see `napari_dinoad.temporaries.remove_abandoned`.
 
     Parameters
     ----------
     path : Path
         The final name.
-    temporary_folder : Path, optional
+    folder : Path, optional
         Where the temporary file lies until then, on the same file system; None: beside ``path``.
     """
     path = Path(path)
     suffix = path.name[len(stem_of(path)) :]
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=_temporary_prefix(path), suffix=suffix, dir=temporary_folder or path.parent
-        )
-    except OSError as error:
-        raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_file(folder or path.parent, suffix))
+        except OSError as error:
+            raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
         with telling_of_writing(path):
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-    finally:
-        # Windows removes no open file, and what a library leaves open when it fails must not hide why it failed.
-        with suppress(PermissionError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -216,23 +207,6 @@ def _advice(error: OSError) -> str:
     if error.errno == errno.EFBIG:
         return "Choose a folder on a disk that takes files of this size (FAT32 ends at 4 GB)."
     return "Choose a folder that exists and is writable."
-
-
-def _temporary_prefix(path: Path) -> str:
-    return f".dinoad-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:10]}-"
-
-
-def remove_temporaries(path: Path) -> None:
-    """Remove what a killed process left beside ``path`` while writing it; no process may be writing it now."""
-    if path.parent.is_dir():
-        for left in path.parent.glob(f"{_temporary_prefix(path)}*"):
-            left.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def require_folder(folder: Path) -> Path:

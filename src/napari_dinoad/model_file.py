@@ -13,6 +13,7 @@ from napari_dinoad.errors import ModelFileError
 from napari_dinoad.files import atomic_path, require_readable
 from napari_dinoad.machine_faults import is_of_memory
 from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
+from napari_dinoad.temporaries import remove_abandoned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,7 @@ def write_model_file(path: Path, document: dict[str, Any], tensors: dict[str, to
     """
     checked = {**document, _CHECKSUM_KEY: content_sha256(document, tensors)}
     content = save(tensors, {METADATA_KEY: json.dumps(checked, sort_keys=True, allow_nan=False)})
+    remove_abandoned(path.parent)
     with atomic_path(path) as temporary:
         # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
         temporary.write_bytes(content)

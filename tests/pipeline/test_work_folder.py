@@ -10,7 +10,6 @@ import time
 import pytest
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.files import atomic_path, remove_temporaries
 from napari_dinoad.pipeline import work_folder as module
 from napari_dinoad.pipeline.work_folder import hash_of, work_folder
 from napari_dinoad.settings import CacheSettings
@@ -180,12 +179,3 @@ def test_a_disk_that_is_full_at_once_is_named_with_what_to_do(tmp_path, monkeypa
     monkeypatch.setattr("os.fsync", fsync)
     with pytest.raises(DinoadError, match=r"No space left .*--cache .*DINOAD_CACHE"):
         use(tmp_path, "a", KEYS)
-
-
-def test_temporaries_of_a_killed_process_are_found_by_the_final_name(tmp_path):
-    out, other = tmp_path / "m.dinoad", tmp_path / "other.dinoad"
-    with atomic_path(out) as half, atomic_path(other) as foreign:
-        remove_temporaries(out)
-        assert not half.exists()
-        assert foreign.exists()
-        half.write_text("")

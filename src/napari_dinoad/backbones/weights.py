@@ -22,6 +22,7 @@ from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import TIMM_PREFIX, find_backbone, list_backbones
 from napari_dinoad.errors import WeightsError, WeightsNotFoundError
 from napari_dinoad.files import atomic_path, require_folder, sha256_of_file
+from napari_dinoad.temporaries import remove_abandoned
 from napari_dinoad.user_folders import data_folder, expanded
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ def add_weights(file: str | Path, name: str) -> Path:
             return there
         raise WeightsError(f"Weights of {spec.base_name}: {there} is there already. Remove it first.")
     suffix = ".safetensors" if is_index else source.suffix if source.suffix in SUFFIXES else ".pth"
-    target = require_folder(weights_folder()) / f"{_file_name(spec.base_name)}{suffix}"
+    folder = require_folder(weights_folder())
+    remove_abandoned(folder)
+    target = folder / f"{_file_name(spec.base_name)}{suffix}"
     with atomic_path(target) as temporary:
         if is_index:
             _put_together(source, temporary)

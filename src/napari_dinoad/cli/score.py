@@ -12,6 +12,7 @@ from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.files import require_folder
 from napari_dinoad.settings import DetectSettings, SegSegments
+from napari_dinoad.temporaries import remove_abandoned
 
 if TYPE_CHECKING:
     import argparse
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline.batch import score_scans
 
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
-    require_folder(options.out)
+    remove_abandoned(require_folder(options.out))
     results: list[dict[str, Any]] = []
     names: list[str] = []
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]

@@ -11,6 +11,7 @@ from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.maps.hand_outputs import save_hand_outputs
 from napari_dinoad.maps.outputs import available_outputs, save_outputs
+from napari_dinoad.temporaries import remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -54,6 +55,7 @@ class ExportJob:
 
     def __call__(self, channel: JobChannel) -> tuple[Path, ...]:
         """Write the files and return their paths."""
+        remove_abandoned(self.folder)
         written = save_outputs(
             _findings(self.mask(channel), self.outcome),
             self.folder,

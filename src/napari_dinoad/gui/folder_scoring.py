@@ -19,6 +19,7 @@ from napari_dinoad.gui.processes import run_in_process
 from napari_dinoad.gui.weights_dialog import WeightsDialog
 from napari_dinoad.gui.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
+from napari_dinoad.temporaries import remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,7 @@ class ScoreFolderJob:
         if not found.scans and not unusable:
             raise DinoadError(f"{self.folder}: expected scans in this folder, found none.")
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
-        require_folder(self.out)
+        remove_abandoned(require_folder(self.out))
         failed = [(item.path.name, item.reason) for item in unusable]
         n_scored = 0
         with Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist:

@@ -7,8 +7,6 @@ and study of the source images; see `dicom_sources`.
 from __future__ import annotations
 
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
@@ -31,9 +29,11 @@ from napari_dinoad.maps.dicom_sources import describe, new_instance, source_head
 from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
+from napari_dinoad.temporaries import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
@@ -86,10 +86,9 @@ def save_dicom_slices(folder: Path, mask: AnomalyMask, card: Mapping[str, Any] |
     require_folder(folder.parent)
     earlier = _earlier_slices(folder)
     with (
-        tempfile.TemporaryDirectory(prefix=".dinoad-", dir=folder.parent) as name,
         telling_of_writing(folder),
+        temporary_folder(folder.parent) as new,
     ):
-        new = Path(name)
         for made in build_dicom_slices(mask, card):
             made.save_as(new / f"{made.InstanceNumber:04d}.dcm")
         require_folder(folder)

@@ -14,7 +14,7 @@ import numpy as np
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.files import remove_temporaries, require_writable
+from napari_dinoad.files import require_writable
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
@@ -33,7 +33,6 @@ from napari_dinoad.pipeline.cohort_report import (
     few_scans_note,
     mixed_kinds_note,
     persons_note,
-    report_path,
     write_cohort_report,
 )
 from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
@@ -144,9 +143,6 @@ def fit_folder(
     if not estimate.has_room:
         logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
     with work_folder(_fit_key(found, settings, preprocessing, earlier), cache) as work:
-        if out is not None:
-            remove_temporaries(Path(out))
-            remove_temporaries(report_path(Path(out)))
         model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
