@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.files import (
     atomic_path,
+    files_below,
     require_folder,
     require_writable,
     safe_stem,
@@ -174,3 +176,30 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
     assert all(name.startswith(".dinoad-") for name in others)
     if number == signal.SIGTERM:
         assert others == [], "asked to stop, it tidies up"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links, and names of more than the system takes, can be made")
+def test_files_below_a_folder_are_those_that_can_be_looked_at(tmp_path):
+    for name in ("b/c.txt", "a.txt", ".hidden/d.txt", "b/.e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    os.mkfifo(tmp_path / "pipe")
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(20):
+            Path("d" * 250).mkdir()
+            os.chdir("d" * 250)
+        Path("f.txt").touch()
+    finally:
+        os.chdir(here)
+    assert [str(path.relative_to(tmp_path)) for path in files_below(tmp_path)] == [
+        "a.txt",
+        "b/c.txt",
+        "link.txt",
+    ]
+    assert files_below(tmp_path / "none") == []
+    shutil.rmtree(tmp_path / ("d" * 250))

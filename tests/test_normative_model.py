@@ -98,6 +98,17 @@ def test_a_disk_that_fails_is_told_as_what_it_is(model_path, monkeypatch):
         NormativeModel.load(model_path)
 
 
+def test_a_disk_that_fails_while_tensors_are_read_is_told(model_path, monkeypatch):
+    """PyTorch opens the file a second time, and makes a RuntimeError of what the system says."""
+
+    def failing(path, framework):
+        raise RuntimeError(f"unable to open file <{path}> in read-only mode: Input/output error (5)")
+
+    monkeypatch.setattr(model_file, "safe_open", failing)
+    with pytest.raises(ModelFileError, match="damaged or cut short"):
+        NormativeModel.load(model_path)
+
+
 def test_a_file_for_which_memory_is_too_small_is_not_told_as_damaged(model_path, monkeypatch):
     def mapping(*args, **kwargs):
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "PICTURE_ENDINGS",
     "SCAN_SUFFIXES",
     "atomic_path",
+    "files_below",
     "require_folder",
     "require_readable",
     "require_writable",
@@ -90,6 +91,25 @@ def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
             break
         common.append(level[0])
     return common
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and its subfolders, sorted; hidden ones, and what may not be looked at, are not.
+
+    Links to files are followed, links to folders are not.
+    """
+    found, waiting = [], [folder]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry))
+                    elif entry.is_file():
+                        found.append(Path(entry))
+    return sorted(found)
 
 
 _RESERVED = frozenset('<>:"/\\|?*')

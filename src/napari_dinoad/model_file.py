@@ -61,7 +61,8 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
             require_format(path, document)
             # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}
-    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        # RuntimeError: what PyTorch makes of a disk that fails, or a file that is cut short meanwhile.
         if is_of_memory(error):
             raise
         raise fault_of_file(path, error) from error

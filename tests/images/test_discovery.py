@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -314,3 +318,47 @@ def test_no_reason_tells_a_patient_tag(archive):
     found = discover_scans(archive)
     told = " ".join([item.reason for item in found.skipped] + [scan.name for scan in found.scans])
     assert not [value for value in PATIENT_TAGS.values() if len(value) > 1 and value in told]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of more than the system takes can be made")
+def test_what_lies_deeper_than_a_path_may_be_long_holds_up_no_other(tmp_path, monkeypatch):
+    """Backups of backups; a disk that fails, and a folder that may be listed but not entered, raise there too."""
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "z.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    monkeypatch.chdir(tmp_path)
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == ["z.png"]
+    (skipped,) = found.skipped
+    assert "File name too long" in skipped.reason
+    assert not skipped.is_scan
+    shutil.rmtree(tmp_path / ("d" * 250))
+
+
+def test_folders_within_folders_without_end_are_left(tmp_path):
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "z.png")
+    deep = tmp_path.joinpath(*(["d"] * 300))
+    deep.mkdir(parents=True)
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == ["z.png"]
+    assert [item.reason for item in found.skipped] == ["more than 200 folders deep"]
+
+
+def test_a_file_that_cannot_be_looked_at_is_skipped_as_a_scan_by_its_ending(tmp_path, monkeypatch):
+    for name in ("a.png", "b.png", "c.txt"):
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / name, "PNG")
+    own = Path.is_dir
+
+    def is_dir(self):
+        if self.name in ("b.png", "c.txt"):
+            raise PermissionError(13, "Permission denied")
+        return own(self)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == ["a.png"]
+    told = {item.path.name: (item.reason, item.is_scan) for item in found.skipped}
+    reason = "cannot be looked at (Permission denied)"
+    assert told == {"b.png": (reason, True), "c.txt": (reason, False)}

@@ -12,7 +12,7 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
-from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES
+from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES, files_below
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
@@ -145,9 +145,7 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
     files: list[DatasetFile] = []
     results: list[SkippedFile] = []
     dicom: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
+    for path in files_below(folder):
         is_named_so = path.name.lower().endswith(SCAN_SUFFIXES)
         written = what_scoring_wrote(path)
         if written:

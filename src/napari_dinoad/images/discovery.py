@@ -43,6 +43,9 @@ The same persons' scans lie there once more: before they were converted, and pre
 
 _HELD = {"mask": "a mask", "map": "a map of −log10 p"}
 
+_DEEPEST = 200
+"""Folders within folders; Python's calls end at 1,000."""
+
 __all__ = ["BELONGING_FOLDERS", "Discovery", "discover_scans"]
 
 
@@ -135,7 +138,12 @@ def discover_scans(
     return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results))
 
 
-def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress | None) -> None:
+def _walk(
+    folder: Path, reading: ReadSettings, found: _Found, progress: Progress | None, depth: int = 0
+) -> None:
+    if depth > _DEEPEST:
+        found.skipped.append(SkippedFile(folder, f"more than {_DEEPEST} folders deep"))
+        return
     real = folder.resolve()
     if real in found.folders:
         found.skipped.append(SkippedFile(folder, "a link to a folder that was looked into"))
@@ -153,21 +161,26 @@ def _walk(folder: Path, reading: ReadSettings, found: _Found, progress: Progress
     for path in entries:
         report(progress, "Looking for scans", found.n_seen, 0, f"{found.n_seen} files")
         found.n_seen += 1
+        is_named_so = path.name.lower().endswith(SCAN_SUFFIXES)
+        try:
+            is_folder = path.is_dir()
+        except OSError as error:
+            found.skipped.append(SkippedFile(path, f"cannot be looked at ({error.strerror})", is_named_so))
+            continue
         if path.name.startswith("."):
             found.skipped.append(SkippedFile(path, "hidden"))
-        elif path.is_dir():
+        elif is_folder:
             if path.name.lower() in BELONGING_FOLDERS:
                 found.belonging.append(path)
             else:
-                _walk(path, reading, found, progress)
+                _walk(path, reading, found, progress, depth + 1)
         elif may_be_dicom(path):
             found.dicom.append(path)
         else:
             try:
                 scan = inspect_file(path, reading)
             except ScanReadError as error:
-                is_scan = path.name.lower().endswith(SCAN_SUFFIXES)
-                found.skipped.append(SkippedFile(path, without_path(error, path), is_scan))
+                found.skipped.append(SkippedFile(path, without_path(error, path), is_named_so))
                 n_unreadable += path.name.lower().endswith(IMAGE_SUFFIXES)
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)

@@ -18,6 +18,7 @@ from napari_dinoad.files import (
     MGH_SUFFIXES,
     NIFTI_SUFFIXES,
     SCAN_SUFFIXES,
+    files_below,
     stem_of,
 )
 from napari_dinoad.images.intensity import with_finite_values
@@ -195,7 +196,7 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
 
 
 def _read_folder(folder: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
+    files = files_below(folder)
     dicom = [path for path in files if may_be_dicom(path)]
     images = [path for path in files if path.parent == folder and path.name.lower().endswith(IMAGE_SUFFIXES)]
     if any(is_dicom(path) for path in dicom) or (dicom and not images):
@@ -293,10 +294,6 @@ def dicom_beside(path: Path) -> list[Path]:
     """Return a file and those in its folder that are, or may be, DICOM; hidden ones are passed over."""
     others = (other for other in path.parent.iterdir() if other == path or not other.name.startswith("."))
     return sorted(other for other in others if other.is_file() and may_be_dicom(other))
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _checked(volume: Volume, path: Path) -> Volume:
