@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "SCAN_SUFFIXES",
     "atomic_path",
     "files_below",
+    "is_special",
     "require_folder",
     "require_readable",
     "require_writable",
@@ -110,6 +112,15 @@ def files_below(folder: Path) -> list[Path]:
                     elif entry.is_file():
                         found.append(Path(entry))
     return sorted(found)
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a pipe, a socket or a device: opening one may wait for ever, and reading it find no end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 _RESERVED = frozenset('<>:"/\\|?*')

@@ -15,6 +15,7 @@ from PIL import Image
 from dicom_files import PATIENT_TAGS, as_one_series, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.errors import Cancelled, ScanReadError
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.settings import ReadSettings
 
@@ -362,3 +363,22 @@ def test_a_file_that_cannot_be_looked_at_is_skipped_as_a_scan_by_its_ending(tmp_
     told = {item.path.name: (item.reason, item.is_scan) for item in found.skipped}
     reason = "cannot be looked at (Permission denied)"
     assert told == {"b.png": (reason, True), "c.txt": (reason, False)}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes that are files")
+@pytest.mark.parametrize(
+    "name", ["pipe", "pipe.png", "pipe.nii.gz", "pipe.nii", "pipe.dcm", "pipe.nrrd", "pipe.tif"]
+)
+def test_pipes_and_devices_are_never_opened(tmp_path, name):
+    """Opening a pipe that nobody writes to waits for ever."""
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "z.png")
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"zeros_{name}").symlink_to("/dev/zero")
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == ["z.png"]
+    told = [(item.path.name, item.reason, item.is_scan) for item in found.skipped]
+    reason = "a pipe, a socket or a device"
+    assert told == [(name, reason, name != "pipe"), (f"zeros_{name}", reason, name != "pipe")]
+    for path in (tmp_path / name, tmp_path / f"zeros_{name}"):
+        with pytest.raises(ScanReadError, match="found a pipe, a socket or a device"):
+            read_volume(path)

@@ -14,6 +14,7 @@ from napari_dinoad.files import (
     MASK_ENDINGS,
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
+    is_special,
 )
 from napari_dinoad.images.earlier_results import earlier_result
 from napari_dinoad.images.readers import may_be_dicom
@@ -174,6 +175,8 @@ def _walk(
                 found.belonging.append(path)
             else:
                 _walk(path, reading, found, progress, depth + 1)
+        elif is_special(path):
+            found.skipped.append(SkippedFile(path, "a pipe, a socket or a device", is_named_so))
         elif may_be_dicom(path):
             found.dicom.append(path)
         else:

@@ -19,6 +19,7 @@ from napari_dinoad.files import (
     NIFTI_SUFFIXES,
     SCAN_SUFFIXES,
     files_below,
+    is_special,
     stem_of,
 )
 from napari_dinoad.images.intensity import with_finite_values
@@ -105,6 +106,10 @@ def read_volume(
         raise ScanReadError(f"{path}: cannot be opened ({error.strerror}).") from error
     if not is_there:
         raise ScanReadError(f"{path}: expected a scan, found no such file.")
+    if is_special(path):
+        raise ScanReadError(
+            f"{path}: expected a file or a folder, found a pipe, a socket or a device. Write the scan to a file."
+        )
     try:
         volume = _read(path, series, frame, resample)
     except GeometryError as error:
