@@ -105,6 +105,28 @@ def test_memory_that_is_used_up_while_we_work(error, is_of_memory):
         assert str(fault).startswith("Memory is used up (")
 
 
+@pytest.mark.parametrize("name", ["EIO", "ESTALE", "EROFS", "ENOSPC"])
+def test_a_disk_that_fails_while_we_work(name):
+    """A network drive whose server is gone while embeddings are read."""
+    number = getattr(errno, name)
+    error = OSError(number, os.strerror(number), "/share/embeddings/ab.safetensors")
+    fault = fault_of_machine(error)
+    assert str(fault).startswith(
+        f"/share/embeddings/ab.safetensors: {os.strerror(number)}. See whether the disk"
+    )
+    assert fault.__cause__ is error
+    assert str(fault_of_machine(OSError(number, os.strerror(number)))).startswith(
+        f"{os.strerror(number)}. See"
+    )
+
+
+def test_too_many_open_files():
+    fault = fault_of_machine(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "x"))
+    assert "ulimit -n" in str(fault)
+    assert fault_of_machine(OSError(errno.EINVAL, os.strerror(errno.EINVAL), "x")) is None
+    assert fault_of_machine(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
+
+
 def test_telling_that_memory_is_used_up_takes_next_to_none(library, monkeypatch):
     """A package's name would be looked for in all that is installed."""
 

@@ -1,4 +1,4 @@
-"""Exceptions that come of the machine and not of us: a library that cannot be loaded, memory that is used up."""
+"""Exceptions that come of the machine and not of us: no memory, libraries or disks that fail."""
 
 from __future__ import annotations
 
@@ -41,20 +41,28 @@ _MORE_GPU_MEMORY = (
 _GPU = re.compile(r"CUDA|CUBLAS|CUDNN|CUSOLVER|CUFFT|\bHIP\b|\bMPS\b", re.IGNORECASE)
 
 
+_DISK_NAMES = (
+    "EIO", "ENXIO", "ENODEV", "ESTALE", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT", "EREMOTEIO",
+    "ENOSPC", "EDQUOT", "EROFS",
+)  # fmt: skip
+_OF_DISK = {getattr(errno, name) for name in _DISK_NAMES if hasattr(errno, name)}
+"""What systems say where a disk fails or is full, a drive was taken out, or the server of a network drive is gone."""
+
+
 class MachineError(DinoadError):
-    """The machine lacks what is needed: memory, or a library that can be loaded."""
+    """The machine lacks what is needed: memory, a library that can be loaded, a disk that works."""
 
 
 def fault_of_machine(error: Exception) -> MachineError | None:
     """Return what to tell of an exception that a machine without memory or with a damaged installation raises.
 
     Whatever a library raises while it is loaded counts: mostly that is ImportError, on Windows OSError, and where
-    memory is short anything. None of any other exception.
+    memory is short anything. None of any other exception than those and what a system says of its disks.
     """
     told, is_short = first_line(error), is_of_memory(error)
     library = _library_being_loaded(error)
     if library is None and not is_short:
-        return None
+        return _fault_of_disk(error)
     if library is None:
         is_of_gpu = _GPU.search(str(error)) is not None
         fault = MachineError(
@@ -73,6 +81,25 @@ def fault_of_machine(error: Exception) -> MachineError | None:
                 f"pip install --force-reinstall {name}"
             )
         fault = MachineError(f"{name} cannot be loaded ({told}): {advice}")
+    fault.__cause__ = error
+    return fault
+
+
+def _fault_of_disk(error: Exception) -> MachineError | None:
+    if not isinstance(error, OSError):
+        return None
+    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        advice = (
+            "Close other programs, or raise the limit of open files under which this one runs (ulimit -n)."
+        )
+    elif error.errno in _OF_DISK:
+        advice = (
+            "See whether the disk or the network drive is there, works and has room, and run the same again."
+        )
+    else:
+        return None
+    fault = MachineError(f"{what}. {advice}")
     fault.__cause__ = error
     return fault
 
