@@ -15,13 +15,22 @@ from napari_dinoad.files import DISK_FULL
 __all__ = ["discard_output", "is_of_output", "prepare_streams"]
 
 
+_COMMANDS = {
+    ord(c): f"\\x{ord(c):02x}" for c in map(chr, (*range(32), *range(127, 160))) if c not in "\t\n\r"
+} | {number: f"\\u{number:04x}" for number in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""What terminals take for commands (of colours, titles, the direction of text), and what is shown in its place."""
+
+
 class _GoingAway(io.TextIOWrapper):
-    """A terminal or a pipe whose other end may be closed while a run goes on; what is written then is dropped."""
+    """A terminal or a pipe whose other end may be closed while a run goes on; what is written then is dropped.
+
+    Names of files may come from anywhere: a terminal shows what it would do as a command.
+    """
 
     def write(self, text: str, /) -> int:
         """Write text, or drop it."""
         try:
-            return super().write(text)
+            return super().write(text.translate(_COMMANDS) if self.isatty() else text)
         except OSError:
             _lead_nowhere(self.fileno())
             return len(text)

@@ -1,4 +1,4 @@
-"""What progress bars look like on a terminal."""
+"""What a terminal is sent: progress bars, and names of files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from napari_dinoad.cli.output import ProgressBars
+from napari_dinoad.cli.streams import prepare_streams
 from napari_dinoad.progress import ProgressEvent
 
 pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
@@ -26,6 +27,11 @@ def drawn(monkeypatch, columns, rows):
         with ProgressBars() as bars:
             for done in range(4):
                 bars(ProgressEvent("Embedding", done, 3))
+    return all_of(ours)
+
+
+def all_of(ours):
+    """Return what came through a pseudo-terminal whose other end is closed."""
     text = b""
     # It comes in pieces; once the other end is closed and all has come, Linux raises and others give nothing.
     with suppress(OSError):
@@ -43,3 +49,19 @@ def test_a_terminal_that_does_not_say_how_large_it_is_shows_a_bar(monkeypatch, c
     assert "Embedding: 100%" in text
     assert "3/3" in text
     assert max(len(line.strip("\r\n")) for line in text.split("\r")) <= (columns or 80) - 1
+
+
+def test_a_name_that_would_command_the_terminal_is_shown(monkeypatch):
+    """Colours, titles, the clipboard; letters that run backwards. In a file or a pipe names stay as they are."""
+    name = "x\x1b]0;title\x07\x1b[31mred\x9b2J\u202egnp.exe é 脳\n"
+    ours, theirs = pty.openpty()
+    read, write = os.pipe()
+    for handle in (theirs, write):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", os.fdopen(handle, "w", encoding="utf-8"))
+            prepare_streams()
+            sys.stdout.write(name)
+            sys.stdout.close()
+    shown = r"x\x1b]0;title\x07\x1b[31mred\x9b2J\u202egnp.exe é 脳"
+    assert all_of(ours) == f"{shown}\r\n"
+    assert all_of(read) == name

@@ -118,7 +118,7 @@ def _bars(_: int, name: str) -> ProgressBars:
 def _tell_failure(item: BatchItem) -> None:
     """Say on stderr, in one line, which scan could not be scored and why."""
     reason = " ".join(str(item.error).split())
-    named = item.scan.path.name in reason
+    named = item.scan.path.name in reason or reason.startswith(f"{item.scan.name}: ")
     print(f"dinoad: {reason if named else f'{item.name}: {reason}'}", file=sys.stderr)
 
 
