@@ -8,9 +8,9 @@ import sys
 from contextlib import suppress
 
 import pytest
+from napari_dinoad.cli.streams import prepare_streams
 
 from napari_dinoad.cli.output import ProgressBars
-from napari_dinoad.cli.streams import prepare_streams
 from napari_dinoad.progress import ProgressEvent
 
 pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
