@@ -10,6 +10,7 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
+from napari_dinoad.images.decimal_points import decimal_points
 from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 
@@ -50,13 +51,13 @@ _POSSIBLE_AXES = (b"1", b"2", b"3", b"4", b"5")
 
 def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     """Return shape (i, j, k), spacing in millimetres and number of frames from the header only."""
-    with naming(path, _format_of(path)):
+    with naming(path, _format_of(path)), decimal_points():
         return _shape(_open(path))
 
 
 def read_itk(path: Path, frame: int | None = None) -> Volume:
     """Read a NRRD or MetaImage file; see `napari_dinoad.images.readers.read_volume`."""
-    with naming(path, _format_of(path)):
+    with naming(path, _format_of(path)), decimal_points():
         return _read(path, frame)
 
 
