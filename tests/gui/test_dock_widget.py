@@ -616,7 +616,7 @@ def test_closing_the_dock_stops_its_run_and_closes_its_windows_at_once(qtbot, re
     assert ready.result.export_dialog is None
     gate.set()
     qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
-    assert not ready.finder.result.is_whole
+    assert ready.finder.result is None
 
 
 def test_closing_the_dock_in_a_run_ends_cleanly(

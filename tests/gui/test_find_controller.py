@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from copy import deepcopy
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from dock_driver import TIMEOUT_MS, click, find, overlays
+from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.gui.layer_marks import is_overlay
 from patience import PATIENCE_S
@@ -256,21 +257,101 @@ def test_one_of_the_pair_takes_the_other_away(qtbot, ready, viewer):
     qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=TIMEOUT_MS)
 
 
-def test_finding_in_a_dock_opened_anew_replaces_what_the_old_one_left(qtbot, ready, viewer, model_path):
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_finding_in_a_dock_opened_anew_leaves_one_result(qtbot, ready, viewer, model_path, is_whole):
+    """It goes on with the layers of the one before; where one of them is gone it replaces the other."""
     find(qtbot, ready)
     heatmap, mask = overlays(viewer)
     painted = viewer.add_labels(mask.data.copy(), name="painted by hand", metadata=dict(mask.metadata))
-    (window_dock,) = [known for known in viewer.window._wrapped_dock_widgets.values()]
-    viewer.window.remove_dock_widget(window_dock)
+    viewer.window.remove_dock_widget(ready)
+    if not is_whole:
+        viewer.layers.remove(mask)
     _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     dock.normal.choose(model_path)
+    assert (dock.finder.result is not None) is is_whole
     dock.find.ready_asked.emit(True)
     assert heatmap in viewer.layers
     find(qtbot, dock)
-    assert heatmap not in viewer.layers
-    assert mask not in viewer.layers
+    assert (heatmap in viewer.layers) is (mask in viewer.layers) is is_whole
     assert painted in viewer.layers
     assert len(viewer.layers) == 4
+
+
+def open_anew(qtbot, viewer, old):
+    """Close a dock and return another one."""
+    viewer.window.remove_dock_widget(old)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    return dock
+
+
+def test_a_dock_opened_anew_has_the_results_of_the_one_before(qtbot, ready, viewer, cohort, model_path):
+    patient = ready.scan.layer
+    find_planted(qtbot, ready)
+    result = ready.finder.result
+    ready.result.rate.slider.setValue(2.5)
+    qtbot.waitUntil(lambda: result.is_measured and len(result.regions) == 2, timeout=TIMEOUT_MS)
+    ready.finder.set_ticked(result.regions[1:], False)
+    (other,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    dock = open_anew(qtbot, viewer, ready)
+    dock.normal.choose(model_path)
+    assert dock.scan.layer is other and dock.finder.result is None
+    dock.scan.choose(patient)
+    assert dock.finder.result is result
+    assert dock.finder.standing.departures == ()
+    assert dock.result.isVisibleTo(dock) and dock.result.summary.text() == "1 of 2 regions ticked."
+    assert dock.result.new_rate == pytest.approx(10**-2.5)
+    heatmap, mask = overlays(viewer)
+    assert heatmap.visible and mask.visible
+    dock.result.rate.slider.setValue(2.0)
+    qtbot.waitUntil(lambda: len(result.regions) == 3, timeout=TIMEOUT_MS)
+    assert mask.data.any(axis=(1, 2)).sum() == 4, (
+        "the mask follows the new dock; the unticked region stays out"
+    )
+    patient.translate = (3, 0, 0)
+    np.testing.assert_array_equal(mask.translate, (3, 0, 0))
+    again = open_anew(qtbot, viewer, dock)
+    again.scan.choose(patient)
+    assert again.finder.result is result
+    viewer.layers.remove(mask)
+    assert again.finder.result is None
+
+
+def test_of_a_run_that_ends_with_its_dock_the_next_one_says_how_far_it_came(qtbot, ready, viewer, gate):
+    click(qtbot, ready.find.scan_button)
+    qtbot.waitUntil(
+        lambda: ready.finder.result is not None and ready.finder.result.scored.any(), timeout=TIMEOUT_MS
+    )
+    n = int(ready.finder.result.scored.sum())
+    dock = open_anew(qtbot, viewer, ready)
+    assert dock.finder.result is not None and not dock.finder.result.is_whole
+    gate.set()
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    assert dock.finder.result.scored.sum() == n
+    assert f"Only {n} of {len(dock.finder.result.scored)} slices were scored" in dock.result.scan_words.text()
+
+
+def test_a_second_run_that_ends_with_its_dock_leaves_the_result_of_the_first(qtbot, ready, viewer, gate):
+    gate.set()
+    find(qtbot, ready)
+    values = ready.finder.result.values.copy()
+    gate.clear()
+    click(qtbot, ready.find.scan_button)
+    qtbot.wait(500)
+    dock = open_anew(qtbot, viewer, ready)
+    assert dock.finder.result.is_whole
+    gate.set()
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    np.testing.assert_array_equal(dock.finder.result.values, values)
+    np.testing.assert_array_equal(overlays(viewer)[0].data, values)
+
+
+def test_a_copy_of_a_heatmap_that_was_left_holds_no_result(qtbot, ready, viewer):
+    find(qtbot, ready)
+    heatmap, _ = overlays(viewer)
+    viewer.window.remove_dock_widget(ready)
+    (kept,) = [value for key, value in heatmap.metadata.items() if key == "dinoad_found"]
+    assert kept.found is not None
+    assert deepcopy(heatmap.metadata)["dinoad_found"].found is None
 
 
 def test_layers_made_ready_for_values_of_another_shape_are_not_taken(qtbot, ready, viewer, notifications):

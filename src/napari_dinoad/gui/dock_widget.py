@@ -188,6 +188,9 @@ class DockWidget(QWidget):
                 text.set_on(self.parent() is not None)
             if self.parent() is None:
                 self._leave()
+            else:
+                self.finder.open_again()
+                self.finder.look_at(self.scan.layer)
         super().changeEvent(event)
 
     def _leave(self) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.found import Found, ModelFile, Standing, standing_of
+from napari_dinoad.gui.found import Found, ModelFile, Run, Standing, standing_of
 from napari_dinoad.gui.jobs import DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.gui.kept_results import leave_results, take_result
 from napari_dinoad.gui.layer_marks import overlays_of
 from napari_dinoad.gui.layer_removal import LayerRemoval
 from napari_dinoad.gui.layers import same_layer, scan_of_layer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.layers import LayerScan
-    from napari_dinoad.gui.result import KeptScores
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 
@@ -44,16 +44,6 @@ class _Request:
     scan: LayerScan
     model: ModelFile
     settings: DetectSettings
-
-
-@dataclass(eq=False)
-class _Run:
-    """What the job under way fills, and what to go back to when it does not come to its end."""
-
-    found: Found
-    before: KeptScores | None = None
-    is_seen: bool = False
-    is_done: bool = False
 
 
 class FindController(QObject):
@@ -78,8 +68,9 @@ class FindController(QObject):
         self._shown_key: Hashable | None = None
         self._chosen: ModelFile | None = None
         self._standing = Standing()
+        self._is_open = True
         self._request: _Request | None = None
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self.preparation = Preparation(viewer, self)
         self._removal = LayerRemoval(viewer, self)
         self._measurer = RegionMeasurer(lambda: self._current, lambda: self._request is not None, self)
@@ -118,6 +109,9 @@ class FindController(QObject):
         key = None if layer is None else layer.unique_id
         if key != self._shown_key:
             self._shown_key = key
+            if layer is not None and key not in self._found and self._is_open:
+                left = take_result(self._viewer, layer)
+                self._found |= {} if left is None else {key: left}
             self._show_current()
             self._measurer.start_soon()
 
@@ -246,13 +240,21 @@ class FindController(QObject):
         return self._current is not None and self._current.is_mirrored()
 
     def close(self) -> None:
-        """Stop what is under way; for when the interface goes away."""
+        """Stop what is under way, and leave what was found with its heatmaps; for when the interface goes away."""
         self.runner.cancel()
         self.preparation.runner.cancel()
         self._measurer.stop()
+        if self._run is not None:
+            self._run.settle()
+        leave_results(found for found in self._found.values() if found.result.scored.any())
+        self._run, self._found, self._shown_key, self._is_open = None, {}, None, False
+
+    def open_again(self) -> None:
+        """Take up again what was left when it was closed; `look_at` shows it."""
+        self._is_open = True
 
     def _on_delivered(self, item: object) -> None:
-        if isinstance(item, ScanRead):
+        if isinstance(item, ScanRead) and self._is_open:
             self._on_scan_read(item)
         elif isinstance(item, SlicesScored):
             self._on_slices(item)
@@ -284,7 +286,7 @@ class FindController(QObject):
         )
         found = Found(request.layer, request.scan, request.model, without_mask(settings), result, overlay)
         self._found[request.layer.unique_id] = found
-        self._run = _Run(found)
+        self._run = Run(found)
         self._show_current()
 
     def _go_on(self, known: Found, request: _Request, read: ScanRead) -> None:
@@ -292,7 +294,7 @@ class FindController(QObject):
         known.scan, known.result.volume = request.scan, read.volume
         known.result.set_min_volume(request.settings.min_volume_mm3)
         # Before its neighbours are scored a slice differs from what it was; the whole scan's figures stand on that.
-        self._run = _Run(known, known.result.kept() if known.result.is_whole else None)
+        self._run = Run(known, known.result.kept() if known.result.is_whole else None)
         self.review()
 
     def _take_ready(self, request: _Request, shape: tuple[int, ...]) -> Overlay | None:
@@ -353,14 +355,11 @@ class FindController(QObject):
         found = run.found
         if found not in self._found.values():
             return
-        if not run.is_done and run.before is not None:
-            found.result.go_back(run.before)
+        run.settle()
         if not found.result.scored.any():
             # It failed, or was cancelled, before there was anything to show.
             self._drop(found)
             return
-        if found.overlay is not None:
-            found.overlay.refresh_map()
         if found is self._current:
             self.map_changed.emit()
             self.regions_changed.emit()

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.layers import LayerScan
     from napari_dinoad.gui.overlay import Overlay
-    from napari_dinoad.gui.result import ScanResult
+    from napari_dinoad.gui.result import KeptScores, ScanResult
     from napari_dinoad.settings import DetectSettings
 
-__all__ = ["Found", "ModelFile", "Standing", "standing_of"]
+__all__ = ["Found", "ModelFile", "Run", "Standing", "standing_of"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,23 @@ class Found:
             self.layer.data_to_world(self.scan.data_index(first)),
         )
         return bool(step[np.argmax(np.abs(step))] < 0)
+
+
+@dataclass(eq=False)
+class Run:
+    """What a run fills, and what to go back to when it does not come to its end."""
+
+    found: Found
+    before: KeptScores | None = None
+    is_seen: bool = False
+    is_done: bool = False
+
+    def settle(self) -> None:
+        """Show what it has left; the whole scan's result of before, where there was one and it came to no end."""
+        if not self.is_done and self.before is not None:
+            self.found.result.go_back(self.before)
+        if self.found.overlay is not None and self.found.result.scored.any():
+            self.found.overlay.refresh_map()
 
 
 @dataclass(frozen=True)
