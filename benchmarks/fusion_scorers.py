@@ -20,8 +20,9 @@ import torch
 
 from detection_brain_mr import N_PLANTED, Slices, cached_data, fit, score_maps
 from fusion_rules import RULES
-from napari_dinoad.calibration import Calibration, ScanScores
+from napari_dinoad.calibration import Calibration, scan_score
 from napari_dinoad.evaluation import auroc, average_precision
+from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import SCORER_NAMES, CalibrationSettings
 
 if TYPE_CHECKING:
@@ -34,11 +35,9 @@ def body_levels(fitted: Fit, data: dict[str, Slices], sets: dict[str, Slices]) -
     """Return −log10 p at the body pixels of each set, by a calibration on the slices that were held out."""
     normal = data["normal"].chosen(fitted.held_out)
     fraction = CalibrationSettings().scan_top_fraction
-    scans = [
-        ScanScores.of(scores[body], fraction)
-        for scores, body in zip(score_maps(fitted.scorer, normal), normal.body, strict=True)
-    ]
-    calibration = Calibration.from_scans(scans)
+    maps = score_maps(fitted.scorer, normal)
+    own = [scan_score(scores[body], fraction) for scores, body in zip(maps, normal.body, strict=True)]
+    calibration = Calibration.from_histogram(ScoreHistogram.of(maps[normal.body]), own)
     return {
         name: calibration.neg_log10_p(score_maps(fitted.scorer, slices)[slices.body])
         for name, slices in sets.items()

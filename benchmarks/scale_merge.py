@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from detection_brain_mr import BATCH_MAPS, HOLDOUT, cached_data, score_maps
-from napari_dinoad.calibration import Calibration, ScanScores
+from napari_dinoad.calibration import Calibration, scan_score
 from napari_dinoad.evaluation.metrics import auroc
+from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.settings import CalibrationSettings, DpmmSettings
 
@@ -39,13 +40,14 @@ def calibrate(slices: Slices, rows: np.ndarray, settings: DpmmSettings, folds: i
     if folds == 0:
         return None
     fraction = CalibrationSettings().scan_top_fraction
-    scans = []
+    pooled, scan_scores = ScoreHistogram.empty(), []
     for fold in np.array_split(rows, folds):
         scorer = fit(slices, np.setdiff1d(rows, fold), settings)
         own = slices.chosen(fold)
         maps = score_maps(scorer, own)
-        scans += [ScanScores.of(m[body], fraction) for m, body in zip(maps, own.body, strict=True)]
-    return Calibration.from_scans(scans, "cross")
+        pooled = pooled + ScoreHistogram.of(maps[own.body])
+        scan_scores += [scan_score(m[body], fraction) for m, body in zip(maps, own.body, strict=True)]
+    return Calibration.from_histogram(pooled, scan_scores, "cross")
 
 
 def figures(

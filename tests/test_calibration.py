@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, ScanScores, fused_scores, scan_score
+from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, fused_scores, scan_score
 from napari_dinoad.errors import ModelFileError, ScorerError
 from napari_dinoad.score_histogram import ScoreHistogram
 
@@ -16,7 +16,8 @@ def normal_scans(n_scans=6, n_voxels=40_000, seed=0):
 
 
 def calibrated(scans, top_fraction=0.01):
-    return Calibration.from_scans([ScanScores.of(scores, top_fraction) for scores in scans])
+    pooled = ScoreHistogram.of(np.concatenate(scans))
+    return Calibration.from_histogram(pooled, [scan_score(scores, top_fraction) for scores in scans])
 
 
 @pytest.mark.parametrize("fpr", [0.1, 0.05, 0.01, 0.001])
@@ -233,7 +234,7 @@ def test_fused_scores_are_the_mean_of_neg_log10_p():
 
 def test_nothing_to_calibrate_with():
     with pytest.raises(ScorerError, match="at least one"):
-        Calibration.from_scans([])
+        Calibration.from_histogram(ScoreHistogram.empty(), [])
     with pytest.raises(ScorerError, match="no body voxel"):
         calibrated([np.zeros(0, np.float32)])
 

@@ -8,10 +8,10 @@ import sys
 from contextlib import suppress
 
 import pytest
-from napari_dinoad.cli.streams import prepare_streams
 
 from napari_dinoad.cli.output import ProgressBars
 from napari_dinoad.progress import ProgressEvent
+from napari_dinoad.streams import prepare_streams
 
 pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
 fcntl = pytest.importorskip("fcntl")

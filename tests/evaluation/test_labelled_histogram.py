@@ -78,7 +78,9 @@ def test_parts_sum_to_the_whole(pairs: list[tuple[float, bool]], data: st.DataOb
     labels = np.array([label for _, label in pairs])
     cut = data.draw(st.integers(0, len(pairs)))
     whole = LabelledHistogram.of(scores, labels)
-    parts = LabelledHistogram.of_maps([(scores[:cut], labels[:cut]), (scores[cut:], labels[cut:])])
+    parts = LabelledHistogram.of(scores[:cut], labels[:cut]) + LabelledHistogram.of(
+        scores[cut:], labels[cut:]
+    )
     for ours, theirs in ((parts.normal, whole.normal), (parts.abnormal, whole.abnormal)):
         assert np.array_equal(ours.keys, theirs.keys)
         assert np.array_equal(ours.counts, theirs.counts)

@@ -23,6 +23,7 @@ from napari_dinoad.pipeline.device_slices import (
     slices_of_planes,
 )
 from napari_dinoad.pipeline.placed_slices import HostSlices
+from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import (
     CalibrationSettings,
     DetectSettings,
@@ -99,9 +100,7 @@ def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
     rng = np.random.default_rng(seed)
     normal = rng.gamma(2.0, 3.0, n_scores).astype(np.float32)
     normal = np.append(normal, np.full(n_tied, normal[0]))
-    calibration = Calibration.from_scans(
-        [scan_scores(part) for part in np.array_split(normal, 3) if part.size]
-    )
+    calibration = Calibration.from_histogram(ScoreHistogram.of(normal), [1.0])
     table = calibration.table_scores
     between = [np.mean(pair) for pair in pairwise(table[:50])]
     scores = np.concatenate([normal, table, between, [table[0] - 1, table[-1] + 1, 1e6, -1e6]]).astype(
@@ -111,12 +110,6 @@ def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
     with patch.object(device_slices, "_CHUNK_VOXELS", 1000):
         got = on_table.neg_log10_p(torch.from_numpy(scores.reshape(1, -1)))
     np.testing.assert_allclose(got.numpy()[0], calibration.neg_log10_p(scores), rtol=1e-6, atol=1e-6)
-
-
-def scan_scores(values):
-    from napari_dinoad.calibration import ScanScores
-
-    return ScanScores.of(values, 0.01)
 
 
 def test_a_scan_without_body_in_its_slices_has_no_score(patient):

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_dinoad.calibration import Calibration, ScanScores, fused_scores
+from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.errors import Cancelled
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
 from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing, averaging_like
+from napari_dinoad.score_histogram import ScoreHistogram
 
 TOP_FRACTION = 0.01
 N_COHORTS = 30
@@ -40,6 +41,12 @@ def make_scan(rng, n_patches=600):
 
 def held_out_scans(scans, progress=None):
     return HeldOutScans(tuple(scans), TOP_FRACTION, "cross", progress)
+
+
+def as_counted(scans):
+    """Return the calibration on the body scores (n,) of scans, each of a person of its own."""
+    pooled = ScoreHistogram.of(np.concatenate(scans))
+    return Calibration.from_histogram(pooled, [scan_score(scores, TOP_FRACTION) for scores in scans])
 
 
 def calibrated(folder, rng, n_scans, scorers=("dpmm", "ar-cnn")):
@@ -71,10 +78,7 @@ def test_what_is_fused_of_a_scan_uses_calibrations_on_the_others(tmp_path):
     plane = calibrated(tmp_path, np.random.default_rng(0), 4)
     rng = np.random.default_rng(0)
     scans = [make_scan(rng) for _ in range(4)]
-    others = [
-        Calibration.from_scans([ScanScores.of(scans[i][name].ravel(), TOP_FRACTION) for i in (0, 1, 3)])
-        for name in ("dpmm", "ar-cnn")
-    ]
+    others = [as_counted([scans[i][name].ravel() for i in (0, 1, 3)]) for name in ("dpmm", "ar-cnn")]
     own = [scores.ravel() for scores in scans[2].values()]
     np.testing.assert_array_equal(plane.body_scores(2), fused_scores(own, others))
     everyone = [level.calibration for level in plane.members.values()]
@@ -252,7 +256,7 @@ def test_a_person_does_not_calibrate_itself():
     for scan in (2, 3, 1, 5, 4, 2):
         rest = level.without(scan, scans[scan])
         others = [other for other in scans if held_out.persons[other] != held_out.persons[scan]]
-        wanted = Calibration.from_scans([ScanScores.of(scans[other], TOP_FRACTION) for other in others])
+        wanted = as_counted([scans[other] for other in others])
         assert rest.n_voxels == 50 * len(others)
         np.testing.assert_array_equal(rest.table_scores, wanted.table_scores)
         assert rest.scan_scores.tolist() == others

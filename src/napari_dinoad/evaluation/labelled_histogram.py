@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of, values_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["BestDice", "LabelledHistogram", "RocCurve", "are_abnormal", "threshold_at_fpr"]
 
@@ -79,16 +76,6 @@ class LabelledHistogram:
             ScoreHistogram.of(scores[~abnormal], bits),
             ScoreHistogram.of(scores[abnormal], bits),
         )
-
-    @classmethod
-    def of_maps(
-        cls, maps: Iterable[tuple[np.ndarray, np.ndarray]], bits: int = DEFAULT_BITS
-    ) -> LabelledHistogram:
-        """Count many (scores, labels) pairs, one after the other: no more than one is held."""
-        total = cls.empty(bits)
-        for scores, labels in maps:
-            total = total + cls.of(scores, labels, bits)
-        return total
 
     def __add__(self, other: LabelledHistogram) -> LabelledHistogram:
         """Return the histogram of both; `SettingError` if their ``bits`` differ."""
