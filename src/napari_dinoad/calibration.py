@@ -300,8 +300,8 @@ class Calibration:
     def neg_log10_p(self, scores: np.ndarray) -> np.ndarray:
         """Return −log10 p of raw voxel scores.
 
-        Within the table: log-linear interpolation. Above the highest normal score the table goes on as an
-        exponential tail, so that regions keep their order; capped at `MAX_NEG_LOG10_P`.
+        Within the table: log-linear interpolation; 0 below the lowest normal score. Above the highest the table goes
+        on as an exponential tail, so that regions keep their order; capped at `MAX_NEG_LOG10_P`.
 
         Parameters
         ----------

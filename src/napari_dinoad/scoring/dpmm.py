@@ -40,7 +40,8 @@ class DpmmScorer:
     settings : DpmmSettings, optional
         Defaults if left out.
     device : str or torch.device
-        Where it computes, in float64 (where "mps" stands, the CPU: it has no float64).
+        Where it computes (where "mps" stands, the CPU: it has no float64). All is float64 but the cosines, which have
+        the embeddings' precision.
     """
 
     name: ClassVar[str] = "dpmm"
@@ -279,7 +280,13 @@ class DpmmScorer:
         return self._counted_densities.nearest_mahalanobis(patches)
 
     def responsibilities(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return r (n, gh, gw, k) float64: how much each component explains each patch; they sum to 1."""
+        """Return r (n, gh, gw, k) float64: how much each component explains each patch; they sum to 1.
+
+        Raises
+        ------
+        ScorerError
+            As `score`.
+        """
         patches = self._patches(embeddings)
         densities = self._component_densities()
         result = torch.zeros(

@@ -28,7 +28,8 @@ class ScorerState:
     tensors : Mapping[str, torch.Tensor]
         Its arrays, on the CPU, contiguous.
     history : Mapping[str, list[float]]
-        Curves of the fit, one value an epoch (``"train_loss"``, ``"validation_loss"``).
+        Curves of the fit, one value an epoch (``"train_loss"``, ``"validation_loss"``, of an exact ``dpmm`` fit also
+        ``"penalised_log_likelihood"``).
     """
 
     name: str
@@ -87,6 +88,6 @@ class Scorer(Protocol):
         ...
 
     @classmethod
-    def from_state(cls, state: ScorerState) -> Self:
+    def from_state(cls, state: ScorerState, *, device: str | torch.device = "cpu") -> Self:
         """Rebuild a fitted scorer; a missing or wrongly shaped tensor raises `ModelFileError`."""
         ...
