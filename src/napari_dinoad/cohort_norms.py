@@ -6,12 +6,13 @@ Only figures of the whole cohort are kept, none of a single scan but the lowest 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "AXES",
@@ -104,13 +105,24 @@ class CohortNorms:
         """Return JSON values."""
         return {name: asdict(norm) for name, norm in self.figures.items()}
 
-    def unlike(self, figures: Mapping[str, float]) -> tuple[str, ...]:
-        """Return what of a scan is unlike these normal scans, a sentence each."""
-        return tuple(
-            _sentence(name, value, self.figures[name])
+    def unlike(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return those figures of a scan that are unlike these normal scans'."""
+        return {
+            name: value
             for name, value in figures.items()
             if name in self.figures and self.figures[name].is_unlike(value)
-        )
+        }
+
+    def told(self, figures: Mapping[str, float]) -> tuple[str, ...]:
+        """Return what of a scan is unlike these normal scans: a sentence each for voxels, size and contrast."""
+        unlike = self.unlike(figures)
+        sentences = []
+        for kind, sentence in _SENTENCES.items():
+            of_kind = {name.removeprefix(kind): name for name in unlike if name.startswith(kind)}
+            if of_kind:
+                norms = [self.figures[name] for name in of_kind.values()]
+                sentences.append(sentence(list(of_kind), [unlike[name] for name in of_kind.values()], norms))
+        return tuple(sentences)
 
 
 def robust_spread(values: Sequence[float] | np.ndarray) -> float:
@@ -150,8 +162,8 @@ def unlike_all(cohorts: Sequence[CohortNorms], facts: Mapping[str, Any]) -> tupl
         Of the scan; see `napari_dinoad.pipeline.scan_facts`.
     """
     figures = _figures(facts)
-    said = [cohort.unlike(figures) for cohort in cohorts]
-    return min(said, key=len, default=())
+    nearest = min(cohorts, key=lambda cohort: len(cohort.unlike(figures)), default=None)
+    return () if nearest is None else nearest.told(figures)
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
@@ -169,20 +181,32 @@ def _norm(values: list[float]) -> FigureNorm:
     return FigureNorm(len(values), float(np.median(values)), robust_spread(values), min(values), max(values))
 
 
-def _sentence(name: str, value: float, norm: FigureNorm) -> str:
-    if name.startswith(_CONTRAST):
-        part = name.removeprefix(_CONTRAST)
-        return (
-            f"Another contrast than the normal scans: the {part} of its tissue lies at {100 * value:.0f} % between "
-            f"dark and bright, theirs at {_range(100 * norm.lowest, 100 * norm.highest)} %."
-        )
-    kind, subject = (
-        (_VOXEL, "Its voxels are") if name.startswith(_VOXEL) else (_BODY, "What it shows measures")
-    )
+def _told_contrast(parts: list[str], values: list[float], norms: list[FigureNorm]) -> str:
+    lie = "lies" if len(parts) == 1 else "lie"
     return (
-        f"{subject} {value:.3g} mm {name.removeprefix(kind)}, in the normal scans "
-        f"{_range(norm.lowest, norm.highest)} mm."
+        f"Another contrast than the normal scans: the {_listed(parts)} of its tissue {lie} at "
+        f"{_listed([f'{100 * value:.0f} %' for value in values])} between dark and bright, theirs at "
+        f"{_listed([f'{_range(100 * norm.lowest, 100 * norm.highest)} %' for norm in norms])}."
     )
+
+
+def _told_lengths(subject: str, axes: list[str], values: list[float], norms: list[FigureNorm]) -> str:
+    return (
+        f"{subject} {_listed([f'{value:.3g} mm {axis}' for axis, value in zip(axes, values, strict=True)])}, in the "
+        f"normal scans {_listed([f'{_range(norm.lowest, norm.highest)} mm' for norm in norms])}."
+    )
+
+
+_SENTENCES: dict[str, Callable[[list[str], list[float], list[FigureNorm]], str]] = {
+    _VOXEL: partial(_told_lengths, "Its voxels are"),
+    _BODY: partial(_told_lengths, "What it shows measures"),
+    _CONTRAST: _told_contrast,
+}
+"""What is told of a kind of figures: of names behind the kind, values, and the normal scans' norms."""
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def _range(low: float, high: float) -> str:
