@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dicom_files import ct_values, series_datasets
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
@@ -209,3 +210,15 @@ def test_the_images_of_a_folder_are_slices_in_natural_order(tmp_path):
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "b3.png")
     with pytest.raises(ScanReadError, match="one size"):
         read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgz", ".png", ".jpg", ".tif", ".nrrd", ".mha"])
+def test_dicom_with_the_ending_of_another_format_is_told_as_dicom(tmp_path, suffix):
+    if suffix in (".nrrd", ".mha"):
+        pytest.importorskip("SimpleITK")
+    [dataset] = series_datasets(ct_values(1))
+    path = tmp_path / f"a{suffix}"
+    dataset.save_as(path, enforce_file_format=True)
+    with pytest.raises(ScanReadError, match=r"not a readable .*Its content is DICOM: .* ending \.dcm"):
+        read_volume(path)
+    assert "Its content is DICOM" in discover_scans(tmp_path).skipped[0].reason

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["DAMAGED", "naming"]
+__all__ = ["DAMAGED", "RENAME_DICOM", "is_dicom_inside", "naming"]
+
+RENAME_DICOM = "Its content is DICOM: give its name the ending .dcm, or none."
+"""What to do about a file with the ending of another format."""
+
+_DICOM_PREAMBLE = 128
 
 DAMAGED = (
     OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, SyntaxError,
@@ -58,9 +63,17 @@ def naming(path: Path, kind: str, *also: type[Exception]) -> Iterator[None]:
         if path.is_file():
             # Libraries tell a file that may not be opened as a damaged one.
             require_readable(path, ScanReadError)
-        raise ScanReadError(
-            f"{path}: not a readable {kind} ({_reason(error, path)}). Export or download it again."
-        ) from error
+        remedy = RENAME_DICOM if is_dicom_inside(path) else "Export or download it again."
+        raise ScanReadError(f"{path}: not a readable {kind} ({_reason(error, path)}). {remedy}") from error
+
+
+def is_dicom_inside(path: Path) -> bool:
+    """Whether a file is DICOM by its content, and has a preamble; one that cannot be opened is not."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_DICOM_PREAMBLE + 4).endswith(b"DICM")
+    except OSError:
+        return False
 
 
 def _reason(error: Exception, path: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.files import stem_of
-from napari_dinoad.images.damage import naming
+from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.decimal_points import decimal_points
 from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
@@ -168,6 +168,8 @@ def _open(path: Path) -> Any:
             f"{path}: not a readable {_format_of(path)} (NDims). Export or download it again."
         )
     reader = sitk.ImageFileReader()
+    # Else ITK goes by the content, and reads anything that it knows: DICOM, say, whose header is not looked at here.
+    reader.SetImageIO("NrrdImageIO" if path.suffix.lower() in _NRRD_SUFFIXES else "MetaImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -181,6 +183,8 @@ def _open(path: Path) -> Any:
 
 
 def _damage(path: Path, told: str) -> str:
+    if is_dicom_inside(path):
+        return f"{told}. {RENAME_DICOM}"
     if path.suffix.lower() in _DETACHED_SUFFIXES:
         return (
             f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
