@@ -6,8 +6,10 @@ import errno
 import importlib.metadata
 import os
 import pickle
+import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -157,3 +159,11 @@ def test_pytorch_that_does_not_fit_into_memory_is_one_line(tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("dinoad: torch cannot be loaded (")
     assert "too little memory" in line
+
+
+def test_nowhere_for_temporary_files_is_told_with_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "gone")])
+    fault = fault_of_machine(raised_by("import tempfile\ntempfile.TemporaryDirectory()"))
+    assert re.search(r"No usable temporary directory.*in the environment variable TMPDIR\.$", str(fault))
+    assert fault_of_machine(raised_by(f"open({str(tmp_path / 'gone')!r})")) is None

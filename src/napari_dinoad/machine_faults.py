@@ -1,4 +1,4 @@
-"""Exceptions that come of the machine and not of us: no memory, libraries or disks that fail."""
+"""Exceptions that come of the machine and not of us: no memory, libraries or disks that fail, nowhere for files."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ _DISK_NAMES = (
 _OF_DISK = {getattr(errno, name) for name in _DISK_NAMES if hasattr(errno, name)}
 """What systems say where a disk fails or is full, a drive was taken out, or the server of a network drive is gone."""
 
+_NO_TEMPORARY_FOLDER = re.compile("No usable temporary directory")
+"""What Python's `tempfile` says where no usual place can be written, as in a container that is read-only."""
+
 
 class MachineError(DinoadError):
     """The machine lacks what is needed: memory, a library that can be loaded, a disk that works."""
@@ -60,27 +63,35 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     memory is short anything. None of any other exception than those and what a system says of its disks.
     """
     told, is_short = first_line(error), is_of_memory(error)
+    if isinstance(error, FileNotFoundError) and _NO_TEMPORARY_FOLDER.search(str(error)):
+        return _caused(
+            error, f"{error.strerror}. Name a folder that can be written in the environment variable TMPDIR."
+        )
     library = _library_being_loaded(error)
     if library is None and not is_short:
         return _fault_of_disk(error)
     if library is None:
         is_of_gpu = _GPU.search(str(error)) is not None
-        fault = MachineError(
+        return _caused(
+            error,
             f"The GPU's memory is used up ({told}). {_MORE_GPU_MEMORY}"
             if is_of_gpu
-            else f"Memory is used up ({told}). {_MORE_MEMORY}"
+            else f"Memory is used up ({told}). {_MORE_MEMORY}",
         )
+    if is_short:
+        # By the name that it is imported by: looking for its package's takes tens of MB.
+        name, advice = library, f"there is too little memory for it. {_MORE_MEMORY}"
     else:
-        if is_short:
-            # By the name that it is imported by: looking for its package's takes tens of MB.
-            name, advice = library, f"there is too little memory for it. {_MORE_MEMORY}"
-        else:
-            name = next(iter(importlib.metadata.packages_distributions().get(library, ())), library)
-            advice = (
-                "it is missing, damaged, or built for another machine. Install it anew, for instance with: "
-                f"pip install --force-reinstall {name}"
-            )
-        fault = MachineError(f"{name} cannot be loaded ({told}): {advice}")
+        name = next(iter(importlib.metadata.packages_distributions().get(library, ())), library)
+        advice = (
+            "it is missing, damaged, or built for another machine. Install it anew, for instance with: "
+            f"pip install --force-reinstall {name}"
+        )
+    return _caused(error, f"{name} cannot be loaded ({told}): {advice}")
+
+
+def _caused(error: Exception, told: str) -> MachineError:
+    fault = MachineError(told)
     fault.__cause__ = error
     return fault
 
