@@ -147,6 +147,8 @@ def test_cancel_leaves_no_model_and_keeps_the_one_that_was_chosen(
     panel = open_panel(qtbot, dock, folder)
     panel.start_button.click()
     qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    for row in (panel.job, dock.fitting):
+        assert "no model is written" in row.cancel_button.toolTip()
     panel.job.cancel_button.click()
     with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
         gate.set()

@@ -31,7 +31,7 @@ from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.rate_slider import RateSlider
 from napari_dinoad.gui.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words
-from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.gui.worker import JobProgress, JobRunner
 from napari_dinoad.maps import Region
 from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.progress import ProgressEvent
@@ -416,6 +416,24 @@ def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):
     with qtbot.waitSignal(runner.finished):
         go_on.set()
     assert row.isHidden()
+
+
+def test_the_job_row_says_as_much_as_it_has_room_for(qtbot):
+    row = JobRow()
+    qtbot.addWidget(row)
+    event = ProgressEvent("Training AR-CNN, fold 1 of 5", 2, 8)
+    whole = "Training AR-CNN, fold 1 of 5  2 of 8  ·  24 s left in this step"
+    needed = row.stage.fontMetrics().horizontalAdvance(whole)
+    row.resize(needed + 20, 60)
+    row.show()
+    row.show_progress(JobProgress(event, 24.0))
+    qtbot.waitUntil(lambda: row.stage.text() == whole)
+    row.resize(needed - 5, 60)
+    qtbot.waitUntil(lambda: row.stage.text() == whole.removesuffix(" in this step"))
+    row.resize(needed // 2, 60)
+    qtbot.waitUntil(lambda: row.stage.text().endswith("…"))
+    assert row.stage.fontMetrics().horizontalAdvance(row.stage.text()) <= row.stage.width()
+    assert row.stage.toolTip() == whole
 
 
 def test_the_job_row_shows_a_job_that_begins_as_the_one_before_ends(qtbot):

@@ -24,7 +24,7 @@ from napari_dinoad.gui.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.folding import FoldingRow, ScrolledColumn
 from napari_dinoad.gui.hand_masks import HandMasks
 from napari_dinoad.gui.help_text import HelpDialog
-from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.layers import METADATA_KEY
 from napari_dinoad.gui.looks import finish_look, warm_up
@@ -85,8 +85,8 @@ class DockWidget(QWidget):
         self.masks = MaskRow(hand_masks)
         self.planes = OtherPlanes(napari_viewer, self.finder, hand_masks, self)
         self.result = ResultPanel(self.finder, hand_masks, self.session.configuration.fpr)
-        self.reading = JobRow()
-        self.fitting = JobRow()
+        self.reading = JobRow(cancel_tip=STOPS)
+        self.fitting = JobRow(cancel_tip=FIT_STOPS)
         self.folder_button = QPushButton("Score a folder…")
         self.help_button = QPushButton("Help")
         self.fit_dialog: FitDialog | None = None

@@ -15,7 +15,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit_form import FitForm
 from napari_dinoad.gui.folding import Folded, ScrolledColumn
-from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.model_library import path_of_new_model
 from napari_dinoad.gui.parts import NoteLabel, name_field
 from napari_dinoad.gui.profile_plot import CurvePlot
@@ -67,8 +67,8 @@ class FitPanel(QWidget):
         self.pause_button = QPushButton("Pause")
         self.pause_button.setToolTip("Stop after the piece of work in hand, and go on from there later.")
         self.weights_dialog: WeightsDialog | None = None
-        self.looking = JobRow(delay_ms=_LOOK_SHOWN_MS)
-        self.job = JobRow()
+        self.looking = JobRow(delay_ms=_LOOK_SHOWN_MS, cancel_tip=STOPS)
+        self.job = JobRow(cancel_tip=FIT_STOPS)
         self._typed = QTimer(self)
         self._typed.setSingleShot(True)
         self._typed.setInterval(_TYPING_MS)

@@ -11,7 +11,7 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.export_dialog import ExportDialog
 from napari_dinoad.gui.export_job import HandExportJob, written_in_words
 from napari_dinoad.gui.folding import FoldingRow
-from napari_dinoad.gui.job_row import JobRow
+from napari_dinoad.gui.job_row import STOPS, JobRow
 from napari_dinoad.gui.other_planes import has_planes
 from napari_dinoad.gui.parts import NoteLabel
 from napari_dinoad.gui.worker import JobRunner
@@ -60,7 +60,7 @@ class MaskRow(QWidget):
             "Write a mask by hand (drawn, corrected, opened) on the scan's own grid: NIfTI, and as the scan allows "
             "DICOM-SEG or PNG. Nothing need have been found; what was is written by “Export result…”."
         )
-        self.reading = JobRow(delay_ms=_READING_MS)
+        self.reading = JobRow(delay_ms=_READING_MS, cancel_tip=STOPS)
         self.note = NoteLabel()
         self.planes_box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         rows = QVBoxLayout(self)
