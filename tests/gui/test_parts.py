@@ -396,6 +396,14 @@ def test_a_ct_with_voxels_without_a_value_is_one():
     assert display_range(empty) == (0.0, 1.0)
 
 
+def test_values_that_are_not_finite_do_not_make_a_scan_ct():
+    values = np.linspace(1, 100, 2 * 16 * 16, dtype=np.float32).reshape(2, 16, 16)
+    values[0, 0, 0], values[0, 0, 8] = -np.inf, np.nan
+    assert lowest_value(values) == values[0, 8, 0]
+    assert not looks_like_ct(Image(values, contrast_limits=(0, 100)))
+    assert lowest_value(np.full_like(values, -np.inf)) is None
+
+
 def test_of_steps_that_come_at_once_the_job_row_draws_the_last(qtbot):
     row, runner = JobRow(), JobRunner(in_activity_dock=False)
     qtbot.addWidget(row)

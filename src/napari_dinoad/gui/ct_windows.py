@@ -37,12 +37,15 @@ _SAMPLE_STEP = 8
 
 
 def lowest_value(data: Any) -> float | None:
-    """Return the lowest of a sample of values, NaN apart; None without any, or where they would be read from disk."""
+    """Return the lowest finite one of a sample of values; None without any, or where they would be read from disk."""
     if not isinstance(data, np.ndarray) or data.ndim < 2:
         return None
     sample = data[..., ::_SAMPLE_STEP, ::_SAMPLE_STEP]
     lowest = float(np.fmin.reduce(sample, axis=None)) if sample.size else np.nan
-    return None if np.isnan(lowest) else lowest
+    if np.isinf(lowest):
+        # As where a logarithm was taken of 0; that is read as the lowest of the others.
+        lowest = float(sample[np.isfinite(sample)].min(initial=np.inf))
+    return lowest if np.isfinite(lowest) else None
 
 
 def looks_like_ct(layer: Layer) -> bool:
