@@ -179,6 +179,17 @@ def test_a_slice_alone_leaves_the_whole_scans_result_as_it_is(qtbot, ready):
     assert "with the whole scan already" in ready.find.note.text()
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_a_slice_that_lies_across_the_view_is_told_to_be_another_plane(qtbot, ready, viewer, order):
+    viewer.dims.order = order
+    find(qtbot, ready, ready.find.slice_button)
+    told = ready.find.note.text()
+    assert ("looks at axial slices" in told) is (order[0] != 0)
+    viewer.dims.order = (0, 1, 2)
+    find(qtbot, ready)
+    assert ready.find.note.text() == ""
+
+
 def test_a_second_run_that_is_cancelled_leaves_the_result_of_the_first(qtbot, ready, viewer, gate):
     gate.set()
     find(qtbot, ready)

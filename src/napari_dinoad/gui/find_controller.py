@@ -335,6 +335,9 @@ class FindController(QObject):
         run.found.result.outcome = outcome
         what = ScanAndModel(request.layer.unique_id, request.scan.frame, request.model)
         self.preparation.note(what, outcome.unlike)
+        other_plane = "" if outcome.is_whole else run.found.other_plane_in_words(self._viewer)
+        if other_plane:
+            self.told.emit(other_plane)
 
     def _on_cancelled(self) -> None:
         if self._run is not None and self._run.found not in self._found.values():

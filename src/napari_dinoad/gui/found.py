@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.layers import frame_in_words, same_layer, scan_of_layer
-from napari_dinoad.gui.viewer_parts import point_in_layer
+from napari_dinoad.gui.viewer_parts import axis_in_view, point_in_layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,19 @@ class Found:
         if not self.scan.is_canonical or layer_ndim < 3 or layer_axis in viewer.dims.displayed:
             return True
         return self.shown_index(viewer)[self.result.axis] in slices
+
+    def other_plane_in_words(self, viewer: Viewer) -> str:
+        """Say so where the slices that are scored are not what the canvas shows; nothing where they are."""
+        shown, scored = axis_in_view(viewer, self.layer, self.scan), self.result.axis
+        if shown in (None, scored):
+            return ""
+        # Loaded here: the dock opens without what draws pictures.
+        from napari_dinoad.maps.slice_view import PLANE_NAMES
+
+        return (
+            f"This model looks at {PLANE_NAMES[scored]} slices: the one through the point in view was scored, of "
+            "which this view shows but a line."
+        )
 
     def is_mirrored(self) -> bool:
         """Whether the viewer's slider runs against the result's slices; superior is at its left, for instance."""

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QMainWindow, QWidget
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.canvas_room import CanvasRoom
 from napari_dinoad.gui.hand_masks import Ground
-from napari_dinoad.gui.viewer_parts import moves_of, point_in_layer, show_index
+from napari_dinoad.gui.viewer_parts import axis_in_view, moves_of, point_in_layer, show_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,7 +280,7 @@ class OtherPlanes(QObject):
         found = looked.found
         limits = getattr(looked.layer, "contrast_limits", None)
         low, high = limits if limits is not None and not looked.scan.is_rgb else _range_of(looked.values)
-        shown = self._shown_axis(looked)
+        shown = axis_in_view(self._viewer, looked.layer, looked.scan)
         overlay = None if found is None else found.overlay
         has_heatmap, has_mask = (
             (True, True) if overlay is None else (overlay.heatmap.visible, overlay.mask.visible)
@@ -303,19 +303,6 @@ class OtherPlanes(QObject):
 
     def _point(self, looked: _Looked) -> tuple[int, int, int]:
         return looked.scan.canonical_index(point_in_layer(self._viewer, looked.layer))
-
-    def _shown_axis(self, looked: _Looked) -> int | None:
-        """Return the canonical axis across which the canvas shows the scan; None in 3D."""
-        dims, layer = self._viewer.dims, looked.layer
-        n_before = dims.ndim - layer.ndim
-        hidden = [axis - n_before for axis in dims.not_displayed if axis - n_before >= layer.ndim - 3]
-        if len(hidden) != 1:
-            return None
-        here = point_in_layer(self._viewer, layer)
-        far = np.array(here)
-        here[hidden[0]], far[hidden[0]] = 0, looked.scan.data.shape[hidden[0]] - 1
-        apart = np.subtract(looked.scan.canonical_index(far), looked.scan.canonical_index(here))
-        return int(np.argmax(np.abs(apart)))
 
     def _go_to(self, zyx: tuple[int, int, int]) -> None:
         looked = self._looked()

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtCore import QObject
 
+    from napari_dinoad.gui.layers import LayerScan
+
 __all__ = [
+    "axis_in_view",
     "calm_spinners",
     "camera_of",
     "grid_of",
@@ -145,6 +148,20 @@ def _drawn_askew(viewer: Viewer, layer: Layer) -> np.ndarray | None:
         # Its axes are exchanged: napari draws nothing that could be read.
         return None
     return drawn
+
+
+def axis_in_view(viewer: Viewer, layer: Layer, scan: LayerScan) -> int | None:
+    """Return the canonical axis across which the canvas shows a volume; None in 3D."""
+    dims = viewer.dims
+    n_before = dims.ndim - layer.ndim
+    hidden = [axis - n_before for axis in dims.not_displayed if axis - n_before >= layer.ndim - 3]
+    if len(hidden) != 1:
+        return None
+    here = point_in_layer(viewer, layer)
+    far = np.array(here)
+    here[hidden[0]], far[hidden[0]] = 0, scan.data.shape[hidden[0]] - 1
+    apart = np.subtract(scan.canonical_index(far), scan.canonical_index(here))
+    return int(np.argmax(np.abs(apart)))
 
 
 def on_step(value: float, steps: Any) -> float:
