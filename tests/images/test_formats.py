@@ -8,6 +8,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import voxel_sizes
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
@@ -259,6 +260,8 @@ def nifti(values, sform=None, qform=None, unit="mm"):
     image = nib.Nifti1Image(values, None)
     image.set_sform(sform, 0 if sform is None else 2)
     image.set_qform(qform, 0 if qform is None else 1)
+    if sform is not None and qform is None:
+        image.header.set_zooms(voxel_sizes(sform))
     image.header.set_xyzt_units(unit)
     return image
 
@@ -360,6 +363,30 @@ def test_a_sform_needs_no_voxel_sizes(tmp_path, values):
     content[80:92] = bytes(12)
     path.write_bytes(content)
     assert read_volume(path).notes == ()
+
+
+def test_a_sform_alone_that_contradicts_the_voxel_sizes_is_told(tmp_path, values):
+    """ITK reads the sizes from pixdim, nibabel and most others from the sform."""
+    path = tmp_path / "a.nii"
+    nib.save(nifti(values, np.diag([2.0, 3.0, 4.0, 1.0])), path)
+    content = bytearray(path.read_bytes())
+    for sizes, is_told in (((2, 3, 4), False), ((2, 3.001, 4), False), ((1, 1, 1), True)):
+        content[80:92] = struct.pack("<3f", *sizes)
+        path.write_bytes(content)
+        volume = read_volume(path)
+        assert volume.geometry.spacing == (4, 3, 2)
+        assert [note.split(":")[0] for note in volume.notes] == [
+            "sform and pixdim disagree on the voxel size (2 × 3 × 4 and 1 × 1 × 1)"
+        ] * is_told
+        (scan,) = discover_scans(tmp_path).scans
+        assert scan.spacing_mm == (2, 3, 4)
+
+
+def test_folders_tell_voxel_sizes_in_millimetres(tmp_path, values):
+    nib.save(nifti(values, np.diag([500.0, 600.0, 2000.0, 1.0]), unit="micron"), tmp_path / "a.nii")
+    (scan,) = discover_scans(tmp_path).scans
+    assert scan.spacing_mm == pytest.approx((0.5, 0.6, 2.0))
+    assert scan.read().geometry.spacing == pytest.approx((2.0, 0.6, 0.5))
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])

@@ -39,6 +39,7 @@ __all__ = [
     "read_labels",
     "read_nifti",
     "space_unit",
+    "spacing_of",
 ]
 
 Holding = Literal["scan", "mask", "map"]
@@ -264,20 +265,42 @@ def _form_notes(image: Nifti1Image) -> list[str]:
 
 
 def _size_notes(image: Nifti1Image, path: Path) -> list[str]:
-    """Say what nibabel made of sizes of voxels that are none, where the affine is made of them."""
-    if image.header["sform_code"]:
-        return []
+    """Say where pixdim is no voxel size, or another one than the sform's, and what is made of it."""
     with ImageOpener(path) as stream:
         # As stored: in the image's own header they are mended.
         header = type(image.header).from_fileobj(stream, check=False)
-    sizes = header["pixdim"][1 : 1 + min(3, image.ndim)]
+    stored = header["pixdim"][1 : 1 + min(3, image.ndim)].astype(float)
+    if image.header["sform_code"]:
+        return [] if image.header["qform_code"] else _told_other_sizes(image, np.abs(stored))
     notes = []
-    if (sizes == 0).any():
-        axes = " and ".join("ijk"[axis] for axis in np.flatnonzero(sizes == 0))
+    if (stored == 0).any():
+        axes = " and ".join("ijk"[axis] for axis in np.flatnonzero(stored == 0))
         notes.append(f"No voxel size in the header along {axes} (pixdim is 0): 1 mm is assumed.")
-    if (sizes < 0).any():
+    if (stored < 0).any():
         notes.append("The header's voxel sizes (pixdim) are negative: read as positive ones.")
     return notes
+
+
+def _told_other_sizes(image: Nifti1Image, stored: np.ndarray) -> list[str]:
+    """Say where a sform that stands alone has other voxel sizes than pixdim (n,); beside a qform more is told."""
+    sizes = voxel_sizes(image.affine)[: len(stored)]
+    apart = np.where(stored > 0, np.abs(sizes - stored), 0) * image.shape[: len(stored)]
+    if not (apart > FORM_TOLERANCE_VOXELS * sizes.min()).any():
+        return []
+    told = [" × ".join(f"{size:.3g}" for size in some) for some in (sizes, stored)]
+    return [
+        f"sform and pixdim disagree on the voxel size ({told[0]} and {told[1]}): the sform's is used. Programs that "
+        "read by ITK take the other."
+    ]
+
+
+def spacing_of(image: Nifti1Image | MGHImage) -> tuple[float, ...]:
+    """Return the voxel sizes in millimetres along the stored axes, three at most, as `read_nifti` has them."""
+    affine = image.affine
+    if isinstance(image, nib.Nifti1Image):
+        _without_empty_sform(image)
+        affine, _ = _in_millimetres(image)
+    return tuple(voxel_sizes(affine)[: min(3, image.ndim)].tolist())
 
 
 def space_unit(header: nib.Nifti1Header) -> str:

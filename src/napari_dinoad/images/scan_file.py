@@ -143,7 +143,7 @@ def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
 
 
 def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
-    from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti
+    from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, spacing_of
 
     image = open_nifti(path)
     shape = tuple(int(n) for n in image.shape)
@@ -151,9 +151,9 @@ def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
         raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
     n_frames = count_frames(image)
     _require_frame(path, n_frames, reading)
-    zooms = tuple(float(z) for z in image.header.get_zooms()[: min(3, len(shape))])
     shape = shape[:3] if n_frames > 1 else shape
-    return ScanFile(path, "volume", shape, zooms, stem_of(path), n_frames=n_frames, holding=holding_of(image))
+    spacing, name = spacing_of(image), stem_of(path)
+    return ScanFile(path, "volume", shape, spacing, name, n_frames=n_frames, holding=holding_of(image))
 
 
 def _inspect_image(path: Path, reading: ReadSettings) -> ScanFile:
