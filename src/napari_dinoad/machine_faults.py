@@ -110,9 +110,7 @@ def _fault_of_disk(error: Exception) -> MachineError | None:
         )
     else:
         return None
-    fault = MachineError(f"{what}. {advice}")
-    fault.__cause__ = error
-    return fault
+    return _caused(error, f"{what}. {advice}")
 
 
 def _library_being_loaded(error: Exception) -> str | None:

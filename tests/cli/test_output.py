@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from napari_dinoad.cli.output import ProgressBars
+from napari_dinoad.cli.output import ProgressBars, print_table
 from napari_dinoad.progress import ProgressEvent
 from napari_dinoad.streams import prepare_streams
 
@@ -65,3 +65,13 @@ def test_a_name_that_would_command_the_terminal_is_shown(monkeypatch):
     shown = r"x\x1b]0;title\x07\x1b[31mred\x9b2J\u202egnp.exe é 脳"
     assert all_of(ours) == f"{shown}\r\n"
     assert all_of(read) == name
+
+
+def test_names_that_terminals_would_obey_are_spelled_out_in_tables(capsys):
+    print_table(("scan", "p"), [("a\rb\n", "0.1"), ("\x1b[2Jc", "0.2"), ("ünï 日本", "0.3")])
+    assert capsys.readouterr().out.splitlines() == [
+        "scan        p",
+        r"a\rb\n    0.1",
+        r"\x1b[2Jc  0.2",
+        "ünï 日本    0.3",
+    ]

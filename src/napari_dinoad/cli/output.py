@@ -99,7 +99,11 @@ def print_json(document: Any) -> None:
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows as aligned columns; the first column to the left, the others to the right."""
+    """Print rows as aligned columns; the first column to the left, the others to the right.
+
+    Characters that are none to be seen are spelled out: names of files may hold line breaks, and what terminals obey.
+    """
+    rows = [tuple(map(_visible, row)) for row in rows]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
         cells = [
@@ -107,3 +111,7 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells).rstrip())
+
+
+def _visible(text: str) -> str:
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
