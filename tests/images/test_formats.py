@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import struct
 import sys
 
@@ -110,6 +111,16 @@ def test_damaged_itk_files_are_named(tmp_path, values, suffix):
     path.write_text("no scan")
     with pytest.raises(ScanReadError, match="not a readable"):
         read_volume(path)
+
+
+def test_a_nrrd_that_itk_cannot_unpack_is_told_as_that(tmp_path, values):
+    pytest.importorskip("SimpleITK")
+    write_nrrd(tmp_path / "a.nrrd", values, "spacings: 1 2 3")
+    head, _, voxels = (tmp_path / "a.nrrd").read_bytes().partition(b"\n\n")
+    packed = head.replace(b"encoding: raw", b"encoding: bzip2") + b"\n\n" + bz2.compress(voxels)
+    (tmp_path / "a.nrrd").write_bytes(packed)
+    with pytest.raises(ScanReadError, match=r"a\.nrrd: compressed by bzip2.* gzip or raw\."):
+        read_volume(tmp_path / "a.nrrd")
 
 
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])

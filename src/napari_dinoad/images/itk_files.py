@@ -38,6 +38,9 @@ _SPACES = frozenset(
 )
 """Spaces of NRRD that say which sides of the patient their axes run to."""
 
+_ENCODING = rb"encoding[ \t]*:"
+_BZIP2 = frozenset(("bz2", "bzip2"))
+
 _OTHER_UNITS = frozenset(
     (
         "nm", "um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres", "cm",
@@ -119,14 +122,11 @@ def _affine(image: Any) -> np.ndarray:
 
 def _assumed(path: Path) -> list[str]:
     """Say what of the place of its voxels a header does not say, or says to no avail; ITK assumes it."""
-    with path.open("rb") as stream:
-        header = stream.read(_HEADER_BYTES)
+    header = _header_of(path)
     if path.suffix.lower() in _NRRD_SUFFIXES:
-        header = re.split(rb"\r?\n\r?\n", header)[0]
         orientation, size = rb"space(?: dimension)?[ \t]*:", rb"(?:spacings|space directions)[ \t]*:"
         space, unit = rb"space[ \t]*:", rb"(?:space )?units[ \t]*:"
     else:
-        header = re.split(rb"(?m)^[ \t]*ElementDataFile", header)[0]
         orientation = rb"[ \t]*(?:TransformMatrix|Rotation|Orientation)[ \t]*[=:]"
         size = rb"[ \t]*Element(?:Spacing|Size)[ \t]*[=:]"
         space, unit = None, rb"[ \t]*DistanceUnits[ \t]*[=:]"
@@ -147,6 +147,14 @@ def _assumed(path: Path) -> list[str]:
             f"it is read here, and what is told in mm is in {others[0]}."
         )
     return notes
+
+
+def _header_of(path: Path) -> bytes:
+    """Return the text at the beginning of a file, without the voxels that may follow it."""
+    with path.open("rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+    is_nrrd = path.suffix.lower() in _NRRD_SUFFIXES
+    return re.split(rb"\r?\n\r?\n" if is_nrrd else rb"(?m)^[ \t]*ElementDataFile", start)[0]
 
 
 def _values(field: bytes, header: bytes) -> list[str]:
@@ -185,6 +193,10 @@ def _open(path: Path) -> Any:
 def _damage(path: Path, told: str) -> str:
     if is_dicom_inside(path):
         return f"{told}. {RENAME_DICOM}"
+    if path.suffix.lower() in _NRRD_SUFFIXES and _BZIP2.issuperset(
+        _values(_ENCODING, _header_of(path)) or [""]
+    ):
+        return "compressed by bzip2, which SimpleITK does not unpack. Save it with the encoding gzip or raw."
     if path.suffix.lower() in _DETACHED_SUFFIXES:
         return (
             f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
