@@ -21,6 +21,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from dicom_files import PATIENT_TAGS
+from napari_dinoad.cli import score
 from napari_dinoad.cli.main import main
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
@@ -304,6 +305,20 @@ def test_info(model_path, capsys):
     assert "planes: axial\n" in said
     assert "window: -\n" in said
     assert "None" not in said
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        ({"volume_mm3": 1_736_080.0}, "1736080 mm3"),
+        ({"volume_mm3": 3558.625}, "3559 mm3"),
+        ({"volume_mm3": 0.0312}, "0.031 mm3"),
+        ({"area_px": 123_575}, "123575 px"),
+        ({}, "-"),
+    ],
+)
+def test_sizes_are_told_without_powers_of_ten(region, words):
+    assert score._size_in_words(region) == words
 
 
 def test_2d_images_end_to_end(tmp_path, capsys):

@@ -135,9 +135,11 @@ def _outputs(text: str | None) -> tuple[str, ...] | None:
 
 def _size_in_words(region: dict[str, Any]) -> str:
     """Return the size of a region with its unit; a dash where there is no region."""
+    from napari_dinoad.maps.finding_words import in_figures
+
     for key, unit in (("volume_mm3", "mm3"), ("area_mm2", "mm2"), ("area_px", "px")):
         if region.get(key) is not None:
-            return f"{region[key]:g} {unit}"
+            return f"{in_figures(region[key])} {unit}"
     return "-"
 
 
