@@ -62,6 +62,15 @@ def test_the_changelog_says_nothing_twice_and_nothing_without_a_topic():
     assert re.search(r"^### Fixed\n- ", text, re.MULTILINE) is None
 
 
+def test_messages_that_the_page_of_symptoms_quotes_are_told():
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    told = " ".join(re.sub(r'["\']?\s*\n\s*f?["\']', "", sources).split())
+    symptoms = TEXTS[ROOT / "docs" / "help.md"].split("## Words")[0]
+    quoted = [part.strip() for words in re.findall("“(.+?)”", symptoms) for part in words.split("…")]
+    assert len(quoted) > 5
+    assert [words for words in quoted if words not in told] == []
+
+
 def test_the_page_for_python_runs(tmp_path, monkeypatch):
     """Its snippets, one after the other, as its reader is told that they do."""
     monkeypatch.chdir(tmp_path)
