@@ -76,6 +76,13 @@ def test_what_objects_say_of_themselves_is_short(model, patient_path):
         assert len(said) < 200
 
 
+@pytest.mark.parametrize(
+    "package", [napari_dinoad, napari_dinoad.backbones], ids=lambda package: package.__name__
+)
+def test_completion_offers_what_is_imported_when_first_used(package):
+    assert set(package.__all__) <= set(dir(package))
+
+
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_field_is_told(kind):
     """Each entry of numpydoc's "Attributes" is a line of names, a colon and a type."""
