@@ -41,7 +41,9 @@ def make_findings(seed: int) -> Findings:
 
 def main() -> None:
     """Print seconds by output."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     findings = make_findings(parser.parse_args().seed)
     with tempfile.TemporaryDirectory() as folder:
