@@ -18,15 +18,17 @@ from napari_dinoad import (
     DpmmScorer,
     DpmmSettings,
     FitSettings,
+    Geometry,
     MemoryBankScorer,
     MemoryBankSettings,
+    Volume,
     fit_folder,
     preset,
     read_volume,
 )
 from napari_dinoad.backbones import PatchEmbeddings
 from napari_dinoad.calibration import Calibration, ScanScores, scan_score
-from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.errors import GeometryError, ScorerError, SettingError
 from napari_dinoad.evaluation import auroc
 from napari_dinoad.pipeline import detection
 from napari_dinoad.scoring import make_scorer
@@ -129,6 +131,15 @@ def test_what_a_scan_is_unlike_in_is_not_said_of_the_next(model, patient_path, m
     monkeypatch.setattr(detection, "darkness_note", lambda scan, _: f"scan {scans.index(scan)}")
     assert detector.unlike(scans[0])[0] == "scan 0"
     assert detector.unlike(scans[1])[0] == "scan 1"
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [([[[1.0]]], "list"), (np.ones((1, 1, 1), bool), "bool"), (np.ones((1, 1, 1), complex), "complex128")],
+)
+def test_the_values_of_a_volume_are_real_numbers(values, got):
+    with pytest.raises(GeometryError, match=f"Volume: expected a NumPy array of real numbers, got {got}"):
+        Volume(values, Geometry((1, 1, 1), np.eye(4)))
 
 
 def test_a_slice_is_a_whole_number(model, patient_path):

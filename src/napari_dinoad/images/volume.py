@@ -236,6 +236,11 @@ class Volume:
         The window presets of the header.
     is_resampled : bool
         Whether ``geometry`` is an even grid made from uneven or tilted slices, and not that of ``dicom_files``.
+
+    Raises
+    ------
+    GeometryError
+        If the values are no array of real numbers, or not of the geometry's `Geometry.canonical_shape`.
     """
 
     values: np.ndarray
@@ -250,6 +255,9 @@ class Volume:
     is_resampled: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
+            got = getattr(self.values, "dtype", type(self.values).__name__)
+            raise GeometryError(f"Volume: expected a NumPy array of real numbers, got {got}.")
         if self.values.shape != self.geometry.canonical_shape:
             raise GeometryError(
                 f"Volume: expected values of shape {self.geometry.canonical_shape}, got {self.values.shape}."

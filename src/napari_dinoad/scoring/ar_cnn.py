@@ -36,7 +36,7 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class ArCnnScorer:
-    """How badly a patch is predicted from the patches around it.
+    """How badly a patch is predicted from the patches around it (Erdil et al., 2026, arXiv 2603.02974).
 
     Unlike the paper's code no patch sees itself, in either mode; the patches that it is predicted from lie as far
     away in the picture at any resolution; and the epoch that predicts held-out *normal* scans best is kept.
@@ -116,6 +116,11 @@ class ArCnnScorer:
         Any grid will do. With ``normalise_positions`` the error is divided by the normal one at that place, resized
         to another grid where needed.
 
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            (n, gh, gw, d), any floating dtype, d as in the fit.
+
         Raises
         ------
         ScorerError
@@ -136,6 +141,11 @@ class ArCnnScorer:
         """Return the squared prediction error (n, gh, gw) float32, mean over channels, whatever is usual at a place.
 
         1 is about the error of predicting the mean of all normal patches, where embeddings are standardised.
+
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            (n, gh, gw, d), any floating dtype, d as in the fit.
 
         Raises
         ------

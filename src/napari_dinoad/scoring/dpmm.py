@@ -28,7 +28,7 @@ __all__ = ["DpmmScorer"]
 
 
 class DpmmScorer:
-    """How unlike the clusters of normal patches a patch is.
+    """How unlike the clusters of normal patches a patch is (Schulthess and Konukoglu, MICCAI 2025, arXiv 2509.19997).
 
     Embeddings are scaled to unit length and described by a truncated stick-breaking mixture of Gaussians. Unlike the
     paper's code it starts from k-means over a sample of all scans, takes exact EM steps (with float64 statistics)
@@ -238,6 +238,11 @@ class DpmmScorer:
         ``"cosine"``: 1 − max cos(x, μ_k) over components heavier than ``min_weight``, in [0, 2] but for rounding;
         ``"negative-log-likelihood"``: −log p(x), nats; ``"mahalanobis"``: distance to the nearest such component.
 
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            (n, gh, gw, d), any floating dtype, d as in the fit.
+
         Raises
         ------
         ScorerError
@@ -282,10 +287,15 @@ class DpmmScorer:
     def responsibilities(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return r (n, gh, gw, k) float64: how much each component explains each patch; they sum to 1.
 
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            (n, gh, gw, d), any floating dtype, d as in the fit.
+
         Raises
         ------
         ScorerError
-            As `score`.
+            Before `fit`, or if the channels differ from the fit's or a value is NaN or infinite.
         """
         patches = self._patches(embeddings)
         densities = self._component_densities()
@@ -299,6 +309,11 @@ class DpmmScorer:
         """Return the component (n, gh, gw) int64 that explains each patch best: a map of what is seen where.
 
         The numbers are places in `component_names`.
+
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            (n, gh, gw, d), any floating dtype, d as in the fit.
 
         Raises
         ------

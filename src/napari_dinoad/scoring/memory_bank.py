@@ -56,7 +56,7 @@ def nearest_similarities(queries: torch.Tensor, bank: torch.Tensor, n_neighbours
 
 
 class MemoryBankScorer:
-    """How far a patch is from the nearest normal patches, by the cosine distance.
+    """How far a patch is from the nearest normal patches, by the cosine distance (as PatchCore and AnomalyDINO).
 
     A uniform sample over all scans is thinned to ``n_patches`` by k-means, a greedy k-centre coreset, or not at all.
 
@@ -142,6 +142,11 @@ class MemoryBankScorer:
         """Return anomaly scores (n, gh, gw) float32: 1 − the mean cosine to the nearest stored patches.
 
         In [0, 2] but for rounding: a stored patch may get −4e-7.
+
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            (n, gh, gw, d), any floating dtype, d as in the fit.
 
         Raises
         ------
