@@ -329,6 +329,8 @@ def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
         "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
         "Weights file", "Plane", "Resolution (0: own)", "Epochs (0: own)", "Device", "Seed",
     }  # fmt: skip
+    panel.found.skipped.show_rows("Skipped (1)", [("letter.txt", "no scan")])
+    assert panel.found.skipped.tree.accessibleName() == "Skipped (1)"
 
 
 def test_a_number_that_stands_for_none_says_so(qtbot, dock):

@@ -213,6 +213,7 @@ class _FoldedList(Folded):
 
     def show_rows(self, title: str, rows: Iterable[tuple[str, str]]) -> None:
         self.setText(title)
+        self.tree.setAccessibleName(title)
         self.tree.clear()
         for first, second in list(rows)[:MAX_ROWS]:
             item = QTreeWidgetItem([first, second])
