@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -100,3 +103,24 @@ def test_of_several_networks_none_is_taken_silently(state, tmp_path, others):
 def test_an_averaged_network_that_was_not_kept_hides_none(state, tmp_path):
     torch.save({"model": state, "model_ema": None, "ema": {}}, tmp_path / "w.pth")
     check_weights(NAME, tmp_path / "w.pth")
+
+
+def test_arguments_that_a_training_script_saved_beside_are_passed_over(state, tmp_path):
+    """DINO, iBOT and MAE save the namespace of their command line."""
+    teacher, student = trained(state)
+    arguments = argparse.Namespace(lr=1e-3, arch="vit_small", nested=argparse.Namespace(x=[1, (2, None)]))
+    torch.save({"teacher": teacher, "student": student, "args": arguments}, tmp_path / "w.pth")
+    torch.save(state, tmp_path / "plain.pth")
+    taken, plain = (check_weights(NAME, tmp_path / name) for name in ("w.pth", "plain.pth"))
+    assert taken.weights_sha256 == plain.weights_sha256
+
+
+def test_what_else_lies_in_a_namespace_is_refused_and_not_run(state, tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "run"),))
+
+    torch.save({"teacher": state, "args": argparse.Namespace(x=Harmful())}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="code or objects"):
+        check_weights(NAME, tmp_path / "w.pth")
+    assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -439,10 +440,11 @@ def test_a_flipped_bit_is_found_by_the_checksums_of_a_pth(state, tmp_path):
     place = content.index(state["blocks.1.mlp.fc1.weight"].numpy().tobytes()) + 100
     content[place] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        WeightsError, match=r"w\.pth is damaged: the checksum of w/data/\d+ .*Download it again"
-    ):
-        check_weights("dinov2_vits14", path)
+    for using in (check_weights, partial(load_backbone, device="cpu")):
+        with pytest.raises(
+            WeightsError, match=r"w\.pth is damaged: the checksum of w/data/\d+ .*Download it again"
+        ):
+            using("dinov2_vits14", path)
 
 
 def test_a_pth_that_was_saved_without_checksums_is_taken(state, tmp_path):

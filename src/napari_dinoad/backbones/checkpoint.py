@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import re
@@ -22,7 +23,7 @@ from napari_dinoad.machine_faults import is_of_memory
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_checksums", "check_hash_in_name", "read_checkpoint"]
+__all__ = ["check_hash_in_name", "read_checkpoint"]
 
 _HASH_IN_NAME = re.compile(r"^dinov3_\w+-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
 """The names of DINOv3's files end in the first characters of the file's SHA-256; in others it may be a date."""
@@ -50,7 +51,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     ----------
     path : Path
         safetensors (also an index of several), or PyTorch's ``.pth``/``.pt``/``.bin``, which is read with
-        ``weights_only=True``: code inside it is refused, never run. The kind is told by content, not by ending.
+        ``weights_only=True``: code inside it is refused, never run; and compared with its checksums, if it has any.
+        The kind is told by content, not by ending.
 
     Raises
     ------
@@ -96,10 +98,10 @@ def check_hash_in_name(path: Path) -> None:
         )
 
 
-def check_checksums(path: Path) -> None:
+def _check_checksums(path: Path) -> None:
     """Compare a ``.pth`` with the checksums in it, as PyTorch does not; `WeightsError` if they differ.
 
-    Safetensors, files of PyTorch before version 1.6 and those that were saved without have none.
+    Files of PyTorch before version 1.6 and those that were saved without have none.
     """
     with path.open("rb") as stream:
         if stream.read(4) != b"PK\x03\x04":
@@ -164,7 +166,11 @@ def _copied(path: Path, name: str) -> torch.Tensor:
 
 
 def _torch_load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Training scripts save the arguments they were given; a namespace is but names with values, and runs nothing.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    _check_checksums(path)
+    return document
 
 
 def _read_index(path: Path) -> dict[str, torch.Tensor]:
