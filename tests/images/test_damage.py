@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import gzip
+import tracemalloc
 import warnings
 
 import nibabel as nib
@@ -73,6 +75,32 @@ def test_a_wrong_checksum_at_the_end_is_told(tmp_path, name, from_end):
     path.write_bytes(content)
     with pytest.raises(ScanReadError, match=r"a\..*its checksum is wrong.*Export or download it again"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz"])
+def test_a_size_that_a_compressed_file_cannot_have_takes_no_memory(tmp_path, name):
+    """A header with a flipped bit asked for gigabytes: the system may end the whole process."""
+    path = tmp_path / name
+    image = nib.Nifti1Image if "nii" in name else nib.MGHImage
+    header_of = {nib.Nifti1Image: (42, "<i2"), nib.MGHImage: (4, ">i4")}
+    nib.save(image(np.zeros((12, 10, 8), np.float32), np.eye(4)), path)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    where, kind = header_of[image]
+    content[where : where + np.dtype(kind).itemsize] = np.array(30_000, kind).tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ScanReadError, match=r"bytes of voxels, more than a file of its size can hold"):
+            read_volume(path)
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_scan_of_nothing_but_zeros_is_no_larger_than_a_file_can_be(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((256, 256, 200), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(ScanReadError, match="no signal"):
+        read_volume(tmp_path / "a.nii.gz")
 
 
 def test_a_wrong_checksum_of_a_series_is_told(tmp_path):

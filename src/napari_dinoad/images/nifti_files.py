@@ -67,6 +67,10 @@ _NIBABEL_ERRORS = (
 )  # fmt: skip
 
 
+_MOST_UNPACKED = 1032
+"""Bytes that gzip makes of one at most: 258 of each two bits."""
+
+
 def open_nifti(path: Path) -> Nifti1Image | MGHImage:
     """Open a NIfTI or MGH file, reading its header only; `ScanReadError` when it is none."""
     with naming(path, _format_of(path), *_NIBABEL_ERRORS):
@@ -220,7 +224,14 @@ def _load(
 
 def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> np.ndarray:
     """Return voxels as stored; a compressed file is read to its checksum at the end, which nibabel leaves unread."""
-    if not (to_end and path.name.lower().endswith(_COMPRESSED)):
+    is_compressed = path.name.lower().endswith(_COMPRESSED)
+    n_bytes = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
+    if is_compressed and n_bytes > _MOST_UNPACKED * path.stat().st_size:
+        # Memory for all of it would be taken before the first byte is unpacked.
+        raise ValueError(
+            f"its header tells of {n_bytes} bytes of voxels, more than a file of its size can hold"
+        )
+    if not (to_end and is_compressed):
         return np.asanyarray(image.dataobj if where is ... else image.dataobj[where])
     voxels: np.ndarray
     with ImageOpener(path) as stream:
