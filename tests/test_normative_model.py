@@ -23,6 +23,8 @@ NO_MODEL = (
     "again, or fit it again."
 )
 
+FIGURE = ("voxel_mm_side to side",)
+
 
 @pytest.fixture(scope="module")
 def model_path(normal_folder, tmp_path_factory):
@@ -253,3 +255,32 @@ def test_whatever_is_changed_in_the_description_is_refused(tmp_path, model_path)
             save_file(tensors, tmp_path / "m.dinoad", {"napari_dinoad": json.dumps(document)})
             with pytest.raises(ModelFileError):
                 NormativeModel.load(tmp_path / "m.dinoad")
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (("backbone", "name"), 7),
+        (("backbone", "weights_sha256"), 1e9),
+        (("provenance", "n_scans"), "x"),
+        (("provenance", "n_slices"), None),
+        (("provenance", "reading"), {}),
+        (("calibration", "scan_top_fraction"), 1e9),
+        (("calibration", "scan_top_fraction"), -1),
+        (("calibration", "smoothing_mm"), -1),
+        (("cohorts", 0, *FIGURE, "spread"), None),
+        (("cohorts", 0, *FIGURE, "median"), "x"),
+    ],
+)
+def test_a_file_with_a_right_checksum_that_says_what_no_model_says(tmp_path, model_path, place, wrong):
+    """Made by somebody else: it would end scoring, not loading, as a fault of ours."""
+    tensors, document = parts(model_path)
+    del document["sha256"]
+    within = document
+    for key in place[:-1]:
+        within = within[key]
+    assert place[-1] in within
+    within[place[-1]] = wrong
+    model_file.write_model_file(tmp_path / "m.dinoad", document, tensors)
+    with pytest.raises(ModelFileError, match="holds what this version does not know"):
+        NormativeModel.load(tmp_path / "m.dinoad")

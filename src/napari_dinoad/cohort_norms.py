@@ -63,6 +63,14 @@ class FigureNorm:
     lowest: float
     highest: float
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> FigureNorm:
+        """Return a norm of JSON values; `TypeError` or `ValueError` if they are not of its types."""
+        numbers: dict[str, Any] = {
+            name: int(value) if name == "n_scans" else float(value) for name, value in stored.items()
+        }
+        return cls(**numbers)
+
     def is_unlike(self, value: float) -> bool:
         """Whether a value lies far outside those of the normal scans."""
         slack = _ALLOWED_SPREADS * max(self.spread, _MIN_RELATIVE_SPREAD * abs(self.median))
@@ -96,10 +104,10 @@ class CohortNorms:
 
         Raises
         ------
-        TypeError
+        TypeError, ValueError
             If it is of another form.
         """
-        return cls({name: FigureNorm(**values) for name, values in stored.items()})
+        return cls({name: FigureNorm.from_dict(values) for name, values in stored.items()})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return JSON values."""

@@ -28,9 +28,11 @@ from napari_dinoad.plane_model import (
     stored_calibration,
     stored_plane,
 )
-from napari_dinoad.settings import MODEL_FORMAT_VERSION, PreprocessingSettings
+from napari_dinoad.settings import MODEL_FORMAT_VERSION, CalibrationSettings, PreprocessingSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.fit_report import FitReport
     from napari_dinoad.scoring.protocol import Scorer
@@ -47,6 +49,16 @@ __all__ = [
 
 FORMAT_VERSION = MODEL_FORMAT_VERSION
 """Version of the file's layout; a file of another version is refused."""
+
+
+_BACKBONE_KINDS = {"name": str, "weights_sha256": str, "embedding_dim": int, "patch_size_px": int}
+_PROVENANCE_KINDS = {
+    **dict.fromkeys(("n_scans", "n_slices", "n_persons", "n_merged", "seed"), int),
+    "created": str,
+    "versions": dict,
+    "reading": list,
+}
+"""Types of what a model file says of its backbone and of how it came about."""
 
 
 @dataclass(frozen=True)
@@ -298,17 +310,21 @@ class NormativeModel:
             for name, value in document["preprocessing"].items()
         }
         calibration = stored_calibration(document["calibration"], "", tensors)
+        of_scans = CalibrationSettings(
+            scan_top_fraction=float(document["calibration"]["scan_top_fraction"]),
+            smoothing_mm=float(document["calibration"]["smoothing_mm"]),
+        )
         entries = document["planes"]
         whole = calibration if len(entries) == 1 else None
         planes = [stored_plane(entry, whole, tensors) for entry in entries]
         model = cls(
             tuple(planes),
-            BackboneIdentity(**document["backbone"]),
+            BackboneIdentity(**_of_kinds(document["backbone"], _BACKBONE_KINDS)),
             PreprocessingSettings(**preprocessing),
             calibration,
-            float(document["calibration"]["scan_top_fraction"]),
-            float(document["calibration"]["smoothing_mm"]),
-            Provenance(**document["provenance"]),
+            of_scans.scan_top_fraction,
+            of_scans.smoothing_mm,
+            Provenance(**_of_kinds(document["provenance"], _PROVENANCE_KINDS)),
             tuple(CohortNorms.from_dict(stored) for stored in document.get("cohorts", [])),
         )
         _require_whole(model, document["scorer"])
@@ -344,6 +360,14 @@ class NormativeModel:
             **asdict(self.provenance),
             "use": "Research use only; not a medical device.",
         }
+
+
+def _of_kinds(stored: dict[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Return JSON values by name; `TypeError` if one that is there is of another type."""
+    for name, kind in kinds.items():
+        if not isinstance(stored.get(name, kind()), kind):
+            raise TypeError(f"{name}: expected {kind.__name__}, got {type(stored[name]).__name__}")
+    return stored
 
 
 def _require_whole(model: NormativeModel, scorer: str) -> None:
