@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -299,6 +301,18 @@ def test_a_script_without_a_main_guard_is_told(tmp_path):
     )
     assert done.stdout == ""
     assert 'must stand under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
+
+
+def test_a_system_that_starts_no_process_is_told_without_a_traceback(normal_folder, monkeypatch, caplog):
+    """A container without /dev/shm, or at its limit of processes."""
+
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("distributed.nanny.get_mp_context", lambda: SimpleNamespace(Queue=refused))
+    with pytest.raises(SettingError, match=r"1 worker processes .* the system says Read-only .*/dev/shm"):
+        fit_folder(normal_folder, cluster=ClusterSettings(workers=1))
+    assert "Traceback" not in caplog.text
 
 
 def test_cancelling_leaves_no_worker_behind(normal_folder):

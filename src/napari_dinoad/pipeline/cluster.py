@@ -109,7 +109,7 @@ def _local_cluster(workers: int) -> LocalCluster:
     n_threads = max(1, (os.cpu_count() or 1) // workers)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n_threads)
     try:
-        with processes_without_interrupts():
+        with processes_without_interrupts(), _starting_unheard():
             return distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -119,10 +119,41 @@ def _local_cluster(workers: int) -> LocalCluster:
                 env=threads,
             )
     except RuntimeError as error:
+        refused = _refused_by_system(error)
+        if refused is not None:
+            raise SettingError(
+                f"Cluster: {workers} worker processes could not be started: the system says {refused.strerror}. They "
+                "need shared memory (/dev/shm) and room for more processes (ulimit -u): see to that, or leave "
+                "--workers out."
+            ) from error
         raise SettingError(
             f"Cluster: {workers} worker processes could not be started ({error}). In a script of your own, what "
             'calls the fit must stand under if __name__ == "__main__": each worker reads the script once more.'
         ) from error
+
+
+@contextmanager
+def _starting_unheard() -> Iterator[None]:
+    """Let Dask not log, with a traceback, why a process could not be started: what is raised tells it."""
+    nanny = logging.getLogger("distributed.nanny")
+    nanny.addFilter(_is_not_of_starting)
+    try:
+        yield
+    finally:
+        nanny.removeFilter(_is_not_of_starting)
+
+
+def _is_not_of_starting(record: logging.LogRecord) -> bool:
+    return record.exc_info is None
+
+
+def _refused_by_system(error: BaseException | None) -> OSError | None:
+    """Return what the system said, of what an exception came of; None where that was something else."""
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _end_workers(local: LocalCluster) -> None:
