@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from napari_dinoad.files import sha256_of_file
+from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import FitSettings, preset
 

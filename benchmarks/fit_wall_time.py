@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 
 from napari_dinoad.backbones import find_backbone, load_backbone
 from napari_dinoad.backbones.timm_vit import make_model
-from napari_dinoad.files import sha256_of_file
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.scoring import make_scorer
 from napari_dinoad.settings import ArCnnSettings, CacheSettings, FitSettings, preset

@@ -253,7 +253,7 @@ def measure_cancel(bench: Bench) -> str:
 
 def plant(bench: Bench, shape: tuple[int, int, int]) -> None:
     """Put known values in place of a result."""
-    from napari_dinoad.gui.jobs import SlicesScored
+    from napari_dinoad.gui.work.jobs import SlicesScored
 
     rng = np.random.default_rng(0)
     values = rng.exponential(0.2, shape).astype(np.float32)
@@ -264,7 +264,7 @@ def plant(bench: Bench, shape: tuple[int, int, int]) -> None:
 
 def open_large(bench: Bench) -> None:
     """Open a scan of 240×240×155 with known values in place of a result."""
-    from napari_dinoad.gui.layers import layer_of_volume
+    from napari_dinoad.gui.viewer.layers import layer_of_volume
     from napari_dinoad.phantom import make_patient
 
     dock = bench.dock
@@ -404,7 +404,7 @@ def main() -> None:
 
 def run(model: Path, only: str | None) -> None:
     """Measure outside napari, then inside."""
-    from napari_dinoad.gui.layers import layer_of_volume
+    from napari_dinoad.gui.viewer.layers import layer_of_volume
     from napari_dinoad.phantom import make_patient
 
     volume = make_patient(12, "bright", SCORED_SHAPE, (3.5, 0.85, 0.85)).volume

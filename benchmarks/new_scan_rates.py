@@ -32,9 +32,9 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.evaluation import average_precision, dice
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.phantom import KINDS, make_normal, make_patient
-from napari_dinoad.pipeline.folds import choose_folds, choose_validation
-from napari_dinoad.pipeline.held_out import HeldOutScans, Level
-from napari_dinoad.pipeline.slice_smoothing import SliceSmoothing
+from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
+from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
+from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing
 from napari_dinoad.scoring import make_scorer
 from napari_dinoad.settings import (
     DEMO_SCAN_SHAPE,

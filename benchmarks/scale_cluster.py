@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_dinoad.pipeline import fit_folder
-from napari_dinoad.pipeline.cluster import Cluster, open_cluster
+from napari_dinoad.pipeline.cluster.workers import Cluster, open_cluster
 from napari_dinoad.settings import CalibrationSettings, ClusterSettings, DpmmSettings, FitSettings
 
 if TYPE_CHECKING:

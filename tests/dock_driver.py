@@ -6,8 +6,8 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 
-from napari_dinoad.gui.jobs import SlicesScored
-from napari_dinoad.gui.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.work.jobs import SlicesScored
 from patience import TIMEOUT_MS
 
 

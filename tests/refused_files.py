@@ -28,7 +28,7 @@ def forbid_removing_open_files(monkeypatch):
         own["replace"](source, target)
 
     # Nor is a file held open there only to lock it.
-    monkeypatch.setattr("napari_dinoad.temporaries._lock", lambda handle: False)
+    monkeypatch.setattr("napari_dinoad.machine.temporaries._lock", lambda handle: False)
     monkeypatch.setattr(os, "unlink", unlink)
     monkeypatch.setattr(os, "replace", replace)
 

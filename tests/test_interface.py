@@ -30,7 +30,7 @@ from napari_dinoad.backbones import PatchEmbeddings
 from napari_dinoad.calibration import Calibration, ScanScores, scan_score
 from napari_dinoad.errors import GeometryError, ScorerError, SettingError
 from napari_dinoad.evaluation import auroc
-from napari_dinoad.pipeline import detection
+from napari_dinoad.pipeline.detection import detector as detection
 from napari_dinoad.scoring import make_scorer
 
 CLASSES = [

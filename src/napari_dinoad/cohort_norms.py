@@ -90,7 +90,7 @@ class CohortNorms:
         Parameters
         ----------
         facts : sequence of mapping
-            Of each scan; see `napari_dinoad.pipeline.scan_facts`.
+            Of each scan; see `napari_dinoad.pipeline.slices.scan_facts`.
         """
         columns: dict[str, list[float]] = {}
         for item in facts:
@@ -150,7 +150,7 @@ def contrast_quartiles(facts: Mapping[str, Any]) -> dict[str, float]:
     Parameters
     ----------
     facts : mapping
-        Of a scan; see `napari_dinoad.pipeline.scan_facts`.
+        Of a scan; see `napari_dinoad.pipeline.slices.scan_facts`.
     """
     low, *quartiles, high = facts["intensity"]
     span = max(high - low, np.finfo(float).tiny)
@@ -167,7 +167,7 @@ def unlike_all(cohorts: Sequence[CohortNorms], facts: Mapping[str, Any]) -> tupl
     ----------
     cohorts : sequence of CohortNorms
     facts : mapping
-        Of the scan; see `napari_dinoad.pipeline.scan_facts`.
+        Of the scan; see `napari_dinoad.pipeline.slices.scan_facts`.
     """
     figures = _figures(facts)
     nearest = min(cohorts, key=lambda cohort: len(cohort.unlike(figures)), default=None)

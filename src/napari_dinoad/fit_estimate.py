@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.errors import SettingError
-from napari_dinoad.user_folders import cache_folder, expanded
+from napari_dinoad.machine.user_folders import cache_folder, expanded
 
 if TYPE_CHECKING:
     from pathlib import Path

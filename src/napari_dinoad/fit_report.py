@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.files import short_paths
+from napari_dinoad.machine.files import short_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +33,13 @@ class NormalScan:
         The share of the normal scans whose score is at least as high.
     unlike_share : float, optional
         The share of the normal scans that are at least as unlike the others as a whole (turned, flipped, another
-        plane); see `napari_dinoad.pipeline.cohort_layout`.
+        plane); see `napari_dinoad.pipeline.cohort.layout`.
     grid_share : float, optional
         The share of the normal scans whose numbers of voxels and voxel sizes are at least as far from the usual.
     unusual : float
-        All of it as one figure; see `napari_dinoad.pipeline.cohort_order`.
+        All of it as one figure; see `napari_dinoad.pipeline.cohort.order`.
     facts : mapping
-        Its size, voxels, body and intensities; see `napari_dinoad.pipeline.scan_facts`.
+        Its size, voxels, body and intensities; see `napari_dinoad.pipeline.slices.scan_facts`.
     name : str
         Tells it from other scans of one path: series of one folder.
     """

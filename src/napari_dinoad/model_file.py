@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.files import atomic_path, require_readable
-from napari_dinoad.machine_faults import is_of_memory
+from napari_dinoad.machine.faults import is_of_memory
+from napari_dinoad.machine.files import atomic_path, require_readable
+from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
-from napari_dinoad.temporaries import remove_abandoned
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from napari_dinoad.cli.main import main
-from napari_dinoad.pipeline import detection_speed
+from napari_dinoad.pipeline.detection import speed as detection_speed
 
 
 @pytest.fixture(autouse=True)

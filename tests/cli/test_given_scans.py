@@ -21,7 +21,7 @@ from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli.given_scans import given_scans
 from napari_dinoad.cli.main import main
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.pipeline.batch import output_names
+from napari_dinoad.pipeline.detection.batch import output_names
 from napari_dinoad.settings import ReadSettings
 from small_heads import AFFINE, BAD_SCANS, add_bad_scans, make_head, save_dicom_head, save_head
 
@@ -212,7 +212,7 @@ def test_settings_that_make_no_sense_are_refused(
 
 
 def test_models_whose_names_end_alike_have_reports_of_their_own(tmp_path):
-    from napari_dinoad.pipeline.cohort_report import report_path
+    from napari_dinoad.pipeline.fit.cohort_report import report_path
 
     names = [report_path(tmp_path / name).name for name in ("site.v1", "site.v2", "t1.dinoad")]
     assert names == ["site.v1.report.html", "site.v2.report.html", "t1.report.html"]

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from napari_dinoad import streams
 from napari_dinoad.cli import interrupts
 from napari_dinoad.cli.interrupts import Interrupt, _Listener
+from napari_dinoad.machine import streams
 from patience import PATIENCE_S
 
 if sys.platform != "win32":
@@ -235,7 +235,7 @@ sys.exit(main.main(["info", "x"]))
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [TOLD])
 
 
-@pytest.mark.parametrize("module", ["napari_dinoad.cli.fit", "napari_dinoad.streams", "numpy"])
+@pytest.mark.parametrize("module", ["napari_dinoad.cli.fit", "napari_dinoad.machine.streams", "numpy"])
 def test_ctrl_c_while_the_command_is_loaded(module, tmp_path):
     done = run_python(
         "-c",

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 
 from napari_dinoad.cli.output import ProgressBars, print_table
+from napari_dinoad.machine.streams import prepare_streams
 from napari_dinoad.progress import ProgressEvent
-from napari_dinoad.streams import prepare_streams
 
 pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
 fcntl = pytest.importorskip("fcntl")

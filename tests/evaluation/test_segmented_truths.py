@@ -16,7 +16,8 @@ from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
 from napari_dinoad.evaluation.truths import read_truth
 from napari_dinoad.images.readers import read_volume
-from napari_dinoad.maps import AnomalyMap, dicom_seg
+from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom import seg as dicom_seg
 from napari_dinoad.settings import EvaluationSettings
 from segmentation_files import needed_tags, save_seg, sources
 

@@ -167,8 +167,8 @@ def ready(dock, viewer, patient, model_path):
 @pytest.fixture
 def gate(monkeypatch):
     """Hold the worker after each batch of slices until the gate is opened."""
-    from napari_dinoad.gui import processes
-    from napari_dinoad.gui.jobs import SlicesScored
+    from napari_dinoad.gui.work import processes
+    from napari_dinoad.gui.work.jobs import SlicesScored
 
     gate = threading.Event()
     pass_on = processes._pass_on
@@ -186,7 +186,7 @@ def gate(monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def worker_processes():
     """End the worker processes with the tests."""
-    from napari_dinoad.gui.processes import pool
+    from napari_dinoad.gui.work.processes import pool
 
     yield
     pool.close()

@@ -23,10 +23,10 @@ from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.cohort_norms import CohortNorms, FigureNorm
-from napari_dinoad.gui import processes
-from napari_dinoad.gui.jobs import SlicesScored
-from napari_dinoad.gui.layers import same_layer
-from napari_dinoad.gui.result import Measurement
+from napari_dinoad.gui.find.result import Measurement
+from napari_dinoad.gui.viewer.layers import same_layer
+from napari_dinoad.gui.work import processes
+from napari_dinoad.gui.work.jobs import SlicesScored
 from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
 from small_heads import save_dicom_head
 
@@ -421,7 +421,7 @@ def test_layers_of_all_kinds(qtbot, dock, viewer, model_path, patient, kind):
         layer = viewer.add_image(np.stack([values * 0 + 1, values]), scale=(1, 9, 3, 3))
         viewer.dims.set_current_step(0, 1)
     elif kind == "oblique":
-        from napari_dinoad.gui.layers import layer_of_volume
+        from napari_dinoad.gui.viewer.layers import layer_of_volume
 
         volume = make_patient(3, "bright", (20, 64, 56), oblique_deg=15, orientation="PIR").volume
         array, arguments, _ = layer_of_volume(volume)
@@ -711,9 +711,9 @@ def test_the_windows_process_needs_no_torch(patient, model_path, tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from napari_dinoad.gui.layers import scan_of_layer, layer_of_volume
-from napari_dinoad.gui.scan_jobs import DetectJob
-from napari_dinoad.gui.worker import JobChannel
+from napari_dinoad.gui.viewer.layers import scan_of_layer, layer_of_volume
+from napari_dinoad.gui.find.scan_jobs import DetectJob
+from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.settings import DetectSettings
 import napari.layers
@@ -747,8 +747,8 @@ def test_folder_with_several_scans_lets_choose(qtbot, dock, viewer, cohort):
 @pytest.mark.parametrize("scan_first", [True, False])
 def test_a_part_of_an_oblique_scan_is_shown_on_it(dock, viewer, scan_first):
     """Masks of other programs leave out empty slices, and oblique scans are shown de-obliqued."""
-    from napari_dinoad.gui.layers import layer_of_volume
-    from napari_dinoad.gui.looks import as_saved_result
+    from napari_dinoad.gui.viewer.layers import layer_of_volume
+    from napari_dinoad.gui.viewer.looks import as_saved_result
     from napari_dinoad.images.volume import Geometry, Volume
 
     affine = np.array([[0.96, -0.28, 0, -5.0], [0.28, 0.96, 0, 3.0], [0, 0, 2.0, 1.0], [0, 0, 0, 1]])
@@ -768,8 +768,8 @@ def test_a_part_of_an_oblique_scan_is_shown_on_it(dock, viewer, scan_first):
 def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
     from napari_dinoad.errors import ScanReadError
     from napari_dinoad.gui import reader
-    from napari_dinoad.gui.layers import layer_of_volume
-    from napari_dinoad.images.dicom_reader import RESAMPLE_HINT
+    from napari_dinoad.gui.viewer.layers import layer_of_volume
+    from napari_dinoad.images.dicom.reader import RESAMPLE_HINT
     from napari_dinoad.phantom import make_normal
 
     def read(scan, *, resample):

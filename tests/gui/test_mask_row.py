@@ -15,9 +15,9 @@ from napari.layers import Labels
 from PIL import Image
 
 from dock_driver import TIMEOUT_MS, click, find, find_planted, save_in_dialog
-from napari_dinoad.gui.hand_masks import HandMasks
-from napari_dinoad.gui.labels_on_scan import LabelsOnScan
-from napari_dinoad.gui.layers import scan_of_layer
+from napari_dinoad.gui.results.hand_masks import HandMasks
+from napari_dinoad.gui.viewer.labels_on_scan import LabelsOnScan
+from napari_dinoad.gui.viewer.layers import scan_of_layer
 from small_heads import save_dicom_head
 
 

@@ -48,7 +48,7 @@ def test_menu_items_are_there(viewer):
 def test_open_study_command_asks_for_files_in_the_one_dock(viewer, monkeypatch, opened_by):
     from napari._app_model import get_app_model
 
-    from napari_dinoad.gui import scan_step
+    from napari_dinoad.gui.scan import scan_step
 
     asked = []
     monkeypatch.setattr(

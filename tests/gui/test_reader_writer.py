@@ -16,13 +16,13 @@ from PIL import Image as Picture
 from dicom_files import AXIAL, ct_values, save_all, series_datasets
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.gui import reader as reader_module
-from napari_dinoad.gui.layer_marks import is_overlay
-from napari_dinoad.gui.layers import layer_of_volume
 from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
+from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.writer import write_image, write_labels
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.maps.dicom_seg import save_seg
+from napari_dinoad.maps.dicom.seg import save_seg
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 AFFINES = {

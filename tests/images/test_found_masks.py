@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dicom_files import ct_values, save_all, series_datasets
-from napari_dinoad.images.dicom_segmentations import is_found_segmentation
+from napari_dinoad.images.dicom.segmentations import is_found_segmentation
 from napari_dinoad.images.found_masks import is_found_mask
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume

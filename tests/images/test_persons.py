@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dicom_files import PATIENT_TAGS, ct_values, save_all, series_datasets
-from napari_dinoad.images import dicom_patient
-from napari_dinoad.images.dicom_patient import patient_mark
+from napari_dinoad.images.dicom import patient as dicom_patient
+from napari_dinoad.images.dicom.patient import patient_mark
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import Persons, find_persons, of_persons
 from napari_dinoad.images.scan_file import ScanFile

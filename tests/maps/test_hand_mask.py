@@ -15,13 +15,13 @@ from pydicom.uid import generate_uid
 
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.errors import GeometryError, SettingError
-from napari_dinoad.images.dicom_segmentations import read_segmentation
+from napari_dinoad.images.dicom.segmentations import read_segmentation
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
-from napari_dinoad.maps.dicom_seg import build_hand_seg
+from napari_dinoad.maps.dicom.seg import build_hand_seg
+from napari_dinoad.maps.dicom.seg_content import MAX_REGION_SEGMENTS
 from napari_dinoad.maps.hand_mask import HandMask
 from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS, save_hand_outputs
-from napari_dinoad.maps.seg_content import MAX_REGION_SEGMENTS
 
 CARD = {
     "scorer": "ar-cnn",

@@ -19,8 +19,8 @@ from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingE
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings
-from napari_dinoad.maps.dicom_map import save_dicom_map
-from napari_dinoad.maps.dicom_slices import save_dicom_slices
+from napari_dinoad.maps.dicom.colour_slices import save_dicom_slices
+from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 from napari_dinoad.maps.findings import scan_level_words
 from napari_dinoad.maps.outputs import (
     OUTPUTS,

@@ -11,17 +11,17 @@ import torch
 from napari_dinoad import NormativeModel, read_volume, update_model
 from napari_dinoad.backbones.embedded import EmbeddedBackbone
 from napari_dinoad.errors import ScorerError
-from napari_dinoad.gui.scan_jobs import _explain
+from napari_dinoad.gui.find.scan_jobs import _explain
 from napari_dinoad.images.slices import prepare_planes
-from napari_dinoad.machine_faults import fault_of_machine
+from napari_dinoad.machine.faults import fault_of_machine
 from napari_dinoad.pipeline import Detector, fit_folder
-from napari_dinoad.pipeline.arriving import Arriving
-from napari_dinoad.pipeline.cohort import LoadedScan, stored
-from napari_dinoad.pipeline.device_slices import DeviceSlices, slices_of_planes
-from napari_dinoad.pipeline.embedding_cache import EmbeddingCache
-from napari_dinoad.pipeline.placed_slices import HostSlices
-from napari_dinoad.pipeline.read_ahead import ReadAhead
-from napari_dinoad.pipeline.work_folder import work_folder
+from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
+from napari_dinoad.pipeline.cohort.preparation import LoadedScan, stored
+from napari_dinoad.pipeline.cohort.work_folder import work_folder
+from napari_dinoad.pipeline.slices.arriving import Arriving
+from napari_dinoad.pipeline.slices.device_slices import DeviceSlices, slices_of_planes
+from napari_dinoad.pipeline.slices.placed_slices import HostSlices
+from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,

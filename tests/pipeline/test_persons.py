@@ -14,9 +14,9 @@ from dicom_files import PATIENT_TAGS
 from napari_dinoad import NormativeModel, merge_models, read_volume, update_model
 from napari_dinoad.cli.main import main
 from napari_dinoad.errors import Cancelled
-from napari_dinoad.images import dicom_patient
+from napari_dinoad.images.dicom import patient as dicom_patient
 from napari_dinoad.pipeline import Detector, fit_folder
-from napari_dinoad.pipeline.cohort_report import report_path
+from napari_dinoad.pipeline.fit.cohort_report import report_path
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,

@@ -21,9 +21,11 @@ from napari_dinoad.errors import (
     SettingError,
 )
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.pipeline import Detector, detect, detection, fit_folder, fitting
-from napari_dinoad.pipeline.fitting import default_preprocessing
-from napari_dinoad.pipeline.scan_facts import coarse_plane_note
+from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.pipeline.detection import detector as detection
+from napari_dinoad.pipeline.fit import fitting
+from napari_dinoad.pipeline.fit.fitting import default_preprocessing
+from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,

@@ -12,9 +12,10 @@ from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.slices import SliceStack, prepare_planes, prepare_scan
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.pipeline import Detector, detect, fit_folder, scan_run
-from napari_dinoad.pipeline.plane_fusion import PlaneMean
-from napari_dinoad.pipeline.slice_embedding import SliceEmbedder
+from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.pipeline.detection import scan_run
+from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
+from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
 from napari_dinoad.settings import (
     ANATOMICAL_PLANES,
     CacheSettings,

@@ -17,7 +17,9 @@ from PIL import Image
 from safetensors.torch import safe_open, save_file
 
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
-from napari_dinoad.pipeline import embedding_cache, fit_folder, holdout, work_folder
+from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.cohort import embedding_cache, work_folder
+from napari_dinoad.pipeline.fit import holdout
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,

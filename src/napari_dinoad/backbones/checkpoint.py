@@ -17,8 +17,8 @@ from napari_dinoad.backbones.foreign_files import refuse_foreign_file
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.backbones.unwrapping import unwrapped
 from napari_dinoad.errors import WeightsError, first_line
-from napari_dinoad.files import require_readable, sha256_of_file
-from napari_dinoad.machine_faults import is_of_memory
+from napari_dinoad.machine.faults import is_of_memory
+from napari_dinoad.machine.files import require_readable, sha256_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ import torch
 
 from napari_dinoad.backbones.memory import PREFERRED_SLICES
 from napari_dinoad.errors import BackboneError, DinoadError, first_line
-from napari_dinoad.files import require_folder, write_json
-from napari_dinoad.machine_faults import OUT_OF_MEMORY
-from napari_dinoad.user_folders import cache_folder
+from napari_dinoad.machine.faults import OUT_OF_MEMORY
+from napari_dinoad.machine.files import require_folder, write_json
+from napari_dinoad.machine.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, WeightsError
-from napari_dinoad.file_lock import LockedError, locked
-from napari_dinoad.files import DISK_FULL, require_folder, sha256_of_file
+from napari_dinoad.machine.file_lock import LockedError, locked
+from napari_dinoad.machine.files import DISK_FULL, require_folder, sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from napari_dinoad.backbones.download import MIB, NoPlaceError, discard_part, download, part_of
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.errors import DinoadError, WeightsError, first_line
-from napari_dinoad.files import sha256_of_file
+from napari_dinoad.machine.files import sha256_of_file
+from napari_dinoad.machine.user_folders import expanded
 from napari_dinoad.progress import report
-from napari_dinoad.user_folders import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

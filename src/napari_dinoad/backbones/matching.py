@@ -17,7 +17,7 @@ from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import find_backbone, list_backbones
 from napari_dinoad.backbones.timm_vit import TimmBackbone, architecture_of, make_model
 from napari_dinoad.errors import BackboneError, WeightsError
-from napari_dinoad.files import sha256_of_file
+from napari_dinoad.machine.files import sha256_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

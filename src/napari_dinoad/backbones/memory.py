@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_dinoad.errors import BackboneError
-from napari_dinoad.machine_faults import OUT_OF_MEMORY
+from napari_dinoad.machine.faults import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

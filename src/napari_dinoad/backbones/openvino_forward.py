@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.files import require_folder
-from napari_dinoad.user_folders import cache_folder
+from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,9 +21,9 @@ from napari_dinoad.backbones.hub import (
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import TIMM_PREFIX, find_backbone, list_backbones
 from napari_dinoad.errors import WeightsError, WeightsNotFoundError
-from napari_dinoad.files import atomic_path, require_folder, sha256_of_file
-from napari_dinoad.temporaries import remove_abandoned
-from napari_dinoad.user_folders import data_folder, expanded
+from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
+from napari_dinoad.machine.temporaries import remove_abandoned
+from napari_dinoad.machine.user_folders import data_folder, expanded
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones.registry import BackboneSpec

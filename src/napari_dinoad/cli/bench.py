@@ -13,7 +13,7 @@ from napari_dinoad.settings import BENCH_SLICES, SCORER_NAMES, DetectSettings, F
 if TYPE_CHECKING:
     import argparse
 
-    from napari_dinoad.pipeline.detection_speed import DetectionSpeed, SpeedTrial
+    from napari_dinoad.pipeline.detection.speed import DetectionSpeed, SpeedTrial
 
 NAME = "bench"
 HELP = "Measure what a slice takes on this computer, from a volume to its map. Needs no data and no weights."
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure and print a line for each scorer."""
     import torch
 
-    from napari_dinoad.pipeline.detection_speed import SpeedTrial
+    from napari_dinoad.pipeline.detection.speed import SpeedTrial
 
     trial = SpeedTrial(options.backbone, options.device, options.resolution, options.slices)
     with ProgressBars() as progress:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
-from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.settings import (
     DEMO_SCAN_SHAPE,
     DEMO_SCORER,
@@ -96,7 +96,7 @@ def _score_patient(
     from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
     from napari_dinoad.images.readers import read_volume
     from napari_dinoad.maps.picture import save_picture
-    from napari_dinoad.pipeline.batch import save_result
+    from napari_dinoad.pipeline.detection.batch import save_result
 
     path = cohort.patients[kind]
     detection = detector.detect(read_volume(path), progress=progress)

@@ -12,8 +12,8 @@ from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
-from napari_dinoad.files import SCAN_SUFFIXES
 from napari_dinoad.images.persons import of_persons
+from napari_dinoad.machine.files import SCAN_SUFFIXES
 from napari_dinoad.settings import (
     PRESETS,
     SCORER_NAMES,
@@ -266,7 +266,7 @@ def fit_summary(model: NormativeModel, path: Path) -> dict[str, Any]:
 
 
 def _report_beside(path: Path) -> Path:
-    from napari_dinoad.pipeline.cohort_report import report_path
+    from napari_dinoad.pipeline.fit.cohort_report import report_path
 
     return report_path(path)
 

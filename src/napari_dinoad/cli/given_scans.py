@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.images.dicom_grouping import group_series
+from napari_dinoad.images.dicom.grouping import group_series
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import is_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile

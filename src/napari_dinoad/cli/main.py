@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with listening_for_interrupts():
             from napari_dinoad.cli.verbs import run
-            from napari_dinoad.streams import prepare_streams
+            from napari_dinoad.machine.streams import prepare_streams
 
             prepare_streams()
             return run(arguments)

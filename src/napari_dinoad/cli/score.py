@@ -10,14 +10,14 @@ from napari_dinoad.cli.common_arguments import add_device_argument, add_model_ar
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
-from napari_dinoad.files import require_folder
+from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.settings import DetectSettings, SegSegments
-from napari_dinoad.temporaries import remove_abandoned
 
 if TYPE_CHECKING:
     import argparse
 
-    from napari_dinoad.pipeline.batch import BatchItem
+    from napari_dinoad.pipeline.detection.batch import BatchItem
 
 
 NAME = "score"
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import Detector
-    from napari_dinoad.pipeline.batch import score_scans
+    from napari_dinoad.pipeline.detection.batch import score_scans
 
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     remove_abandoned(require_folder(options.out))

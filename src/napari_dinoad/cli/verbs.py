@@ -13,8 +13,8 @@ from napari_dinoad.cli import bench, demo, evaluate, fit, info, merge, score, we
 from napari_dinoad.cli.common_arguments import add_common_arguments
 from napari_dinoad.cli.interrupts import is_interrupted, tell_cancelled
 from napari_dinoad.errors import Cancelled, DinoadError
-from napari_dinoad.machine_faults import fault_of_machine
-from napari_dinoad.streams import discard_output, is_of_output
+from napari_dinoad.machine.faults import fault_of_machine
+from napari_dinoad.machine.streams import discard_output, is_of_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

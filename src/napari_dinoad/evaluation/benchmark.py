@@ -15,8 +15,8 @@ from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram, thres
 from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol, truth_notes
-from napari_dinoad.files import stem_of
 from napari_dinoad.images.scan_file import SkippedFile
+from napari_dinoad.machine.files import stem_of
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import ReadSettings

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.files import MASK_ENDINGS, stem_of
+from napari_dinoad.machine.files import MASK_ENDINGS, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.dicom_segmentations import SegmentedImages
+    from napari_dinoad.images.dicom.segmentations import SegmentedImages
     from napari_dinoad.images.scan_file import ScanFile
 
 __all__ = ["DatasetFile", "Place", "Split"]

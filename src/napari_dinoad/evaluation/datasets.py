@@ -12,10 +12,10 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
-from napari_dinoad.files import DICOM_SUFFIXES, SCAN_SUFFIXES, files_below
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+from napari_dinoad.machine.files import DICOM_SUFFIXES, SCAN_SUFFIXES, files_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,8 +156,8 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
             dicom.append(path)
     if not dicom:
         return files, results
-    from napari_dinoad.images.dicom_discovery import find_series
-    from napari_dinoad.images.dicom_segmentations import is_found_segmentation, segmented_images
+    from napari_dinoad.images.dicom.discovery import find_series
+    from napari_dinoad.images.dicom.segmentations import is_found_segmentation, segmented_images
 
     found = find_series(dicom, progress=progress)
     segmentations = set(found.segmentations)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari_dinoad.evaluation.dataset_files import DatasetFile, Place
-    from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.dicom.series import DicomSeries
 
 __all__ = ["Pairing", "pair_masks", "segmentations_of"]
 

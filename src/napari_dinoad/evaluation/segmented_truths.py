@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom_headers import series_of_file
-from napari_dinoad.images.dicom_segmentations import read_segmentation, segmented_images
+from napari_dinoad.images.dicom.headers import series_of_file
+from napari_dinoad.images.dicom.segmentations import read_segmentation, segmented_images
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.dicom_segmentations import LabelledSegments
+    from napari_dinoad.images.dicom.segmentations import LabelledSegments
     from napari_dinoad.images.volume import Geometry, Volume
 
 __all__ = ["read_segmented_truth"]

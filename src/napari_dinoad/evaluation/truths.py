@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 from napari_dinoad.images.image_files import read_image
 from napari_dinoad.images.image_pixels import open_image
 from napari_dinoad.images.itk_files import read_itk
 from napari_dinoad.images.nifti_files import is_of_pixels, read_nifti
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow
+from napari_dinoad.machine.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,35 +13,35 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
-from napari_dinoad.files import MODEL_SUFFIX
-from napari_dinoad.gui.colour_bar import ColourBar
-from napari_dinoad.gui.explanation import Explainer
-from napari_dinoad.gui.find_controller import FindController
-from napari_dinoad.gui.find_step import FindStep
-from napari_dinoad.gui.fit_panel import FitDialog
-from napari_dinoad.gui.focus_ring import FocusRing
-from napari_dinoad.gui.folder_scoring import FolderScoringDialog
-from napari_dinoad.gui.folding import FoldingRow, ScrolledColumn
-from napari_dinoad.gui.hand_masks import HandMasks
+from napari_dinoad.gui.find.explanation import Explainer
+from napari_dinoad.gui.find.find_controller import FindController
+from napari_dinoad.gui.find.find_step import FindStep
+from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog
+from napari_dinoad.gui.find.suitability import ScanTraits, misfits, suspicion
+from napari_dinoad.gui.fit.fit_panel import FitDialog
+from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.help_text import HelpDialog
-from napari_dinoad.gui.job_row import FIT_STOPS, STOPS, JobRow
-from napari_dinoad.gui.layer_marks import is_from_file, is_overlay
-from napari_dinoad.gui.layers import METADATA_KEY
-from napari_dinoad.gui.looks import finish_look, warm_up
 from napari_dinoad.gui.mask_row import MaskRow
-from napari_dinoad.gui.normal_step import NormalStep
-from napari_dinoad.gui.opened_results import OpenedResults
-from napari_dinoad.gui.orientation import OrientationLetters
-from napari_dinoad.gui.other_planes import OtherPlanes
-from napari_dinoad.gui.overlay import lay_on_scans, show_map_alone
-from napari_dinoad.gui.parts import NoteLabel
-from napari_dinoad.gui.result_panel import ResultPanel
-from napari_dinoad.gui.scan_chooser import ScanChooser
-from napari_dinoad.gui.scan_step import ScanStep
-from napari_dinoad.gui.session import session_of
-from napari_dinoad.gui.study_opener import StudyOpener
-from napari_dinoad.gui.suitability import ScanTraits, misfits, suspicion
-from napari_dinoad.gui.weights_dialog import WeightsDialog
+from napari_dinoad.gui.models.normal_step import NormalStep
+from napari_dinoad.gui.models.weights_dialog import WeightsDialog
+from napari_dinoad.gui.parts.focus_ring import FocusRing
+from napari_dinoad.gui.parts.folding import FoldingRow, ScrolledColumn
+from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
+from napari_dinoad.gui.parts.parts import NoteLabel
+from napari_dinoad.gui.planes.other_planes import OtherPlanes
+from napari_dinoad.gui.results.hand_masks import HandMasks
+from napari_dinoad.gui.results.result_panel import ResultPanel
+from napari_dinoad.gui.scan.scan_chooser import ScanChooser
+from napari_dinoad.gui.scan.scan_step import ScanStep
+from napari_dinoad.gui.scan.study_opener import StudyOpener
+from napari_dinoad.gui.viewer.colour_bar import ColourBar
+from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
+from napari_dinoad.gui.viewer.layers import METADATA_KEY
+from napari_dinoad.gui.viewer.looks import finish_look, warm_up
+from napari_dinoad.gui.viewer.opened_results import OpenedResults
+from napari_dinoad.gui.viewer.orientation import OrientationLetters
+from napari_dinoad.gui.viewer.overlay import lay_on_scans, show_map_alone
+from napari_dinoad.machine.files import MODEL_SUFFIX
 from napari_dinoad.settings import DetectSettings, demo_settings
 
 if TYPE_CHECKING:

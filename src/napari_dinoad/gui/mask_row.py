@@ -8,19 +8,19 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.export_dialog import ExportDialog
-from napari_dinoad.gui.export_job import HandExportJob, written_in_words
-from napari_dinoad.gui.folding import FoldingRow
-from napari_dinoad.gui.job_row import STOPS, JobRow
-from napari_dinoad.gui.other_planes import has_planes
-from napari_dinoad.gui.parts import NoteLabel
-from napari_dinoad.gui.worker import JobRunner
+from napari_dinoad.gui.find.export_job import HandExportJob, written_in_words
+from napari_dinoad.gui.parts.folding import FoldingRow
+from napari_dinoad.gui.parts.job_row import STOPS, JobRow
+from napari_dinoad.gui.parts.parts import NoteLabel
+from napari_dinoad.gui.planes.other_planes import has_planes
+from napari_dinoad.gui.results.export_dialog import ExportDialog
+from napari_dinoad.gui.work.worker import JobRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.gui.hand_masks import Ground, HandMasks
-    from napari_dinoad.gui.layers import LayerScan
+    from napari_dinoad.gui.results.hand_masks import Ground, HandMasks
+    from napari_dinoad.gui.viewer.layers import LayerScan
 
 __all__ = ["MaskRow"]
 

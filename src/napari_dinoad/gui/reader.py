@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
-from napari_dinoad.gui.busy_pointer import busy_pointer
-from napari_dinoad.gui.layers import ScanSource, layer_of_volume, placed, source_layer
+from napari_dinoad.gui.viewer.busy_pointer import busy_pointer
+from napari_dinoad.gui.viewer.layers import ScanSource, layer_of_volume, placed, source_layer
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import (
     count_frames,
@@ -26,6 +25,7 @@ from napari_dinoad.images.nifti_files import (
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask, read_volume
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.images.volume import Geometry
+from napari_dinoad.machine.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _read_result(path: Path, image: Nifti1Image | MGHImage, holding: Holding) ->
 
 def _read_segments(path: Path) -> list[LayerTuple]:
     """Return the segments of a DICOM file as labels, which say in the status bar what they are."""
-    from napari_dinoad.images.dicom_segmentations import read_segmentation
+    from napari_dinoad.images.dicom.segmentations import read_segmentation
 
     found = read_segmentation(path)
     layers = []
@@ -165,7 +165,7 @@ def _read_segments(path: Path) -> list[LayerTuple]:
 
 def _as_result(values: np.ndarray, source: ScanSource, holding: Holding) -> LayerTuple:
     # napari's layers are loaded here: scans are read without them.
-    from napari_dinoad.gui.looks import as_saved_result
+    from napari_dinoad.gui.viewer.looks import as_saved_result
 
     return as_saved_result(*placed(values, source), holding)
 

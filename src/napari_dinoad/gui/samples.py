@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.gui.layers import layer_of_volume
+from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.settings import DEMO_SCAN_SHAPE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, first_line
-from napari_dinoad.files import require_readable
+from napari_dinoad.machine.files import require_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import (
+from napari_dinoad.images.earlier_results import earlier_result
+from napari_dinoad.images.readers import may_be_dicom
+from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
+from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     MAP_ENDING,
     MASK_ENDINGS,
@@ -16,9 +19,6 @@ from napari_dinoad.files import (
     SCAN_SUFFIXES,
     is_special,
 )
-from napari_dinoad.images.earlier_results import earlier_result
-from napari_dinoad.images.readers import may_be_dicom
-from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
 
@@ -260,7 +260,7 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     """Put the DICOM files together, and take the series that are meant and can be scans."""
     if not found.dicom:
         return
-    from napari_dinoad.images.dicom_discovery import find_series
+    from napari_dinoad.images.dicom.discovery import find_series
 
     dicom = find_series(found.dicom, reading.series, progress)
     found.skipped.extend(dicom.skipped)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_dinoad.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 from napari_dinoad.images.readers import dicom_beside, is_dicom
+from napari_dinoad.machine.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def frames_in(path: Path) -> int | None:
 
 def _frames_in_series(path: Path) -> int | None:
     """Return the number of frames of the series of a DICOM file, whose other files lie beside it."""
-    from napari_dinoad.images.dicom_grouping import group_series
+    from napari_dinoad.images.dicom.grouping import group_series
 
     series = group_series(dicom_beside(path))[0]
     one = next((one for one in series if path in (*one.files, *one.copies)), None)

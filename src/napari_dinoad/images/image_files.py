@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, page_header, read_page, stored_size
@@ -22,6 +21,7 @@ from napari_dinoad.images.page_axes import (
 )
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_headers, tiff_page
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.machine.files import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import stem_of
 from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.decimal_points import decimal_points
 from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.machine.files import stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,11 +18,11 @@ from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataErr
 from nibabel.wrapstruct import WrapStructError
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import MGH_SUFFIXES, stem_of
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.earlier_results import EARLIER_TYPES, earlier_result
 from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.machine.files import MGH_SUFFIXES, stem_of
 
 if TYPE_CHECKING:
     from nibabel.freesurfer.mghformat import MGHImage

@@ -110,7 +110,7 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | No
         return ("sub", label)
     if scan.series is None:
         return None
-    from napari_dinoad.images.dicom_patient import patient_mark
+    from napari_dinoad.images.dicom.patient import patient_mark
 
     mark = patient_mark(first)
     return None if mark is None else ("patient", mark)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import GeometryError, ScanReadError
-from napari_dinoad.files import (
+from napari_dinoad.images.intensity import with_finite_values
+from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
     MGH_SUFFIXES,
@@ -22,12 +23,11 @@ from napari_dinoad.files import (
     is_special,
     stem_of,
 )
-from napari_dinoad.images.intensity import with_finite_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.dicom.series import DicomSeries
     from napari_dinoad.images.volume import Volume
 
 __all__ = [
@@ -129,7 +129,7 @@ def read_dicom_series(
     one: DicomSeries, path: Path, name: str, *, frame: int | None = None, resample: bool = False
 ) -> Volume:
     """Read a series whose files are known; ``path`` (its folder or file) names it in errors."""
-    from napari_dinoad.images.dicom_reader import read_series
+    from napari_dinoad.images.dicom.reader import read_series
 
     try:
         volume = read_series(one, name, frame=frame, resample=resample)
@@ -149,7 +149,7 @@ def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes; endings of other formats are believed unread."""
     if path.name.lower().endswith(_OTHER_SUFFIXES):
         return False
-    from napari_dinoad.images import dicom_files
+    from napari_dinoad.images.dicom import files as dicom_files
 
     return dicom_files.is_dicom(path)
 
@@ -158,7 +158,7 @@ def is_dicom_mask(path: Path) -> bool:
     """Whether a file is a DICOM segmentation; endings of other formats are believed unread."""
     if not is_dicom(path):
         return False
-    from napari_dinoad.images import dicom_headers
+    from napari_dinoad.images.dicom import headers as dicom_headers
 
     return dicom_headers.is_segmentation(path)
 
@@ -167,7 +167,7 @@ def may_be_dicom(path: Path) -> bool:
     """Whether a file is DICOM, or could be a damaged one; endings of other formats are believed unread."""
     if path.name.lower().endswith(_OTHER_SUFFIXES):
         return False
-    from napari_dinoad.images import dicom_files
+    from napari_dinoad.images.dicom import files as dicom_files
 
     return dicom_files.may_be_dicom(path)
 
@@ -205,7 +205,7 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
     dicom = [path for path in files if may_be_dicom(path)]
     images = [path for path in files if path.parent == folder and path.name.lower().endswith(IMAGE_SUFFIXES)]
     if any(is_dicom(path) for path in dicom) or (dicom and not images):
-        from napari_dinoad.images.dicom_grouping import group_series
+        from napari_dinoad.images.dicom.grouping import group_series
 
         found, skipped, _ = group_series(dicom)
         chosen, notes = _choose_series(found, series, folder, skipped)
@@ -245,7 +245,7 @@ def _choose_series(
                 f"UID, matched {len(matches)}. There are: {told}.{_advice_on(matches)}"
             )
         return matches[0], ()
-    from napari_dinoad.images.dicom_grouping import captures_among
+    from napari_dinoad.images.dicom.grouping import captures_among
 
     captures = captures_among(found)
     scans = [one for one in found if not one.is_localiser and one not in captures] or list(found)
@@ -280,8 +280,8 @@ def _advice_on(series: Sequence[DicomSeries]) -> str:
 
 def _series_of_file(path: Path) -> DicomSeries:
     """Return the series of a file, with the files of it that lie beside it."""
-    from napari_dinoad.images.dicom_grouping import group_series
-    from napari_dinoad.images.dicom_headers import series_of_file
+    from napari_dinoad.images.dicom.grouping import group_series
+    from napari_dinoad.images.dicom.headers import series_of_file
 
     try:
         alone = series_of_file(path)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.files import (
+from napari_dinoad.images.frame_counts import frames_in
+from napari_dinoad.images.readers import other_format, read_dicom_series, read_stack, read_volume
+from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
     MGH_SUFFIXES,
@@ -14,14 +16,12 @@ from napari_dinoad.files import (
     SCAN_SUFFIXES,
     stem_of,
 )
-from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.readers import other_format, read_dicom_series, read_stack, read_volume
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.dicom_series import DicomSeries
+    from napari_dinoad.images.dicom.series import DicomSeries
     from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.volume import Volume
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.maps.export import save_on_grid, write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
 from napari_dinoad.maps.outputs import check_outputs
@@ -116,7 +116,7 @@ def _save_png(mask: HandMask, folder: Path, stem: str) -> Path:
 
 
 def _save_seg(mask: HandMask, folder: Path, stem: str, segments: SegSegments) -> Path:
-    from napari_dinoad.maps.dicom_seg import save_hand_seg
+    from napari_dinoad.maps.dicom.seg import save_hand_seg
 
     return save_hand_seg(folder / f"{stem}_seg.dcm", mask, segments)
 

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
-from napari_dinoad.files import require_folder, write_json
+from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
 from napari_dinoad.progress import report
@@ -84,9 +84,9 @@ def _dicom_fault(volume: Volume, output: str) -> str:
     if not all(path.is_file() for path in volume.dicom_files):
         return "source images are no longer where they were read"
     # highdicom is loaded here: most scans need none.
-    from napari_dinoad.maps.dicom_map import map_fault
-    from napari_dinoad.maps.dicom_slices import slices_fault
-    from napari_dinoad.maps.dicom_sources import source_fault
+    from napari_dinoad.maps.dicom.colour_slices import slices_fault
+    from napari_dinoad.maps.dicom.parametric_map import map_fault
+    from napari_dinoad.maps.dicom.sources import source_fault
 
     faults = {"seg": source_fault, "dicom-map": map_fault, "dicom-slices": slices_fault}
     try:
@@ -256,20 +256,20 @@ def _save_picture(findings: Findings, folder: Path, stem: str) -> dict[str, Path
 
 
 def _save_seg(findings: Findings, folder: Path, stem: str, segments: SegSegments) -> dict[str, Path]:
-    from napari_dinoad.maps.dicom_seg import save_seg
+    from napari_dinoad.maps.dicom.seg import save_seg
 
     return {"seg": save_seg(folder / f"{stem}_seg.dcm", findings.mask, findings.card, segments)}
 
 
 def _save_dicom_map(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    from napari_dinoad.maps.dicom_map import save_dicom_map
+    from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 
     path = folder / f"{stem}_anomaly.dcm"
     return {"dicom_map": save_dicom_map(path, findings.mask.anomaly_map, findings.card)}
 
 
 def _save_dicom_slices(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    from napari_dinoad.maps.dicom_slices import save_dicom_slices
+    from napari_dinoad.maps.dicom.colour_slices import save_dicom_slices
 
     return {"dicom_slices": save_dicom_slices(folder / f"{stem}_slices", findings.mask, findings.card)}
 

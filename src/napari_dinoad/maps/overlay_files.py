@@ -9,8 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.files import atomic_path
 from napari_dinoad.images.found_masks import PNG_KEYWORD, found_mark
+from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.panels import heat_colour, heat_share
 
 if TYPE_CHECKING:

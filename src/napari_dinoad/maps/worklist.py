@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from napari_dinoad import html
-from napari_dinoad.files import write_text
+from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.regions import rounded_size

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napari_dinoad.pipeline.detection import Detection, Detector, detect
-from napari_dinoad.pipeline.fitting import fit_folder
-from napari_dinoad.pipeline.merging import merge_models
-from napari_dinoad.pipeline.updating import update_model
+from napari_dinoad.pipeline.detection.detector import Detection, Detector, detect
+from napari_dinoad.pipeline.fit.fitting import fit_folder
+from napari_dinoad.pipeline.fit.merging import merge_models
+from napari_dinoad.pipeline.fit.updating import update_model
 
 __all__ = ["Detection", "Detector", "detect", "fit_folder", "merge_models", "update_model"]

@@ -1,0 +1,1 @@
+"""Finding anomalies: in one scan as it is looked at, and in a folder of scans."""

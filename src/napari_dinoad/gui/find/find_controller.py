@@ -1,0 +1,404 @@
+"""Finding anomalies: runs the job, keeps the results, and shows them. Knows no widget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.find.found import Found, ModelFile, Run, Standing, standing_of
+from napari_dinoad.gui.find.kept_results import leave_results, take_result
+from napari_dinoad.gui.find.measuring import RegionMeasurer
+from napari_dinoad.gui.find.preparation import Preparation, ScanAndModel, without_mask
+from napari_dinoad.gui.find.result import ScanResult
+from napari_dinoad.gui.find.scan_jobs import DetectJob, ScoredBefore
+from napari_dinoad.gui.viewer.layer_marks import overlays_of
+from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
+from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
+from napari_dinoad.gui.viewer.overlay import Overlay
+from napari_dinoad.gui.viewer.viewer_parts import point_in_layer, show_index
+from napari_dinoad.gui.work.jobs import DetectOutcome, ScanRead, SlicesScored
+from napari_dinoad.gui.work.worker import JobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+    from pathlib import Path
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.maps import Region
+    from napari_dinoad.settings import DetectSettings
+
+__all__ = ["FindController", "Found"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """The job under way."""
+
+    layer: Layer
+    scan: LayerScan
+    model: ModelFile
+    settings: DetectSettings
+
+
+class FindController(QObject):
+    """Scores scans and holds one result for each image layer.
+
+    `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
+    `regions_changed` when regions, ticks or the scan-level figures are others; `standing_changed` when a result is
+    no more, or again, of what is shown and chosen. `told` is what the user should know of a run that has ended.
+    """
+
+    result_changed = Signal()
+    map_changed = Signal()
+    regions_changed = Signal()
+    standing_changed = Signal()
+    told = Signal(str)
+
+    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._found: dict[Hashable, Found] = {}
+        self._ready: tuple[Layer, LayerScan, Overlay] | None = None
+        self._shown_key: Hashable | None = None
+        self._chosen: ModelFile | None = None
+        self._standing = Standing()
+        self._is_open = True
+        self._request: _Request | None = None
+        self._run: Run | None = None
+        self.preparation = Preparation(viewer, self)
+        self._removal = LayerRemoval(viewer, self)
+        self._measurer = RegionMeasurer(lambda: self._current, lambda: self._request is not None, self)
+        self._measurer.measured.connect(self._on_measured)
+        # The dock shows how far it is; a bar in napari's activity dock takes a fifth of a second to appear.
+        self.runner = JobRunner(self, in_activity_dock=False)
+        self.runner.delivered.connect(self._on_delivered)
+        self.runner.succeeded.connect(self._on_succeeded)
+        self.runner.cancelled.connect(self._on_cancelled)
+        self.runner.finished.connect(self._on_finished)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.dims.events.point.connect(self._on_point)
+
+    @property
+    def result(self) -> ScanResult | None:
+        """The result of the layer that was chosen with `look_at`, if it has one."""
+        found = self._current
+        return None if found is None else found.result
+
+    @property
+    def found(self) -> Found | None:
+        """What was found in the layer that was chosen with `look_at`."""
+        return self._current
+
+    @property
+    def standing(self) -> Standing:
+        """How this result stands to what is shown and chosen."""
+        return self._standing
+
+    @property
+    def _current(self) -> Found | None:
+        return None if self._shown_key is None else self._found.get(self._shown_key)
+
+    def look_at(self, layer: Layer | None) -> None:
+        """Choose the layer whose result is asked about; heatmaps and masks of others are hidden meanwhile."""
+        key = None if layer is None else layer.unique_id
+        if key != self._shown_key:
+            self._shown_key = key
+            if layer is not None and key not in self._found and self._is_open:
+                left = take_result(self._viewer, layer)
+                self._found |= {} if left is None else {key: left}
+            self._show_current()
+            self._measurer.start_soon()
+
+    def compare_with(self, model_path: Path | None) -> None:
+        """Choose the model that results should be of; of others they are told to be."""
+        self._chosen = None if model_path is None else ModelFile.of(model_path)
+        self.review()
+
+    def review(self) -> None:
+        """Look anew whether the result is of what is shown and chosen; heatmap and mask are hidden where not."""
+        found = self._current
+        standing = Standing()
+        if found is not None:
+            standing = standing_of(found, self._viewer.dims.point, self._chosen)
+        for known in self._found.values():
+            if known.overlay is not None:
+                known.overlay.show(known is found and standing.is_of_picture)
+        if standing != self._standing:
+            self._standing = standing
+            self.standing_changed.emit()
+
+    def _show_current(self) -> None:
+        self.review()
+        self.result_changed.emit()
+
+    def _on_point(self) -> None:
+        if self._current is not None and self._current.scan.frame:
+            self.review()
+
+    def find(self, layer: Layer, model_path: Path, settings: DetectSettings, *, only_shown: bool) -> bool:
+        """Start scoring a layer's scan; return False while another job is under way.
+
+        Raises
+        ------
+        DinoadError
+            If the layer cannot be taken for a scan.
+        """
+        if self.runner.is_running:
+            return False
+        scan = scan_of_layer(layer, self._viewer.dims.point)
+        shown = scan.canonical_index(point_in_layer(self._viewer, layer))
+        self.look_at(layer)
+        self.compare_with(model_path)
+        self.preparation.runner.cancel()
+        self._request = _Request(layer, scan, ModelFile.of(model_path), settings)
+        before = self._scored_before(self._request)
+        job = DetectJob(scan, model_path, without_mask(settings), shown, only_shown, before)
+        title = "Scoring this slice" if only_shown else "Scoring the scan"
+        return self.runner.start(self.preparation.before(job), title)
+
+    def _scored_before(self, request: _Request) -> ScoredBefore | None:
+        known = self._found.get(request.layer.unique_id)
+        if known is None or known.model != request.model or known.scan.frame != request.scan.frame:
+            return None
+        return ScoredBefore(known.result.volume, known.result.is_whole)
+
+    def get_ready(self, layer: Layer) -> None:
+        """Add the layers that the result will fill, before it is asked for: napari takes a while to add a layer."""
+        if self.runner.is_running or self._ready is not None or overlays_of(self._viewer, layer):
+            return
+        try:
+            scan = scan_of_layer(layer, self._viewer.dims.point)
+        except DinoadError:
+            return
+        self._ready = (layer, scan, Overlay(self._viewer, layer, scan))
+
+    def forget_ready(self) -> None:
+        """Take these layers away again, where nothing came of it."""
+        if self._ready is not None and not self.runner.is_running:
+            (_, _, overlay), self._ready = self._ready, None
+            overlay.remove()
+
+    def set_rate(self, fpr: float) -> None:
+        """Move the mask to another false-positive rate at once; the regions follow."""
+        found = self._current
+        if found is not None:
+            found.result.set_rate(fpr)
+            if found.overlay is not None and found.overlay.is_live:
+                found.overlay.refresh_mask()
+            self._measurer.start_soon()
+
+    def set_min_volume(self, min_volume_mm3: float) -> None:
+        """Leave out regions smaller than this, in all results."""
+        for found in self._found.values():
+            found.result.set_min_volume(min_volume_mm3)
+        self._measurer.start_soon()
+
+    def show_again(self) -> None:
+        """Draw the result that is looked at anew and measure its regions; for values put in from elsewhere."""
+        found = self._current
+        if found is not None:
+            if found.overlay is not None:
+                found.overlay.refresh_map()
+            self.map_changed.emit()
+            self._measurer.start()
+
+    def set_ticked(self, regions: Iterable[Region], ticked: bool) -> None:
+        """Tick or untick regions: unticked ones leave the mask and are not exported."""
+        found = self._current
+        if found is not None:
+            found.result.set_ticked(regions, ticked)
+            if found.overlay is not None:
+                found.overlay.refresh_mask()
+
+    def jump_to_region(self, region: Region) -> None:
+        """Show the peak of a region."""
+        found = self._current
+        if found is not None:
+            show_index(self._viewer, found.layer, found.scan.data_index(region.peak_zyx))
+
+    def jump_to_slice(self, index: int) -> None:
+        """Show a slice, at the place within it that is in view."""
+        found = self._current
+        if found is not None:
+            zyx = list(found.shown_index(self._viewer))
+            zyx[found.result.axis] = index
+            show_index(self._viewer, found.layer, found.scan.data_index(zyx))
+
+    def shown_slice(self) -> int | None:
+        """Return the slice in view, counted along the result's axis."""
+        found = self._current
+        return None if found is None else found.shown_index(self._viewer)[found.result.axis]
+
+    def is_mirrored(self) -> bool:
+        """Whether the viewer's slider runs against the result's slices; superior is at its left, for instance."""
+        return self._current is not None and self._current.is_mirrored()
+
+    def close(self) -> None:
+        """Stop what is under way, and leave what was found with its heatmaps; for when the interface goes away."""
+        self.runner.cancel()
+        self.preparation.runner.cancel()
+        self._measurer.stop()
+        if self._run is not None:
+            self._run.settle()
+        leave_results(found for found in self._found.values() if found.result.scored.any())
+        self._run, self._found, self._shown_key, self._is_open = None, {}, None, False
+
+    def open_again(self) -> None:
+        """Take up again what was left when it was closed; `look_at` shows it."""
+        self._is_open = True
+
+    def _on_delivered(self, item: object) -> None:
+        if isinstance(item, ScanRead) and self._is_open:
+            self._on_scan_read(item)
+        elif isinstance(item, SlicesScored):
+            self._on_slices(item)
+
+    def _on_scan_read(self, read: ScanRead) -> None:
+        request = self._request
+        if request is None or request.layer not in self._viewer.layers:
+            return
+        known = self._found.get(request.layer.unique_id)
+        if known is not None and read.is_known and known.result.axis == read.axis:
+            self._go_on(known, request, read)
+            return
+        if known is not None and known.overlay is not None:
+            old, known.overlay = known.overlay, None
+            old.remove()
+        overlay = self._take_ready(request, read.volume.values.shape)
+        if overlay is None:
+            for stale in overlays_of(self._viewer, request.layer):
+                self._viewer.layers.remove(stale)
+            overlay = Overlay(self._viewer, request.layer, request.scan)
+        settings = request.settings
+        result = ScanResult(
+            read.volume,
+            read.axis,
+            settings.fpr,
+            settings.min_volume_mm3,
+            overlay.values,
+            overlay.values_of_mask,
+        )
+        found = Found(request.layer, request.scan, request.model, without_mask(settings), result, overlay)
+        self._found[request.layer.unique_id] = found
+        self._run = Run(found)
+        self._show_current()
+
+    def _go_on(self, known: Found, request: _Request, read: ScanRead) -> None:
+        """Fill a result further: the same scan is scored with the same model again."""
+        known.scan, known.result.volume = request.scan, read.volume
+        known.result.set_min_volume(request.settings.min_volume_mm3)
+        # Before its neighbours are scored a slice differs from what it was; the whole scan's figures stand on that.
+        self._run = Run(known, known.result.kept() if known.result.is_whole else None)
+        self.review()
+
+    def _take_ready(self, request: _Request, shape: tuple[int, ...]) -> Overlay | None:
+        """Return the layers that were made ready for this scan, if they were."""
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return None
+        layer, scan, overlay = ready
+        is_same = same_layer(layer, request.layer) and scan.frame == request.scan.frame
+        if is_same and overlay.values.shape == shape and overlay.is_whole:
+            return overlay
+        overlay.remove()
+        return None
+
+    def _on_slices(self, scored: SlicesScored) -> None:
+        if self._run is None:
+            return
+        found = self._run.found
+        found.result.put(scored)
+        if found.overlay is not None and not self._run.is_seen:
+            found.overlay.come_up()
+            self._run.is_seen = True
+        if found.overlay is not None and found.is_in_view(self._viewer, scored.indices):
+            found.overlay.refresh_map()
+        if found is self._current:
+            self.map_changed.emit()
+
+    def _on_succeeded(self, outcome: object) -> None:
+        request, run = self._request, self._run
+        if outcome is None:
+            self.told.emit("This slice was scored with the whole scan already; that result stands.")
+            known = None if request is None else self._found.get(request.layer.unique_id)
+            if known is not None and known.overlay is not None:
+                known.overlay.come_up()
+        if request is None or run is None or not isinstance(outcome, DetectOutcome):
+            return
+        run.is_done = True
+        run.found.result.outcome = outcome
+        what = ScanAndModel(request.layer.unique_id, request.scan.frame, request.model)
+        self.preparation.note(what, outcome.unlike)
+        other_plane = "" if outcome.is_whole else run.found.other_plane_in_words(self._viewer)
+        if other_plane:
+            self.told.emit(other_plane)
+
+    def _on_cancelled(self) -> None:
+        if self._run is not None and self._run.found not in self._found.values():
+            self.told.emit("Stopped: a layer of the scan or its result was removed.")
+        elif self._run is None or not self._run.found.result.scored.any():
+            self.told.emit("Cancelled before any slice was scored.")
+        elif self._run.before is not None:
+            self.told.emit("Cancelled; the result of the whole scan from before is kept.")
+        else:
+            self.told.emit("Cancelled; the slices scored so far are kept.")
+
+    def _on_finished(self) -> None:
+        self._request = None
+        run, self._run = self._run, None
+        self.forget_ready()
+        if run is None:
+            return
+        found = run.found
+        if found not in self._found.values():
+            return
+        run.settle()
+        if not found.result.scored.any():
+            # It failed, or was cancelled, before there was anything to show.
+            self._drop(found)
+            return
+        if found is self._current:
+            self.map_changed.emit()
+            self.regions_changed.emit()
+            self._measurer.start()
+
+    def _drop(self, found: Found) -> None:
+        del self._found[found.layer.unique_id]
+        if found.overlay is not None:
+            found.overlay.remove()
+        self._show_current()
+
+    def _on_measured(self, found: Found) -> None:
+        if found.overlay is not None:
+            found.overlay.refresh_mask()
+        if found is self._current:
+            self.regions_changed.emit()
+
+    def _on_layer_removed(self, event: object) -> None:
+        """Forget what rests on a layer that is gone, and take away the layers that belong to it."""
+        layer = getattr(event, "value", None)
+        if layer is None:
+            return
+        if self._request is not None and same_layer(layer, self._request.layer):
+            self.runner.cancel()
+        if self._ready is not None and (same_layer(layer, self._ready[0]) or self._ready[2].holds(layer)):
+            (_, _, overlay), self._ready = self._ready, None
+            self._removal.add(*overlay.release())
+        gone = [key for key, found in self._found.items() if found.rests_on(layer)]
+        for key in gone:
+            self._forget(self._found.pop(key))
+        self.preparation.forget(layer)
+        if self._shown_key in gone:
+            self._show_current()
+
+    def _forget(self, found: Found) -> None:
+        if found.overlay is not None:
+            self._removal.add(*found.overlay.release())
+        if self._run is not None and found is self._run.found:
+            self.runner.cancel()

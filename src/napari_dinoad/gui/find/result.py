@@ -1,0 +1,249 @@
+"""The result for one scan as it grows: map, mask, regions, and which of them are ticked. NumPy only, no napari."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region, findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
+    from napari_dinoad.images.volume import Volume
+
+__all__ = ["KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
+
+_EQUALS = "\u00a0=\u00a0"
+"""Between two spaces at which no line breaks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Regions of a mask, their numbers (z, y, x), and of which version of the result."""
+
+    labels: np.ndarray
+    regions: tuple[Region, ...]
+    version: int
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Finds the regions of a mask; frozen, because that takes a while on large scans."""
+
+    anomaly_map: AnomalyMap
+    fpr: float
+    min_volume_mm3: float
+    version: int
+
+    def work(self, desk: object = None) -> Measured:
+        """Find and measure the regions."""
+        mask = AnomalyMask.of(self.anomaly_map, self.fpr, self.min_volume_mm3)
+        return Measured(mask.labels, mask.regions(), self.version)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptScores:
+    """What was scored at some time; see `ScanResult.kept`."""
+
+    values: np.ndarray
+    scored: np.ndarray
+    profile: np.ndarray
+
+
+class ScanResult:
+    """Map and mask of one scan with one model.
+
+    Parameters
+    ----------
+    volume : Volume
+    axis : int
+        Axis of the canonical array across which slices are scored.
+    fpr : float
+        False-positive rate at which the mask is drawn.
+    min_volume_mm3 : float
+        Smaller regions are left out.
+    values, mask : numpy.ndarray, optional
+        Empty arrays to fill, where layers already show them.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        (z, y, x) float32, −log10 p; 0 where nothing was scored. Changed in place.
+    mask : numpy.ndarray
+        (z, y, x) uint8, 1 in what would be exported. Changed in place.
+    scored : numpy.ndarray
+        (n_slices,) bool.
+    profile : numpy.ndarray
+        (n_slices,) float32, the highest −log10 p of each slice.
+    outcome : DetectOutcome, optional
+        Scan-level figures, once the whole scan was scored.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        axis: int,
+        fpr: float,
+        min_volume_mm3: float = 0.0,
+        values: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+    ) -> None:
+        shape = volume.values.shape
+        self.volume = volume
+        self.axis = axis
+        self.values = np.zeros(shape, dtype=np.float32) if values is None else values
+        self.mask = np.zeros(shape, dtype=np.uint8) if mask is None else mask
+        self.scored = np.zeros(shape[axis], dtype=bool)
+        self.profile = np.zeros(shape[axis], dtype=np.float32)
+        self.outcome: DetectOutcome | None = None
+        self._fpr = fpr
+        self._min_volume_mm3 = min_volume_mm3
+        self._regions: tuple[Region, ...] = ()
+        self._labels: AnomalyMask | None = None
+        self._version = 0
+        self._unticked_peaks: set[tuple[int, int, int]] = set()
+
+    @property
+    def fpr(self) -> float:
+        """False-positive rate of the mask."""
+        return self._fpr
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions as last measured, the one with the highest peak first."""
+        return self._regions
+
+    @property
+    def unticked_peaks(self) -> frozenset[tuple[int, int, int]]:
+        """Peaks (z, y, x) of the regions that were unticked, at whatever rate."""
+        return frozenset(self._unticked_peaks)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether `regions` belong to the mask as it is now."""
+        return self._labels is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole scan was scored."""
+        return self.outcome is not None and self.outcome.is_whole
+
+    def kept(self) -> KeptScores:
+        """Return a copy of what is scored now, to go back to."""
+        return KeptScores(self.values.copy(), self.scored.copy(), self.profile.copy())
+
+    def go_back(self, kept: KeptScores) -> None:
+        """Take back what was scored since."""
+        self.values[...], self.scored[...], self.profile[...] = kept.values, kept.scored, kept.profile
+        self._forget()
+        np.greater_equal(self.values, self._threshold, out=self.mask.view(bool))
+
+    def put(self, scored: SlicesScored) -> None:
+        """Take in newly scored slices."""
+        where = self._at(scored.indices)
+        block = np.moveaxis(scored.values, 0, self.axis)
+        self.values[where] = block
+        self.mask[where] = block >= self._threshold
+        self.scored[list(scored.indices)] = True
+        self.profile[list(scored.indices)] = scored.values.reshape(len(scored.indices), -1).max(axis=1)
+        self._forget()
+
+    def set_rate(self, fpr: float) -> None:
+        """Draw the mask at another false-positive rate; fast, the regions follow with a `measurement`."""
+        if fpr != self._fpr:
+            self._fpr = fpr
+            self._forget()
+            np.greater_equal(self.values, self._threshold, out=self.mask.view(bool))
+
+    def set_min_volume(self, min_volume_mm3: float) -> None:
+        """Leave out other sizes of regions; they follow with a `measurement`."""
+        if min_volume_mm3 != self._min_volume_mm3:
+            self._min_volume_mm3 = min_volume_mm3
+            self._forget()
+
+    def measurement(self) -> Measurement:
+        """Return what finds the regions of the mask as it is now; it may be sent to a worker process."""
+        values = self.values.copy()
+        # The scan itself is not needed: with the map in its place one array less goes to the worker process.
+        frozen = AnomalyMap(values, replace(self.volume, values=values, header=None))
+        return Measurement(frozen, self._fpr, self._min_volume_mm3, self._version)
+
+    def accept(self, measured: Measured) -> bool:
+        """Take in measured regions; return False, and do nothing, when the mask has changed since.
+
+        Regions whose peak was unticked before stay unticked.
+        """
+        if measured.version != self._version:
+            return False
+        self._labels = AnomalyMask(measured.labels, self.anomaly_map(), self._fpr)
+        self._regions = measured.regions
+        self._draw()
+        return True
+
+    def is_ticked(self, region: Region) -> bool:
+        """Whether a region is shown and exported."""
+        return region.peak_zyx not in self._unticked_peaks
+
+    def set_ticked(self, regions: Iterable[Region], ticked: bool) -> None:
+        """Tick or untick regions."""
+        peaks = {region.peak_zyx for region in regions}
+        if ticked:
+            self._unticked_peaks -= peaks
+        else:
+            self._unticked_peaks |= peaks
+        self._draw()
+
+    def labels(self) -> np.ndarray:
+        """Return the regions as numbers (z, y, x) int32, ticked or not; zero elsewhere, or while not measured."""
+        return np.zeros(self.values.shape, np.int32) if self._labels is None else self._labels.labels
+
+    def anomaly_map(self) -> AnomalyMap:
+        """Return the map on the scan's grid."""
+        return AnomalyMap(self.values, self.volume)
+
+    def ticked_mask(self) -> AnomalyMask:
+        """Return the mask of the ticked regions alone, measuring first where needed."""
+        if self._labels is None:
+            self.accept(self.measurement().work())
+        if self._labels is None:
+            raise DinoadError("Mask: nothing was scored yet; press Find first.")
+        return self._labels.only({region.label for region in self._regions if self.is_ticked(region)})
+
+    def _forget(self) -> None:
+        """Note that regions measured before are not those of the mask any more."""
+        self._version += 1
+        self._labels = None
+
+    @property
+    def _threshold(self) -> np.float32:
+        return np.float32(-np.log10(self._fpr))
+
+    def _at(self, indices: tuple[int, ...]) -> tuple[slice | list[int], ...]:
+        where: list[slice | list[int]] = [slice(None)] * 3
+        where[self.axis] = list(indices)
+        return tuple(where)
+
+    def _draw(self) -> None:
+        if self._labels is None:
+            return
+        is_shown = np.zeros(int(self._labels.labels.max(initial=0)) + 1, dtype=bool)
+        is_shown[[region.label for region in self._regions if self.is_ticked(region)]] = True
+        np.take(is_shown, self._labels.labels, out=self.mask.view(bool), mode="clip")
+
+
+def scan_level_words(outcome: DetectOutcome) -> str:
+    """Return what the scan-level p-value says, for people; it claims no more than the normal scans allow.
+
+    No line breaks within "p = 0.05".
+    """
+    if outcome.is_whole and outcome.p_value is None:
+        return findings.A_SLICE_ALONE
+    words = findings.scan_level_words(
+        outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal, outcome.n_calibration_persons
+    )
+    return words.replace(" = ", _EQUALS)

@@ -1,0 +1,119 @@
+"""Whether a scan suits a model of normal: kind, body part, spacing and plane before, contrast after finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.gui.viewer.ct_windows import lowest_value
+from napari_dinoad.gui.viewer.grey_limits import CT_AIR_HU
+from napari_dinoad.images.thick_slices import thick_axis
+from napari_dinoad.settings import ANATOMICAL_PLANES
+
+if TYPE_CHECKING:
+    from napari_dinoad.gui.find.result import ScanResult
+    from napari_dinoad.gui.models.model_library import ModelSummary
+    from napari_dinoad.gui.viewer.layers import LayerScan
+
+__all__ = ["ScanTraits", "misfits", "suspicion"]
+
+_HEAD_PRESETS = ("mr-brain", "ct-head")
+
+_HEAD_MM = (90.0, 420.0)
+"""A field of view in which a whole head lies is larger than the first in every direction, smaller than the second."""
+
+_SUSPECT_SHARE = 0.2
+"""A scan with more of its voxels beyond p = 0.01 is another kind of scan rather than one with an illness."""
+
+
+@dataclass(frozen=True)
+class ScanTraits:
+    """What can be told of a scan at a glance.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (z, y, x).
+    spacing_mm : tuple of float, optional
+        (z, y, x); None without physical size.
+    lowest : float, optional
+        Lowest of a sample of its values; None where they would have to be read first.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float] | None
+    lowest: float | None
+
+    @classmethod
+    def of(cls, scan: LayerScan) -> ScanTraits:
+        """Look at a scan; fast."""
+        geometry = scan.source.geometry
+        z, y, x = geometry.canonical_shape
+        lowest = None if scan.is_rgb else lowest_value(scan.data)
+        return cls((z, y, x), geometry.spacing if geometry.is_physical else None, lowest)
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether it is a single slice."""
+        return 1 in self.shape
+
+
+def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
+    """Return why a model may not suit a scan, one sentence each; empty when nothing speaks against it."""
+    reasons = _of_kind(model, scan)
+    if not model.is_2d and not scan.is_2d:
+        reasons += _of_space(model, scan)
+    return reasons
+
+
+def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
+    reasons = []
+    if model.is_2d and not scan.is_2d:
+        reasons.append("The model is of 2D images, this scan is a volume.")
+    if not model.is_2d and scan.is_2d and model.preset not in ("oct", "bmad"):
+        reasons.append("The model is of volumes, this scan is a single slice.")
+    if scan.lowest is not None:
+        if model.preset.startswith("mr-") and scan.lowest <= CT_AIR_HU:
+            reasons.append("The model is of MR, this scan looks like CT (air at −1000).")
+        if model.preset.startswith("ct-") and scan.lowest > CT_AIR_HU:
+            reasons.append("The model is of CT, this scan has no values of air (−1000).")
+    return reasons
+
+
+def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
+    if scan.spacing_mm is None:
+        return ["This scan has no physical size; the model is of scans in millimetres."]
+    reasons = []
+    lengths = [n * step for n, step in zip(scan.shape, scan.spacing_mm, strict=True)]
+    if model.preset in _HEAD_PRESETS:
+        size = " × ".join(f"{length:.0f}" for length in reversed(lengths))
+        if max(lengths) > _HEAD_MM[1]:
+            reasons.append(f"The model is of heads, this scan is larger than one ({size} mm).")
+        elif max(lengths) < _HEAD_MM[0]:
+            reasons.append(
+                f"The model is of heads, this scan is smaller than one ({size} mm): is its spacing right?"
+            )
+    thick = thick_axis(scan.spacing_mm)
+    if thick is not None and model.plane in ANATOMICAL_PLANES and model.plane != ANATOMICAL_PLANES[thick]:
+        reasons.append(
+            f"The model looks at {model.plane} slices, this scan has {ANATOMICAL_PLANES[thick]} ones "
+            f"{scan.spacing_mm[thick]:.2g} mm apart: {model.plane} ones are coarse."
+        )
+    return reasons
+
+
+def suspicion(result: ScanResult) -> str:
+    """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
+    inside = np.count_nonzero(result.values)
+    if not inside:
+        return ""
+    share = np.count_nonzero(result.values >= np.float32(2)) / inside
+    if share < _SUSPECT_SHARE:
+        return ""
+    what = "this scan" if result.is_whole else "what was scored of this scan"
+    return (
+        f"{100 * share:.0f} % of {what} is beyond the rate of 1 %. It is probably of another kind than the normal "
+        "scans (contrast, scanner, body part, resolution) rather than ill everywhere."
+    )

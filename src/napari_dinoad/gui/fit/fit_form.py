@@ -1,0 +1,187 @@
+"""The settings of a fit as a form; magicgui widgets, frozen into `FitSettings` when asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from magicgui.widgets import ComboBox, FileEdit, SpinBox
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
+
+from napari_dinoad.backbones import find_backbone, list_backbones
+from napari_dinoad.errors import SettingError
+from napari_dinoad.gui.fit.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
+from napari_dinoad.gui.parts.parts import name_field
+from napari_dinoad.settings import PRESETS, Device, FitSettings, preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.settings import PreprocessingSettings
+
+__all__ = ["FitForm"]
+
+_PRESET_TITLES = {
+    "mr-brain": "MR of the brain",
+    "ct-head": "CT of the head",
+    "ct-chest": "CT of the chest",
+    "ct-abdomen": "CT of the abdomen",
+    "oct": "OCT",
+    "image-2d": "2D images (X-ray, photographs, slices)",
+    "bmad": "BMAD benchmark",
+}
+
+_SCORERS = ("dpmm", "ar-cnn", "memory-bank", "dpmm+ar-cnn")
+"""Those offered; the last fits two side by side."""
+
+_PLANES = {
+    "": "its own",
+    "axial": "axial",
+    "coronal": "coronal",
+    "sagittal": "sagittal",
+    "acquired": "as acquired",
+    "all": "all three, combined",
+}
+
+_OWN = 0
+"""In the form, the number that means: as the method itself has it."""
+
+
+class FitForm(QWidget):
+    """Preset, scorer and backbone; the rest is in ``advanced``."""
+
+    changed = Signal()
+
+    def __init__(self, device: Device, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        defaults = FitSettings()
+        self.preset = ComboBox(
+            label="Kind of scan",
+            choices=[(_PRESET_TITLES.get(name, name), name) for name in PRESETS],
+            value="mr-brain",
+            tooltip="How intensities are read and slices taken. It is stored in the model.",
+        )
+        self.scorer = ComboBox(
+            label="Method",
+            choices=[(scorer_title(name), name) for name in _SCORERS],
+            value=defaults.scorer,
+            tooltip="What learns the normal patches.",
+        )
+        self.backbone = ComboBox(
+            label="Backbone",
+            choices=[(spec.name, spec.name) for spec in list_backbones()],
+            value=defaults.backbone,
+            tooltip="What turns slices into patch embeddings. Only 'embedded' needs no weights.",
+        )
+        _lay_out(self, (self.preset, self.scorer, self.backbone))
+        self.advanced = _AdvancedForm(device)
+        relevant = (self.preset, self.scorer, self.backbone, self.advanced.plane, self.advanced.resolution_px)
+        for choice in relevant:
+            choice.changed.connect(self._on_changed)
+
+    def _on_changed(self, value: object) -> None:
+        self.changed.emit()
+
+    def notes(self) -> str:
+        """Return one line each on the chosen method and backbone."""
+        return f"{scorer_line(self.scorer.value)}\n{backbone_line(find_backbone(self.backbone.value))}"
+
+    def duration_in_words(self, n_persons: int, n_slices: int) -> str:
+        """Return how long a fit on scans of so many persons, and on so many slices, may take."""
+        resolution = self.advanced.resolution_px.value or None
+        return fit_duration_in_words(
+            n_persons, n_slices, self.scorer.value, find_backbone(self.backbone.value), resolution
+        )
+
+    def preprocessing(self) -> PreprocessingSettings:
+        """Return the chosen preset with what was changed of it."""
+        advanced, chosen = self.advanced, preset(self.preset.value)
+        if advanced.resolution_px.value != _OWN:
+            chosen = replace(chosen, resolution_px=advanced.resolution_px.value)
+        return replace(chosen, plane=advanced.plane.value) if advanced.plane.value else chosen
+
+    def settings(self) -> FitSettings:
+        """Return the settings as they are in the form.
+
+        Raises
+        ------
+        SettingError
+            If they do not go together.
+        """
+        advanced = self.advanced
+        weights = str(advanced.weights.value or "").strip()
+        if weights in ("", "."):
+            weights = ""
+        elif not Path(weights).is_file():
+            raise SettingError(
+                f"Weights: expected a file, found none at {weights}. Choose one or leave it empty."
+            )
+        return FitSettings(
+            scorer=self.scorer.value,
+            backbone=self.backbone.value,
+            weights=weights or None,
+            preprocessing=self.preprocessing(),
+            epochs=advanced.epochs.value or None,
+            device=advanced.device.value,
+            seed=advanced.seed.value,
+        )
+
+
+class _AdvancedForm(QWidget):
+    """What most people leave as it is."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self.weights = FileEdit(
+            label="Weights file",
+            mode="r",
+            nullable=True,
+            tooltip="Local weights of the backbone, kept for scoring; empty to search for them.",
+        )
+        self.resolution_px = SpinBox(
+            label="Resolution (0: own)",
+            value=_OWN,
+            min=_OWN,
+            max=4096,
+            step=32,
+            tooltip="Pixels of the square input; 0: those of the backbone and the kind of scan.",
+        )
+        self.plane = ComboBox(
+            label="Plane",
+            choices=[(title, name) for name, title in _PLANES.items()],
+            value="",
+            tooltip="In which slices are taken. All three take three times as long and find more.",
+        )
+        self.epochs = SpinBox(
+            label="Epochs (0: own)",
+            value=_OWN,
+            min=_OWN,
+            max=1000,
+            tooltip="How often the method sees all slices; 0: as often as is usual for it.",
+        )
+        self.device = ComboBox(
+            label="Device", choices=list(get_args(Device)), value=device, tooltip="Where the work is done."
+        )
+        self.seed = SpinBox(
+            label="Seed", value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same model."
+        )
+        _lay_out(self, (self.weights, self.plane, self.resolution_px, self.epochs, self.device, self.seed))
+
+
+def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
+    """Put magicgui fields into rows with aligned labels."""
+    form = QFormLayout(parent)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for field in fields:
+        if isinstance(field, ComboBox):
+            # Its longest choice would be wider than a dock is.
+            field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        if isinstance(field, FileEdit):
+            name_field(field, field.label)
+        else:
+            field.native.setAccessibleName(field.label)
+        form.addRow(field.label, field.native)
+        form.labelForField(field.native).setToolTip(field.tooltip)

@@ -1,0 +1,1 @@
+"""Models of normal: which there are, which is chosen, and their backbones' weights."""

@@ -1,0 +1,1 @@
+"""The planes that the canvas does not show."""

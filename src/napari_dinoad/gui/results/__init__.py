@@ -1,0 +1,1 @@
+"""Reading, correcting and exporting what was found."""

@@ -1,0 +1,228 @@
+"""What to export, and where to."""
+
+from __future__ import annotations
+
+import glob
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import FileEdit
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFormLayout,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_dinoad.gui.parts.parts import NoteLabel, WrappedLabel, folder_of, name_field
+from napari_dinoad.machine.files import safe_stem
+from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
+from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_dinoad.gui.results.hand_masks import HandLayer
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.maps.hand_mask import Making
+    from napari_dinoad.settings import SegSegments
+
+__all__ = ["ExportDialog"]
+
+
+_SEGMENTS = {
+    False: ("one segment for all regions", "a segment for each region"),
+    True: ("one segment for all labels", "a segment for each label"),
+}
+"""What a DICOM-SEG may have, of a mask by hand or not."""
+
+_LEAST_WIDTH_PX = 420
+
+_OF_HAND = "Files hold this layer as it is now and say that it is by hand, without probabilities."
+
+
+class ExportDialog(QDialog):
+    """Choices and a folder; `accepted` when they are to be written.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan; it says what can be written (DICOM-SEG needs a scan from DICOM).
+    folder : Path, optional
+        At first.
+    by_hand : sequence of HandLayer
+        Labels layers that may be exported in place of the found regions.
+    selected : HandLayer, optional
+        That of them which is chosen at first; None: the found regions are, or the first that can be exported.
+    has_found : bool
+        Whether there are found regions to export.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        folder: Path | None,
+        parent: QWidget,
+        by_hand: Sequence[HandLayer] = (),
+        selected: HandLayer | None = None,
+        *,
+        has_found: bool = True,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Export result" if has_found else "Export mask")
+        self._name = safe_stem(volume.name)
+        self.masks = QComboBox()
+        self.masks.setAccessibleName("Mask")
+        self.masks.setToolTip(
+            "The regions that were found, or a Labels layer on the scan’s voxels (see “Draw mask”, “Edit mask”)."
+        )
+        self.makings = QComboBox()
+        self.makings.addItem("correcting what was found", "corrected")
+        self.makings.addItem("drawing by hand alone", "drawn")
+        self.makings.setPlaceholderText("choose")
+        self.makings.currentIndexChanged.connect(self._show_state)
+        self.makings.setAccessibleName("Made by")
+        self.makings.setToolTip("What the files say of it; in a DICOM-SEG: SEMIAUTOMATIC or MANUAL.")
+        self._found_words = ""
+        self.regions = WrappedLabel()
+        usual, possible = default_outputs(volume), available_outputs(volume)
+        self.choices = {key: QCheckBox(title) for key, title in OUTPUTS.items() if key in possible}
+        for key, box in self.choices.items():
+            box.setChecked(key in usual)
+            box.toggled.connect(self._show_state)
+        self.segments = QComboBox()
+        for words, key in zip(_SEGMENTS[False], ("single", "regions"), strict=True):
+            self.segments.addItem(words, key)
+        self.segments.setAccessibleName("Segments of the DICOM-SEG")
+        self.segments.setToolTip("How the regions or labels lie in the DICOM-SEG.")
+        self.folder = FileEdit(mode="d", tooltip="Existing files of the same names are replaced.")
+        name_field(self.folder, "Folder")
+        if folder is not None:
+            self.folder.value = folder
+        self.folder.changed.connect(self._show_state)
+        self.note = NoteLabel()
+        self.buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel
+        )
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+        if has_found:
+            self.masks.addItem("found regions", None)
+        elif selected is None:
+            selected = next((one for one in by_hand if not one.fault), None)
+        self._list_masks(by_hand, selected)
+        rows = QVBoxLayout(self)
+        # No fixed width: with large letters the longest choice would be cut off.
+        rows.addStrut(_LEAST_WIDTH_PX)
+        which = QFormLayout()
+        which.addRow("Mask", self.masks)
+        which.addRow("Made by", self.makings)
+        self._which = which
+        rows.addLayout(which)
+        rows.addWidget(self.regions)
+        for box in self.choices.values():
+            rows.addWidget(box)
+        form = QFormLayout()
+        if "seg" in self.choices:
+            form.addRow("DICOM-SEG", self.segments)
+        form.addRow("Folder", self.folder.native)
+        rows.addLayout(form)
+        rows.addWidget(self.note)
+        rows.addWidget(self.buttons)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.masks.currentIndexChanged.connect(self._on_mask_chosen)
+        self._on_mask_chosen()
+
+    def _list_masks(self, by_hand: Sequence[HandLayer], selected: HandLayer | None) -> None:
+        """List what may be exported; what may not is there too, and says why."""
+        for one in by_hand:
+            self.masks.addItem(f"“{one.name}”" + (f" ({one.fault_in_brief})" if one.fault else ""), one)
+            if one.fault:
+                row = self.masks.count() - 1
+                self.masks.setItemData(row, one.fault, Qt.ItemDataRole.ToolTipRole)
+                model = self.masks.model()
+                model.item(row).setEnabled(False)
+            elif one is selected:
+                self.masks.setCurrentIndex(self.masks.count() - 1)
+
+    @property
+    def by_hand(self) -> HandLayer | None:
+        """The Labels layer that is to be exported; None: the found regions are."""
+        chosen: HandLayer | None = self.masks.currentData()
+        return chosen
+
+    @property
+    def making(self) -> Making | None:
+        """How that layer was made; None until that is chosen."""
+        chosen: Making | None = self.makings.currentData()
+        return chosen
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Keys of what is to be written."""
+        return tuple(key for key, box in self.choices.items() if box.isChecked() and box.isEnabled())
+
+    @property
+    def seg_segments(self) -> SegSegments:
+        """Whether a DICOM-SEG gets one segment or one for each region or label."""
+        chosen: SegSegments = self.segments.currentData()
+        return chosen
+
+    @property
+    def path(self) -> Path | None:
+        """The chosen folder."""
+        return folder_of(self.folder)
+
+    def show_regions(self, n_ticked: int, n_regions: int, *, is_measured: bool, is_scoring: bool) -> None:
+        """Say which regions masks and tables will hold, as far as that is known."""
+        if not is_measured:
+            so_far = "; slices that are not scored yet are left out" if is_scoring else ""
+            self._found_words = f"Masks and tables hold the regions that are found at this rate{so_far}."
+        else:
+            regions = f"{n_ticked} of {n_regions} regions" if n_ticked < n_regions else f"{n_regions} regions"
+            self._found_words = f"Masks and tables hold the ticked regions: {regions}."
+        self._show_words()
+
+    def _show_words(self) -> None:
+        self.regions.setText(self._found_words if self.by_hand is None else _OF_HAND)
+
+    def _on_mask_chosen(self) -> None:
+        """Offer what can be written of the chosen mask."""
+        one = self.by_hand
+        if one is not None:
+            self.makings.setCurrentIndex(-1 if one.making is None else self.makings.findData(one.making))
+        for widget in (self.makings, self._which.labelForField(self.makings)):
+            widget.setVisible(one is not None)
+        for key, box in self.choices.items():
+            box.setText(OUTPUTS[key] if one is None else HAND_OUTPUTS.get(key, OUTPUTS[key]))
+            box.setEnabled(one is None or key in HAND_OUTPUTS)
+            box.setVisible(box.isEnabled())
+        for row, words in enumerate(_SEGMENTS[one is not None]):
+            self.segments.setItemText(row, words)
+        self._show_words()
+        self._show_state()
+
+    def _show_state(self) -> None:
+        missing = "" if self.outputs else "Choose what to export."
+        if self.by_hand is not None and self.making is None:
+            missing = missing or "Choose how this mask was made: the files will say so."
+        if self.path is None:
+            missing = missing or "Choose a folder."
+        n_there = 0 if self.path is None else _count_files(self.path, self._name)
+        files = "1 file of this scan is" if n_there == 1 else f"{n_there} files of this scan are"
+        replaced = f"{files} there already; those of the same names are replaced."
+        self.note.tell(missing or (replaced if n_there else ""), warning=not missing)
+        self.segments.setEnabled("seg" in self.outputs)
+        self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
+
+
+def _count_files(folder: Path, stem: str) -> int:
+    """Return how many files of a scan a folder holds; none where there is no such folder, or none can be."""
+    try:
+        return sum(1 for _ in folder.glob(f"{glob.escape(stem)}_*")) if folder.is_dir() else 0
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,1 @@
+"""The scan: opening studies, choosing one, its window."""

@@ -1,0 +1,64 @@
+"""The one colour bar on the canvas: that of the heatmap which lies uppermost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+
+from napari_dinoad.gui.viewer.canvas_text import CanvasText
+from napari_dinoad.gui.viewer.layer_marks import holding_of_layer, is_overlay
+from napari_dinoad.gui.viewer.layers import same_layer
+from napari_dinoad.gui.viewer.viewer_parts import set_colour_bar
+
+if TYPE_CHECKING:
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+
+__all__ = ["ColourBar"]
+
+_TITLE = "how rare\n(−log10 p)"
+
+_TITLE_SIZE = 10
+
+
+class ColourBar:
+    """Gives the colour bar to the uppermost visible layer of the plugin, and says beside it what it shows.
+
+    Bars of several layers would stand side by side, and nothing says which is whose; napari's own have no title.
+    Where a user shows or hides a bar by hand that stays so until another layer is the uppermost.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._of: Image | None = None
+        self.text = CanvasText(viewer, "dinoad_colour_bar", "top_right", _TITLE_SIZE)
+        events = viewer.layers.events
+        events.inserted.connect(self._on_inserted)
+        events.removed.connect(self._show)
+        events.reordered.connect(self._show)
+        for layer in self._coloured():
+            layer.events.visible.connect(self._show)
+            set_colour_bar(layer, False)
+        self._show()
+
+    def _coloured(self) -> list[Image]:
+        return [layer for layer in self._viewer.layers if is_overlay(layer) and isinstance(layer, Image)]
+
+    def _on_inserted(self, event: Event) -> None:
+        if event.value in self._coloured():
+            event.value.events.visible.connect(self._show)
+            set_colour_bar(event.value, False)
+        self._show()
+
+    def _show(self, event: object = None) -> None:
+        seen = [layer for layer in self._coloured() if layer.visible]
+        uppermost = seen[-1] if seen else None
+        if not same_layer(uppermost, self._of):
+            if self._of is not None:
+                set_colour_bar(self._of, False)
+            if uppermost is not None:
+                set_colour_bar(uppermost, True)
+            self._of = uppermost
+        is_map = uppermost is not None and holding_of_layer(uppermost.metadata) == "map"
+        self.text.show(_TITLE if is_map else "")

@@ -1,0 +1,95 @@
+"""How maps and masks look: their colours, as arguments of napari's layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import Colormap, CyclicLabelColormap
+
+from napari_dinoad.gui.viewer.layer_marks import is_from_file, mark_of_file
+from napari_dinoad.settings import HEATMAP_LIMITS
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_dinoad.images.nifti_files import Holding
+
+__all__ = ["as_saved_result", "finish_look", "hand_look", "heatmap_look", "mask_look", "warm_up"]
+
+_Colour = tuple[float, float, float, float]
+
+_HEAT = Colormap(
+    [[0.45, 0.0, 0.35, 0.0], [0.75, 0.05, 0.3, 0.55], [0.98, 0.45, 0.1, 0.7], [1.0, 0.95, 0.45, 0.85]],
+    name="dinoad heat",
+    display_name="DINOAD heat",
+    controls=[0.0, 0.2, 0.6, 1.0],
+)
+
+_MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
+
+_OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
+"""Of masks from files or corrected by hand, which may lie beside what was just found."""
+
+_MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.3, 0.5, 1.0, 1.0))
+"""Of the labels from 2 on in a mask that a person corrects or draws."""
+
+_FILLED_OPACITY = 0.5
+
+
+def _mask_colours(*colours: _Colour) -> CyclicLabelColormap:
+    # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
+    return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), *colours], name="dinoad mask")
+
+
+def heatmap_look() -> dict[str, Any]:
+    """Return the arguments that give an image layer the look of a heatmap."""
+    return {
+        "colormap": _HEAT,
+        "contrast_limits": HEATMAP_LIMITS,
+        "blending": "translucent",
+        "interpolation2d": "linear",
+    }
+
+
+def mask_look(colour: _Colour = _MASK_COLOUR) -> dict[str, Any]:
+    """Return the arguments that give a labels layer the look of a mask."""
+    return {"colormap": _mask_colours(colour), "opacity": 0.9}
+
+
+def hand_look() -> dict[str, Any]:
+    """Return the arguments that give a labels layer the look of a mask that a person corrects or draws."""
+    return {"colormap": _mask_colours(_OPENED_COLOUR, *_MORE_COLOURS), "opacity": _FILLED_OPACITY}
+
+
+def as_saved_result(
+    data: np.ndarray, arguments: dict[str, Any], holding: Holding
+) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the layer data tuple that shows a mask or map read from a file as it looks after finding.
+
+    ``arguments`` are those that place it, perhaps among others. Masks of several labels get napari's colours; labels
+    that are whole numbers keep their type.
+    """
+    kept: dict[str, Any] = {
+        key: arguments[key] for key in ("name", "affine", "axis_labels", "units") if key in arguments
+    }
+    kept["metadata"] = arguments["metadata"] | mark_of_file(holding)
+    if holding == "map":
+        return data, kept | heatmap_look(), "image"
+    whole = data if data.dtype.kind in "iu" else np.rint(np.nan_to_num(data)).astype(np.int32)
+    # Outlines cannot be asked for here; until `finish_look` the scan shines through instead.
+    look = mask_look(_OPENED_COLOUR) | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
+    return whole, kept | look, "labels"
+
+
+def finish_look(layer: Layer) -> None:
+    """Give a mask that was read from a file what no layer data tuple can say: an outline."""
+    if is_from_file(layer) and isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
+        layer.contour = 1
+        layer.opacity = mask_look()["opacity"]
+
+
+def warm_up() -> None:
+    """Make a first labels layer, which takes napari half a second, while nobody waits for it."""
+    Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours(_MASK_COLOUR))

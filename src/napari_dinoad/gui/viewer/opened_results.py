@@ -1,0 +1,89 @@
+"""Masks and maps from files, and copies of masks: seen with the scan that they are of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_kept_by_plugin, is_overlay, scan_id_of
+from napari_dinoad.gui.viewer.layers import (
+    METADATA_KEY,
+    ScanSource,
+    affine_on_scan,
+    same_layer,
+    scan_of_layer,
+)
+from napari_dinoad.gui.viewer.viewer_parts import grid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["OpenedResults", "lies_on"]
+
+_OFF_GRID_VOXELS = 0.1
+"""Arrays whose voxels lie farther than this share of a voxel from those of a scan are of another."""
+
+
+class OpenedResults:
+    """Hides those of other scans when a scan is chosen, and shows them again with theirs.
+
+    A copy is of the scan whose mask was copied; what came from a file, of the scans on whose voxels it lies. Where
+    there is no such scan, nothing is known of it, and it is left as it is.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._chosen: Hashable | None = None
+        self._hidden: set[Hashable] = set()
+
+    def look_at(self, scan: Layer | None) -> None:
+        """Choose the scan; nothing happens where it is the same as before."""
+        if scan is None or scan.unique_id == self._chosen or grid_of(self._viewer).enabled:
+            return
+        self._chosen = scan.unique_id
+        results = [
+            layer for layer in self._viewer.layers if is_overlay(layer) and not is_kept_by_plugin(layer)
+        ]
+        hidden = self._hidden & {layer.unique_id for layer in results}
+        for layer in results:
+            scans = self._scans_of(layer)
+            is_of_others = bool(scans) and not any(same_layer(scan, one) for one in scans)
+            if is_of_others and layer.visible:
+                layer.visible = False
+                hidden.add(layer.unique_id)
+            elif not is_of_others and layer.unique_id in hidden:
+                layer.visible = True
+                hidden.discard(layer.unique_id)
+        self._hidden = hidden
+
+    def _scans_of(self, layer: Layer) -> list[Layer]:
+        scans = [one for one in self._viewer.layers if isinstance(one, Image) and not is_overlay(one)]
+        if not is_from_file(layer):
+            return [one for one in scans if one.unique_id == scan_id_of(layer)]
+        source = layer.metadata.get(METADATA_KEY)
+        return [one for one in scans if isinstance(source, ScanSource) and self._lies_on(source, one)]
+
+    def _lies_on(self, source: ScanSource, scan: Layer) -> bool:
+        try:
+            return lies_on(source, scan_of_layer(scan, self._viewer.dims.point).source)
+        except DinoadError:
+            return False
+
+
+def lies_on(source: ScanSource, scan: ScanSource) -> bool:
+    """Whether an array's grid is a scan's, or a part of it: its steps, and within its voxels."""
+    if affine_on_scan(source, scan) is None:
+        return False
+    own, whole = source.geometry, scan.geometry
+    ends = np.array([np.zeros(3), np.array(own.canonical_shape) - 1])
+    places = np.c_[own.canonical_to_world(ends), np.ones(2)]
+    index = np.linalg.solve(whole.canonical_affine, places.T)[2::-1]
+    off = np.abs(index - np.rint(index)).max()
+    last = np.array(whole.canonical_shape)[:, np.newaxis] - 1
+    return bool(off <= _OFF_GRID_VOXELS and np.all(np.rint(index) >= 0) and np.all(np.rint(index) <= last))

@@ -1,0 +1,1 @@
+"""Long work beside the window: threads, worker processes, and what they are asked for."""

@@ -1,0 +1,315 @@
+"""Requests of the interface, frozen before they start; and what they bring back.
+
+Each is called on a worker thread. What computes then has its `work` done in a worker process, the only place where
+torch is imported; the thread waits for it and hands on what it tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.gui.work.processes import run_in_process
+from napari_dinoad.images.discovery import Discovery, discover_scans
+from napari_dinoad.images.persons import find_persons
+from napari_dinoad.machine.files import require_folder
+from napari_dinoad.progress import ProgressEvent
+from napari_dinoad.settings import (
+    DEMO_SCAN_SHAPE,
+    N_DEMO_SCANS,
+    CacheSettings,
+    CalibrationSettings,
+    FitSettings,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from napari_dinoad.fit_report import FitReport
+    from napari_dinoad.gui.work.work_process import Desk
+    from napari_dinoad.gui.work.worker import JobChannel
+    from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+    from napari_dinoad.images.volume import Volume
+
+__all__ = [
+    "DemoModelJob",
+    "DetectOutcome",
+    "DiscoverJob",
+    "FitJob",
+    "FitOutcome",
+    "FoundScans",
+    "LookJob",
+    "NormalRank",
+    "ReadJob",
+    "RefusedScans",
+    "ScanRead",
+    "SlicesScored",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoundScans:
+    """The scans that files and folders hold, and why others hold none."""
+
+    scans: tuple[ScanFile, ...]
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LookJob:
+    """Looks for the scans that files and folders hold."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, channel: JobChannel) -> FoundScans:
+        """Return the scans; each file is one, a folder may hold several."""
+        from napari_dinoad.gui.reader import scans_at
+
+        scans: list[ScanFile] = []
+        faults: list[str] = []
+        for path in self.paths:
+            try:
+                scans += scans_at(path, channel.progress)
+            except Cancelled:
+                raise
+            except DinoadError as error:
+                faults.append(str(error))
+        return FoundScans(tuple(scans), tuple(faults))
+
+
+@dataclass(frozen=True)
+class RefusedScans:
+    """The scans of several that could not be read, and why."""
+
+    scans: tuple[ScanFile, ...]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """Reads scans as layer data tuples; one that cannot be read holds up none of the others."""
+
+    scans: tuple[ScanFile, ...]
+    resample: bool = False
+
+    def __call__(self, channel: JobChannel) -> RefusedScans:
+        """Deliver the layer data tuples of each scan as it is read; return those that could not be read."""
+        from napari_dinoad.gui.reader import read_layers
+
+        refused: list[ScanFile] = []
+        faults: list[str] = []
+        for i, scan in enumerate(self.scans):
+            channel.progress(ProgressEvent("Reading", i, len(self.scans)))
+            try:
+                layers = read_layers(scan, resample=self.resample)
+            except DinoadError as error:
+                refused.append(scan)
+                faults.append(str(error))
+            else:
+                channel.deliver(layers)
+        return RefusedScans(tuple(refused), tuple(faults))
+
+
+@dataclass(frozen=True)
+class DiscoverJob:
+    """Looks into a folder."""
+
+    folder: Path
+
+    def __call__(self, channel: JobChannel) -> Discovery:
+        """Return what the folder holds, and whose the scans are."""
+        found = discover_scans(self.folder, progress=channel.progress)
+        how = CalibrationSettings().persons
+        persons = find_persons(found.scans, found.folder, how, channel.progress)
+        return replace(found, persons=persons)
+
+
+@dataclass(frozen=True)
+class NormalRank:
+    """How a normal scan compares with the others, scored by a model that had not seen it."""
+
+    name: str
+    p_value: float | None
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """A model that was fitted and saved. It holds nothing that would bring torch into the window's process.
+
+    Attributes
+    ----------
+    path : Path
+    n_scans, n_slices, n_persons : int
+        Fitted on.
+    skipped : tuple of SkippedFile
+    least_normal : tuple of NormalRank
+        For review: a folder of normal scans is never fully normal.
+    seconds : float
+    page : Path, optional
+        The cohort report, for a browser.
+    """
+
+    path: Path
+    n_scans: int
+    n_slices: int
+    skipped: tuple[SkippedFile, ...]
+    least_normal: tuple[NormalRank, ...]
+    seconds: float
+    n_persons: int
+    page: Path | None = None
+
+    @classmethod
+    def of(cls, path: Path, report: FitReport) -> FitOutcome:
+        """Return what a fit's report says."""
+        from napari_dinoad.pipeline.fit.cohort_report import report_path
+
+        page = report_path(path)
+        return cls(
+            path,
+            len(report.scans),
+            sum(scan.n_slices for scan in report.scans),
+            report.skipped,
+            tuple(NormalRank(report.name_of(scan), report.share_of(scan)) for scan in report.most_abnormal()),
+            sum(report.seconds.values()),
+            report.n_persons,
+            page if page.is_file() else None,
+        )
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Fits a model of normal from a folder and saves it.
+
+    A fit that was cancelled, or ended with the machine, goes on where it was when it is started again.
+    """
+
+    folder: Path
+    settings: FitSettings
+    out: Path
+    cache: CacheSettings | None = field(default_factory=CacheSettings)
+
+    def __call__(self, channel: JobChannel) -> FitOutcome:
+        """Have it done in a worker process."""
+        outcome: FitOutcome = run_in_process(self, channel)
+        return outcome
+
+    def work(self, desk: Desk) -> FitOutcome:
+        """Fit, save, and return where the model is and how it went."""
+        from napari_dinoad.pipeline import fit_folder
+
+        require_folder(self.out.parent)
+        model = fit_folder(self.folder, self.settings, desk.progress, self.cache, self.out)
+        if model.fit_report is None:
+            raise RuntimeError("A model that was just fitted has no report.")
+        self._keep_weights()
+        return FitOutcome.of(self.out, model.fit_report)
+
+    def _keep_weights(self) -> None:
+        """Copy a weights file that was chosen to where scoring will look for it."""
+        if self.settings.weights is None:
+            return
+        from napari_dinoad.backbones.weights import add_weights
+
+        try:
+            add_weights(self.settings.weights, self.settings.backbone)
+        except DinoadError as error:
+            logger.warning("The weights were not kept for scoring: %s", error)
+
+
+@dataclass(frozen=True)
+class DemoModelJob:
+    """Fits a small model on normal phantoms, to try the plugin without any scan."""
+
+    settings: FitSettings
+    out: Path
+    n_scans: int = N_DEMO_SCANS
+
+    def __call__(self, channel: JobChannel) -> FitOutcome:
+        """Have it done in a worker process."""
+        outcome: FitOutcome = run_in_process(self, channel)
+        return outcome
+
+    def work(self, desk: Desk) -> FitOutcome:
+        """Make the phantoms, fit, save, and return where the model is."""
+        from napari_dinoad.phantom import write_cohort
+
+        with tempfile.TemporaryDirectory(prefix="dinoad-demo-") as folder:
+            cohort = write_cohort(
+                folder, self.n_scans, kinds=(), shape=DEMO_SCAN_SHAPE, progress=desk.progress
+            )
+            return FitJob(cohort.normal_folder, self.settings, self.out, cache=None).work(desk)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanRead:
+    """Delivered first.
+
+    Attributes
+    ----------
+    volume : Volume
+        The scan itself.
+    axis : int
+        Across which axis of the canonical array it is sliced.
+    is_known : bool
+        Whether it is the one that was scored before.
+    """
+
+    volume: Volume
+    axis: int
+    is_known: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SlicesScored:
+    """Delivered after each batch.
+
+    Attributes
+    ----------
+    axis : int
+        Axis of the canonical array.
+    indices : tuple of int
+    values : numpy.ndarray
+        (n, …) float32, −log10 p of these slices.
+    """
+
+    axis: int
+    indices: tuple[int, ...]
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DetectOutcome:
+    """What is known at the end beside the map.
+
+    Attributes
+    ----------
+    p_value : float, optional
+        Of the whole scan; None when only some slices were scored, or a slice cannot be compared with volumes.
+    n_calibration_scans, n_more_normal : int
+        Normal scans compared with, and how many of them are less extreme than this one.
+    n_calibration_persons : int, optional
+        Persons that these normal scans are of; None: as many.
+    seconds : float
+    card : dict, optional
+        The card of the model that scored.
+    unlike : tuple of str
+        In what the scan as such is unlike the model's normal scans.
+    is_whole : bool
+        Whether all of the scan was scored.
+    """
+
+    p_value: float | None
+    n_calibration_scans: int
+    n_more_normal: int
+    seconds: float
+    card: dict[str, Any] | None = None
+    unlike: tuple[str, ...] = ()
+    is_whole: bool = False
+    n_calibration_persons: int | None = None

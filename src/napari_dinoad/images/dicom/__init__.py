@@ -1,0 +1,1 @@
+"""DICOM in: files, headers, series, frames, pixels and segmentations."""

@@ -1,0 +1,156 @@
+"""DICOM files → series: which belong together, and which of their neighbours could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom.headers import (
+    EXPORT_AGAIN,
+    UnreadableDicomError,
+    have_same_pixels,
+    series_of_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_dinoad.images.dicom.series import DicomSeries
+
+__all__ = ["captures_among", "group_series"]
+
+
+def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, str], set[Path]]:
+    """Read the headers of DICOM files and put together what belongs together.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        DICOM files, in any order, and such as may be damaged ones.
+
+    Returns
+    -------
+    series : list of DicomSeries
+        By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own.
+    skipped : dict
+        File → reason, for those that are no images or cannot be read, and for copies of the same image. Different
+        images with the same UIDs are no copies: in one folder they are images of one series, else several series.
+    lost : set of Path
+        Those of the skipped files that could not be read, and beside which no series lies that tells of them.
+    """
+    parts: dict[_Key, list[DicomSeries]] = {}
+    copies: dict[_Key, list[Path]] = {}
+    seen: dict[tuple[_Key, str], list[DicomSeries]] = {}
+    split: set[_Key] = set()
+    skipped: dict[Path, str] = {}
+    unreadable: dict[Path, str] = {}
+    for path in paths:
+        try:
+            one = series_of_file(path)
+        except ScanReadError as error:
+            skipped[path] = str(error).removeprefix(f"{path}: ")
+            if isinstance(error, UnreadableDicomError):
+                unreadable[path] = skipped[path].removesuffix(f" {EXPORT_AGAIN}").removesuffix(".")
+            continue
+        key: _Key = (one.study_uid, one.uid, None)
+        alike = seen.setdefault((key, one.frames[0].instance_uid), [])
+        if any(_is_copy(one, other) for other in alike):
+            copies.setdefault(key, []).append(path)
+            skipped[path] = "a copy of another file of its series"
+            continue
+        if any(other.frames[0].path.parent != path.parent for other in alike):
+            split.add(key)
+        alike.append(one)
+        if alike[1:] and _is_by_itself(one):
+            key = (*key[:2], path)
+        parts.setdefault(key, []).append(one)
+    _regroup(parts, copies, split)
+    placeless = [group[0] for group in parts.values() if not _is_placed(group[0])]
+    series = [
+        replace(
+            group[0],
+            frames=tuple(frame for one in group for frame in one.frames),
+            copies=tuple(copies.get(key, ())),
+            unreadable=_missing_from(group, unreadable, placeless),
+        )
+        for key, group in parts.items()
+    ]
+    series.sort(key=lambda one: (one.number is None, one.number or 0, one.uid))
+    telling = {path.parent for one in series if one.unreadable for path in one.files}
+    return series, skipped, {path for path in unreadable if path.parent not in telling}
+
+
+_Key = tuple[str, str, "Path | None"]
+"""Study, series, and a folder or file where the same UIDs name images of several patients."""
+
+
+def _regroup(parts: dict[_Key, list[DicomSeries]], copies: dict[_Key, list[Path]], split: set[_Key]) -> None:
+    """Put torn series together, and split those that hold several patients by folder; in place."""
+    for keys in _torn(parts):
+        parts[keys[0]] = [one for key in keys for one in parts.pop(key)]
+        copies[keys[0]] = [path for key in keys for path in copies.pop(key, ())]
+    for key in [key for key in parts if key in split]:
+        for one in parts.pop(key):
+            parts.setdefault((*key[:2], one.frames[0].path.parent), []).append(one)
+        for path in copies.pop(key, ()):
+            copies.setdefault((*key[:2], path.parent), []).append(path)
+
+
+def _torn(parts: Mapping[_Key, Sequence[DicomSeries]]) -> list[list[_Key]]:
+    """Return the keys of series of which every image claims to be of another study: by a de-identifier's fault."""
+    by_series: dict[str, list[_Key]] = {}
+    for key, group in parts.items():
+        if not _is_by_itself(group[0]):
+            by_series.setdefault(key[1], []).append(key)
+    return [
+        keys for keys in by_series.values() if len(keys) > 1 and all(len(parts[key]) == 1 for key in keys)
+    ]
+
+
+def _is_copy(one: DicomSeries, other: DicomSeries) -> bool:
+    """Whether a file holds the images of another with the same UIDs, and not those of another patient.
+
+    De-identifiers that replace UIDs by a fixed one are no rarity. Pixels are looked at when nothing else differs.
+    """
+    ours, theirs = one.frames, other.frames
+    here = ours[0].path
+    if len(ours) != len(theirs) or any(a != replace(b, path=here) for a, b in zip(ours, theirs, strict=True)):
+        return False
+    return have_same_pixels(here, theirs[0].path)
+
+
+def _is_by_itself(one: DicomSeries) -> bool:
+    return one.is_multi_frame or not _is_placed(one)
+
+
+def captures_among(series: Sequence[DicomSeries]) -> list[DicomSeries]:
+    """Return the screenshots and report pages that lie beside the scans of their study, and are no scans."""
+    studies = {one.study_uid for one in series if _is_placed(one)}
+    return [one for one in series if one.is_capture and one.study_uid in studies]
+
+
+def _missing_from(
+    group: list[DicomSeries], unreadable: Mapping[Path, str], placeless: Iterable[DicomSeries]
+) -> tuple[str, ...]:
+    """Return why files could not be read that may be slices of a series: those beside its files.
+
+    Which series such a file is of, its header often no longer says. An image without a place is of the series that it
+    names; one whose header was cut short has lost its place.
+    """
+    first = group[0]
+    if _is_by_itself(first):
+        return ()
+    folders = {one.frames[0].path.parent for one in group}
+    reasons = [reason for path, reason in unreadable.items() if path.parent in folders]
+    reasons += [
+        "an image without position, orientation or pixel spacing"
+        for one in placeless
+        if one.uid.startswith(f"{first.uid}/")
+    ]
+    return tuple(reasons)
+
+
+def _is_placed(one: DicomSeries) -> bool:
+    return one.frames[0].is_placed

@@ -1,0 +1,417 @@
+"""One DICOM file → what its header says of its images, as the part of a series that lies in it.
+
+Only the tags named here are ever parsed, so a patient's name or dates never enter the process; whether two scans are
+of one patient is told by `napari_dinoad.images.dicom.patient`, which gives away no number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom.config import disable_value_validation
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import UID
+
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images import damage
+from napari_dinoad.images.dicom.files import MANUFACTURER, read_dataset
+from napari_dinoad.images.dicom.frame_places import (
+    IN_US_VOLUME,
+    PLACE_TAGS,
+    US_VOLUME,
+    US_VOLUME_PLACES,
+    places_in_nuclear_medicine,
+)
+from napari_dinoad.images.dicom.series import DicomFrame, DicomSeries
+from napari_dinoad.images.volume import DisplayWindow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+__all__ = [
+    "DAMAGED",
+    "EXPORT_AGAIN",
+    "GEOMETRY_TAGS",
+    "UnreadableDicomError",
+    "have_same_pixels",
+    "is_of_ours",
+    "is_segmentation",
+    "name_of_uid",
+    "read_header",
+    "series_of_file",
+    "unit_orientation",
+]
+
+GEOMETRY_TAGS = (
+    "SOPClassUID", "Manufacturer", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
+    "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
+    "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
+)  # fmt: skip
+"""Tags that a header is read for; all others are passed over unparsed."""
+
+DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
+"""What pydicom raises on damaged files. The messages may quote any part of a header, so they are never chained."""
+
+EXPORT_AGAIN = "Export it again."
+"""What to do about a file that cannot be read: the last words of such a message."""
+
+_NO_NUMBER = (ValueError, TypeError, OverflowError)
+"""What conversion raises of a text where a number should be."""
+
+_MOST_FRAMES = 100_000
+"""A file that claims more frames is damaged."""
+
+_LONGEST_TEXT = 64
+"""Characters of the standard's value representation LO."""
+
+_ROUNDED_COSINE = 0.002
+"""Direction cosines of three decimals make vectors that are so far from length 1 and from right angles."""
+
+_UID = re.compile(r"[\w.-]{0,64}", re.ASCII)
+
+_IMAGE_STORAGE = "Image Storage"
+"""Part of the standard's name of every class of images."""
+
+_SEGMENTATION = "a segmentation"
+
+_NOT_SCANS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": _SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.66.7": _SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.66.8": _SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
+    "1.2.840.10008.5.1.4.1.1.4.2": "a spectroscopy",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "tiles of a whole slide",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
+    "1.2.840.10008.1.3.10": "an index of a medium (DICOMDIR)",
+}
+"""SOP classes that hold pixels or names of files, but no scan of a patient."""
+
+
+_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
+"""SOP class of secondary captures (screenshots, dose reports), and the beginning of those of several frames."""
+
+
+class UnreadableDicomError(ScanReadError):
+    """A file cannot be read that is, or may have been, an image of a scan: it is missing from the scan then."""
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a DICOM file is a segmentation; one that cannot be read is not."""
+    try:
+        with disable_value_validation():
+            header = read_dataset(path, ["SOPClassUID"], stop_before_pixels=True)
+            return _NOT_SCANS.get(str(header.get("SOPClassUID"))) == _SEGMENTATION
+    except DAMAGED:
+        return False
+
+
+def is_of_ours(path: Path) -> bool:
+    """Whether this program wrote a DICOM file; one that cannot be read it did not write."""
+    try:
+        with disable_value_validation():
+            header = read_dataset(path, ["Manufacturer"], stop_before_pixels=True)
+            return bool(header.get("Manufacturer") == MANUFACTURER)
+    except DAMAGED:
+        return False
+
+
+def read_header(path: Path) -> Dataset:
+    """Read the tags of `GEOMETRY_TAGS`, without pixels; values are converted when they are first asked for.
+
+    Raises
+    ------
+    UnreadableDicomError
+        If the file cannot be opened, or is damaged or cut short.
+    ScanReadError
+        If it is no image of a patient. The messages say why, and quote nothing of the header.
+    """
+    try:
+        header = read_dataset(path, GEOMETRY_TAGS, stop_before_pixels=True)
+        sop_class = _uid_of(header, "SOPClassUID") or _uid_of(header.file_meta, "MediaStorageSOPClassUID")
+        is_ours = header.get("Manufacturer") == MANUFACTURER
+        has_pixels = bool(header.get("Rows") and header.get("Columns"))
+        has_series = "SeriesInstanceUID" in header
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UnreadableDicomError(f"{path}: cannot be opened ({error.strerror}).") from None
+        raise UnreadableDicomError(
+            f"{path}: not a readable DICOM file ({type(error).__name__}). {EXPORT_AGAIN}"
+        ) from None
+    if sop_class in _NOT_SCANS:
+        raise ScanReadError(f"{path}: DICOM, but {_NOT_SCANS[sop_class]}, not a scan.")
+    if is_ours:
+        raise ScanReadError(f"{path}: DICOM, but a result of {MANUFACTURER}, not a scan.")
+    if not has_pixels:
+        kind = name_of_uid(sop_class)
+        if not sop_class or _IMAGE_STORAGE in kind:
+            raise UnreadableDicomError(f"{path}: a DICOM file that is damaged or cut short. {EXPORT_AGAIN}")
+        raise ScanReadError(f"{path}: DICOM, but not an image ({kind}).")
+    if not has_series:
+        raise UnreadableDicomError(
+            f"{path}: a DICOM image that names no series (SeriesInstanceUID). {EXPORT_AGAIN}"
+        )
+    return header
+
+
+def series_of_file(path: Path) -> DicomSeries:
+    """Return the series that a DICOM file is of, with the images of this file only.
+
+    Raises
+    ------
+    ScanReadError
+        As `read_header`, and if values that are needed cannot be read.
+    """
+    with disable_value_validation():  # pydicom's warnings about odd values would quote them
+        header = read_header(path)
+        try:
+            return _series_of(header, path)
+        except DAMAGED as error:
+            raise UnreadableDicomError(
+                f"{path}: a DICOM file with damaged header values ({type(error).__name__}). {EXPORT_AGAIN}"
+            ) from None
+
+
+def have_same_pixels(path: Path, other: Path) -> bool:
+    """Whether two files hold the same pixels, bit by bit; True where that cannot be told."""
+    tags = ["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
+    with disable_value_validation():
+        try:
+            one, two = (read_dataset(file, tags) for file in (path, other))
+            if one.file_meta.TransferSyntaxUID != two.file_meta.TransferSyntaxUID:
+                return True
+            return all(one.get(tag) == two.get(tag) for tag in tags)
+        except DAMAGED:
+            return True
+
+
+def name_of_uid(uid: str) -> str:
+    """Return the standard's name of a UID; a text that is none is never quoted, since it may be anything."""
+    name = str(UID(uid).name)
+    return name if name != uid else "of unknown kind"
+
+
+def unit_orientation(orientation: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Return two direction vectors of length 1, at right angles: headers that round cosines have others.
+
+    Vectors that no rounding explains stay as they are, and make no grid.
+    """
+    if orientation is None:
+        return None
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
+    if not np.allclose(lengths, 1, atol=_ROUNDED_COSINE) or abs(along_row @ along_column) > _ROUNDED_COSINE:
+        return orientation
+    along_row = along_row / lengths[0]
+    along_column = along_column - (along_column @ along_row) * along_row
+    return (*along_row.tolist(), *(along_column / np.linalg.norm(along_column)).tolist())
+
+
+def _series_of(header: Dataset, path: Path) -> DicomSeries:
+    frames, assumed = _frames_of(header, path)
+    is_placed = frames[0].is_placed
+    concatenation = _uid_of(header, "ConcatenationUID")
+    is_multi_frame = len(frames) > 1 or bool(concatenation)
+    uid = _uid_of(header, "SeriesInstanceUID")
+    sop_class = _uid_of(header, "SOPClassUID")
+    return DicomSeries(
+        uid=f"{uid}/{concatenation or frames[0].instance_uid}" if is_multi_frame or not is_placed else uid,
+        number=_series_number(header),
+        description=_plain_text(header.get("SeriesDescription")),
+        modality=_plain_text(header.get("Modality")),
+        frames=tuple(frames),
+        is_multi_frame=is_multi_frame,
+        windows=_windows(header),
+        study_uid=_uid_of(header, "StudyInstanceUID"),
+        n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
+        assumed=assumed,
+        is_capture=not is_placed and (sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")),
+    )
+
+
+def _series_number(header: Dataset) -> int | None:
+    try:
+        number = header.get("SeriesNumber")
+        return None if number is None else int(number)
+    except _NO_NUMBER:
+        return None
+
+
+def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str, ...]]:
+    """Return the images of a file, and what was assumed of their places.
+
+    Functional groups of a multi-frame file are looked through.
+    """
+    n_frames = int(header.get("NumberOfFrames") or 1)
+    if not 1 <= n_frames <= _MOST_FRAMES:
+        raise ValueError("number of frames")
+    shared = _first(header, "SharedFunctionalGroupsSequence")
+    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
+    shape = (int(header.Rows), int(header.Columns))
+    image_type = tuple(str(part).upper() for part in _listed(header.get("ImageType")))
+    instance_uid = _uid_of(header, "SOPInstanceUID") or str(path)
+    frame_of_reference = _uid_of(header, "FrameOfReferenceUID")
+    nuclear = places_in_nuclear_medicine(header, n_frames)
+    frames = []
+    for index in range(n_frames):
+        look = _Lookup(header, shared, per_frame[index] if index < len(per_frame) else None)
+        position, orientation = look.place()
+        if nuclear is not None:
+            position, orientation = nuclear.positions[index], nuclear.orientation
+        frames.append(
+            DicomFrame(
+                path=path,
+                number=index + 1,
+                shape=shape,
+                position=position,
+                orientation=unit_orientation(orientation),
+                pixel_spacing=look.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+                image_type=image_type,
+                rank=(
+                    *look.rank(),
+                    look.frame_type() or image_type,
+                    look.number("", "InstanceNumber"),
+                    index,
+                ),
+                instance_uid=instance_uid,
+                frame_of_reference=frame_of_reference,
+                acquisition=look.acquisition(),
+                stack=str(look.value("FrameContentSequence", "StackID") or ""),
+            )
+        )
+    is_us_volume = _uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
+    assumed = (*(() if nuclear is None else nuclear.assumed), *((IN_US_VOLUME,) if is_us_volume else ()))
+    return frames, assumed
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """A tag of a frame: in its own functional group, the shared one, or the header itself."""
+
+    header: Dataset
+    shared: Dataset | None
+    own: Dataset | None
+
+    def value(self, sequence: str, *keywords: str) -> Any:
+        for group in (self.own, self.shared):
+            item = None if group is None else _first(group, sequence)
+            for keyword in keywords:
+                if item is not None and item.get(keyword) is not None:
+                    return item.get(keyword)
+        for keyword in keywords:
+            if self.header.get(keyword) is not None:
+                return self.header.get(keyword)
+        return None
+
+    def place(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+        """Return position and orientation in the patient, or else in the volume of an ultrasound."""
+        position = self.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+        orientation = self.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+        if position is not None or orientation is not None:
+            return position, orientation
+        (of_position, of_orientation) = US_VOLUME_PLACES
+        return self.numbers(*of_position, 3), self.numbers(*of_orientation, 6)
+
+    def numbers(self, sequence: str, keyword: str, length: int) -> tuple[float, ...] | None:
+        values = tuple(float(value) for value in _listed(self.value(sequence, keyword)))
+        if not all(isfinite(value) for value in values):
+            raise ValueError(keyword)
+        return values if len(values) == length else None
+
+    def rank(self) -> tuple[Any, ...]:
+        """Return what tells images at one position from each other, by its weight.
+
+        A multi-frame file's own dimensions come first. They count positions too, but those are the same here.
+        """
+        content = "FrameContentSequence"
+        return (
+            tuple(int(value) for value in _listed(self.value(content, "DimensionIndexValues"))),
+            self.number(content, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+            self.number("", "FrameReferenceTime"),
+            self.number("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
+            self.number("MRDiffusionSequence", "DiffusionBValue"),
+            self.number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
+            self.acquisition(),
+        )
+
+    def acquisition(self) -> float:
+        """Return the number of the acquisition, 0 where there is none."""
+        return self.number("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber")
+
+    def frame_type(self) -> tuple[str, ...]:
+        """Return what kind of image a frame is (magnitude, phase, …), as text."""
+        kinds = []
+        for sequence in (
+            "MRImageFrameTypeSequence",
+            "CTImageFrameTypeSequence",
+            "PETFrameTypeSequence",
+            "USImageDescriptionSequence",
+        ):
+            for keyword in ("FrameType", "ComplexImageComponent", "DataType"):
+                value = self.value(sequence, keyword)
+                kinds += [str(part).upper() for part in _listed(value)]
+        return tuple(kinds)
+
+    def number(self, sequence: str, *keywords: str) -> float:
+        """Return a number that images are ordered by; 0 where there is none, or text in its place."""
+        try:
+            value = float(self.value(sequence, *keywords) or 0)
+        except _NO_NUMBER:
+            return 0.0
+        return value if isfinite(value) else 0.0
+
+
+def _plain_text(value: Any) -> str:
+    """Return a text of a header, or nothing when it cannot be one: a damaged length may have swallowed other tags."""
+    text = " ".join(str(value or "").split())
+    return text if text.isprintable() and len(text) <= _LONGEST_TEXT else ""
+
+
+def _uid_of(header: Dataset, keyword: str) -> str:
+    uid = str(header.get(keyword) or "")
+    if not _UID.fullmatch(uid):
+        raise ValueError(keyword)
+    return uid
+
+
+def _first(dataset: Dataset, sequence: str) -> Dataset | None:
+    items = dataset.get(sequence) if sequence else None
+    return items[0] if items else None
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str | float | int) else list(value)
+
+
+def _windows(header: Dataset) -> tuple[DisplayWindow, ...]:
+    """Return the window presets of a header, each once; Hounsfield units for CT. None where one is no number."""
+    try:
+        own = _first(header, "PerFrameFunctionalGroupsSequence")
+        look = _Lookup(header, _first(header, "SharedFunctionalGroupsSequence"), own)
+        sequence = "FrameVOILUTSequence"
+        centres = [float(value) for value in _listed(look.value(sequence, "WindowCenter"))]
+        widths = [float(value) for value in _listed(look.value(sequence, "WindowWidth"))]
+        names = _listed(look.value(sequence, "WindowCenterWidthExplanation"))
+    except _NO_NUMBER:
+        return ()
+    ranges: Counter[tuple[float, float]] = Counter()
+    windows: list[DisplayWindow] = []
+    for i, (centre, width) in enumerate(zip(centres, widths, strict=False)):
+        bounds = (centre - width / 2, centre + width / 2)
+        if not width > 0 or not all(map(isfinite, bounds)) or ranges[bounds]:
+            continue
+        ranges[bounds] += 1
+        name = _plain_text(names[i]) if i < len(names) else ""
+        windows.append(DisplayWindow(name or f"Window {len(windows) + 1}", *bounds))
+    return tuple(windows)

@@ -1,0 +1,1 @@
+"""Results as DICOM: segmentations, parametric maps and colour slices."""

@@ -1,0 +1,360 @@
+"""A patient's scan and a normative model → a calibrated anomaly map on the scan's own grid."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_dinoad.backbones import load_backbone
+from napari_dinoad.cohort_norms import unlike_all
+from napari_dinoad.errors import SettingError, first_line
+from napari_dinoad.images.intensity import darkness_note
+from napari_dinoad.images.slices import prepare_planes, slice_axis
+from napari_dinoad.images.volume import Volume
+from napari_dinoad.machine.faults import is_of_memory
+from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.normative_model import NormativeModel
+from napari_dinoad.pipeline.detection.scan_run import ScanRun
+from napari_dinoad.pipeline.slices.scan_facts import scan_facts
+from napari_dinoad.progress import report
+from napari_dinoad.settings import DetectSettings
+from napari_dinoad.settings.checks import require_kind
+
+if TYPE_CHECKING:
+    from napari_dinoad.backbones import Backbone
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import Plane
+
+__all__ = ["Detection", "Detector", "OnSlices", "detect"]
+
+logger = logging.getLogger(__name__)
+
+_LESS = 4
+"""Where a GPU's memory ran out, a batch has so many times fewer slices."""
+
+_SLICES_OF_VOLUMES = 2
+"""Normal scans of at least so many slices on average are volumes."""
+
+_A_SLICE_OF_VOLUMES = (
+    "It is a single slice and the normal scans are volumes: nothing can be said about a whole scan."
+)
+
+OnSlices = Callable[[int, list[int], np.ndarray], None]
+"""Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detection:
+    """What was found in a scan.
+
+    Attributes
+    ----------
+    anomaly_map : AnomalyMap
+        −log10 p on the scan's own grid.
+    scan_score : float
+        The scan's own raw score (only of the slices that were scored).
+    p_value : float, optional
+        Of the whole scan: how often a normal scan is at least as extreme. None when only some of its slices
+        were scored, since the normal scans were scored whole.
+    n_calibration_scans : int
+        Normal scans behind ``p_value``.
+    n_calibration_persons : int
+        Persons that these scans are of; nothing below 1 / (n + 1) can be claimed.
+    n_more_normal : int
+        How many of these normal scans are less extreme than this one.
+    slices : tuple of int
+        The slices that were scored, along the axis of the first plane.
+    planes : tuple of str
+        The planes that the map was made from.
+    seconds : dict of float
+        By stage: ``prepare``, ``embed``, ``score``, ``map``, and ``total``.
+    unlike : tuple of str
+        In what the scan as such is unlike the model's normal scans, a sentence each; see `Detector.unlike`.
+    settings : DetectSettings
+        Those that it was made with.
+    """
+
+    anomaly_map: AnomalyMap
+    scan_score: float
+    p_value: float | None
+    n_calibration_scans: int
+    n_calibration_persons: int
+    n_more_normal: int
+    slices: tuple[int, ...]
+    planes: tuple[Plane, ...]
+    seconds: dict[str, float]
+    unlike: tuple[str, ...] = ()
+    settings: DetectSettings = field(default_factory=DetectSettings)
+
+    def __repr__(self) -> str:
+        p = "no p-value of the whole scan" if self.p_value is None else f"scan-level p = {self.p_value:.3g}"
+        return f"<Detection, slices scored: {len(self.slices)}, {p}, {self.anomaly_map!r}>"
+
+    def mask(self, fpr: float | None = None, min_volume_mm3: float | None = None) -> AnomalyMask:
+        """Return the mask at a false-positive rate; see `AnomalyMask.of`.
+
+        Parameters
+        ----------
+        fpr, min_volume_mm3 : float, optional
+            None: those of `settings`.
+        """
+        return AnomalyMask.of(
+            self.anomaly_map,
+            self.settings.fpr if fpr is None else fpr,
+            self.settings.min_volume_mm3 if min_volume_mm3 is None else min_volume_mm3,
+        )
+
+    def findings(self, mask: AnomalyMask, scan: str, card: Mapping[str, Any] | None = None) -> Findings:
+        """Return what is to be written about the scan; ``scan`` is its file name, ``card`` the model's."""
+        return Findings(
+            mask,
+            scan,
+            self.p_value,
+            self.n_calibration_scans,
+            self.n_more_normal,
+            self.seconds,
+            card,
+            self.unlike,
+            self.n_calibration_persons,
+        )
+
+
+class Detector:
+    """A normative model with its backbone loaded, to score many scans.
+
+    Parameters
+    ----------
+    model : NormativeModel
+        Stays as it is.
+    settings : DetectSettings, optional
+        Device, slices at a time, and the rate and smallest region of `Detection.mask`.
+    weights : str, optional
+        A local weights file of the model's backbone.
+    progress : callable, optional
+        Told how far a download of weights is; may raise `Cancelled`.
+    backbone : Backbone, optional
+        The model's backbone, loaded already: several models can share it. None: it is loaded on the device of
+        ``settings``.
+
+    Raises
+    ------
+    BackboneError
+        If the backbone or its weights cannot be had.
+    ModelFileError
+        If the weights are not those that the model was fitted with.
+    """
+
+    def __init__(
+        self,
+        model: NormativeModel,
+        settings: DetectSettings | None = None,
+        weights: str | None = None,
+        progress: Progress | None = None,
+        backbone: Backbone | None = None,
+    ) -> None:
+        if not isinstance(model, NormativeModel):
+            raise SettingError(
+                f"model: expected a NormativeModel, got {type(model).__name__}. Read a file with "
+                "NormativeModel.load(path)."
+            )
+        self.settings = settings or DetectSettings()
+        require_kind("settings", self.settings, DetectSettings)
+        if backbone is None:
+            backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
+        self.backbone: Backbone = backbone
+        model.backbone.require_weights(self.backbone.weights_sha256)
+        self.model = model.on_device(self.backbone.device)
+        self._prepared: tuple[PreparedScan, ...] = ()
+        self._unlike: tuple[tuple[PreparedScan, ...], tuple[str, ...]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Detector on {self.backbone.device}: {self.model!r}>"
+
+    def prepare(self, volume: Volume) -> tuple[PreparedScan, ...]:
+        """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept."""
+        if not isinstance(volume, Volume):
+            raise SettingError(
+                f"scan: expected a Volume, got {type(volume).__name__}. Read a file with read_volume(path)."
+            )
+        # Another thread may put its own scan in place meanwhile.
+        prepared = self._prepared
+        if not prepared or prepared[0].volume is not volume:
+            prepared = prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
+            self._prepared = prepared
+        return prepared
+
+    def unlike(self, volume: Volume) -> tuple[str, ...]:
+        """Return in what a scan is unlike the model's normal scans: voxel size, extent of the body, contrast.
+
+        One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. That
+        a scan is nearly black to the model is told whatever the normal ones were. An abnormal map of such a scan says
+        little.
+        """
+        prepared = self.prepare(volume)
+        kept = self._unlike
+        if kept is None or kept[0] is not prepared:
+            dark = darkness_note(volume, prepared[0].intensity)
+            words = (*filter(None, [dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
+            if not self._is_comparable(volume):
+                words = (_A_SLICE_OF_VOLUMES, *words)
+            kept = self._unlike = prepared, words
+        return kept[1]
+
+    def _is_comparable(self, volume: Volume) -> bool:
+        """Whether a scan's own score can be compared with the normal ones: a slice's with whole volumes' cannot."""
+        made = self.model.provenance
+        of_volumes = made.n_slices >= _SLICES_OF_VOLUMES * len(self.model.planes) * made.n_scans
+        return not (volume.is_2d and of_volumes)
+
+    def slice_axis(self, volume: Volume) -> int:
+        """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
+        return slice_axis(volume, self.model.planes[0].plane)
+
+    def detect(
+        self,
+        volume: Volume,
+        *,
+        slices: Sequence[int] | None = None,
+        start_slice: int | None = None,
+        progress: Progress | None = None,
+        on_slices: OnSlices | None = None,
+    ) -> Detection:
+        """Score a scan.
+
+        A model of several planes scores one after the other. What the first says, calibrated on its own, is given to
+        ``on_slices`` as it comes; in the end the fused map is, slice by slice, in its place. A slice of a volume
+        comes once the neighbours that it is averaged with are scored (see `CalibrationSettings.smoothing_mm`); that
+        at ``start_slice`` comes twice, at first scored for itself.
+
+        Where a GPU's memory runs out around the network, the scan is scored once more: fewer slices at a time, and
+        resampled and placed by the CPU. What has come to ``on_slices`` by then comes again.
+
+        Parameters
+        ----------
+        volume : Volume
+        slices : sequence of int, optional
+            Only these slices of the canonical array, along `slice_axis`, each scored for itself and only by the
+            model's first plane; None: all that show the body.
+        start_slice : int, optional
+            Slices are scored outwards from this one.
+        progress : callable, optional
+            Called after each batch; may raise `Cancelled`.
+        on_slices : callable, optional
+            Gets the map of some slices as soon as it is ready, on the calling thread.
+
+        Raises
+        ------
+        ScanReadError
+            If no body is found.
+        SettingError
+            If a slice is not in the scan, the intensity setting does not suit the scan, or a path was given in
+            place of one.
+        """
+        size = self.settings.batch_slices or self.backbone.batch_slices
+        scored_with = partial(
+            self._detect, time.perf_counter(), volume, slices, start_slice, progress, on_slices
+        )
+        try:
+            return scored_with(size)
+        except (RuntimeError, MemoryError) as error:
+            # The network halves its batches by itself; what is around it takes its memory anew.
+            if self.backbone.device.type == "cpu" or not is_of_memory(error):
+                raise
+            logger.warning(
+                "The GPU's memory ran out (%s); the scan is scored again with less.", first_line(error)
+            )
+        # Here the exception, which holds the tensors of the run, is gone.
+        torch.cuda.empty_cache()
+        return scored_with(max(1, size // _LESS), torch.device("cpu"))
+
+    def _detect(
+        self,
+        started: float,
+        volume: Volume,
+        slices: Sequence[int] | None,
+        start_slice: int | None,
+        progress: Progress | None,
+        on_slices: OnSlices | None,
+        size: int,
+        placed_on: torch.device | None = None,
+    ) -> Detection:
+        """Score a scan, ``size`` slices at a time; see `ScanRun` for ``placed_on``."""
+        prepared = self.prepare(volume)
+        run = ScanRun(self.model, self.backbone, prepared, slices, placed_on)
+        run.seconds["prepare"] = time.perf_counter() - started
+        total, done = run.n_slices, 0
+        report(progress, "Scoring slices", done, total)
+        for batch in run.scored(run.batches(start_slice, size)):
+            done += batch.n_scored
+            if on_slices is not None and batch.plane == 0 and batch.indices:
+                on_slices(run.axis, batch.indices, batch.values)
+            plane = run.planes[batch.plane] if len(run.planes) > 1 else ""
+            report(progress, "Scoring slices", done, total, plane)
+        if run.fuse() and on_slices is not None:
+            for indices, values in run.shown_batches(size):
+                on_slices(run.axis, indices, values)
+        run.seconds["total"] = time.perf_counter() - started
+        return self._detection(run, volume)
+
+    def _detection(self, run: ScanRun, volume: Volume) -> Detection:
+        calibration, score = run.calibration, run.scan_score()
+        return Detection(
+            AnomalyMap(run.values, volume),
+            score,
+            calibration.scan_p_value(score) if run.is_whole and self._is_comparable(volume) else None,
+            calibration.n_scans,
+            calibration.n_persons,
+            int(np.count_nonzero(calibration.scan_scores < score)),
+            tuple(sorted(run.slices)),
+            run.planes,
+            {stage: round(spent, 4) for stage, spent in run.seconds.items()},
+            self.unlike(volume),
+            self.settings,
+        )
+
+
+def detect(
+    volume: Volume,
+    model: NormativeModel,
+    settings: DetectSettings | None = None,
+    progress: Progress | None = None,
+) -> Detection:
+    """Score one scan with a model; to score many, make one `Detector`.
+
+    Parameters
+    ----------
+    volume : Volume
+        From `read_volume`, or made of an array and its `Geometry`.
+    model : NormativeModel
+        From `fit_folder`, or `NormativeModel.load`.
+    settings : DetectSettings, optional
+        The rate and smallest region of `Detection.mask`, and the device.
+    progress : callable, optional
+        Called after each batch; may raise `Cancelled`.
+
+    Returns
+    -------
+    Detection
+        The anomaly map ``.anomaly_map.values`` is (z, y, x) float32, −log10 p; ``.mask()`` and ``.p_value`` go
+        with it.
+
+    Raises
+    ------
+    BackboneError
+        If the backbone or its weights cannot be had.
+    ModelFileError
+        If the weights are not those that the model was fitted with.
+    ScanReadError
+        If no body is found.
+    SettingError
+        If the intensity setting does not suit the scan, or a path was given in place of scan or model.
+    """
+    return Detector(model, settings, progress=progress).detect(volume, progress=progress)

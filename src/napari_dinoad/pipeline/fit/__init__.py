@@ -1,0 +1,1 @@
+"""From a cohort to a calibrated model; and models updated and merged."""

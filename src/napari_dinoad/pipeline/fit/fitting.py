@@ -1,0 +1,342 @@
+"""A folder of normal scans → a calibrated normative model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.backbones import load_backbone
+from napari_dinoad.cohort_norms import CohortNorms
+from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.fit_estimate import estimate_fit
+from napari_dinoad.fit_report import FitReport, NormalScan
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.persons import find_persons
+from napari_dinoad.machine.files import require_writable
+from napari_dinoad.normative_model import (
+    BackboneIdentity,
+    NormativeModel,
+    Provenance,
+)
+from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
+from napari_dinoad.pipeline.cohort.layout import unlikeness
+from napari_dinoad.pipeline.cohort.order import shares_at_least, unusualness
+from napari_dinoad.pipeline.cohort.outliers import grid_unlikeness
+from napari_dinoad.pipeline.cohort.preparation import embed_cohort
+from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
+from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
+from napari_dinoad.pipeline.fit.cohort_report import (
+    few_scans_note,
+    mixed_kinds_note,
+    persons_note,
+    write_cohort_report,
+)
+from napari_dinoad.pipeline.fit.held_out import HeldOutScores
+from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
+from napari_dinoad.pipeline.fit.merging import require_mixture, with_earlier_counts
+from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
+from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note
+from napari_dinoad.progress import report
+from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
+from napari_dinoad.settings.checks import require_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.backbones import Backbone
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.persons import Persons
+    from napari_dinoad.images.scan_file import SkippedFile
+    from napari_dinoad.pipeline.cohort.preparation import Cohort
+    from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
+    from napari_dinoad.pipeline.fit.holdout import FittedPlanes
+    from napari_dinoad.plane_model import PlaneModel
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import PreprocessingSettings
+
+__all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
+
+logger = logging.getLogger(__name__)
+
+MIN_SCANS = 2
+"""One scan to fit on and one to calibrate with; fewer cannot be calibrated at all."""
+
+
+def fit_folder(
+    folder: str | Path,
+    settings: FitSettings | None = None,
+    progress: Progress | None = None,
+    cache: CacheSettings | None = None,
+    out: str | Path | None = None,
+    cluster: ClusterSettings | None = None,
+    earlier: NormativeModel | None = None,
+    backbone: Backbone | None = None,
+) -> NormativeModel:
+    """Fit a normative model from a folder of normal scans.
+
+    Each scan is read and embedded once. Persons with all their scans, never slices, are held out for calibration: by
+    folds, so that all calibrate (below `CalibrationSettings.cross_below` persons), or one share of them.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Scans of any kind that `read_volume` knows, also in subfolders; each DICOM series is a scan. What cannot be
+        used is skipped, with its reason.
+    settings : FitSettings, optional
+    progress : callable, optional
+        Called after each scan and epoch; may raise `Cancelled`.
+    cache : CacheSettings, optional
+        Where embeddings and unfinished scorers are kept, so that the same call goes on where an interrupted one was,
+        to the very same model. None: a temporary folder, and nothing is left of a fit that was interrupted.
+    out : str or Path, optional
+        Where the model is saved, with its cohort report beside it, before what was kept is cleaned away.
+    cluster : ClusterSettings, optional
+        Workers that embed the scans, and compute the sums of a ``dpmm`` fit and held-out scores where the embeddings
+        lie. The model is the same as without, to rounding.
+    earlier : NormativeModel, optional
+        A ``dpmm`` model that the scans are added to; see `update_model`, which makes the settings that go with it.
+    backbone : Backbone, optional
+        The one that ``settings`` name, loaded already: several fits can share it. It may be one of your own, whose
+        name is in no registry; its ``weights_sha256`` must change with what it computes. None: it is loaded by its
+        name. Workers of a ``cluster`` load theirs by name.
+
+    Returns
+    -------
+    NormativeModel
+        With ``fit_report`` set, of this folder's scans alone.
+
+    Raises
+    ------
+    SettingError
+        If the embeddings may take more than the limit in ``cache``, or ``backbone`` is another one than ``settings``
+        name, or is given together with a ``cluster``.
+    ScanReadError
+        If fewer than `MIN_SCANS` scans can be used.
+    BackboneError
+        If the backbone or its weights cannot be had.
+    DinoadError
+        If ``out`` cannot be written (told before anything is read), the disk is full (what was done so far stays
+        usable), or the same fit is running in another process.
+    """
+    settings = settings or FitSettings()
+    require_kind("settings", settings, FitSettings)
+    require_kind("cache", cache or CacheSettings(), CacheSettings)
+    require_kind("cluster", cluster or ClusterSettings(), ClusterSettings)
+    if out is not None:
+        require_writable(Path(out))
+    if backbone is not None:
+        _require_own(backbone, settings, cluster)
+    # Workers need not stand in the same folder.
+    found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
+    if not found.scans:
+        raise _too_few(found.folder, 0, found.skipped)
+    preprocessing = settings.preprocessing_or(settings.preprocessing or default_preprocessing(found))
+    estimate = estimate_fit(found, backbone or settings.backbone, preprocessing, cache)
+    estimate.require_limit(None if cache is None else cache.limit_bytes)
+    logger.info(estimate.in_words())
+    if not estimate.has_room:
+        logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
+    with work_folder(_fit_key(found, settings, preprocessing, earlier), cache) as work:
+        model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
+        if out is not None:
+            report(progress, "Saving the model", 0, 0)
+            model.save(out)
+            if model.fit_report is not None:
+                write_cohort_report(model, model.fit_report, Path(out))
+    notes = [few_scans_note(model.provenance.n_scans, model.provenance.n_persons)]
+    if model.fit_report is not None:
+        notes += [persons_note(model.fit_report), mixed_kinds_note(model.fit_report)]
+    for note in filter(None, notes):
+        logger.warning(note)
+    return model
+
+
+def _fit(
+    found: Discovery,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    work: WorkFolder,
+    progress: Progress | None,
+    workers: ClusterSettings | None,
+    earlier: NormativeModel | None,
+    backbone: Backbone | None,
+) -> NormativeModel:
+    started = time.perf_counter()
+    if backbone is None:
+        backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
+    if earlier is not None:
+        earlier.backbone.require_weights(backbone.weights_sha256)
+    resolution = preprocessing.resolution_px or backbone.default_resolution_px
+    preprocessing = replace(preprocessing, resolution_px=resolution)
+    with ReadAhead() as reader, ExitStack() as stack:
+        cohort = _embed(found, settings, preprocessing, backbone, work, reader, stack, workers, progress)
+        if len(cohort.paths) < MIN_SCANS:
+            raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
+        note = coarse_plane_note([scan.facts for scan in cohort.cache.scans], preprocessing.plane)
+        if note:
+            logger.warning(note)
+        persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
+        embedded = time.perf_counter()
+        checkpoints = Checkpoints(work.states, work.temporary)
+        fitted = fit_and_calibrate(
+            cohort.caches,
+            persons.of_scan,
+            settings,
+            backbone.device,
+            HeldOutScores(work.held_out),
+            progress,
+            checkpoints,
+            None if earlier is None else require_mixture(earlier, "updated"),
+        )
+        seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
+        # The report compares the embeddings themselves: while the workers that may hold them are there.
+        fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
+    _tell_what_was_assumed(fit_report)
+    fresh = NormativeModel(
+        fitted.planes,
+        BackboneIdentity(
+            backbone.name, backbone.weights_sha256, backbone.embedding_dim, backbone.patch_size_px
+        ),
+        preprocessing,
+        fitted.calibration,
+        settings.calibration.scan_top_fraction,
+        settings.calibration.smoothing_mm,
+        Provenance(
+            len(cohort.paths),
+            cohort.n_slices,
+            settings.seed,
+            reading=settings.reading.words(),
+            n_persons=persons.n,
+        ),
+        (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
+        fit_report,
+    )
+    return fresh if earlier is None else with_earlier_counts(fresh, earlier)
+
+
+def _require_own(backbone: Backbone, settings: FitSettings, cluster: ClusterSettings | None) -> None:
+    if backbone.name != settings.backbone:
+        raise SettingError(
+            f"backbone: expected {settings.backbone!r}, which the settings name, got {backbone.name!r}; "
+            "make them the same."
+        )
+    if cluster is not None:
+        raise SettingError(
+            "backbone: expected none beside a cluster, whose workers load it by its name, got "
+            f"{backbone.name!r}; leave it out."
+        )
+
+
+def _embed(
+    found: Discovery,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    backbone: Backbone,
+    work: WorkFolder,
+    reader: ReadAhead,
+    stack: ExitStack,
+    workers: ClusterSettings | None,
+    progress: Progress | None,
+) -> Cohort:
+    """Embed the scans here or on workers, which stay until ``stack`` is left."""
+    if workers is None:
+        caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
+        return embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
+    from napari_dinoad.pipeline.cluster.cohort import embed_on_cluster
+    from napari_dinoad.pipeline.cluster.workers import open_cluster
+
+    cluster = stack.enter_context(open_cluster(workers))
+    return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress)
+
+
+def default_preprocessing(found: Discovery) -> PreprocessingSettings:
+    """Return the preset that suits what was found: ``image-2d`` for 2D images, ``mr-brain`` for volumes.
+
+    DICOM headers name the modality: OCT gets ``oct``; of CT they do not tell which window suits.
+    """
+    if found.modality == "OPT":
+        return preset("oct")
+    if found.modality == "CT":
+        logger.warning(
+            "These are CT scans and no preset was named: each is scaled by its own percentiles. A preset with a "
+            "window in Hounsfield units suits them better: ct-head, ct-chest or ct-abdomen."
+        )
+    return preset("image-2d" if found.is_mostly_2d else "mr-brain")
+
+
+def _fit_key(
+    found: Discovery,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    earlier: NormativeModel | None,
+) -> str:
+    """Return a hash that the same command has again."""
+    before = [] if earlier is None else [hash_of_mixture(require_mixture(earlier, "updated"))]
+    return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing), *before])
+
+
+def _fit_report(
+    cohort: Cohort, persons: Persons, fitted: FittedPlanes, seed: int, seconds: dict[str, float]
+) -> FitReport:
+    unlike = unlikeness(cohort.cache.scans, seed)
+    by_grid = grid_unlikeness([scan.facts for scan in cohort.cache.scans])
+    unusual = unusualness([fitted.scan_scores.get(i) for i in range(len(unlike))], unlike, by_grid)
+    shares = shares_at_least(np.array([*fitted.scan_scores.values()]))
+    p_values = dict(zip(fitted.scan_scores, shares.tolist(), strict=True))
+    unlike_shares, grid_shares = shares_at_least(unlike).tolist(), shares_at_least(by_grid).tolist()
+    scans = []
+    for i, scan in enumerate(cohort.scans):
+        n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
+        facts = cohort.cache.scans[i].facts
+        scans.append(
+            NormalScan(
+                scan.path,
+                n_slices,
+                fitted.scan_scores.get(i),
+                p_values.get(i),
+                unlike_shares[i],
+                grid_shares[i],
+                float(unusual[i]),
+                facts,
+                scan.name,
+            )
+        )
+    return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds, persons)
+
+
+def _tell_what_was_assumed(fit_report: FitReport) -> None:
+    told = [
+        (name, note)
+        for name, scan in zip(fit_report.names, fit_report.scans, strict=True)
+        for note in scan.facts.get("notes", ())
+    ]
+    if told:
+        name, note = told[0]
+        others = f" And {len(told) - 1} more such notes; the cohort report has them." if len(told) > 1 else ""
+        logger.warning("%s: %s%s", name, note, others)
+
+
+def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:
+    """Return the curves of the fits by name; with several planes or scorers, theirs are in front."""
+    curves = {}
+    for plane in planes:
+        for member in plane.members:
+            of = f"{plane.plane} " if len(planes) > 1 else ""
+            of += f"{member.scorer.name} " if len(plane.members) > 1 else ""
+            state = member.scorer.state()
+            curves.update({f"{of}{name}": list(curve) for name, curve in state.history.items()})
+    return curves
+
+
+def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> ScanReadError:
+    reasons = "; ".join(f"{item.path.name}: {item.reason.rstrip('.')}" for item in skipped[:3])
+    more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    empty = "" if n_usable else " The folder holds no file."
+    why = f" Skipped: {reasons}{more}." if skipped else empty
+    return ScanReadError(f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{why}")

@@ -1,0 +1,202 @@
+"""Models fitted at several hospitals → one model, without an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.calibration import Calibration
+from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.normative_model import NormativeModel, Provenance
+from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
+from napari_dinoad.pipeline.slices.slice_smoothing import is_like
+from napari_dinoad.scoring.dpmm import DpmmScorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["join_calibrations", "merge_models", "require_mixture", "with_earlier_counts"]
+
+
+def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
+    """Merge models of the Dirichlet-process mixture: the model of all their normal scans.
+
+    The components are put together, each with the number of patches that it stands for, and alike ones are merged
+    (see `DpmmScorer.merged`). The calibrations are joined by counts (see `join_calibrations`); the numbers of scans
+    and slices add. The order of the models has no influence on the mixture.
+
+    Parameters
+    ----------
+    models : sequence of NormativeModel
+        At least two, of one backbone (with the same weights), preprocessing and kind of mixture.
+
+    Raises
+    ------
+    SettingError
+        If there are fewer than two, two are the same, or a model has another scorer than ``dpmm``.
+    ModelFileError
+        If the models do not go together; the message says what differs.
+    """
+    if len(models) < 2:
+        raise SettingError(f"Models to merge: expected at least 2, got {len(models)}.")
+    scorers = [require_mixture(model, "merged") for model in models]
+    first = models[0]
+    for number, model in enumerate(models[1:], start=2):
+        _require_alike(first, model, number)
+    _require_different(scorers)
+    merged = DpmmScorer.merged(scorers)
+    provenance = Provenance(
+        sum(model.provenance.n_scans for model in models),
+        sum(model.provenance.n_slices for model in models),
+        first.provenance.seed,
+        n_merged=sum(model.provenance.n_merged for model in models),
+        reading=_readings(models),
+        n_persons=sum(model.provenance.n_persons for model in models),
+    )
+    cohorts = tuple(cohort for model in models for cohort in model.cohorts)
+    return replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
+
+
+def _require_different(scorers: Sequence[DpmmScorer]) -> None:
+    places: dict[str, int] = {}
+    for number, scorer in enumerate(scorers, start=1):
+        same = places.setdefault(hash_of_mixture(scorer), number)
+        if same != number:
+            raise SettingError(
+                f"Models {same} and {number} are the same model: its scans would count twice. Leave one out."
+            )
+
+
+def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
+    """Return an updated model with what is known of the earlier one's scans: their calibration and their numbers.
+
+    Parameters
+    ----------
+    updated : NormativeModel
+        Its mixture holds the earlier one; its calibration and counts are of the new scans alone.
+    earlier : NormativeModel
+    """
+    mixture, before = require_mixture(updated, "updated"), require_mixture(earlier, "updated")
+    # The new scans were scored by mixtures that held the earlier one, like the whole.
+    whole = _joined(updated, [earlier, updated], [before, mixture], mixture)
+    old, new = earlier.provenance, updated.provenance
+    provenance = replace(
+        new,
+        n_scans=old.n_scans + new.n_scans,
+        n_slices=old.n_slices + new.n_slices,
+        n_merged=old.n_merged,
+        n_persons=old.n_persons + new.n_persons,
+        reading=_readings([earlier, updated]),
+    )
+    cohorts = (*earlier.cohorts, *updated.cohorts)
+    return replace(whole, provenance=provenance, cohorts=cohorts, fit_report=updated.fit_report)
+
+
+def _readings(models: Sequence[NormativeModel]) -> tuple[str, ...]:
+    """Return how the normal scans of any of the models were read, each way once."""
+    return tuple(dict.fromkeys(told for model in models for told in model.provenance.reading))
+
+
+def _joined(
+    base: NormativeModel, models: Sequence[NormativeModel], scorers: Sequence[DpmmScorer], mixture: DpmmScorer
+) -> NormativeModel:
+    """Return ``base`` with the joint mixture and the joined calibrations of ``models``, made with ``scorers``."""
+
+    def join(calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer]) -> Calibration:
+        return join_calibrations(calibrations, scorers, mixture.settings.score, mixture.n_patches)
+
+    planes = [model.planes[0] for model in models]
+    alone = join([plane.for_single_slices.calibration for plane in planes], scorers)
+    # Models of single images say nothing of averaged slices; and where slices lie farther apart in one hospital than
+    # in another, what is usual of averaged ones differs: then each slice is scored for itself.
+    averaged = [number for number, plane in enumerate(planes) if plane.alone is not None]
+    shares = [planes[number].noise_share for number in averaged]
+    if not averaged or not is_like(min(shares), max(shares)):
+        return base.with_scorer(mixture, alone)
+    of_averaged = join(
+        [planes[number].calibration for number in averaged], [scorers[number] for number in averaged]
+    )
+    return base.with_scorer(mixture, of_averaged, alone, max(shares))
+
+
+def join_calibrations(
+    calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer], score: str, n_patches: int
+) -> Calibration:
+    """Join the calibrations of mixtures for the mixture of all their patches.
+
+    Each table was made with its own mixture, of which the scorers are parts in the joint one. The joint mixture holds
+    the components of each part (or ones close to them), so by it a patch is no farther from normal than by the part:
+    the distances of the part bound those of the whole from above, and so do the p-values. A density loses weight, by
+    the part's share w of all patches: −log p(x) ≤ −log p_part(x) − log w; the part's table is moved by that.
+
+    Parameters
+    ----------
+    calibrations : sequence of Calibration
+    scorers : sequence of DpmmScorer
+        The mixture that each was made with.
+    score : str
+        Of the joint mixture, see `DpmmSettings.score`.
+    n_patches : int
+        Patches behind the joint mixture.
+    """
+    if score == "negative-log-likelihood":
+        calibrations = [
+            calibration.shifted(-math.log(scorer.n_patches / n_patches))
+            for calibration, scorer in zip(calibrations, scorers, strict=True)
+        ]
+    return Calibration.joined(calibrations)
+
+
+def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
+    """Return the model's scorer if it is a Dirichlet-process mixture alone; a `SettingError` says that others cannot.
+
+    Parameters
+    ----------
+    model : NormativeModel
+    done : str
+        What should be done with it: ``"merged"`` or ``"updated"``.
+    """
+    planes = [plane.plane for plane in model.planes]
+    is_one = len(planes) == 1 and len(model.planes[0].members) == 1
+    if not is_one or not isinstance(model.scorer, DpmmScorer):
+        in_planes = f" in the planes {', '.join(planes)}" if len(planes) > 1 else ""
+        raise SettingError(
+            f"Scorer: only models of the scorer 'dpmm' alone, in one plane, can be {done} without the scans that "
+            f"they were fitted on, got {model.scorer_name!r}{in_planes}. Fit a new model on all scans, or use "
+            "--scorer dpmm and one plane."
+        )
+    return model.scorer
+
+
+def _require_alike(first: NormativeModel, other: NormativeModel, number: int) -> None:
+    differences = [
+        *_differences("backbone", asdict(first.backbone), asdict(other.backbone)),
+        *_differences("preprocessing", asdict(first.preprocessing), asdict(other.preprocessing)),
+    ]
+    mixtures = (first.scorer.state().settings["settings"], other.scorer.state().settings["settings"])
+    kept = ("covariance", "score", "min_weight", "regularisation")
+    differences += _differences("dpmm", *({name: mixture[name] for name in kept} for mixture in mixtures))
+    if first.scan_top_fraction != other.scan_top_fraction:
+        differences.append(f"scan top fraction {first.scan_top_fraction} and {other.scan_top_fraction}")
+    if first.smoothing_mm != other.smoothing_mm:
+        differences.append(f"smoothing across slices {first.smoothing_mm} and {other.smoothing_mm} mm")
+    if differences:
+        raise ModelFileError(
+            f"Models to merge: expected models of one backbone and preprocessing, got in the first and number "
+            f"{number}: {'; '.join(differences)}. Fit them with the same settings."
+        )
+
+
+def _differences(what: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return what differs, in words; the name of the preset that settings began with does not count."""
+    return [
+        f"{what} {name.replace('_', ' ')} {_short(one[name])} and {_short(other[name])}"
+        for name in one
+        if name != "preset" and one[name] != other[name]
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text

@@ -1,0 +1,245 @@
+"""A scan's slices on a GPU: from its voxels to model inputs, and from patch scores to −log10 p, all of it there.
+
+The CPU only says what is to be done; what it does itself for each slice would take several times as long as the
+network. Formulas are those of `Placement`, `Calibration` and `PlaneModel`, which the tests compare with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_dinoad.backbones.embeddings import on_device
+from napari_dinoad.backbones.memory import free_bytes
+from napari_dinoad.calibration import MAX_NEG_LOG10_P
+from napari_dinoad.errors import ScorerError
+from napari_dinoad.machine.faults import is_of_memory
+from napari_dinoad.pipeline.slices.arriving import Arriving
+from napari_dinoad.pipeline.slices.placed_slices import HostSlices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.calibration import Calibration
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.pipeline.slices.placed_slices import ScanSlices
+    from napari_dinoad.plane_model import PlaneModel
+
+__all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "slices_of_planes"]
+
+_BYTES_A_VOXEL = 16
+"""On the device: a value, a body bit, a raw score, and room to work."""
+
+_CHUNK_VOXELS = 2**22
+"""Voxels that are calibrated at a time, in float64: each takes 40 bytes meanwhile."""
+
+_FREE_SHARE = 0.25
+"""A scan that needs more than this share of the device's free memory stays on the CPU; the network needs the rest."""
+
+
+def slices_of_planes(prepared: Sequence[PreparedScan], device: torch.device) -> list[ScanSlices]:
+    """Return the slices of a scan in each plane: on a CUDA device where they fit beside the network, else on the CPU.
+
+    Scans whose slices have each their own range of intensities (single images) stay on the CPU.
+    """
+    volume = prepared[0].volume.values
+    if device.type != "cuda" or prepared[0].intensity is None:
+        return [HostSlices(scan) for scan in prepared]
+    if volume.size * _BYTES_A_VOXEL > _FREE_SHARE * free_bytes(device):
+        return [HostSlices(scan) for scan in prepared]
+    try:
+        shared = DeviceVolume.of(prepared[0], device)
+    except RuntimeError as error:
+        # Another program was quicker.
+        if not is_of_memory(error):
+            raise
+        return [HostSlices(scan) for scan in prepared]
+    return [DeviceSlices(scan, shared) for scan in prepared]
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceVolume:
+    """A scan's voxels on a device, for all its planes.
+
+    Attributes
+    ----------
+    values : torch.Tensor
+        (z, y, x) float32, canonical.
+    body : torch.Tensor
+        (z, y, x) bool.
+    """
+
+    values: torch.Tensor
+    body: torch.Tensor
+
+    @classmethod
+    def of(cls, prepared: PreparedScan, device: torch.device) -> DeviceVolume:
+        """Send a scan to a device."""
+        values = np.ascontiguousarray(prepared.volume.values, dtype=np.float32)
+        return cls(
+            torch.from_numpy(values).to(device),
+            torch.from_numpy(np.ascontiguousarray(prepared.body)).to(device),
+        )
+
+
+class DeviceCalibration:
+    """A calibration's table on a device; see `Calibration.neg_log10_p`.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    device : torch.device
+    """
+
+    def __init__(self, calibration: Calibration, device: torch.device) -> None:
+        scores, levels = calibration.table_scores, calibration.table_neg_log10_p
+        # From each knot on −log10 p is level + rise · score. Beyond the table the rise is the tail's; below it both
+        # are 0.
+        rises = np.concatenate([[0.0], np.diff(levels) / np.diff(scores), [calibration.tail_slope]])
+        starts = np.concatenate([[0.0], levels - scores * rises[1:]])
+        self._scores, self._levels, self._rises = (
+            on_device(torch.from_numpy(table), device) for table in (scores.copy(), starts, rises)
+        )
+
+    def neg_log10_p(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return −log10 p float32 of raw scores, any shape."""
+        flat = scores.reshape(-1)
+        levels = torch.empty_like(flat, dtype=torch.float32)
+        for begin in range(0, len(flat), _CHUNK_VOXELS):
+            chunk = slice(begin, begin + _CHUNK_VOXELS)
+            exact = flat[chunk].double()
+            knot = torch.searchsorted(self._scores, exact, right=True)
+            own = torch.addcmul(self._levels[knot], exact, self._rises[knot])
+            levels[chunk] = own.clamp_max_(MAX_NEG_LOG10_P)
+        return levels.reshape(scores.shape)
+
+
+class _DevicePlaced:
+    """Placed slices whose −log10 p, (n, …) of the canonical array across ``axis``, is on its way to the CPU."""
+
+    def __init__(self, levels: torch.Tensor, axis: int, raw: torch.Tensor) -> None:
+        self.raw = raw
+        self._axis = axis
+        self._arriving = Arriving(levels, levels.isnan().any())
+
+    def block(self) -> np.ndarray:
+        """See `Placed.block`.
+
+        Raises
+        ------
+        ScorerError
+            If a score is NaN: what lies on a GPU is looked at only here.
+        """
+        levels, is_wrong = self._arriving.tensors()
+        if bool(is_wrong):
+            raise ScorerError(
+                "Scores: expected numbers, got NaN; check the scan's intensities, or use --device cpu."
+            )
+        return np.moveaxis(levels.numpy(), 0, self._axis)
+
+
+class DeviceSlices:
+    """See `ScanSlices`; by PyTorch, on a device.
+
+    Parameters
+    ----------
+    prepared : PreparedScan
+        With one range of intensities for all slices.
+    volume : DeviceVolume
+        Of the same scan.
+    """
+
+    begins_at_once = True
+
+    def __init__(self, prepared: PreparedScan, volume: DeviceVolume) -> None:
+        if prepared.intensity is None:
+            raise ValueError(f"{prepared.volume.name}: expected one range of intensities for all slices.")
+        self._low, self._high = prepared.intensity
+        self._prepared = prepared
+        self._device = volume.values.device
+        self._is_turned = prepared.stack.is_turned
+        self._values = volume.values.movedim(prepared.axis, 0)
+        self._body = volume.body.movedim(prepared.axis, 0)
+        self._calibrations: dict[Calibration, DeviceCalibration] = {}
+        self._interpolations: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @cached_property
+    def _sampling(self) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, columns = map(self._sent, self._prepared.placement.sampling)
+        return rows, columns.T
+
+    def _interpolation(self, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        if grid not in self._interpolations:
+            rows, columns = map(self._sent, self._prepared.placement.interpolation(grid))
+            self._interpolations[grid] = rows, columns.T
+        return self._interpolations[grid]
+
+    def _sent(self, array: np.ndarray) -> torch.Tensor:
+        return on_device(torch.from_numpy(array), self._device)
+
+    def inputs(self, indices: Sequence[int]) -> torch.Tensor:
+        """See `ScanSlices.inputs`."""
+        scaled = (self._shown(self._values, indices) - self._low) / (self._high - self._low)
+        rows, columns = self._sampling
+        return rows @ scaled.clamp_(0.0, 1.0) @ columns
+
+    def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+        """Return slices (n, rows, columns) in display orientation."""
+        chosen = stack[on_device(torch.tensor(indices, dtype=torch.int64), self._device)]
+        return chosen.flip(1, 2) if self._is_turned else chosen
+
+    def taken(self, patch_scores: torch.Tensor) -> torch.Tensor:
+        """See `ScanSlices.taken`."""
+        return patch_scores.to(self._device, torch.float32)
+
+    def place(
+        self, plane: PlaneModel, indices: Sequence[int], patch_scores: Sequence[torch.Tensor]
+    ) -> _DevicePlaced:
+        """See `ScanSlices.place`."""
+        _, gh, gw = patch_scores[0].shape
+        rows, columns = self._interpolation((gh, gw))
+        body = self._shown(self._body, indices)
+        parts = [rows @ scores @ columns for scores in patch_scores]
+        raw = self._fused(plane, parts)
+        levels = self._calibrated(plane.calibration).neg_log10_p(raw)
+        levels.masked_fill_(~body, 0.0)
+        canonical = levels.flip(1, 2) if self._is_turned else levels
+        return _DevicePlaced(canonical, self._prepared.axis, raw.masked_fill_(~body, -torch.inf))
+
+    def _fused(self, plane: PlaneModel, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Return the plane's raw scores; see `fused_scores`."""
+        if len(parts) == 1:
+            return parts[0]
+        levels = [
+            self._calibrated(member.calibration).neg_log10_p(part)
+            for member, part in zip(plane.members, parts, strict=True)
+        ]
+        return torch.stack(levels).sum(0) / len(levels)
+
+    def _calibrated(self, calibration: Calibration) -> DeviceCalibration:
+        if calibration not in self._calibrations:
+            self._calibrations[calibration] = DeviceCalibration(calibration, self._device)
+        return self._calibrations[calibration]
+
+    def neg_log10_p(self, calibration: Calibration, scores: np.ndarray) -> np.ndarray:
+        """See `ScanSlices.neg_log10_p`."""
+        table, levels = self._calibrated(calibration), np.empty(len(scores), dtype=np.float32)
+        for begin in range(0, len(scores), _CHUNK_VOXELS):
+            chunk = slice(begin, begin + _CHUNK_VOXELS)
+            levels[chunk] = table.neg_log10_p(self._sent(scores[chunk])).cpu().numpy()
+        return levels
+
+    def scan_score(self, raw: Sequence[torch.Tensor], top_fraction: float) -> float:
+        """See `ScanSlices.scan_score`."""
+        n_body = int(torch.stack([torch.count_nonzero(part > -torch.inf) for part in raw]).sum())
+        if n_body == 0:
+            return float("-inf")
+        n_top = max(1, round(top_fraction * n_body))
+        highest = [
+            part.flatten().topk(min(n_top, part.numel()), sorted=False).values for part in raw if part.numel()
+        ]
+        return float(torch.cat(highest).topk(n_top, sorted=False).values.double().mean())

@@ -1,0 +1,449 @@
+"""A result is of what is shown and chosen, or the dock says that it is not."""
+
+from __future__ import annotations
+
+import os
+import threading
+from copy import deepcopy
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
+from napari_dinoad import NormativeModel
+from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from patience import PATIENCE_S
+
+
+@pytest.fixture
+def other_model(model_path, tmp_path):
+    """Return a copy of the model, which is another model for the dock."""
+    return NormativeModel.load(model_path).save(tmp_path / "other.dinoad")
+
+
+@pytest.fixture
+def foreign(dock, viewer, patient, model_path):
+    """Return the layer of another plugin, in pixels, with a model chosen."""
+    values = nib.load(patient).get_fdata(dtype=np.float32).transpose(2, 1, 0)[::-1, ::-1, ::-1]
+    layer = viewer.add_image(values.copy(), name="foreign")
+    dock.normal.choose(model_path)
+    return layer
+
+
+@pytest.fixture
+def series(dock, viewer, patient, cohort, model_path, tmp_path):
+    """Return the layer of a 4D scan of a patient and a normal one, the first frame in view."""
+    first = nib.load(patient)
+    frames = [np.asarray(nib.load(path).dataobj) for path in (patient, cohort.normal[0])]
+    path = tmp_path / "series.nii.gz"
+    nib.save(nib.Nifti1Image(np.stack(frames, axis=-1), first.affine), path)
+    (layer,) = viewer.open(str(path), plugin="napari-dinoad")
+    dock.normal.choose(model_path)
+    viewer.dims.set_current_step(0, 0)
+    return layer
+
+
+def lie_alike(layer, others, index=(5, 6, 7)):
+    """Return whether a voxel lies at the same place in all layers."""
+    place = layer.data_to_world(index)
+    return all(np.allclose(other.data_to_world(index), place) for other in others)
+
+
+def test_the_result_of_another_model_is_told_to_be(qtbot, ready, model_path, other_model):
+    find(qtbot, ready)
+    assert ready.result.standing.text() == ""
+    ready.normal.choose(other_model)
+    assert "result of the model “phantom”, not of “other”" in ready.result.standing.text()
+    ready.normal.choose(model_path)
+    assert ready.result.standing.text() == ""
+
+
+def test_the_result_of_an_earlier_fit_of_the_model_is_told_to_be(qtbot, ready, other_model):
+    ready.normal.choose(other_model)
+    find(qtbot, ready)
+    result = ready.finder.result
+    os.utime(other_model, ns=(1, 1))
+    ready.normal.choose(other_model)
+    assert "has changed since" in ready.result.standing.text()
+    for when in (1, 2):
+        os.utime(other_model, ns=(when, when))
+        find(qtbot, ready)
+        assert ready.finder.result is not result
+        assert ready.result.standing.text() == ""
+        result = ready.finder.result
+
+
+def test_too_much_that_is_unusual_is_told_of_the_chosen_model_only(qtbot, ready, other_model):
+    find(qtbot, ready)
+    ready.finder.result.values[ready.finder.result.values > 0] = 3.0
+    ready.finder.regions_changed.emit()
+    ready.finder.result_changed.emit()
+    assert "beyond the rate" in ready.normal.misfit.text()
+    ready.normal.choose(other_model)
+    assert "beyond the rate" not in ready.normal.misfit.text()
+
+
+def test_new_values_of_the_layer_make_the_result_an_old_one(qtbot, ready, viewer):
+    find(qtbot, ready)
+    layer, result = ready.scan.layer, ready.finder.result
+    heatmap, mask = overlays(viewer)
+    emptied = np.array(layer.data)
+    emptied[12:] = 0
+    before = layer.data
+    layer.data = emptied
+    assert "have changed" in ready.result.standing.text()
+    assert not heatmap.visible
+    assert not mask.visible
+    layer.data = before
+    assert ready.result.standing.text() == ""
+    assert heatmap.visible
+    layer.data = emptied
+    find(qtbot, ready)
+    assert ready.finder.result is not result
+    assert ready.result.standing.text() == ""
+    assert not ready.finder.result.values[12:].any()
+    assert not any(region.peak_zyx[0] >= 12 for region in ready.finder.result.regions)
+    assert len([layer for layer in viewer.layers if is_overlay(layer)]) == 2
+
+
+def test_a_slice_alone_of_new_values_says_nothing_of_the_whole_scan(qtbot, ready, viewer):
+    find(qtbot, ready)
+    layer = ready.scan.layer
+    layer.data = np.array(layer.data) * 2
+    viewer.dims.point = tuple(layer.data_to_world((9, 0, 0)))
+    find(qtbot, ready, ready.find.slice_button)
+    assert np.flatnonzero(ready.finder.result.scored).tolist() == [9]
+    assert "Only 1 of 20 slices" in ready.result.scan_words.text()
+
+
+def test_overlays_follow_the_scan_wherever_it_is_moved(qtbot, dock, viewer, foreign):
+    find(qtbot, dock)
+    result = dock.finder.result
+    dock.result.explain_box.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=TIMEOUT_MS)
+    others = [layer for layer in viewer.layers if layer is not foreign]
+    assert "1 × 1 × 1 mm" in dock.scan.about.text()
+    for name, value in (("scale", (4, 3, 3)), ("translate", (10, 20, 30)), ("rotate", 10), ("units", "mm")):
+        setattr(foreign, name, value)
+        assert lie_alike(foreign, others)
+        assert {other.units for other in others} == {foreign.units}
+    assert "3 × 3 × 4 mm" in dock.scan.about.text()
+    assert "moved or scaled since" in dock.result.standing.text()
+    assert overlays(viewer)[0].visible
+    find(qtbot, dock)
+    assert dock.finder.result is not result
+    assert dock.result.standing.text() == ""
+    assert lie_alike(foreign, overlays(viewer))
+
+
+def test_a_layer_that_is_gone_is_followed_no_more(qtbot, dock, viewer, foreign):
+    find(qtbot, dock)
+    heatmap, mask = overlays(viewer)
+    viewer.layers.remove(mask)
+    foreign.scale = (4, 3, 3)
+    assert tuple(heatmap.scale) == (1, 1, 1)
+
+
+def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock, viewer, series, tmp_path):
+    find(qtbot, dock)
+    heatmap, mask = overlays(viewer)
+    assert "frame 1" in heatmap.name
+    assert dock.result.standing.text() == "This is the result of frame 1."
+    assert "Frame 1 of a series." in dock.finder.result.volume.notes
+    viewer.dims.set_current_step(0, 1)
+    assert "Frame 2 is shown" in dock.result.standing.text()
+    assert not heatmap.visible
+    assert not mask.visible
+    dock.finder.jump_to_slice(7)
+    assert dock.finder.standing.is_of_picture
+    assert heatmap.visible
+    viewer.dims.set_current_step(0, 1)
+    find(qtbot, dock)
+    assert dock.result.standing.text() == "This is the result of frame 2."
+    assert "frame 2" in overlays(viewer)[0].name
+    with qtbot.waitSignal(dock.result.exporter.finished, timeout=TIMEOUT_MS):
+        dock.result.export(tmp_path / "out", ("map", "mask"))
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["series_frame2_anomaly.nii.gz", "series_frame2_mask.nii.gz"]
+
+
+def test_a_slice_alone_leaves_the_whole_scans_result_as_it_is(qtbot, ready):
+    find(qtbot, ready)
+    result = ready.finder.result
+    values, outcome = result.values.copy(), result.outcome
+    find(qtbot, ready, ready.find.slice_button)
+    assert ready.finder.result is result
+    np.testing.assert_array_equal(result.values, values)
+    assert result.outcome is outcome
+    assert "with the whole scan already" in ready.find.note.text()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_a_slice_that_lies_across_the_view_is_told_to_be_another_plane(qtbot, ready, viewer, order):
+    viewer.dims.order = order
+    find(qtbot, ready, ready.find.slice_button)
+    told = ready.find.note.text()
+    assert ("looks at axial slices" in told) is (order[0] != 0)
+    viewer.dims.order = (0, 1, 2)
+    find(qtbot, ready)
+    assert ready.find.note.text() == ""
+
+
+def test_a_second_run_that_is_cancelled_leaves_the_result_of_the_first(qtbot, ready, viewer, gate):
+    gate.set()
+    find(qtbot, ready)
+    result = ready.finder.result
+    values, scored, words = result.values.copy(), result.scored.copy(), ready.result.scan_words.text()
+    assert "p\u00a0=" in words
+    gate.clear()
+
+    def cancel():
+        click(qtbot, ready.find.job.cancel_button)
+        gate.set()
+
+    ready.finder.map_changed.connect(cancel)
+    find(qtbot, ready)
+    np.testing.assert_array_equal(result.values, values)
+    np.testing.assert_array_equal(result.scored, scored)
+    assert ready.result.scan_words.text() == words
+    assert "from before is kept" in ready.find.note.text()
+    np.testing.assert_array_equal(overlays(viewer)[0].data, values)
+
+
+def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate):
+    def cancel():
+        click(qtbot, ready.find.job.cancel_button)
+        gate.set()
+
+    ready.finder.map_changed.connect(cancel)
+    find(qtbot, ready)
+    n = int(ready.finder.result.scored.sum())
+    assert 0 < n < 20
+    assert ready.result.scan_words.isVisibleTo(ready)
+    assert f"Only {n} of 20 slices were scored" in ready.result.scan_words.text()
+    assert "slices scored so far are kept" in ready.find.note.text()
+
+
+def test_a_single_slice_is_a_whole_scan_of_which_a_model_of_volumes_says_nothing(
+    qtbot, dock, viewer, foreign
+):
+    viewer.add_image(np.asarray(foreign.data)[9], name="slice")
+    for button in (dock.find.slice_button, dock.find.scan_button):
+        find(qtbot, dock, button)
+        assert dock.finder.result.is_whole
+        assert "the model is of volumes" in dock.result.scan_words.text()
+
+
+def test_cancelled_before_anything_was_scored_nothing_is_said_to_be_kept(qtbot, ready):
+    # As while the process gets ready: finding waits for it.
+    ready.finder.preparation._is_free.clear()
+    ready.finder.runner.started.connect(ready.finder.runner.cancel)
+    find(qtbot, ready)
+    ready.finder.preparation._is_free.set()
+    assert ready.finder.result is None
+    assert "kept" not in ready.find.note.text()
+    assert "before any slice" in ready.find.note.text()
+
+
+def test_a_scan_chosen_while_another_is_prepared_is_prepared_next(qtbot, ready, viewer, cohort, model_path):
+    preparation, is_over = ready.finder.preparation, threading.Event()
+    qtbot.waitUntil(lambda: not preparation.runner.is_running, timeout=TIMEOUT_MS)
+    preparation.runner.start(lambda channel: is_over.wait(PATIENCE_S), "Preparing")
+    (normal,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    ready._prepare.timeout.emit()
+    ready._prepare.stop()
+    assert preparation.is_due(normal, model_path)
+    is_over.set()
+    qtbot.waitUntil(lambda: not preparation.is_due(normal, model_path), timeout=TIMEOUT_MS)
+
+
+def test_one_of_the_pair_takes_the_other_away(qtbot, ready, viewer):
+    for which in (0, 1):
+        find(qtbot, ready)
+        viewer.layers.remove(overlays(viewer)[which])
+        qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=TIMEOUT_MS)
+    find(qtbot, ready)
+    viewer.layers.remove(ready.scan.layer)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=TIMEOUT_MS)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_finding_in_a_dock_opened_anew_leaves_one_result(qtbot, ready, viewer, model_path, is_whole):
+    """It goes on with the layers of the one before; where one of them is gone it replaces the other."""
+    find(qtbot, ready)
+    heatmap, mask = overlays(viewer)
+    painted = viewer.add_labels(mask.data.copy(), name="painted by hand", metadata=dict(mask.metadata))
+    viewer.window.remove_dock_widget(ready)
+    if not is_whole:
+        viewer.layers.remove(mask)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    dock.normal.choose(model_path)
+    assert (dock.finder.result is not None) is is_whole
+    dock.find.ready_asked.emit(True)
+    assert heatmap in viewer.layers
+    find(qtbot, dock)
+    assert (heatmap in viewer.layers) is (mask in viewer.layers) is is_whole
+    assert painted in viewer.layers
+    assert len(viewer.layers) == 4
+
+
+def open_anew(qtbot, viewer, old):
+    """Close a dock and return another one."""
+    viewer.window.remove_dock_widget(old)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    return dock
+
+
+def test_a_dock_opened_anew_has_the_results_of_the_one_before(qtbot, ready, viewer, cohort, model_path):
+    patient = ready.scan.layer
+    find_planted(qtbot, ready)
+    result = ready.finder.result
+    ready.result.rate.slider.setValue(2.5)
+    qtbot.waitUntil(lambda: result.is_measured and len(result.regions) == 2, timeout=TIMEOUT_MS)
+    ready.finder.set_ticked(result.regions[1:], False)
+    (other,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    dock = open_anew(qtbot, viewer, ready)
+    dock.normal.choose(model_path)
+    assert dock.scan.layer is other and dock.finder.result is None
+    dock.scan.choose(patient)
+    assert dock.finder.result is result
+    assert dock.finder.standing.departures == ()
+    assert dock.result.isVisibleTo(dock) and dock.result.summary.text() == "1 of 2 regions ticked."
+    assert dock.result.new_rate == pytest.approx(10**-2.5)
+    heatmap, mask = overlays(viewer)
+    assert heatmap.visible and mask.visible
+    dock.result.rate.slider.setValue(2.0)
+    qtbot.waitUntil(lambda: len(result.regions) == 3, timeout=TIMEOUT_MS)
+    assert mask.data.any(axis=(1, 2)).sum() == 4, (
+        "the mask follows the new dock; the unticked region stays out"
+    )
+    patient.translate = (3, 0, 0)
+    np.testing.assert_array_equal(mask.translate, (3, 0, 0))
+    again = open_anew(qtbot, viewer, dock)
+    again.scan.choose(patient)
+    assert again.finder.result is result
+    viewer.layers.remove(mask)
+    assert again.finder.result is None
+
+
+def test_of_a_run_that_ends_with_its_dock_the_next_one_says_how_far_it_came(qtbot, ready, viewer, gate):
+    click(qtbot, ready.find.scan_button)
+    qtbot.waitUntil(
+        lambda: ready.finder.result is not None and ready.finder.result.scored.any(), timeout=TIMEOUT_MS
+    )
+    n = int(ready.finder.result.scored.sum())
+    dock = open_anew(qtbot, viewer, ready)
+    assert dock.finder.result is not None and not dock.finder.result.is_whole
+    gate.set()
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    assert dock.finder.result.scored.sum() == n
+    assert f"Only {n} of {len(dock.finder.result.scored)} slices were scored" in dock.result.scan_words.text()
+
+
+def test_a_second_run_that_ends_with_its_dock_leaves_the_result_of_the_first(qtbot, ready, viewer, gate):
+    gate.set()
+    find(qtbot, ready)
+    values = ready.finder.result.values.copy()
+    gate.clear()
+    click(qtbot, ready.find.scan_button)
+    qtbot.wait(500)
+    dock = open_anew(qtbot, viewer, ready)
+    assert dock.finder.result.is_whole
+    gate.set()
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    np.testing.assert_array_equal(dock.finder.result.values, values)
+    np.testing.assert_array_equal(overlays(viewer)[0].data, values)
+
+
+def test_a_copy_of_a_heatmap_that_was_left_holds_no_result(qtbot, ready, viewer):
+    find(qtbot, ready)
+    heatmap, _ = overlays(viewer)
+    viewer.window.remove_dock_widget(ready)
+    (kept,) = [value for key, value in heatmap.metadata.items() if key == "dinoad_found"]
+    assert kept.found is not None
+    assert deepcopy(heatmap.metadata)["dinoad_found"].found is None
+
+
+def test_layers_made_ready_for_values_of_another_shape_are_not_taken(qtbot, ready, viewer, notifications):
+    ready.find.ready_asked.emit(True)
+    layer = ready.scan.layer
+    layer.data = np.array(layer.data)[:, 4:-4]
+    find(qtbot, ready)
+    assert overlays(viewer)[0].data.shape == layer.data.shape
+    assert len(viewer.layers) == 3
+    assert notifications == []
+
+
+@pytest.mark.parametrize("is_found", [False, True])
+def test_other_layers_go_once_napari_has_removed_the_scan(qtbot, ready, viewer, is_found):
+    """While it removes those that are selected it must find each of them."""
+    if is_found:
+        find(qtbot, ready)
+    else:
+        ready.find.ready_asked.emit(True)
+    viewer.layers.remove(ready.scan.layer)
+    assert len(viewer.layers) == 2
+    qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=TIMEOUT_MS)
+
+
+@pytest.mark.parametrize("when", ["ready", "running", "found", "explained"])
+def test_all_layers_can_be_deleted_at_any_time(qtbot, ready, viewer, gate, notifications, when):
+    if when == "ready":
+        ready.find.ready_asked.emit(True)
+    elif when == "running":
+        ready.find.ready_asked.emit(True)
+        click(qtbot, ready.find.scan_button)
+    else:
+        gate.set()
+        find(qtbot, ready)
+    if when == "explained":
+        ready.result.explain_box.click()
+        qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=TIMEOUT_MS)
+    viewer.layers.select_all()
+    viewer.layers.remove_selected()
+    gate.set()
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    assert len(viewer.layers) == 0
+    assert ready.finder.result is None
+    assert notifications == []
+
+
+def test_explain_layers_are_saved_on_the_scans_own_grid(qtbot, dock, viewer, model_path, tmp_path):
+    from napari_dinoad.gui.viewer.layers import layer_of_volume
+    from napari_dinoad.phantom import make_patient
+
+    volume = make_patient(3, "bright", (20, 64, 56), oblique_deg=17, orientation="PIR").volume
+    array, arguments, _ = layer_of_volume(volume)
+    viewer.add_image(array, **arguments)
+    dock.normal.choose(model_path)
+    find(qtbot, dock)
+    dock.result.explain_box.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=TIMEOUT_MS)
+    layer = next(layer for layer in viewer.layers if "nearest normal patch" in layer.name)
+    out = tmp_path / "explained.nii.gz"
+    layer.save(str(out), plugin="napari-dinoad")
+    saved = nib.load(out)
+    assert saved.shape == volume.geometry.shape
+    np.testing.assert_allclose(saved.affine, volume.geometry.affine, atol=1e-4)
+    np.testing.assert_allclose(volume.geometry.to_canonical(np.asarray(saved.dataobj)), layer.data, rtol=1e-6)
+
+
+def test_what_was_written_is_not_said_of_another_result(qtbot, ready, viewer, cohort, tmp_path):
+    find(qtbot, ready, ready.find.slice_button)
+    with qtbot.waitSignal(ready.result.exporter.finished, timeout=TIMEOUT_MS):
+        ready.result.export(tmp_path, ("mask",))
+    assert "Written" in ready.result.export_note.text()
+    viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    find(qtbot, ready, ready.find.slice_button)
+    assert ready.result.export_note.text() == ""
+
+
+def test_heatmap_and_mask_are_renamed_with_their_scan(qtbot, ready, viewer):
+    find(qtbot, ready, ready.find.slice_button)
+    heatmap, mask = overlays(viewer)
+    ready.scan.layer.name = "renamed"
+    assert (heatmap.name, mask.name) == ("renamed · anomaly, −log10 p", "renamed · mask")
+    mask.name = "my own"
+    ready.scan.layer.name = "again"
+    assert (heatmap.name, mask.name) == ("again · anomaly, −log10 p", "my own")

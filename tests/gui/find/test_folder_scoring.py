@@ -1,0 +1,141 @@
+"""Scoring a folder of scans from the dock."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from dock_driver import TIMEOUT_MS, click
+from napari_dinoad.gui.find import folder_scoring
+from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog, ScoreFolderJob
+from napari_dinoad.settings import DetectSettings
+
+
+@pytest.fixture
+def patients(cohort, tmp_path):
+    """Return a folder with two scans, one of them normal, and a file that is damaged."""
+    folder = tmp_path / "patients"
+    folder.mkdir()
+    shutil.copy(cohort.patients["bright"], folder / "patient.nii.gz")
+    shutil.copy(next(cohort.normal_folder.iterdir()), folder / "normal.nii.gz")
+    (folder / "damaged.nii.gz").write_bytes(b"no scan")
+    return folder
+
+
+@pytest.fixture
+def dialog(dock, model_path, patients, tmp_path):
+    """Return the window, opened from the dock, with all chosen."""
+    dock.normal.choose(model_path)
+    dock.open_folder_dialog()
+    dialog = dock.folder_dialog
+    dialog.folder.value, dialog.out.value = patients, tmp_path / "results"
+    yield dialog
+    dialog.runner.cancel()
+
+
+def finish(qtbot, dialog):
+    with qtbot.waitSignal(dialog.runner.finished, timeout=TIMEOUT_MS):
+        click(qtbot, dialog.start_button)
+
+
+def test_all_scans_of_a_folder_are_scored_and_listed(qtbot, dialog, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        folder_scoring.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile())
+    )
+    finish(qtbot, dialog)
+    out = tmp_path / "results"
+    assert dialog.note.text().startswith("2 scans scored. Not scored: damaged.nii.gz (")
+    with (out / "worklist.csv").open() as stream:
+        assert {row["results"] for row in csv.DictReader(stream)} == {"patient", "normal"}
+    for name in ("patient", "normal"):
+        assert (out / f"{name}_report.html").is_file() and (out / f"{name}_mask.nii.gz").is_file()
+    click(qtbot, dialog.page_button)
+    click(qtbot, dialog.folder_button)
+    assert opened == [str(out / "worklist.html"), str(out)]
+
+
+def test_what_is_missing_is_told(qtbot, dock, model_path, tmp_path):
+    dock.open_folder_dialog()
+    dialog = dock.folder_dialog
+    assert not dialog.start_button.isEnabled()
+    assert "a model of normal in the dock" in dialog.about.text()
+    dock.normal.choose(model_path)
+    assert "Model “phantom”, masks at 1 %." in dialog.about.text()
+    assert "a model" not in dialog.about.text()
+    dialog.folder.value = tmp_path
+    assert dialog.about.text().endswith("Choose a folder for the results.")
+    dialog.out.value = tmp_path / "new"
+    assert dialog.start_button.isEnabled()
+    assert dialog.page_button.isHidden() and dialog.folder_button.isHidden()
+
+
+def test_a_folder_without_scans_is_told_and_nothing_written(qtbot, dialog, tmp_path):
+    (tmp_path / "empty").mkdir()
+    dialog.folder.value = tmp_path / "empty"
+    finish(qtbot, dialog)
+    assert "expected scans in this folder, found none" in dialog.note.text()
+    assert not (tmp_path / "results").exists()
+    assert dialog.page_button.isHidden()
+
+
+def test_cancelling_keeps_what_is_done(qtbot, dialog, patients, tmp_path):
+    shutil.copy(patients / "patient.nii.gz", patients / "third.nii.gz")
+    stages = []
+
+    def cancel_in_the_third(progress):
+        stages.append(progress.event.stage)
+        if progress.event.stage.startswith("Scan 3 of 3"):
+            dialog.runner.cancel()
+
+    dialog.runner.progressed.connect(cancel_in_the_third)
+    finish(qtbot, dialog)
+    assert dialog.note.text() == "Stopped; the results of the scans scored so far are kept."
+    assert any(stage.startswith("Scan 1 of 3: ") for stage in stages)
+    with (tmp_path / "results" / "worklist.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 2
+    assert not dialog.page_button.isHidden()
+
+
+def test_cancelling_before_the_first_scan_leads_to_no_worklist_of_before(qtbot, dialog, tmp_path):
+    out = tmp_path / "results"
+    out.mkdir()
+    (out / "worklist.html").write_text("of another folder")
+    dialog.runner.progressed.connect(lambda progress: dialog.runner.cancel())
+    finish(qtbot, dialog)
+    assert dialog.note.text() == "Stopped before any scan was scored."
+    assert dialog.page_button.isHidden()
+
+
+def test_the_rate_of_the_dock_is_used(dock, model_path):
+    dock.normal.choose(model_path)
+    dock.result.set_new_rate(0.001)
+    dock.open_folder_dialog()
+    assert "masks at 0.1 %" in dock.folder_dialog.about.text()
+    assert dock._chosen()[1].fpr == 0.001
+    # It is moved while the window is open, too.
+    dock.result.rate.rate_changed.emit(0.05)
+    assert "masks at 5 %" in dock.folder_dialog.about.text()
+    assert dock._chosen()[1].fpr == 0.05
+
+
+def test_no_step_names_a_scan(patients, model_path, tmp_path):
+    """Steps are shown in napari's activity dock, which others may see; names of files may be those of patients."""
+    events, delivered = [], []
+    job = ScoreFolderJob(patients, tmp_path / "out", model_path, DetectSettings(device="cpu"))
+    outcome = job.work(SimpleNamespace(progress=events.append, deliver=delivered.append))
+    assert outcome.n_scored == 2 and [name for name, _ in outcome.failed] == ["damaged.nii.gz"]
+    assert [so_far.n_scored for so_far in delivered] == [0, 1]
+    told = " ".join(event.stage + event.detail for event in events)
+    assert "Scan 2 of 2: " in told
+    assert not any(name in told for name in ("patient", "normal.", "damaged"))
+
+
+def test_a_window_without_a_model_starts_nothing(qtbot):
+    dialog = FolderScoringDialog(lambda: (None, DetectSettings()), None)
+    qtbot.addWidget(dialog)
+    dialog.start()
+    assert not dialog.runner.is_running

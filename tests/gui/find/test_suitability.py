@@ -1,0 +1,79 @@
+"""Whether a scan suits a model: what is said before and after finding."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_dinoad.gui.find.result import ScanResult
+from napari_dinoad.gui.find.suitability import ScanTraits, misfits, suspicion
+from napari_dinoad.gui.models.model_library import ModelSummary
+from napari_dinoad.gui.viewer.layers import LayerScan, ScanSource
+from napari_dinoad.gui.work.jobs import SlicesScored
+from napari_dinoad.images.volume import Geometry, Volume
+
+
+def model(preset="mr-brain", plane="axial"):
+    return ModelSummary(Path("m.dinoad"), preset, "dpmm", "embedded", 9, 90, datetime.now(UTC), plane)
+
+
+def traits(shape=(160, 200, 180), spacing=(1.0, 1.0, 1.0), lowest=0.0):
+    return ScanTraits(shape, spacing, lowest)
+
+
+def test_scan_like_those_of_the_model_is_no_misfit():
+    assert misfits(model(), traits()) == []
+    assert misfits(model("ct-head"), traits(lowest=-1000.0)) == []
+    assert misfits(model("image-2d", "acquired"), traits((1, 300, 200), None)) == []
+    assert misfits(model(), traits(lowest=None)) == []
+    assert misfits(model(), traits((30, 200, 180), (2.0, 1.0, 1.0))) == [], "a slab of a head"
+    assert misfits(model(plane="sagittal"), traits((40, 200, 60), (4.0, 1.0, 3.0))) == []
+    assert misfits(model("oct"), traits((1, 20, 18))) == [], "a slice alone has no size of a head"
+
+
+@pytest.mark.parametrize(
+    ("preset", "plane", "scan", "words"),
+    [
+        ("mr-brain", "axial", traits(lowest=-1000.0), "looks like CT"),
+        ("ct-head", "axial", traits(), "no values of air"),
+        ("image-2d", "acquired", traits(), "of 2D images"),
+        ("mr-brain", "axial", traits((1, 200, 180)), "single slice"),
+        ("mr-brain", "axial", traits(spacing=None), "no physical size"),
+        (
+            "mr-brain",
+            "axial",
+            traits((300, 512, 512), (2.0, 0.9, 0.9)),
+            "larger than one (461 × 461 × 600 mm)",
+        ),
+        ("mr-brain", "axial", traits((16, 20, 18)), "smaller than one"),
+        ("mr-brain", "axial", traits((256, 256, 24), (0.9, 0.9, 6.0)), "has sagittal ones 6 mm apart"),
+    ],
+)
+def test_misfits_are_named(preset, plane, scan, words):
+    (reason,) = misfits(model(preset, plane), scan)
+    assert words in reason
+
+
+def test_traits_are_taken_from_a_layer_without_reading_a_lazy_one():
+    dask = pytest.importorskip("dask.array")
+    geometry = Geometry((6, 5, 4), np.diag([2.0, 3.0, 4.0, 1.0]))
+    values = np.full((4, 5, 6), -1000, np.float32)
+    scan = LayerScan(values, ScanSource(geometry, "x"))
+    assert ScanTraits.of(scan) == ScanTraits((4, 5, 6), (4.0, 3.0, 2.0), -1000.0)
+    lazy = LayerScan(dask.from_array(values), ScanSource(geometry, "x"))
+    assert ScanTraits.of(lazy).lowest is None
+
+
+@pytest.mark.parametrize(("share", "warns"), [(0.05, False), (0.5, True)])
+def test_much_beyond_the_rate_is_suspicious(share, warns):
+    shape = (10, 10, 10)
+    volume = Volume(np.ones(shape, np.float32), Geometry(shape, np.eye(4)))
+    result = ScanResult(volume, 0, 0.01)
+    assert suspicion(result) == ""
+    values = np.full(shape, 0.5, np.float32)
+    values.reshape(-1)[: round(share * values.size)] = 2.5
+    result.put(SlicesScored(0, tuple(range(10)), values))
+    assert ("another kind" in suspicion(result)) == warns

@@ -1,0 +1,88 @@
+"""What is said of a folder's persons before and after a fit, and of those behind a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad import NormativeModel
+from napari_dinoad.backbones.registry import find_backbone
+from napari_dinoad.gui.find.result import scan_level_words
+from napari_dinoad.gui.fit.cohort_view import _spacings, discovery_in_words, outcome_in_words
+from napari_dinoad.gui.fit.fit_costs import fit_duration_in_words
+from napari_dinoad.gui.models.model_library import read_model_summary
+from napari_dinoad.gui.work.jobs import DetectOutcome, DiscoverJob, FitOutcome
+from napari_dinoad.images.scan_file import ScanFile
+
+
+def listed(folder, names):
+    for number, name in enumerate(names):
+        pixels = np.full((40, 40), number, np.uint8)
+        pixels[5:30, 5:30] = 200
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return discovery_in_words(DiscoverJob(folder)(SimpleNamespace(progress=None)))
+
+
+def test_persons_are_counted_in_the_listing(tmp_path):
+    words = listed(tmp_path, [f"sub-{person}_ses-{session}" for person in range(3) for session in range(2)])
+    assert words == (
+        "Found 6 2D images, all 40 × 40. 6 scans of 3 persons: those of a person are held out together."
+    )
+
+
+def test_single_scans_are_no_persons_to_speak_of(tmp_path):
+    assert listed(tmp_path, "abc") == "Found 3 2D images, all 40 × 40."
+
+
+def test_a_grouping_that_makes_no_sense_is_told_before_the_fit(tmp_path):
+    words = listed(tmp_path, ["sub-1_a", "sub-1_b", "sub-1_c"])
+    assert "the 3 normal scans are of a single person" in words
+
+
+@pytest.mark.parametrize(("n_persons", "words"), [(12, "24 scans of 12 persons, 240"), (24, "24 scans, 240")])
+def test_the_end_of_a_fit(n_persons, words):
+    outcome = FitOutcome(Path("m.dinoad"), 24, 240, (), (), 60.0, n_persons)
+    assert words in outcome_in_words(outcome)
+
+
+def test_a_model_of_several_scans_a_person(model_path):
+    summary = read_model_summary(model_path)
+    assert summary.n_persons == summary.n_scans == 4
+    assert "4 normal scans ·" in summary.describe()
+    assert "24 normal scans of 12 persons" in replace(summary, n_scans=24, n_persons=12).describe()
+
+
+def test_a_model_says_how_many_scans_the_sentence_about_the_whole_scan_is_about(model_path):
+    summary = read_model_summary(model_path)
+    assert summary.n_compared == NormativeModel.load(model_path).calibration.n_scans == 4
+    assert "compar" not in summary.describe()
+    assert (
+        "24 normal scans, 7 to compare with ·"
+        in replace(summary, n_scans=24, n_persons=24, n_compared=7).describe()
+    )
+
+
+def test_voxel_sizes_beyond_the_third_are_counted():
+    scans = [
+        ScanFile(Path(f"{i}.nii"), "volume", (9, 9, 9), (size,) * 3) for i, size in enumerate((1, 2, 3, 4, 5))
+    ]
+    assert _spacings(scans[:4]).endswith("; 1 other size")
+    assert _spacings(scans).endswith("; 2 other sizes")
+
+
+def test_the_sentence_about_the_whole_scan():
+    words = scan_level_words(DetectOutcome(0.2, 12, 12, 1.0, n_calibration_persons=4))
+    assert "More unusual than all 12 normal scans of 4 persons" in words
+    assert "the smallest that 4 persons allow" in words
+
+
+def test_a_fit_on_few_persons_takes_folds():
+    few, many = (
+        fit_duration_in_words(n, 20_000, "dpmm", find_backbone("dinov2_vits14"), 448) for n in (50, 200)
+    )
+    assert few != many

@@ -1,0 +1,525 @@
+"""Fitting from a folder: what is shown before, during and after, and that it does not depend on the window."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from magicgui.widgets import FileEdit
+from napari.settings import get_settings
+from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit
+
+from napari_dinoad.errors import ScanReadError, WeightsNotFoundError
+from napari_dinoad.gui.fit.fit_panel import FitPanel
+from napari_dinoad.gui.fit.samples_of_folder import N_SAMPLES, ScanSample
+from napari_dinoad.gui.fit.session import session_of
+from napari_dinoad.gui.work import jobs
+from patience import PATIENCE_S, TIMEOUT_MS
+
+
+@pytest.fixture
+def folder(cohort, tmp_path):
+    """Return a folder of normal scans with some that cannot be used."""
+    root = tmp_path / "normals"
+    shutil.copytree(cohort.normal_folder, root)
+    (root / "notes.txt").write_text("hello")
+    (root / "broken.nii.gz").write_bytes(b"\x1f\x8b broken")
+    return root
+
+
+@pytest.fixture
+def quick(monkeypatch, fast_settings):
+    """Let every fit be a quick one."""
+    real = jobs.FitJob.__call__
+
+    def fit(self, channel):
+        return real(replace(self, settings=fast_settings), channel)
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", fit)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Hold a fit at its first step until the gate is opened."""
+    gate = threading.Event()
+    real = jobs.FitJob.__call__
+
+    def fit(self, channel):
+        channel.progress(jobs.ProgressEvent("Waiting", 1, 4))
+        assert gate.wait(PATIENCE_S)
+        return real(self, channel)
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", fit)
+    return gate
+
+
+def open_panel(qtbot, dock, folder):
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = folder
+    return panel
+
+
+def fit(qtbot, panel):
+    with qtbot.waitSignal(panel.session.fit.ended, timeout=TIMEOUT_MS):
+        panel.start_button.click()
+
+
+def test_folder_is_summed_up_before_anything_starts(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    assert "Found 4 volumes, all 56 × 64 × 20" in panel.found.text.text()
+    assert panel.found.skipped.text() == "Skipped (2)"
+    tree = panel.found.skipped.tree
+    reasons = {tree.topLevelItem(i).text(0): tree.topLevelItem(i).text(1) for i in range(2)}
+    assert set(reasons) == {"notes.txt", "broken.nii.gz"}
+    assert all(reasons.values())
+    panel.found.skipped.expand()
+    QApplication.processEvents()
+    assert not panel.start_button.visibleRegion().isEmpty()
+    assert "slices" in panel.estimate.text()
+    assert "on disk" in panel.estimate.text()
+    assert "on this CPU" in panel.estimate.text()
+    qtbot.waitUntil(lambda: len(panel.found.thumbnails.labels) == 4, timeout=TIMEOUT_MS)
+    assert "mm" in panel.found.thumbnails.labels[0].toolTip()
+    assert panel.form.preset.value == "mr-brain"
+    assert "guessed" in panel.guess.text()
+    assert panel.start_button.isEnabled()
+    panel.form.scorer.value = "dpmm+ar-cnn"
+    assert "combined into one map" in panel.notes.text()
+    assert not dock.session.fit.runner.is_running
+
+
+def test_fitted_model_is_chosen_in_the_dock(qtbot, dock, folder, quick):
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    outcome = dock.session.fit.outcome
+    assert outcome.path.is_file()
+    assert dock.normal.model.path == outcome.path
+    assert dock.normal.model.n_scans == 4
+    assert "4 scans" in panel.report.text.text()
+    assert "2 skipped" in panel.report.text.text()
+    assert "Least normal" in panel.report.review.text()
+    assert outcome.page.is_file()
+    assert not panel.report.page_button.isHidden()
+    assert "broken.nii.gz" in {path.path.name for path in outcome.skipped}
+
+
+def test_a_second_fit_does_not_replace_the_first(qtbot, dock, folder, quick):
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    first = dock.session.fit.outcome.path
+    fit(qtbot, panel)
+    second = dock.session.fit.outcome.path
+    assert first.is_file()
+    assert second.is_file()
+    assert first != second
+
+
+def test_window_may_be_closed_and_opened_again_in_a_fit(qtbot, dock, viewer, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    dock.fit_dialog.close()
+    assert dock.session.fit.runner.is_running
+    assert not dock.fitting.isHidden()
+    qtbot.waitUntil(lambda: "Waiting" in dock.fitting.stage.text(), timeout=TIMEOUT_MS)
+    another = FitPanel(viewer)
+    qtbot.addWidget(another)
+    assert another.session is dock.session
+    assert "Waiting" in another.job.stage.text()
+    assert not another.start_button.isEnabled()
+    assert "4 volumes" in another.found.text.text()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert dock.normal.model is not None
+    assert "Done" in another.report.text.text()
+
+
+def test_cancel_leaves_no_model_and_keeps_the_one_that_was_chosen(
+    qtbot, dock, folder, quick, gate, model_path
+):
+    dock.normal.choose(model_path)
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    for row in (panel.job, dock.fitting):
+        assert "no model is written" in row.cancel_button.toolTip()
+    panel.job.cancel_button.click()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert "Cancelled" in panel.report.text.text()
+    assert not list(dock.session.library.folder.glob("*.dinoad"))
+    assert dock.normal.model.path == model_path
+    assert panel.start_button.isEnabled()
+
+
+def test_pause_and_resume(qtbot, dock, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    assert panel.pause_button.isHidden()
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    assert not panel.pause_button.isHidden()
+    panel.pause_button.click()
+    assert dock.fitting.stage.text() == panel.job.stage.text() == "Stopping…"
+    assert not any(button.isEnabled() for button in (panel.pause_button, panel.job.cancel_button))
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert panel.start_button.text() == "Resume"
+    assert "Paused" in panel.report.text.text()
+    panel.folder.value = folder.parent
+    assert not panel.report.text.text(), "there is nothing of that folder to resume"
+    panel.folder.value = folder
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    fit(qtbot, panel)
+    assert dock.normal.model is not None
+    assert panel.start_button.text() == "Fit"
+
+
+def test_missing_weights_are_told_with_the_three_ways(qtbot, dock, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("DINOAD_WEIGHTS", str(tmp_path / "weights"))
+    error = WeightsNotFoundError(
+        "dinov2_vits14", "Apache-2.0", ("the settings folder",), "no network", ("run", "download F", "add")
+    )
+
+    def refuse(self, channel):
+        raise error
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", refuse)
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    dialog = panel.weights_dialog
+    text = " ".join(label.text() for label in dialog.findChildren(QLabel))
+    for words in (
+        "1. With internet",
+        "2. Download",
+        "3. Put",
+        "no network",
+        "Apache-2.0",
+        str(tmp_path / "weights"),
+    ):
+        assert words in text
+    told = panel.report.text.text()
+    assert "weights of dinov2_vits14 are not on this machine" in told
+    assert "--" not in told, "options of the command line"
+    wrong = tmp_path / "wrong.pth"
+    wrong.write_bytes(b"no weights")
+    with qtbot.waitSignal(dialog.runner.finished, timeout=TIMEOUT_MS):
+        dialog.add_file(wrong)
+    assert "wrong.pth" in dialog.note.text()
+    dialog.reject()
+
+
+def test_closing_the_dock_does_not_stop_a_fit(qtbot, viewer, own_folders, folder, quick, gate):
+    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    models = dock.session.library.folder
+    viewer.window.remove_dock_widget(window_dock)
+    dock = window_dock = panel = None
+    gate.set()
+    qtbot.waitUntil(lambda: bool(list(models.glob("*.dinoad"))), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().waitForDone(20), timeout=TIMEOUT_MS)
+    qtbot.wait(50)
+
+
+def test_closing_the_viewer_in_a_fit_ends_cleanly(
+    qtbot, make_napari_viewer, own_folders, folder, quick, gate, notifications
+):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    models = dock.session.library.folder
+    viewer.close()
+    dock = panel = None
+    gate.set()
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().waitForDone(20), timeout=TIMEOUT_MS)
+    qtbot.wait(50)
+    assert notifications == []
+    assert not list(models.glob("*.dinoad"))
+
+
+def test_folder_without_scans_cannot_be_fitted(qtbot, dock, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    panel = open_panel(qtbot, dock, empty)
+    assert "No scan" in panel.found.text.text()
+    assert not panel.start_button.isEnabled()
+
+
+def test_folder_of_pictures_suggests_the_2d_preset(qtbot, dock, tmp_path):
+    from PIL import Image
+
+    for i in range(3):
+        Image.new("L", (32, 32), 10 * i).save(tmp_path / f"{i}.png")
+    panel = open_panel(qtbot, dock, tmp_path)
+    assert panel.form.preset.value == "image-2d"
+    assert "3 2D images" in panel.found.text.text()
+
+
+def test_a_folder_of_volumes_and_pictures_is_warned_of_before_the_fit(qtbot, dock, folder, tmp_path):
+    import shutil
+
+    from PIL import Image
+
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    panel = open_panel(qtbot, dock, mixed)
+    assert "a model of each kind" not in panel.found.text.text()
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
+    Image.fromarray(pixels).save(mixed / "slice.png")
+    panel.folder.value = mixed.parent
+    panel.folder.value = mixed
+    qtbot.waitUntil(lambda: "2D image" in panel.found.text.text(), timeout=TIMEOUT_MS)
+    assert "fit a model of each kind" in panel.found.text.text()
+
+
+def test_weights_that_are_missing_are_told_in_one_line(qtbot, dock, folder, notifications):
+    panel = open_panel(qtbot, dock, folder)
+    panel.form.advanced.weights.value = folder / "none.pth"
+    panel.start_button.click()
+    assert "none.pth" in panel.report.text.text()
+    assert not dock.session.fit.runner.is_running
+    panel.form.advanced.weights.value = None
+    panel.form.backbone.value = "dinov2_vits14"
+    panel.form.advanced.weights.value = folder / "notes.txt"
+    fit(qtbot, panel)
+    assert panel.report.text.text()
+    assert "Traceback" not in panel.report.text.text()
+    assert notifications == []
+
+
+@pytest.mark.parametrize("text", ["", "/", "x" * 300])
+def test_name_that_no_model_can_have_is_told_in_one_line(qtbot, dock, folder, notifications, text):
+    panel = open_panel(qtbot, dock, folder)
+    line = panel.out.line_edit.native
+    line.selectAll()
+    qtbot.keyClick(line, Qt.Key.Key_Delete)
+    qtbot.keyClicks(line, text)
+    panel.start_button.click()
+    assert panel.report.text.text().startswith("Save as: ")
+    assert not dock.session.fit.runner.is_running
+    assert notifications == []
+
+
+@pytest.mark.parametrize("points", [9, 14])
+def test_paths_have_the_size_of_letters_that_the_user_prefers(qtbot, dock, viewer, monkeypatch, points):
+    viewer.show()
+    dock.open_fit_dialog()
+    dock.open_folder_dialog()
+    monkeypatch.setattr(get_settings().appearance, "font_size", points)
+    fields = dock.fit_dialog.panel.folder, dock.fit_dialog.panel.out, dock.folder_dialog.out
+    for field in fields:
+        qtbot.waitUntil(lambda field=field: field.line_edit.native.fontInfo().pointSize() == points)
+
+
+def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    # One kind after the other: PySide6 takes no tuple.
+    kinds = (QComboBox, QAbstractSpinBox, QLineEdit)
+    fields = [field for kind in kinds for field in panel.findChildren(kind)]
+    own = [field for field in fields if not isinstance(field.parent(), QAbstractSpinBox)]
+    assert {field.accessibleName() for field in own} == {
+        "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
+        "Weights file", "Plane", "Resolution (0: own)", "Epochs (0: own)", "Device", "Seed",
+    }  # fmt: skip
+    panel.found.skipped.show_rows("Skipped (1)", [("letter.txt", "no scan")])
+    assert panel.found.skipped.tree.accessibleName() == "Skipped (1)"
+
+
+def test_a_number_that_stands_for_none_says_so(qtbot, dock):
+    dock.normal.fit_button.click()
+    advanced = dock.fit_dialog.panel.form.advanced
+    for box in (advanced.resolution_px, advanced.epochs):
+        # napari's kind of number field shows no words in place of a number.
+        assert box.native.text() == "0"
+        assert "0: own" in box.label
+        assert "0: " in box.tooltip
+
+
+def test_form_is_frozen_into_settings(qtbot, dock):
+    dock.normal.fit_button.click()
+    form = dock.fit_dialog.panel.form
+    form.preset.value = "ct-head"
+    form.scorer.value = "ar-cnn"
+    form.advanced.resolution_px.value = 128
+    form.advanced.plane.value = "coronal"
+    form.advanced.epochs.value = 3
+    form.advanced.device.value = "cpu"
+    settings = form.settings()
+    assert settings.preprocessing.preset == "ct-head"
+    assert settings.preprocessing.window == (0, 80)
+    assert settings.preprocessing.resolution_px == 128
+    assert settings.preprocessing.plane == "coronal"
+    assert (settings.scorer, settings.epochs, settings.device) == ("ar-cnn", 3, "cpu")
+    assert settings.weights is None
+    assert "AR-CNN" in form.notes()
+
+
+def test_fit_panel_as_a_dock_widget_shares_the_session(qtbot, viewer, own_folders):
+    _, panel = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    assert dock.session is panel.session
+    assert session_of(viewer) is dock.session
+
+
+def test_fit_panel_fits_a_dock_as_wide_as_the_other(qtbot, dock, viewer, folder):
+    _, panel = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
+    panel.folder.value = folder
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    samples = [
+        ScanSample(str(i), np.zeros((76, 76), np.uint8), "", False, 0.0, None, "") for i in range(N_SAMPLES)
+    ]
+    panel.found.thumbnails.show_samples(samples)
+    content = panel._scroll.widget()
+    qtbot.waitUntil(lambda: content.minimumSizeHint().width() <= dock.sizeHint().width())
+
+
+def test_the_form_does_not_scroll_where_there_is_room_for_it(qtbot, dock, viewer, folder):
+    viewer.show()
+    panel = open_panel(qtbot, dock, folder)
+    dock.fit_dialog.resize(502, 900)
+    content, seen = panel._scroll.widget(), panel._scroll.viewport()
+    qtbot.waitUntil(lambda: panel.estimate.isVisible() and seen.height() > 500)
+    needed = content.layout().heightForWidth(content.width())
+    dock.fit_dialog.resize(502, 900 - seen.height() + needed)
+    qtbot.waitUntil(lambda: seen.height() == needed)
+    assert panel._scroll.verticalScrollBar().maximum() == 0
+    corner = panel.start_button.mapTo(dock.fit_dialog, panel.start_button.rect().bottomRight())
+    assert dock.fit_dialog.childAt(corner) is panel.start_button, "nothing lies over the button"
+
+
+@pytest.fixture
+def looked_into(monkeypatch):
+    """Return the folders that are looked into, as they come; one named "endless" is, until it is given up."""
+    folders = []
+    real = jobs.discover_scans
+
+    def look(folder, reading=None, progress=None):
+        folders.append(folder)
+        while folder.name == "endless":
+            progress(jobs.ProgressEvent("Looking for scans", 0, 0))
+            threading.Event().wait(0.01)
+        return real(folder, reading, progress)
+
+    monkeypatch.setattr(jobs, "discover_scans", look)
+    return folders
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """Return a folder that takes for ever to look into."""
+    path = tmp_path / "endless"
+    path.mkdir()
+    return path
+
+
+def is_shown(dock, folder):
+    """Return what tells whether it is shown what a folder holds."""
+    return lambda: dock.session.fit.discovery is not None and dock.session.fit.discovery.folder == folder
+
+
+@pytest.mark.parametrize("by_return", [False, True])
+def test_a_typed_path_is_looked_into_when_it_is_whole(
+    qtbot, dock, folder, looked_into, monkeypatch, by_return
+):
+    monkeypatch.setattr(FileEdit, "_on_choose_clicked", lambda self: pytest.fail("Return opened a window"))
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    line = panel.folder.line_edit.native
+    qtbot.keyClicks(line, str(folder))
+    assert looked_into == []
+    assert not panel.start_button.isEnabled()
+    if by_return:
+        qtbot.keyClick(line, Qt.Key.Key_Return)
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    assert looked_into == [folder]
+    assert panel.out.value.stem == folder.name
+    assert panel.start_button.isEnabled()
+    qtbot.keyClicks(line, "x")
+    assert not panel.start_button.isEnabled()
+    assert panel.found.text.text() == ""
+    qtbot.keyClick(line, Qt.Key.Key_Backspace)
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+
+
+def test_a_look_is_given_up_for_another_folder_or_by_its_cancel(qtbot, dock, folder, endless, looked_into):
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    panel.folder.value = endless
+    qtbot.waitUntil(lambda: looked_into == [endless], timeout=TIMEOUT_MS)
+    panel.folder.value = folder
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    panel.folder.value = endless
+    qtbot.waitUntil(lambda: panel.looking.isVisible(), timeout=TIMEOUT_MS)
+    panel.looking.cancel_button.click()
+    qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
+    assert "Stopped" in panel.found.text.text()
+    assert not panel.start_button.isEnabled()
+    assert not panel.looking.isVisible()
+
+
+def test_a_folder_that_does_not_exist_cannot_be_fitted(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    for name in ("/no/such/folder", f"/{'x' * 300}", "~nobody/none"):
+        panel.folder.value = folder
+        panel.folder.value = name
+        assert ": no such folder. Choose a folder" in panel.found.text.text()
+        qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
+        assert "Choose a folder" in panel.found.text.text()
+        assert not panel.start_button.isEnabled()
+    line = panel.folder.line_edit.native
+    line.selectAll()
+    qtbot.keyClick(line, Qt.Key.Key_Delete)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert panel.found.text.text() == "Choose a folder of normal scans."
+    assert not dock.session.fit.scout.is_running
+
+
+def test_a_look_that_fails_does_not_stand_in_for_the_next_one(qtbot, dock, folder, tmp_path, monkeypatch):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    gate = threading.Event()
+    real = jobs.discover_scans
+
+    def look(path, reading=None, progress=None):
+        if path == broken:
+            assert gate.wait(PATIENCE_S)
+            raise ScanReadError(f"{path}: broken.")
+        return real(path, reading, progress)
+
+    monkeypatch.setattr(jobs, "discover_scans", look)
+    dock.normal.fit_button.click()
+    panel = dock.fit_dialog.panel
+    panel.folder.value = broken
+    panel.folder.value = folder
+    gate.set()
+    qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
+    assert "4 volumes" in panel.found.text.text()
+    assert panel.start_button.isEnabled()
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = broken
+    assert "broken." in panel.found.text.text()
+
+
+@pytest.mark.slow
+def test_demo_model_scores_the_sample_patient(qtbot, dock, viewer, monkeypatch, fast_settings):
+    real = jobs.DemoModelJob.__call__
+    quick_job = lambda self, channel: real(replace(self, settings=fast_settings, n_scans=4), channel)  # noqa: E731
+    monkeypatch.setattr(jobs.DemoModelJob, "__call__", quick_job)
+    with qtbot.waitSignal(dock.session.fit.ended):
+        dock.normal.demo_button.click()
+    assert dock.normal.model is not None, dock.session.fit.message
+    viewer.open_sample("napari-dinoad", "patient")
+    with qtbot.waitSignal(dock.finder.runner.finished):
+        dock.find.scan_button.click()
+    truth = next(layer for layer in viewer.layers if "true lesion" in layer.name)
+    assert truth.data.shape == dock.finder.result.values.shape
+    assert dock.finder.result.values[truth.data > 0].any()
+    assert dock.find.note.text() == ""

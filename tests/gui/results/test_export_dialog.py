@@ -1,0 +1,70 @@
+"""What the export dialog says before anything is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_dinoad.gui.results.export_dialog import ExportDialog
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.machine.files import safe_stem
+
+
+@pytest.fixture
+def open_dialog(qtbot):
+    """Return what opens the dialog for a scan of some name."""
+
+    def make(name):
+        volume = Volume(np.ones((3, 4, 5), np.float32), Geometry((5, 4, 3), np.eye(4)), name)
+        dialog = ExportDialog(volume, None, None)
+        qtbot.addWidget(dialog)
+        return dialog
+
+    return make
+
+
+def can_save(dialog):
+    return dialog.buttons.button(dialog.buttons.StandardButton.Save).isEnabled()
+
+
+@pytest.mark.parametrize("name", ["scan", "../up", "/abs", "T1/FLAIR", "**", "sub [1]", "a*b?", "n" * 300])
+def test_files_that_would_be_replaced_are_counted_whatever_the_name(open_dialog, tmp_path, name):
+    for other in ("scans_mask.nii.gz", "sub 1_mask.nii.gz", "aXbY_mask.nii.gz"):
+        (tmp_path / other).touch()
+    dialog = open_dialog(name)
+    dialog.folder.value = tmp_path
+    assert dialog.note.text() == ""
+    assert can_save(dialog)
+    (tmp_path / f"{safe_stem(name)}_mask.nii.gz").touch()
+    dialog = open_dialog(name)
+    dialog.folder.value = tmp_path
+    assert dialog.note.text().startswith("1 file of this scan is there already")
+    assert can_save(dialog)
+
+
+@pytest.mark.parametrize("text", ["/" + "x" * 300, "~no-such-user-here/out", "/no/such/folder"])
+def test_a_folder_is_typed_without_errors(qtbot, open_dialog, text):
+    dialog = open_dialog("scan")
+    qtbot.keyClicks(dialog.folder.line_edit.native, text)
+    assert "already" not in dialog.note.text()
+
+
+@pytest.mark.parametrize("points", [9, 20])
+def test_no_choice_is_cut_off_whatever_the_size_of_letters(qtbot, open_dialog, points):
+    dialog = open_dialog("scan")
+    dialog.setStyleSheet(f"* {{font-size: {points}pt}}")
+    dialog.show()
+    dialog.resize(10, 10)
+    qtbot.waitUntil(lambda: all(box.width() >= box.sizeHint().width() for box in dialog.choices.values()))
+    assert dialog.width() >= 420
+
+
+def test_regions_are_told_as_far_as_they_are_known(open_dialog):
+    dialog = open_dialog("scan")
+    dialog.show_regions(0, 0, is_measured=False, is_scoring=True)
+    assert "0" not in dialog.regions.text()
+    assert "not scored yet" in dialog.regions.text()
+    dialog.show_regions(0, 0, is_measured=False, is_scoring=False)
+    assert "not scored yet" not in dialog.regions.text()
+    dialog.show_regions(2, 3, is_measured=True, is_scoring=False)
+    assert "2 of 3 regions" in dialog.regions.text()

@@ -1,0 +1,141 @@
+"""A scan that is opened or chosen comes into view, and what is looked at closely stays in view where it can."""
+
+from __future__ import annotations
+
+import warnings
+
+import napari.components
+import numpy as np
+import pytest
+
+from napari_dinoad.gui.viewer.layers import layer_of_volume
+from napari_dinoad.gui.viewer.viewer_parts import camera_of
+from napari_dinoad.images.volume import Geometry, Volume
+
+napari_with_canvas = pytest.mark.skipif(
+    "canvas" not in napari.components.ViewerModel.model_fields,
+    reason="napari before 0.9 does not say how large its canvas is",
+)
+
+
+def add_scan(viewer, shape=(20, 64, 56), first_mm=(0.0, 0.0, 0.0), step_mm=2.0):
+    """Open a scan that begins at a place (x, y, z); return its layer."""
+    affine = np.diag([step_mm, step_mm, step_mm, 1.0])
+    affine[:3, 3] = first_mm
+    geometry = Geometry(shape[::-1], affine)
+    values = np.random.default_rng(0).random(shape, dtype=np.float32)
+    array, arguments, _ = layer_of_volume(Volume(values, geometry, name=f"at {first_mm} of {step_mm}"))
+    return viewer.add_image(array, **arguments)
+
+
+def view_of(viewer):
+    """Return the corners (2, 2) of what the canvas shows."""
+    half = np.asarray(viewer.canvas.size) / (2 * camera_of(viewer).zoom)
+    centre = np.asarray(camera_of(viewer).center)[-2:]
+    return centre - half, centre + half
+
+
+def is_seen(viewer, layer):
+    """Whether all of a layer is seen, in one of its slices, and not small."""
+    low, high = np.asarray(layer.extent.world)
+    (view_low, view_high), point = view_of(viewer), viewer.dims.point
+    in_slice = low[0] - 1 <= point[0] <= high[0] + 1
+    fills = ((high[1:] - low[1:]) / (view_high - view_low)).max()
+    return in_slice and np.all(view_low <= low[1:]) and np.all(high[1:] <= view_high) and fills > 0.5
+
+
+@napari_with_canvas
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"first_mm": (300.0, 0.0, 0.0)},
+        {"first_mm": (0.0, 0.0, 200.0)},
+        {"first_mm": (70.0, 70.0, 10.0)},
+        {"step_mm": 0.5},
+        {"step_mm": 8.0},
+    ],
+)
+def test_a_scan_of_another_place_or_size_comes_into_view(dock, viewer, other):
+    first = add_scan(viewer)
+    assert is_seen(viewer, first)
+    second = add_scan(viewer, **other)
+    assert is_seen(viewer, second)
+    box = dock.scan.layers.native
+    box.setCurrentIndex(box.findText(first.name))
+    assert dock.scan.layer is first
+    assert is_seen(viewer, first)
+
+
+@napari_with_canvas
+def test_a_picture_comes_into_view_after_a_volume_and_a_volume_after_it(dock, viewer):
+    volume = add_scan(viewer, first_mm=(0.0, 0.0, 100.0))
+    pixels = np.random.default_rng(0).random((1, 300, 400), dtype=np.float32)
+    array, arguments, _ = layer_of_volume(Volume(pixels, Geometry.of_pixels((300, 400)), name="picture"))
+    with warnings.catch_warnings():
+        # Millimetres beside pixels: napari says so.
+        warnings.simplefilter("ignore")
+        picture = viewer.add_image(array, **arguments)
+    low, high = view_of(viewer)
+    assert np.all(low < 0) and np.all(high > (299, 399))
+    assert np.all(high - low < (600, 800))
+    box = dock.scan.layers.native
+    box.setCurrentIndex(box.findText(volume.name))
+    assert is_seen(viewer, volume)
+    assert not picture.visible
+
+
+@napari_with_canvas
+def test_in_3d_a_scan_of_another_place_comes_into_view(dock, viewer):
+    add_scan(viewer)
+    viewer.dims.ndisplay = 3
+    second = add_scan(viewer, first_mm=(300.0, 40.0, 90.0), step_mm=1.0)
+    low, high = np.asarray(second.extent.world)
+    np.testing.assert_allclose(camera_of(viewer).center, (low + high) / 2)
+    height, width = viewer.canvas.size
+    assert 0.5 * min(height, width) < camera_of(viewer).zoom * (high - low).max() < min(height, width)
+
+
+@napari_with_canvas
+def test_a_scan_of_the_same_place_leaves_slice_and_camera_as_they_are(dock, viewer):
+    first = add_scan(viewer)
+    viewer.dims.set_current_step(0, 4)
+    before = viewer.dims.point, camera_of(viewer).center, camera_of(viewer).zoom
+    add_scan(viewer)
+    assert (viewer.dims.point, camera_of(viewer).center, camera_of(viewer).zoom) == before
+    camera_of(viewer).zoom *= 4
+    camera_of(viewer).center = (0.0, -90.0, -70.0)
+    before = camera_of(viewer).center, camera_of(viewer).zoom
+    third = add_scan(viewer, shape=(16, 50, 50), first_mm=(4.0, 4.0, 4.0))
+    assert (camera_of(viewer).center, camera_of(viewer).zoom) == before
+    box = dock.scan.layers.native
+    box.setCurrentIndex(box.findText(first.name))
+    assert (camera_of(viewer).center, camera_of(viewer).zoom) == before
+    assert third in viewer.layers
+    elsewhere = add_scan(viewer, first_mm=(400.0, 0.0, 0.0))
+    assert is_seen(viewer, elsewhere)
+
+
+@napari_with_canvas
+def test_layers_of_others_do_not_move_the_camera(dock, viewer):
+    first = add_scan(viewer)
+    before = viewer.dims.point, camera_of(viewer).center, camera_of(viewer).zoom
+    piece = viewer.add_image(np.random.default_rng(1).random((20, 64, 56)), translate=(0, 500, 500))
+    assert dock.scan.layer is piece
+    assert (viewer.dims.point, camera_of(viewer).center, camera_of(viewer).zoom) == before
+    assert first.visible
+
+
+def test_what_shows_around_a_scan_is_hidden_with_it(dock, viewer):
+    wide = add_scan(viewer, shape=(20, 80, 80))
+    narrow = add_scan(viewer, shape=(20, 40, 40), first_mm=(40.0, 40.0, 0.0))
+    assert narrow.visible
+    assert not wide.visible
+    alike = add_scan(viewer, shape=(20, 41, 41), first_mm=(40.0, 40.0, 0.0))
+    # It is not seen: whoever hides the upper one to compare them sees it at once.
+    assert narrow.visible
+    assert alike.visible
+    beside = add_scan(viewer, first_mm=(400.0, 0.0, 0.0))
+    assert alike.visible
+    box = dock.scan.layers.native
+    box.setCurrentIndex(box.findText(wide.name))
+    assert [wide.visible, narrow.visible, alike.visible, beside.visible] == [True, False, False, True]

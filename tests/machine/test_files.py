@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.machine.files import (
+    atomic_path,
+    files_below,
+    require_folder,
+    require_writable,
+    safe_stem,
+    stem_of,
+    write_json,
+)
+from patience import PATIENCE_S
+from refused_files import forbid_removing_open_files
+
+
+def test_the_final_name_appears_only_when_all_went_well(tmp_path):
+    final = tmp_path / "a.nii.gz"
+    with atomic_path(final) as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("new")
+        assert not final.exists()
+    assert final.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    final = tmp_path / "a.json"
+    final.write_text("old")
+    with pytest.raises(KeyError), atomic_path(final) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert final.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_file_that_another_program_has_open_is_told(tmp_path, monkeypatch):
+    final = tmp_path / "regions.csv"
+    final.write_text("old")
+    forbid_removing_open_files(monkeypatch)
+    with (
+        final.open(),
+        pytest.raises(DinoadError, match=r"regions\.csv: .* another program has the file open"),
+        atomic_path(final) as temporary,
+    ):
+        temporary.write_text("new")
+    assert final.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_why_writing_failed_is_told_where_the_open_temporary_stays(tmp_path, monkeypatch):
+    forbid_removing_open_files(monkeypatch)
+    left_open = []
+    with pytest.raises(DinoadError, match="No space left"), atomic_path(tmp_path / "a.json") as temporary:
+        left_open.append(temporary.open("w"))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    left_open[0].close()
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(DinoadError, match="Cannot write"):
+        write_json(tmp_path / "none" / "a.json", {})
+
+
+@pytest.mark.parametrize(
+    "where", ["none/a.json", "file/a.json", "folder", "/sys/a.json", f"{'a' * 300}.json"]
+)
+def test_a_place_that_takes_no_file_is_told_before_anything_is_written(tmp_path, where):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DinoadError, match="Cannot write"):
+        require_writable(tmp_path / where)
+
+
+def test_asking_whether_a_file_can_be_written_changes_nothing(tmp_path):
+    final = tmp_path / "a.json"
+    require_writable(final)
+    assert not list(tmp_path.iterdir())
+    final.write_text("old")
+    require_writable(final)
+    assert final.read_text() == "old"
+
+
+@pytest.mark.skipif(
+    not Path("/sys").is_dir(), reason="a folder that takes no file from anyone, root included"
+)
+def test_a_folder_that_takes_no_file_is_told(tmp_path):
+    assert require_folder(tmp_path / "a" / "b").is_dir()
+    with pytest.raises(DinoadError, match="Cannot write into /sys"):
+        require_folder(Path("/sys"))
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a.nii.gz", "a"), ("a.b.NII", "a.b"), ("x.JPG", "x"), ("plain", "plain"), (".nii", ".nii")],
+)
+def test_stem(name, stem):
+    assert stem_of(Path(name)) == stem
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("sub-01_T1w", "sub-01_T1w"),
+        ("_a b.c [1] é µ 脳", "_a b.c [1] é µ 脳"),
+        ("../up", "_up"),
+        ("..\\..\\up", "_.._up"),
+        ("/abs", "_abs"),
+        ("C:\\x", "C__x"),
+        ("T1/FLAIR", "T1_FLAIR"),
+        ("**?", "___"),
+        ("a\nb\x00\u2028", "a_b__"),
+        (" .hidden", "hidden"),
+        ("..", "scan"),
+        ("", "scan"),
+        ("head. .", "head"),
+        ("head .nii", "head .nii"),
+        ("CON", "CON_"),
+        ("nul.x.y", "nul_.x.y"),
+        ("Com1 .x", "Com1_ .x"),
+        ("LPT³", "LPT³_"),
+        ("aux .", "aux_"),
+        ("conout$", "conout$_"),
+        ("COM10", "COM10"),
+        ("console", "console"),
+        ("NUL_mask", "NUL_mask"),
+    ],
+)
+def test_safe_stem_is_one_name_in_the_folder_and_stays_the_same(tmp_path, name, stem):
+    assert safe_stem(name) == stem
+    assert safe_stem(stem) == stem
+    path = tmp_path / f"{stem}_anomaly.nii.gz"
+    path.touch()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("letter", ["n", "脳"])
+def test_long_stems_are_cut_and_stay_apart(tmp_path, letter):
+    stems = {safe_stem(letter * 300 + end) for end in ("a", "b")}
+    assert len(stems) == 2
+    for stem in stems:
+        (tmp_path / f"{stem}_anomaly.nii.gz").touch()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
+    path = tmp_path / "map.nii.gz"
+    path.write_bytes(b"old and whole")
+    code = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "from napari_dinoad.cli.interrupts import listening_for_interrupts\n"
+        "from napari_dinoad.machine.files import atomic_path\n"
+        "with listening_for_interrupts(), atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half'); print('half', flush=True); time.sleep(600)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with child:
+        assert child.stdout.readline() == b"half\n"
+        child.send_signal(number)
+        assert child.wait(PATIENCE_S) != 0
+    assert path.read_bytes() == b"old and whole"
+    others = [other.name for other in tmp_path.iterdir() if other != path]
+    assert all(name.startswith(".dinoad-") for name in others)
+    if number == signal.SIGTERM:
+        assert others == [], "asked to stop, it tidies up"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links, and names of more than the system takes, can be made")
+def test_files_below_a_folder_are_those_that_can_be_looked_at(tmp_path):
+    for name in ("b/c.txt", "a.txt", ".hidden/d.txt", "b/.e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    os.mkfifo(tmp_path / "pipe")
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(20):
+            Path("d" * 250).mkdir()
+            os.chdir("d" * 250)
+        Path("f.txt").touch()
+    finally:
+        os.chdir(here)
+    assert [str(path.relative_to(tmp_path)) for path in files_below(tmp_path)] == [
+        "a.txt",
+        "b/c.txt",
+        "link.txt",
+    ]
+    assert files_below(tmp_path / "none") == []
+    shutil.rmtree(tmp_path / ("d" * 250))

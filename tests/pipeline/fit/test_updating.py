@@ -1,0 +1,138 @@
+"""Scans added to a model without those that it was fitted on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_dinoad import NormativeModel, update_model
+from napari_dinoad.cli.main import main
+from napari_dinoad.errors import Cancelled, ModelFileError, SettingError
+from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.fit.merging import with_earlier_counts
+from napari_dinoad.settings import (
+    CacheSettings,
+    CalibrationSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+
+SETTINGS = FitSettings(
+    preprocessing=replace(preset("mr-brain"), resolution_px=96),
+    calibration=CalibrationSettings(folds=2),
+    dpmm=DpmmSettings(n_components=30, epochs=3, tolerance=0, start_patches_per_component=10),
+    memory_bank=MemoryBankSettings(n_patches=50),
+)
+UPDATE = FitSettings(calibration=SETTINGS.calibration)
+
+
+@pytest.fixture(scope="module")
+def folders(normal_folder, tmp_path_factory):
+    """Six heads: the first three, and the others."""
+    scans = sorted(normal_folder.iterdir())
+    made = []
+    for name, own in (("before", scans[:3]), ("after", scans[3:])):
+        folder = tmp_path_factory.mktemp(name)
+        for scan in own:
+            (folder / scan.name).symlink_to(scan)
+        made.append(folder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def earlier_path(folders):
+    return fit_folder(folders[0], SETTINGS).save(folders[0].with_suffix(".dinoad"))
+
+
+@pytest.fixture(scope="module")
+def updated(folders, earlier_path):
+    return update_model(NormativeModel.load(earlier_path), folders[1], UPDATE)
+
+
+def test_the_updated_model_rests_on_all_scans(updated, earlier_path, normal_folder):
+    earlier = NormativeModel.load(earlier_path)
+    assert updated.provenance.n_scans == 6
+    assert updated.calibration.n_scans == 6
+    assert updated.calibration.n_voxels > earlier.calibration.n_voxels
+    assert updated.preprocessing == earlier.preprocessing
+    assert len(updated.fit_report.scans) == 3
+    whole = fit_folder(normal_folder, SETTINGS)
+    assert updated.scorer.n_patches == whole.scorer.n_patches
+    assert updated.provenance.n_slices == whole.provenance.n_slices
+    ours, theirs = (np.median(model.calibration.scan_scores) for model in (updated, whole))
+    assert ours == pytest.approx(theirs, rel=0.25)
+
+
+def test_an_updated_model_tells_how_old_and_new_scans_were_read(updated, earlier_path):
+    earlier = NormativeModel.load(earlier_path)
+    old, new = (
+        replace(earlier.provenance, reading=("one", "both")),
+        replace(updated.provenance, reading=("both", "new")),
+    )
+    joined = with_earlier_counts(replace(updated, provenance=new), replace(earlier, provenance=old))
+    assert joined.provenance.reading == ("one", "both", "new")
+
+
+def test_an_interrupted_update_goes_on_to_the_same_model(updated, folders, earlier_path, tmp_path):
+    cache = CacheSettings(folder=str(tmp_path / "cache"))
+    seen = []
+
+    def stop(event):
+        seen.append(event.stage)
+        if "Fitting DPMM" in event.stage and seen.count(event.stage) == 2:
+            raise Cancelled("stop")
+
+    earlier = NormativeModel.load(earlier_path)
+    with pytest.raises(Cancelled):
+        update_model(earlier, folders[1], UPDATE, stop, cache)
+    resumed = update_model(earlier, folders[1], UPDATE, cache=cache)
+    for name, tensor in updated.scorer.state().tensors.items():
+        assert np.array_equal(resumed.scorer.state().tensors[name].numpy(), tensor.numpy()), name
+    np.testing.assert_array_equal(resumed.calibration.table_scores, updated.calibration.table_scores)
+
+
+def test_other_weights_are_refused(folders, earlier_path):
+    earlier = NormativeModel.load(earlier_path)
+    other = replace(earlier, backbone=replace(earlier.backbone, weights_sha256="0" * 64))
+    with pytest.raises(ModelFileError, match="fitted with other weights"):
+        update_model(other, folders[1], UPDATE)
+
+
+def test_a_scorer_that_cannot_be_updated_is_named(folders):
+    other = fit_folder(folders[0], replace(SETTINGS, scorer="memory-bank"))
+    with pytest.raises(SettingError, match=r"'dpmm' alone, in one plane, can be updated .*'memory-bank'\."):
+        update_model(other, folders[1])
+
+
+def test_update_on_the_command_line(folders, earlier_path, tmp_path, capsys):
+    out = tmp_path / "new.dinoad"
+    arguments = ["fit", str(folders[1]), "--update", str(earlier_path), "--epochs", "1"]
+    before = earlier_path.read_bytes()
+    assert main([*arguments, "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_scans"] == 6
+    assert earlier_path.read_bytes() == before
+    replaced = tmp_path / "replaced.dinoad"
+    replaced.write_bytes(before)
+    assert main(["fit", str(folders[1]), "--update", str(replaced), "--epochs", "1"]) == 0
+    assert NormativeModel.load(replaced).provenance.n_scans == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--update none.dinoad --preset oct", "--preset"),
+        ("--update none.dinoad --scorer ar-cnn", "--scorer"),
+        ("--update none.dinoad", "no such file"),
+        ("", "--out"),
+        ("--out m.dinoad --workers 0", "workers"),
+    ],
+)
+def test_wrong_options_are_one_line(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", ".", *options.split()]) == 2
+    assert message in capsys.readouterr().err

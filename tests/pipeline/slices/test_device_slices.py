@@ -1,0 +1,143 @@
+"""What a GPU does of a scan's run is what the CPU does; where there is no GPU, PyTorch on the CPU stands for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_dinoad import read_volume
+from napari_dinoad.calibration import Calibration
+from napari_dinoad.images.slices import prepare_planes
+from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline.detection import scan_run
+from napari_dinoad.pipeline.slices import device_slices
+from napari_dinoad.pipeline.slices.device_slices import (
+    DeviceCalibration,
+    DeviceSlices,
+    DeviceVolume,
+    slices_of_planes,
+)
+from napari_dinoad.pipeline.slices.placed_slices import HostSlices
+from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.settings import (
+    CalibrationSettings,
+    DetectSettings,
+    DpmmSettings,
+    FitSettings,
+    MemoryBankSettings,
+    preset,
+)
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+SMALL = FitSettings(
+    preprocessing=replace(preset("mr-brain"), resolution_px=64),
+    calibration=CalibrationSettings(folds=3),
+    memory_bank=MemoryBankSettings(n_patches=300, reduction="random"),
+    dpmm=DpmmSettings(n_components=10, epochs=2),
+)
+
+
+def on_device(prepared, device):
+    volume = DeviceVolume.of(prepared[0], torch.device(device))
+    return [DeviceSlices(scan, volume) for scan in prepared]
+
+
+@pytest.fixture(scope="module", params=["memory-bank", "dpmm+memory-bank", "memory-bank all"])
+def detector(request, normal_folder):
+    scorer, *planes = request.param.split()
+    preprocessing = replace(SMALL.preprocessing, plane=planes[0] if planes else "axial")
+    model = fit_folder(normal_folder, replace(SMALL, scorer=scorer, preprocessing=preprocessing))
+    return Detector(model, DetectSettings(device="cpu", batch_slices=3))
+
+
+@pytest.fixture(scope="module")
+def patient(patient_path):
+    return read_volume(patient_path)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("how", [{}, {"start_slice": 8}, {"slices": [5, 9]}])
+def test_a_scan_is_scored_alike(detector, patient, monkeypatch, device, how):
+    def run():
+        arrived = []
+        found = detector.detect(patient, on_slices=lambda _, i, values: arrived.append((i, values)), **how)
+        return found, arrived
+
+    expected, expected_slices = run()
+    monkeypatch.setattr(
+        scan_run, "slices_of_planes", lambda prepared, of_backbone: on_device(prepared, device)
+    )
+    found, slices = run()
+    np.testing.assert_allclose(
+        found.anomaly_map.values, expected.anomaly_map.values, atol=2e-4 if device == "cpu" else 5e-3
+    )
+    assert np.array_equal(found.anomaly_map.values > 0, expected.anomaly_map.values > 0)
+    assert found.scan_score == pytest.approx(expected.scan_score, rel=1e-4)
+    assert (found.p_value, found.slices) == (expected.p_value, expected.slices)
+    assert [indices for indices, _ in slices] == [indices for indices, _ in expected_slices]
+    for (_, values), (_, others) in zip(slices, expected_slices, strict=True):
+        np.testing.assert_allclose(values, others, atol=5e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_inputs_are_alike_in_every_plane(patient, device):
+    prepared = prepare_planes(patient, replace(SMALL.preprocessing, plane="all"), 64)
+    for host, slices in zip(map(HostSlices, prepared), on_device(prepared, device), strict=True):
+        indices = [7, 3, 5]
+        got = slices.inputs(indices)
+        assert got.device.type == device
+        np.testing.assert_allclose(got.cpu().numpy(), host.inputs(indices), atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 3000), st.integers(0, 500))
+def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
+    rng = np.random.default_rng(seed)
+    normal = rng.gamma(2.0, 3.0, n_scores).astype(np.float32)
+    normal = np.append(normal, np.full(n_tied, normal[0]))
+    calibration = Calibration.from_histogram(ScoreHistogram.of(normal), [1.0])
+    table = calibration.table_scores
+    between = [np.mean(pair) for pair in pairwise(table[:50])]
+    scores = np.concatenate([normal, table, between, [table[0] - 1, table[-1] + 1, 1e6, -1e6]]).astype(
+        np.float32
+    )
+    on_table = DeviceCalibration(calibration, torch.device("cpu"))
+    with patch.object(device_slices, "_CHUNK_VOXELS", 1000):
+        got = on_table.neg_log10_p(torch.from_numpy(scores.reshape(1, -1)))
+    np.testing.assert_allclose(got.numpy()[0], calibration.neg_log10_p(scores), rtol=1e-6, atol=1e-6)
+
+
+def test_a_scan_without_body_in_its_slices_has_no_score(patient):
+    (prepared,) = prepare_planes(patient, SMALL.preprocessing, 64)
+    nothing = replace(prepared, body=np.zeros_like(prepared.body))
+    (slices,) = on_device([nothing], "cpu")
+    assert slices.scan_score([torch.full((2, 3, 3), -torch.inf)], 0.01) == float("-inf")
+
+
+def test_the_cpu_and_single_images_stay_with_numpy(patient):
+    prepared = prepare_planes(patient, SMALL.preprocessing, 64)
+    assert isinstance(slices_of_planes(prepared, torch.device("cpu"))[0], HostSlices)
+    each_its_own = [replace(scan, intensity=None) for scan in prepared]
+    assert isinstance(slices_of_planes(each_its_own, torch.device("cuda"))[0], HostSlices)
+    with pytest.raises(ValueError, match="one range of intensities"):
+        on_device(each_its_own, "cpu")
+
+
+@pytest.mark.parametrize(("free_mb", "kind"), [(1, HostSlices), (4000, DeviceSlices)])
+def test_a_scan_that_the_gpu_has_no_room_for_stays_with_numpy(patient, monkeypatch, free_mb, kind):
+    prepared = prepare_planes(patient, SMALL.preprocessing, 64)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_mb * 10**6, 10**10))
+    monkeypatch.setattr(DeviceVolume, "of", lambda *_: on_device_volume(prepared[0]))
+    (slices,) = slices_of_planes(prepared, torch.device("cuda"))
+    assert isinstance(slices, kind)
+
+
+def on_device_volume(prepared):
+    return DeviceVolume(torch.from_numpy(prepared.volume.values), torch.from_numpy(prepared.body))
