@@ -1,7 +1,7 @@
 """Compute the frozen constants of the embedded backbone and write them into the package.
 
 They are the mean and standard deviation of each channel over the tissue cells of slices in all three planes of scans.
-Those that ship were made from the permissively licensed scans named in docs/backbones.md:
+Those that ship were made from the permissively licensed scans named in docs/embedded.md:
 
     python tools/embedded_constants.py --scans FOLDER/normal FOLDER/other
 

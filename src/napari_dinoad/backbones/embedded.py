@@ -90,7 +90,7 @@ class EmbeddedBackbone:
     Notes
     -----
     No DINO: it sees edges and texture by size and direction, and brightness, but no meaning. Its card, with
-    what it was measured on, is in ``docs/backbones.md``.
+    what it was measured on, is in ``docs/embedded.md``.
     """
 
     name = "embedded"
