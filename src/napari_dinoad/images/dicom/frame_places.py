@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from napari_dinoad.images.dicom.header_values import numbers_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -88,12 +89,14 @@ def places_in_nuclear_medicine(header: Dataset, n_frames: int) -> FramePlaces | 
     if str(header.get("SOPClassUID") or "") != NUCLEAR_MEDICINE or not set(kind) & set(_RECONSTRUCTED):
         return None
     holders = [*(header.get("DetectorInformationSequence") or ())[:1], header]
-    position = next(filter(None, (_numbers(one, "ImagePositionPatient", 3) for one in holders)), None)
-    orientation = next(filter(None, (_numbers(one, "ImageOrientationPatient", 6) for one in holders)), None)
+    position = next(filter(None, (numbers_of(one.get("ImagePositionPatient"), 3) for one in holders)), None)
+    orientation = next(
+        filter(None, (numbers_of(one.get("ImageOrientationPatient"), 6) for one in holders)), None
+    )
     spacing, assumed = _distance_of_slices(header)
     if position is None or orientation is None or not spacing:
         return None
-    numbers = _numbers(header, "SliceVector", n_frames)
+    numbers = numbers_of(header.get("SliceVector"), n_frames)
     if numbers is None:
         numbers = tuple(float(number) for number in range(1, n_frames + 1))
         assumed += ("The header does not say which slice each frame is: they are taken in their order.",)
@@ -106,22 +109,13 @@ def places_in_nuclear_medicine(header: Dataset, n_frames: int) -> FramePlaces | 
 
 def _distance_of_slices(header: Dataset) -> tuple[float, tuple[str, ...]]:
     """Return the way from slice to slice in millimetres, 0 where it is not known, and what was assumed."""
-    told = _numbers(header, "SpacingBetweenSlices", 1)
+    told = numbers_of(header.get("SpacingBetweenSlices"), 1)
     if told is not None and told[0]:
         return told[0], ()
-    thickness = _numbers(header, "SliceThickness", 1)
+    thickness = numbers_of(header.get("SliceThickness"), 1)
     if thickness is None or not thickness[0] > 0:
         return 0.0, ()
     (mm,) = thickness
     return mm, (
         f"The header does not say how far apart the slices lie: their thickness, {mm:g} mm, was taken.",
     )
-
-
-def _numbers(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...] | None:
-    value: Any = dataset.get(keyword)
-    values = [] if value is None else [value] if isinstance(value, str | float | int) else list(value)
-    numbers = tuple(float(part) for part in values)
-    if not all(map(isfinite, numbers)):
-        raise ValueError(keyword)
-    return numbers if len(numbers) == length else None

@@ -6,11 +6,9 @@ of one patient is told by `napari_dinoad.images.dicom.patient`, which gives away
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom.config import disable_value_validation
@@ -26,6 +24,14 @@ from napari_dinoad.images.dicom.frame_places import (
     US_VOLUME,
     US_VOLUME_PLACES,
     places_in_nuclear_medicine,
+)
+from napari_dinoad.images.dicom.header_values import (
+    NO_NUMBER,
+    Lookup,
+    first_item,
+    listed,
+    plain_text,
+    uid_of,
 )
 from napari_dinoad.images.dicom.series import DicomFrame, DicomSeries
 from napari_dinoad.images.volume import DisplayWindow
@@ -65,19 +71,11 @@ DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
 EXPORT_AGAIN = "Export it again."
 """What to do about a file that cannot be read: the last words of such a message."""
 
-_NO_NUMBER = (ValueError, TypeError, OverflowError)
-"""What conversion raises of a text where a number should be."""
-
 _MOST_FRAMES = 100_000
 """A file that claims more frames is damaged."""
 
-_LONGEST_TEXT = 64
-"""Characters of the standard's value representation LO."""
-
 _ROUNDED_COSINE = 0.002
 """Direction cosines of three decimals make vectors that are so far from length 1 and from right angles."""
-
-_UID = re.compile(r"[\w.-]{0,64}", re.ASCII)
 
 _IMAGE_STORAGE = "Image Storage"
 """Part of the standard's name of every class of images."""
@@ -137,7 +135,7 @@ def read_header(path: Path) -> Dataset:
     """
     try:
         header = read_dataset(path, GEOMETRY_TAGS, stop_before_pixels=True)
-        sop_class = _uid_of(header, "SOPClassUID") or _uid_of(header.file_meta, "MediaStorageSOPClassUID")
+        sop_class = uid_of(header, "SOPClassUID") or uid_of(header.file_meta, "MediaStorageSOPClassUID")
         is_ours = header.get("Manufacturer") == MANUFACTURER
         has_pixels = bool(header.get("Rows") and header.get("Columns"))
         has_series = "SeriesInstanceUID" in header
@@ -219,19 +217,19 @@ def unit_orientation(orientation: tuple[float, ...] | None) -> tuple[float, ...]
 def _series_of(header: Dataset, path: Path) -> DicomSeries:
     frames, assumed = _frames_of(header, path)
     is_placed = frames[0].is_placed
-    concatenation = _uid_of(header, "ConcatenationUID")
+    concatenation = uid_of(header, "ConcatenationUID")
     is_multi_frame = len(frames) > 1 or bool(concatenation)
-    uid = _uid_of(header, "SeriesInstanceUID")
-    sop_class = _uid_of(header, "SOPClassUID")
+    uid = uid_of(header, "SeriesInstanceUID")
+    sop_class = uid_of(header, "SOPClassUID")
     return DicomSeries(
         uid=f"{uid}/{concatenation or frames[0].instance_uid}" if is_multi_frame or not is_placed else uid,
         number=_series_number(header),
-        description=_plain_text(header.get("SeriesDescription")),
-        modality=_plain_text(header.get("Modality")),
+        description=plain_text(header.get("SeriesDescription")),
+        modality=plain_text(header.get("Modality")),
         frames=tuple(frames),
         is_multi_frame=is_multi_frame,
         windows=_windows(header),
-        study_uid=_uid_of(header, "StudyInstanceUID"),
+        study_uid=uid_of(header, "StudyInstanceUID"),
         n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
         assumed=assumed,
         is_capture=not is_placed and (sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")),
@@ -242,7 +240,7 @@ def _series_number(header: Dataset) -> int | None:
     try:
         number = header.get("SeriesNumber")
         return None if number is None else int(number)
-    except _NO_NUMBER:
+    except NO_NUMBER:
         return None
 
 
@@ -254,17 +252,17 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
     n_frames = int(header.get("NumberOfFrames") or 1)
     if not 1 <= n_frames <= _MOST_FRAMES:
         raise ValueError("number of frames")
-    shared = _first(header, "SharedFunctionalGroupsSequence")
+    shared = first_item(header, "SharedFunctionalGroupsSequence")
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     shape = (int(header.Rows), int(header.Columns))
-    image_type = tuple(str(part).upper() for part in _listed(header.get("ImageType")))
-    instance_uid = _uid_of(header, "SOPInstanceUID") or str(path)
-    frame_of_reference = _uid_of(header, "FrameOfReferenceUID")
+    image_type = tuple(str(part).upper() for part in listed(header.get("ImageType")))
+    instance_uid = uid_of(header, "SOPInstanceUID") or str(path)
+    frame_of_reference = uid_of(header, "FrameOfReferenceUID")
     nuclear = places_in_nuclear_medicine(header, n_frames)
     frames = []
     for index in range(n_frames):
-        look = _Lookup(header, shared, per_frame[index] if index < len(per_frame) else None)
-        position, orientation = look.place()
+        look = Lookup(header, shared, per_frame[index] if index < len(per_frame) else None)
+        position, orientation = _place_of(look)
         if nuclear is not None:
             position, orientation = nuclear.positions[index], nuclear.orientation
         frames.append(
@@ -288,122 +286,31 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 stack=str(look.value("FrameContentSequence", "StackID") or ""),
             )
         )
-    is_us_volume = _uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
+    is_us_volume = uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
     assumed = (*(() if nuclear is None else nuclear.assumed), *((IN_US_VOLUME,) if is_us_volume else ()))
     return frames, assumed
 
 
-@dataclass(frozen=True)
-class _Lookup:
-    """A tag of a frame: in its own functional group, the shared one, or the header itself."""
-
-    header: Dataset
-    shared: Dataset | None
-    own: Dataset | None
-
-    def value(self, sequence: str, *keywords: str) -> Any:
-        for group in (self.own, self.shared):
-            item = None if group is None else _first(group, sequence)
-            for keyword in keywords:
-                if item is not None and item.get(keyword) is not None:
-                    return item.get(keyword)
-        for keyword in keywords:
-            if self.header.get(keyword) is not None:
-                return self.header.get(keyword)
-        return None
-
-    def place(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-        """Return position and orientation in the patient, or else in the volume of an ultrasound."""
-        position = self.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
-        orientation = self.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
-        if position is not None or orientation is not None:
-            return position, orientation
-        (of_position, of_orientation) = US_VOLUME_PLACES
-        return self.numbers(*of_position, 3), self.numbers(*of_orientation, 6)
-
-    def numbers(self, sequence: str, keyword: str, length: int) -> tuple[float, ...] | None:
-        values = tuple(float(value) for value in _listed(self.value(sequence, keyword)))
-        if not all(isfinite(value) for value in values):
-            raise ValueError(keyword)
-        return values if len(values) == length else None
-
-    def rank(self) -> tuple[Any, ...]:
-        """Return what tells images at one position from each other, by its weight.
-
-        A multi-frame file's own dimensions come first. They count positions too, but those are the same here.
-        """
-        content = "FrameContentSequence"
-        return (
-            tuple(int(value) for value in _listed(self.value(content, "DimensionIndexValues"))),
-            self.number(content, "TemporalPositionIndex", "TemporalPositionIdentifier"),
-            self.number("", "FrameReferenceTime"),
-            self.number("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
-            self.number("MRDiffusionSequence", "DiffusionBValue"),
-            self.number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
-            self.acquisition(),
-        )
-
-    def acquisition(self) -> float:
-        """Return the number of the acquisition, 0 where there is none."""
-        return self.number("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber")
-
-    def frame_type(self) -> tuple[str, ...]:
-        """Return what kind of image a frame is (magnitude, phase, …), as text."""
-        kinds = []
-        for sequence in (
-            "MRImageFrameTypeSequence",
-            "CTImageFrameTypeSequence",
-            "PETFrameTypeSequence",
-            "USImageDescriptionSequence",
-        ):
-            for keyword in ("FrameType", "ComplexImageComponent", "DataType"):
-                value = self.value(sequence, keyword)
-                kinds += [str(part).upper() for part in _listed(value)]
-        return tuple(kinds)
-
-    def number(self, sequence: str, *keywords: str) -> float:
-        """Return a number that images are ordered by; 0 where there is none, or text in its place."""
-        try:
-            value = float(self.value(sequence, *keywords) or 0)
-        except _NO_NUMBER:
-            return 0.0
-        return value if isfinite(value) else 0.0
-
-
-def _plain_text(value: Any) -> str:
-    """Return a text of a header, or nothing when it cannot be one: a damaged length may have swallowed other tags."""
-    text = " ".join(str(value or "").split())
-    return text if text.isprintable() and len(text) <= _LONGEST_TEXT else ""
-
-
-def _uid_of(header: Dataset, keyword: str) -> str:
-    uid = str(header.get(keyword) or "")
-    if not _UID.fullmatch(uid):
-        raise ValueError(keyword)
-    return uid
-
-
-def _first(dataset: Dataset, sequence: str) -> Dataset | None:
-    items = dataset.get(sequence) if sequence else None
-    return items[0] if items else None
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str | float | int) else list(value)
+def _place_of(look: Lookup) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return position and orientation in the patient, or else in the volume of an ultrasound."""
+    position = look.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = look.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    if position is not None or orientation is not None:
+        return position, orientation
+    (of_position, of_orientation) = US_VOLUME_PLACES
+    return look.numbers(*of_position, 3), look.numbers(*of_orientation, 6)
 
 
 def _windows(header: Dataset) -> tuple[DisplayWindow, ...]:
     """Return the window presets of a header, each once; Hounsfield units for CT. None where one is no number."""
     try:
-        own = _first(header, "PerFrameFunctionalGroupsSequence")
-        look = _Lookup(header, _first(header, "SharedFunctionalGroupsSequence"), own)
+        own = first_item(header, "PerFrameFunctionalGroupsSequence")
+        look = Lookup(header, first_item(header, "SharedFunctionalGroupsSequence"), own)
         sequence = "FrameVOILUTSequence"
-        centres = [float(value) for value in _listed(look.value(sequence, "WindowCenter"))]
-        widths = [float(value) for value in _listed(look.value(sequence, "WindowWidth"))]
-        names = _listed(look.value(sequence, "WindowCenterWidthExplanation"))
-    except _NO_NUMBER:
+        centres = [float(value) for value in listed(look.value(sequence, "WindowCenter"))]
+        widths = [float(value) for value in listed(look.value(sequence, "WindowWidth"))]
+        names = listed(look.value(sequence, "WindowCenterWidthExplanation"))
+    except NO_NUMBER:
         return ()
     ranges: Counter[tuple[float, float]] = Counter()
     windows: list[DisplayWindow] = []
@@ -412,6 +319,6 @@ def _windows(header: Dataset) -> tuple[DisplayWindow, ...]:
         if not width > 0 or not all(map(isfinite, bounds)) or ranges[bounds]:
             continue
         ranges[bounds] += 1
-        name = _plain_text(names[i]) if i < len(names) else ""
+        name = plain_text(names[i]) if i < len(names) else ""
         windows.append(DisplayWindow(name or f"Window {len(windows) + 1}", *bounds))
     return tuple(windows)
