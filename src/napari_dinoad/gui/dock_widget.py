@@ -13,6 +13,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
+from napari_dinoad.gui.dock_before import DockBefore
 from napari_dinoad.gui.find.explanation import Explainer
 from napari_dinoad.gui.find.find_controller import FindController
 from napari_dinoad.gui.find.find_step import FindStep
@@ -74,6 +75,7 @@ class DockWidget(QWidget):
         super().__init__(parent)
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
+        before = DockBefore.take_from(napari_viewer, DockWidget)
         self.finder = FindController(napari_viewer, self)
         self.opener = StudyOpener(self)
         self.scan = ScanStep(napari_viewer)
@@ -116,6 +118,8 @@ class DockWidget(QWidget):
             finish_look(layer)
         lay_on_scans(napari_viewer.layers)
         self._on_layer_changed()
+        if before is not None:
+            before.give_to(self)
 
     def _build(self) -> None:
         self._scroll = ScrolledColumn()
