@@ -38,10 +38,11 @@ from napari_dinoad.gui.scan.study_opener import StudyOpener
 from napari_dinoad.gui.viewer.colour_bar import ColourBar
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.viewer.layers import METADATA_KEY
+from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back, show_map_alone
 from napari_dinoad.gui.viewer.looks import finish_look, warm_up
 from napari_dinoad.gui.viewer.opened_results import OpenedResults
 from napari_dinoad.gui.viewer.orientation import OrientationLetters
-from napari_dinoad.gui.viewer.overlay import lay_on_scans, show_map_alone
+from napari_dinoad.gui.viewer.overlay import lay_on_scans
 from napari_dinoad.machine.files import MODEL_SUFFIX
 from napari_dinoad.settings import DetectSettings, demo_settings
 
@@ -252,6 +253,7 @@ class DockWidget(QWidget):
         self._prepare.timeout.connect(self._on_prepare)
         self._viewer.dims.events.point.connect(self._on_scrolled)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
+        self._viewer.layers.events.removed.connect(self._on_removed)
         self.destroyed.connect(_closer(self.finder))
 
     def reset_choices(self) -> None:
@@ -387,6 +389,11 @@ class DockWidget(QWidget):
                 self.scan.choose(event.value)
         elif is_from_file(event.value):
             show_map_alone(self._viewer, event.value)
+
+    def _on_removed(self, event: Any) -> None:
+        for layer in maps_to_bring_back(self._viewer, event.value):
+            if not self.finder.bring_back(layer):
+                self._opened.bring_back(layer)
 
     def _on_layer_changed(self) -> None:
         self.masks.show_scan(self.scan.scan)

@@ -71,6 +71,45 @@ def test_finding_again_lays_the_result_above_what_was_opened_since(qtbot, ready,
     assert bars(viewer) == [heatmap]
 
 
+def test_a_map_comes_again_when_the_one_that_was_opened_over_it_is_removed(
+    qtbot, ready, viewer, saved, cohort
+):
+    scan = ready.scan.layer
+    find(qtbot, ready)
+    heatmap, _ = found_layers(viewer)
+    first, _ = open_files(viewer, saved)
+    (second,) = open_files(viewer, saved[:1])
+    assert [layer.visible for layer in (heatmap, first, second)] == [False, False, True]
+    viewer.layers.remove(first)
+    assert not heatmap.visible, "the other map is still seen in its place"
+    viewer.layers.remove(second)
+    assert heatmap.visible
+    assert bars(viewer) == [heatmap]
+    (third,) = open_files(viewer, saved[:1])
+    (other,) = open_files(viewer, [cohort.normal[0]])
+    viewer.layers.remove(third)
+    assert not heatmap.visible, "another scan is looked at"
+    ready.scan.layers.value = scan
+    assert heatmap.visible
+    assert other in viewer.layers
+
+
+def test_a_map_from_a_file_comes_again_when_what_was_found_is_removed(qtbot, ready, viewer, saved):
+    opened_map, _ = open_files(viewer, saved)
+    find(qtbot, ready)
+    find(qtbot, ready, ready.find.slice_button)
+    shown = []
+    opened_map.events.visible.connect(lambda event: shown.append(opened_map.visible))
+    # Another scan file behind the same layer: the result is made anew, in layers of its own.
+    ready.scan.layer.data = ready.scan.layer.data + 1
+    find(qtbot, ready)
+    assert not any(shown), "not meanwhile"
+    heatmap, mask = found_layers(viewer)
+    viewer.layers.remove(mask)
+    qtbot.waitUntil(lambda: heatmap not in viewer.layers)
+    assert opened_map.visible
+
+
 def test_a_slice_that_was_scored_with_the_whole_scan_is_shown_again(qtbot, ready, viewer, saved):
     find(qtbot, ready)
     heatmap, mask = found_layers(viewer)

@@ -17,6 +17,7 @@ from napari_dinoad.gui.find.scan_jobs import DetectJob, ScoredBefore
 from napari_dinoad.gui.viewer.layer_marks import overlays_of
 from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
+from napari_dinoad.gui.viewer.lone_maps import hand_on, take_hidden
 from napari_dinoad.gui.viewer.overlay import Overlay
 from napari_dinoad.gui.viewer.viewer_parts import point_in_layer, show_index
 from napari_dinoad.gui.work.jobs import DetectOutcome, ScanRead, SlicesScored
@@ -239,6 +240,14 @@ class FindController(QObject):
         """Whether the viewer's slider runs against the result's slices; superior is at its left, for instance."""
         return self._current is not None and self._current.is_mirrored()
 
+    def bring_back(self, heatmap: Layer) -> bool:
+        """Show a heatmap again as soon as its scan is looked at; return False where it is none that is kept here."""
+        for found in self._found.values():
+            if found.overlay is not None and found.overlay.holds(heatmap):
+                found.overlay.bring_back_map()
+                return True
+        return False
+
     def close(self) -> None:
         """Stop what is under way, and leave what was found with its heatmaps; for when the interface goes away."""
         self.runner.cancel()
@@ -267,14 +276,17 @@ class FindController(QObject):
         if known is not None and read.is_known and known.result.axis == read.axis:
             self._go_on(known, request, read)
             return
+        hidden: tuple[Hashable, ...] = ()
         if known is not None and known.overlay is not None:
             old, known.overlay = known.overlay, None
+            hidden = take_hidden(old.heatmap)
             old.remove()
         overlay = self._take_ready(request, read.volume.values.shape)
         if overlay is None:
             for stale in overlays_of(self._viewer, request.layer):
                 self._viewer.layers.remove(stale)
             overlay = Overlay(self._viewer, request.layer, request.scan)
+        hand_on(overlay.heatmap, hidden)
         settings = request.settings
         result = ScanResult(
             read.volume,

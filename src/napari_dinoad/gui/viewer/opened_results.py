@@ -13,7 +13,6 @@ from napari_dinoad.gui.viewer.layers import (
     METADATA_KEY,
     ScanSource,
     affine_on_scan,
-    same_layer,
     scan_of_layer,
 )
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
@@ -52,8 +51,7 @@ class OpenedResults:
         ]
         hidden = self._hidden & {layer.unique_id for layer in results}
         for layer in results:
-            scans = self._scans_of(layer)
-            is_of_others = bool(scans) and not any(same_layer(scan, one) for one in scans)
+            is_of_others = self._is_of_others(layer)
             if is_of_others and layer.visible:
                 layer.visible = False
                 hidden.add(layer.unique_id)
@@ -61,6 +59,18 @@ class OpenedResults:
                 layer.visible = True
                 hidden.discard(layer.unique_id)
         self._hidden = hidden
+
+    def bring_back(self, layer: Layer) -> None:
+        """Show a layer again, now or when the scan is chosen that it is of."""
+        if self._is_of_others(layer):
+            self._hidden.add(layer.unique_id)
+        else:
+            layer.visible = True
+
+    def _is_of_others(self, layer: Layer) -> bool:
+        """Whether a layer is of scans in the viewer of which none is chosen."""
+        scans = self._scans_of(layer)
+        return bool(scans) and not any(one.unique_id == self._chosen for one in scans)
 
     def _scans_of(self, layer: Layer) -> list[Layer]:
         scans = [one for one in self._viewer.layers if isinstance(one, Image) and not is_overlay(one)]

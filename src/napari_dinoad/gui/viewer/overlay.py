@@ -9,7 +9,6 @@ from napari.layers import Image, Labels
 
 from napari_dinoad.gui.viewer.layer_marks import (
     frame_of_mark,
-    holding_of_layer,
     is_copy_over,
     is_drawn_over,
     is_from_file,
@@ -17,8 +16,9 @@ from napari_dinoad.gui.viewer.layer_marks import (
     mark_overlay,
 )
 from napari_dinoad.gui.viewer.layers import METADATA_KEY, ScanSource, affine_on_scan, same_layer, title_of
+from napari_dinoad.gui.viewer.lone_maps import show_map_alone
 from napari_dinoad.gui.viewer.looks import heatmap_look, mask_look
-from napari_dinoad.gui.viewer.viewer_parts import grid_of, layers_meet, moves_of
+from napari_dinoad.gui.viewer.viewer_parts import layers_meet, moves_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,23 +28,10 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.viewer.layers import LayerScan
 
-__all__ = ["Overlay", "lay_on_scans", "line_up", "show_map_alone"]
+__all__ = ["Overlay", "lay_on_scans", "line_up"]
 
 _HEATMAP_NAME, _MASK_NAME = " · anomaly, −log10 p", " · mask"
 """Behind the name of the scan's layer."""
-
-
-def show_map_alone(viewer: Viewer, layer: Layer) -> None:
-    """Hide the other maps that lie where this one does; nothing in napari's grid, or where it is no map.
-
-    Where one has no heat that of another would be seen in its place.
-    """
-    if holding_of_layer(layer.metadata) != "map" or grid_of(viewer).enabled:
-        return
-    for other in viewer.layers:
-        is_map = other.visible and holding_of_layer(other.metadata) == "map"
-        if is_map and not same_layer(other, layer) and layers_meet(other, layer):
-            other.visible = False
 
 
 def _place_above(viewer: Viewer, layer: Layer) -> int:
@@ -204,6 +191,13 @@ class Overlay:
         show_map_alone(self._viewer, self.heatmap)
         self.heatmap.visible = True
         self.mask.visible = self.mask.visible or not self._has_visible_copy()
+
+    def bring_back_map(self) -> None:
+        """Show the map again, now or when both layers are shown again."""
+        if self._hidden is None:
+            self.heatmap.visible = True
+        elif self.heatmap not in self._hidden:
+            self._hidden.append(self.heatmap)
 
     def _has_visible_copy(self) -> bool:
         return any(
