@@ -384,3 +384,23 @@ def test_settings_are_checked():
     ):
         with pytest.raises(SettingError, match="expected"):
             EvaluationSettings(**wrong)
+
+
+def test_without_masks_there_are_figures_of_whole_images(benchmark):
+    for path in benchmark.glob("*/*/label/*.png"):
+        path.unlink()
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    values = figures.values
+    assert not figures.failed
+    assert (values["truth"], values["n_test"], values["n_test_abnormal"]) == ("folders", 5, 3)
+    maxima = [np.asarray(Image.open(path)).max() for path in sorted(benchmark.glob("test/*/img/*.png"))]
+    is_abnormal = [path.parts[-3] == "Ungood" for path in sorted(benchmark.glob("test/*/img/*.png"))]
+    assert values["image_auroc_max"] == roc_auc_score(is_abnormal, maxima)
+    assert values["image_auroc_top"] == 1.0
+    of_pixels = ("abnormal_share", "pixel_auroc", "pixel_aupr", "aupro", "best_dice", "best_dice_threshold")
+    assert {values[name] for name in of_pixels} == {None}
+    at = values["dice_at_fpr"]["0.1"]
+    assert at["dice"] is None
+    assert 0 < at["test_fpr"] < 1
+    # Of normal images alone: what is abnormal in the others is not known.
+    assert values["n_pixels"] == 2 * SHAPE[0] * SHAPE[1]

@@ -312,3 +312,89 @@ def test_nothing_to_test_on_is_told(tmp_path, listing, layout, message):
 def test_no_folder_is_told(tmp_path):
     with pytest.raises(ScanReadError, match="found nothing"):
         find_dataset(tmp_path / "none")
+
+
+MVTEC = """
+train/good/000.png train/good/001.png
+test/good/000.png test/good/001.png
+test/broken_large/000.png test/broken_large/001.png test/Metal-Nut/000.png
+ground_truth/broken_large/000_mask.png ground_truth/broken_large/001_mask.png ground_truth/Metal-Nut/000_mask.png
+"""
+BTAD = """
+train/ok/0.png test/ok/0.png test/ok/1.png test/ko/0.png ground_truth/ko/0.png
+"""
+VISA = """
+Data/Images/Normal/000.png Data/Images/Normal/001.png Data/Images/Anomaly/000.png Data/Masks/Anomaly/000.png
+"""
+
+
+@pytest.mark.parametrize("above", ["", "bottle/"])
+@pytest.mark.parametrize("layout", ["auto", "mvtec", "bmad"])
+@pytest.mark.parametrize(("listing", "n_normal"), [(MVTEC, 2), (BTAD, 2), (VISA, 2)])
+def test_layouts_of_industrial_benchmarks(tmp_path, listing, n_normal, layout, above):
+    touch(tmp_path, " ".join(above + name for name in listing.split()))
+    if listing is VISA:
+        layout = "auto"
+    found = find_dataset(tmp_path, layout)
+    assert found.layout == ("folder" if listing is VISA else "mvtec")
+    assert not found.unmatched and not any(scan.fault for scan in found.test)
+    normal = [scan for scan in found.test if scan.is_abnormal is False]
+    abnormal = [scan for scan in found.test if scan.is_abnormal]
+    assert len(normal) == n_normal and all(scan.mask is None for scan in normal)
+    assert len(normal) + len(abnormal) == len(found.test)
+    for scan in abnormal:
+        assert scan.mask is not None
+        assert scan.mask.parent.name == scan.path.parent.name
+        assert scan.mask.stem.removesuffix("_mask") == scan.path.stem
+    assert all(item.reason == "in the training split" for item in found.unused)
+
+
+def test_a_defect_without_a_mask_is_not_normal(tmp_path):
+    touch(tmp_path, MVTEC + "test/broken_large/002.png")
+    (scan,) = [scan for scan in find_dataset(tmp_path).test if scan.path.stem == "002"]
+    assert (scan.mask, scan.is_abnormal) == (None, True)
+
+
+def test_a_mask_of_a_defect_is_not_that_of_a_normal_image_of_its_name(tmp_path):
+    touch(tmp_path, MVTEC + "test/good/7.png ground_truth/broken_large/7_mask.png")
+    found = find_dataset(tmp_path)
+    assert [scan.mask for scan in found.test if scan.path.stem == "7"] == [None]
+    assert found.unmatched == (tmp_path / "ground_truth/broken_large/7_mask.png",)
+
+
+def test_masks_beside_the_splits_go_to_the_split_of_their_scan(tmp_path):
+    touch(
+        tmp_path, "train/a.png val/b.png val/c.png test/d.png test/e.png masks/b.png masks/d.png masks/x.png"
+    )
+    found = find_dataset(tmp_path)
+    masks = {scan.path.stem: scan.mask and scan.mask.stem for scan in (*found.validation, *found.test)}
+    assert masks == {"b": "b", "c": None, "d": "d", "e": None}
+    assert found.unmatched == (tmp_path / "masks/x.png",)
+
+
+def test_of_several_masks_of_an_image_none_is_taken_for_another_image(tmp_path):
+    """As in MVTec LOCO: a folder of masks for each image."""
+    masks = [f"ground_truth/logical/{image}/{mask}.png" for image, mask in (("000", "000"), ("005", "000"))]
+    touch(tmp_path, "train/good/0.png test/good/1.png test/logical/000.png test/logical/001.png")
+    touch(tmp_path, " ".join([*masks, "test/logical/005.png", "ground_truth/logical/005/001.png"]))
+    with pytest.raises(DinoadError, match="No mask could be told to be a scan's own"):
+        find_dataset(tmp_path)
+
+
+def test_without_masks_folders_tell_the_classes(tmp_path):
+    touch(
+        tmp_path,
+        "train/NORMAL/1.png val/NORMAL/2.png val/CNV/3.png test/NORMAL/4.png test/CNV/5.png test/6.png",
+    )
+    found = find_dataset(tmp_path)
+    assert found.is_told_by_folders
+    assert {scan.path.stem: scan.is_abnormal for scan in found.test} == {"4": False, "5": True}
+    assert [scan.path.stem for scan in found.validation] == ["2"]
+    reasons = {item.path.stem: item.reason for item in found.unused}
+    assert reasons["6"].startswith("neither normal nor abnormal by its folders")
+    assert reasons["3"].startswith("abnormal")
+
+
+def test_masks_that_belong_to_no_scan_are_not_done_without(tmp_path):
+    with pytest.raises(DinoadError, match="no mask that belongs"):
+        find_dataset(lay_out(tmp_path, "test/good/1.png test/bad/2.png test/mask/3.png"))

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         choices=get_args(DatasetLayout),
         default="auto",
-        help="bmad: folders train, valid, test; folder: scans beside their masks (default: %(default)s)",
+        help="bmad, mvtec: folders train, valid, test (and ground_truth); folder: scans beside their masks "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--protocol",
@@ -118,9 +119,15 @@ def _print_figures(document: dict[str, Any]) -> None:
     def shown(value: float | None) -> str:
         return "-" if value is None else f"{value:.4f}"
 
+    share = document["abnormal_share"]
+    pixels = (
+        "no masks, figures of whole images alone"
+        if share is None
+        else f"{100 * share:.2f} % of pixels abnormal"
+    )
     print(
         f"{document['dataset']}: {document['n_test']} test scans, {document['n_test_abnormal']} abnormal; "
-        f"{100 * document['abnormal_share']:.2f} % of pixels abnormal; protocol {document['protocol']}"
+        f"{pixels}; protocol {document['protocol']}"
     )
     for name, title in (
         ("pixel_auroc", "pixel AUROC"),
@@ -134,4 +141,5 @@ def _print_figures(document: dict[str, Any]) -> None:
     print(f"  thresholds from {document['thresholds_from']}:")
     for rate, at in document["dice_at_fpr"].items():
         title = f"Dice at {100 * float(rate):g} % FPR"
-        print(f"  {title:<28}{shown(at['dice'])}   (in the test {100 * at['test_fpr']:.2f} % marked)")
+        marked = "" if at["test_fpr"] is None else f"   (in the test {100 * at['test_fpr']:.2f} % marked)"
+        print(f"  {title:<28}{shown(at['dice'])}{marked}")

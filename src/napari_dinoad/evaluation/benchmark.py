@@ -43,11 +43,15 @@ class _Sums:
     top_means: list[float] = field(default_factory=list)
     is_abnormal: list[bool] = field(default_factory=list)
 
-    def add(self, scores: np.ndarray, truth: np.ndarray, is_abnormal: bool, top_fraction: float) -> None:
-        # Both before either is added: a map that is refused leaves no trace.
-        pixels, overlap = LabelledHistogram.of(scores, truth), RegionOverlap.of(scores, truth)
-        self.pixels = self.pixels + pixels
-        self.overlap = self.overlap + overlap
+    def add(
+        self, scores: np.ndarray, truth: np.ndarray | None, is_abnormal: bool, top_fraction: float
+    ) -> None:
+        """Add a scan; ``truth`` is None where it is abnormal and nothing tells where."""
+        if truth is not None:
+            # Both before either is added: a map that is refused leaves no trace.
+            pixels, overlap = LabelledHistogram.of(scores, truth), RegionOverlap.of(scores, truth)
+            self.pixels = self.pixels + pixels
+            self.overlap = self.overlap + overlap
         self.maxima.append(image_score(scores))
         self.top_means.append(image_score(scores, top_fraction))
         self.is_abnormal.append(is_abnormal)
@@ -60,7 +64,8 @@ class BenchmarkFigures:
     Attributes
     ----------
     values : dict
-        JSON values; None where a figure is not defined (no abnormal image, no normal one).
+        JSON values; None where a figure is not defined (no abnormal image, no normal one; of pixels, where folders
+        alone tell what is abnormal).
     failed : tuple of (Path, str)
         Scans that could not be used, and why.
     unused : tuple of SkippedFile
@@ -113,13 +118,16 @@ def evaluate_dataset(
             normal = normal + ScoreHistogram.of(scores)
             n_normal += 1
     sums = _Sums()
+    # Then nothing says where in an abnormal scan.
+    by_folders = dataset.is_told_by_folders
     for i, scan in enumerate(dataset.test):
         report(progress, "Scoring test scans", i, len(dataset.test))
         with _failing_alone(scan, failed):
-            volume, truth = _read(scan, settings)
+            volume, truth = _read(scan, settings, needs_no_mask=by_folders)
             is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
             scores, truth = at_protocol(score(volume), truth, settings.protocol)
-            sums.add(scores, truth, is_abnormal, settings.top_fraction)
+            is_known = not (is_abnormal and by_folders)
+            sums.add(scores, truth if is_known else None, is_abnormal, settings.top_fraction)
             notes += [(scan.path, note) for note in truth_notes(scan.mask, truth)]
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
@@ -143,11 +151,13 @@ def _failing_alone(scan: LabelledScan, failed: list[tuple[Path, str]]) -> Iterat
         failed.append((scan.path, f"{scan.path}: {reason}"))
 
 
-def _read(scan: LabelledScan, settings: EvaluationSettings) -> tuple[Volume, np.ndarray]:
+def _read(
+    scan: LabelledScan, settings: EvaluationSettings, needs_no_mask: bool = False
+) -> tuple[Volume, np.ndarray]:
     """Return the scan and its truth; what does not suit is refused here, before the scan is scored."""
     if scan.fault:
         raise ScanReadError(scan.fault)
-    if scan.mask is None and scan.is_abnormal:
+    if scan.mask is None and scan.is_abnormal and not needs_no_mask:
         raise ScanReadError(f"{scan.path}: abnormal by its folder, but without a mask.")
     volume = scan.as_file().read(ReadSettings(frame=settings.frame))
     require_protocol(volume.values.shape, settings.protocol)
@@ -166,8 +176,9 @@ def _figures(
         "n_test": len(is_abnormal),
         "n_test_abnormal": int(is_abnormal.sum()),
         "n_validation_normal": n_normal,
+        "truth": "folders" if dataset.is_told_by_folders else "masks",
         "n_pixels": n_pixels,
-        "abnormal_share": sums.pixels.abnormal.total / n_pixels,
+        "abnormal_share": None if dataset.is_told_by_folders else sums.pixels.abnormal.total / n_pixels,
         "pixel_auroc": _defined(sums.pixels.auroc()),
         "pixel_aupr": _defined(sums.pixels.average_precision()),
         "aupro": _defined(sums.overlap.aupro(settings.aupro_limit)),
@@ -193,7 +204,7 @@ def _dice_at(
     return {
         "dice": _defined(pixels.dice_at(threshold)) if pixels.abnormal.total else None,
         "threshold_neg_log10_p": _defined(threshold),
-        "test_fpr": pixels.fpr_at(threshold),
+        "test_fpr": pixels.fpr_at(threshold) if pixels.normal.total else None,
     }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom.segmentations import SegmentedImages
     from napari_dinoad.images.scan_file import ScanFile
 
-__all__ = ["DatasetFile", "Place", "Split"]
+__all__ = ["DatasetFile", "Place", "Split", "is_of_normals", "is_of_split", "says_nothing"]
 
 Split = Literal["train", "valid", "test"]
 Place = tuple[str, ...]
@@ -33,10 +33,11 @@ _MASKS = {
     "seg", "segmentation", "segmentations",
 }  # fmt: skip
 _IMAGES = {"img", "imgs", "image", "images", "scan", "scans", "rawdata", "sourcedata", "derivatives"}
-_NORMAL = {"good", "normal", "normals", "healthy"}
+_NORMAL = {"good", "normal", "normals", "healthy", "ok", "no_tumour", "no_tumor", "notumor"}
 _ABNORMAL = {
     "ungood",
     "bad",
+    "ko",
     "abnormal",
     "anomaly",
     "anomalous",
@@ -136,6 +137,23 @@ class DatasetFile:
 
 def _plain(part: str) -> str:
     return part.lower().replace("-", "_")
+
+
+def is_of_normals(folder_name: str) -> bool:
+    """Whether a folder holds normal scans, by its name."""
+    return _plain(folder_name) in _NORMAL
+
+
+def is_of_split(folder_name: str) -> bool:
+    """Whether a folder holds a split, by its name."""
+    return _split_of(_plain(folder_name)) is not None
+
+
+def says_nothing(folder_name: str) -> bool:
+    """Whether a folder's name says neither split nor class, nor that masks or images lie there."""
+    name = _plain(folder_name)
+    is_of_masks = name in _MASKS or name.rpartition("_")[2] in _MASKS
+    return not (is_of_masks or name in _IMAGES | _NORMAL | _ABNORMAL or _split_of(name))
 
 
 def _split_of(name: str) -> Split | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.evaluation.class_folders import with_classes_by_neighbours
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_dinoad.evaluation.dataset_files import Split
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import DatasetLayout
 
@@ -29,8 +31,13 @@ __all__ = ["ABNORMAL_VALIDATION", "EvaluationSet", "LabelledScan", "find_dataset
 ABNORMAL_VALIDATION = "abnormal; only normal validation scans set thresholds"
 """Why a validation scan is not used."""
 
+_OF_NO_CLASS = "neither normal nor abnormal by its folders, where no scan has a mask"
+"""Why a scan is not used."""
+
 _OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of which has one"
 """Why a series is not used: it is not known to be normal."""
+
+_SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 _MOST_RIVALS_TOLD = 3
 """Masks named in the message about a scan whose own mask cannot be told."""
@@ -71,8 +78,8 @@ class EvaluationSet:
 
     Attributes
     ----------
-    layout : {"bmad", "folder"}
-        With split folders, or without.
+    layout : {"bmad", "mvtec", "folder"}
+        With split folders, with masks beside these, or without.
     validation : tuple of LabelledScan
         Scans of the validation split that may be normal: thresholds come from those that are.
     test : tuple of LabelledScan
@@ -82,11 +89,22 @@ class EvaluationSet:
         Scans that the layout leaves out.
     """
 
-    layout: Literal["bmad", "folder"]
+    layout: Literal["bmad", "mvtec", "folder"]
     validation: tuple[LabelledScan, ...]
     test: tuple[LabelledScan, ...]
     unmatched: tuple[Path, ...] = ()
     unused: tuple[SkippedFile, ...] = ()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether a test scan has a mask."""
+        return any(scan.mask is not None for scan in self.test)
+
+    @property
+    def is_told_by_folders(self) -> bool:
+        """Whether folders alone tell which test scans are abnormal: there is no mask that could belong to one."""
+        classes = {scan.is_abnormal for scan in self.test if not scan.fault}
+        return not self.has_masks and not self.unmatched and {True, False} <= classes
 
 
 def find_dataset(
@@ -97,10 +115,12 @@ def find_dataset(
     Parameters
     ----------
     folder : Path
-    layout : {"auto", "bmad", "folder"}
-        ``bmad``: split folders, as in ``test/{good,Ungood}/{img,label}``, ``test/{img,label}/{good,Ungood}`` or
-        ``Test/{test,test_label}``; ``folder``: none, all scans are test scans. ``auto`` takes ``bmad`` where there
-        is a test folder, and one of another split or nothing beside it: a patient's folder may be called test too.
+    layout : {"auto", "bmad", "mvtec", "folder"}
+        ``bmad``, ``mvtec``: split folders, as in ``test/{good,Ungood}/{img,label}``,
+        ``test/{img,label}/{good,Ungood}``, ``Test/{test,test_label}``, or ``test/{good,<defect>}`` with
+        ``ground_truth/<defect>`` (both are read in the same way); ``folder``: none, all scans are test scans.
+        ``auto`` looks for split folders where there is a test folder, and one of another split or nothing beside it:
+        a patient's folder may be called test too.
     progress : callable, optional
         Called before the header of each DICOM file is read; may raise `Cancelled`.
 
@@ -109,24 +129,29 @@ def find_dataset(
     ScanReadError
         If ``folder`` is no folder.
     DinoadError
-        If there is nothing to test on: no scan with a mask, or no split where the layout asks for it.
+        If there is nothing to test on: no scan with a mask nor both normal and abnormal ones by their folders, or no
+        split where the layout asks for it.
     """
     if not folder.is_dir():
         raise ScanReadError(
             f"{folder}: expected a folder with a benchmark, found {'a file' if folder.exists() else 'nothing'}."
         )
     files, passed_over = _files_in(folder, progress)
+    files = with_classes_by_neighbours(files, folder)
     found_splits = {file.split for file in files}
-    if layout == "bmad" and "test" not in found_splits:
+    is_split_asked = layout in ("bmad", "mvtec")
+    if is_split_asked and "test" not in found_splits:
         raise DinoadError(
             f"{folder}: expected split folders (train, valid, test) of a benchmark, found none. "
             "Use --layout folder for scans beside their masks."
         )
-    is_split = "test" in found_splits and (found_splits != {"test", None} or layout == "bmad")
+    is_split = "test" in found_splits and (found_splits != {"test", None} or is_split_asked)
     found = _by_split(files) if is_split and layout != "folder" else _as_one(files)
     found = _without_derivatives(found, folder)
     found = replace(found, unused=(*found.unused, *passed_over))
-    if not any(scan.mask is not None for scan in found.test):
+    if found.is_told_by_folders:
+        return _of_known_classes(found)
+    if not found.has_masks:
         faults = [scan.fault for scan in found.test if scan.fault]
         if faults:
             raise DinoadError(f"No mask could be told to be a scan's own; the first reason: {faults[0]}")
@@ -135,9 +160,17 @@ def find_dataset(
         raise DinoadError(
             f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or "
             f"DICOM series with their segmentations, found {len(found.test)} scans and no mask that belongs to one."
-            f"{ours}"
+            f"{ours} For figures of whole images, without masks, put normal and abnormal ones into folders called "
+            "good and bad."
         )
     return found
+
+
+def _of_known_classes(found: EvaluationSet) -> EvaluationSet:
+    """Set aside scans of which neither a mask nor a folder tells the class."""
+    unused = [SkippedFile(scan.path, _OF_NO_CLASS) for scan in found.test if scan.is_abnormal is None]
+    test = tuple(scan for scan in found.test if scan.is_abnormal is not None)
+    return replace(found, test=test, unused=(*found.unused, *unused))
 
 
 def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile], list[SkippedFile]]:
@@ -186,11 +219,11 @@ def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
 
 
 def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
-    parts = {
-        split: _scans_and_masks([file for file in files if file.split == split])
-        for split in ("train", "valid", "test", None)
+    parts: dict[Split | None, tuple[list[DatasetFile], list[DatasetFile]]] = {
+        split: _scans_and_masks([file for file in files if file.split == split]) for split in (*_SPLITS, None)
     }
     own = segmentations_of(*_scans_and_masks(files))
+    beside = _into_splits(parts)
     validation, unmatched_validation = _pair(*parts["valid"], own)
     test, unmatched = _pair(*parts["test"], own)
     validation, others = _without_other_series(validation)
@@ -200,12 +233,33 @@ def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
     unused += [SkippedFile(scan.path, ABNORMAL_VALIDATION) for scan in validation if scan.is_abnormal]
     unused += [SkippedFile(scan.path, "outside the folders train, valid and test") for scan in parts[None][0]]
     return EvaluationSet(
-        "bmad",
+        "mvtec" if beside else "bmad",
         tuple(scan for scan in validation if not scan.is_abnormal),
         test,
         (*unmatched_validation, *unmatched, *(mask.path for mask in parts[None][1] if mask not in named)),
         (*unused, *others, *others_of_test),
     )
+
+
+def _into_splits(parts: dict[Split | None, tuple[list[DatasetFile], list[DatasetFile]]]) -> bool:
+    """Move masks that lie beside the splits to that of their scan, in place; return whether there are any.
+
+    A scan that has a namesake among the masks of its split needs none of these.
+    """
+    outside = parts[None][1]
+    scans: list[DatasetFile] = []
+    for split in parts:
+        own = () if split is None else parts[split][1]
+        stems = {stem for mask in own for stem in (mask.stem, mask.scan_stem)}
+        scans += [scan for scan in parts[split][0] if scan.stem not in stems]
+    pairing = pair_masks(scans, [mask for mask in outside if mask.segmented is None])
+    split_of = {mask: scan.split for scan, masks in pairing.rivals_of.items() for mask in masks}
+    split_of |= {mask: scan.split for scan, mask in pairing.mask_of.items()}
+    split_of = {mask: split for mask, split in split_of.items() if split is not None}
+    for mask, split in split_of.items():
+        parts[split][1].append(mask)
+    outside[:] = [mask for mask in outside if mask not in split_of]
+    return bool(split_of)
 
 
 def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], list[DatasetFile]]:

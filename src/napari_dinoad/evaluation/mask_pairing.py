@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from napari_dinoad.evaluation.dataset_files import DatasetFile, Place
     from napari_dinoad.images.dicom.series import DicomSeries
@@ -40,8 +40,9 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
 
     Closest are those of the same place. Then come places of which one holds all folders of the other
     (``sub-01/anat`` and ``lesions/sub-01/anat``), the fewer more the closer. Where places contradict each other, a
-    scan and a mask belong together only when there is no other of their stem. Files of two classes never do. When two
-    are as close, neither is taken: a guess could be another patient's mask.
+    scan and a mask belong together only when there is no other of their stem, and the mask is in no folder that is
+    called like another scan (``truth/005/001.png`` is of scan 005). Files of two classes never do. When two are as
+    close, neither is taken: a guess could be another patient's mask.
     """
     scans_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
     masks_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
@@ -54,7 +55,9 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
     for stem, alike in scans_of.items():
         for scan in alike.files:
             closest = masks_of[stem].closest_to(scan)
-            if closest is not None and alike.closest_to(closest) is scan:
+            if closest is None or _lies_in_folder_of_another(closest, scan, scans_of):
+                continue
+            if alike.closest_to(closest) is scan:
                 mask_of[scan] = closest
     paired = set(mask_of.values())
     left = {stem: [mask for mask in alike.files if mask not in paired] for stem, alike in masks_of.items()}
@@ -118,6 +121,13 @@ def _distance(one: DatasetFile, other: DatasetFile) -> tuple[float, bool] | None
         _folders_apart(a, b) + i + j for i, a in enumerate(one.places) for j, b in enumerate(other.places)
     )
     return apart, is_other_class
+
+
+def _lies_in_folder_of_another(mask: DatasetFile, scan: DatasetFile, stems: Container[str]) -> bool:
+    distance = _distance(mask, scan)
+    if distance is None or math.isfinite(distance[0]):
+        return False
+    return any(place[-1] in stems and place[-1] != scan.stem for place in mask.places if place)
 
 
 def _folders_apart(one: Place, other: Place) -> float:

@@ -13,7 +13,7 @@ ANATOMICAL_PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
 Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
 BodyMask = Literal["automatic", "off"]
-DatasetLayout = Literal["auto", "bmad", "folder"]
+DatasetLayout = Literal["auto", "bmad", "mvtec", "folder"]
 EvaluationProtocol = Literal["native", "ar240", "bmad224"]
 SegSegments = Literal["single", "regions"]
 """Segments of a DICOM-SEG: one, or one for each region."""
