@@ -251,7 +251,7 @@ def test_views_keep_proportions_and_orientation():
     volume = head()
     marked = np.zeros(volume.values.shape, np.float32)
     marked[RIGHT] = 1
-    axial, coronal, sagittal = (SliceView.of(volume, axis) for axis in range(3))
+    axial, coronal, sagittal = (SliceView.of(AnomalyMap(marked, volume), axis) for axis in range(3))
     assert [view.name for view in (axial, coronal, sagittal)] == ["axial", "coronal", "sagittal"]
     shown = axial.show(marked, 15, 200, smooth=False)
     assert np.nonzero(shown)[1].mean() < 100, "the patient's right is on the left"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_dinoad.images.volume import Geometry
-from napari_dinoad.maps import slice_view
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap, slice_view
 from napari_dinoad.maps.slice_view import SliceView, display_percentiles
 
 
@@ -85,3 +85,18 @@ def test_a_slice_in_bytes_is_shown_as_the_same_in_float():
     shown = view.show_plane(plane, 50, smooth=False)
     assert shown.dtype == np.uint8
     np.testing.assert_array_equal(shown, view.show(values, 3, 50, smooth=False))
+
+
+def test_all_that_was_scored_is_shown():
+    """Fat of a CT at −100 HU around tissue at 300, without the air and the table that were not scored."""
+    geometry = Geometry((40, 30, 20), np.eye(4))
+    values = np.full(geometry.canonical_shape, -1000.0, np.float32)
+    values[3:17, 5:25, 6:34] = -100
+    values[8:12, 12:18, 15:25] = 300
+    scored = np.where(values > -1000, np.float32(0.1), np.float32(0))
+    shown = [SliceView.of(AnomalyMap(scored, Volume(values, geometry, "ct")), axis).part for axis in range(3)]
+    assert shown == [
+        (slice(3, 27), slice(4, 36)),
+        (slice(1, 19), slice(4, 36)),
+        (slice(1, 19), slice(3, 27)),
+    ]

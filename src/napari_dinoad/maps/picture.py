@@ -51,7 +51,7 @@ def save_picture(
         Of the model's card; CT is shown in the model's window.
     """
     volume = mask.anomaly_map.source
-    view = SliceView.of(volume)
+    view = SliceView.of(mask.anomaly_map)
     window = grey_window(mask, preprocessing)
     load = heat_load(mask.anomaly_map.values)
     rows = []

@@ -130,7 +130,7 @@ def _pictures(findings: Findings) -> Html:
     window = grey_window(findings.mask, (findings.card or {}).get("preprocessing"))
     figures = []
     for plane in planes:
-        view = SliceView.of(volume, plane)
+        view = SliceView.of(findings.mask.anomaly_map, plane)
         n_slices = 1 if plane is None and volume.is_2d else _SLICES_A_PLANE
         for index in most_abnormal_slices(load, view.axis, n_slices):
             size = _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX

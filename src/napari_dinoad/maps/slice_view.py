@@ -12,7 +12,8 @@ from napari_dinoad.images.sampling import evenly_spread
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
-    from napari_dinoad.images.volume import Geometry, Volume
+    from napari_dinoad.images.volume import Geometry
+    from napari_dinoad.maps.anomaly_map import AnomalyMap
 
 __all__ = ["PLANE_NAMES", "SliceView", "display_percentiles", "heat_load", "most_abnormal_slices"]
 
@@ -23,10 +24,10 @@ _EDGES = (("A", "P", "R", "L"), ("S", "I", "R", "L"), ("S", "I", "A", "P"))
 """What lies at the top, bottom, left and right edge of each plane: the patient's right is on the left."""
 
 _BORDER = 2
-"""Voxels left around the body."""
+"""Voxels left around what is shown."""
 
 _BACKGROUND_SHARE = 0.15
-"""Voxels below this share of the brightest are cut away at the picture's edge."""
+"""Voxels below this share of the brightest that were not scored are cut away at the picture's edge."""
 
 _SAMPLED_VOXELS = 500_000
 
@@ -36,14 +37,14 @@ _MIN_GAP = 0.06
 
 @dataclass(frozen=True)
 class SliceView:
-    """One plane of a scan, cut to the body.
+    """One plane of a scan, cut to what is bright or was scored.
 
     Attributes
     ----------
     axis : int
         Axis of the canonical array across which slices are taken.
     part : tuple of slice
-        Rows and columns that show the body.
+        Rows and columns that are shown.
     spacing : tuple of float
         Size of a voxel along rows and columns.
     geometry : Geometry
@@ -59,13 +60,18 @@ class SliceView:
     length: float | None = None
 
     @classmethod
-    def of(cls, volume: Volume, axis: int | None = None) -> SliceView:
-        """Return the view across ``axis``; None: the plane of a 2D scan, or axial."""
+    def of(cls, anomaly_map: AnomalyMap, axis: int | None = None) -> SliceView:
+        """Return the view of a map's scan across ``axis``; None: the plane of a 2D scan, or axial.
+
+        All that was scored is in it, however dark: a region in dark tissue would be in the table and in no picture.
+        """
+        volume = anomaly_map.source
         values = volume.values
         if axis is None:
             axis = values.shape.index(1) if 1 in values.shape else 0
         (bright,) = display_percentiles(values, (99.5,))
         shadow = values.max(axis=axis) > bright * _BACKGROUND_SHARE
+        shadow |= (anomaly_map.values > 0).any(axis=axis)
         rows, columns = (_extent(shadow.any(axis=other)) if shadow.any() else slice(None) for other in (1, 0))
         return replace(cls.of_whole(volume.geometry, axis), part=(rows, columns))
 

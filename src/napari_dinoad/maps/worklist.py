@@ -256,7 +256,7 @@ def _peak_words(region: Region, findings: Findings) -> str:
 def _picture(findings: Findings) -> bytes:
     """Return the slice with the highest peak, with heatmap and outline, as JPEG."""
     mask, volume = findings.mask, findings.volume
-    view = SliceView.of(volume)
+    view = SliceView.of(mask.anomaly_map)
     if mask.regions():
         index = mask.regions()[0].peak_zyx[view.axis]
     else:
