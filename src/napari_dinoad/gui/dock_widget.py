@@ -444,6 +444,7 @@ class DockWidget(QWidget):
         before = self.scan.scan
         self.scan.describe()
         if before is not None and self.scan.scan is not None and before.frame != self.scan.scan.frame:
+            self._opened.look_at(self.scan.layer)
             self._show_readiness()
         self.result.show_slice_in_view()
         self.explainer.look()

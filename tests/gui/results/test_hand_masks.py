@@ -404,3 +404,27 @@ def test_the_copy_of_a_series_names_its_frame(qtbot, dock, viewer, model_path, p
     find(qtbot, dock, dock.find.slice_button)
     click(qtbot, dock.result.edit_button)
     assert viewer.layers.selection.active.name == "series · frame 2 · corrected"
+
+
+def test_a_mask_by_hand_is_seen_over_its_own_frame_only(qtbot, dock, viewer, model_path, patient):
+    values = read_volume(patient).values
+    scan = viewer.add_image(np.stack([values, values[::-1]]), name="series", scale=(1, 2.5, 2.5, 2.5))
+    dock.normal.choose(model_path)
+    viewer.dims.set_point(0, 1)
+    click(qtbot, dock.masks.draw_button)
+    drawn = viewer.layers.selection.active
+    find(qtbot, dock, dock.find.slice_button)
+    click(qtbot, dock.result.edit_button)
+    corrected = viewer.layers.selection.active
+    viewer.dims.set_point(0, 0)
+    qtbot.waitUntil(lambda: not drawn.visible and not corrected.visible)
+    click(qtbot, dock.masks.draw_button)
+    of_first = viewer.layers.selection.active
+    of_first.visible = False
+    viewer.dims.set_point(0, 1)
+    qtbot.waitUntil(lambda: drawn.visible and corrected.visible)
+    viewer.dims.set_point(0, 0)
+    qtbot.waitUntil(lambda: not drawn.visible)
+    assert not of_first.visible, "what the user hid stays hidden"
+    viewer.dims.set_point(1, 20.0)
+    assert scan.visible

@@ -1,4 +1,4 @@
-"""Masks and maps from files, and copies of masks: seen with the scan that they are of."""
+"""Masks and maps from files, and masks by hand: seen with the scan, and the frame of it, that they are of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 from napari.layers import Image
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_kept_by_plugin, is_overlay, scan_id_of
+from napari_dinoad.gui.viewer.layer_marks import (
+    frame_of_mark,
+    is_from_file,
+    is_kept_by_plugin,
+    is_overlay,
+    scan_id_of,
+)
 from napari_dinoad.gui.viewer.layers import (
     METADATA_KEY,
     ScanSource,
@@ -30,22 +36,25 @@ _OFF_GRID_VOXELS = 0.1
 
 
 class OpenedResults:
-    """Hides those of other scans when a scan is chosen, and shows them again with theirs.
+    """Hides those of other scans and frames when a scan is chosen or a frame shown, and shows them again with theirs.
 
-    A copy is of the scan whose mask was copied; what came from a file, of the scans on whose voxels it lies. Where
-    there is no such scan, nothing is known of it, and it is left as it is.
+    What was copied or drawn is of the scan, and of its frame, over which that was done; what came from a file, of the
+    scans on whose voxels it lies. Where there is no such scan, nothing is known of it, and it is left as it is.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._chosen: Hashable | None = None
+        self._chosen: tuple[Hashable, tuple[int, ...]] | None = None
         self._hidden: set[Hashable] = set()
 
     def look_at(self, scan: Layer | None) -> None:
-        """Choose the scan; nothing happens where it is the same as before."""
-        if scan is None or scan.unique_id == self._chosen or grid_of(self._viewer).enabled:
+        """Choose the scan, as it is shown now; nothing happens where scan and frame are the same as before."""
+        if scan is None or grid_of(self._viewer).enabled:
             return
-        self._chosen = scan.unique_id
+        chosen = (scan.unique_id, self._frame_of(scan))
+        if chosen == self._chosen:
+            return
+        self._chosen = chosen
         results = [
             layer for layer in self._viewer.layers if is_overlay(layer) and not is_kept_by_plugin(layer)
         ]
@@ -68,9 +77,19 @@ class OpenedResults:
             layer.visible = True
 
     def _is_of_others(self, layer: Layer) -> bool:
-        """Whether a layer is of scans in the viewer of which none is chosen."""
+        """Whether a layer is of scans in the viewer of which none is chosen, or of another frame."""
         scans = self._scans_of(layer)
-        return bool(scans) and not any(one.unique_id == self._chosen for one in scans)
+        if not scans or self._chosen is None:
+            return False
+        chosen_id, frame = self._chosen
+        scan = next((one for one in scans if one.unique_id == chosen_id), None)
+        return scan is None or frame_of_mark(layer, scan) not in (None, frame)
+
+    def _frame_of(self, scan: Layer) -> tuple[int, ...]:
+        try:
+            return scan_of_layer(scan, self._viewer.dims.point).frame
+        except DinoadError:
+            return ()
 
     def _scans_of(self, layer: Layer) -> list[Layer]:
         scans = [one for one in self._viewer.layers if isinstance(one, Image) and not is_overlay(one)]
