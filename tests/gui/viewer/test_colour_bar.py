@@ -198,3 +198,15 @@ def test_the_bar_is_of_the_uppermost_map_and_titled_as_what_it_is(qtbot, ready, 
     mask.visible = True
     assert bars(viewer) == []
     assert isinstance(mask, Labels)
+
+
+def test_the_title_of_the_bar_is_out_of_its_way_in_the_grid(ready, viewer, saved):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 shows no text of plugins on its canvas")
+    open_files(viewer, saved[:1])
+    title = viewer.canvas.overlays["dinoad_colour_bar"]
+    assert title.visible
+    grid_of(viewer).enabled = True
+    assert not title.visible, "the bar is in its layer's cell"
+    grid_of(viewer).enabled = False
+    assert title.visible

@@ -12,7 +12,7 @@ from napari.layers import Image, Layer
 from contrast import AA, contrast
 from napari_dinoad.gui.viewer.layers import layer_of_volume, source_layer
 from napari_dinoad.gui.viewer.orientation import OrientationLetters, letters_at_edges
-from napari_dinoad.gui.viewer.viewer_parts import camera_of
+from napari_dinoad.gui.viewer.viewer_parts import camera_of, grid_of
 from napari_dinoad.images.volume import Geometry, Volume
 
 PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
@@ -204,3 +204,17 @@ def test_letters_show_on_black_and_white_in_every_theme(with_scan):
         for behind in (0.0, 1.0):
             ground = box[3] * box[:3] + (1 - box[3]) * behind
             assert contrast(letter.color[:3], ground) >= AA
+
+
+def test_every_cell_of_the_grid_has_the_letters_where_they_hold_for_all(with_scan):
+    overlays = [overlays_of(with_scan)[f"dinoad_{place}"] for place in PLACES]
+    before = seen_at(with_scan)
+    grid_of(with_scan).enabled = True
+    assert seen_at(with_scan) == before
+    assert all(overlay.gridded for overlay in overlays)
+    scan = with_scan.layers[0]
+    mirrored = Layer.create(scan.data, {"metadata": scan.metadata, "scale": (1, 1, -1)}, "image")
+    with_scan.layers.insert(0, mirrored)
+    assert seen_at(with_scan) == "", "its left is on the other side"
+    with_scan.layers.remove(mirrored)
+    assert seen_at(with_scan) == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_dinoad.gui.viewer.viewer_parts import grid_of
+
 if TYPE_CHECKING:
     from napari.components.overlays import TextOverlay
     from napari.viewer import Viewer
@@ -27,11 +29,17 @@ class CanvasText:
     place : str
         One of napari's canvas positions, ``"top_right"`` for instance.
     font_size : float
+    in_each_cell : bool
+        In napari's grid of layers, whether each cell has the text; else it is not shown there.
     """
 
-    def __init__(self, viewer: Viewer, key: str, place: str, font_size: float) -> None:
+    def __init__(
+        self, viewer: Viewer, key: str, place: str, font_size: float, *, in_each_cell: bool = False
+    ) -> None:
         self._text = ""
         self._is_on = True
+        self._in_each_cell = in_each_cell
+        self._grid = grid_of(viewer)
         self._overlay: TextOverlay | None = None
         overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
         if overlays is None:
@@ -45,8 +53,10 @@ class CanvasText:
             box=True,
             box_color=_BOX_COLOUR,
             visible=False,
+            gridded=in_each_cell,
         )
         overlays[key] = self._overlay
+        self._grid.events.enabled.connect(self._draw)
 
     def show(self, text: str) -> None:
         """Show a text in place of what was shown; an empty one shows nothing."""
@@ -58,7 +68,8 @@ class CanvasText:
         self._is_on = is_on
         self._draw()
 
-    def _draw(self) -> None:
+    def _draw(self, event: object = None) -> None:
         if self._overlay is not None:
+            has_place = self._in_each_cell or not self._grid.enabled
             self._overlay.text = self._text
-            self._overlay.visible = self._is_on and bool(self._text)
+            self._overlay.visible = self._is_on and has_place and bool(self._text)

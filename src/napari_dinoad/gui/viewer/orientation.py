@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_dinoad.gui.viewer.canvas_text import CanvasText
 from napari_dinoad.gui.viewer.layers import METADATA_KEY, ScanSource, same_layer
-from napari_dinoad.gui.viewer.viewer_parts import camera_of
+from napari_dinoad.gui.viewer.viewer_parts import camera_of, grid_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -90,10 +90,13 @@ class OrientationLetters:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._layer: Layer | None = None
-        self.texts = tuple(CanvasText(viewer, f"dinoad_{place}", place, _FONT_SIZE) for place in _PLACES)
+        self.texts = tuple(
+            CanvasText(viewer, f"dinoad_{place}", place, _FONT_SIZE, in_each_cell=True) for place in _PLACES
+        )
         dims, camera = viewer.dims.events, camera_of(viewer).events
         turns = (dims.order, dims.ndisplay, dims.ndim, getattr(camera, "orientation", None))
-        for event in (*turns, viewer.layers.events.removed):
+        layers, grid = viewer.layers.events, grid_of(viewer).events
+        for event in (*turns, layers.inserted, layers.removed, grid.enabled):
             if event is not None:
                 event.connect(self._show)
 
@@ -111,5 +114,10 @@ class OrientationLetters:
     def _show(self, event: object = None) -> None:
         layer = self._layer if self._layer in self._viewer.layers else None
         letters = letters_at_edges(self._viewer, layer)
+        if grid_of(self._viewer).enabled and any(
+            letters_at_edges(self._viewer, other) != letters for other in self._viewer.layers
+        ):
+            # Every cell would have them, also one whose layer lies another way or nobody knows how.
+            letters = None
         for text, letter in zip(self.texts, letters or ("",) * len(_PLACES), strict=True):
             text.show(letter)
