@@ -5,11 +5,14 @@ import ast
 import importlib
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from napari_dinoad.cli.fit import settings_from
 from napari_dinoad.cli.verbs import build_parser
+from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings, preset
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +46,45 @@ def test_links_are_found():
 )
 def test_commands_are_understood(line):
     assert build_parser().parse_args(shlex.split(line, comments=True)).verb
+
+
+def test_every_setting_of_the_scorers_is_named_with_its_default():
+    section = TEXTS[ROOT / "docs" / "scorers.md"].split("## Settings")[1].split("\n## ")[0]
+    tables = [part for part in section.split("\n\n") if part.startswith("|")]
+    for settings, table in zip((DpmmSettings(), ArCnnSettings(), MemoryBankSettings()), tables, strict=True):
+        told = {}
+        for names, defaults in re.findall(r"^\| (`.+?) \| (.+?) \|", table, re.MULTILINE)[1:]:
+            values = defaults.split(":")[0].split(", ")
+            told |= dict(zip(re.findall(r"`(\w+)`", names), values, strict=True))
+        assert set(told) == {item.name for item in fields(settings)} - {"seed"}
+        for name, value in told.items():
+            default, text = getattr(settings, name), value.strip("`").replace(",", "")
+            assert text == str(default).lower() or float(text) == default
+
+
+def test_the_papers_settings_are_understood():
+    page = TEXTS[ROOT / "docs" / "evaluation.md"].split("## As in the papers")[1].split("\n## ")[0]
+    lines = [line for line in COMMAND.findall(page) if line.startswith("fit")]
+    dpmm, standard, dilated, bank = (
+        settings_from(build_parser().parse_args(shlex.split(line))) for line in lines
+    )
+    assert dpmm.dpmm == DpmmSettings(n_components=500, update="ema", merge=False, patience=40)
+    assert (dpmm.dpmm.covariance, dpmm.dpmm.alpha0, dpmm.dpmm.epochs, dpmm.dpmm.ema_rate) == (
+        "diag",
+        2,
+        40,
+        0.2,
+    )
+    for settings, dilation in ((standard, 1), (dilated, 4)):
+        own = settings.ar_cnn
+        assert (own.network, own.context, own.dilations) == ("paper", "causal", (dilation,))
+        assert (own.epochs, own.patience, own.batch_maps, own.learning_rate) == (40, 40, 64, 1e-3)
+        assert (own.hidden_channels, own.noise_probability, own.noise_scale) == (256, 0.2, 0.03)
+        assert not own.standardise
+    assert bank.memory_bank.sample_factor == bank.memory_bank.n_neighbours == 1
+    for settings in (dpmm, standard, dilated, bank):
+        assert settings.preprocessing == preset("bmad")
+        assert settings.resolution_px == 448
 
 
 def test_snippets_import_what_is_there():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from napari_dinoad.errors import SettingError
@@ -9,10 +11,14 @@ from napari_dinoad.settings import (
     N_DEMO_SCANS,
     PRESETS,
     SCORER_NAMES,
+    ArCnnSettings,
+    DpmmSettings,
     FitSettings,
+    MemoryBankSettings,
     demo_settings,
     preset,
     split_scorer_names,
+    with_scorer_settings,
 )
 
 
@@ -72,3 +78,53 @@ def test_the_demo_holds_scans_out_and_leaves_some_to_fit_on():
     held_out = settings.calibration.holdout * N_DEMO_SCANS
     assert settings.calibration.method == "split"
     assert 2 <= held_out <= N_DEMO_SCANS / 2
+
+
+@pytest.mark.parametrize(
+    ("scorer", "texts", "expected"),
+    [
+        ("dpmm", ["n_components=500", "update=ema"], {"dpmm": DpmmSettings(n_components=500, update="ema")}),
+        ("dpmm", ["dpmm.merge=False", "regularisation=none"], {"dpmm": DpmmSettings(merge=False)}),
+        (
+            "ar-cnn",
+            ["dilations=2,4", "clip_norm=inf"],
+            {"ar_cnn": ArCnnSettings(dilations=(2, 4), clip_norm=inf)},
+        ),
+        ("ar-cnn", ["dilations=4"], {"ar_cnn": ArCnnSettings(dilations=(4,))}),
+        (
+            "dpmm+ar-cnn+memory-bank",
+            ["ar-cnn.epochs=3", "n_patches=7", "dpmm.regularisation=1e-4"],
+            {
+                "ar_cnn": ArCnnSettings(epochs=3),
+                "memory_bank": MemoryBankSettings(n_patches=7),
+                "dpmm": DpmmSettings(regularisation=1e-4),
+            },
+        ),
+    ],
+)
+def test_settings_of_scorers_as_text(scorer, texts, expected):
+    assert with_scorer_settings(FitSettings(scorer), texts) == FitSettings(scorer, **expected)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "text", "message"),
+    [
+        ("dpmm", "normals/", "expected NAME=VALUE, got 'normals/'. Name the folder before these"),
+        ("dpmm", "components=3", r"expected one of dpmm: n_components, .*, got 'components'"),
+        ("dpmm", "n_patches=3", "expected one of dpmm: n_components"),
+        ("dpmm", "ar-cnn.epochs=3", "expected one of dpmm before the dot"),
+        ("dpmm+ar-cnn", "epochs=3", "Write dpmm.epochs or ar-cnn.epochs"),
+        ("ar-cnn", "seed=3", "The seed is that of the fit"),
+        ("dpmm", "n_components=3.5", "dpmm n_components: expected a whole number, got '3.5'"),
+        ("dpmm", "n_components=0", "DPMM components: expected at least 1"),
+        ("dpmm", "n_components=none", "expected a whole number"),
+        ("dpmm", "merge=yes", "expected true or false"),
+        ("dpmm", "alpha0=", "expected a number"),
+        ("dpmm", "update=often", "DPMM update: expected one of exact, ema, decay, got 'often'"),
+        ("ar-cnn", "dilations=1,", "whole numbers separated by commas"),
+        ("ar-cnn", "learning_rate=nan", "AR-CNN learning rate: expected above 0"),
+    ],
+)
+def test_settings_of_scorers_that_make_no_sense(scorer, text, message):
+    with pytest.raises(SettingError, match=message):
+        with_scorer_settings(FitSettings(scorer), [text])

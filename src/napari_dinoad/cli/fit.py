@@ -24,6 +24,7 @@ from napari_dinoad.settings import (
     PersonGrouping,
     Plane,
     preset,
+    with_scorer_settings,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.scorer,
         metavar="NAME",
         help=f"{', '.join(SCORER_NAMES)}, or several joined by +, combined into one map (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings of the scorer, as n_components=500 update=ema; of one of several ar-cnn.dilations=2,4 "
+        "(all: docs/scorers.md)",
     )
     parser.add_argument(
         "--backbone",
@@ -196,7 +206,7 @@ def settings_from(options: argparse.Namespace) -> FitSettings:
     calibration = CalibrationSettings(smoothing_mm=options.smooth, persons=options.persons)
     if options.holdout is not None:
         calibration = replace(calibration, method="split", holdout=options.holdout)
-    return FitSettings(
+    settings = FitSettings(
         scorer=options.scorer,
         backbone=options.backbone,
         weights=options.weights,
@@ -209,6 +219,7 @@ def settings_from(options: argparse.Namespace) -> FitSettings:
         plane=options.plane,
         resolution_px=options.resolution,
     )
+    return with_scorer_settings(settings, options.set)
 
 
 def cluster_from(options: argparse.Namespace) -> ClusterSettings | None:
@@ -226,6 +237,7 @@ def _require_no_choice(options: argparse.Namespace) -> None:
         "--plane": options.plane is not None,
         "--resolution": options.resolution is not None,
         "--scorer": options.scorer != defaults.scorer,
+        "--set": bool(options.set),
         "--smooth": options.smooth != defaults.calibration.smoothing_mm,
         "--backbone": options.backbone != defaults.backbone,
     }

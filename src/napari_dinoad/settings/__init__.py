@@ -6,6 +6,7 @@ made, before any work starts.
 
 from __future__ import annotations
 
+from napari_dinoad.settings.changes import with_scorer_settings
 from napari_dinoad.settings.choices import (
     ANATOMICAL_PLANES,
     AUPRO_FPR_LIMIT,
@@ -69,4 +70,5 @@ __all__ = [
     "demo_settings",
     "preset",
     "split_scorer_names",
+    "with_scorer_settings",
 ]

@@ -127,6 +127,7 @@ def test_update_on_the_command_line(folders, earlier_path, tmp_path, capsys):
     [
         ("--update none.dinoad --preset oct", "--preset"),
         ("--update none.dinoad --scorer ar-cnn", "--scorer"),
+        ("--update none.dinoad --set n_components=9", "--set"),
         ("--update none.dinoad", "no such file"),
         ("", "--out"),
         ("--out m.dinoad --workers 0", "workers"),
