@@ -271,3 +271,14 @@ def test_slices_are_chosen_by_load_and_lie_apart():
     assert most_abnormal_slices(load, 0, 2) == [30, 10]
     assert most_abnormal_slices(load, 0, 1) == [10]
     assert most_abnormal_slices(load * 0, 0, 2) == [0]
+    assert most_abnormal_slices(load, 0, 2, peak=(8, 0, 0)) == [10, 8]
+    assert most_abnormal_slices(load, 0, 1, peak=(8, 0, 0)) == [8]
+
+
+def test_the_slice_of_the_most_unusual_regions_peak_is_shown():
+    """However small the region is: larger ones with lower peaks had all the pictures."""
+    small = (slice(20, 21), slice(24, 25), slice(20, 21))
+    large = [(slice(z, z + 3), slice(10, 40), slice(5, 35)) for z in (5, 12)]
+    page = report_page(findings_of(head(), (small, 6.0), *((place, 2.5) for place in large)))
+    captions = [text for text in re.findall(r"<figcaption>([^<]*)</figcaption>", page) if "Axial" in text]
+    assert any("slice 21 of 30" in text for text in captions) and len(captions) == 2

@@ -117,7 +117,10 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
 
 
 def _pictures(findings: Findings) -> Html:
-    """Return the most abnormal slices of each plane: the scan, and beside it the heatmap with the mask's outline."""
+    """Return slices of each plane: the scan, and beside it the heatmap with the mask's outline.
+
+    One is that of the most unusual region's peak, the other that with most above the mask's threshold.
+    """
     volume = findings.volume
     planes = (None,) if volume.is_2d or not volume.geometry.is_physical else (0, 1, 2)
     labels = findings.mask.labels
@@ -128,11 +131,12 @@ def _pictures(findings: Findings) -> Html:
     if not load.any():
         load = heat_load(values)
     window = grey_window(findings.mask, (findings.card or {}).get("preprocessing"))
+    peak = next((region.peak_zyx for region in findings.mask.regions()), None)
     figures = []
     for plane in planes:
         view = SliceView.of(findings.mask.anomaly_map, plane)
         n_slices = 1 if plane is None and volume.is_2d else _SLICES_A_PLANE
-        for index in most_abnormal_slices(load, view.axis, n_slices):
+        for index in most_abnormal_slices(load, view.axis, n_slices, peak):
             size = _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX
             figures.append(_figure(findings, view, index, size, window))
     return html.section(

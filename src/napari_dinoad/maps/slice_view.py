@@ -12,6 +12,8 @@ from napari_dinoad.images.sampling import evenly_spread
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_dinoad.images.volume import Geometry
     from napari_dinoad.maps.anomaly_map import AnomalyMap
 
@@ -198,22 +200,23 @@ def heat_load(neg_log10_p: np.ndarray) -> np.ndarray:
     return load
 
 
-def most_abnormal_slices(load: np.ndarray, axis: int, n_slices: int) -> list[int]:
+def most_abnormal_slices(
+    load: np.ndarray, axis: int, n_slices: int, peak: Sequence[int] | None = None
+) -> list[int]:
     """Return indices of the slices with the highest sum of ``load`` (z, y, x), a gap apart.
 
-    In anatomical order, top first. Slices without any load are left out, but one slice is always chosen.
+    In anatomical order, top first. Slices without any load are left out, but one slice is always chosen. The slice
+    of ``peak`` (z, y, x) is one of them: the most unusual region may be small.
     """
     others = tuple(a for a in range(3) if a != axis)
     sums = load.sum(axis=others, dtype=np.float64)
     gap = max(1, round(_MIN_GAP * len(sums)))
-    chosen: list[int] = []
+    chosen: list[int] = [] if peak is None else [int(peak[axis])]
     for index in np.argsort(-sums, kind="stable"):
-        if chosen and sums[index] <= 0:
+        if len(chosen) >= n_slices or (chosen and sums[index] <= 0):
             break
         if all(abs(int(index) - other) >= gap for other in chosen):
             chosen.append(int(index))
-        if len(chosen) == n_slices:
-            break
     return sorted(chosen, reverse=True)
 
 
