@@ -91,11 +91,23 @@ def test_regions_up_to_the_last_that_is_listed_have_their_number_beside_them(max
     assert not more.any()
 
 
-def test_a_number_at_the_edge_stays_in_the_panel():
-    labels = np.zeros((1, 60, 60), np.int32)
-    labels[0, 10:20, :5] = 1
-    more = drawn(view_of(), region_labels=labels, max_label=1) & ~drawn(view_of())
-    assert more[160:200, SIZE - 14 : SIZE - 2].any()
+@pytest.mark.parametrize("label", [1, 12])
+@pytest.mark.parametrize("rows", [slice(10, 20), slice(0, 2), slice(58, 60)])
+@pytest.mark.parametrize("size", [SIZE, 560])
+def test_a_number_at_the_edge_is_wholly_in_the_panel(label, rows, size):
+    """As large as in the middle of the panel."""
+    shapes = []
+    for columns in (slice(0, 5), slice(25, 30)):
+        labels = np.zeros((1, 60, 60), np.int32)
+        labels[0, rows if columns.start == 0 else slice(25, 30), columns] = label
+        panel = np.full((size, size, 3), 90.0)
+        plain, numbered = (
+            np.asarray(annotate(panel, view_of(), region_labels=labels, max_label=most))
+            for most in (0, label)
+        )
+        where = np.argwhere((numbered != plain).any(axis=2))
+        shapes.append(np.ptp(where, axis=0))
+    np.testing.assert_array_equal(*shapes)
 
 
 @pytest.mark.parametrize(

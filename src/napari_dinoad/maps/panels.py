@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,9 @@ _OPACITY = (0.25, 0.75)
 """Opacity of the heatmap where it begins and where it is brightest."""
 
 _LABEL_COLOUR = (255, 235, 150)
+_SMALLEST_FONT_PX = 16
+"""A panel of 300 pixels is 4 cm wide on paper: letters are 2 mm high there."""
+
 _BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -144,7 +148,12 @@ def annotate(
         shown = view.show(region_labels, index, size, smooth=False).astype(np.int64)
         for label in np.unique(shown[(shown > 0) & (shown <= max_label)]):
             rows, columns = np.nonzero(shown == label)
-            place = (min(int(columns.max()) + 3, size - 12), int(rows.mean()))
+            # With the stroke around it the whole number must be in the panel.
+            _, top, right, bottom = draw.textbbox((0, 0), str(label), font, anchor="lm", stroke_width=2)
+            place = (
+                min(int(columns.max()) + 3, size - math.ceil(right)),
+                min(max(int(rows.mean()), math.ceil(-top)), size - math.ceil(bottom)),
+            )
             draw.text(
                 place, str(label), MASK_COLOUR, font, anchor="lm", stroke_width=2, stroke_fill=(0, 0, 0)
             )
@@ -159,7 +168,7 @@ def signs(view: SliceView, size_px: int) -> np.ndarray:
 
 
 def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=max(10, size_px // 24))
+    return ImageFont.load_default(size=max(_SMALLEST_FONT_PX, size_px // 24))
 
 
 def _draw_signs(image: Image.Image, view: SliceView) -> None:
