@@ -29,6 +29,18 @@ def test_every_text_is_escaped_and_nothing_is_loaded():
     assert "default-src 'none'" in text
 
 
+def test_on_paper_rows_are_whole_and_headings_stay_with_what_follows():
+    """Long tables were moved to the next page as a whole, and left their headings behind."""
+    printed = page("a").split("@media print")[1].split("</style>")[0]
+    kept = dict(re.findall(r"([^{}]+)\{ (break-[a-z]+: avoid); \}", printed))
+    whole, followed = (
+        {name.strip() for names, rule in kept.items() if rule == told for name in names.split(",")}
+        for told in ("break-inside: avoid", "break-after: avoid")
+    )
+    assert {"figure", "tr"} <= whole and "table" not in whole
+    assert {"h2", "h2 + p"} <= followed
+
+
 def test_elements_are_well_formed():
     content = element("div", section("a", "b"), plot("c", [Series("s", [1, 2], [3, 4])], "x", "y"))
     tree = ElementTree.fromstring(content)

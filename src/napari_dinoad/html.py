@@ -30,7 +30,8 @@ figcaption { font-size: .85rem; max-width: 27rem; } img { max-width: 100%; heigh
 .note { border-left: 3px solid var(--mark); padding: .3rem .8rem; background: var(--soft); }
 svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 svg .axis { stroke: currentColor; stroke-opacity: .5; fill: none; } svg .grid { stroke: var(--line); }
-@media print { body { margin: 0; max-width: none; } figure, table { break-inside: avoid; } }
+@media print { body { margin: 0; max-width: none; } figure, tr, li { break-inside: avoid; }
+  h2, h2 + p { break-after: avoid; } }
 """
 
 _COLOURS = ("#0e7490", "#c2410c", "#6d28d9", "#4d7c0f")

@@ -282,3 +282,9 @@ def test_the_slice_of_the_most_unusual_regions_peak_is_shown():
     page = report_page(findings_of(head(), (small, 6.0), *((place, 2.5) for place in large)))
     captions = [text for text in re.findall(r"<figcaption>([^<]*)</figcaption>", page) if "Axial" in text]
     assert any("slice 21 of 30" in text for text in captions) and len(captions) == 2
+
+
+def test_rates_are_percentages_with_two_digits():
+    page = report_page(findings_of(head(), (RIGHT, 5.0), fpr=10**-2.5))
+    assert "p = 5 %" in page and "0.001 %" in page and "mask at 0.32 % of normal voxels" in page
+    assert [row[0] for row in Reader(page).rows if "(mask)" in row[0]] == ["0.32 % (mask)"]

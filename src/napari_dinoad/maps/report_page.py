@@ -66,7 +66,9 @@ _STYLE = """\
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; align-items: center; font-size: .85rem; }
 .legend img { vertical-align: middle; margin: 0 .3rem; } .swatch { display: inline-block; width: 1rem; height: 0;
   border-top: 3px solid #00c8e0; vertical-align: middle; margin-right: .3rem; }
-@media print { body { font-size: 11px; } .pictures img { max-width: 46vw; } }
+.line { white-space: nowrap; }
+@media print { body { font-size: 11px; } .pictures img { max-width: 46vw; }
+  .pictures figure:only-child img { max-width: 100%; } }
 """
 
 
@@ -171,11 +173,11 @@ def _legend(findings: Findings) -> Html:
     shown = "right is the patient's left" if findings.volume.geometry.is_physical else "as stored"
     return html.element(
         "p",
-        html.element("span", f"Heatmap: p = {10**-low:.2g}", image, f"p = {10**-high:.0e}"),
+        html.element("span", f"Heatmap: p = {rate_in_words(10**-low)}", image, rate_in_words(10**-high)),
         html.element(
             "span",
             html.element("span", class_="swatch"),
-            f"mask at {100 * findings.mask.fpr:g} % of normal {elements_of(findings)}",
+            f"mask at {rate_in_words(findings.mask.fpr)} of normal {elements_of(findings)}",
         ),
         html.element("span", f"Each pair: the scan, and the scan with heatmap; {shown}."),
         class_="legend",
@@ -200,11 +202,15 @@ def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
 
 
 def _region_row(findings: Findings, region: Region, sides: dict[int, str]) -> list[object]:
-    row: list[object] = [region.label, size_in_words(findings, region.n_voxels)]
+    row: list[object] = [region.label, _on_one_line(size_in_words(findings, region.n_voxels))]
     if region.extent_mm is not None:
-        row += [" × ".join(map(in_figures, region.extent_mm)), sides.get(region.label, "–")]
+        row += [_on_one_line(" × ".join(map(in_figures, region.extent_mm))), sides.get(region.label, "–")]
     rarity = rarity_in_words(region.peak_neg_log10_p, findings)
-    return [*row, f"{region.peak_neg_log10_p:.1f}", rarity, place_in_words(region)]
+    return [*row, f"{region.peak_neg_log10_p:.1f}", rarity, _on_one_line(place_in_words(region))]
+
+
+def _on_one_line(words: str) -> Html:
+    return html.element("span", words, class_="line")
 
 
 def _rates(findings: Findings) -> Html:
@@ -217,7 +223,7 @@ def _rates(findings: Findings) -> Html:
         shown = " (mask)" if rate == findings.mask.fpr else ""
         rows.append(
             [
-                f"{100 * rate:g} %{shown}",
+                f"{rate_in_words(rate)}{shown}",
                 f"{-np.log10(rate):.2f}",
                 size_in_words(findings, marked),
                 size_in_words(findings, rate * n_scored),
@@ -279,7 +285,7 @@ def _model(findings: Findings) -> Html:
         "Fitted on": f"{_normal_scans(card)}, {card.get('n_slices')} slices",
         "Calibrated on": (
             f"{_normal_scans(calibration)} that the scorer had not seen "
-            f"({calibration.get('method')}), {calibration.get('n_voxels', 0):,} voxels"
+            f"({calibration.get('method')}), {calibration.get('n_voxels', 0):,} {elements_of(findings)}"
         ),
         "Made": card.get("created"),
         "Versions": ", ".join(f"{name} {version}" for name, version in (card.get("versions") or {}).items()),

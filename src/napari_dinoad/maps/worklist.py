@@ -52,7 +52,7 @@ _STYLE = """\
 body { max-width: 80rem; } td { padding-top: .4rem; } td figure { margin: 0; } td figcaption { display: none; }
 td img { display: block; background: #000; max-width: none; height: auto; }
 strong { display: block; min-width: 11rem; overflow-wrap: anywhere; }
-@media print { table { break-inside: auto; } tr { break-inside: avoid; } td img { width: 30mm; } }
+@media print { td img { width: 30mm; } }
 """
 
 
