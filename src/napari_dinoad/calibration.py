@@ -31,6 +31,9 @@ MAX_NEG_LOG10_P = 12.0
 
 _METHODS_IN_WORDS = {"split": "one split", "cross": "on folds", "joined": "joined from several calibrations"}
 
+_CHUNK = 2**20
+"""Scores that are calibrated at a time: in float64 each takes 40 bytes meanwhile."""
+
 _TABLE_KNOTS = 2048
 """Knots of the stored table; evenly spaced in −log10 p, so the upper tail is dense."""
 
@@ -80,7 +83,7 @@ class ScanScores:
         return cls(ScoreHistogram.of(body_scores), scan_score(body_scores, top_fraction))
 
 
-def scan_score(body_scores: np.ndarray, top_fraction: float) -> float:
+def scan_score(body_scores: np.ndarray, top_fraction: float, *, overwrite: bool = False) -> float:
     """Return a scan's own score: the mean of the highest raw scores of its body voxels.
 
     Parameters
@@ -89,6 +92,8 @@ def scan_score(body_scores: np.ndarray, top_fraction: float) -> float:
         Any shape.
     top_fraction : float
         Share of the voxels that count; see `CalibrationSettings.scan_top_fraction`.
+    overwrite : bool
+        Whether ``body_scores`` may be put into another order: it is not copied then.
 
     Returns
     -------
@@ -105,8 +110,9 @@ def scan_score(body_scores: np.ndarray, top_fraction: float) -> float:
     if body_scores.size == 0:
         return float("-inf")
     n_top = max(1, round(top_fraction * body_scores.size))
-    top = np.partition(body_scores, body_scores.size - n_top)[-n_top:]
-    return float(top.mean(dtype=np.float64))
+    partitioned = body_scores if overwrite else body_scores.copy()
+    partitioned.partition(partitioned.size - n_top)
+    return float(partitioned[-n_top:].mean(dtype=np.float64))
 
 
 def fused_scores(scores: Sequence[np.ndarray], calibrations: Sequence[Calibration]) -> np.ndarray:
@@ -314,9 +320,16 @@ class Calibration:
             float32 of the same shape.
         """
         scores = np.asarray(scores)
+        flat, levels = scores.reshape(-1), np.empty(scores.size, dtype=np.float32)
+        for start in range(0, flat.size, _CHUNK):
+            levels[start : start + _CHUNK] = self._exact_neg_log10_p(flat[start : start + _CHUNK])
+        return levels.reshape(scores.shape)
+
+    def _exact_neg_log10_p(self, scores: np.ndarray) -> np.ndarray:
+        """Return −log10 p (n,) float64 of raw scores (n,)."""
         inside = np.interp(scores, self.table_scores, self.table_neg_log10_p, left=0.0)
         beyond = np.maximum(scores.astype(np.float64) - self.table_scores[-1], 0.0) * self.tail_slope
-        return np.asarray(np.minimum(inside + beyond, MAX_NEG_LOG10_P), dtype=np.float32)
+        return np.asarray(np.minimum(inside + beyond, MAX_NEG_LOG10_P))
 
     def threshold(self, fpr: float) -> float:
         """Return the raw score that this share of normal voxels exceeds.

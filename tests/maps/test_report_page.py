@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps import AnomalyMap, Findings, slice_view
 from napari_dinoad.maps.report_page import MAX_LISTED, report_page, save_report_page
-from napari_dinoad.maps.slice_view import SliceView, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView, heat_loads, marked_loads, most_abnormal_slices
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 CARD = {
     "scorer": "dpmm",
@@ -266,13 +267,13 @@ def test_views_keep_proportions_and_orientation():
 
 
 def test_slices_are_chosen_by_load_and_lie_apart():
-    load = np.zeros((40, 5, 5), np.float32)
-    load[10], load[11], load[30] = 3, 2.9, 1
-    assert most_abnormal_slices(load, 0, 2) == [30, 10]
-    assert most_abnormal_slices(load, 0, 1) == [10]
-    assert most_abnormal_slices(load * 0, 0, 2) == [0]
-    assert most_abnormal_slices(load, 0, 2, peak=(8, 0, 0)) == [10, 8]
-    assert most_abnormal_slices(load, 0, 1, peak=(8, 0, 0)) == [8]
+    sums = np.zeros(40)
+    sums[10], sums[11], sums[30] = 3, 2.9, 1
+    assert most_abnormal_slices(sums, 2) == [30, 10]
+    assert most_abnormal_slices(sums, 1) == [10]
+    assert most_abnormal_slices(sums * 0, 2) == [0]
+    assert most_abnormal_slices(sums, 2, peak=8) == [10, 8]
+    assert most_abnormal_slices(sums, 1, peak=8) == [8]
 
 
 def test_the_slice_of_the_most_unusual_regions_peak_is_shown():
@@ -288,3 +289,15 @@ def test_rates_are_percentages_with_two_digits():
     page = report_page(findings_of(head(), (RIGHT, 5.0), fpr=10**-2.5))
     assert "p = 5 %" in page and "0.001 %" in page and "mask at 0.32 % of normal voxels" in page
     assert [row[0] for row in Reader(page).rows if "(mask)" in row[0]] == ["0.32 % (mask)"]
+
+
+@pytest.mark.parametrize("at_once", [1, 70, 10_000])
+def test_loads_are_those_of_all_slices_of_each_axis(monkeypatch, at_once):
+    monkeypatch.setattr(slice_view, "_VOXELS_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    values = rng.gamma(1, 2, (9, 5, 7)).astype(np.float32)
+    labels = (rng.random(values.shape) < 0.2).astype(np.int32) * 3
+    heat, marked = np.maximum(values - HEATMAP_LIMITS[0], 0), np.where(labels, values - 0.5, 0)
+    for sums, load in ((heat_loads(values), heat), (marked_loads(values, labels, 0.5), marked)):
+        for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+            np.testing.assert_allclose(sums[axis], load.sum(axis=others), rtol=1e-5)

@@ -47,6 +47,9 @@ _CLOSED_VOXELS = 3
 _FILLED_PIXELS = 2**20
 """Holes are filled in so many slices at a time as have about this many pixels: their labels stay in the cache."""
 
+_COUNTED_VOXELS = 2**22
+"""Voxels of the parts of an image are counted so many at a time."""
+
 _WORKING_VOXELS = 500_000
 """Otsu's threshold is taken from about this many voxels of a larger scan."""
 
@@ -101,10 +104,10 @@ def _value_around(values: np.ndarray) -> float | None:
     value = float(np.median(border))
     if np.count_nonzero(border == value) <= _BORDER_FRACTION * border.size:
         return None
-    others = values[values != value]
-    if not others.size:
+    n_others = np.count_nonzero(values != value)
+    if not n_others:
         return None
-    darker = 100 * np.count_nonzero(others < value) / others.size
+    darker = 100 * np.count_nonzero(values < value) / n_others
     return value if _NOT_DARK < darker < 100 - _NOT_DARK else None
 
 
@@ -114,13 +117,26 @@ def _is_tissue_around(values: np.ndarray, body: np.ndarray) -> bool:
     darkest, dark, bright = np.percentile(sample, (0, _NOT_DARK, 99.5))
     if darkest < 0 or dark <= _DARK_SHARE * bright or body.all():
         return False
+    middle = np.median(values[body])
     outside = values[~body]
     spread = _spread(outside)
-    if spread <= _FLAT_SHARE * (np.median(values[body]) - np.median(outside)):
+    if spread <= _FLAT_SHARE * (middle - np.median(outside)):
         return False
-    beside = ~(body[..., 1:] | body[..., :-1])
-    steps = np.diff(values, axis=-1)[beside]
+    del outside
+    steps = _steps_outside(values, body)
     return bool(steps.size and _spread(steps) / np.sqrt(2) < _NOISE_SHARE * spread)
+
+
+def _steps_outside(values: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """Return by how much neighbours (n,) along rows differ of which neither is of the body."""
+    # Slice by slice, or row by row of a picture: all differences would take as much memory as the scan.
+    lines, bodies = (array.reshape(-1, array.shape[-1]) for array in (values, body))
+    step = max(1, _FILLED_PIXELS // lines.shape[1])
+    parts = []
+    for start in range(0, len(lines), step):
+        some, inside = lines[start : start + step], bodies[start : start + step]
+        parts.append(np.diff(some, axis=-1)[~(inside[:, 1:] | inside[:, :-1])])
+    return np.concatenate(parts)
 
 
 def _spread(values: np.ndarray) -> float:
@@ -128,7 +144,8 @@ def _spread(values: np.ndarray) -> float:
 
     The median deviation of steps of a few grey values would be one of them, whatever the noise.
     """
-    return float(_MEAN_TO_SIGMA * np.abs(values - np.median(values)).mean())
+    deviations = values - np.median(values)
+    return float(_MEAN_TO_SIGMA * np.abs(deviations, out=deviations).mean())
 
 
 def _border(values: np.ndarray) -> np.ndarray:
@@ -186,9 +203,23 @@ def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
 def _largest_part(image: np.ndarray) -> np.ndarray:
     """Return the largest of an image's parts that are connected by faces; none where there is none."""
     parts = cc3d.connected_components(image, connectivity=6, binary_image=True)
-    # Only what is True is counted: cc3d's own count takes as long as its labels.
-    sizes = np.bincount(parts[image], minlength=2)
-    return np.asarray(parts == 1 + sizes[1:].argmax())
+    return np.asarray(parts == 1 + _sizes(parts, image).argmax())
+
+
+def _sizes(parts: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return the number of voxels (n,) of each of an image's numbered parts, from 1; one 0 where there is none.
+
+    Only what is True is counted, since cc3d's own count takes as long as its labels; a few slices at a time, since
+    NumPy counts in numbers of eight bytes.
+    """
+    sizes = np.zeros(1, dtype=np.int64)
+    step = max(1, _COUNTED_VOXELS // image[0].size)
+    for start in range(0, len(image), step):
+        counts = np.bincount(parts[start : start + step][image[start : start + step]])[1:]
+        if len(counts) > len(sizes):
+            sizes, counts = counts, sizes
+        sizes[: len(counts)] += counts
+    return sizes
 
 
 def _box_around(image: np.ndarray, margin: int) -> tuple[slice, ...]:

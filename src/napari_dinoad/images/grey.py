@@ -14,13 +14,23 @@ _WHITE_OF_12_BITS = 4095.0
 COLOUR_AS_GREY = "Colour was read as grey."
 """What the notes of a scan say whose pixels were colour."""
 
+_PIXELS_AT_ONCE = 2**20
+
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 
 def to_grey(pixels: np.ndarray) -> np.ndarray:
     """Return grey float32 pixels (…) of colour pixels (…, 3 or 4); an alpha channel is left out."""
-    return np.asarray(pixels[..., :3].astype(np.float32) @ _LUMA)
+    if pixels.ndim < 3:
+        return np.asarray(pixels[..., :3].astype(np.float32) @ _LUMA)
+    grey: np.ndarray = np.empty(pixels.shape[:-1], dtype=np.float32)
+    # Some rows at a time: in float32 the colours take three times the memory of the grey.
+    step = max(1, _PIXELS_AT_ONCE // max(1, grey[:1].size))
+    for start in range(0, len(pixels), step):
+        rows = slice(start, start + step)
+        grey[rows] = pixels[rows, ..., :3].astype(np.float32) @ _LUMA
+    return grey
 
 
 def white_of_picture(dtype: np.dtype, low: float, high: float) -> float | None:

@@ -176,8 +176,13 @@ def _volume(pages: list[Page], path: Path, notes: list[str]) -> Volume:
     white, told_white = _white(pages)
     if any(page.pixels.ndim == 3 for page in pages):
         notes = [*notes, COLOUR_AS_GREY]
-    stored = [_grey(page, white, path) for page in pages]
-    values = stored[0] if len(stored) == 1 else np.stack(stored)
+    values: np.ndarray
+    if len(pages) == 1:
+        values = _grey(pages[0], white, path)
+    else:
+        values = np.empty((len(pages), *pages[0].pixels.shape[:2]), dtype=np.float32)
+        for slice_, page in zip(values, pages, strict=True):
+            slice_[...] = _grey(page, white, path)
     geometry = Geometry.of_pixels(values.shape)
     notes = [*notes, *told_white, *_told_turned(pages)]
     return Volume(geometry.to_canonical(values), geometry, stem_of(path), None, white, notes=tuple(notes))

@@ -87,24 +87,24 @@ def _read(path: Path, frame: int | None) -> Volume:
     except RuntimeError as error:
         raise ScanReadError(f"{path}: {_damage(path, 'damaged or cut short')}") from error
     notes = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
-    array = sitk.GetArrayFromImage(image)  # (frames …, k, j, i, components)
+    # A look at the image's own memory: (frames …, k, j, i, components).
+    array = sitk.GetArrayViewFromImage(image)
     full_scale = FULL_SCALE.get(array.dtype)
     if _is_colour(reader):
         array = to_grey(array)
         notes.append(COLOUR_AS_GREY)
     elif reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
-    stored = array.reshape(n_frames, *reversed(shape))[frame or 0].T.astype(np.float32)
+    stored = array.reshape(n_frames, *reversed(shape))[frame or 0].T
     if len(shape) == 2:
         geometry = Geometry.of_pixels((shape[1], shape[0]))
         notes.append("A 2D image without orientation: sizes are in pixels.")
-        return Volume(
-            geometry.to_canonical(stored.T), geometry, stem_of(path), None, full_scale, notes=tuple(notes)
-        )
+        values = np.array(geometry.to_canonical(stored.T), dtype=np.float32, order="C")
+        return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes))
     space = image[:, :, :, 0] if image.GetDimension() == 4 else image
     geometry = Geometry(shape, _affine(space))
     notes += _assumed(path)
-    values = np.ascontiguousarray(geometry.to_canonical(stored))
+    values = np.array(geometry.to_canonical(stored), dtype=np.float32, order="C")
     return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes))
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import FileHolder, ImageFileError
 from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from nibabel.openers import ImageOpener
 from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataError
+from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
 from napari_dinoad.errors import ScanReadError
@@ -167,9 +169,10 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
     dtype = image.get_data_dtype()
     if dtype.kind == "c":
         raise ScanReadError(f"{path}: complex values; expected real ones. Export the magnitude.")
-    stored, notes = _load(image, frame, path, to_end, as_type)
-    if stored.dtype.names:
-        stored = to_grey(np.stack([stored[c] for c in stored.dtype.names], axis=-1))
+    stored, notes = _load(image, frame, path, to_end)
+    colours = stored.dtype.names
+    if colours:
+        stored = to_grey(np.stack([stored[c] for c in colours], axis=-1))
         dtype = np.dtype(np.uint8)
         notes.append(COLOUR_AS_GREY)
     affine = image.affine
@@ -185,11 +188,28 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
             "FreeSurfer does."
         )
     geometry = Geometry(stored.shape, affine)
-    values = _in_memory(geometry.to_canonical(stored), as_type)
     header = image.header.copy() if isinstance(image, nib.Nifti1Image) else None
-    is_scaled = header is not None and (image.dataobj.slope != 1.0 or image.dataobj.inter != 0.0)
+    is_scaled = header is not None and bool(image.dataobj.slope != 1.0 or image.dataobj.inter != 0.0)
+    canonical = geometry.to_canonical(stored)
+    if is_scaled and not colours:
+        values = _scaled(canonical, image, as_type)
+    else:
+        values = _in_memory(canonical, as_type)
     full_scale = None if is_scaled else FULL_SCALE.get(np.dtype(dtype).newbyteorder("="))
     return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes))
+
+
+def _scaled(values: np.ndarray, image: Any, as_type: type | None) -> np.ndarray:
+    """Return contiguous values of a type, or of that in which nibabel scales, as the header scales those stored.
+
+    Slice by slice, since nibabel scales in float64 and makes an array for each step.
+    """
+    slope, inter = (np.asanyarray(factor) for factor in (image.dataobj.slope, image.dataobj.inter))
+    kind = as_type or apply_read_scaling(values[:1, :1, :1], slope, inter).dtype
+    scaled: np.ndarray = np.empty(values.shape, dtype=kind)
+    for there, here in zip(scaled, values, strict=True):
+        there[...] = apply_read_scaling(here, slope, inter)
+    return scaled
 
 
 def _in_memory(values: np.ndarray, as_type: type | None) -> np.ndarray:
@@ -200,10 +220,8 @@ def _in_memory(values: np.ndarray, as_type: type | None) -> np.ndarray:
     return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
 
 
-def _load(
-    image: Any, frame: int | None, path: Path, to_end: bool, as_type: type | None
-) -> tuple[np.ndarray, list[str]]:
-    """Read the voxels of one frame, as they lie in the file, in a type or their own; colours stay structured."""
+def _load(image: Any, frame: int | None, path: Path, to_end: bool) -> tuple[np.ndarray, list[str]]:
+    """Read the voxels of one frame as they lie in the file, not scaled yet; colours stay structured."""
     n_frames = count_frames(image)
     if n_frames > 1 and frame is None:
         raise ScanReadError(
@@ -217,12 +235,13 @@ def _load(
     if n_frames > 1:
         where = (..., *(int(i) for i in np.unravel_index(frame or 0, image.shape[3:])))
         notes.append(f"Frame {frame} of {n_frames}, counted from 0.")
-    is_colour = image.get_data_dtype().names
-    stored = _unpacked(image, path, where, to_end)
-    return stored if is_colour or as_type is None else stored.astype(as_type, copy=False), notes
+    is_colour = image.get_data_dtype().names is not None
+    return _unpacked(image, path, where, to_end, is_scaled=is_colour), notes
 
 
-def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> np.ndarray:
+def _unpacked(
+    image: Any, path: Path, where: Any = ..., to_end: bool = True, *, is_scaled: bool = True
+) -> np.ndarray:
     """Return voxels as stored; a compressed file is read to its checksum at the end, which nibabel leaves unread."""
     is_compressed = path.name.lower().endswith(_COMPRESSED)
     n_bytes = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
@@ -232,10 +251,12 @@ def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> 
             f"its header tells of {n_bytes} bytes of voxels, more than a file of its size can hold"
         )
     if not (to_end and is_compressed):
-        return np.asanyarray(image.dataobj if where is ... else image.dataobj[where])
+        data = image.dataobj if is_scaled else _without_scale(image.dataobj)
+        return np.asanyarray(data if where is ... else data[where])
     voxels: np.ndarray
     with ImageOpener(path) as stream:
         data = type(image).from_file_map({"image": FileHolder(fileobj=stream.fobj)}).dataobj
+        data = data if is_scaled else _without_scale(data)
         voxels = np.asanyarray(data if where is ... else data[where])
         try:
             while stream.read(_CHUNK_BYTES):
@@ -243,6 +264,10 @@ def _unpacked(image: Any, path: Path, where: Any = ..., to_end: bool = True) -> 
         except BadGzipFile as error:
             raise ValueError("its checksum is wrong: it was changed in copying or on its disk") from error
     return voxels
+
+
+def _without_scale(data: ArrayProxy) -> ArrayProxy:
+    return ArrayProxy(data.file_like, (data.shape, data.dtype, data.offset))
 
 
 def _without_empty_sform(image: Nifti1Image) -> list[str]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AnomalyMap", "AnomalyMask"]
 
+_VOXELS_AT_ONCE = 2**22
+"""Of a scan's regions so many are counted at a time."""
+
 _SIZE_TOLERANCE = 1e-6
 """Share of a smallest volume that rounding may take from a region: 0.7 mm in a header is 0.69999999 in float32."""
 
@@ -130,16 +133,22 @@ class AnomalyMask:
         labels = labels.view(np.int32) if labels.itemsize == 4 else labels.astype(np.int32)
         if n_regions == 0:
             return cls(labels, anomaly_map, fpr)
-        indices = np.arange(1, n_regions + 1)
-        label_of = labels[marked]
-        volumes = np.bincount(label_of)[1:] * anomaly_map.geometry.voxel_volume
+        counts = np.zeros(n_regions + 1, dtype=np.int64)
         peaks = np.zeros(n_regions + 1, dtype=np.float32)
-        np.maximum.at(peaks, label_of, anomaly_map.values[marked])
+        # Some slices at a time: of each marked voxel this takes many bytes.
+        step = max(1, _VOXELS_AT_ONCE // labels[0].size)
+        parts = [slice(start, start + step) for start in range(0, len(labels), step)]
+        for part in parts:
+            label_of = labels[part][marked[part]]
+            np.add.at(counts, label_of, 1)
+            np.maximum.at(peaks, label_of, anomaly_map.values[part][marked[part]])
+        volumes = counts[1:] * anomaly_map.geometry.voxel_volume
         order = np.lexsort((-volumes, -peaks[1:]))
         order = order[volumes[order] >= min_volume_mm3 * (1 - _SIZE_TOLERANCE)]
         renumbered = np.zeros(n_regions + 1, dtype=np.int32)
-        renumbered[indices[order]] = np.arange(1, len(order) + 1)
-        labels[marked] = renumbered[label_of]
+        renumbered[1 + order] = np.arange(1, len(order) + 1)
+        for part in parts:
+            labels[part][marked[part]] = renumbered[labels[part][marked[part]]]
         return cls(labels, anomaly_map, fpr)
 
     def __repr__(self) -> str:
@@ -151,7 +160,7 @@ class AnomalyMask:
     @property
     def values(self) -> np.ndarray:
         """(z, y, x) uint8: 1 where abnormal."""
-        return (self.labels > 0).astype(np.uint8)
+        return (self.labels > 0).view(np.uint8)
 
     @property
     def geometry(self) -> Geometry:

@@ -17,7 +17,7 @@ from napari_dinoad.maps.panels import (
     grey_window,
     overlay_panel,
 )
-from napari_dinoad.maps.slice_view import SliceView, heat_load, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView, heat_loads, most_abnormal_slices
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def save_picture(
     volume = mask.anomaly_map.source
     view = SliceView.of(mask.anomaly_map)
     window = grey_window(mask, preprocessing)
-    load = heat_load(mask.anomaly_map.values)
+    loads = heat_loads(mask.anomaly_map.values)
     rows = []
-    for index in most_abnormal_slices(load, view.axis, _N_SLICES):
+    for index in most_abnormal_slices(loads[view.axis], _N_SLICES):
         plain = grey_panel(volume.values, view, index, _PANEL_PX, window)
         rows.append(np.concatenate([plain, overlay_panel(plain, mask, view, index, truth)], axis=1))
     picture = Image.fromarray(np.concatenate(rows).astype(np.uint8))

@@ -21,7 +21,7 @@ from napari_dinoad.maps.finding_words import (
     size_in_words,
 )
 from napari_dinoad.maps.panels import annotate, as_jpeg, colour_bar, grey_panel, grey_window, overlay_panel
-from napari_dinoad.maps.slice_view import SliceView, heat_load, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView, heat_loads, marked_loads, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -127,18 +127,18 @@ def _pictures(findings: Findings) -> Html:
     planes = (None,) if volume.is_2d or not volume.geometry.is_physical else (0, 1, 2)
     labels = findings.mask.labels
     threshold = -np.log10(findings.mask.fpr)
-    values, marked = findings.mask.anomaly_map.values, labels > 0
-    load = np.zeros(values.shape, dtype=np.float32)
-    load[marked] = values[marked] - threshold
-    if not load.any():
-        load = heat_load(values)
+    values = findings.mask.anomaly_map.values
+    loads = marked_loads(values, labels, threshold)
+    if not any(sums.any() for sums in loads):
+        loads = heat_loads(values)
     window = grey_window(findings.mask, (findings.card or {}).get("preprocessing"))
     peak = next((region.peak_zyx for region in findings.mask.regions()), None)
     figures = []
     for plane in planes:
         view = SliceView.of(findings.mask.anomaly_map, plane)
         n_slices = 1 if plane is None and volume.is_2d else _SLICES_A_PLANE
-        for index in most_abnormal_slices(load, view.axis, n_slices, peak):
+        shown = None if peak is None else peak[view.axis]
+        for index in most_abnormal_slices(loads[view.axis], n_slices, shown):
             size = _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX
             figures.append(_figure(findings, view, index, size, window))
     return html.section(

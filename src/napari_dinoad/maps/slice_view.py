@@ -12,12 +12,19 @@ from napari_dinoad.images.sampling import evenly_spread
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from napari_dinoad.images.volume import Geometry
     from napari_dinoad.maps.anomaly_map import AnomalyMap
 
-__all__ = ["PLANE_NAMES", "SliceView", "display_percentiles", "heat_load", "most_abnormal_slices"]
+__all__ = [
+    "PLANE_NAMES",
+    "SliceView",
+    "display_percentiles",
+    "heat_loads",
+    "marked_loads",
+    "most_abnormal_slices",
+]
 
 PLANE_NAMES = ("axial", "coronal", "sagittal")
 """Names of the planes across axes z, y and x."""
@@ -32,6 +39,9 @@ _BACKGROUND_SHARE = 0.15
 """Voxels below this share of the brightest that were not scored are cut away at the picture's edge."""
 
 _SAMPLED_VOXELS = 500_000
+
+_VOXELS_AT_ONCE = 2**20
+"""Of a map so many are summed at a time."""
 
 _MIN_GAP = 0.06
 """Chosen slices lie at least this share of the volume apart."""
@@ -193,25 +203,61 @@ def display_percentiles(values: np.ndarray, percentiles: tuple[float, ...]) -> t
     return tuple(float(value) for value in np.percentile(evenly_spread(values, _SAMPLED_VOXELS), percentiles))
 
 
-def heat_load(neg_log10_p: np.ndarray) -> np.ndarray:
-    """Return how far each −log10 p is above the heatmap's lower limit, or 0: a load for `most_abnormal_slices`."""
-    load: np.ndarray = np.maximum(neg_log10_p, HEATMAP_LIMITS[0])
-    load -= HEATMAP_LIMITS[0]
-    return load
+def heat_loads(neg_log10_p: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return by how much −log10 p is above the heatmap's lower limit in each slice, in all.
+
+    Parameters
+    ----------
+    neg_log10_p : numpy.ndarray
+        (z, y, x) float32.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        (n,) float64 of the n slices across each axis; for `most_abnormal_slices`.
+    """
+
+    def load(where: slice) -> np.ndarray:
+        above: np.ndarray = np.maximum(neg_log10_p[where], HEATMAP_LIMITS[0])
+        above -= HEATMAP_LIMITS[0]
+        return above
+
+    return _loads(load, neg_log10_p.shape)
 
 
-def most_abnormal_slices(
-    load: np.ndarray, axis: int, n_slices: int, peak: Sequence[int] | None = None
-) -> list[int]:
-    """Return indices of the slices with the highest sum of ``load`` (z, y, x), a gap apart.
+def marked_loads(neg_log10_p: np.ndarray, labels: np.ndarray, threshold: float) -> tuple[np.ndarray, ...]:
+    """Return by how much −log10 p is above a threshold where ``labels`` (z, y, x) are not 0; see `heat_loads`."""
+
+    def load(where: slice) -> np.ndarray:
+        marked, values = labels[where] > 0, neg_log10_p[where]
+        above = np.zeros(values.shape, dtype=np.float32)
+        above[marked] = values[marked] - threshold
+        return above
+
+    return _loads(load, neg_log10_p.shape)
+
+
+def _loads(load: Callable[[slice], np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Return the sums of a load over the slices across each axis; it is made of some axial slices at a time."""
+    sums = tuple(np.zeros(n) for n in shape)
+    step = max(1, _VOXELS_AT_ONCE // (shape[1] * shape[2]))
+    for start in range(0, shape[0], step):
+        where = slice(start, start + step)
+        part = load(where)
+        sums[0][where] = part.sum(axis=(1, 2), dtype=np.float64)
+        for axis, others in ((1, (0, 2)), (2, (0, 1))):
+            sums[axis][:] += part.sum(axis=others, dtype=np.float64)
+    return sums
+
+
+def most_abnormal_slices(sums: np.ndarray, n_slices: int, peak: int | None = None) -> list[int]:
+    """Return indices of the slices with the highest of ``sums`` (n,), a gap apart.
 
     In anatomical order, top first. Slices without any load are left out, but one slice is always chosen. The slice
-    of ``peak`` (z, y, x) is one of them: the most unusual region may be small.
+    ``peak``, that of the most unusual region's, is one of them: the region may be small.
     """
-    others = tuple(a for a in range(3) if a != axis)
-    sums = load.sum(axis=others, dtype=np.float64)
     gap = max(1, round(_MIN_GAP * len(sums)))
-    chosen: list[int] = [] if peak is None else [int(peak[axis])]
+    chosen: list[int] = [] if peak is None else [int(peak)]
     for index in np.argsort(-sums, kind="stable"):
         if len(chosen) >= n_slices or (chosen and sums[index] <= 0):
             break

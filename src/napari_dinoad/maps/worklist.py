@@ -17,7 +17,7 @@ from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_panel, grey_window, overlay_panel
 from napari_dinoad.maps.regions import rounded_size
-from napari_dinoad.maps.slice_view import SliceView, heat_load, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView, heat_loads, most_abnormal_slices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -260,8 +260,7 @@ def _picture(findings: Findings) -> bytes:
     if mask.regions():
         index = mask.regions()[0].peak_zyx[view.axis]
     else:
-        load = heat_load(mask.anomaly_map.values)
-        (index,) = most_abnormal_slices(load, view.axis, 1)
+        (index,) = most_abnormal_slices(heat_loads(mask.anomaly_map.values)[view.axis], 1)
     window = grey_window(mask, (findings.card or {}).get("preprocessing"))
     grey = grey_panel(volume.values, view, index, _PICTURE_PX, window)
     return as_jpeg(annotate(overlay_panel(grey, mask, view, index), view), _JPEG_QUALITY)

@@ -118,7 +118,10 @@ def test_a_scan_without_body_in_its_slices_has_no_score(patient):
     (prepared,) = prepare_planes(patient, SMALL.preprocessing, 64)
     nothing = replace(prepared, body=np.zeros_like(prepared.body))
     (slices,) = on_device([nothing], "cpu")
-    assert slices.scan_score([torch.full((2, 3, 3), -torch.inf)], 0.01) == float("-inf")
+    gathered = slices.gather([3])
+    assert gathered.scan_score(0.01) == float("-inf")
+    gathered.add(torch.full((2, 3, 3), -torch.inf))
+    assert gathered.scan_score(0.01) == float("-inf")
 
 
 def test_the_cpu_and_single_images_stay_with_numpy(patient):

@@ -63,14 +63,15 @@ def read_series(
     stack = arrange_slices(series, frame)
     if stack.faults and not (resample and stack.can_resample):
         raise ScanReadError(f"{_refusal(stack)} {series.told_unreadable}".rstrip())
-    slices, full_scale, mirrors, told = _pixels(stack.frames, series.modality)
+    grid = stack.geometry
+    slices = _room_for(stack.frames, None if stack.faults else grid)
+    full_scale, mirrors, told = _decode(stack.frames, series.modality, slices)
     files = tuple(dict.fromkeys(one.path for one in stack.frames))
     notes = [*stack.notes, *told]
     if series.unreadable:
         notes.append(series.told_unreadable)
     if series.copies:
         notes.append(f"{len(series.copies)} files that are copies of others were left out.")
-    grid = stack.geometry
     if stack.faults and grid is not None:
         slices, before = resample_slices(slices, stack.offsets)
         notes.append(_resampling_note(stack, slices))
@@ -151,15 +152,26 @@ def _mirrored(windows: tuple[DisplayWindow, ...], mirrors: set[float | None]) ->
     return tuple(DisplayWindow(one.name, mirror - one.high, mirror - one.low) for one in windows)
 
 
-def _pixels(
-    frames: tuple[DicomFrame, ...], modality: str
-) -> tuple[np.ndarray, float | None, set[float | None], list[str]]:
-    """Decode frames.
+def _room_for(frames: tuple[DicomFrame, ...], grid: hd.VolumeGeometry | None) -> np.ndarray:
+    """Return room for slices (n, rows, columns) float32; on a grid so that the canonical array is contiguous.
+
+    A large series is then in memory once, not twice while it is turned.
+    """
+    shape = (len(frames), *frames[0].shape)
+    if grid is None:
+        return np.empty(shape, dtype=np.float32)
+    geometry, _ = as_nifti(grid, np.broadcast_to(np.float32(0), shape))
+    stored = geometry.to_stored(np.empty(geometry.canonical_shape, dtype=np.float32))
+    return stored.reshape(*stored.shape[:2], -1).transpose(2, 1, 0)
+
+
+def _decode(
+    frames: tuple[DicomFrame, ...], modality: str, slices: np.ndarray
+) -> tuple[float | None, set[float | None], list[str]]:
+    """Decode frames into ``slices`` (n, rows, columns) float32, after rescale.
 
     Returns
     -------
-    slices : numpy.ndarray
-        (n, rows, columns) float32 after rescale.
     full_scale : float, optional
         The value that means white, if any.
     mirrors : set of float or None
@@ -169,7 +181,6 @@ def _pixels(
     places: dict[Path, list[int]] = {}
     for i, one in enumerate(frames):
         places.setdefault(one.path, []).append(i)
-    slices = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
     padding: np.ndarray | None = None
     scales: set[float | None] = set()
     mirrors: set[float | None] = set()
@@ -190,7 +201,7 @@ def _pixels(
     notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)
-    return slices, scales.pop() if len(scales) == 1 else None, mirrors, notes
+    return scales.pop() if len(scales) == 1 else None, mirrors, notes
 
 
 def _without_bright_padding(slices: np.ndarray, padding: np.ndarray) -> list[str]:

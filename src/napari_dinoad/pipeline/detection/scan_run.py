@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import SettingError
 from napari_dinoad.pipeline.slices.device_slices import slices_of_planes
+from napari_dinoad.pipeline.slices.placed_slices import HostScores
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.normative_model import NormativeModel
-    from napari_dinoad.pipeline.slices.placed_slices import Placed, ScanSlices
+    from napari_dinoad.pipeline.slices.placed_slices import GatheredScores, Placed, ScanSlices
     from napari_dinoad.plane_model import PlaneModel
 
 __all__ = ["ScanRun", "ScoredBatch"]
@@ -160,12 +160,12 @@ class ScanRun:
         self._backbone = backbone
         self._prepared = prepared
         shape = prepared[0].stack.shape
-        self.values = np.zeros(shape, dtype=np.float32)
-        self._body_scores: list[Any] = []
         self.seconds = {"prepare": 0.0, "embed": 0.0, "score": 0.0, "map": 0.0}
         n_planes = len(model.planes) if slices is None else 1
         self.planes = tuple(plane.plane for plane in model.planes[:n_planes])
         self._mean = PlaneMean(shape) if n_planes > 1 else None
+        # In the end what is fused takes the place of the sum that it is made of.
+        self.values = np.zeros(shape, dtype=np.float32) if self._mean is None else self._mean.total
         if slices is not None:
             # Each once, however often it was asked for.
             slices = tuple(dict.fromkeys(index(number) for number in slices))
@@ -179,6 +179,9 @@ class ScanRun:
         outside = [index for index in self.slices if not 0 <= index < n_slices]
         if outside:
             raise SettingError(f"Slices: expected 0 to {n_slices - 1}, got {outside}.")
+        self._body_scores: GatheredScores = HostScores(0)
+        if self._mean is None:
+            self._body_scores = self._runs[0].placing.gather(self.slices)
         self.is_whole = n_planes == len(model.planes) and set(prepared[0].indices) <= set(self.slices)
 
     @property
@@ -290,7 +293,7 @@ class ScanRun:
             body = np.take(prepared.body, indices, axis=prepared.axis)
             self._mean.add_block(prepared.stack, indices, body, block)
         elif is_final:
-            self._body_scores.append(placed.raw)
+            self._body_scores.add(placed.raw)
         self.seconds["map"] += time.perf_counter() - started
         return ScoredBatch(batch.plane, len(batch.indices), indices, np.moveaxis(block, prepared.axis, 0))
 
@@ -299,11 +302,13 @@ class ScanRun:
         if self._mean is None:
             return False
         started = time.perf_counter()
-        scored, raw = self._mean.scored(), self._mean.raw_scores()
-        self.values[scored] = self._runs[0].placing.neg_log10_p(self._model.calibration, raw)
-        self._body_scores = [raw]
+        self._body_scores = HostScores(self._mean.n_scored)
+        for where, scored, raw in self._mean.parts():
+            levels = self._runs[0].placing.neg_log10_p(self._model.calibration, raw)
+            self.values[where][scored] = levels
+            self._body_scores.add(raw)
         others = tuple(a for a in range(3) if a != self.axis)
-        self.slices = tuple(int(i) for i in np.flatnonzero(scored.any(axis=others)))
+        self.slices = tuple(int(i) for i in np.flatnonzero(self._mean.scored().any(axis=others)))
         self.seconds["map"] += time.perf_counter() - started
         return True
 
@@ -314,11 +319,7 @@ class ScanRun:
 
     def scan_score(self) -> float:
         """Return the scan's own raw score over all that was scored; −∞ when no slice was asked for."""
-        if not self._body_scores:
-            return float("-inf")
-        if self._mean is not None:
-            return scan_score(np.concatenate(self._body_scores), self._model.scan_top_fraction)
-        return self._runs[0].placing.scan_score(self._body_scores, self._model.scan_top_fraction)
+        return self._body_scores.scan_score(self._model.scan_top_fraction)
 
 
 def _split(indices: list[int], first: int, size: int) -> Iterator[list[int]]:

@@ -142,6 +142,31 @@ class _DevicePlaced:
         return np.moveaxis(levels.numpy(), 0, self._axis)
 
 
+class _DeviceScores:
+    """See `GatheredScores`; −∞ is no body voxel."""
+
+    def __init__(self) -> None:
+        self._raw: list[torch.Tensor] = []
+
+    def add(self, raw: torch.Tensor) -> None:
+        """Take in raw scores, any shape."""
+        self._raw.append(raw)
+
+    def scan_score(self, top_fraction: float) -> float:
+        """See `GatheredScores.scan_score`."""
+        counts = [torch.count_nonzero(part > -torch.inf) for part in self._raw]
+        n_body = int(torch.stack(counts).sum()) if counts else 0
+        if n_body == 0:
+            return float("-inf")
+        n_top = max(1, round(top_fraction * n_body))
+        highest = [
+            part.flatten().topk(min(n_top, part.numel()), sorted=False).values
+            for part in self._raw
+            if part.numel()
+        ]
+        return float(torch.cat(highest).topk(n_top, sorted=False).values.double().mean())
+
+
 class DeviceSlices:
     """See `ScanSlices`; by PyTorch, on a device.
 
@@ -233,13 +258,6 @@ class DeviceSlices:
             levels[chunk] = table.neg_log10_p(self._sent(scores[chunk])).cpu().numpy()
         return levels
 
-    def scan_score(self, raw: Sequence[torch.Tensor], top_fraction: float) -> float:
-        """See `ScanSlices.scan_score`."""
-        n_body = int(torch.stack([torch.count_nonzero(part > -torch.inf) for part in raw]).sum())
-        if n_body == 0:
-            return float("-inf")
-        n_top = max(1, round(top_fraction * n_body))
-        highest = [
-            part.flatten().topk(min(n_top, part.numel()), sorted=False).values for part in raw if part.numel()
-        ]
-        return float(torch.cat(highest).topk(n_top, sorted=False).values.double().mean())
+    def gather(self, indices: Sequence[int]) -> _DeviceScores:
+        """See `ScanSlices.gather`."""
+        return _DeviceScores()

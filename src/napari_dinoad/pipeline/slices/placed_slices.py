@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.plane_model import PlaneModel
 
-__all__ = ["HostSlices", "Placed", "ScanSlices"]
+__all__ = ["GatheredScores", "HostScores", "HostSlices", "Placed", "ScanSlices"]
 
 
 class Placed(Protocol):
@@ -30,7 +30,7 @@ class Placed(Protocol):
     Attributes
     ----------
     raw : array-like
-        Raw scores of their body voxels, for `ScanSlices.scan_score`.
+        Raw scores of their body voxels, for `ScanSlices.gather`.
     """
 
     @property
@@ -38,6 +38,18 @@ class Placed(Protocol):
 
     def block(self) -> np.ndarray:
         """Return −log10 p float32 of the slices as a block of the canonical array, 0 outside the body."""
+        ...
+
+
+class GatheredScores(Protocol):
+    """The raw scores of a scan's body voxels, as they come."""
+
+    def add(self, raw: Any) -> None:
+        """Take in those of some slices; see `Placed.raw`."""
+        ...
+
+    def scan_score(self, top_fraction: float) -> float:
+        """Return the scan's own score; see `calibration.scan_score`. Nothing is added after that."""
         ...
 
 
@@ -69,8 +81,8 @@ class ScanSlices(Protocol):
         """Return −log10 p float32 of raw scores (n,) of the whole scan; see `Calibration.neg_log10_p`."""
         ...
 
-    def scan_score(self, raw: Sequence[Any], top_fraction: float) -> float:
-        """Return a scan's own score of the raw scores of its placed slices; see `calibration.scan_score`."""
+    def gather(self, indices: Sequence[int]) -> GatheredScores:
+        """Return what takes in the raw scores of these slices, each once placed."""
         ...
 
 
@@ -85,6 +97,29 @@ class _HostPlaced:
         shown = np.zeros(self.body.shape, dtype=np.float32)
         shown[self.body] = self.neg_log10_p
         return self.prepared.from_display(shown)
+
+
+class HostScores:
+    """See `GatheredScores`; in one array, which takes as much memory as there are scores.
+
+    Parameters
+    ----------
+    n_most : int
+        Scores there can be.
+    """
+
+    def __init__(self, n_most: int) -> None:
+        self._scores = np.empty(n_most, dtype=np.float32)
+        self._n = 0
+
+    def add(self, raw: np.ndarray) -> None:
+        """Take in raw scores (n,)."""
+        self._scores[self._n : self._n + raw.size] = raw
+        self._n += raw.size
+
+    def scan_score(self, top_fraction: float) -> float:
+        """See `GatheredScores.scan_score`."""
+        return scan_score(self._scores[: self._n], top_fraction, overwrite=True)
 
 
 class HostSlices:
@@ -120,6 +155,8 @@ class HostSlices:
         """See `ScanSlices.neg_log10_p`."""
         return calibration.neg_log10_p(scores)
 
-    def scan_score(self, raw: Sequence[np.ndarray], top_fraction: float) -> float:
-        """See `ScanSlices.scan_score`."""
-        return scan_score(np.concatenate(raw), top_fraction)
+    def gather(self, indices: Sequence[int]) -> HostScores:
+        """See `ScanSlices.gather`."""
+        in_plane = tuple(a for a in range(3) if a != self._prepared.axis)
+        counts = np.count_nonzero(self._prepared.body, axis=in_plane)
+        return HostScores(int(counts[list(indices)].sum()))

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_dinoad.images.slices import SliceStack
 
 __all__ = ["PlaneMean"]
+
+_VOXELS_AT_ONCE = 2**22
+"""Of the fused scores so many are made at a time."""
 
 
 class PlaneMean:
@@ -24,10 +27,15 @@ class PlaneMean:
     ----------
     shape : tuple of int
         (z, y, x) of the scan's canonical array.
+
+    Attributes
+    ----------
+    total : numpy.ndarray
+        (z, y, x) float32, the sum of −log10 p over the planes; 0 where none has a score.
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        self._total = np.zeros(shape, dtype=np.float32)
+        self.total = np.zeros(shape, dtype=np.float32)
         self._n_planes = np.zeros(shape, dtype=np.uint8)
 
     def add(
@@ -55,7 +63,7 @@ class PlaneMean:
     ) -> None:
         """Add some slices of a plane that are a block of the canonical array, as `body` is; 0 outside the body."""
         for there, here in stack.runs(indices):
-            self._total[there] += neg_log10_p[here]
+            self.total[there] += neg_log10_p[here]
             self._n_planes[there] += body[here]
 
     def scored(self) -> np.ndarray:
@@ -64,5 +72,32 @@ class PlaneMean:
 
     def raw_scores(self) -> np.ndarray:
         """Return the fused raw scores (m,) float32 at the voxels of `scored`."""
-        scored = self.scored()
-        return np.asarray(self._total[scored] / self._n_planes[scored], dtype=np.float32)
+        raw, n = np.empty(self.n_scored, dtype=np.float32), 0
+        for _, _, some in self.parts():
+            raw[n : n + some.size] = some
+            n += some.size
+        return raw
+
+    @property
+    def n_scored(self) -> int:
+        """Number of voxels of which any plane has a score."""
+        return int(np.count_nonzero(self._n_planes))
+
+    def parts(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield the fused raw scores of some axial slices at a time, in order.
+
+        Yields
+        ------
+        where : slice
+            Of the canonical array's first axis.
+        scored : numpy.ndarray
+            (n, y, x) bool: where any plane has a score.
+        raw : numpy.ndarray
+            (m,) float32 at these voxels.
+        """
+        n_slices, rows, columns = self.total.shape
+        step = max(1, _VOXELS_AT_ONCE // (rows * columns))
+        for start in range(0, n_slices, step):
+            where = slice(start, start + step)
+            scored = self._n_planes[where] > 0
+            yield where, scored, self.total[where][scored] / self._n_planes[where][scored]
