@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
-
 import pytest
 
 from napari_dinoad.errors import SettingError
@@ -87,8 +85,8 @@ def test_the_demo_holds_scans_out_and_leaves_some_to_fit_on():
         ("dpmm", ["dpmm.merge=False", "regularisation=none"], {"dpmm": DpmmSettings(merge=False)}),
         (
             "ar-cnn",
-            ["dilations=2,4", "clip_norm=inf"],
-            {"ar_cnn": ArCnnSettings(dilations=(2, 4), clip_norm=inf)},
+            ["dilations=2,4", "clip_norm=1e9"],
+            {"ar_cnn": ArCnnSettings(dilations=(2, 4), clip_norm=1e9)},
         ),
         ("ar-cnn", ["dilations=4"], {"ar_cnn": ArCnnSettings(dilations=(4,))}),
         (
@@ -122,7 +120,9 @@ def test_settings_of_scorers_as_text(scorer, texts, expected):
         ("dpmm", "alpha0=", "expected a number"),
         ("dpmm", "update=often", "DPMM update: expected one of exact, ema, decay, got 'often'"),
         ("ar-cnn", "dilations=1,", "whole numbers separated by commas"),
-        ("ar-cnn", "learning_rate=nan", "AR-CNN learning rate: expected above 0"),
+        ("ar-cnn", "learning_rate=nan", "AR-CNN learning rate: expected a finite number, got nan"),
+        ("ar-cnn", "clip_norm=inf", "AR-CNN clip norm: expected a finite number, got inf"),
+        ("dpmm", "tolerance=inf", "DPMM tolerance: expected a finite number, got inf"),
     ],
 )
 def test_settings_of_scorers_that_make_no_sense(scorer, text, message):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, get_args
 
 from napari_dinoad.errors import SettingError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def require(condition: bool, what: str, expected: str, got: object) -> None:
@@ -24,3 +29,11 @@ def require_choice(what: str, value: object, choices: object) -> None:
     """Raise `SettingError` unless ``value`` is one of the names of a ``Literal``."""
     names = get_args(choices)
     require(value in names, what, "one of " + ", ".join(map(str, names)), value)
+
+
+def require_finite(settings: DataclassInstance, what: str) -> None:
+    """Raise `SettingError` if a number among the settings is NaN or infinite: no model file could hold it."""
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        ok = not isinstance(value, float) or math.isfinite(value)
+        require(ok, f"{what} {item.name.replace('_', ' ')}", "a finite number", value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.settings.checks import require, require_choice
+from napari_dinoad.settings.checks import require, require_choice, require_finite
 from napari_dinoad.settings.choices import (
     SCORER_NAMES,
     ArCnnContext,
@@ -95,6 +95,7 @@ class DpmmSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_finite(self, "DPMM")
         require_choice("DPMM covariance", self.covariance, CovarianceType)
         require_choice("DPMM update", self.update, DpmmUpdate)
         require_choice("DPMM start", self.start, DpmmStart)
@@ -151,7 +152,7 @@ class ArCnnSettings:
         work than the paper's 40 epochs of 64 maps.
     learning_rate, warmup_fraction, weight_decay, clip_norm : float
         AdamW's peak rate, the share of all steps that it rises over (it falls as a cosine after), decay, and the
-        norm that gradients are clipped to.
+        norm that gradients are clipped to (a large one, 1e9, clips none).
     noise_probability, noise_scale : float
         Share of maps whose input gets noise, and its size in standard deviations of the map's channel.
     seed : int
@@ -177,6 +178,7 @@ class ArCnnSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_finite(self, "AR-CNN")
         require_choice("AR-CNN network", self.network, ArCnnNetwork)
         require_choice("AR-CNN context", self.context, ArCnnContext)
         if self.dilations is not None:
