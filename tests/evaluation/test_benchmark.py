@@ -404,3 +404,16 @@ def test_without_masks_there_are_figures_of_whole_images(benchmark):
     assert 0 < at["test_fpr"] < 1
     # Of normal images alone: what is abnormal in the others is not known.
     assert values["n_pixels"] == 2 * SHAPE[0] * SHAPE[1]
+
+
+def test_masks_that_contradict_their_folder_are_told(benchmark):
+    normal, abnormal = benchmark / "test/good/label/0.png", benchmark / "test/Ungood/label/3.png"
+    normal_pixels, abnormal_pixels = normal.read_bytes(), abnormal.read_bytes()
+    normal.write_bytes(abnormal_pixels)
+    abnormal.write_bytes(normal_pixels)
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    told = {path.stem: note for path, note in figures.notes}
+    assert told["3"].startswith("Abnormal by its folder, with nothing marked")
+    assert told["0"].startswith("Normal by its folder, with something marked")
+    assert set(told) == {"0", "3"}
+    assert figures.values["n_test_abnormal"] == 3

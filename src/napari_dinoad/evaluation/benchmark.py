@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["BenchmarkFigures", "evaluate_dataset"]
 
 
+_EMPTY_MASK = "Abnormal by its folder, with nothing marked in its mask (at this protocol): abnormal as an image, normal in all pixels."
+_MARKED_NORMAL = (
+    "Normal by its folder, with something marked in its mask: normal as an image, abnormal in these pixels."
+)
+
+
 @dataclass
 class _Sums:
     """What is summed over the scans of one split."""
@@ -128,7 +134,8 @@ def evaluate_dataset(
             scores, truth = at_protocol(score(volume), truth, settings.protocol)
             is_known = not (is_abnormal and by_folders)
             sums.add(scores, truth if is_known else None, is_abnormal, settings.top_fraction)
-            notes += [(scan.path, note) for note in truth_notes(scan.mask, truth)]
+            told = (*truth_notes(scan.mask, truth), *_contradictions(scan, truth))
+            notes += [(scan.path, note) for note in told]
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
         raise DinoadError(
@@ -162,6 +169,13 @@ def _read(
     volume = scan.as_file().read(ReadSettings(frame=settings.frame))
     require_protocol(volume.values.shape, settings.protocol)
     return volume, read_truth(scan.mask, volume)
+
+
+def _contradictions(scan: LabelledScan, truth: np.ndarray) -> tuple[str, ...]:
+    """Return what is to be known where a scan's folder and its mask, at the protocol's resolution, disagree."""
+    if scan.mask is None or scan.is_abnormal is None or scan.is_abnormal == truth.any():
+        return ()
+    return (_EMPTY_MASK,) if scan.is_abnormal else (_MARKED_NORMAL,)
 
 
 def _figures(
