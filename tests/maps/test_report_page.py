@@ -272,17 +272,26 @@ def test_slices_are_chosen_by_load_and_lie_apart():
     assert most_abnormal_slices(sums, 2) == [30, 10]
     assert most_abnormal_slices(sums, 1) == [10]
     assert most_abnormal_slices(sums * 0, 2) == [0]
-    assert most_abnormal_slices(sums, 2, peak=8) == [10, 8]
-    assert most_abnormal_slices(sums, 1, peak=8) == [8]
+    of_first = np.zeros(40)
+    of_first[30] = of_first[31] = 1
+    assert most_abnormal_slices(sums, 1, of_first) == [30]
+    of_first[11] = 0.2
+    assert most_abnormal_slices(sums, 1, of_first) == [30], (
+        "not the slice with most load, but with most in there"
+    )
+    of_first[11] = 2.9
+    assert most_abnormal_slices(sums, 2, of_first) == [30, 11]
 
 
-def test_the_slice_of_the_most_unusual_regions_peak_is_shown():
-    """However small the region is: larger ones with lower peaks had all the pictures."""
-    small = (slice(20, 21), slice(24, 25), slice(20, 21))
+def test_the_most_unusual_region_is_shown_in_every_plane():
+    """However small it is: larger ones with lower peaks had all the pictures. Where most of it is, not at its tip."""
+    tip, rest = (slice(20, 21), slice(24, 25), slice(20, 21)), (slice(21, 24), slice(24, 27), slice(20, 23))
     large = [(slice(z, z + 3), slice(10, 40), slice(5, 35)) for z in (5, 12)]
-    page = report_page(findings_of(head(), (small, 6.0), *((place, 2.5) for place in large)))
-    captions = [text for text in re.findall(r"<figcaption>([^<]*)</figcaption>", page) if "Axial" in text]
-    assert any("slice 21 of 30" in text for text in captions) and len(captions) == 2
+    page = report_page(findings_of(head(), (rest, 4.0), (tip, 6.0), *((place, 2.5) for place in large)))
+    shown = re.findall(r"<figcaption>(Axial|Coronal|Sagittal), [^<]* slice (\d+) of", page)
+    assert len(shown) == 6
+    for plane, slices in (("Axial", "22 23 24"), ("Coronal", "25 26 27"), ("Sagittal", "21 22 23")):
+        assert {number for name, number in shown if name == plane} & set(slices.split()), plane
 
 
 def test_rates_are_percentages_with_two_digits():
@@ -298,6 +307,12 @@ def test_loads_are_those_of_all_slices_of_each_axis(monkeypatch, at_once):
     values = rng.gamma(1, 2, (9, 5, 7)).astype(np.float32)
     labels = (rng.random(values.shape) < 0.2).astype(np.int32) * 3
     heat, marked = np.maximum(values - HEATMAP_LIMITS[0], 0), np.where(labels, values - 0.5, 0)
-    for sums, load in ((heat_loads(values), heat), (marked_loads(values, labels, 0.5), marked)):
+    labels[2] *= 2
+    second = np.where(labels == 6, values - 0.5, 0)
+    for sums, load in (
+        (heat_loads(values), heat),
+        (marked_loads(values, labels, 0.5), marked),
+        (marked_loads(values, labels, 0.5, 6), second),
+    ):
         for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
             np.testing.assert_allclose(sums[axis], load.sum(axis=others), rtol=1e-5)

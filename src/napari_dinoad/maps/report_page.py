@@ -121,7 +121,7 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
 def _pictures(findings: Findings) -> Html:
     """Return slices of each plane: the scan, and beside it the heatmap with the mask's outline.
 
-    One is that of the most unusual region's peak, the other that with most above the mask's threshold.
+    One is that with most of the most unusual region, the other that with most of all above the mask's threshold.
     """
     volume = findings.volume
     planes = (None,) if volume.is_2d or not volume.geometry.is_physical else (0, 1, 2)
@@ -132,13 +132,14 @@ def _pictures(findings: Findings) -> Html:
     if not any(sums.any() for sums in loads):
         loads = heat_loads(values)
     window = grey_window(findings.mask, (findings.card or {}).get("preprocessing"))
-    peak = next((region.peak_zyx for region in findings.mask.regions()), None)
+    regions = findings.mask.regions()
+    firsts = marked_loads(values, labels, threshold, regions[0].label) if regions else None
     figures = []
     for plane in planes:
         view = SliceView.of(findings.mask.anomaly_map, plane)
         n_slices = 1 if plane is None and volume.is_2d else _SLICES_A_PLANE
-        shown = None if peak is None else peak[view.axis]
-        for index in most_abnormal_slices(loads[view.axis], n_slices, shown):
+        of_first = None if firsts is None else firsts[view.axis]
+        for index in most_abnormal_slices(loads[view.axis], n_slices, of_first):
             size = _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX
             figures.append(_figure(findings, view, index, size, window))
     return html.section(

@@ -225,11 +225,17 @@ def heat_loads(neg_log10_p: np.ndarray) -> tuple[np.ndarray, ...]:
     return _loads(load, neg_log10_p.shape)
 
 
-def marked_loads(neg_log10_p: np.ndarray, labels: np.ndarray, threshold: float) -> tuple[np.ndarray, ...]:
-    """Return by how much −log10 p is above a threshold where ``labels`` (z, y, x) are not 0; see `heat_loads`."""
+def marked_loads(
+    neg_log10_p: np.ndarray, labels: np.ndarray, threshold: float, label: int | None = None
+) -> tuple[np.ndarray, ...]:
+    """Return by how much −log10 p is above a threshold in a mask; see `heat_loads`.
+
+    The mask is where ``labels`` (z, y, x) are ``label``; None: where they are not 0.
+    """
 
     def load(where: slice) -> np.ndarray:
-        marked, values = labels[where] > 0, neg_log10_p[where]
+        marked = labels[where] > 0 if label is None else labels[where] == label
+        values = neg_log10_p[where]
         above = np.zeros(values.shape, dtype=np.float32)
         above[marked] = values[marked] - threshold
         return above
@@ -250,14 +256,15 @@ def _loads(load: Callable[[slice], np.ndarray], shape: tuple[int, ...]) -> tuple
     return sums
 
 
-def most_abnormal_slices(sums: np.ndarray, n_slices: int, peak: int | None = None) -> list[int]:
+def most_abnormal_slices(sums: np.ndarray, n_slices: int, of_first: np.ndarray | None = None) -> list[int]:
     """Return indices of the slices with the highest of ``sums`` (n,), a gap apart.
 
-    In anatomical order, top first. Slices without any load are left out, but one slice is always chosen. The slice
-    ``peak``, that of the most unusual region's, is one of them: the region may be small.
+    In anatomical order, top first. Slices without any load are left out, but one slice is always chosen. With
+    ``of_first`` (n,), the sums within the most unusual region, the slice with most of it is one of them: the region
+    may be small.
     """
     gap = max(1, round(_MIN_GAP * len(sums)))
-    chosen: list[int] = [] if peak is None else [int(peak)]
+    chosen: list[int] = [] if of_first is None else [int(np.argmax(of_first))]
     for index in np.argsort(-sums, kind="stable"):
         if len(chosen) >= n_slices or (chosen and sums[index] <= 0):
             break
