@@ -316,3 +316,25 @@ def test_loads_are_those_of_all_slices_of_each_axis(monkeypatch, at_once):
     ):
         for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
             np.testing.assert_allclose(sums[axis], load.sum(axis=others), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("last", "warns"), [(19, True), (8, False)])
+def test_a_scan_that_is_unusual_nearly_everywhere_is_told_at_the_top(last, warns):
+    """Of another contrast or preparation it was listed as the least normal, with one region as large as the brain."""
+    volume = head()
+    values = np.where(volume.values > 0, np.float32(0.1), np.float32(0))
+    values[:last][values[:last] > 0] = 3
+    findings = Findings(AnomalyMap(values, volume).mask(0.01), "scan.nii.gz", 0.05, 39, 39, None, CARD)
+    said = "probably of another kind than the normal scans"
+    assert [said in note for note in findings.all_notes()].count(True) == warns
+    page = report_page(findings)
+    assert page.count(said) == warns
+    assert not warns or page.index(said) < page.index("Most abnormal slices")
+
+
+def test_of_a_part_of_a_scan_it_is_told_what_was_scored():
+    volume = head()
+    values = np.zeros(volume.values.shape, np.float32)
+    values[15] = np.where(volume.values[15] > 0, 3, 0)
+    findings = Findings(AnomalyMap(values, volume).mask(0.01), "scan.nii.gz")
+    assert "100 % of what was scored of this scan is beyond" in findings.all_notes()[0]

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["BenchmarkFigures", "evaluate_dataset"]
 
 
-_EMPTY_MASK = "Abnormal by its folder, with nothing marked in its mask (at this protocol): abnormal as an image, normal in all pixels."
+_EMPTY_MASK = (
+    "Abnormal by its folder, with nothing marked in its mask (at this protocol): abnormal as an image, normal in all "
+    "pixels."
+)
 _MARKED_NORMAL = (
     "Normal by its folder, with something marked in its mask: normal as an image, abnormal in these pixels."
 )

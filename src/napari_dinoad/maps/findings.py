@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
@@ -15,9 +17,12 @@ if TYPE_CHECKING:
 
 A_SLICE_ALONE = "Nothing can be said about the whole scan: the model is of volumes, this is a slice."
 
-__all__ = ["A_SLICE_ALONE", "RESEARCH_USE", "Findings", "scan_level_words"]
+__all__ = ["A_SLICE_ALONE", "RESEARCH_USE", "Findings", "scan_level_words", "suspicion_words"]
 
 RESEARCH_USE = "Research use only; not a medical device."
+
+_SUSPECT_SHARE = 0.2
+"""A scan with more of its voxels beyond p = 0.01 is another kind of scan rather than one with an illness."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +75,14 @@ class Findings:
             if geometry.is_physical and geometry.is_oblique
             else ()
         )
-        return (*self.volume.notes, *oblique, *self.notes)
+        suspicion = self.suspicion()
+        return (*((suspicion,) if suspicion else ()), *self.volume.notes, *oblique, *self.notes)
+
+    def suspicion(self) -> str:
+        """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
+        return suspicion_words(
+            self.mask.anomaly_map.values, is_whole=self.p_value is not None or self.volume.is_2d
+        )
 
     def only(self, labels: Collection[int]) -> Findings:
         """Return the findings with these regions alone; they keep their numbers."""
@@ -133,3 +145,24 @@ def scan_level_words(
     if n_more_normal == 0:
         return f"Not more unusual than any of {n_normal} normal scans{of} (p = {p_value:.2g})."
     return f"More unusual than {n_more_normal} of {n_normal} normal scans{of} (p = {p_value:.2g})."
+
+
+def suspicion_words(neg_log10_p: np.ndarray, *, is_whole: bool) -> str:
+    """Return a warning when so much is unusual that the scan is probably of another kind; else nothing.
+
+    Parameters
+    ----------
+    neg_log10_p : numpy.ndarray
+        (z, y, x) float, the anomaly map; 0 where nothing was scored.
+    is_whole : bool
+        Whether all of the scan was scored.
+    """
+    n_scored = int(np.count_nonzero(neg_log10_p))
+    share = int(np.count_nonzero(neg_log10_p >= np.float32(2))) / max(n_scored, 1)
+    if share < _SUSPECT_SHARE:
+        return ""
+    what = "this scan" if is_whole else "what was scored of this scan"
+    return (
+        f"{100 * share:.0f} % of {what} is beyond the rate of 1 %. It is probably of another kind than the normal "
+        "scans (contrast, scanner, body part, resolution) rather than ill everywhere."
+    )

@@ -110,9 +110,11 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
             f"{f' ({side})' if side else ''}: {size_in_words(findings, first.n_voxels)}, peak "
             f"{rarity_in_words(first.peak_neg_log10_p, findings)}."
         )
+    suspicion = findings.suspicion()
     return html.element(
         "div",
         html.element("p", findings.scan_words(), class_="scan"),
+        *((html.element("p", suspicion, class_="note"),) if suspicion else ()),
         html.element("p", found),
         class_="verdict",
     )
@@ -256,7 +258,7 @@ def _rates(findings: Findings) -> Html:
 
 
 def _notes(findings: Findings) -> Html:
-    notes = [html.element("li", note) for note in findings.all_notes()]
+    notes = [html.element("li", note) for note in findings.all_notes() if note != findings.suspicion()]
     fixed = [
         "A p-value of a voxel says how rare such a voxel is in normal scans, not what it is. Neighbouring voxels are "
         "not independent, and p-values are not corrected for how many voxels a scan has.",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
 from napari_dinoad.gui.viewer.grey_limits import CT_AIR_HU
 from napari_dinoad.images.thick_slices import thick_axis
+from napari_dinoad.maps.findings import suspicion_words
 from napari_dinoad.settings import ANATOMICAL_PLANES
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ _HEAD_PRESETS = ("mr-brain", "ct-head")
 
 _HEAD_MM = (90.0, 420.0)
 """A field of view in which a whole head lies is larger than the first in every direction, smaller than the second."""
-
-_SUSPECT_SHARE = 0.2
-"""A scan with more of its voxels beyond p = 0.01 is another kind of scan rather than one with an illness."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +102,4 @@ def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
 
 def suspicion(result: ScanResult) -> str:
     """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
-    inside = np.count_nonzero(result.values)
-    if not inside:
-        return ""
-    share = np.count_nonzero(result.values >= np.float32(2)) / inside
-    if share < _SUSPECT_SHARE:
-        return ""
-    what = "this scan" if result.is_whole else "what was scored of this scan"
-    return (
-        f"{100 * share:.0f} % of {what} is beyond the rate of 1 %. It is probably of another kind than the normal "
-        "scans (contrast, scanner, body part, resolution) rather than ill everywhere."
-    )
+    return suspicion_words(result.values, is_whole=result.is_whole)
