@@ -100,6 +100,13 @@ def test_a_picture_within_the_body_has_no_surround(seed):
     assert find_body(np.round(values)).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_crop_of_a_bright_muscle_has_no_surround(seed):
+    """The darkest of what is around it has a fifth of its brightness: the muscle alone was taken for the body."""
+    values = 75 + 20 * textured(seed=seed) + 140 * ndimage.gaussian_filter(disc_in() * 1.0, (0, 4, 4))
+    assert find_body(np.round(values)).all()
+
+
 @pytest.mark.parametrize("smoothed", [0.0, 1.0])
 def test_air_that_is_stored_bright_is_a_surround(smoothed):
     """Counts of a micro-CT or a microscope's camera begin far above 0."""

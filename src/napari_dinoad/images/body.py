@@ -23,8 +23,12 @@ more than this share of it is the surround's."""
 _NOT_DARK = 5.0
 """Percent of a scan's voxels that are darker than a surround which no threshold can tell from the body."""
 
-_DARK_SHARE = 0.25
-"""A surround is dark where `_NOT_DARK` percent of a scan lie below this share of its bright values."""
+_DARK_SHARE = 0.15
+"""A surround is dark where `_NOT_DARK` percent of a scan lie below this share of its bright values.
+
+Real air does: at 0.1 the masks of some scans with air change, at this share those of none (548 scans). At 0.25 a
+seventh of 1,252 crops within the body lost more than 5 %, at this share 4 %.
+"""
 
 _FLAT_SHARE = 0.1
 """A surround is flat where it varies by less than this share of the way from it to the body."""
