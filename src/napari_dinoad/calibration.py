@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.calibration_table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
-from napari_dinoad.score_histogram import ScoreHistogram, values_of
+from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score", "tail_slope"]
+__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score"]
 
 MAX_NEG_LOG10_P = 12.0
 """The map never claims more than this, however far the tail is extended."""
@@ -33,18 +34,6 @@ _METHODS_IN_WORDS = {"split": "one split", "cross": "on folds", "joined": "joine
 
 _CHUNK = 2**20
 """Scores that are calibrated at a time: in float64 each takes 40 bytes meanwhile."""
-
-_TABLE_KNOTS = 2048
-"""Knots of the stored table; evenly spaced in −log10 p, so the upper tail is dense."""
-
-_TAIL_SHARE = 1e-3
-"""Share of the highest normal scores that gives the slope of the extended tail."""
-
-_MIN_TAIL_RISE = 1e-6
-"""Of −log10 p beyond the table, for a rise of the score by the size of the largest normal score."""
-
-_SMALLEST_SIZE = 1e-6
-"""Normal scores that are all closer to 0 than this are taken to be of this size there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,8 +210,8 @@ class Calibration:
         if pooled.total == 0:
             raise ScorerError("Calibration: the held-out normal scans have no body voxel.")
         neg_log10_p = np.repeat(-np.log10((1 + pooled.survival()) / (1 + pooled.total)), 2)
-        values = _edges(pooled)
-        knots = _choose_knots(neg_log10_p)
+        values = edges_of_bins(pooled)
+        knots = choose_knots(neg_log10_p)
         order = np.argsort(scan_scores, kind="stable")
         return cls(
             values[knots],
@@ -251,7 +240,7 @@ class Calibration:
         n_at_least = np.sum([part._n_at_least(scores) for part in parts], axis=0)
         # Ascending whatever the interpolation rounds.
         neg_log10_p = np.maximum.accumulate(-np.log10((1 + n_at_least) / (1 + n_voxels)))
-        knots = _choose_knots(neg_log10_p)
+        knots = choose_knots(neg_log10_p)
         scan_scores = np.concatenate([part.scan_scores for part in parts])
         order = np.argsort(scan_scores, kind="stable")
         return cls(
@@ -419,42 +408,3 @@ def _weights(persons: Sequence[int]) -> np.ndarray:
     """Return what the scan of each of these persons counts, (n,) float64: one over how often the person is there."""
     _, places, counts = np.unique(np.asarray(persons), return_inverse=True, return_counts=True)
     return np.asarray(1.0 / counts[places.reshape(-1)])
-
-
-def _edges(histogram: ScoreHistogram) -> np.ndarray:
-    """Return the lowest and the highest float32 of each bin in turn, (2 m,) float64, ascending."""
-    lowest = histogram.values
-    next_bin = values_of(histogram.keys + np.uint32(1), histogram.bits)
-    highest = np.where(np.isfinite(lowest), np.nextafter(next_bin, np.float32(-np.inf)), lowest)
-    return np.stack([lowest, highest], axis=1).reshape(-1).astype(np.float64)
-
-
-def _choose_knots(neg_log10_p: np.ndarray) -> np.ndarray:
-    """Return indices of table knots: evenly spaced in −log10 p and in rank, first and last included.
-
-    Where many scores are tied, −log10 p jumps by more than that spacing; both sides of it are knots, so that what
-    is interpolated lies nowhere further than the spacing from the definition.
-    """
-    n = neg_log10_p.size
-    if n <= _TABLE_KNOTS:
-        return np.arange(n)
-    p = 10.0**-neg_log10_p
-    n_each = _TABLE_KNOTS // 2
-    tail = np.searchsorted(neg_log10_p, np.linspace(0, neg_log10_p[-1], n_each))
-    ranks = np.searchsorted(-p, -np.linspace(1, 0, n_each))
-    jumps = np.flatnonzero((np.diff(neg_log10_p) > neg_log10_p[-1] / n_each) | (-np.diff(p) > 1 / n_each))
-    chosen = np.concatenate([tail, ranks, jumps, jumps + 1, [0, n - 1]])
-    return np.unique(np.clip(chosen, 0, n - 1))
-
-
-def tail_slope(values: np.ndarray, neg_log10_p: np.ndarray) -> float:
-    """Return the mean rise of −log10 p per unit of score over the highest `_TAIL_SHARE` of normal voxels."""
-    reach = neg_log10_p[-1]
-    size = max(float(np.abs(values[[0, -1]]).max()), _SMALLEST_SIZE)
-    last = int(np.searchsorted(neg_log10_p, reach))
-    if last == 0:
-        return 1.0 / size
-    first = int(np.searchsorted(neg_log10_p, min(-np.log10(_TAIL_SHARE), reach / 2)))
-    first = min(first, last - 1)
-    rise = (reach - neg_log10_p[first]) / (values[last] - values[first])
-    return max(float(rise), _MIN_TAIL_RISE / size)

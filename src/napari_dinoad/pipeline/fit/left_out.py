@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.calibration import MAX_NEG_LOG10_P, tail_slope
+from napari_dinoad.calibration import MAX_NEG_LOG10_P
+from napari_dinoad.calibration_table import tail_slope
 
 if TYPE_CHECKING:
     from napari_dinoad.calibration import Calibration
