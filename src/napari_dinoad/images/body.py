@@ -6,6 +6,7 @@ import cc3d
 import numpy as np
 from skimage.filters import threshold_otsu
 
+from napari_dinoad.images.blocks import blocks
 from napari_dinoad.images.sampling import evenly_spread
 
 __all__ = ["find_body"]
@@ -217,9 +218,8 @@ def _sizes(parts: np.ndarray, image: np.ndarray) -> np.ndarray:
     NumPy counts in numbers of eight bytes.
     """
     sizes = np.zeros(1, dtype=np.int64)
-    step = max(1, _COUNTED_VOXELS // image[0].size)
-    for start in range(0, len(image), step):
-        counts = np.bincount(parts[start : start + step][image[start : start + step]])[1:]
+    for block in blocks(image.shape, _COUNTED_VOXELS):
+        counts = np.bincount(parts[block][image[block]])[1:]
         if len(counts) > len(sizes):
             sizes, counts = counts, sizes
         sizes[: len(counts)] += counts

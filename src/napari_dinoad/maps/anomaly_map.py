@@ -11,6 +11,7 @@ import cc3d
 import numpy as np
 
 from napari_dinoad.errors import GeometryError, SettingError
+from napari_dinoad.images.blocks import blocks
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
 from napari_dinoad.settings import DetectSettings
@@ -135,9 +136,8 @@ class AnomalyMask:
             return cls(labels, anomaly_map, fpr)
         counts = np.zeros(n_regions + 1, dtype=np.int64)
         peaks = np.zeros(n_regions + 1, dtype=np.float32)
-        # Some slices at a time: of each marked voxel this takes many bytes.
-        step = max(1, _VOXELS_AT_ONCE // labels[0].size)
-        parts = [slice(start, start + step) for start in range(0, len(labels), step)]
+        # In blocks: of each marked voxel this takes many bytes.
+        parts = list(blocks(labels.shape, _VOXELS_AT_ONCE))
         for part in parts:
             label_of = labels[part][marked[part]]
             np.add.at(counts, label_of, 1)

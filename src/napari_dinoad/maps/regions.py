@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.images.blocks import blocks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Region", "measure_regions", "rounded_size"]
 
 _VOXELS_AT_ONCE = 2**20
-"""Regions are measured in slices of about so many voxels at a time."""
+"""Regions are measured in blocks of about so many voxels."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,9 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
     geometry : Geometry
         The grid of both.
     """
-    step = max(1, _VOXELS_AT_ONCE // labels[0].size)
     parts = [
-        _Parts.of_slices(labels[start : start + step], neg_log10_p[start : start + step], start)
-        for start in range(0, len(labels), step)
+        _Parts.of_block(labels[where], neg_log10_p[where], where)
+        for where in blocks(labels.shape, _VOXELS_AT_ONCE)
     ]
     whole = _Parts.joined(parts)
     centroids, sides = whole.sums / whole.counts[:, None], whole.ends - whole.starts + 1
@@ -116,7 +117,7 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """What some slices hold of regions: sums, so that those of other slices can be added.
+    """What a block of a scan holds of regions: sums, so that those of other blocks can be added.
 
     A whole scan's marked voxels are not sorted at once, which takes a hundred bytes of each.
 
@@ -141,17 +142,19 @@ class _Parts:
     values: np.ndarray
 
     @classmethod
-    def of_slices(cls, labels: np.ndarray, neg_log10_p: np.ndarray, first_slice: int) -> _Parts:
-        """Return the parts in slices (n, y, x) that begin at one of the scan's."""
+    def of_block(
+        cls, labels: np.ndarray, neg_log10_p: np.ndarray, where_in_scan: tuple[slice, slice]
+    ) -> _Parts:
+        """Return the parts in a block (n, rows, x); see `blocks`."""
         where = np.flatnonzero(labels != 0)  # of bool: a fifth of the time
         indices = np.stack(np.unravel_index(where, labels.shape), axis=-1)
-        indices[:, 0] += first_slice
+        indices[:, :2] += [where_in_scan[0].start, where_in_scan[1].start]
         voxels = labels.ravel()[where], np.ones(len(where), dtype=np.int64), indices
         return cls._grouped(*voxels, indices, indices, indices, neg_log10_p.ravel()[where])
 
     @classmethod
     def joined(cls, parts: Sequence[_Parts]) -> _Parts:
-        """Return the parts of all slices, given in their order."""
+        """Return the parts of all blocks, given in their order."""
         return cls._grouped(
             *(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls))
         )

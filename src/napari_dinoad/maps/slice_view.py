@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from napari_dinoad.images.blocks import blocks
 from napari_dinoad.images.sampling import evenly_spread
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -217,7 +218,7 @@ def heat_loads(neg_log10_p: np.ndarray) -> tuple[np.ndarray, ...]:
         (n,) float64 of the n slices across each axis; for `most_abnormal_slices`.
     """
 
-    def load(where: slice) -> np.ndarray:
+    def load(where: tuple[slice, slice]) -> np.ndarray:
         above: np.ndarray = np.maximum(neg_log10_p[where], HEATMAP_LIMITS[0])
         above -= HEATMAP_LIMITS[0]
         return above
@@ -233,7 +234,7 @@ def marked_loads(
     The mask is where ``labels`` (z, y, x) are ``label``; None: where they are not 0.
     """
 
-    def load(where: slice) -> np.ndarray:
+    def load(where: tuple[slice, slice]) -> np.ndarray:
         marked = labels[where] > 0 if label is None else labels[where] == label
         values = neg_log10_p[where]
         above = np.zeros(values.shape, dtype=np.float32)
@@ -243,16 +244,17 @@ def marked_loads(
     return _loads(load, neg_log10_p.shape)
 
 
-def _loads(load: Callable[[slice], np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Return the sums of a load over the slices across each axis; it is made of some axial slices at a time."""
+def _loads(
+    load: Callable[[tuple[slice, slice]], np.ndarray], shape: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    """Return the sums of a load over the slices across each axis; it is made in blocks."""
     sums = tuple(np.zeros(n) for n in shape)
-    step = max(1, _VOXELS_AT_ONCE // (shape[1] * shape[2]))
-    for start in range(0, shape[0], step):
-        where = slice(start, start + step)
+    for where in blocks(shape, _VOXELS_AT_ONCE):
         part = load(where)
-        sums[0][where] = part.sum(axis=(1, 2), dtype=np.float64)
-        for axis, others in ((1, (0, 2)), (2, (0, 1))):
-            sums[axis][:] += part.sum(axis=others, dtype=np.float64)
+        for axis, (here, others) in enumerate(
+            zip((*where, slice(None)), ((1, 2), (0, 2), (0, 1)), strict=True)
+        ):
+            sums[axis][here] += part.sum(axis=others, dtype=np.float64)
     return sums
 
 

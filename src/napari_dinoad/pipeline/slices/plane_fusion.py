@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_dinoad.images.blocks import blocks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -83,21 +85,18 @@ class PlaneMean:
         """Number of voxels of which any plane has a score."""
         return int(np.count_nonzero(self._n_planes))
 
-    def parts(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Yield the fused raw scores of some axial slices at a time, in order.
+    def parts(self) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
+        """Yield the fused raw scores in blocks, in order.
 
         Yields
         ------
-        where : slice
-            Of the canonical array's first axis.
+        where : tuple of slice
+            The block's place in the canonical array; see `blocks`.
         scored : numpy.ndarray
-            (n, y, x) bool: where any plane has a score.
+            (n, rows, x) bool: where any plane has a score.
         raw : numpy.ndarray
             (m,) float32 at these voxels.
         """
-        n_slices, rows, columns = self.total.shape
-        step = max(1, _VOXELS_AT_ONCE // (rows * columns))
-        for start in range(0, n_slices, step):
-            where = slice(start, start + step)
+        for where in blocks(self.total.shape, _VOXELS_AT_ONCE):
             scored = self._n_planes[where] > 0
             yield where, scored, self.total[where][scored] / self._n_planes[where][scored]
