@@ -294,6 +294,11 @@ def test_the_most_unusual_region_is_shown_in_every_plane():
         assert {number for name, number in shown if name == plane} & set(slices.split()), plane
 
 
+def test_sizes_are_told_to_be_those_of_the_mask():
+    page = report_page(findings_of(head(), (RIGHT, 5.0)))
+    assert "Sizes are those of what is marked at this rate" in page.split("Notes")[1]
+
+
 def test_rates_are_percentages_with_two_digits():
     page = report_page(findings_of(head(), (RIGHT, 5.0), fpr=10**-2.5))
     assert "p = 5 %" in page and "0.001 %" in page and "mask at 0.32 % of normal voxels" in page

@@ -263,6 +263,8 @@ def _notes(findings: Findings) -> Html:
         "A p-value of a voxel says how rare such a voxel is in normal scans, not what it is. Neighbouring voxels are "
         "not independent, and p-values are not corrected for how many voxels a scan has.",
         "They hold for scans of the kind that the model was fitted on: contrast, body part, preparation, resolution.",
+        "Sizes are those of what is marked at this rate. A region reaches beyond the edge of what is unusual in it, "
+        "and may be several times as large: measure a finding in the scan.",
     ]
     if findings.volume.geometry.is_physical:
         fixed.append(
