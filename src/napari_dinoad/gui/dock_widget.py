@@ -220,6 +220,7 @@ class DockWidget(QWidget):
         self.scan.layer_changed.connect(self.masks.forget)
         self.scan.layer_changed.connect(self._on_layer_changed)
         self.scan.scan_changed.connect(self._on_scan_changed)
+        self.scan.redrawn.connect(self._settle.start)
         self.normal.model_changed.connect(self._show_readiness)
         self.normal.fit_asked.connect(self.open_fit_dialog)
         self.normal.demo_asked.connect(self.fit_demo_model)
@@ -446,6 +447,7 @@ class DockWidget(QWidget):
         if before is not None and self.scan.scan is not None and before.frame != self.scan.scan.frame:
             self._opened.look_at(self.scan.layer)
             self._show_readiness()
+        self.finder.look_for_edits()
         self.result.show_slice_in_view()
         self.explainer.look()
 

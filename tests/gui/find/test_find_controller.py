@@ -13,6 +13,7 @@ import pytest
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.viewer_parts import show_index
 from patience import PATIENCE_S
 
 
@@ -447,3 +448,35 @@ def test_heatmap_and_mask_are_renamed_with_their_scan(qtbot, ready, viewer):
     mask.name = "my own"
     ready.scan.layer.name = "again"
     assert (heatmap.name, mask.name) == ("again · anomaly, −log10 p", "my own")
+
+
+@pytest.mark.parametrize("kind", ["scan", "foreign", "series", "2d"])
+def test_values_changed_in_place_are_told_once_they_are_seen(request, qtbot, dock, viewer, model_path, kind):
+    """An array tells nobody that it was written to; the slice in view is compared with what was scored."""
+    if kind == "2d":
+        layer = viewer.open_sample("napari-dinoad", "slice")[-1]
+        dock.normal.choose(model_path)
+    else:
+        layer = request.getfixturevalue("ready" if kind == "scan" else kind)
+        layer = dock.scan.layer if kind == "scan" else layer
+    frame = (0,) * (layer.ndim - 3)
+    if layer.ndim > 2:
+        show_index(viewer, layer, (*frame, 8, 20, 20))
+    find(qtbot, dock, dock.find.slice_button)
+    layer.refresh()
+    qtbot.wait(100)
+    assert dock.finder.standing.departures == (), "nothing was changed"
+    if layer.ndim > 2:
+        layer.data[(*frame, 12)][20:30, 20:30] += 1
+        layer.refresh()
+        qtbot.wait(100)
+        assert dock.finder.standing.departures == (), "not seen yet"
+        show_index(viewer, layer, (*frame, 12, 20, 20))
+    else:
+        layer.data[20:30, 20:30] += 1
+        layer.refresh()
+    qtbot.waitUntil(lambda: "have changed" in dock.result.standing.text())
+    assert not any(one.visible for one in overlays(viewer))
+    find(qtbot, dock, dock.find.slice_button)
+    assert dock.finder.standing.departures == ()
+    assert all(one.visible for one in overlays(viewer))

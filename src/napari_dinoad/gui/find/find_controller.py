@@ -134,6 +134,15 @@ class FindController(QObject):
             self._standing = standing
             self.standing_changed.emit()
 
+    def look_for_edits(self) -> None:
+        """Look whether the slice in view holds the values that were scored, and tell where it does not."""
+        found = self._current
+        if found is not None and not found.is_edited:
+            found.look_for_edits(self._viewer)
+            if found.is_edited:
+                self.preparation.forget(found.layer)
+                self.review()
+
     def _show_current(self) -> None:
         self.review()
         self.result_changed.emit()
@@ -303,7 +312,7 @@ class FindController(QObject):
 
     def _go_on(self, known: Found, request: _Request, read: ScanRead) -> None:
         """Fill a result further: the same scan is scored with the same model again."""
-        known.scan, known.result.volume = request.scan, read.volume
+        known.scan, known.result.volume, known.is_edited = request.scan, read.volume, False
         known.result.set_min_volume(request.settings.min_volume_mm3)
         # Before its neighbours are scored a slice differs from what it was; the whole scan's figures stand on that.
         self._run = Run(known, known.result.kept() if known.result.is_whole else None)

@@ -48,7 +48,10 @@ class ModelFile:
 
 @dataclass(eq=False)
 class Found:
-    """What the viewer shows for one layer."""
+    """What the viewer shows for one layer.
+
+    ``is_edited`` says that values were seen in the layer's array that are not those which were scored.
+    """
 
     layer: Layer
     scan: LayerScan
@@ -56,6 +59,7 @@ class Found:
     settings: DetectSettings
     result: ScanResult
     overlay: Overlay | None = None
+    is_edited: bool = False
 
     @property
     def model_path(self) -> Path:
@@ -69,6 +73,25 @@ class Found:
     def shown_index(self, viewer: Viewer) -> tuple[int, int, int]:
         """Return the canonical voxel (z, y, x) in view."""
         return self.scan.canonical_index(point_in_layer(viewer, self.layer))
+
+    def look_for_edits(self, viewer: Viewer) -> None:
+        """Compare the slice in view with what was scored: an array that is changed in place tells nobody of it.
+
+        Of arrays in memory alone, and in 2D: others would have to be read, or compared as a whole.
+        """
+        data = self.scan.data
+        is_3d_view = viewer.dims.ndisplay == 3
+        if self.is_edited or self.scan.is_rgb or is_3d_view or not isinstance(data, np.ndarray):
+            return
+        shown = self.scan.to_canonical(data[self.scan.frame])
+        scored = self.result.volume.values
+        axis = axis_in_view(viewer, self.layer, self.scan)
+        if axis is not None:
+            index = self.shown_index(viewer)[axis]
+            shown, scored = shown.take(index, axis), scored.take(index, axis)
+        # As the scan is read, in single precision; what is not finite was replaced.
+        shown = shown.astype(np.float32)
+        self.is_edited = bool(np.any((shown != scored) & np.isfinite(shown)))
 
     def is_in_view(self, viewer: Viewer, slices: Sequence[int]) -> bool:
         """Whether some slices may be on screen: they are, unless the view is another slice of the same plane."""
@@ -165,7 +188,7 @@ def _of_layer(found: Found, point: Sequence[float]) -> tuple[list[str], list[str
         shown = scan_of_layer(found.layer, point)
     except DinoadError:
         shown = None
-    if shown is None or shown.data is not found.scan.data:
+    if shown is None or shown.data is not found.scan.data or found.is_edited:
         changed = (
             "The values of this scan's layer have changed since; press Find. Heatmap and mask are hidden."
         )

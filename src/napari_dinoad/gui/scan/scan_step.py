@@ -50,6 +50,7 @@ class ScanStep(Step):
 
     layer_changed = Signal()
     scan_changed = Signal()  # the chosen layer's values, or where it lies
+    redrawn = Signal()  # another slice of the chosen layer, or the same anew
     files_chosen = Signal(object)  # tuple of Path
     resample_asked = Signal()
 
@@ -179,8 +180,15 @@ class ScanStep(Step):
         followed, self._followed = self._followed, layer
         for event in () if followed is None else (followed.events.data, *moves_of(followed)):
             event.disconnect(self._on_scan_changed)
+        if followed is not None:
+            followed.events.set_data.disconnect(self._on_redrawn)
         for event in () if layer is None else (layer.events.data, *moves_of(layer)):
             event.connect(self._on_scan_changed)
+        if layer is not None:
+            layer.events.set_data.connect(self._on_redrawn)
+
+    def _on_redrawn(self, event: object = None) -> None:
+        self.redrawn.emit()
 
     def _on_scan_changed(self, event: object = None) -> None:
         self.describe()
