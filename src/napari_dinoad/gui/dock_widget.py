@@ -35,6 +35,7 @@ from napari_dinoad.gui.results.result_panel import ResultPanel
 from napari_dinoad.gui.scan.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan.scan_step import ScanStep
 from napari_dinoad.gui.scan.study_opener import StudyOpener
+from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
 from napari_dinoad.gui.viewer.colour_bar import ColourBar
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.viewer.layers import METADATA_KEY
@@ -121,6 +122,8 @@ class DockWidget(QWidget):
         self._on_layer_changed()
         if before is not None:
             before.give_to(self)
+        # napari gives this dock room once it is made.
+        CanvasRoom(napari_viewer, self).keep(self.scan.layer, self)
 
     def _build(self) -> None:
         self._scroll = ScrolledColumn()

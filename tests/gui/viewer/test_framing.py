@@ -8,6 +8,7 @@ import napari.components
 import numpy as np
 import pytest
 
+from napari_dinoad.gui.viewer.framing import is_seen_whole
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.viewer_parts import camera_of
 from napari_dinoad.images.volume import Geometry, Volume
@@ -139,3 +140,24 @@ def test_what_shows_around_a_scan_is_hidden_with_it(dock, viewer):
     box = dock.scan.layers.native
     box.setCurrentIndex(box.findText(wide.name))
     assert [wide.visible, narrow.visible, alike.visible, beside.visible] == [True, False, False, True]
+
+
+@napari_with_canvas
+@pytest.mark.parametrize("is_close", [False, True])
+def test_a_scan_that_is_seen_whole_still_is_when_the_dock_takes_its_room(
+    qtbot, make_napari_viewer, own_folders, patient, is_close
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1000, 700)
+    (layer,) = viewer.open(str(patient), plugin="napari-dinoad")
+    qtbot.wait(200)
+    viewer.reset_view()
+    if is_close:
+        camera_of(viewer).zoom *= 4
+    assert is_seen_whole(viewer, layer) != is_close
+    width, zoom = viewer.canvas.size[1], camera_of(viewer).zoom
+    viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
+    qtbot.wait(200)
+    assert is_seen_whole(viewer, layer) != is_close
+    assert (camera_of(viewer).zoom == zoom) == is_close, "what is looked at closely stays in view"
