@@ -179,3 +179,50 @@ def test_a_disk_that_is_full_at_once_is_named_with_what_to_do(tmp_path, monkeypa
     monkeypatch.setattr("os.fsync", fsync)
     with pytest.raises(DinoadError, match=r"No space left .*--cache .*DINOAD_CACHE"):
         use(tmp_path, "a", KEYS)
+
+
+class Killed(BaseException):
+    """Stands for a signal that no process survives: nothing is cleaned up after it."""
+
+
+def kill_at(monkeypatch, owner, name):
+    """Let a function end everything, as a kill there would."""
+
+    def killed(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+@pytest.mark.parametrize("place", ["Path.unlink", "shutil.rmtree"])
+def test_what_a_fit_leaves_that_is_killed_after_its_end_is_removed_by_the_next(tmp_path, monkeypatch, place):
+    with monkeypatch.context() as patch:
+        owner = module.Path if place == "Path.unlink" else module.shutil
+        with pytest.raises(Killed), work_folder("a", CacheSettings(str(tmp_path))) as work:
+            for key in KEYS:
+                work.claim(key).write_text(key)
+            kill_at(patch, owner, place.rpartition(".")[2])
+    assert (tmp_path / "fits" / "a").is_dir()
+    use(tmp_path, "b", [])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_embeddings_go_before_the_list_of_them(tmp_path, monkeypatch):
+    """A process that is killed between the two leaves none that no fit lists."""
+    with monkeypatch.context() as patch:
+        with pytest.raises(Killed), work_folder("a", CacheSettings(str(tmp_path))) as work:
+            for key in KEYS:
+                work.claim(key).write_text(key)
+            kill_at(patch, module.shutil, "rmtree")
+    assert not list((tmp_path / "embeddings").iterdir())
+
+
+def test_the_same_fit_takes_up_what_one_that_was_done_has_left(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        with pytest.raises(Killed), work_folder("a", CacheSettings(str(tmp_path))) as work:
+            for key in KEYS:
+                work.claim(key).write_text(key)
+            kill_at(patch, module.Path, "unlink")
+    assert use(tmp_path, "a", KEYS, interrupted=True) == 3
+    use(tmp_path, "b", [])
+    assert use(tmp_path, "a", KEYS) == 3

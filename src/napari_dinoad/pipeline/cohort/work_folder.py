@@ -6,6 +6,7 @@
     <root>/fits/<fit key>/states/         scorers as they were after their last epoch
     <root>/fits/<fit key>/held_out/       what these gave to the scans that they have not seen
     <root>/fits/<fit key>/temporary/      files being written; swept when the fit starts again
+    <root>/fits/<fit key>/done            there once the fit has ended well, while its folder is being removed
 
 Names are hashes: no file name, path or patient is in them. A fit that ends well removes its own folder, and the
 embeddings that no other fit lists.
@@ -98,6 +99,7 @@ def work_folder(fit_key: str, cache: CacheSettings | None) -> Iterator[WorkFolde
         if cache is not None and cache.keep:
             work.forget_states()
         else:
+            work.mark_done()
             work.remove()
         lock.remove()
 
@@ -121,6 +123,7 @@ class WorkFolder:
         self.temporary = self._own / "temporary"
         self._uses = self._own / "uses"
         self._version = self._own / "version"
+        self._done = self._own / "done"
         self._known: set[str] | None = None
 
     @property
@@ -151,6 +154,8 @@ class WorkFolder:
     def sweep(self, *, resume: bool) -> None:
         """Remove files that a killed run was writing; of another version, or without ``resume``, all that it left."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+        # What a fit of the same key has left is of use to this one, which is not done.
+        self._done.unlink(missing_ok=True)
         is_of_other = self.is_of_other_version
         if is_of_other and resume:
             logger.warning(
@@ -163,6 +168,16 @@ class WorkFolder:
         self.prepare()
         with _saying_where_else():
             write_text(self._version, VERSION)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the fit has ended well: nobody comes back to what is left."""
+        return self._done.exists()
+
+    def mark_done(self) -> None:
+        """Let what is left be removed by any other fit, should this process be killed while it removes it."""
+        with suppress(OSError):
+            self._done.touch()
 
     def size_bytes(self) -> int:
         """Return how much lies here, with embeddings that other fits may use too."""
@@ -187,14 +202,14 @@ class WorkFolder:
     def remove(self) -> None:
         """Remove this fit's folder, the embeddings that no other fit lists, and folders that are then empty."""
         with locked(self._root_lock, wait=True) as lock:
-            own = _lines(self._uses)
-            shutil.rmtree(self._own, ignore_errors=True)
             needed: set[str] = set()
             for other in self._own.parent.iterdir():
-                if other.is_dir():
+                if other.is_dir() and other != self._own:
                     needed |= _lines(other / "uses")
-            for key in own - needed:
+            # Before the list of them: a process that is killed here must leave none that nobody lists.
+            for key in _lines(self._uses) - needed:
                 (self.embeddings / f"{key}.safetensors").unlink(missing_ok=True)
+            shutil.rmtree(self._own, ignore_errors=True)
             self._known = None
             if not any(path.is_dir() for path in self._own.parent.iterdir()):
                 shutil.rmtree(self.embeddings, ignore_errors=True)
@@ -243,11 +258,12 @@ def _remove_abandoned(root: Path, *, only_of_others: bool) -> None:
         left = WorkFolder(root, folder.name)
         is_of_other = left.is_of_other_version
         is_old = time.time() - _last_change(folder) > ABANDONED_DAYS * _SECONDS_A_DAY
-        if not is_of_other and (only_of_others or not is_old):
+        is_done = left.is_done
+        if not is_done and not is_of_other and (only_of_others or not is_old):
             continue
         try:
             with locked(left.lock_file, wait=False) as lock:
-                if is_old:
+                if is_old or is_done:
                     left.remove()
                 else:
                     left_bytes += left.size_bytes()

@@ -146,9 +146,10 @@ def fit_folder(
         model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
-            model.save(out)
             if model.fit_report is not None:
                 write_cohort_report(model, model.fit_report, Path(out))
+            # Last: an update that has replaced its model does not begin again where it was.
+            model.save(out)
     notes = [few_scans_note(model.provenance.n_scans, model.provenance.n_persons)]
     if model.fit_report is not None:
         notes += [persons_note(model.fit_report), mixed_kinds_note(model.fit_report)]
