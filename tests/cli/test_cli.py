@@ -497,6 +497,27 @@ def test_an_output_that_cannot_be_written_is_told(model_path, environment):
     assert done.stderr == "dinoad: Cannot write the output: No space left on device.\n"
 
 
+@pytest.mark.parametrize("where", ["> '{out}'", "2> '{out}'", ""])
+def test_a_disk_that_fails_while_a_fit_reads_is_not_taken_for_that_of_the_output(tmp_path, where):
+    """What the system says names no file where a file is open already."""
+    program = tmp_path / "fails.py"
+    program.write_text(
+        "import errno, sys\n"
+        "from napari_dinoad import pipeline\n"
+        "from napari_dinoad.cli.main import main\n"
+        "def fit_folder(*_, **__):\n"
+        "    raise OSError(errno.EIO, 'Input/output error')\n"
+        "pipeline.fit_folder = fit_folder\n"
+        f"sys.exit(main(['fit', {str(tmp_path)!r}, '--out', {str(tmp_path / 'm.dinoad')!r}]))\n"
+    )
+    out = tmp_path / "output"
+    command = f"'{sys.executable}' '{program}' {where.format(out=out)}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    told = out.read_text() if where.startswith("2>") else done.stderr
+    assert done.returncode == 2
+    assert told.startswith("dinoad: Input/output error. See whether the disk or the network drive is there")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_end_no_run(model_path, patient_path, tmp_path, closed):
     score = "score '{scan}' --model '{model}' --out '{out}'"

@@ -14,7 +14,7 @@ from napari_dinoad.cli.common_arguments import add_common_arguments
 from napari_dinoad.cli.interrupts import is_interrupted, tell_cancelled
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine.faults import fault_of_machine
-from napari_dinoad.machine.streams import discard_output, is_of_output
+from napari_dinoad.machine.streams import OutputError, discard_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         )
         return 2
     except Exception as error:  # The outer edge: log the traceback, tell the user, end with 1.
-        if is_of_output(error):
+        if isinstance(error, OutputError):
             raise
         if is_interrupted():
             # A library made another exception of the one that the signal raised within it.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import stat
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_dinoad.machine.files import DISK_FULL
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-__all__ = ["discard_output", "is_of_output", "prepare_streams"]
+__all__ = ["OutputError", "discard_output", "prepare_streams"]
 
 
 _COMMANDS = {
@@ -43,6 +44,32 @@ class _GoingAway(io.TextIOWrapper):
             _lead_nowhere(self.fileno())
 
 
+class OutputError(OSError):
+    """What we print cannot go out: the disk that it is led to is full, or fails."""
+
+
+class _OnDisk(io.TextIOWrapper):
+    """A file or a device that output is led to; where it fails, that is told apart from any other disk's failing."""
+
+    def write(self, text: str, /) -> int:
+        """Write text."""
+        with _of_output():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with _of_output():
+            super().flush()
+
+
+@contextmanager
+def _of_output() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror) from error
+
+
 def prepare_streams() -> None:
     """Make sure that there is something to write to, and that neither a name nor who stops reading ends a run."""
     for name in ("stdout", "stderr"):
@@ -53,33 +80,34 @@ def prepare_streams() -> None:
         elif isinstance(stream, io.TextIOWrapper):
             # A name that the terminal cannot show must not end a run.
             stream.reconfigure(errors="backslashreplace")
-            if _may_go_away(stream) and not isinstance(stream, _GoingAway):
+            kind = _kind_of(stream)
+            if kind is not None and not isinstance(stream, kind):
                 is_original = getattr(sys, f"__{name}__") is stream
                 encoding, write_through = stream.encoding, stream.write_through
                 line_buffering = stream.isatty() or stream.line_buffering
-                going = _GoingAway(
+                ours = kind(
                     stream.detach(), encoding, "backslashreplace", None, line_buffering, write_through
                 )
-                setattr(sys, name, going)
+                setattr(sys, name, ours)
                 if is_original:
                     # It has nothing to write to any more.
-                    setattr(sys, f"__{name}__", going)
+                    setattr(sys, f"__{name}__", ours)
 
 
-def _may_go_away(stream: io.TextIOWrapper) -> bool:
-    """Whether somebody is at the other end: of a terminal, a pipe or a socket, not of a file."""
+def _kind_of(stream: io.TextIOWrapper) -> type[_GoingAway | _OnDisk] | None:
+    """Return what a stream becomes: by whether somebody is at the other end (of a terminal, a pipe or a socket).
+
+    None of one that only looks like a stream of the system, or is another program's own (pytest's).
+    """
     if stream.isatty():
-        return True
+        return _GoingAway
     try:
         mode = os.fstat(stream.fileno()).st_mode
     except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-def is_of_output(error: Exception) -> bool:
-    """Whether what we print cannot go out: the disk that it is led to is full, or fails."""
-    return isinstance(error, OSError) and error.filename is None and error.errno in (*DISK_FULL, errno.EIO)
+        return None
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return _GoingAway
+    return _OnDisk if type(stream) is io.TextIOWrapper else None
 
 
 def discard_output() -> None:
