@@ -6,10 +6,12 @@ import os
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from napari_dinoad.cli.output import ProgressBars, print_table
+from napari_dinoad.cli.output import ProgressBars, print_table, skipped_lines
+from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.machine.streams import prepare_streams
 from napari_dinoad.progress import ProgressEvent
 
@@ -75,3 +77,21 @@ def test_names_that_terminals_would_obey_are_spelled_out_in_tables(capsys):
         r"\x1b[2Jc  0.2",
         "ünï 日本    0.3",
     ]
+
+
+def test_of_many_files_that_are_skipped_the_first_few_of_each_reason_are_named():
+    files = [SkippedFile(Path(f"{n}.png"), "its size") for n in range(100)]
+    files[50:50] = [SkippedFile(Path("a.txt"), "a text"), SkippedFile(Path("b.txt"), "a text")]
+    assert skipped_lines(files) == [
+        "skipped 0.png: its size",
+        "skipped 1.png: its size",
+        "skipped 2.png: its size",
+        "skipped 97 more: its size",
+        "skipped a.txt: a text",
+        "skipped b.txt: a text",
+    ]
+    each_its_own = [SkippedFile(Path(f"{n}.png"), f"of {n} rows") for n in range(5000)]
+    lines = skipped_lines(each_its_own)
+    assert len(lines) == 21
+    assert lines[-1] == "skipped 4980 more for other reasons; --json lists all."
+    assert skipped_lines([]) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.common_arguments import add_device_argument
-from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
+from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file, skipped_lines
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.images.persons import of_persons
@@ -291,8 +291,8 @@ def _report_of(model: NormativeModel) -> FitReport:
 
 def _print_summary(model: NormativeModel, path: Path) -> None:
     report = _report_of(model)
-    for item in report.skipped:
-        print(f"skipped {item.path}: {item.reason}")
+    for line in skipped_lines(report.skipped):
+        print(line)
     calibration = model.calibration
     print(f"{path}: {model.scorer_name} on {model.backbone.name}, preset {model.preprocessing.preset}")
     made = model.provenance

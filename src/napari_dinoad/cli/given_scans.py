@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_dinoad.cli.output import skipped_lines
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.dicom.grouping import group_series
 from napari_dinoad.images.discovery import discover_scans
@@ -23,10 +24,15 @@ __all__ = ["GivenScans", "given_scans"]
 
 @dataclass(frozen=True)
 class GivenScans:
-    """The scans to work on, and those of the folders that cannot be used."""
+    """The scans to work on, and what is skipped in folders: scans that cannot be used, and other files."""
 
     scans: tuple[ScanFile, ...]
-    failed: tuple[SkippedFile, ...]
+    skipped: tuple[SkippedFile, ...]
+
+    @property
+    def failed(self) -> tuple[SkippedFile, ...]:
+        """The scans that cannot be used."""
+        return tuple(item for item in self.skipped if item.is_scan)
 
 
 def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
@@ -41,7 +47,7 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
         If a folder holds no scan at all.
     """
     scans: dict[tuple[Path, str], ScanFile] = {}
-    failed: list[SkippedFile] = []
+    skipped: list[SkippedFile] = []
     for key, paths in _by_series(given).items():
         first = paths[0]
         found: tuple[ScanFile, ...] = (ScanFile.of_file(first),)
@@ -49,22 +55,21 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
             folder, _ = key
             found = (replace(ScanFile.of_file(first), name=folder.name),)
         elif _is(Path.is_dir, first):
-            found, unusable = _in_folder(first, reading)
-            failed.extend(unusable)
+            found, passed_over = _in_folder(first, reading)
+            skipped.extend(passed_over)
         for scan in found:
             scans.setdefault((scan.path.resolve(), scan.name), scan)
-    return GivenScans(tuple(scans.values()), tuple(failed))
+    return GivenScans(tuple(scans.values()), tuple(skipped))
 
 
-def _in_folder(folder: Path, reading: ReadSettings) -> tuple[tuple[ScanFile, ...], list[SkippedFile]]:
-    """Return the scans of a folder and those that cannot be used; name on stderr all that is skipped."""
+def _in_folder(folder: Path, reading: ReadSettings) -> tuple[tuple[ScanFile, ...], tuple[SkippedFile, ...]]:
+    """Return the scans of a folder and what is skipped; tell of it on stderr."""
     found = discover_scans(folder, reading)
-    for item in found.skipped:
-        print(f"dinoad: skipped {item.path}: {item.reason}", file=sys.stderr)
-    unusable = [item for item in found.skipped if item.is_scan]
-    if not found.scans and not unusable:
+    for line in skipped_lines(found.skipped):
+        print(f"dinoad: {line}", file=sys.stderr)
+    if not found.scans and not any(item.is_scan for item in found.skipped):
         raise DinoadError(f"{folder}: expected scans in this folder, found none.")
-    return found.scans, unusable
+    return found.scans, found.skipped
 
 
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:

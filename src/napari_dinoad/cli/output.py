@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.progress import ProgressEvent
 
-__all__ = ["ProgressBars", "print_json", "print_table", "require_out_file"]
+__all__ = ["ProgressBars", "print_json", "print_table", "require_out_file", "skipped_lines"]
 
+
+_NAMED = 3
+"""Files that are skipped for one reason are named so many times at most."""
+
+_REASONS = 20
+"""So many reasons are told at most: some hold what is in a file."""
 
 _ROWS = 24
 """Of a terminal that does not say how many it has."""
@@ -91,6 +98,23 @@ def require_out_file(path: Path) -> None:
         require_writable(path)
     except DinoadError as error:
         raise SettingError(f"--out: {error}") from error
+
+
+def skipped_lines(skipped: Sequence[SkippedFile]) -> list[str]:
+    """Return what to tell of files that are skipped: of each reason the first few, and how many there are more."""
+    by_reason: dict[str, list[SkippedFile]] = {}
+    for item in skipped:
+        by_reason.setdefault(item.reason, []).append(item)
+    lines = []
+    for reason, items in list(by_reason.items())[:_REASONS]:
+        named = items if len(items) <= _NAMED + 1 else items[:_NAMED]
+        lines += [f"skipped {item.path}: {reason}" for item in named]
+        if len(items) > len(named):
+            lines.append(f"skipped {len(items) - len(named)} more: {reason}")
+    others = list(by_reason.values())[_REASONS:]
+    if others:
+        lines.append(f"skipped {sum(map(len, others))} more for other reasons; --json lists all.")
+    return lines
 
 
 def print_json(document: Any) -> None:

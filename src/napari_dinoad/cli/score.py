@@ -102,7 +102,11 @@ def run(options: argparse.Namespace) -> int:
             names.append(item.name)
     page = str(worklist.page) if worklist.is_due else None
     if options.json:
-        print_json({"model": str(options.model), "scans": results, "failed": failed, "worklist": page})
+        skipped = [
+            {"path": str(item.path), "reason": item.reason} for item in given.skipped if not item.is_scan
+        ]
+        document = {"model": str(options.model), "scans": results, "failed": failed, "skipped": skipped}
+        print_json({**document, "worklist": page})
     elif results:
         _print_results(results, names)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
