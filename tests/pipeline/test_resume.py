@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -162,6 +163,32 @@ def test_damaged_embeddings_are_made_again(slices, tmp_path, content):
     next(Path(cache.folder).rglob("embeddings/*")).write_bytes(content)
     model = fit_folder(slices, SMALL, cache=cache).save(tmp_path / "m.dinoad")
     assert without_date(model) == without_date(expected)
+
+
+def test_half_written_scores_of_held_out_scans_are_written_anew(slices, tmp_path):
+    fit_folder(slices, SMALL, out=tmp_path / "undisturbed.dinoad")
+    cache, out = CacheSettings(str(tmp_path / "cache")), tmp_path / "resumed.dinoad"
+
+    def stop_when_calibrating(event):
+        if event.stage == "Calibrating":
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        fit_folder(slices, SMALL, stop_when_calibrating, cache, out)
+    kept = list((tmp_path / "cache").rglob("*.npy"))
+    assert len(kept) == 6
+    for number, path in enumerate(kept):
+        path.write_bytes(path.read_bytes()[: 100 * number] if number % 2 else bytes(path.stat().st_size))
+    fit_folder(slices, SMALL, cache=cache, out=out)
+    assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")
+
+
+def test_a_fit_waits_for_the_disk_once_a_scan(slices, tmp_path, monkeypatch):
+    """Thousands of small scans would wait for nothing else."""
+    calls, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append(handle) or fsync(handle))
+    fit_folder(slices, replace(SMALL, scorer="memory-bank"), cache=CacheSettings(str(tmp_path)))
+    assert len(calls) <= 6 + 5, "the six scans' embeddings, three scorers, and what tells of the fit"
 
 
 def test_what_was_embedded_is_not_embedded_again(slices, tmp_path, monkeypatch):

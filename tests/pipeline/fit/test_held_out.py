@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
-from napari_dinoad.errors import Cancelled
+from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
@@ -292,3 +292,9 @@ def test_calibrating_can_be_cancelled():
     with pytest.raises(Cancelled):
         Level.of(held_out_scans(range(9), cancel), lambda scan: seen.append(scan) or np.ones(3, np.float32))
     assert seen == [0, 1]
+
+
+def test_held_out_scores_that_cannot_be_written_are_told(tmp_path):
+    scores = HeldOutScores(tmp_path / "gone")
+    with pytest.raises(DinoadError, match=r"Cannot write .*axial-dpmm-000003"):
+        scores.put("axial", "dpmm", 3, np.zeros((2, 3, 3), np.float32))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.files import telling_of_writing
 from napari_dinoad.pipeline.fit.left_out import LeftOutRates
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
@@ -38,14 +38,19 @@ BodyScores = Callable[[int], np.ndarray]
 
 
 class HeldOutScores:
-    """Patch scores (n, gh, gw) float32 of held-out normal scans, one file for each scan and scorer."""
+    """Patch scores (n, gh, gw) float32 of held-out normal scans, one file for each scan and scorer.
+
+    A fit that goes on writes them anew before it reads them: what a killed one has left may be half-written, and
+    nothing waits until a file is on the disk.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, plane: Plane, scorer: str, scan: int, patch_scores: np.ndarray) -> None:
         """Keep what a scorer gave to the slices of a scan that it has not seen."""
-        with atomic_path(self._path(plane, scorer, scan)) as temporary, temporary.open("wb") as stream:
+        path = self._path(plane, scorer, scan)
+        with telling_of_writing(path), path.open("wb") as stream:
             np.save(stream, patch_scores.astype(np.float32, copy=False), allow_pickle=False)
 
     def get(self, plane: Plane, scorer: str, scan: int) -> np.ndarray:
