@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -42,6 +43,18 @@ def test_figures_of_a_model(model_path, dataset, tmp_path, capsys):
     assert document["image_auroc_top"] == 1.0
     assert set(document["dice_at_fpr"]) == {"0.01", "0.05", "0.1"}
     assert document["failed"] == document["unmatched_masks"] == document["unused"] == []
+
+
+def test_without_masks_figures_are_of_whole_images(model_path, dataset, capsys):
+    for mask in (dataset / "truth").iterdir():
+        mask.unlink()
+    assert main(["evaluate", str(dataset), "--model", str(model_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    told = dict(re.findall(r"^  (\S.*?)  +(\S+)", captured.out, re.MULTILINE))
+    assert "2 abnormal; no masks, figures of whole images alone; protocol native" in captured.out
+    assert told["pixel AUROC"] == told["pixel AUPR"] == told["best Dice"] == told["Dice at 1 % FPR"] == "-"
+    assert told["image AUROC, max"] == "1.0000"
 
 
 def test_patients_whose_scans_have_one_name_keep_their_own_masks(model_path, dataset, capsys):
