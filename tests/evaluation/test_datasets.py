@@ -244,6 +244,40 @@ def test_maps_beside_the_scans_that_they_are_of_are_no_scans(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("scan", "mask"),
+    [("{}_flair", "{}_seg"), ("{}-t2f", "{}-seg"), ("{}_T1w", "{}_label"), ("{}_t1ce", "masks/{}")],
+)
+@pytest.mark.parametrize("place", ["", "{}/", "test/{}/"])
+def test_a_mask_is_that_of_its_cases_only_sequence(tmp_path, scan, mask, place):
+    """As BraTS names them; they were two scans, both normal, or a mask of no scan."""
+    cases = [f"BraTS-GLI-0000{i}-000" for i in (1, 2)]
+    mask = mask if place != "test/{}/" or "/" not in mask else mask.split("/")[1] + "_mask"
+    listing = [(place + name).format(case, case) for case in cases for name in (scan, mask)]
+    touch(tmp_path, " ".join(f"{name}.nii.gz" for name in listing))
+    found = find_dataset(tmp_path, "folder")
+    assert [(one.path.name, one.mask.name, one.fault) for one in found.test] == [
+        (f"{scan.format(case)}.nii.gz", f"{mask.split('/')[-1].format(case)}.nii.gz", "") for case in cases
+    ]
+    assert not found.unmatched
+
+
+def test_a_mask_of_several_sequences_is_that_of_none(tmp_path):
+    touch(
+        tmp_path,
+        "a_t1.nii.gz a_flair.nii.gz a_seg.nii.gz b_t1.nii.gz b_t1_mask.nii.gz b_seg.nii.gz c_t1.nii.gz",
+    )
+    found = find_dataset(tmp_path)
+    told = {one.path.name: (one.mask and one.mask.name, bool(one.fault)) for one in found.test}
+    assert told == {
+        "a_flair.nii.gz": (None, True),
+        "a_t1.nii.gz": (None, True),
+        "b_t1.nii.gz": ("b_t1_mask.nii.gz", False),
+        "c_t1.nii.gz": (None, False),
+    }
+    assert {path.name for path in found.unmatched} == {"a_seg.nii.gz", "b_seg.nii.gz"}
+
+
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
     touch(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")

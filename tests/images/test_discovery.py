@@ -81,6 +81,17 @@ def test_results_of_first_versions_are_known_by_their_names_and_what_lies_beside
     assert "x_mask" in [scan.name for scan in found.results]
 
 
+def test_a_mask_of_all_sequences_of_a_case_is_no_scan(tmp_path):
+    """Outlines of tissue that lie beside normal heads were fitted as heads."""
+    save_volumes(tmp_path, "a_t1.nii.gz", "a_seg.nii.gz", "b-t2f.nii.gz", "b-seg.nii.gz", "c_seg.nii.gz")
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["a_t1", "b-t2f", "c_seg"]
+    assert {item.path.name: item.reason for item in found.skipped} == {
+        "a_seg.nii.gz": "a mask or result of a",
+        "b-seg.nii.gz": "a mask or result of b",
+    }
+
+
 def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
     masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]

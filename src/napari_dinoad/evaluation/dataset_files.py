@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from napari_dinoad.images.sequence_names import without_sequence
 from napari_dinoad.machine.files import MASK_ENDINGS, stem_of
 
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ class DatasetFile:
             if self.stem.endswith(ending):
                 return self.stem.removesuffix(ending)
         return self.stem
+
+    @property
+    def case_stem(self) -> str:
+        """The stem without the sequence that a scan is of (``p1_flair`` → ``p1``)."""
+        return without_sequence(self.stem)
 
 
 def _plain(part: str) -> str:

@@ -251,7 +251,7 @@ def _into_splits(parts: dict[Split | None, tuple[list[DatasetFile], list[Dataset
     for split in parts:
         own = () if split is None else parts[split][1]
         stems = {stem for mask in own for stem in (mask.stem, mask.scan_stem)}
-        scans += [scan for scan in parts[split][0] if scan.stem not in stems]
+        scans += [scan for scan in parts[split][0] if stems.isdisjoint((scan.stem, scan.case_stem))]
     pairing = pair_masks(scans, [mask for mask in outside if mask.segmented is None])
     split_of = {mask: scan.split for scan, masks in pairing.rivals_of.items() for mask in masks}
     split_of |= {mask: scan.split for scan, mask in pairing.mask_of.items()}
@@ -263,7 +263,7 @@ def _into_splits(parts: dict[Split | None, tuple[list[DatasetFile], list[Dataset
 
 
 def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], list[DatasetFile]]:
-    stems = {file.stem for file in files}
+    stems = {stem for file in files for stem in (file.stem, file.case_stem)}
     scans: list[DatasetFile] = []
     masks: list[DatasetFile] = []
     for file in files:

@@ -38,6 +38,9 @@ class Pairing:
 def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pairing:
     """Pair scans and masks of one stem that are closest to each other.
 
+    A scan none of whose stem is a mask may have that of its case (``p1_flair`` and ``p1_seg``), if no other sequence
+    of the case is there.
+
     Closest are those of the same place. Then come places of which one holds all folders of the other
     (``sub-01/anat`` and ``lesions/sub-01/anat``), the fewer more the closer. Where places contradict each other, a
     scan and a mask belong together only when there is no other of their stem, and the mask is in no folder that is
@@ -46,16 +49,18 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
     """
     scans_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
     masks_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
-    for scan in scans:
-        scans_of[scan.stem].add(scan)
+    scans = list(scans)
+    stems = {scan.stem for scan in scans}
     for mask in masks:
-        masks_of[mask.stem if mask.stem in scans_of else mask.scan_stem].add(mask)
+        masks_of[mask.stem if mask.stem in stems else mask.scan_stem].add(mask)
+    for scan in scans:
+        scans_of[scan.stem if scan.stem in masks_of else scan.case_stem].add(scan)
     mask_of: dict[DatasetFile, DatasetFile] = {}
     rivals_of: dict[DatasetFile, tuple[DatasetFile, ...]] = {}
     for stem, alike in scans_of.items():
         for scan in alike.files:
             closest = masks_of[stem].closest_to(scan)
-            if closest is None or _lies_in_folder_of_another(closest, scan, scans_of):
+            if closest is None or _lies_in_folder_of_another(closest, scan, stems):
                 continue
             if alike.closest_to(closest) is scan:
                 mask_of[scan] = closest

@@ -11,6 +11,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.earlier_results import earlier_result
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
+from napari_dinoad.images.sequence_names import without_sequence
 from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     MAP_ENDING,
@@ -213,6 +214,7 @@ def _set_results_aside(found: _Found) -> None:
     """Skip masks of scans that were found, what scoring them wrote, and what is none by its header or BIDS name."""
     known = [(scan, *_what_it_holds(scan)) for scan in found.scans]
     names = {scan.name for scan, holding, _ in known if holding == "scan"}
+    names |= {without_sequence(name) for name in names}
     scans = []
     for scan, holding, known_by in known:
         if holding != "scan":

@@ -59,7 +59,7 @@ SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES,
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of errors by which a system says that a disk, or the share of it that a user may fill, is full."""
 
-MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "_label", "_seg", "_truth", "_gt")
+MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", "_truth", "_gt")
 """What names of masks have behind the name of their scan, longest first; some have nothing."""
 
 MAP_ENDING = "_anomaly"
