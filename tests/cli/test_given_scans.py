@@ -302,3 +302,21 @@ def test_a_single_scan_must_allow_all_that_was_asked_for(model_path, tmp_path, c
     assert main(["score", str(scan), *arguments]) == 2
     assert "expected a scan read from DICOM" in capsys.readouterr().err
     assert not names_in(out)
+
+
+def test_json_lists_all_that_is_skipped_of_a_folder(patient_path, model_path, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "patient.nii.gz").write_bytes(patient_path.read_bytes())
+    for number in range(30):
+        (folder / f"note_{number}.txt").write_text("a note")
+    arguments = ["--model", str(model_path), "--out", str(tmp_path / "out"), "--save", "mask", "--json"]
+    assert main(["score", str(folder), *arguments]) == 0
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert sorted(Path(item["path"]).name for item in document["skipped"]) == sorted(
+        f"note_{number}.txt" for number in range(30)
+    )
+    assert document["failed"] == []
+    assert told.err.count("dinoad: skipped") == 4
+    assert "dinoad: skipped 27 more: " in told.err
