@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.backbones import PatchEmbeddings, load_backbone
@@ -25,7 +26,7 @@ from napari_dinoad.pipeline import Detector, detect, fit_folder
 from napari_dinoad.pipeline.detection import detector as detection
 from napari_dinoad.pipeline.fit import fitting
 from napari_dinoad.pipeline.fit.fitting import default_preprocessing
-from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note
+from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -385,6 +386,31 @@ def test_thick_slices_that_are_cut_across_are_told(tmp_path, plane, is_told, cap
     fit_folder(tmp_path, replace(SMALL, preprocessing=small))
     told = "4 of 4 scans have thick sagittal slices and are cut in axial ones"
     assert (told in caplog.text) == is_told
+
+
+@pytest.mark.parametrize(
+    ("whites", "name", "is_told"),
+    [
+        ((90, 120, 150, 180, 200, 255), "image-2d", True), ((230, 240, 250, 255, 255, 255), "image-2d", False),
+        ((90, 120, 150, 180, 200, 255), "bmad", False), ((90, 120, 150, 180, 200, 255), "mr-brain", False),
+        ((90, 255, 90, 255), "image-2d", False), ((0, 0, 0, 0, 0, 0), "image-2d", False),
+    ],
+)  # fmt: skip
+def test_uneven_brightness_of_images_as_stored_is_told(whites, name, is_told):
+    facts = [{"intensity": [0, 1, 2, 3, white]} for white in whites]
+    note = uneven_brightness_note(facts, preset(name))
+    assert ("or less in a tenth of the images" in note) == is_told
+    assert note == "" or "--preset mr-brain" in note
+
+
+def test_a_fit_of_unevenly_bright_images_says_so(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    for index, white in enumerate((80, 80, 160, 160, 255, 255)):
+        image = np.zeros((48, 48), np.uint8)
+        image[8:40, 8:40] = rng.integers(white // 2, white, (32, 32))
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    fit_folder(tmp_path, replace(SMALL, preprocessing=replace(preset("image-2d"), resolution_px=64)))
+    assert "Brightness is uneven" in caplog.text
 
 
 def thick(axis, step=4.0):

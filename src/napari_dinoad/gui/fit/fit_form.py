@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["FitForm"]
 
 _PRESET_TITLES = {
-    "mr-brain": "MR of the brain",
+    "mr-brain": "MR of the brain (volumes, slices)",
     "ct-head": "CT of the head",
     "ct-chest": "CT of the chest",
     "ct-abdomen": "CT of the abdomen",
     "oct": "OCT",
-    "image-2d": "2D images (X-ray, photographs, slices)",
+    "image-2d": "2D images as stored (X-ray, photographs)",
     "bmad": "BMAD benchmark",
 }
 

@@ -121,7 +121,7 @@ def guess_preset(discovery: Discovery, samples: Sequence[ScanSample]) -> tuple[s
     if any(sample.modality == "OPT" for sample in samples):
         return "oct", "the series are OCT"
     if discovery.is_mostly_2d:
-        return "image-2d", "most files are 2D images"
+        return "image-2d", "most files are 2D images. If they are slices of MR, choose MR of the brain"
     if any(scan.images for scan in discovery.scans):
         return "oct", "folders of 2D slices"
     n_ct = sum(sample.is_ct or sample.modality == "CT" for sample in samples)

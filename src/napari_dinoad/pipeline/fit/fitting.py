@@ -41,7 +41,7 @@ from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import require_mixture, with_earlier_counts
 from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
-from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note
+from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.progress import report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
 from napari_dinoad.settings.checks import require_kind
@@ -179,8 +179,9 @@ def _fit(
         cohort = _embed(found, settings, preprocessing, backbone, work, reader, stack, workers, progress)
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
-        note = coarse_plane_note([scan.facts for scan in cohort.cache.scans], preprocessing.plane)
-        if note:
+        facts = [scan.facts for scan in cohort.cache.scans]
+        plane_note = coarse_plane_note(facts, preprocessing.plane)
+        for note in filter(None, (plane_note, uneven_brightness_note(facts, preprocessing))):
             logger.warning(note)
         persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
         embedded = time.perf_counter()

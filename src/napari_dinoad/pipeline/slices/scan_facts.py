@@ -15,11 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["PERCENTILES", "coarse_plane_note", "scan_facts"]
+__all__ = ["PERCENTILES", "coarse_plane_note", "scan_facts", "uneven_brightness_note"]
 
 PERCENTILES = (1, 25, 50, 75, 99)
 """Of the intensities inside the body."""
+
+_FEWEST_SCANS = 5
+"""Of fewer scans it is not told how unevenly bright they are."""
+
+_UNEVEN = 1.5
+"""Images are unevenly bright where those among the brightest tenth are this many times as bright as in the darkest.
+
+Slices of MR from many scanners: 1.8. Radiographs and photographs are stretched to nearly white when they are stored.
+"""
 
 
 def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
@@ -75,4 +85,30 @@ def coarse_plane_note(facts: Sequence[Mapping[str, Any]], plane: str) -> str:
     return (
         f"{n_scans} of {len(facts)} scans have thick {other} slices and are cut in {plane} ones, which are coarse. "
         "Take the slices as they are with --plane acquired."
+    )
+
+
+def uneven_brightness_note(facts: Sequence[Mapping[str, Any]], preprocessing: PreprocessingSettings) -> str:
+    """Return a sentence where images that are taken as stored are unlike in brightness, or none.
+
+    Parameters
+    ----------
+    facts : sequence of mapping
+        Of each scan; see `scan_facts`.
+    preprocessing : PreprocessingSettings
+        By which they are read.
+    """
+    if (
+        preprocessing.preset != "image-2d"
+        or preprocessing.intensity != "as-stored"
+        or len(facts) < _FEWEST_SCANS
+    ):
+        return ""
+    dark, bright = np.percentile([one["intensity"][-1] for one in facts], (10, 90))
+    if not 0 < _UNEVEN * dark < bright:
+        return ""
+    return (
+        f"Brightness is uneven: the brightest tissue has a value of {dark:.3g} or less in a tenth of the images, and "
+        f"of {bright:.3g} or more in another. Values are taken as stored; where they have no fixed meaning, as in "
+        "slices of MR, --preset mr-brain scales each image by itself and finds more."
     )
