@@ -95,10 +95,10 @@ class Photographer:
         self.wait_for(lambda: len(viewer.layers) > 4)
         self.settle()
         self.take("9-explain")
-        dock.open_help()
+        dock.windows.open_help()
         self.settle()
-        self.take("10-help", dock.help_dialog)
-        dock.help_dialog.close()
+        self.take("10-help", dock.windows.help)
+        dock.windows.help.close()
         viewer.close()
 
     def _read_result(self) -> None:
@@ -163,22 +163,22 @@ class Photographer:
     def _begin_to_fit(self, normal_folder: Path) -> None:
         """Photograph the fit dialog before and in a fit, and cancel it."""
         dock = self.dock
-        dock.open_fit_dialog()
-        panel = dock.fit_dialog.panel
+        dock.windows.open_fit()
+        panel = dock.windows.fit.panel
         panel.folder.value = normal_folder
         self.wait_for(lambda: len(dock.session.fit.samples) == 5)
         panel.form.scorer.value = "ar-cnn"
         panel.found.skipped.expand()
         self.settle()
-        self.take("2-fit-folder", dock.fit_dialog)
+        self.take("2-fit-folder", dock.windows.fit)
         panel.found.skipped.collapse()
         panel.start_button.click()
         self.wait_for(lambda: len(dock.session.fit.curves.get("train_loss", ())) > 2)
         self.settle(0.1)
-        self.take("3-fitting", dock.fit_dialog)
+        self.take("3-fitting", dock.windows.fit)
         panel.job.cancel_button.click()
         self.wait_for(lambda: not dock.session.fit.runner.is_running)
-        dock.fit_dialog.close()
+        dock.windows.fit.close()
 
     def _is_fitted(self) -> bool:
         fit = self.dock.session.fit

@@ -483,7 +483,9 @@ def open_files(qtbot, dock, *paths):
     n = len(dock._viewer.layers)
     dock.scan.files_chosen.emit(paths)
     qtbot.waitUntil(
-        lambda: (len(dock._viewer.layers) > n or dock.chooser is not None) and not dock.opener.is_busy,
+        lambda: (
+            (len(dock._viewer.layers) > n or dock.windows.chooser is not None) and not dock.opener.is_busy
+        ),
         timeout=TIMEOUT_MS,
     )
 
@@ -604,12 +606,12 @@ def test_closing_the_viewer_in_a_run_ends_cleanly(
 
 def test_closing_the_dock_stops_its_run_and_closes_its_windows_at_once(qtbot, ready, viewer, gate):
     """Whenever Python comes to deleting it: this test holds it all the time."""
-    ready.open_fit_dialog()
-    ready.open_help()
+    ready.windows.open_fit()
+    ready.windows.open_help()
     click(qtbot, ready.find.scan_button)
     qtbot.waitUntil(lambda: ready.finder.result is not None, timeout=TIMEOUT_MS)
     ready.result.open_export()
-    windows = (ready.fit_dialog, ready.help_dialog, ready.result.export_dialog)
+    windows = (ready.windows.fit, ready.windows.help, ready.result.export_dialog)
     assert not any(window.isHidden() for window in windows)
     viewer.window.remove_dock_widget(ready.parent())
     assert all(window.isHidden() for window in windows[:2])
@@ -664,9 +666,9 @@ def test_no_widget_outlives_its_viewer(qtbot, make_napari_viewer, own_folders, p
     viewer.open(str(patient), plugin="napari-dinoad")
     dock.normal.choose(model_path)
     find(qtbot, dock)
-    dock.open_fit_dialog()
+    dock.windows.open_fit()
     click(qtbot, dock.help_button)
-    assert dock.help_dialog.isVisible()
+    assert dock.windows.help.isVisible()
     viewer.window.remove_dock_widget(window_dock)
     gone = weakref.ref(dock)
     dock = window_dock = None
@@ -734,7 +736,7 @@ assert "torch" not in sys.modules
 
 def test_folder_with_several_scans_lets_choose(qtbot, dock, viewer, cohort):
     open_files(qtbot, dock, cohort.normal_folder)
-    chooser = dock.chooser
+    chooser = dock.windows.chooser
     assert chooser.list.topLevelItemCount() == 4
     assert chooser.list.topLevelItem(0).text(2) == "56 × 64 × 20"
     chooser.list.clearSelection()

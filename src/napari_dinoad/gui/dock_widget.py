@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.gui.dock_before import DockBefore
+from napari_dinoad.gui.dock_windows import DockWindows
 from napari_dinoad.gui.find.explanation import Explainer
 from napari_dinoad.gui.find.find_controller import FindController
 from napari_dinoad.gui.find.find_step import FindStep
-from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.find.suitability import ScanTraits, misfits, suspicion
-from napari_dinoad.gui.fit.fit_panel import FitDialog
 from napari_dinoad.gui.fit.session import session_of
-from napari_dinoad.gui.help_text import HelpDialog
 from napari_dinoad.gui.mask_row import MaskRow
 from napari_dinoad.gui.models.normal_step import NormalStep
-from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folding import FoldingRow, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
@@ -32,7 +29,6 @@ from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.planes.other_planes import OtherPlanes
 from napari_dinoad.gui.results.hand_masks import HandMasks
 from napari_dinoad.gui.results.result_panel import ResultPanel
-from napari_dinoad.gui.scan.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan.scan_step import ScanStep
 from napari_dinoad.gui.scan.study_opener import StudyOpener
 from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
@@ -93,11 +89,7 @@ class DockWidget(QWidget):
         self.fitting = JobRow(cancel_tip=FIT_STOPS)
         self.folder_button = QPushButton("Score a folder…")
         self.help_button = QPushButton("Help")
-        self.fit_dialog: FitDialog | None = None
-        self.folder_dialog: FolderScoringDialog | None = None
-        self.help_dialog: HelpDialog | None = None
-        self.chooser: ScanChooser | None = None
-        self.weights_dialog: WeightsDialog | None = None
+        self.windows = DockWindows(napari_viewer, self.session, self._chosen, self)
         self._letters = OrientationLetters(napari_viewer)
         self._colour_bar = ColourBar(napari_viewer)
         self._opened = OpenedResults(napari_viewer)
@@ -149,11 +141,11 @@ class DockWidget(QWidget):
         note = NoteLabel()
         note.tell("Research use only; not a medical device.")
         self.help_button.setToolTip("How it works and what the numbers mean.")
-        self.help_button.clicked.connect(self.open_help)
+        self.help_button.clicked.connect(self.windows.open_help)
         self.folder_button.setToolTip(
             "Score all scans of a folder with this model, and list the least normal first."
         )
-        self.folder_button.clicked.connect(self.open_folder_dialog)
+        self.folder_button.clicked.connect(self.windows.open_folder)
         return FoldingRow((note, (self.folder_button, self.help_button)), (1, 0))
 
     def sizeHint(self) -> QSize:
@@ -207,10 +199,7 @@ class DockWidget(QWidget):
         self.finder.close()
         self.explainer.runner.cancel()
         self.planes.set_on(False)
-        if self.folder_dialog is not None:
-            self.folder_dialog.runner.cancel()
-        for window in self.findChildren(QDialog):
-            window.close()
+        self.windows.close_all()
 
     def _connect(self) -> None:
         self.reading.follow(self.opener.runner)
@@ -225,7 +214,7 @@ class DockWidget(QWidget):
         self.scan.scan_changed.connect(self._on_scan_changed)
         self.scan.redrawn.connect(self._settle.start)
         self.normal.model_changed.connect(self._show_readiness)
-        self.normal.fit_asked.connect(self.open_fit_dialog)
+        self.normal.fit_asked.connect(self.windows.open_fit)
         self.normal.demo_asked.connect(self.fit_demo_model)
         self.find.find_asked.connect(self.start_finding)
         self.find.ready_asked.connect(self._on_ready_asked)
@@ -248,8 +237,8 @@ class DockWidget(QWidget):
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
-        self.normal.model_changed.connect(self._show_folder_state)
-        self.result.new_rate_changed.connect(self._show_folder_state)
+        self.normal.model_changed.connect(self.windows.show_folder_state)
+        self.result.new_rate_changed.connect(self.windows.show_folder_state)
         self.session.fit.runner.failed.connect(self.normal.fault.tell_error)
         self.session.fit.runner.started.connect(self._show_readiness)
         self.session.fit.ended.connect(self._show_readiness)
@@ -276,42 +265,12 @@ class DockWidget(QWidget):
         self.opener.resample_refused()
 
     def _ask_which(self, scans: tuple[ScanFile, ...]) -> None:
-        self.chooser = ScanChooser(scans, self)
-        self.chooser.chose.connect(self.opener.read)
-        self.chooser.open()
-
-    def open_fit_dialog(self) -> None:
-        """Show the window in which a model is fitted."""
-        if self.fit_dialog is None:
-            self.fit_dialog = FitDialog(self._viewer, self.session, self)
-        self.fit_dialog.show()
-        self.fit_dialog.raise_()
-        self.fit_dialog.activateWindow()
-
-    def open_folder_dialog(self) -> None:
-        """Show the window in which a folder of scans is scored."""
-        if self.folder_dialog is None:
-            self.folder_dialog = FolderScoringDialog(self._chosen, self)
-        self.folder_dialog.show_state()
-        self.folder_dialog.show()
-        self.folder_dialog.raise_()
-        self.folder_dialog.activateWindow()
-
-    def _show_folder_state(self) -> None:
-        if self.folder_dialog is not None:
-            self.folder_dialog.show_state()
+        self.windows.ask_which(scans, self.opener.read)
 
     def _chosen(self) -> tuple[Path | None, DetectSettings]:
         """Return the model and the settings that are chosen now."""
         model = self.normal.model
         return None if model is None else model.path, self._detect_settings()
-
-    def open_help(self) -> None:
-        """Show how it works and what the numbers mean."""
-        if self.help_dialog is None:
-            self.help_dialog = HelpDialog(self)
-        self.help_dialog.show()
-        self.help_dialog.raise_()
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""
@@ -337,9 +296,7 @@ class DockWidget(QWidget):
 
     def _on_refused(self, error: DinoadError) -> None:
         if isinstance(error, WeightsNotFoundError):
-            self.weights_dialog = WeightsDialog(error, self)
-            self.weights_dialog.weights_added.connect(self._find_again)
-            self.weights_dialog.open()
+            self.windows.ask_for_weights(error, self._find_again)
 
     def _find_again(self) -> None:
         self.start_finding()

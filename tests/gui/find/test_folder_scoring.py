@@ -29,8 +29,8 @@ def patients(cohort, tmp_path):
 def dialog(dock, model_path, patients, tmp_path):
     """Return the window, opened from the dock, with all chosen."""
     dock.normal.choose(model_path)
-    dock.open_folder_dialog()
-    dialog = dock.folder_dialog
+    dock.windows.open_folder()
+    dialog = dock.windows.folder
     dialog.folder.value, dialog.out.value = patients, tmp_path / "results"
     yield dialog
     dialog.runner.cancel()
@@ -59,8 +59,8 @@ def test_all_scans_of_a_folder_are_scored_and_listed(qtbot, dialog, tmp_path, mo
 
 
 def test_what_is_missing_is_told(qtbot, dock, model_path, tmp_path):
-    dock.open_folder_dialog()
-    dialog = dock.folder_dialog
+    dock.windows.open_folder()
+    dialog = dock.windows.folder
     assert not dialog.start_button.isEnabled()
     assert "a model of normal in the dock" in dialog.about.text()
     dock.normal.choose(model_path)
@@ -113,12 +113,12 @@ def test_cancelling_before_the_first_scan_leads_to_no_worklist_of_before(qtbot, 
 def test_the_rate_of_the_dock_is_used(dock, model_path):
     dock.normal.choose(model_path)
     dock.result.set_new_rate(0.001)
-    dock.open_folder_dialog()
-    assert "masks at 0.1 %" in dock.folder_dialog.about.text()
+    dock.windows.open_folder()
+    assert "masks at 0.1 %" in dock.windows.folder.about.text()
     assert dock._chosen()[1].fpr == 0.001
     # It is moved while the window is open, too.
     dock.result.rate.rate_changed.emit(0.05)
-    assert "masks at 5 %" in dock.folder_dialog.about.text()
+    assert "masks at 5 %" in dock.windows.folder.about.text()
     assert dock._chosen()[1].fpr == 0.05
 
 

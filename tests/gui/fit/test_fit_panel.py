@@ -59,7 +59,7 @@ def gate(monkeypatch):
 
 def open_panel(qtbot, dock, folder):
     dock.normal.fit_button.click()
-    panel = dock.fit_dialog.panel
+    panel = dock.windows.fit.panel
     with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
         panel.folder.value = folder
     return panel
@@ -124,7 +124,7 @@ def test_window_may_be_closed_and_opened_again_in_a_fit(qtbot, dock, viewer, fol
     panel = open_panel(qtbot, dock, folder)
     panel.start_button.click()
     qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
-    dock.fit_dialog.close()
+    dock.windows.fit.close()
     assert dock.session.fit.runner.is_running
     assert not dock.fitting.isHidden()
     qtbot.waitUntil(lambda: "Waiting" in dock.fitting.stage.text(), timeout=TIMEOUT_MS)
@@ -311,10 +311,10 @@ def test_name_that_no_model_can_have_is_told_in_one_line(qtbot, dock, folder, no
 @pytest.mark.parametrize("points", [9, 14])
 def test_paths_have_the_size_of_letters_that_the_user_prefers(qtbot, dock, viewer, monkeypatch, points):
     viewer.show()
-    dock.open_fit_dialog()
-    dock.open_folder_dialog()
+    dock.windows.open_fit()
+    dock.windows.open_folder()
     monkeypatch.setattr(get_settings().appearance, "font_size", points)
-    fields = dock.fit_dialog.panel.folder, dock.fit_dialog.panel.out, dock.folder_dialog.out
+    fields = dock.windows.fit.panel.folder, dock.windows.fit.panel.out, dock.windows.folder.out
     for field in fields:
         qtbot.waitUntil(lambda field=field: field.line_edit.native.fontInfo().pointSize() == points)
 
@@ -335,7 +335,7 @@ def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
 
 def test_a_number_that_stands_for_none_says_so(qtbot, dock):
     dock.normal.fit_button.click()
-    advanced = dock.fit_dialog.panel.form.advanced
+    advanced = dock.windows.fit.panel.form.advanced
     for box in (advanced.resolution_px, advanced.epochs):
         # napari's kind of number field shows no words in place of a number.
         assert box.native.text() == "0"
@@ -345,7 +345,7 @@ def test_a_number_that_stands_for_none_says_so(qtbot, dock):
 
 def test_form_is_frozen_into_settings(qtbot, dock):
     dock.normal.fit_button.click()
-    form = dock.fit_dialog.panel.form
+    form = dock.windows.fit.panel.form
     form.preset.value = "ct-head"
     form.scorer.value = "ar-cnn"
     form.advanced.resolution_px.value = 128
@@ -384,15 +384,15 @@ def test_fit_panel_fits_a_dock_as_wide_as_the_other(qtbot, dock, viewer, folder)
 def test_the_form_does_not_scroll_where_there_is_room_for_it(qtbot, dock, viewer, folder):
     viewer.show()
     panel = open_panel(qtbot, dock, folder)
-    dock.fit_dialog.resize(502, 900)
+    dock.windows.fit.resize(502, 900)
     content, seen = panel._scroll.widget(), panel._scroll.viewport()
     qtbot.waitUntil(lambda: panel.estimate.isVisible() and seen.height() > 500)
     needed = content.layout().heightForWidth(content.width())
-    dock.fit_dialog.resize(502, 900 - seen.height() + needed)
+    dock.windows.fit.resize(502, 900 - seen.height() + needed)
     qtbot.waitUntil(lambda: seen.height() == needed)
     assert panel._scroll.verticalScrollBar().maximum() == 0
-    corner = panel.start_button.mapTo(dock.fit_dialog, panel.start_button.rect().bottomRight())
-    assert dock.fit_dialog.childAt(corner) is panel.start_button, "nothing lies over the button"
+    corner = panel.start_button.mapTo(dock.windows.fit, panel.start_button.rect().bottomRight())
+    assert dock.windows.fit.childAt(corner) is panel.start_button, "nothing lies over the button"
 
 
 @pytest.fixture
@@ -431,7 +431,7 @@ def test_a_typed_path_is_looked_into_when_it_is_whole(
 ):
     monkeypatch.setattr(FileEdit, "_on_choose_clicked", lambda self: pytest.fail("Return opened a window"))
     dock.normal.fit_button.click()
-    panel = dock.fit_dialog.panel
+    panel = dock.windows.fit.panel
     line = panel.folder.line_edit.native
     qtbot.keyClicks(line, str(folder))
     assert looked_into == []
@@ -451,7 +451,7 @@ def test_a_typed_path_is_looked_into_when_it_is_whole(
 
 def test_a_look_is_given_up_for_another_folder_or_by_its_cancel(qtbot, dock, folder, endless, looked_into):
     dock.normal.fit_button.click()
-    panel = dock.fit_dialog.panel
+    panel = dock.windows.fit.panel
     panel.folder.value = endless
     qtbot.waitUntil(lambda: looked_into == [endless], timeout=TIMEOUT_MS)
     panel.folder.value = folder
@@ -496,7 +496,7 @@ def test_a_look_that_fails_does_not_stand_in_for_the_next_one(qtbot, dock, folde
 
     monkeypatch.setattr(jobs, "discover_scans", look)
     dock.normal.fit_button.click()
-    panel = dock.fit_dialog.panel
+    panel = dock.windows.fit.panel
     panel.folder.value = broken
     panel.folder.value = folder
     gate.set()

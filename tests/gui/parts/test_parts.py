@@ -336,8 +336,8 @@ def colours_of(label):
 
 
 def test_notes_can_be_read_in_every_theme(dock, viewer):
-    dock.open_fit_dialog()
-    note, in_dialog = dock.find.note, dock.fit_dialog.panel.notes
+    dock.windows.open_fit()
+    note, in_dialog = dock.find.note, dock.windows.fit.panel.notes
     for theme in ("dark", "light", "dark"):
         viewer.theme = theme
         for label in (note, in_dialog):
@@ -349,15 +349,15 @@ def test_notes_can_be_read_in_every_theme(dock, viewer):
     viewer.theme = "light"
     assert colours_of(note) != before
     assert contrast(*colours_of(note)) >= AA
-    dock.fit_dialog.close()
+    dock.windows.fit.close()
 
 
 def test_notes_can_be_read_in_a_window_that_was_just_opened(qtbot, dock, viewer):
     viewer.theme = "dark"
     viewer.window._qt_window.show()
-    dock.open_folder_dialog()
-    about = dock.folder_dialog.about
-    qtbot.waitExposed(dock.folder_dialog)
+    dock.windows.open_folder()
+    about = dock.windows.folder.about
+    qtbot.waitExposed(dock.windows.folder)
     assert about.text() and contrast(*colours_of(about)) >= AA
 
 

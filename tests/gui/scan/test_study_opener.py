@@ -104,9 +104,9 @@ def test_a_refusal_goes_when_another_scan_is_opened_or_chosen(qtbot, dock, viewe
 
 def test_scans_chosen_from_a_folder_wait_for_what_is_being_read(qtbot, dock, viewer, cohort, patient):
     dock.open_files((cohort.normal_folder,))
-    qtbot.waitUntil(lambda: dock.chooser is not None, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: dock.windows.chooser is not None, timeout=TIMEOUT_MS)
     dock.open_files((patient,))
-    click(qtbot, dock.chooser.buttons.button(dock.chooser.buttons.StandardButton.Open))
+    click(qtbot, dock.windows.chooser.buttons.button(dock.windows.chooser.buttons.StandardButton.Open))
     wait_until_open(qtbot, dock)
     assert len(viewer.layers) == 2
 
