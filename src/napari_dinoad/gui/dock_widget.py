@@ -34,7 +34,7 @@ from napari_dinoad.gui.scan.study_opener import StudyOpener
 from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
 from napari_dinoad.gui.viewer.colour_bar import ColourBar
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
-from napari_dinoad.gui.viewer.layers import METADATA_KEY
+from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back, show_map_alone
 from napari_dinoad.gui.viewer.looks import finish_look, warm_up
 from napari_dinoad.gui.viewer.opened_results import OpenedResults

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.gui.results.hand_masks import Ground, HandMasks
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = ["MaskRow"]
 

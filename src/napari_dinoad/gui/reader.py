@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.viewer.busy_pointer import busy_pointer
-from napari_dinoad.gui.viewer.layers import ScanSource, layer_of_volume, placed, source_layer
+from napari_dinoad.gui.viewer.layer_scan import ScanSource
+from napari_dinoad.gui.viewer.layers import layer_of_volume, placed, source_layer
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import (
     count_frames,

@@ -11,12 +11,13 @@ from napari.layers import Image, Labels
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.viewer.layer_marks import holding_of_layer
-from napari_dinoad.gui.viewer.layers import LayerScan, scan_of_layer
+from napari_dinoad.gui.viewer.layers import scan_of_layer
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.export import nifti_on_grid
 
 if TYPE_CHECKING:
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.images.nifti_files import Holding
 
 __all__ = ["write_image", "write_labels"]

@@ -11,7 +11,7 @@ import pytest
 from napari_dinoad.gui.find.result import ScanResult
 from napari_dinoad.gui.find.suitability import ScanTraits, misfits, suspicion
 from napari_dinoad.gui.models.model_library import ModelSummary
-from napari_dinoad.gui.viewer.layers import LayerScan, ScanSource
+from napari_dinoad.gui.viewer.layer_scan import LayerScan, ScanSource
 from napari_dinoad.gui.work.jobs import SlicesScored
 from napari_dinoad.images.volume import Geometry, Volume
 

@@ -7,7 +7,8 @@ import pytest
 
 from dock_driver import TIMEOUT_MS, find
 from napari_dinoad.gui.scan.scan_step import scan_in_words
-from napari_dinoad.gui.viewer.layers import LayerScan, ScanSource, same_layer
+from napari_dinoad.gui.viewer.layer_scan import LayerScan, ScanSource
+from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.images.volume import Geometry
 
 

@@ -9,7 +9,8 @@ from napari.layers import Layer
 
 from dock_driver import click, find
 from napari_dinoad import read_volume
-from napari_dinoad.gui.viewer.layers import ScanSource, layer_of_volume
+from napari_dinoad.gui.viewer.layer_scan import ScanSource
+from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.opened_results import lies_on
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 from napari_dinoad.images.volume import Geometry

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 

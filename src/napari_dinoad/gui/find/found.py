@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.viewer.layers import frame_in_words, same_layer, scan_of_layer
+from napari_dinoad.gui.viewer.layer_scan import frame_in_words
+from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import axis_in_view, point_in_layer
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.find.result import KeptScores, ScanResult
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.gui.viewer.overlay import Overlay
     from napari_dinoad.settings import DetectSettings
 

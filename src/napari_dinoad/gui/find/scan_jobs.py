@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.gui.work.processes import WorkProcess
     from napari_dinoad.gui.work.work_process import Desk
     from napari_dinoad.gui.work.worker import JobChannel

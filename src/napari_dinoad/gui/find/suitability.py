@@ -14,7 +14,7 @@ from napari_dinoad.settings import ANATOMICAL_PLANES
 if TYPE_CHECKING:
     from napari_dinoad.gui.find.result import ScanResult
     from napari_dinoad.gui.models.model_library import ModelSummary
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = ["ScanTraits", "misfits", "suspicion"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.planes.planes_view import PlanesView, Scene
     from napari_dinoad.gui.results.hand_masks import HandMasks
     from napari_dinoad.gui.viewer.labels_on_scan import LabelsOnScan
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = ["OtherPlanes", "has_planes"]
 

@@ -19,7 +19,8 @@ from napari_dinoad.gui.viewer.layer_marks import (
     mark_copy,
     mark_drawn,
 )
-from napari_dinoad.gui.viewer.layers import frame_in_words, same_layer, scan_of_layer, title_of
+from napari_dinoad.gui.viewer.layer_scan import frame_in_words
+from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer, title_of
 from napari_dinoad.gui.viewer.looks import hand_look
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.find.find_controller import FindController
     from napari_dinoad.gui.find.found import Found
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.hand_mask import HandMask, Making

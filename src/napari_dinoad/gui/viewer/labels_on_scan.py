@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import GeometryError
-from napari_dinoad.gui.viewer.layers import data_to_world
+from napari_dinoad.gui.viewer.layer_scan import data_to_world
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = ["LabelsOnScan"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.gui.viewer.layers import METADATA_KEY
+from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.images.nifti_files import Holding
 
 __all__ = [

@@ -15,12 +15,8 @@ from napari_dinoad.gui.viewer.layer_marks import (
     is_overlay,
     scan_id_of,
 )
-from napari_dinoad.gui.viewer.layers import (
-    METADATA_KEY,
-    ScanSource,
-    affine_on_scan,
-    scan_of_layer,
-)
+from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource
+from napari_dinoad.gui.viewer.layers import affine_on_scan, scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.gui.viewer.canvas_text import CanvasText
-from napari_dinoad.gui.viewer.layers import METADATA_KEY, ScanSource, same_layer
+from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource
+from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.viewer_parts import camera_of, grid_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from napari_dinoad.gui.viewer.layer_marks import (
     is_overlay,
     mark_overlay,
 )
-from napari_dinoad.gui.viewer.layers import METADATA_KEY, ScanSource, affine_on_scan, same_layer, title_of
+from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource
+from napari_dinoad.gui.viewer.layers import affine_on_scan, same_layer, title_of
 from napari_dinoad.gui.viewer.lone_maps import show_map_alone
 from napari_dinoad.gui.viewer.looks import heatmap_look, mask_look
 from napari_dinoad.gui.viewer.viewer_parts import layers_meet, moves_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = ["Overlay", "lay_on_scans", "line_up"]
 

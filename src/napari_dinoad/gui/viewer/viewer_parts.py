@@ -8,7 +8,7 @@ import numpy as np
 from napari import current_viewer
 from qtpy.QtWidgets import QApplication, QLabel
 
-from napari_dinoad.gui.viewer.layers import data_to_world
+from napari_dinoad.gui.viewer.layer_scan import data_to_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtCore import QObject
 
-    from napari_dinoad.gui.viewer.layers import LayerScan
+    from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = [
     "axis_in_view",
