@@ -16,6 +16,8 @@ READS_OURS = {"npe2"}
 """napari's own, whose version decides what ``napari.yaml`` may hold."""
 BROUGHT = {"dask"}
 """By a package that is asked for, which is of no use without."""
+OF_TYPE_CHECKERS = {"_typeshed"}
+"""Known to type checkers alone: what is imported of it is never run."""
 
 
 def names_of(requirements):
@@ -32,7 +34,7 @@ def imported():
             elif isinstance(node, ast.ImportFrom):
                 modules.add(node.module.split(".")[0])
     holders = packages_distributions()
-    others = modules - sys.stdlib_module_names - {"napari_dinoad"}
+    others = modules - sys.stdlib_module_names - OF_TYPE_CHECKERS - {"napari_dinoad"}
     # Where one is not installed its module has no holder, and mostly the same name.
     return names_of(holder for module in others for holder in holders.get(module, [module]))
 
