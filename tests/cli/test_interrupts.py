@@ -427,11 +427,15 @@ def test_a_run_in_the_background_is_not_ended_by_ctrl_c(normal_folder, tmp_path)
     assert (tmp_path / "m.dinoad").is_file()
 
 
-@pytest.mark.parametrize("name", ["distributed", "tornado.application"])
+@pytest.mark.parametrize("name", ["distributed", "distributed.client", "tornado.application"])
 def test_what_dask_tells_of_calls_that_are_cut_off_is_not_passed_on(name):
-    """Its ``sync`` raises a NameError on its own thread where Ctrl-C comes before the call has begun."""
+    """Its ``sync`` raises a NameError on its own thread where Ctrl-C comes before the call has begun.
+
+    And its client, which has a level of its own, warns of keys that it could not gather.
+    """
     told = logging.getLogger(name)
-    before = {other: logging.getLogger(other).level for other in ("distributed", "tornado.application")}
+    names = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
+    before = {other: logging.getLogger(other).level for other in names}
     try:
         told.setLevel(logging.WARNING)
         with pytest.raises(Interrupt):

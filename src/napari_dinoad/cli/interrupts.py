@@ -14,6 +14,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from napari_dinoad.machine.dask_logs import silence_dask
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -33,9 +35,6 @@ _IMPORT = "<frozen importlib._bootstrap>"
 
 _MAIN = os.path.join(os.path.dirname(__file__), "main.py")  # noqa: PTH118, PTH120  (pathlib takes longer to load)
 """The file that the first frame of a command names."""
-
-_OF_DASK = ("distributed", "tornado.application")
-"""Loggers of Dask and of what its calls run on."""
 
 
 class Interrupt(KeyboardInterrupt):
@@ -121,9 +120,9 @@ class _Listener:
             self._send_again(number)
             return
         now = time.monotonic()
-        for name in _OF_DASK:
-            # A call that is cut off before it began is an error with a traceback to them, told by another thread.
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # A call that is cut off before it began is an error with a traceback to it, told by another thread, and what
+        # is lost by it a warning.
+        silence_dask()
         if self._first_s is None or now - self._first_s > _PATIENCE_S:
             self._first_s = self._first_s or now
             raise Interrupt

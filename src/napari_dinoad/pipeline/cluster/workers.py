@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, SettingError
+from napari_dinoad.machine.dask_logs import dask_without_chatter, silence_dask
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
 from napari_dinoad.pipeline.interrupts import interrupts_deferred, processes_without_interrupts
 
@@ -75,7 +76,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
     local: LocalCluster | None = None
     stack = ExitStack()
     try:
-        stack.enter_context(_without_chatter())
+        stack.enter_context(dask_without_chatter())
         stack.enter_context(dask.config.set(CONFIGURATION))
         try:
             with interrupts_deferred():
@@ -169,25 +170,9 @@ def _end_workers(local: LocalCluster) -> None:
         await asyncio.gather(*(worker.close() for worker in local.workers.values()))
 
     # That they are lost is no news.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    silence_dask()
     with suppress(OSError, TimeoutError):
         local.sync(end)
-
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Let Dask tell of its comings and goings only where all that is done is logged; warnings and errors pass.
-
-    Dask sets the level of its loggers to INFO when it is imported, whatever level the program has chosen.
-    """
-    chatter = logging.getLogger("distributed")
-    before = chatter.level
-    if not logging.getLogger().isEnabledFor(logging.INFO):
-        chatter.setLevel(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        chatter.setLevel(before)
 
 
 def _require_version(cluster: Cluster) -> None:
@@ -222,7 +207,7 @@ def _require_version(cluster: Cluster) -> None:
 
 def _lost_scheduler(error: Exception) -> DinoadError:
     # That the client cannot connect to it again is no news.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    silence_dask()
     return DinoadError(
         f"Cluster: the scheduler is gone ({error}). What is in the cache stays usable: start the same command again "
         "when the cluster is well."
