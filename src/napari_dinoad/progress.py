@@ -2,7 +2,7 @@
 
 Long functions take ``progress: Progress | None`` and call it after each unit of work (a scan, a batch, an
 epoch). To cancel, the callable raises `napari_dinoad.errors.Cancelled`; the function lets it pass
-after cleaning up. Only ``gui/work/worker`` knows about threads.
+after cleaning up. Only `napari_dinoad.gui.work.worker` knows about threads.
 """
 
 from __future__ import annotations

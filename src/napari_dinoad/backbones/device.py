@@ -16,7 +16,7 @@ from napari_dinoad.backbones.memory import PREFERRED_SLICES
 from napari_dinoad.errors import BackboneError, DinoadError, first_line
 from napari_dinoad.machine.faults import OUT_OF_MEMORY
 from napari_dinoad.machine.files import require_folder, write_json
-from napari_dinoad.machine.user_folders import cache_folder
+from napari_dinoad.machine.user_folders import cache_folder_if_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,16 +175,10 @@ def _seconds_a_slice(trial: Trial, n_slices: int) -> float:
 
 
 def _quickest(trials: list[Trial]) -> Trial:
-    seconds = measured_seconds(trials, trial_seconds, _cache(), _machine())
+    folder = cache_folder_if_any("Measurements are")
+    cache = None if folder is None else folder / "devices.json"
+    seconds = measured_seconds(trials, trial_seconds, cache, _machine())
     return min(trials, key=lambda trial: seconds[trial])
-
-
-def _cache() -> Path | None:
-    try:
-        return cache_folder() / "devices.json"
-    except DinoadError as error:
-        logger.info("Measurements are not kept: %s", error)
-        return None
 
 
 def _machine() -> str:

@@ -21,7 +21,7 @@ from torch import nn
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.files import require_folder
-from napari_dinoad.machine.user_folders import cache_folder
+from napari_dinoad.machine.user_folders import cache_folder_if_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +93,8 @@ def openvino_forward(
         Names the network, its weights and the input's size; its conversion is kept under this name. None: it is not
         kept.
     """
-    folder = None if key is None else _kept_in()
+    cache = None if key is None else cache_folder_if_any("The conversion is")
+    folder = None if cache is None else cache / "openvino"
     name = f"{key or 'network'}.xml"
     if folder is not None and (folder / name).is_file():
         kept = _compared(folder / name, forward, example)
@@ -111,15 +112,6 @@ def openvino_forward(
         return made
     logger.warning("OpenVINO cannot be used for this network, PyTorch is: %s", made)
     return None
-
-
-def _kept_in() -> Path | None:
-    """Return the folder of conversions, or None where the user has no folders."""
-    try:
-        return cache_folder() / "openvino"
-    except DinoadError as error:
-        logger.info("The conversion is not kept: %s", error)
-        return None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from napari_dinoad.errors import DinoadError, SettingError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["cache_folder", "data_folder", "expanded"]
+__all__ = ["cache_folder", "cache_folder_if_any", "data_folder", "expanded"]
+
+logger = logging.getLogger(__name__)
 
 _APPLICATION = "napari-dinoad"
 
@@ -31,6 +34,21 @@ def cache_folder(advice: str = "") -> Path:
         If this user has no home folder: in containers and services ``HOME`` may be unset.
     """
     return _kept_in(platformdirs.user_cache_path, advice)
+
+
+def cache_folder_if_any(what: str) -> Path | None:
+    """Return `cache_folder`, or None where this user has none: what would be kept there is done without.
+
+    Parameters
+    ----------
+    what : str
+        What would be kept, for the log.
+    """
+    try:
+        return cache_folder()
+    except DinoadError as error:
+        logger.info("%s not kept: %s", what, error)
+        return None
 
 
 def data_folder(advice: str = "") -> Path:
