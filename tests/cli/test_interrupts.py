@@ -271,6 +271,58 @@ def test_ctrl_c_while_something_is_imported_comes_again(monkeypatch):
         listener(signal.SIGINT, sys._getframe())
 
 
+def test_ctrl_c_while_the_first_one_is_dealt_with(monkeypatch):
+    """That takes a lock of logging; an exception in the middle left it taken, and Dask waited for it for ever."""
+    came = []
+
+    def silence():
+        if not came:
+            came.append(signal.SIGINT)
+            listener(signal.SIGINT, sys._getframe())
+            came.append("went on")
+
+    listener = _Listener()
+    monkeypatch.setattr(interrupts, "silence_dask", silence)
+    with pytest.raises(Interrupt):
+        listener(signal.SIGINT, sys._getframe())
+    assert came == [signal.SIGINT, "went on"]
+
+
+@pytest.mark.parametrize("taker", ["threading.Condition", "logging.Handler", "logging"])
+def test_ctrl_c_while_a_lock_is_taken_comes_again(taker, monkeypatch):
+    """The lock would stay taken, and others wait for it for ever."""
+    sent, is_sent = [], threading.Event()
+    monkeypatch.setattr(interrupts, "_send", lambda number: (sent.append(number), is_sent.set()))
+    listener = _Listener()
+
+    class Lock:
+        def acquire(self):
+            listener(signal.SIGINT, sys._getframe(1))
+
+        __enter__ = acquire
+
+        def __exit__(self, *_):
+            pass
+
+    if taker == "threading.Condition":
+        condition = threading.Condition()
+        condition._lock = Lock()
+        with condition:
+            pass
+    elif taker == "logging.Handler":
+        handler = logging.NullHandler()
+        handler.lock = Lock()
+        handler.acquire()
+    elif hasattr(logging, "_acquireLock"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(logging, "_lock", Lock())
+            logging._acquireLock()
+    else:
+        pytest.skip("logging takes its lock in a with statement from Python 3.13 on")
+    assert is_sent.wait(PATIENCE_S)
+    assert sent == [signal.SIGINT]
+
+
 def test_ctrl_c_ends_a_command_that_an_imported_script_runs(tmp_path):
     """Not the command imports something then, but who runs it."""
     (tmp_path / "nightly.py").write_text(

@@ -33,6 +33,16 @@ _AGAIN_S = 0.02
 _IMPORT = "<frozen importlib._bootstrap>"
 """The file that frames of Python's own import name."""
 
+_TAKE_LOCKS = frozenset(
+    taking.__code__
+    for taking in (
+        threading.Condition.__enter__,
+        logging.Handler.acquire,
+        getattr(logging, "_acquireLock", None),  # until Python 3.12
+    )
+    if taking is not None
+)
+
 _MAIN = os.path.join(os.path.dirname(__file__), "main.py")  # noqa: PTH118, PTH120  (pathlib takes longer to load)
 """The file that the first frame of a command names."""
 
@@ -102,6 +112,14 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _is_taking_lock(frame: FrameType | None) -> bool:
+    """Whether a lock is being taken by a function of Python's own, which then returns to the block that releases it.
+
+    An exception in between leaves it taken for ever, and other threads wait for it: Dask's, which log and set events.
+    """
+    return frame is not None and frame.f_code in _TAKE_LOCKS
+
+
 class _Listener:
     """What is called when signals come."""
 
@@ -116,15 +134,17 @@ class _Listener:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._number = number
-        if _is_importing(frame):
+        if _is_importing(frame) or _is_taking_lock(frame):
             self._send_again(number)
             return
         now = time.monotonic()
+        is_heeded = self._first_s is None or now - self._first_s > _PATIENCE_S
+        # Before anything else: the next one may come in the middle of what follows, which takes logging's lock.
+        self._first_s = self._first_s or now
         # A call that is cut off before it began is an error with a traceback to it, told by another thread, and what
         # is lost by it a warning.
         silence_dask()
-        if self._first_s is None or now - self._first_s > _PATIENCE_S:
-            self._first_s = self._first_s or now
+        if is_heeded:
             raise Interrupt
 
     def on_dropped(self, told: sys.UnraisableHookArgs) -> bool:
