@@ -316,13 +316,13 @@ def test_other_weights_are_refused(model):
 
 
 @pytest.mark.parametrize(
-    ("modality", "name", "warned"), [("MR", "mr-brain", 0), ("CT", "mr-brain", 1), ("OPT", "oct", 0)]
+    ("modality", "name", "warned"), [("MR", "mr-brain", 0), ("CT", "ct-head", 1), ("OPT", "oct", 0)]
 )
 def test_the_default_preset_follows_the_modality_of_dicom(tmp_path, modality, name, warned, caplog):
     save_dicom_head(tmp_path / "head", 1, Modality=modality)
     assert default_preprocessing(discover_scans(tmp_path)) == preset(name)
     assert len(caplog.records) == warned
-    assert warned == ("ct-head, ct-chest or ct-abdomen" in caplog.text)
+    assert warned == ("guessed from the scans: CT with a field of view of" in caplog.text)
 
 
 def test_a_backbone_that_is_loaded_already_is_used(normal_folder, patient_path, monkeypatch):
@@ -400,7 +400,7 @@ def test_uneven_brightness_of_images_as_stored_is_told(whites, name, is_told):
     facts = [{"intensity": [0, 1, 2, 3, white]} for white in whites]
     note = uneven_brightness_note(facts, preset(name))
     assert ("or less in a tenth of the images" in note) == is_told
-    assert note == "" or "--preset mr-brain" in note
+    assert note == "" or "--preset mr-slices" in note
 
 
 def test_a_fit_of_unevenly_bright_images_says_so(tmp_path, caplog):
@@ -411,6 +411,11 @@ def test_a_fit_of_unevenly_bright_images_says_so(tmp_path, caplog):
         Image.fromarray(image).save(tmp_path / f"{index}.png")
     fit_folder(tmp_path, replace(SMALL, preprocessing=replace(preset("image-2d"), resolution_px=64)))
     assert "Brightness is uneven" in caplog.text
+    caplog.clear()
+    model = fit_folder(tmp_path, replace(SMALL, preprocessing=None, resolution_px=64))
+    assert model.preprocessing.preset == "mr-slices"
+    assert "Brightness is uneven" not in caplog.text
+    assert "Preset mr-slices, guessed from the scans" in caplog.text
 
 
 def thick(axis, step=4.0):

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=tuple(PRESETS),
-        help="kind of scan (default: image-2d for 2D images, mr-brain for volumes; also for exported slices of MR)",
+        help="kind of scan (default: what suits the scans, of which a few are looked at; it is told)",
     )
     parser.add_argument(
         "--plane", choices=get_args(Plane), help="slicing direction, or all three (default: the preset's)"

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["darkness_note", "intensity_range", "sample_inside", "with_finite_values"]
+__all__ = ["CT_AIR_HU", "darkness_note", "intensity_range", "sample_inside", "with_finite_values"]
+
+CT_AIR_HU = -500.0
+"""Every CT scan has air below this; MR and photographs have nothing near it."""
 
 _SAMPLED_VOXELS = 2_000_000
 """Percentiles are taken from about this many voxels of a scan: their ranks are then known to 0.01 %."""
@@ -74,7 +77,7 @@ def darkness_note(volume: Volume, intensity: tuple[float, float] | None) -> str:
         return ""
     return (
         f"Its brightest value is {brightest:g} where {high:g} is white: the model sees it nearly black. Fit and "
-        "score with a preset whose range goes by the scan (mr-brain, oct), or save such scans as 8 bits."
+        "score with a preset whose range goes by the scan (mr-brain, mr-slices, oct), or save such scans as 8 bits."
     )
 
 

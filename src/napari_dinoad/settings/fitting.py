@@ -119,8 +119,7 @@ class FitSettings:
     weights : str, optional
         A local weights file for the backbone.
     preprocessing : PreprocessingSettings, optional
-        None: `fit_folder` takes the preset that suits the scans found (2D images: ``image-2d``, volumes:
-        ``mr-brain``).
+        None: `fit_folder` looks at some of the scans found and takes the preset that suits them.
     reading : ReadSettings
         Which series and frame of the normal scans are meant.
     calibration : CalibrationSettings

@@ -113,8 +113,12 @@ PRESETS: dict[str, PreprocessingSettings] = {
     "ct-abdomen": PreprocessingSettings("ct-abdomen", "window", _ct_window(40, 350), plane="axial"),
     "oct": PreprocessingSettings("oct", "slice-percentiles", body_mask="off"),
     "image-2d": PreprocessingSettings("image-2d", "as-stored"),
+    "mr-slices": PreprocessingSettings("mr-slices", "robust-percentiles"),
     "bmad": PreprocessingSettings("bmad", "as-stored", body_mask="off"),
 }
+
+IMAGE_PRESETS = frozenset({"image-2d", "mr-slices"})
+"""Those of 2D images alone."""
 
 
 def preset(name: str) -> PreprocessingSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,16 @@ from napari_dinoad.images.volume import Geometry, Volume
 
 def model(preset="mr-brain", plane="axial"):
     return ModelSummary(Path("m.dinoad"), preset, "dpmm", "embedded", 9, 90, datetime.now(UTC), plane)
+
+
+def test_a_model_of_2d_images_is_told_by_its_preset_or_by_its_slices():
+    """One for each scan, also where its preset is one of volumes."""
+    one_slice_each = replace(model(), n_slices=9)
+    for suits in (model("mr-slices", "acquired"), model("image-2d", "acquired"), one_slice_each):
+        assert misfits(suits, traits((1, 200, 180), None)) == []
+        (reason,) = misfits(suits, traits())
+        assert "of 2D images" in reason
+    assert misfits(replace(model("oct"), n_slices=9), traits()) == []
 
 
 def traits(shape=(160, 200, 180), spacing=(1.0, 1.0, 1.0), lowest=0.0):

@@ -14,10 +14,11 @@ from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit
 
 from napari_dinoad.errors import ScanReadError, WeightsNotFoundError
-from napari_dinoad.gui.fit.fit_panel import FitPanel
-from napari_dinoad.gui.fit.samples_of_folder import N_SAMPLES, ScanSample
+from napari_dinoad.gui.fit.fit_panel import N_THUMBNAILS, FitPanel
+from napari_dinoad.gui.fit.samples_of_folder import ScanSample
 from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.work import jobs
+from napari_dinoad.images.scan_kind import ScanLook
 from patience import PATIENCE_S, TIMEOUT_MS
 
 
@@ -264,6 +265,22 @@ def test_folder_of_pictures_suggests_the_2d_preset(qtbot, dock, tmp_path):
     assert "3 2D images" in panel.found.text.text()
 
 
+def test_unevenly_bright_pictures_suggest_that_each_is_scaled_and_five_are_shown(qtbot, dock, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i, white in enumerate((80, 80, 120, 160, 160, 200, 255, 255)):
+        pixels = np.zeros((48, 48), np.uint8)
+        pixels[8:40, 8:40] = rng.integers(white // 2, white, (32, 32))
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    panel = open_panel(qtbot, dock, tmp_path)
+    qtbot.waitUntil(lambda: len(dock.session.fit.samples) == 8, timeout=TIMEOUT_MS)
+    assert panel.form.preset.value == "mr-slices"
+    assert "brightest tissue" in panel.guess.text()
+    names = [label.toolTip().split(":")[0] for label in panel.found.thumbnails.labels]
+    assert names == ["0", "2", "4", "5", "7"]
+
+
 def test_a_folder_of_volumes_and_pictures_is_warned_of_before_the_fit(qtbot, dock, folder, tmp_path):
     import shutil
 
@@ -373,9 +390,8 @@ def test_fit_panel_fits_a_dock_as_wide_as_the_other(qtbot, dock, viewer, folder)
     _, panel = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
     panel.folder.value = folder
     qtbot.waitUntil(is_shown(dock, folder), timeout=TIMEOUT_MS)
-    samples = [
-        ScanSample(str(i), np.zeros((76, 76), np.uint8), "", False, 0.0, None, "") for i in range(N_SAMPLES)
-    ]
+    look = ScanLook(is_ct=False, lung_share=0.0, field_mm=None, brightness=None)
+    samples = [ScanSample(str(i), np.zeros((76, 76), np.uint8), "", look) for i in range(N_THUMBNAILS)]
     panel.found.thumbnails.show_samples(samples)
     content = panel._scroll.widget()
     qtbot.waitUntil(lambda: content.minimumSizeHint().width() <= dock.sizeHint().width())

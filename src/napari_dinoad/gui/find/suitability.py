@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
-from napari_dinoad.gui.viewer.grey_limits import CT_AIR_HU
+from napari_dinoad.images.intensity import CT_AIR_HU
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.maps.findings import suspicion_words
 from napari_dinoad.settings import ANATOMICAL_PLANES

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["FitForm"]
 
 _PRESET_TITLES = {
-    "mr-brain": "MR of the brain (volumes, slices)",
+    "mr-brain": "MR of the brain",
     "ct-head": "CT of the head",
     "ct-chest": "CT of the chest",
     "ct-abdomen": "CT of the abdomen",
     "oct": "OCT",
     "image-2d": "2D images as stored (X-ray, photographs)",
+    "mr-slices": "2D images, each scaled by itself (slices of MR)",
     "bmad": "BMAD benchmark",
 }
 

@@ -13,7 +13,6 @@ from napari_dinoad.errors import DinoadError, SettingError, WeightsNotFoundError
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.gui.fit.cohort_view import MIN_SCANS, CohortView
 from napari_dinoad.gui.fit.fit_form import FitForm
-from napari_dinoad.gui.fit.samples_of_folder import guess_preset
 from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.models.model_library import path_of_new_model
 from napari_dinoad.gui.models.weights_dialog import WeightsDialog
@@ -21,6 +20,7 @@ from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.parts.profile_plot import CurvePlot
+from napari_dinoad.images.scan_kind import suitable_preset
 from napari_dinoad.machine.files import MODEL_SUFFIX
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ __all__ = ["FitDialog", "FitPanel"]
 
 _TYPING_MS = 600
 """A path that was typed is taken for whole after a pause of so long, or when the field is left."""
+
+N_THUMBNAILS = 5
+"""Of more scans that were looked at, the first ones' pictures are shown; these are from all over the folder."""
 
 _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
@@ -223,16 +226,16 @@ class FitPanel(QWidget):
     def _show_samples(self) -> None:
         """Show pictures of some scans, and the preset that they suggest."""
         discovery, samples = self._fit.discovery, self._fit.samples
-        self.found.thumbnails.show_samples(samples)
+        self.found.thumbnails.show_samples(samples[:N_THUMBNAILS])
         if discovery is None or not discovery.scans or not (samples or discovery.is_mostly_2d):
             self.guess.tell("")
             return
-        preset, why = guess_preset(discovery, samples)
+        suitable = suitable_preset(discovery, [sample.look for sample in samples])
         if not self._preset_by_user:
-            self.form.preset.value = preset
-            self.guess.tell(f"Kind guessed from the scans: {why}.")
-        elif preset != self.form.preset.value:
-            self.guess.tell(f"The scans look like another kind: {why}.", warning=True)
+            self.form.preset.value = suitable.name
+            self.guess.tell(f"Kind guessed from the scans: {suitable.why}.")
+        elif suitable.name != self.form.preset.value:
+            self.guess.tell(f"The scans look like another kind: {suitable.why}.", warning=True)
         else:
             self.guess.tell("")
 

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_dinoad.images.intensity import CT_AIR_HU
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_dinoad.images.volume import DisplayWindow
 
-__all__ = ["CT_AIR_HU", "display_range", "first_limits"]
-
-CT_AIR_HU = -500.0
-"""Every CT scan has air below this; MR and photographs have nothing near it."""
+__all__ = ["display_range", "first_limits"]
 
 _SAMPLE = 200_000
 """Limits are taken from about this many values of a larger scan."""

@@ -18,6 +18,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import find_persons
+from napari_dinoad.images.scan_kind import choose_preset
 from napari_dinoad.machine.files import require_writable
 from napari_dinoad.normative_model import (
     BackboneIdentity,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.fit.holdout import FittedPlanes
     from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import PreprocessingSettings
+    from napari_dinoad.settings import PreprocessingSettings, ReadSettings
 
 __all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
 
@@ -136,7 +137,9 @@ def fit_folder(
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
-    preprocessing = settings.preprocessing_or(settings.preprocessing or default_preprocessing(found))
+    preprocessing = settings.preprocessing_or(
+        settings.preprocessing or default_preprocessing(found, settings.reading, progress)
+    )
     estimate = estimate_fit(found, backbone or settings.backbone, preprocessing, cache)
     estimate.require_limit(None if cache is None else cache.limit_bytes)
     logger.info(estimate.in_words())
@@ -257,19 +260,18 @@ def _embed(
     return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress)
 
 
-def default_preprocessing(found: Discovery) -> PreprocessingSettings:
-    """Return the preset that suits what was found: ``image-2d`` for 2D images, ``mr-brain`` for volumes.
-
-    DICOM headers name the modality: OCT gets ``oct``; of CT they do not tell which window suits.
-    """
-    if found.modality == "OPT":
-        return preset("oct")
-    if found.modality == "CT":
-        logger.warning(
-            "These are CT scans and no preset was named: each is scaled by its own percentiles. A preset with a "
-            "window in Hounsfield units suits them better: ct-head, ct-chest or ct-abdomen."
-        )
-    return preset("image-2d" if found.is_mostly_2d else "mr-brain")
+def default_preprocessing(
+    found: Discovery, reading: ReadSettings | None = None, progress: Progress | None = None
+) -> PreprocessingSettings:
+    """Return the preset that suits what was found, and tell which where it was guessed; see `suitable_preset`."""
+    suitable = choose_preset(found, reading, progress)
+    logger.log(
+        logging.WARNING if suitable.is_guess else logging.INFO,
+        "Preset %s, guessed from the scans: %s. Name another one with --preset.",
+        suitable.name,
+        suitable.why,
+    )
+    return preset(suitable.name)
 
 
 def _fit_key(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.images.intensity import darkness_note, sample_inside
+from napari_dinoad.images.scan_kind import BRIGHT_PERCENTILE, brightness_range
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.settings import ANATOMICAL_PLANES
 
@@ -19,17 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PERCENTILES", "coarse_plane_note", "scan_facts", "uneven_brightness_note"]
 
-PERCENTILES = (1, 25, 50, 75, 99)
+PERCENTILES = (1, 25, 50, 75, BRIGHT_PERCENTILE)
 """Of the intensities inside the body."""
-
-_FEWEST_SCANS = 5
-"""Of fewer scans it is not told how unevenly bright they are."""
-
-_UNEVEN = 1.5
-"""Images are unevenly bright where those among the brightest tenth are this many times as bright as in the darkest.
-
-Slices of MR from many scanners: 1.8. Radiographs and photographs are stretched to nearly white when they are stored.
-"""
 
 
 def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
@@ -98,17 +90,14 @@ def uneven_brightness_note(facts: Sequence[Mapping[str, Any]], preprocessing: Pr
     preprocessing : PreprocessingSettings
         By which they are read.
     """
-    if (
-        preprocessing.preset != "image-2d"
-        or preprocessing.intensity != "as-stored"
-        or len(facts) < _FEWEST_SCANS
-    ):
+    if preprocessing.preset != "image-2d" or preprocessing.intensity != "as-stored":
         return ""
-    dark, bright = np.percentile([one["intensity"][-1] for one in facts], (10, 90))
-    if not 0 < _UNEVEN * dark < bright:
+    uneven = brightness_range([one["intensity"][-1] for one in facts])
+    if uneven is None:
         return ""
+    dark, bright = uneven
     return (
         f"Brightness is uneven: the brightest tissue has a value of {dark:.3g} or less in a tenth of the images, and "
         f"of {bright:.3g} or more in another. Values are taken as stored; where they have no fixed meaning, as in "
-        "slices of MR, --preset mr-brain scales each image by itself and finds more."
+        "slices of MR, --preset mr-slices scales each image by itself and finds more."
     )

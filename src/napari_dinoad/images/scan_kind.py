@@ -1,0 +1,226 @@
+"""Which preset suits the scans of a folder, where none was named: guessed from some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_dinoad.errors import DinoadError, SettingError
+from napari_dinoad.images.intensity import CT_AIR_HU, intensity_range, sample_inside
+from napari_dinoad.progress import report
+from napari_dinoad.settings import preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.scan_file import ScanFile
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import ReadSettings
+
+__all__ = [
+    "BRIGHT_PERCENTILE",
+    "PresetChoice",
+    "ScanLook",
+    "brightness_range",
+    "choose_preset",
+    "look_at",
+    "scans_to_look_at",
+    "suitable_preset",
+]
+
+N_VOLUMES = 5
+"""Volumes looked at, spread over the folder: their kind is that of all."""
+
+N_IMAGES = 100
+"""2D images looked at: how unevenly bright they are is told by the darkest and the brightest tenth."""
+
+_LOOKED_PX = 256
+"""An image is looked at in about so many pixels a side."""
+
+_LUNG_HU = (-950.0, -550.0)
+"""Values between these inside the field of view are lung, where the air around the patient is not."""
+
+_LUNG_SHARE = 0.06
+
+_HEAD_FIELD_MM = 330.0
+"""The field of view of a head CT is smaller than this, that of a trunk larger."""
+
+
+BRIGHT_PERCENTILE = 99
+"""Inside the body, that of the brightest tissue."""
+
+_FEWEST_IMAGES = 5
+"""Of fewer it is not told how unevenly bright they are."""
+
+_UNEVEN = 1.5
+"""Images are unevenly bright where those among the brightest tenth are this many times as bright as in the darkest.
+
+Slices of MR from many scanners: 1.8. Radiographs and photographs are stretched to nearly white when they are stored.
+"""
+
+
+@dataclass(frozen=True)
+class ScanLook:
+    """What one scan says about its kind.
+
+    Attributes
+    ----------
+    is_ct : bool
+        Whether it has values of air as in CT.
+    lung_share : float
+        Of its voxels.
+    field_mm : float, optional
+        The longer side of a slice.
+    brightness : float, optional
+        Of a 2D image: its brightest tissue as a share of white; None where white is not known.
+    """
+
+    is_ct: bool
+    lung_share: float
+    field_mm: float | None
+    brightness: float | None
+
+
+@dataclass(frozen=True)
+class PresetChoice:
+    """A preset and why it suits, in words.
+
+    Attributes
+    ----------
+    name : str
+    why : str
+    is_guess : bool
+        Whether it was chosen by what a few scans look like, and may be wrong.
+    """
+
+    name: str
+    why: str
+    is_guess: bool = False
+
+
+def brightness_range(brightness: Sequence[float]) -> tuple[float, float] | None:
+    """Return the brightness below which the darkest tenth of images lies, and that above which the brightest lies.
+
+    None where they are about evenly bright, or too few to tell.
+
+    Parameters
+    ----------
+    brightness : sequence of float
+        Of the brightest tissue of each image, on one scale.
+    """
+    if len(brightness) < _FEWEST_IMAGES:
+        return None
+    dark, bright = np.percentile(brightness, (10, 90))
+    return (float(dark), float(bright)) if 0 < _UNEVEN * dark < bright else None
+
+
+def scans_to_look_at(discovery: Discovery) -> list[ScanFile]:
+    """Return the scans of a folder that tell its kind; the first few are spread over all of it, too."""
+    scans = discovery.scans
+    if not discovery.is_mostly_2d:
+        return [scans[i] for i in _spread(len(scans), N_VOLUMES)]
+    images = [scan for scan in scans if scan.kind == "image"]
+    first, all_of_them = _spread(len(images), N_VOLUMES), _spread(len(images), N_IMAGES)
+    return [images[i] for i in (*first, *(i for i in all_of_them if i not in first))]
+
+
+def _spread(n: int, n_wanted: int) -> list[int]:
+    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n_wanted, n)).round())]
+
+
+def look_at(volume: Volume) -> ScanLook:
+    """Return what a scan says about its kind."""
+    values, geometry = volume.values, volume.geometry
+    # Of a single slice, the axis that it lacks.
+    axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
+    coarse = values[:, ::4, ::4] if min(values.shape) > 1 else values
+    lung = np.count_nonzero((coarse > _LUNG_HU[0]) & (coarse < _LUNG_HU[1])) / coarse.size
+    lengths = [
+        n * step for a, (n, step) in enumerate(zip(values.shape, geometry.spacing, strict=True)) if a != axis
+    ]
+    return ScanLook(
+        bool(coarse.min() <= CT_AIR_HU),
+        lung,
+        max(lengths) if geometry.is_physical else None,
+        _brightness(volume) if volume.is_2d else None,
+    )
+
+
+def _brightness(image: Volume) -> float | None:
+    from napari_dinoad.images.body import find_body
+
+    step = max(1, max(image.values.shape) // _LOOKED_PX)
+    values = image.values[:, ::step, ::step]
+    body = find_body(values)
+    try:
+        limits = intensity_range(image, body, preset("image-2d"))
+    except SettingError:
+        return None
+    if limits is None or not limits[1] > 0:
+        return None
+    return float(np.percentile(sample_inside(values, body), BRIGHT_PERCENTILE)) / limits[1]
+
+
+def choose_preset(
+    discovery: Discovery, reading: ReadSettings | None = None, progress: Progress | None = None
+) -> PresetChoice:
+    """Look at some scans of a folder and return the preset that suits; scans that cannot be read are passed over."""
+    looks = []
+    chosen = scans_to_look_at(discovery)
+    for done, scan in enumerate(chosen):
+        report(progress, "Looking at some scans", done, len(chosen))
+        try:
+            looks.append(look_at(scan.read(reading)))
+        except DinoadError:
+            continue
+    return suitable_preset(discovery, looks)
+
+
+def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetChoice:
+    """Return the preset that suits the scans of a folder.
+
+    2D images are taken as stored (``image-2d``), but where they are unevenly bright, as slices of MR are, each is
+    scaled by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. CT is of the
+    head, chest or abdomen, by its field of view and how much lung there is; all other volumes are ``mr-brain``.
+
+    Parameters
+    ----------
+    discovery : Discovery
+    looks : sequence of ScanLook
+        At `scans_to_look_at`, as far as they can be read.
+    """
+    if discovery.modality == "OPT":
+        return PresetChoice("oct", "the series are OCT")
+    if discovery.is_mostly_2d:
+        return _of_images([look.brightness for look in looks if look.brightness is not None])
+    if any(scan.images for scan in discovery.scans):
+        return PresetChoice("oct", "folders of 2D slices", is_guess=True)
+    n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
+    if 2 * n_ct <= len(looks):
+        return PresetChoice("mr-brain", "volumes without values of air as in CT")
+    fields = [look.field_mm for look in looks if look.field_mm is not None]
+    if fields and float(np.median(fields)) < _HEAD_FIELD_MM:
+        return PresetChoice(
+            "ct-head", f"CT with a field of view of {np.median(fields):.0f} mm", is_guess=True
+        )
+    lung = float(np.median([look.lung_share for look in looks]))
+    if lung > _LUNG_SHARE:
+        return PresetChoice("ct-chest", f"CT with {100 * lung:.0f} % lung", is_guess=True)
+    return PresetChoice("ct-abdomen", "CT of the trunk with little lung", is_guess=True)
+
+
+def _of_images(brightness: Sequence[float]) -> PresetChoice:
+    uneven = brightness_range(brightness)
+    if uneven is None:
+        return PresetChoice("image-2d", "most files are 2D images, about evenly bright")
+    dark, bright = uneven
+    return PresetChoice(
+        "mr-slices",
+        f"2D images whose brightest tissue is at {100 * dark:.0f} % of white or less in a tenth of them and at "
+        f"{100 * bright:.0f} % or more in another, as in slices of MR: each is scaled by itself",
+        is_guess=True,
+    )

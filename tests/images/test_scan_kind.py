@@ -1,0 +1,152 @@
+"""What kind of scans a folder holds, guessed from a few of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.scan_kind import (
+    N_IMAGES,
+    N_VOLUMES,
+    ScanLook,
+    brightness_range,
+    choose_preset,
+    look_at,
+    scans_to_look_at,
+    suitable_preset,
+)
+from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.settings import ReadSettings, preset
+from small_heads import save_dicom_head
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VOLUME_OF_CT = ScanLook(is_ct=True, lung_share=0.0, field_mm=250.0, brightness=None)
+
+
+def save(path: Path, values: np.ndarray, spacing: float) -> None:
+    nib.save(nib.Nifti1Image(values.astype(np.int16), np.diag([spacing, spacing, 5.0, 1.0])), path)
+
+
+def trunk(background: float, *, lung: bool = False) -> np.ndarray:
+    values = np.full((60, 70, 12), background)
+    values[10:50, 10:60, 1:11] = 40
+    if lung:
+        values[15:45, 15:55, 2:10] = -800
+    return values
+
+
+def save_pictures(folder, whites):
+    rng = np.random.default_rng(0)
+    for index, white in enumerate(whites):
+        image = np.zeros((48, 48), np.uint8)
+        image[8:40, 8:40] = rng.integers(white // 2, white + 1, (32, 32))
+        Image.fromarray(image).save(folder / f"{index:04}.png")
+
+
+@pytest.mark.parametrize(
+    ("background", "spacing", "lung", "name", "is_guess"),
+    [
+        (0, 4.0, False, "mr-brain", False),
+        (-1000, 3.5, False, "ct-head", True),
+        (-1000, 6.0, True, "ct-chest", True),
+        (-1000, 6.0, False, "ct-abdomen", True),
+    ],
+)
+def test_volumes(tmp_path, background, spacing, lung, name, is_guess):
+    for letter in "ab":
+        save(tmp_path / f"{letter}.nii.gz", trunk(background, lung=lung), spacing)
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert (chosen.name, chosen.is_guess) == (name, is_guess)
+    assert chosen.why
+
+
+@pytest.mark.parametrize(("modality", "name"), [("MR", "mr-brain"), ("CT", "ct-head"), ("OPT", "oct")])
+def test_dicom_names_the_modality(tmp_path, modality, name):
+    save_dicom_head(tmp_path / "head", 1, Modality=modality)
+    assert choose_preset(discover_scans(tmp_path)).name == name
+
+
+@pytest.mark.parametrize(
+    ("whites", "name"),
+    [
+        ((90, 120, 150, 180, 200, 255), "mr-slices"),
+        ((230, 240, 250, 255, 255, 255), "image-2d"),
+        ((90, 255, 90, 255), "image-2d"),
+        ((0, 0, 0, 0, 0, 0), "image-2d"),
+    ],
+)
+def test_images_that_are_unevenly_bright_are_scaled_by_themselves(tmp_path, whites, name):
+    save_pictures(tmp_path, whites)
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert chosen.name == name
+    assert chosen.is_guess == (name == "mr-slices")
+
+
+def test_each_image_of_this_preset_fills_the_same_range():
+    assert preset("mr-slices").intensity == preset("mr-brain").intensity == "robust-percentiles"
+    assert preset("mr-slices").plane == "acquired"
+
+
+def test_brightness_is_a_share_of_white_whatever_the_bits():
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((1, 64, 64))
+    pixels[:, 8:56, 8:56] = rng.integers(60, 128, (48, 48))
+    bright = [
+        look_at(Volume(pixels * scale, Geometry.of_pixels((64, 64)), full_scale=255.0 * scale)).brightness
+        for scale in (1, 257)
+    ]
+    assert bright[0] == pytest.approx(126 / 255, abs=0.01)
+    assert bright[1] == pytest.approx(bright[0])
+
+
+def test_how_unevenly_bright_images_are():
+    assert brightness_range([0.4] * 20 + [0.9] * 20) == (0.4, 0.9)
+    assert brightness_range([0.7] * 20 + [0.9] * 20) is None
+    assert brightness_range([0.1, 0.9, 0.1, 0.9]) is None, "too few to tell"
+
+
+def test_stacks_of_images_are_taken_for_oct(tmp_path):
+    save_pictures(tmp_path, [200] * 6)
+    assert choose_preset(discover_scans(tmp_path, ReadSettings(stack_folders=True))).name == "oct"
+
+
+def test_the_scans_looked_at_are_spread_over_the_folder(tmp_path):
+    save_pictures(tmp_path, [200] * (N_IMAGES + 20))
+    names = [int(scan.name) for scan in scans_to_look_at(discover_scans(tmp_path))]
+    assert N_IMAGES <= len(names) == len(set(names)) <= N_IMAGES + N_VOLUMES
+    assert names[:N_VOLUMES] == sorted(names[:N_VOLUMES])
+    assert np.diff(sorted(names)).max() <= 2
+    assert {min(names), max(names)} == {names[0], names[N_VOLUMES - 1]} == {0, N_IMAGES + 19}
+
+
+def test_of_volumes_only_a_few_are_read(tmp_path):
+    for number in range(12):
+        save(tmp_path / f"{number:02}.nii.gz", trunk(0), 4.0)
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in scans_to_look_at(found)] == ["00", "03", "06", "08", "11"]
+
+
+def test_scans_that_cannot_be_read_are_passed_over(tmp_path):
+    save(tmp_path / "a.nii.gz", trunk(-1000), 3.5)
+    save(tmp_path / "zero.nii.gz", np.zeros((8, 8, 8)), 4.0)
+    assert choose_preset(discover_scans(tmp_path)).name == "ct-head"
+
+
+def test_progress_is_told_and_may_cancel(tmp_path):
+    save_pictures(tmp_path, [200] * 6)
+    told = []
+    choose_preset(discover_scans(tmp_path), progress=told.append)
+    assert [(event.done, event.total) for event in told] == [(n, 6) for n in range(6)]
+
+
+def test_what_headers_say_counts_without_a_look(tmp_path):
+    save_dicom_head(tmp_path / "head", 1, Modality="OPT")
+    found = discover_scans(tmp_path)
+    assert suitable_preset(found, [VOLUME_OF_CT]).name == "oct"
