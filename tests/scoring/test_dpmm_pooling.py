@@ -17,6 +17,7 @@ from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import unit_patches
 from napari_dinoad.scoring.statistics import SufficientStatistics, expectation, gaussians
 from napari_dinoad.settings import DpmmSettings
+from pretended_gpu import pretended_gpu
 
 COVARIANCES = ("diag", "spherical", "full")
 
@@ -126,6 +127,18 @@ def test_the_order_of_hospitals_has_no_influence(covariance, fitted):
         other = DpmmScorer.merged(order).state()
         for name, tensor in one.tensors.items():
             torch.testing.assert_close(other.tensors[name], tensor, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_mixtures_on_a_gpu_are_merged_there(covariance, make_clustered):
+    maps = [make_clustered(4, (8, 8), 10, 6, 0.2, seed=seed) for seed in range(2)]
+    small = settings_for(covariance, n_components=6)
+    expected = DpmmScorer.merged([DpmmScorer(small).fit([own]) for own in maps]).score(maps[0])
+    with pretended_gpu():
+        merged = DpmmScorer.merged([DpmmScorer(small, device="cuda").fit([own]) for own in maps])
+        assert merged.parameters.mixture.means.device.type == "cuda"
+        got = merged.score(maps[0].to("cuda")).cpu()
+    torch.testing.assert_close(got, expected)
 
 
 def test_merging_keeps_first_and_second_moments(fitted):

@@ -214,8 +214,9 @@ class DpmmScorer:
         regularisation = settings.effective_regularisation
         statistics = pooled(parts, settings.covariance, regularisation, settings.n_components)
         alpha = sum(scorer.parameters.alpha * scorer.n_patches for scorer in scorers) / statistics.n_patches
-        parameters, _ = dpmm_start.parameters_of(statistics, settings, alpha)
         merged = cls(settings, device=scorers[0].device)
+        # Pooled on the CPU, wherever the mixtures are.
+        parameters, _ = dpmm_start.parameters_of(statistics.to(merged.device), settings, alpha)
         merged._set(
             dpmm_fit.FitPoint.first(
                 parameters,
