@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Event, current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.preparation import LoadedScan, stored
 from napari_dinoad.pipeline.cohort.work_folder import work_folder
+from napari_dinoad.pipeline.detection import detector as detector_module
 from napari_dinoad.pipeline.slices.arriving import Arriving
 from napari_dinoad.pipeline.slices.device_slices import DeviceSlices, slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
@@ -32,6 +34,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     preset,
 )
+from patience import PATIENCE_S
 from pretended_gpu import pretended_gpu
 
 SMALL = FitSettings(
@@ -115,6 +118,33 @@ def test_what_is_begun_there_depends_on_the_batches_not_on_their_slices(model_pa
     assert of_a_batch < 25 + 42 * n_scorers
     # One operation a slice would be 12 more, in all planes 72.
     assert of_the_scan < (26 if len(detector.model.planes) == 1 else 60)
+
+
+def test_a_gpu_waits_for_nothing_that_the_cpu_may_do_meanwhile(one_model, patient, monkeypatch):
+    """Voxels are sent while the body is looked for; in what a scan is unlike others is told while it is scored."""
+    is_sent, is_told, on_threads = Event(), Event(), []
+
+    def and_then(function, event):
+        def call(*args):
+            on_threads.append(current_thread() is not main_thread())
+            result = function(*args)
+            event.set()
+            return result
+
+        return call
+
+    prepare = detector_module.prepare_planes
+    monkeypatch.setattr(detector_module, "sent_voxels", and_then(detector_module.sent_voxels, is_sent))
+    monkeypatch.setattr(
+        detector_module, "prepare_planes", lambda *args: is_sent.wait(PATIENCE_S) and prepare(*args)
+    )
+    monkeypatch.setattr(Detector, "unlike", and_then(Detector.unlike, is_told))
+    with pretended_gpu():
+        found = detector_of(one_model, "cuda").detect(
+            patient, on_slices=lambda *_: None if is_told.wait(PATIENCE_S) else pytest.fail("not told")
+        )
+    assert on_threads == [True, True, False]
+    assert found.unlike == detector_of(one_model, "cpu").detect(patient).unlike
 
 
 def test_slices_alone_and_what_scorers_see(model_path, patient):

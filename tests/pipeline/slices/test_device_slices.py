@@ -45,7 +45,7 @@ SMALL = FitSettings(
 
 
 def on_device(prepared, device):
-    volume = DeviceVolume.of(prepared[0], torch.device(device))
+    volume = DeviceVolume.of(prepared[0], torch.from_numpy(prepared[0].volume.values).to(device))
     return [DeviceSlices(scan, volume) for scan in prepared]
 
 
@@ -72,7 +72,7 @@ def test_a_scan_is_scored_alike(detector, patient, monkeypatch, device, how):
 
     expected, expected_slices = run()
     monkeypatch.setattr(
-        scan_run, "slices_of_planes", lambda prepared, of_backbone: on_device(prepared, device)
+        scan_run, "slices_of_planes", lambda prepared, of_backbone, voxels: on_device(prepared, device)
     )
     found, slices = run()
     np.testing.assert_allclose(
@@ -137,10 +137,6 @@ def test_the_cpu_and_single_images_stay_with_numpy(patient):
 def test_a_scan_that_the_gpu_has_no_room_for_stays_with_numpy(patient, monkeypatch, free_mb, kind):
     prepared = prepare_planes(patient, SMALL.preprocessing, 64)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_mb * 10**6, 10**10))
-    monkeypatch.setattr(DeviceVolume, "of", lambda *_: on_device_volume(prepared[0]))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, _: tensor)
     (slices,) = slices_of_planes(prepared, torch.device("cuda"))
     assert isinstance(slices, kind)
-
-
-def on_device_volume(prepared):
-    return DeviceVolume(torch.from_numpy(prepared.volume.values), torch.from_numpy(prepared.body))

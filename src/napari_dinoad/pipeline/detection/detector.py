@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.normative_model import NormativeModel
 from napari_dinoad.pipeline.detection.scan_run import ScanRun
+from napari_dinoad.pipeline.slices.device_slices import sent_voxels
 from napari_dinoad.pipeline.slices.scan_facts import scan_facts
 from napari_dinoad.progress import report
 from napari_dinoad.settings import DetectSettings
@@ -287,9 +289,37 @@ class Detector:
         placed_on: torch.device | None = None,
     ) -> Detection:
         """Score a scan, ``size`` slices at a time; see `ScanRun` for ``placed_on``."""
-        prepared = self.prepare(volume)
-        run = ScanRun(self.model, self.backbone, prepared, slices, placed_on)
-        run.seconds["prepare"] = time.perf_counter() - started
+        # A GPU waits neither for its voxels to arrive nor for what the CPU has to say of the scan as such.
+        with ThreadPoolExecutor(1, thread_name_prefix="dinoad-aside") as aside:
+            sent = None
+            if self._works_on_gpu and placed_on is None:
+                sent = aside.submit(sent_voxels, volume, self.backbone.device)
+            prepared = self.prepare(volume)
+            if self._works_on_gpu:
+                aside.submit(self.unlike, volume)  # It is kept; what it raises, it raises again.
+            run = ScanRun(
+                self.model, self.backbone, prepared, slices, placed_on, sent.result() if sent else None
+            )
+            run.seconds["prepare"] = time.perf_counter() - started
+            self._score(run, start_slice, progress, on_slices, size)
+        run.seconds["total"] = time.perf_counter() - started
+        return self._detection(run, volume)
+
+    @property
+    def _works_on_gpu(self) -> bool:
+        """Whether slices are resampled and placed on a CUDA device; see `slices_of_planes`."""
+        return (
+            self.backbone.device.type == "cuda" and self.model.preprocessing.intensity != "slice-percentiles"
+        )
+
+    def _score(
+        self,
+        run: ScanRun,
+        start_slice: int | None,
+        progress: Progress | None,
+        on_slices: OnSlices | None,
+        size: int,
+    ) -> None:
         total, done = run.n_slices, 0
         report(progress, "Scoring slices", done, total)
         for batch in run.scored(run.batches(start_slice, size)):
@@ -301,8 +331,6 @@ class Detector:
         if run.fuse() and on_slices is not None:
             for indices, values in run.shown_batches(size):
                 on_slices(run.axis, indices, values)
-        run.seconds["total"] = time.perf_counter() - started
-        return self._detection(run, volume)
 
     def _detection(self, run: ScanRun, volume: Volume) -> Detection:
         calibration, score = run.calibration, run.scan_score()

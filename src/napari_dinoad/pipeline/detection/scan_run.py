@@ -128,6 +128,8 @@ class ScanRun:
         Only these slices, by the first plane alone; None: all that show the body, in all planes.
     placed_on : torch.device, optional
         Where slices are resampled and scores are placed; None: where the backbone is.
+    voxels : torch.Tensor, optional
+        The scan's voxels that lie there already; see `sent_voxels`.
 
     Attributes
     ----------
@@ -155,6 +157,7 @@ class ScanRun:
         prepared: Sequence[PreparedScan],
         slices: Sequence[int] | None = None,
         placed_on: torch.device | None = None,
+        voxels: torch.Tensor | None = None,
     ) -> None:
         self._model = model
         self._backbone = backbone
@@ -171,7 +174,7 @@ class ScanRun:
             slices = tuple(dict.fromkeys(index(number) for number in slices))
         self.slices = prepared[0].indices if slices is None else slices
         n_slices = shape[self.axis]
-        placing = slices_of_planes(prepared[:n_planes], placed_on or backbone.device)
+        placing = slices_of_planes(prepared[:n_planes], placed_on or backbone.device, voxels)
         self._runs = [
             _PlaneRun(plane, scan, of_plane, slices, model.smoothing_mm)
             for plane, scan, of_plane in zip(model.planes[:n_planes], prepared, placing, strict=False)

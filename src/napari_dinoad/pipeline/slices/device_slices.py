@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.pipeline.slices.placed_slices import ScanSlices
     from napari_dinoad.plane_model import PlaneModel
 
-__all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "slices_of_planes"]
+__all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "sent_voxels", "slices_of_planes"]
 
 _BYTES_A_VOXEL = 16
 """On the device: a value, a body bit, a raw score, and room to work."""
@@ -41,20 +42,46 @@ _FREE_SHARE = 0.25
 """A scan that needs more than this share of the device's free memory stays on the CPU; the network needs the rest."""
 
 
-def slices_of_planes(prepared: Sequence[PreparedScan], device: torch.device) -> list[ScanSlices]:
+def sent_voxels(volume: Volume, device: torch.device) -> torch.Tensor | None:
+    """Send a scan's voxels to a CUDA device, (z, y, x) float32; None on others, and where they do not fit.
+
+    It needs nothing else of the scan, so that a thread may send them while the body is looked for.
+    """
+    values = volume.values
+    if device.type != "cuda" or values.size * _BYTES_A_VOXEL > _FREE_SHARE * free_bytes(device):
+        return None
+    try:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
+    except RuntimeError as error:
+        # Another program was quicker.
+        if not is_of_memory(error):
+            raise
+        return None
+
+
+def slices_of_planes(
+    prepared: Sequence[PreparedScan], device: torch.device, voxels: torch.Tensor | None = None
+) -> list[ScanSlices]:
     """Return the slices of a scan in each plane: on a CUDA device where they fit beside the network, else on the CPU.
 
     Scans whose slices have each their own range of intensities (single images) stay on the CPU.
+
+    Parameters
+    ----------
+    prepared : sequence of PreparedScan
+    device : torch.device
+    voxels : torch.Tensor, optional
+        What `sent_voxels` has sent there; None: it is sent now.
     """
-    volume = prepared[0].volume.values
     if device.type != "cuda" or prepared[0].intensity is None:
         return [HostSlices(scan) for scan in prepared]
-    if volume.size * _BYTES_A_VOXEL > _FREE_SHARE * free_bytes(device):
+    if voxels is None:
+        voxels = sent_voxels(prepared[0].volume, device)
+    if voxels is None:
         return [HostSlices(scan) for scan in prepared]
     try:
-        shared = DeviceVolume.of(prepared[0], device)
+        shared = DeviceVolume.of(prepared[0], voxels)
     except RuntimeError as error:
-        # Another program was quicker.
         if not is_of_memory(error):
             raise
         return [HostSlices(scan) for scan in prepared]
@@ -77,13 +104,9 @@ class DeviceVolume:
     body: torch.Tensor
 
     @classmethod
-    def of(cls, prepared: PreparedScan, device: torch.device) -> DeviceVolume:
-        """Send a scan to a device."""
-        values = np.ascontiguousarray(prepared.volume.values, dtype=np.float32)
-        return cls(
-            torch.from_numpy(values).to(device),
-            torch.from_numpy(np.ascontiguousarray(prepared.body)).to(device),
-        )
+    def of(cls, prepared: PreparedScan, voxels: torch.Tensor) -> DeviceVolume:
+        """Send a scan's body to where its voxels are."""
+        return cls(voxels, torch.from_numpy(np.ascontiguousarray(prepared.body)).to(voxels.device))
 
 
 class DeviceCalibration:
