@@ -5,6 +5,7 @@ Bounds are in sizes of the scan in float32; large scans take the same shares, si
 
 from __future__ import annotations
 
+import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from napari_dinoad.images.found_masks import found_mark
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 from napari_dinoad.maps.slice_view import heat_loads, marked_loads
 from napari_dinoad.pipeline.slices.placed_slices import HostScores
 from napari_dinoad.score_histogram import ScoreHistogram
@@ -53,6 +55,24 @@ def test_a_dicom_series_is_read_into_its_place(tmp_path, noise, orientation):
     assert volume.values.flags.c_contiguous
     stored = volume.geometry.to_stored(volume.values).transpose(2, 1, 0)
     assert np.array_equal(stored, pixels) or np.array_equal(stored[::-1], pixels)
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory, noise):
+    """Return a CT of another order of rows than the canonical one, read from DICOM."""
+    folder = tmp_path_factory.mktemp("ct") / "series"
+    pixels = (noise * 1000).astype(np.int16)
+    save_all(series_datasets(pixels, orientation=(-1, 0, 0, 0, 1, 0), gap=1.0, Modality="CT"), folder)
+    return read_volume(folder)
+
+
+def test_a_dicom_map_is_written_from_the_values_themselves(tmp_path, noise, ct):
+    anomaly_map = AnomalyMap(noise, ct)
+    save_dicom_map(tmp_path / "first.dcm", anomaly_map)  # the libraries are loaded, and not counted
+    _, taken = most_taken(lambda: save_dicom_map(tmp_path / "map.dcm", anomaly_map))
+    assert taken < 0.6 * SIZE, "the headers alone"
+    theirs = hd.imread(tmp_path / "map.dcm").get_volume(dtype=np.float32)
+    np.testing.assert_array_equal(np.sort(theirs.array, axis=None), np.sort(noise, axis=None))
 
 
 def test_colour_becomes_grey_some_rows_at_a_time(tmp_path):

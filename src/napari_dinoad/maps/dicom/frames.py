@@ -42,7 +42,7 @@ def source_frames(values: np.ndarray, volume: Volume, sources: list[Dataset]) ->
     scan's even grid where they are not quite: the headers are changed, in place. Frames of multi-frame images and of
     resampled scans bring their own; highdicom then finds the source frames that lie where they lie.
     """
-    frames = np.ascontiguousarray(as_frames(values, volume))
+    frames = as_frames(values, volume)
     if not volume.geometry.is_physical:
         _require_shape(frames, sources)
         return frames

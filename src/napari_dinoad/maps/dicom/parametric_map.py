@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.maps.dicom.frame_stream import streamed
 from napari_dinoad.maps.dicom.sources import derived, describe, new_instance, source_fault
 from napari_dinoad.settings import HEATMAP_LIMITS
 
@@ -75,7 +76,8 @@ def build_dicom_map(anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = No
     Returns
     -------
     highdicom.pm.ParametricMap
-        32-bit floating point, −log10 p as it is; viewers are asked to show the heatmap's limits.
+        32-bit floating point, −log10 p as it is; viewers are asked to show the heatmap's limits. The pixels are a
+        buffer over ``anomaly_map.values``, from which they are read as they are written.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def build_dicom_map(anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = No
     fault = _place_fault(anomaly_map.source)  # `derived` tells the others
     if fault:
         raise SettingError(f"{_NAME}: {fault}. {_INSTEAD}.")
-    values = np.ascontiguousarray(anomaly_map.values, dtype=np.float32)
+    values = anomaly_map.values.astype(np.float32, copy=False)
     return derived(
         _NAME,
         _INSTEAD,
@@ -99,9 +101,9 @@ def _parametric_map(
     sources: list[Dataset], pixels: Frames, highest: float, card: Mapping[str, Any] | None
 ) -> ParametricMap:
     low, high = HEATMAP_LIMITS
-    made = ParametricMap(
+    made = _NumberedMap(
         source_images=sources,
-        pixel_array=pixels,
+        pixel_array=_numbers(pixels),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[
             RealWorldValueMapping(
@@ -121,5 +123,31 @@ def _parametric_map(
         series_description=_DESCRIPTION,
         **new_instance(sources[0], _SERIES_NUMBER_OFFSET),
     )
+    _put_pixels(made, pixels)
     describe(made, sources[0], card)
     return made
+
+
+class _NumberedMap(ParametricMap):  # type: ignore[misc]  # highdicom has no types
+    """A map that keeps of each frame its first pixel alone."""
+
+    def _encode_pixels_native(self, planes: np.ndarray) -> bytes:
+        """Return the first pixel of a frame as bytes; a highdicom that does not ask here keeps all pixels."""
+        return planes[:1].tobytes()
+
+
+def _numbers(pixels: Frames) -> Frames:
+    """Return frames in the place of others, each filled with its own number, which take no memory.
+
+    highdicom makes two copies of all pixels that it is given, and so gets to see where the frames lie alone.
+    """
+    numbers = np.arange(pixels.shape[0], dtype=np.float32)[:, np.newaxis, np.newaxis]
+    filled = np.broadcast_to(numbers, pixels.shape)
+    return pixels.with_array(filled) if isinstance(pixels, hd.Volume) else filled
+
+
+def _put_pixels(made: ParametricMap, pixels: Frames) -> None:
+    """Give a map made of `_numbers` the frames themselves, in the order in which it has put the numbers."""
+    frames = pixels.array if isinstance(pixels, hd.Volume) else pixels
+    order = np.frombuffer(made.FloatPixelData, dtype=np.float32).reshape(len(frames), -1)[:, 0]
+    made.FloatPixelData = streamed([frames[int(number)] for number in order])
