@@ -18,6 +18,7 @@ import torch
 from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError, first_line
+from napari_dinoad.fingerprints import store_fingerprints, stored_fingerprints
 from napari_dinoad.model_file import read_model_file, write_model_file
 from napari_dinoad.model_format import fault_of_other_version
 from napari_dinoad.plane_model import (
@@ -140,6 +141,8 @@ class NormativeModel:
         What the normal scans were like: one for each fit that the model was made from; none if that is not known.
     fit_report : FitReport, optional
         Only on a model that was just fitted, not on a loaded one.
+    fingerprints : tuple of int
+        Of the normal scans behind a model that scans can be added to; see `napari_dinoad.fingerprints`.
     """
 
     planes: tuple[PlaneModel, ...]
@@ -151,6 +154,7 @@ class NormativeModel:
     provenance: Provenance
     cohorts: tuple[CohortNorms, ...] = ()
     fit_report: FitReport | None = None
+    fingerprints: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         planes = ", ".join(plane.plane for plane in self.planes)
@@ -249,6 +253,7 @@ class NormativeModel:
         tensors: dict[str, torch.Tensor] = {}
         entries = [store_plane(plane, len(self.planes) > 1, tensors) for plane in self.planes]
         counts = store_calibration(self.calibration, "", tensors)
+        store_fingerprints(self.fingerprints, tensors)
         return self._document(entries, counts), tensors
 
     def _document(self, planes: list[dict[str, Any]], counts: dict[str, Any]) -> dict[str, Any]:
@@ -326,6 +331,7 @@ class NormativeModel:
             of_scans.smoothing_mm,
             Provenance(**_of_kinds(document["provenance"], _PROVENANCE_KINDS)),
             tuple(CohortNorms.from_dict(stored) for stored in document.get("cohorts", [])),
+            fingerprints=stored_fingerprints(tensors),
         )
         _require_whole(model, document["scorer"])
         return model

@@ -74,7 +74,8 @@ def test_counts_add(hospitals):
     assert joint.n_scans == 6
     assert joint.n_voxels == sum(calibration.n_voxels for calibration in alone)
     assert not np.array_equal(joint.scan_scores, merged.calibration.scan_scores)
-    again = merge_models([merged, models[0]])
+    # As a model of other scans.
+    again = merge_models([merged, replace(models[0], fingerprints=())])
     assert again.provenance.n_merged == 3
 
 
@@ -167,6 +168,14 @@ def test_a_model_is_not_merged_with_itself(hospitals):
     (first, second), _ = hospitals
     with pytest.raises(SettingError, match="Models 1 and 3 are the same"):
         merge_models([first, second, first])
+
+
+def test_models_that_a_scan_is_behind_twice_are_not_merged(hospitals, normal_folder, tmp_path):
+    for scan in sorted(normal_folder.iterdir())[2:5]:
+        (tmp_path / f"renamed_{scan.name}").write_bytes(scan.read_bytes())
+    overlapping = fit_folder(tmp_path, SETTINGS)
+    with pytest.raises(SettingError, match=r"Models 1 and 3: .* got 1 scan that is behind both"):
+        merge_models([*hospitals[0], overlapping])
 
 
 def test_models_of_single_images_say_nothing_of_averaged_slices(hospitals, normal_folder, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 
 from napari_dinoad import NormativeModel, update_model
 from napari_dinoad.cli.main import main
-from napari_dinoad.errors import Cancelled, ModelFileError, SettingError
+from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
 from napari_dinoad.pipeline.fit.merging import with_earlier_counts
 from napari_dinoad.settings import (
     CacheSettings,
@@ -137,3 +138,49 @@ def test_wrong_options_are_one_line(options, message, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     assert main(["fit", ".", *options.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_update_that_was_killed_once_its_model_was_there_adds_nothing_twice(
+    folders, earlier_path, tmp_path, monkeypatch, capsys
+):
+    model = tmp_path / "replaced.dinoad"
+    model.write_bytes(earlier_path.read_bytes())
+    arguments = [
+        "fit",
+        str(folders[1]),
+        "--update",
+        str(model),
+        "--epochs",
+        "1",
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "mark_done", killed)
+        assert main(arguments) == 130
+    content = model.read_bytes()
+    assert NormativeModel.load(model).provenance.n_scans == 6
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert "got 3 that are" in capsys.readouterr().err
+    assert model.read_bytes() == content
+
+
+def test_of_a_folder_that_grew_only_new_scans_are_added(normal_folder, folders, earlier_path, updated):
+    grown = update_model(NormativeModel.load(earlier_path), normal_folder, UPDATE)
+    assert grown.provenance.n_scans == 6
+    assert [item.reason for item in grown.fit_report.skipped] == ["behind the model already"] * 3
+    assert grown.fingerprints == updated.fingerprints
+    assert len(grown.fingerprints) == 6
+
+
+def test_what_is_behind_a_model_is_known_when_it_is_loaded(updated, folders, tmp_path):
+    loaded = NormativeModel.load(updated.save(tmp_path / "updated.dinoad"))
+    assert loaded.fingerprints == updated.fingerprints
+    for folder in folders:
+        with pytest.raises(ScanReadError, match="not behind the model yet, got 3 that are"):
+            update_model(loaded, folder, UPDATE)

@@ -23,7 +23,7 @@ from napari_dinoad.pipeline.cohort.preparation import CohortBuilder
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery
@@ -189,6 +189,7 @@ def embed_on_cluster(
     reader: ReadAhead,
     cluster: Cluster,
     progress: Progress | None = None,
+    behind: Collection[int] = (),
 ) -> Cohort:
     """Embed scans on the workers, and add all of them in the order in which they were found.
 
@@ -206,6 +207,8 @@ def embed_on_cluster(
     cluster : Cluster
     progress : callable, optional
         Called as scans are done; may raise `Cancelled`.
+    behind : collection of int
+        See `embed_cohort`.
 
     Raises
     ------
@@ -221,7 +224,7 @@ def embed_on_cluster(
     logger.info("embeddings lie in %s", "the work folder" if is_shared else "the workers' memory")
     job = EmbeddingJob.of(settings, preprocessing, backbone, work if is_shared else None)
     caches = {plane: ClusterCache(work, reader, cluster) for plane in preprocessing.planes}
-    built = CohortBuilder(found, caches)
+    built = CohortBuilder(found, caches, behind)
     size = IMAGES_PER_TASK if found.is_mostly_2d else 1
     chunks = [found.scans[i : i + size] for i in range(0, len(found.scans), size)]
     sources = [cluster.submit(embed_scans, chunk, job) for chunk in chunks]
@@ -235,7 +238,7 @@ def embed_on_cluster(
             scans = [plane for plane in planes if not isinstance(plane, str)]
             if reasons:
                 built.skip(scan, reasons[0])
-            elif not built.is_twin(scan, scans[0].metadata["voxels"]):
+            elif not built.is_known(scan, scans[0].metadata["voxels"]):
                 built.add(scan, scans)
         done += len(chunk)
     report(progress, "Reading and embedding", done, done)

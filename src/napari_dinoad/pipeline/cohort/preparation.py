@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_dinoad.errors import ScanReadError, SettingError, first_line
+from napari_dinoad.fingerprints import fingerprint_of, in_order
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.scan_file import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
@@ -28,7 +29,7 @@ from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_dinoad.backbones import Backbone
@@ -55,11 +56,15 @@ _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 
 @dataclass(frozen=True)
 class Cohort:
-    """The scans that are in the caches, one for each plane, in their order, and what was skipped."""
+    """The scans that are in the caches, one for each plane, in their order, and what was skipped.
+
+    ``n_behind`` scans are among these because they are behind the model already that scans are added to.
+    """
 
     scans: tuple[ScanFile, ...]
     skipped: tuple[SkippedFile, ...]
     caches: Mapping[Plane, EmbeddingCache]
+    n_behind: int = 0
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -70,6 +75,11 @@ class Cohort:
     def cache(self) -> EmbeddingCache:
         """The cache of the only plane, or the first."""
         return next(iter(self.caches.values()))
+
+    @property
+    def fingerprints(self) -> tuple[int, ...]:
+        """What tells the scans from others; see `napari_dinoad.fingerprints`."""
+        return in_order(fingerprint_of(scan.metadata["voxels"]) for scan in self.cache.scans)
 
     @property
     def n_slices(self) -> int:
@@ -125,6 +135,7 @@ def embed_cohort(
     backbone: Backbone,
     caches: Mapping[Plane, EmbeddingCache],
     progress: Progress | None = None,
+    behind: Collection[int] = (),
 ) -> Cohort:
     """Embed the scans that are not in the cache yet, and add all of them in the order in which they were found.
 
@@ -142,13 +153,15 @@ def embed_cohort(
         One for each plane of the preprocessing.
     progress : callable, optional
         Called before each scan; may raise `Cancelled`.
+    behind : collection of int
+        Fingerprints of scans that are left out, since they are behind the model already.
 
     Raises
     ------
     DinoadError
         If the disk is full; what was embedded so far stays usable.
     """
-    built = CohortBuilder(found, caches)
+    built = CohortBuilder(found, caches, behind)
     n_readers = 1 if backbone.device.type == "cpu" else min(_MAX_READERS, os.cpu_count() or 1)
     load = partial(load_scan, reading, preprocessing, backbone, backbone.weights_sha256, caches)
     tasks = (partial(load, scan) for scan in found.scans)
@@ -157,25 +170,42 @@ def embed_cohort(
             report(progress, "Reading and embedding", i, len(found.scans), f"scan {i + 1}")
             if loaded.reason:
                 built.skip(loaded.scan, loaded.reason)
-            elif not built.is_twin(loaded.scan, loaded.voxels):
+            elif not built.is_known(loaded.scan, loaded.voxels):
                 built.add(loaded.scan, stored(loaded, caches, backbone, slice_reader))
     report(progress, "Reading and embedding", len(found.scans), len(found.scans))
     return built.cohort()
 
 
 class CohortBuilder:
-    """Adds embedded scans to the caches in their order, and notes which are not used."""
+    """Adds embedded scans to the caches in their order, and notes which are not used.
 
-    def __init__(self, found: Discovery, caches: Mapping[Plane, EmbeddingCache]) -> None:
+    Parameters
+    ----------
+    found : Discovery
+    caches : mapping of EmbeddingCache
+        One for each plane.
+    behind : collection of int
+        Fingerprints of scans that are behind the model already that these are added to.
+    """
+
+    def __init__(
+        self, found: Discovery, caches: Mapping[Plane, EmbeddingCache], behind: Collection[int] = ()
+    ) -> None:
         self._caches = caches
+        self._behind = frozenset(behind)
+        self._n_behind = 0
         self._by_voxels: dict[str, ScanFile] = {}
         self._skipped = list(found.skipped)
 
-    def is_twin(self, scan: ScanFile, voxels: str) -> bool:
-        """Return whether a scan of these voxels is in already; then this one is noted as skipped.
+    def is_known(self, scan: ScanFile, voxels: str) -> bool:
+        """Return whether a scan of these voxels is in already, or in the model; then this one is noted as skipped.
 
         Whatever its format: an unpacked or converted copy is one, too.
         """
+        if fingerprint_of(voxels) in self._behind:
+            self._n_behind += 1
+            self.skip(scan, "behind the model already")
+            return True
         twin = self._by_voxels.get(voxels)
         if twin is not None:
             self.skip(scan, f"the same content as {twin.path.name}")
@@ -193,7 +223,7 @@ class CohortBuilder:
 
     def cohort(self) -> Cohort:
         """Return what was added and skipped."""
-        return Cohort(tuple(self._by_voxels.values()), tuple(self._skipped), self._caches)
+        return Cohort(tuple(self._by_voxels.values()), tuple(self._skipped), self._caches, self._n_behind)
 
 
 def load_scan(

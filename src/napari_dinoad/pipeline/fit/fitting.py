@@ -40,7 +40,7 @@ from napari_dinoad.pipeline.fit.cohort_report import (
 )
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
-from napari_dinoad.pipeline.fit.merging import require_mixture, with_earlier_counts
+from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
 from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.progress import report
@@ -48,7 +48,7 @@ from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, 
 from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery
@@ -179,7 +179,14 @@ def _fit(
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     with ReadAhead() as reader, ExitStack() as stack:
-        cohort = _embed(found, settings, preprocessing, backbone, work, reader, stack, workers, progress)
+        behind = () if earlier is None else earlier.fingerprints
+        cohort = _embed(
+            found, settings, preprocessing, backbone, work, reader, stack, workers, progress, behind
+        )
+        if cohort.n_behind and not cohort.paths:
+            # Nobody comes back to this: it is no fit that was interrupted.
+            work.mark_done()
+            raise _nothing_to_add(found.folder, cohort)
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         facts = [scan.facts for scan in cohort.cache.scans]
@@ -222,6 +229,8 @@ def _fit(
         (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
         fit_report,
     )
+    if is_mixture(fresh):
+        fresh = replace(fresh, fingerprints=cohort.fingerprints)
     return fresh if earlier is None else with_earlier_counts(fresh, earlier)
 
 
@@ -248,16 +257,17 @@ def _embed(
     stack: ExitStack,
     workers: ClusterSettings | None,
     progress: Progress | None,
+    behind: Collection[int],
 ) -> Cohort:
     """Embed the scans here or on workers, which stay until ``stack`` is left."""
     if workers is None:
         caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
-        return embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress)
+        return embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress, behind)
     from napari_dinoad.pipeline.cluster.cohort import embed_on_cluster
     from napari_dinoad.pipeline.cluster.workers import open_cluster
 
     cluster = stack.enter_context(open_cluster(workers))
-    return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress)
+    return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress, behind)
 
 
 def default_preprocessing(
@@ -344,3 +354,12 @@ def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> S
     empty = "" if n_usable else " The folder holds no file."
     why = f" Skipped: {reasons}{more}." if skipped else empty
     return ScanReadError(f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{why}")
+
+
+def _nothing_to_add(folder: Path, cohort: Cohort) -> ScanReadError:
+    others = len(cohort.skipped) - cohort.n_behind
+    left = f" {others} other files were skipped." if others else ""
+    return ScanReadError(
+        f"{folder}: expected normal scans that are not behind the model yet, got {cohort.n_behind} that are.{left} "
+        "The model stays as it is."
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import ModelFileError, SettingError
+from napari_dinoad.fingerprints import in_order
 from napari_dinoad.normative_model import NormativeModel, Provenance
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
@@ -16,7 +17,7 @@ from napari_dinoad.scoring.dpmm import DpmmScorer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["join_calibrations", "merge_models", "require_mixture", "with_earlier_counts"]
+__all__ = ["is_mixture", "join_calibrations", "merge_models", "require_mixture", "with_earlier_counts"]
 
 
 def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
@@ -34,7 +35,8 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     Raises
     ------
     SettingError
-        If there are fewer than two, two are the same, or a model has another scorer than ``dpmm``.
+        If there are fewer than two, two are the same or were fitted on the same scan, or a model has another scorer
+        than ``dpmm``.
     ModelFileError
         If the models do not go together; the message says what differs.
     """
@@ -45,6 +47,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     for number, model in enumerate(models[1:], start=2):
         _require_alike(first, model, number)
     _require_different(scorers)
+    _require_other_scans(models)
     merged = DpmmScorer.merged(scorers)
     provenance = Provenance(
         sum(model.provenance.n_scans for model in models),
@@ -55,7 +58,8 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         n_persons=sum(model.provenance.n_persons for model in models),
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
-    return replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
+    joined = replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
+    return replace(joined, fingerprints=_fingerprints(models))
 
 
 def _require_different(scorers: Sequence[DpmmScorer]) -> None:
@@ -66,6 +70,23 @@ def _require_different(scorers: Sequence[DpmmScorer]) -> None:
             raise SettingError(
                 f"Models {same} and {number} are the same model: its scans would count twice. Leave one out."
             )
+
+
+def _require_other_scans(models: Sequence[NormativeModel]) -> None:
+    """Refuse models that some scan is behind twice."""
+    for number, model in enumerate(models, start=1):
+        for other, earlier in enumerate(models[: number - 1], start=1):
+            shared = len(set(earlier.fingerprints).intersection(model.fingerprints))
+            if shared:
+                raise SettingError(
+                    f"Models {other} and {number}: expected models of different scans, got {shared} "
+                    f"{'scan that is' if shared == 1 else 'scans that are'} behind both and would count twice. Leave "
+                    "one of them out, or fit one of them again without these scans."
+                )
+
+
+def _fingerprints(models: Sequence[NormativeModel]) -> tuple[int, ...]:
+    return in_order(fingerprint for model in models for fingerprint in model.fingerprints)
 
 
 def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
@@ -90,7 +111,13 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
         reading=_readings([earlier, updated]),
     )
     cohorts = (*earlier.cohorts, *updated.cohorts)
-    return replace(whole, provenance=provenance, cohorts=cohorts, fit_report=updated.fit_report)
+    return replace(
+        whole,
+        provenance=provenance,
+        cohorts=cohorts,
+        fit_report=updated.fit_report,
+        fingerprints=_fingerprints([earlier, updated]),
+    )
 
 
 def _readings(models: Sequence[NormativeModel]) -> tuple[str, ...]:
@@ -148,6 +175,12 @@ def join_calibrations(
     return Calibration.joined(calibrations)
 
 
+def is_mixture(model: NormativeModel) -> bool:
+    """Return whether a model is a Dirichlet-process mixture alone: scans can be added without those before."""
+    is_one = len(model.planes) == 1 and len(model.planes[0].members) == 1
+    return is_one and isinstance(model.scorer, DpmmScorer)
+
+
 def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
     """Return the model's scorer if it is a Dirichlet-process mixture alone; a `SettingError` says that others cannot.
 
@@ -157,16 +190,15 @@ def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
     done : str
         What should be done with it: ``"merged"`` or ``"updated"``.
     """
-    planes = [plane.plane for plane in model.planes]
-    is_one = len(planes) == 1 and len(model.planes[0].members) == 1
-    if not is_one or not isinstance(model.scorer, DpmmScorer):
+    if not is_mixture(model):
+        planes = [plane.plane for plane in model.planes]
         in_planes = f" in the planes {', '.join(planes)}" if len(planes) > 1 else ""
         raise SettingError(
             f"Scorer: only models of the scorer 'dpmm' alone, in one plane, can be {done} without the scans that "
             f"they were fitted on, got {model.scorer_name!r}{in_planes}. Fit a new model on all scans, or use "
             "--scorer dpmm and one plane."
         )
-    return model.scorer
+    return cast("DpmmScorer", model.scorer)
 
 
 def _require_alike(first: NormativeModel, other: NormativeModel, number: int) -> None:
