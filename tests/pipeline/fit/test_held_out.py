@@ -176,10 +176,22 @@ def test_single_images_among_volumes_do_not_calibrate_averaged_slices(tmp_path):
         plane.add_to(fused, number)
         raw = kind.body_scores(number)
         assert np.array_equal(fused.levels, kind.level.without(number, raw).neg_log10_p(raw))
-    # The cohort report knows a score of every scan.
+    # The cohort report compares all scans with each other: volumes as if their slices were single images, too.
+    assert plane.level.scan_scores[1] < plane.alone.level.scan_scores[1]
+    assert plane.scan_scores == plane.alone.level.scan_scores
     assert sorted(plane.scan_scores) == [0, 1, 2, 3]
-    assert plane.scan_scores[0] == plane.alone.level.scan_scores[0]
-    assert plane.scan_scores[1] == plane.level.scan_scores[1] < plane.alone.level.scan_scores[1]
+
+
+def test_scans_that_are_all_averaged_are_compared_by_averaged_scores(tmp_path):
+    scores, cache = HeldOutScores(tmp_path), FakeCache(0)
+    cache.scans = [StackedScan()] * 3
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        scores.put("axial", "dpmm", number, noisy_slices(rng))
+    plane = HeldOutPlane(
+        "axial", ["dpmm"], cache, scores, HeldOutScans((0, 1, 2), TOP_FRACTION, "cross", None, 5.0)
+    )
+    assert plane.scan_scores == plane.level.scan_scores != plane.alone.scan_scores
 
 
 @pytest.mark.parametrize(("n_thin", "n_thick", "usual"), [(2, 5, 6.0), (5, 2, 2.0), (3, 4, 6.0), (4, 3, 2.0)])

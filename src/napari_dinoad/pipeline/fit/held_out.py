@@ -254,10 +254,14 @@ class HeldOutPlane:
 
     @property
     def scan_scores(self) -> dict[int, float]:
-        """Each held-out scan's own score, by its place in the cache; of averaged slices where it has neighbours."""
-        return (
-            self.level.scan_scores if self.alone is None else self.alone.scan_scores | self.level.scan_scores
-        )
+        """Each held-out scan's own score, by its place in the cache: of averaged slices where all scans have them.
+
+        Averaging lowers the highest scores. Where some scans are not averaged (single images), none is here, so that
+        all are on one scale.
+        """
+        if self.alone is None or len(self.level.scan_scores) == len(self.alone.scan_scores):
+            return self.level.scan_scores
+        return self.alone.scan_scores
 
     def body_scores(self, scan: int) -> np.ndarray:
         """Return the plane's raw scores (n,) float32 at the body voxels of a held-out scan's slices."""
