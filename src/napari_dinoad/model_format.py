@@ -15,14 +15,22 @@ from napari_dinoad.settings import MODEL_FORMAT_VERSION
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["METADATA_KEY", "fault_of_file", "fault_of_other_version", "require_format"]
+__all__ = ["METADATA_KEY", "are_volumes", "fault_of_file", "fault_of_other_version", "require_format"]
 
 logger = logging.getLogger(__name__)
 
 METADATA_KEY = "napari_dinoad"
 """Under which the JSON document lies in the metadata of a model file."""
 
+_SLICES_OF_VOLUMES = 2
+"""Normal scans of at least so many slices on average are volumes."""
+
 _UPGRADE = "Upgrade napari-dinoad, or fit the model again with this version."
+
+
+def are_volumes(n_scans: int, n_slices: int, n_planes: int) -> bool:
+    """Whether the normal scans behind a model are volumes, by the slices that they have in its planes."""
+    return n_slices >= _SLICES_OF_VOLUMES * n_planes * n_scans
 
 
 def fault_of_file(path: Path, error: Exception) -> ModelFileError:

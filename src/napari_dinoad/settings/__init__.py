@@ -30,7 +30,7 @@ from napari_dinoad.settings.choices import (
 from napari_dinoad.settings.demo import DEMO_SCAN_SHAPE, DEMO_SCORER, N_DEMO_SCANS, demo_settings
 from napari_dinoad.settings.fitting import CacheSettings, CalibrationSettings, ClusterSettings, FitSettings
 from napari_dinoad.settings.results import DetectSettings, EvaluationSettings
-from napari_dinoad.settings.scans import IMAGE_PRESETS, PRESETS, PreprocessingSettings, ReadSettings, preset
+from napari_dinoad.settings.scans import PRESETS, PreprocessingSettings, ReadSettings, preset
 from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "DEMO_SCORER",
     "FALSE_POSITIVE_RATES",
     "HEATMAP_LIMITS",
-    "IMAGE_PRESETS",
     "MODEL_FORMAT_VERSION",
     "N_DEMO_SCANS",
     "PRESETS",

@@ -117,9 +117,6 @@ PRESETS: dict[str, PreprocessingSettings] = {
     "bmad": PreprocessingSettings("bmad", "as-stored", body_mask="off"),
 }
 
-IMAGE_PRESETS = frozenset({"image-2d", "mr-slices"})
-"""Those of 2D images alone."""
-
 
 def preset(name: str) -> PreprocessingSettings:
     """Return the preprocessing settings of the preset ``name``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,18 +16,10 @@ from napari_dinoad.gui.work.jobs import SlicesScored
 from napari_dinoad.images.volume import Geometry, Volume
 
 
-def model(preset="mr-brain", plane="axial"):
-    return ModelSummary(Path("m.dinoad"), preset, "dpmm", "embedded", 9, 90, datetime.now(UTC), plane)
-
-
-def test_a_model_of_2d_images_is_told_by_its_preset_or_by_its_slices():
-    """One for each scan, also where its preset is one of volumes."""
-    one_slice_each = replace(model(), n_slices=9)
-    for suits in (model("mr-slices", "acquired"), model("image-2d", "acquired"), one_slice_each):
-        assert misfits(suits, traits((1, 200, 180), None)) == []
-        (reason,) = misfits(suits, traits())
-        assert "of 2D images" in reason
-    assert misfits(replace(model("oct"), n_slices=9), traits()) == []
+def model(preset="mr-brain", plane="axial", n_slices=None):
+    """Return what is said of a model of 9 scans: pictures by the preset for them, else volumes."""
+    n_slices = n_slices or (9 if preset == "image-2d" else 90)
+    return ModelSummary(Path("m.dinoad"), preset, "dpmm", "embedded", 9, n_slices, datetime.now(UTC), plane)
 
 
 def traits(shape=(160, 200, 180), spacing=(1.0, 1.0, 1.0), lowest=0.0):
@@ -43,6 +34,16 @@ def test_scan_like_those_of_the_model_is_no_misfit():
     assert misfits(model(), traits((30, 200, 180), (2.0, 1.0, 1.0))) == [], "a slab of a head"
     assert misfits(model(plane="sagittal"), traits((40, 200, 60), (4.0, 1.0, 3.0))) == []
     assert misfits(model("oct"), traits((1, 20, 18))) == [], "a slice alone has no size of a head"
+
+
+def test_a_model_of_pictures_of_mr_is_of_2d_images_though_its_preset_is_that_of_volumes():
+    pictures = model(n_slices=9)
+    assert misfits(pictures, traits((1, 300, 200), None)) == []
+    assert misfits(pictures, traits()) == ["The model is of 2D images, this scan is a volume."]
+    assert pictures.describe().startswith("mr-brain · DPMM on embedded · 9 normal images · ")
+    assert model().describe().startswith("mr-brain, axial · DPMM on embedded · 9 normal scans · ")
+    assert model(plane="all", n_slices=3 * 90).describe().startswith("mr-brain, three planes · ")
+    assert misfits(model("oct", "acquired", n_slices=9), traits()) == [], "B-scans of a volume are as good"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ __all__ = ["ScanTraits", "misfits", "suspicion"]
 
 _HEAD_PRESETS = ("mr-brain", "ct-head")
 
+_OF_SLICES_TOO = ("oct", "bmad")
+"""Kinds of which slices come one by one as well as together."""
+
 _HEAD_MM = (90.0, 420.0)
 """A field of view in which a whole head lies is larger than the first in every direction, smaller than the second."""
 
@@ -66,10 +69,12 @@ def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
 
 def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
     reasons = []
-    if model.is_2d and not scan.is_2d:
-        reasons.append("The model is of 2D images, this scan is a volume.")
-    if not model.is_2d and scan.is_2d and model.preset not in ("oct", "bmad"):
-        reasons.append("The model is of volumes, this scan is a single slice.")
+    if model.preset not in _OF_SLICES_TOO and model.is_2d != scan.is_2d:
+        reasons.append(
+            "The model is of 2D images, this scan is a volume."
+            if model.is_2d
+            else "The model is of volumes, this scan is a single slice."
+        )
     if scan.lowest is not None:
         if model.preset.startswith("mr-") and scan.lowest <= CT_AIR_HU:
             reasons.append("The model is of MR, this scan looks like CT (air at −1000).")

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.machine.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
-from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
-from napari_dinoad.settings import IMAGE_PRESETS
+from napari_dinoad.model_format import METADATA_KEY, are_volumes, fault_of_file, require_format
+from napari_dinoad.settings import ANATOMICAL_PLANES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,6 @@ _SCAN_SCORES = "calibration.scan_scores"
 """Array of a model file: the own scores of the normal scans that patients' scans are compared with."""
 
 _SCORER_TITLES = {"dpmm": "DPMM", "ar-cnn": "AR-CNN", "memory-bank": "memory bank"}
-
-
-_SLICE_PRESETS = ("oct", "bmad")
-"""Of single slices and of stacks of them alike: what they learn from one suits the other."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +76,9 @@ class ModelSummary:
 
     @property
     def is_2d(self) -> bool:
-        """Whether it was fitted on 2D images."""
-        if self.preset in IMAGE_PRESETS:
-            return True
-        return self.preset not in _SLICE_PRESETS and self.n_slices == self.n_scans
+        """Whether it was fitted on 2D images, such as pictures of slices of MR."""
+        n_planes = len(ANATOMICAL_PLANES) if self.plane == "all" else 1
+        return not are_volumes(self.n_scans, self.n_slices, n_planes)
 
     def describe(self) -> str:
         """Return one line that says what the model is."""

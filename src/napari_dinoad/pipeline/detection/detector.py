@@ -21,6 +21,7 @@ from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.model_format import are_volumes
 from napari_dinoad.normative_model import NormativeModel
 from napari_dinoad.pipeline.detection.scan_run import ScanRun
 from napari_dinoad.pipeline.slices.device_slices import sent_voxels
@@ -41,9 +42,6 @@ logger = logging.getLogger(__name__)
 
 _LESS = 4
 """Where a GPU's memory ran out, a batch has so many times fewer slices."""
-
-_SLICES_OF_VOLUMES = 2
-"""Normal scans of at least so many slices on average are volumes."""
 
 _A_SLICE_OF_VOLUMES = (
     "It is a single slice and the normal scans are volumes: nothing can be said about a whole scan."
@@ -213,7 +211,7 @@ class Detector:
     def _is_comparable(self, volume: Volume) -> bool:
         """Whether a scan's own score can be compared with the normal ones: a slice's with whole volumes' cannot."""
         made = self.model.provenance
-        of_volumes = made.n_slices >= _SLICES_OF_VOLUMES * len(self.model.planes) * made.n_scans
+        of_volumes = are_volumes(made.n_scans, made.n_slices, len(self.model.planes))
         return not (volume.is_2d and of_volumes)
 
     def slice_axis(self, volume: Volume) -> int:
