@@ -269,6 +269,27 @@ def test_what_was_copied_before_stays_where_no_region_is_ticked(qtbot):
     assert QApplication.clipboard().text() == "before"
 
 
+@pytest.mark.parametrize("column", (1, 2, 3))
+def test_space_unticks_the_chosen_region_whichever_of_its_cells_was_clicked(qtbot, column):
+    table, heard, _ = table_of(qtbot, 3, lambda r: True)
+    table.resize(400, 200)
+    with qtbot.waitExposed(table):
+        table.show()
+    chosen = []
+    table.region_chosen.connect(chosen.append)
+    place = table.visualRect(table.indexFromItem(table.topLevelItem(1), column)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    chosen.clear()
+    qtbot.keyClick(table, Qt.Key.Key_Space)
+    assert heard == [([2], False)]
+    assert ticked_rows(table) == [1, 3]
+    qtbot.keyClick(table, Qt.Key.Key_Space)
+    assert ticked_rows(table) == [1, 2, 3]
+    assert chosen == [], "it ticks, and goes nowhere"
+    qtbot.keyClick(table, Qt.Key.Key_Down)
+    assert [region.label for region in chosen] == [3]
+
+
 @pytest.mark.parametrize("how", ["menu", "keys"])
 def test_ticked_regions_are_copied_as_text_in_the_order_shown(qtbot, how):
     table, _, _ = table_of(qtbot, 3, lambda r: r.label != 2)

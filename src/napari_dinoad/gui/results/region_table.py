@@ -194,11 +194,17 @@ class RegionTable(QTreeWidget):
             take_letter_size(self)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Copy by the usual keys; all others do what they do in a list."""
+        """Copy by the usual keys, tick by Space; all others do what they do in a list."""
         if event is not None and event.matches(QKeySequence.StandardKey.Copy):
             self.copy_ticked()
-        else:
-            super().keyPressEvent(event)
+            return
+        item = self.currentItem()
+        if item is not None and event is not None and event.key() == Qt.Key.Key_Space:
+            # Qt ticks the cell that is current: after a click the one that was clicked, which has no box.
+            is_ticked = item.checkState(0) == Qt.CheckState.Checked
+            item.setCheckState(0, Qt.CheckState.Unchecked if is_ticked else Qt.CheckState.Checked)
+            return
+        super().keyPressEvent(event)
 
     def _open_menu(self, place: QPoint) -> None:
         if self._regions:
