@@ -55,6 +55,9 @@ _FILLED_PIXELS = 2**20
 _COUNTED_VOXELS = 2**22
 """Voxels of the parts of an image are counted so many at a time."""
 
+_SAMPLED_PARTS = 4096
+"""About so many voxels say which part of an image is probably the largest."""
+
 _WORKING_VOXELS = 500_000
 """Otsu's threshold is taken from about this many voxels of a larger scan."""
 
@@ -208,6 +211,13 @@ def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
 def _largest_part(image: np.ndarray) -> np.ndarray:
     """Return the largest of an image's parts that are connected by faces; none where there is none."""
     parts = cc3d.connected_components(image, connectivity=6, binary_image=True)
+    sample = evenly_spread(parts, _SAMPLED_PARTS)
+    sample = sample[sample > 0]
+    if sample.size:
+        # Counting one part takes a tenth of counting all, and what holds more than half of the image is the largest.
+        likely = parts == np.bincount(sample).argmax()
+        if 2 * np.count_nonzero(likely) > np.count_nonzero(image):
+            return np.asarray(likely)
     return np.asarray(parts == 1 + _sizes(parts, image).argmax())
 
 
@@ -270,18 +280,18 @@ def _fill_in_planes(body: np.ndarray, flat: list[int]) -> np.ndarray:
         slices = np.moveaxis(filled, axis, 0)
         step = max(1, _FILLED_PIXELS // slices[0].size)
         for start in range(0, len(slices), step):
-            some = slices[start : start + step]
-            np.logical_or(some, ~_reached_from_outside(some), out=some)
+            _fill(slices[start : start + step])
     return filled
 
 
-def _reached_from_outside(slices: np.ndarray) -> np.ndarray:
-    """Return what of the background of slices (n, rows, columns) is connected with the border within its slice."""
+def _fill(slices: np.ndarray) -> None:
+    """Fill, in place, what of the background of slices (n, rows, columns) is cut off from the border of its slice."""
     n, rows, columns = slices.shape
     # One image of all slices below each other, each framed by background: what is reached is one component of it.
     image = np.ones((n * (rows + 1) + 1, columns + 2), dtype=bool)
     framed = image[:-1].reshape(n, rows + 1, columns + 2)
     np.logical_not(slices, out=framed[:, 1:, 1:-1])
-    parts = cc3d.connected_components(image, connectivity=4, binary_image=True)
-    reached: np.ndarray = (parts == parts[0, 0])[:-1].reshape(framed.shape)
-    return reached[:, 1:, 1:-1]
+    parts, n_parts = cc3d.connected_components(image, connectivity=4, binary_image=True, return_N=True)
+    if n_parts > 1:
+        enclosed: np.ndarray = (parts != parts[0, 0])[:-1].reshape(framed.shape)
+        np.logical_or(slices, enclosed[:, 1:, 1:-1], out=slices)
