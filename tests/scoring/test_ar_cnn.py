@@ -16,6 +16,7 @@ from napari_dinoad.scoring.ar_cnn_network import TapConvolution, dilations_for, 
 from napari_dinoad.scoring.ar_cnn_training import Census, Training, groups_of_maps, take_census
 from napari_dinoad.scoring.patches import in_chunks, seeded_generator
 from napari_dinoad.settings import ArCnnSettings
+from pretended_gpu import pretended_gpu
 
 SMALL = ArCnnSettings(bottleneck_channels=5, hidden_channels=7, dilations=(1, 2, 4))
 NETWORKS = {
@@ -181,6 +182,24 @@ def test_gradients_are_clipped(make_smooth):
     """AdamW's steps do not depend on the size of a gradient, down to its ε."""
     losses = losses_with(make_smooth, noise_probability=0.0, clip_norm=1e-13)
     assert losses[-1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_a_gpu_is_not_waited_for_by_a_group_of_maps_nor_by_noise(make_smooth):
+    maps = make_smooth(8, (6, 6), 10, seed=3)
+    training = Training(replace(SMALL, noise_probability=0.5), take_census([maps], True), torch.device("cpu"))
+
+    def noisy(batches):
+        groups = groups_of_maps(batches, 3, torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(1)
+        return [training._with_noise(group.permute(0, 3, 1, 2), generator) for group in groups]
+
+    expected = noisy([maps[:5], maps[5:]])
+    with pretended_gpu() as waits:
+        there = [part.to("cuda") for part in (maps[:5], maps[5:])]
+        waits.clear()
+        got = noisy(there)
+        assert not waits
+        torch.testing.assert_close([own.cpu() for own in got], expected)
 
 
 def test_noise_has_the_size_of_each_channel_of_its_map(make_smooth):

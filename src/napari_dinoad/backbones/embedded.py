@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of, on_device
+from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
+from napari_dinoad.machine.sending import on_device
 
 if TYPE_CHECKING:
     from pathlib import Path

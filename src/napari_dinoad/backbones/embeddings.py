@@ -13,7 +13,7 @@ from napari_dinoad.errors import BackboneError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of", "on_device"]
+__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of"]
 
 Images = np.ndarray | torch.Tensor
 """Grey slices (n, height, width), values in [0, 1]."""
@@ -160,10 +160,3 @@ def as_images(images: Images) -> torch.Tensor:
     if tensor.device.type == "cpu" and not bool(torch.isfinite(tensor).all()):
         raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
     return tensor
-
-
-def on_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return the tensor on ``device``; towards a CUDA device from pinned memory, without waiting for the copy."""
-    if device.type == "cuda" and images.device.type == "cpu":
-        return images.pin_memory().to(device, non_blocking=True)
-    return images.to(device)

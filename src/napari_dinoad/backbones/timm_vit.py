@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from napari_dinoad.backbones.device import choose_precision
-from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of, on_device
+from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.openvino_forward import has_openvino, openvino_forward
 from napari_dinoad.errors import BackboneError, first_line
+from napari_dinoad.machine.sending import on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

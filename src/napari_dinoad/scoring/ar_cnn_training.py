@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from napari_dinoad.errors import ScorerError
+from napari_dinoad.machine.sending import on_device
 from napari_dinoad.progress import report
 from napari_dinoad.scoring.adamw import AdamW
 from napari_dinoad.scoring.ar_cnn_network import make_network
@@ -154,7 +155,7 @@ def groups_of_maps(
         n_waiting += len(batch)
         if n_waiting >= size:
             maps = torch.cat(waiting)
-            maps = maps[torch.randperm(len(maps), generator=generator).to(maps.device)]
+            maps = maps[on_device(torch.randperm(len(maps), generator=generator), maps.device)]
             n_whole = len(maps) - len(maps) % size
             for first in range(0, n_whole, size):
                 yield maps[first : first + size]
@@ -269,12 +270,12 @@ class Training:
         chosen = torch.rand(len(maps), generator=generator) < settings.noise_probability
         if not bool(chosen.any()) or settings.noise_scale == 0:
             return maps
-        noisy = maps.clone()
-        some = maps[chosen]
-        noise = torch.randn(some.shape, generator=generator).to(maps.device)
+        # As places, not as a mask: a GPU is waited for neither for these nor for the noise.
+        places = on_device(chosen.nonzero().squeeze(1), maps.device)
+        some = maps[places]
+        noise = on_device(torch.randn(some.shape, generator=generator), maps.device)
         spread = some.std((2, 3), keepdim=True, correction=0)
-        noisy[chosen] = some + settings.noise_scale * spread * noise
-        return noisy
+        return maps.index_copy(0, places, some + settings.noise_scale * spread * noise)
 
     def _validation_loss(self, validation: Iterable[torch.Tensor]) -> float:
         errors, n_maps = mean_errors(self.network, validation, self.census, self.device)

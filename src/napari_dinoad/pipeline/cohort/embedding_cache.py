@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_dinoad.backbones.embeddings import on_device
 from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.sending import on_device
 from napari_dinoad.pipeline.cohort.embedded_scans import (
     MAPS_PER_BATCH,
     CachedScan,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_dinoad.backbones.embeddings import on_device
 from napari_dinoad.backbones.memory import free_bytes
 from napari_dinoad.calibration import MAX_NEG_LOG10_P
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.machine.faults import is_of_memory
+from napari_dinoad.machine.sending import on_device
 from napari_dinoad.pipeline.slices.arriving import Arriving
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
 

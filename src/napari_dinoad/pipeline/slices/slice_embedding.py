@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_dinoad.backbones.embeddings import on_device
+from napari_dinoad.machine.sending import on_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

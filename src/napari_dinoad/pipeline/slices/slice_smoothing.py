@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from napari_dinoad.backbones.embeddings import on_device
+from napari_dinoad.machine.sending import on_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
