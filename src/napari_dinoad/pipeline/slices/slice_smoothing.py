@@ -55,11 +55,16 @@ class SliceSmoothing:
         self._indices = tuple(indices)
         self._first = np.searchsorted(positions, positions - reach, side="left")
         self._past = np.searchsorted(positions, positions + reach, side="right")
+        # Slices that have their neighbours at the same distances, as most do, share their weights.
+        by_distances: dict[bytes, np.ndarray] = {}
         self._weights = []
-        for row, (first, past) in enumerate(zip(self._first, self._past, strict=True)):
-            apart = (positions[first:past] - positions[row]) / (sigma or 1.0)
-            weights = np.exp(-0.5 * apart**2)
-            self._weights.append((weights / weights.sum()).astype(np.float32))
+        for row, (first, past) in enumerate(zip(self._first.tolist(), self._past.tolist(), strict=True)):
+            apart_mm = positions[first:past] - positions[row]
+            key = apart_mm.tobytes()
+            if key not in by_distances:
+                by_distances[key] = _gaussian_weights(apart_mm, sigma)
+            self._weights.append(by_distances[key])
+        self._distinct_weights = tuple(by_distances.values())
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -74,7 +79,8 @@ class SliceSmoothing:
     @property
     def noise_share(self) -> float:
         """How much of the variance of what is independent between slices stays: the median over slices of Σ w²."""
-        return float(np.median([np.square(weights).sum() for weights in self._weights] or [1.0]))
+        shares = {id(weights): np.square(weights).sum() for weights in self._distinct_weights}
+        return float(np.median([shares[id(weights)] for weights in self._weights] or [1.0]))
 
     def ready(self, is_scored: np.ndarray) -> np.ndarray:
         """Return which slices (n,) bool have all they are averaged with in ``is_scored`` (n,) bool."""
@@ -110,6 +116,12 @@ class SliceSmoothing:
         for row, weights in enumerate(self._weights):
             matrix[row, self._first[row] : self._past[row]] = weights
         return matrix
+
+
+def _gaussian_weights(apart_mm: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the weights (n,) float32, of sum 1, of slices that are so far (n,) away."""
+    weights = np.exp(-0.5 * (apart_mm / (sigma or 1.0)) ** 2)
+    return np.asarray((weights / weights.sum()).astype(np.float32))
 
 
 def is_like(noise_share: float, other: float) -> bool:
