@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from magicgui.widgets import FileEdit
 from napari.settings import get_settings
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import QPoint, Qt, QThreadPool
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit
 
 from napari_dinoad.errors import ScanReadError, WeightsNotFoundError
@@ -263,6 +263,36 @@ def test_folder_of_pictures_suggests_the_2d_preset(qtbot, dock, tmp_path):
     panel = open_panel(qtbot, dock, tmp_path)
     assert panel.form.preset.value == "image-2d"
     assert "3 2D images" in panel.found.text.text()
+
+
+def test_cancel_and_pause_stay_in_their_places_when_the_losses_come(qtbot, dock, folder):
+    panel = open_panel(qtbot, dock, folder)
+    window = panel.window()
+    window.show()
+    panel.job.show()
+    panel.pause_button.show()
+    qtbot.waitUntil(lambda: panel.job.cancel_button.isVisible())
+    QApplication.processEvents()
+    buttons = panel.job.cancel_button, panel.pause_button, panel.start_button
+
+    def places():
+        QApplication.processEvents()
+        window.layout().activate()
+        return [button.mapTo(window, QPoint()) for button in buttons]
+
+    before = places()
+    dock.session.fit.curves["train_loss"] = [3.0, 2.0, 1.0]
+    dock.session.fit.curves_changed.emit()
+    assert panel.curves.isVisible()
+    assert places() == before
+
+
+def choose_kind(panel, preset):
+    """Choose a kind of scan as a user does."""
+    box = panel.form.preset.native
+    row = panel.form.preset.choices.index(preset)
+    box.setCurrentIndex(row)
+    box.activated.emit(row)
 
 
 def test_unevenly_bright_pictures_suggest_that_each_is_scaled_and_five_are_shown(qtbot, dock, tmp_path):

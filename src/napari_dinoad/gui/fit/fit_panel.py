@@ -114,6 +114,8 @@ class FitPanel(QWidget):
         """Return what stays in sight however long the rest is."""
         foot = QVBoxLayout()
         foot.setSpacing(6)
+        # Above the buttons: they stay under the pointer when the first losses come.
+        foot.addWidget(self.curves)
         save = QFormLayout()
         save.addRow("Save as", self.out.native)
         foot.addLayout(save)
@@ -122,7 +124,6 @@ class FitPanel(QWidget):
         buttons.addWidget(self.pause_button)
         foot.addLayout(buttons)
         foot.addWidget(self.job)
-        foot.addWidget(self.curves)
         return foot
 
     def _connect(self) -> None:
