@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,16 @@ def listed(folder, names):
         pixels[5:30, 5:30] = 200
         Image.fromarray(pixels).save(folder / f"{name}.png")
     return discovery_in_words(DiscoverJob(folder)(SimpleNamespace(progress=None)))
+
+
+def test_a_size_is_the_most_frequent_only_where_some_scans_share_it(tmp_path):
+    for name, length in (("a", 40), ("b", 50), ("c", 60)):
+        Image.fromarray(np.eye(length, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    found = DiscoverJob(tmp_path)(SimpleNamespace(progress=None))
+    assert re.search(r", 3 sizes \(one is \d0 × \d0\)\.", discovery_in_words(found))
+    Image.fromarray(np.eye(50, dtype=np.uint8)[::-1]).save(tmp_path / "d.png")
+    found = DiscoverJob(tmp_path)(SimpleNamespace(progress=None))
+    assert ", 3 sizes (most often 50 × 50)." in discovery_in_words(found)
 
 
 def test_persons_are_counted_in_the_listing(tmp_path):

@@ -65,10 +65,11 @@ def _persons_in_words(discovery: Discovery) -> str:
 
 def _sizes(scans: Sequence[ScanFile]) -> str:
     sizes = Counter(scan.shape for scan in scans)
-    commonest = " × ".join(map(str, sizes.most_common(1)[0][0]))
+    (shape, n_alike), *_ = sizes.most_common(1)
+    commonest = " × ".join(map(str, shape))
     if len(sizes) == 1:
         return f"all {commonest}"
-    return f"{len(sizes)} sizes (most often {commonest})"
+    return f"{len(sizes)} sizes ({'most often' if n_alike > 1 else 'one is'} {commonest})"
 
 
 def _spacings(scans: Sequence[ScanFile]) -> str:

@@ -26,6 +26,9 @@ _MS_A_SLICE = {"embedded": 25.0}
 _MS_A_MILLION_WEIGHTS = 19.0
 """The same for vision transformers at 448 px: 0.42 s for the 22 million weights of a ViT-S/14."""
 
+_START_S = 6.0
+"""Until a process of its own has loaded what it fits with."""
+
 _UNKNOWN_MS_A_SLICE = 420.0
 """Of a network whose size is known only once it is loaded."""
 
@@ -86,7 +89,7 @@ def fit_duration_in_words(
     fits = calibration.folds if n_persons < calibration.cross_below else 1
     fitting = sum(_fit_ms_a_slice(part, spec, resolution_px) for part in scorer.split("+"))
     per_slice = _ms_a_slice(spec, resolution_px) + fits * fitting * _MEASURED_CORES / cores
-    return duration_in_words(n_slices * per_slice / 1000)
+    return duration_in_words(_START_S + n_slices * per_slice / 1000)
 
 
 def _fit_ms_a_slice(scorer: str, spec: BackboneSpec, resolution_px: int | None) -> float:
