@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint
 
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.images.volume import Geometry, Volume
@@ -40,6 +41,19 @@ def test_files_that_would_be_replaced_are_counted_whatever_the_name(open_dialog,
     dialog.folder.value = tmp_path
     assert dialog.note.text().startswith("1 file of this scan is there already")
     assert can_save(dialog)
+
+
+def test_the_choices_stay_where_they_are_when_a_folder_is_chosen(qtbot, open_dialog, tmp_path):
+    dialog = open_dialog("scan")
+    with qtbot.waitExposed(dialog):
+        dialog.show()
+    assert dialog.note.isVisible()
+    widgets = [*dialog.choices.values(), dialog.folder.native]
+    before = [widget.mapTo(dialog, QPoint()) for widget in widgets]
+    dialog.folder.value = tmp_path
+    assert not dialog.note.isVisible()
+    dialog.layout().activate()
+    assert [widget.mapTo(dialog, QPoint()) for widget in widgets] == before
 
 
 @pytest.mark.parametrize("text", ["/" + "x" * 300, "~no-such-user-here/out", "/no/such/folder"])

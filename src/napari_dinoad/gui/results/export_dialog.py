@@ -132,6 +132,8 @@ class ExportDialog(QDialog):
         form.addRow("Folder", self.folder.native)
         rows.addLayout(form)
         rows.addWidget(self.note)
+        # The room of a note that has gone: the choices stay under the pointer.
+        rows.addStretch(1)
         rows.addWidget(self.buttons)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.masks.currentIndexChanged.connect(self._on_mask_chosen)
