@@ -116,6 +116,19 @@ def test_a_scan_of_the_same_place_leaves_slice_and_camera_as_they_are(dock, view
     assert is_seen(viewer, elsewhere)
 
 
+def test_the_point_that_is_looked_at_lies_in_the_scan_also_along_the_axes_on_display(dock, viewer):
+    first = add_scan(viewer)
+    viewer.dims.point = np.asarray(first.extent.world)[1] - 2
+    seen = viewer.dims.point
+    add_scan(viewer)
+    assert viewer.dims.point == seen, "it lies in this one too"
+    second = add_scan(viewer, first_mm=(300.0, 0.0, -10.0))
+    low, high = np.asarray(second.extent.world)
+    assert np.all((low <= viewer.dims.point) & (viewer.dims.point <= high))
+    middle = (low + high) / 2
+    assert abs(viewer.dims.point[2] - middle[2]) <= 2, "planes through it cut the head, not its edge"
+
+
 @napari_with_canvas
 def test_layers_of_others_do_not_move_the_camera(dock, viewer):
     first = add_scan(viewer)

@@ -54,7 +54,7 @@ def bring_into_view(viewer: Viewer, layer: Layer, before: Layer | None) -> None:
     """
     if grid_of(viewer).enabled or layer not in viewer.layers:
         return
-    _go_to_a_slice(viewer, layer)
+    _go_inside(viewer, layer)
     box, view = _displayed_box(viewer, layer), _view_box(viewer)
     if box is None or view is None:
         return
@@ -86,12 +86,15 @@ def fit_to_canvas(viewer: Viewer, layer: Layer) -> None:
         _fit(viewer, box, view)
 
 
-def _go_to_a_slice(viewer: Viewer, layer: Layer) -> None:
-    """Move the sliders of a layer's axes that stand outside it to its middle."""
+def _go_inside(viewer: Viewer, layer: Layer) -> None:
+    """Move the point that is looked at to a layer's middle along its axes where it lies outside.
+
+    Those on display have no slider; planes through the point cross them.
+    """
     low, high = np.asarray(layer.extent.world)
     point = list(viewer.dims.point)
     n_before = viewer.dims.ndim - layer.ndim
-    for axis in viewer.dims.not_displayed:
+    for axis in range(viewer.dims.ndim):
         own, steps = axis - n_before, viewer.dims.range[axis]
         if own >= 0 and not low[own] - steps.step / 2 <= point[axis] <= high[own] + steps.step / 2:
             point[axis] = on_step(float(low[own] + high[own]) / 2, steps)
