@@ -1,10 +1,19 @@
 """The line around the widget that the keyboard is at."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QPushButton
 
+from napari_dinoad.errors import WeightsNotFoundError
+from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
+from napari_dinoad.gui.results.export_dialog import ExportDialog
+from napari_dinoad.gui.scan.scan_chooser import ScanChooser
+from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.images.volume import Geometry, Volume
 
 
 @pytest.fixture
@@ -55,3 +64,32 @@ def test_the_line_goes_with_its_widget(shown, qtbot):
     )
     button.hide()
     assert not ring.isVisible()
+
+
+WINDOWS = {
+    "fit": lambda dock: (dock.windows.open_fit(), dock.windows.fit)[1],
+    "folder": lambda dock: (dock.windows.open_folder(), dock.windows.folder)[1],
+    "export": lambda dock: ExportDialog(
+        Volume(np.ones((3, 4, 5), np.float32), Geometry((5, 4, 3), np.eye(4)), "scan"), None, dock
+    ),
+    "chooser": lambda dock: ScanChooser(
+        [ScanFile(Path(f"{name}.nii.gz"), "volume", (5, 4, 3)) for name in "ab"], dock
+    ),
+    "weights": lambda dock: WeightsDialog(
+        WeightsNotFoundError("dinov2_vits14", "Apache-2.0", ("here",), "no network", ("a", "b", "c")), dock
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_windows_of_the_dock_show_where_the_keyboard_is(shown, qtbot, name):
+    window = WINDOWS[name](shown)
+    window.show()
+    qtbot.waitUntil(window.isVisible)
+    ring = window.findChild(FocusRing)
+    button = next(one for one in window.findChildren(QPushButton) if one.isVisible())
+    assert not ring.isVisible()
+    go_to(button, by_keys=True)
+    assert ring.isVisible()
+    assert ring.geometry().contains(button.mapTo(ring.parentWidget(), button.rect().center()))
+    window.close()

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBox
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.gui.models.weights_dialog import WeightsDialog
+from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field
 from napari_dinoad.gui.work.processes import run_in_process
@@ -178,6 +179,7 @@ class FolderScoringDialog(QDialog):
         buttons.addWidget(self.folder_button)
         rows.addLayout(buttons)
         rows.addStretch(1)
+        FocusRing(self)
         for button in self.findChildren(QPushButton):
             # Return ends the typing of a path; it presses nothing.
             button.setAutoDefault(False)

@@ -16,6 +16,7 @@ from napari_dinoad.gui.fit.fit_form import FitForm
 from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.models.model_library import path_of_new_model
 from napari_dinoad.gui.models.weights_dialog import WeightsDialog
+from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
@@ -109,6 +110,7 @@ class FitPanel(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self._scroll, 1)
         outer.addLayout(self._build_foot())
+        FocusRing(self)
 
     def _build_foot(self) -> QVBoxLayout:
         """Return what stays in sight however long the rest is."""

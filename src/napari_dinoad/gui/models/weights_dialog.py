@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.backbones.weights import SUFFIXES, weights_folder
 from napari_dinoad.errors import WeightsError, WeightsNotFoundError
+from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.work.processes import run_in_process
@@ -118,6 +119,7 @@ class WeightsDialog(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         rows.addWidget(buttons)
+        FocusRing(self)
         self.setMinimumWidth(520)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.download_button.clicked.connect(self._get)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.parts import NoteLabel, WrappedLabel, folder_of, name_field
 from napari_dinoad.machine.files import safe_stem
 from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
@@ -135,6 +136,7 @@ class ExportDialog(QDialog):
         # The room of a note that has gone: the choices stay under the pointer.
         rows.addStretch(1)
         rows.addWidget(self.buttons)
+        FocusRing(self)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.masks.currentIndexChanged.connect(self._on_mask_chosen)
         self._on_mask_chosen()

@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinoad.gui.parts.focus_ring import FocusRing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -86,6 +88,7 @@ class ScanChooser(QDialog):
         rows.addWidget(QLabel(f"{_found_in_words(self._scans)}. Choose one, or several with Ctrl."))
         rows.addWidget(self.list)
         rows.addWidget(self.buttons)
+        FocusRing(self)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
     def _largest(self) -> int:
