@@ -411,8 +411,13 @@ def test_of_several_masks_of_an_image_none_is_taken_for_another_image(tmp_path):
     masks = [f"ground_truth/logical/{image}/{mask}.png" for image, mask in (("000", "000"), ("005", "000"))]
     touch(tmp_path, "train/good/0.png test/good/1.png test/logical/000.png test/logical/001.png")
     touch(tmp_path, " ".join([*masks, "test/logical/005.png", "ground_truth/logical/005/001.png"]))
-    with pytest.raises(DinoadError, match="No mask could be told to be a scan's own"):
-        find_dataset(tmp_path)
+    found = find_dataset(tmp_path)
+    assert {one.path.stem: one.mask and one.mask.name for one in found.test} == {
+        "000": "000",
+        "001": None,
+        "005": "005",
+        "1": None,
+    }
 
 
 def test_without_masks_folders_tell_the_classes(tmp_path):
@@ -432,3 +437,61 @@ def test_without_masks_folders_tell_the_classes(tmp_path):
 def test_masks_that_belong_to_no_scan_are_not_done_without(tmp_path):
     with pytest.raises(DinoadError, match="no mask that belongs"):
         find_dataset(lay_out(tmp_path, "test/good/1.png test/bad/2.png test/mask/3.png"))
+
+
+LOCO = """
+train/good/000.png validation/good/000.png
+test/good/000.png test/good/001.png
+test/logical_anomalies/000.png test/logical_anomalies/001.png test/structural_anomalies/000.png
+ground_truth/logical_anomalies/000/000.png ground_truth/logical_anomalies/000/001.png
+ground_truth/logical_anomalies/001/000.png
+ground_truth/structural_anomalies/000/000.png
+"""
+
+
+def test_masks_in_a_folder_called_like_their_image_are_one_mask(tmp_path):
+    """As in MVTec LOCO, where an image has a mask for each defect."""
+    touch(tmp_path, LOCO)
+    found = find_dataset(tmp_path)
+    assert found.layout == "mvtec"
+    told = {
+        str(one.path.relative_to(tmp_path / "test")): one.mask and str(one.mask.relative_to(tmp_path))
+        for one in found.test
+    }
+    assert told == {
+        "good/000.png": None,
+        "good/001.png": None,
+        "logical_anomalies/000.png": "ground_truth/logical_anomalies/000",
+        "logical_anomalies/001.png": "ground_truth/logical_anomalies/001",
+        "structural_anomalies/000.png": "ground_truth/structural_anomalies/000",
+    }
+    assert not any(one.fault for one in found.test)
+    assert not found.unmatched
+
+
+def test_masks_of_a_patient_called_like_a_scan_stay_apart(tmp_path):
+    """Folders that scans lie in are patients, and structures in NIfTI files need not all be abnormal."""
+    touch(
+        tmp_path,
+        "images/1/1.png images/1/2.png masks/1/1.png masks/1/2.png "
+        "b.nii.gz masks/b/tumour.nii.gz masks/b/liver.nii.gz",
+    )
+    found = find_dataset(tmp_path, "folder")
+    masks = {str(one.path.relative_to(tmp_path)): one.mask and one.mask.name for one in found.test}
+    assert masks == {"images/1/1.png": "1.png", "images/1/2.png": "2.png", "b.nii.gz": None}
+
+
+def test_the_published_test_split_is_read(tmp_path):
+    """Of MVTec AD 2, whose other test splits have no masks."""
+    touch(
+        tmp_path,
+        "train/good/0.png validation/good/1.png test_public/good/2.png test_public/bad/3.png "
+        "test_public/ground_truth/bad/3_mask.png test_private/4.png test_private_mixed/5.png",
+    )
+    found = find_dataset(tmp_path)
+    assert [(one.path.name, one.mask and one.mask.name) for one in found.test] == [
+        ("3.png", "3_mask.png"),
+        ("2.png", None),
+    ]
+    assert [one.path.name for one in found.validation] == ["1.png"]
+    assert {item.path.name for item in found.unused} == {"0.png", "4.png", "5.png"}

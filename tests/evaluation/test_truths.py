@@ -172,3 +172,14 @@ def test_a_protocol_takes_the_nearest_pixel_of_a_truth_and_means_of_scores():
     np.testing.assert_array_equal(small_truth[0], truth[0, 1::2, 1::2])
     assert small_scores.mean() == pytest.approx(scores.mean(), abs=1e-3)
     assert small_scores.std() < 0.6 * scores.std()
+
+
+def test_masks_in_a_folder_are_taken_together(tmp_path, scan):
+    other = np.zeros(SHAPE, bool)
+    other[40:50, 5:10] = True
+    folder = tmp_path / "ground_truth" / "scan"
+    folder.mkdir(parents=True)
+    for name, marked in (("000.png", LESION), ("001.png", other)):
+        # LOCO writes another grey for each defect.
+        Image.fromarray(np.uint8(254 if name == "000.png" else 7) * marked).save(folder / name)
+    assert np.array_equal(read_truth(folder, scan)[0], LESION | other)

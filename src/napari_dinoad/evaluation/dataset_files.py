@@ -35,6 +35,7 @@ _MASKS = {
 }  # fmt: skip
 _IMAGES = {"img", "imgs", "image", "images", "scan", "scans", "rawdata", "sourcedata", "derivatives"}
 _NORMAL = {"good", "normal", "normals", "healthy", "ok", "no_tumour", "no_tumor", "notumor"}
+_PUBLISHED = {"public"}
 _ABNORMAL = {
     "ungood",
     "bad",
@@ -163,9 +164,12 @@ def says_nothing(folder_name: str) -> bool:
 
 
 def _split_of(name: str) -> Split | None:
-    """Return the split that a whole folder name says, perhaps with a kind: ``test_label``, not ``test_retest``."""
+    """Return the split that a whole folder name says, perhaps with a kind: ``test_label``, not ``test_retest``.
+
+    ``test_public`` of MVTec AD 2 is the one whose masks are published.
+    """
     first, _, rest = name.partition("_")
-    is_split = not rest or rest in _MASKS | _IMAGES | _NORMAL | _ABNORMAL
+    is_split = not rest or rest in _MASKS | _IMAGES | _NORMAL | _ABNORMAL | _PUBLISHED
     return _SPLITS.get(first) if is_split else None
 
 

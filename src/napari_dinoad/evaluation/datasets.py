@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.class_folders import with_classes_by_neighbours
 from napari_dinoad.evaluation.dataset_files import DatasetFile
+from napari_dinoad.evaluation.mask_folders import with_mask_folders
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
@@ -52,7 +53,7 @@ class LabelledScan:
     path : Path
         Of a DICOM series in several files the folder that holds them.
     mask : Path, optional
-        Where the truth is; None when there is none (a normal scan, usually).
+        Where the truth is; None when there is none (a normal scan, usually). A folder: all masks in it together.
     is_abnormal : bool, optional
         As its folder says; None when only the mask tells.
     fault : str
@@ -137,7 +138,7 @@ def find_dataset(
             f"{folder}: expected a folder with a benchmark, found {'a file' if folder.exists() else 'nothing'}."
         )
     files, passed_over = _files_in(folder, progress)
-    files = with_classes_by_neighbours(files, folder)
+    files = with_mask_folders(with_classes_by_neighbours(files, folder), folder)
     found_splits = {file.split for file in files}
     is_split_asked = layout in ("bmad", "mvtec")
     if is_split_asked and "test" not in found_splits:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.evaluation.mask_folders import masks_of_folder
 from napari_dinoad.images.image_files import read_image
 from napari_dinoad.images.image_pixels import open_image
 from napari_dinoad.images.itk_files import read_itk
@@ -52,7 +53,8 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     without a place, and pictures as masks of a DICOM slice, are matched by rows and columns as they are stored. Of a
     DICOM segmentation all segments count, and slices that it does not hold are normal.
     Pictures are read as scans are: palettes by their colours, which count as marked where red, green or blue is above
-    0; an alpha channel is ignored. Of a JPEG only the brighter half counts. Without a mask nothing is abnormal.
+    0; an alpha channel is ignored. Of a JPEG only the brighter half counts. A folder is all pictures of masks in it,
+    together. Without a mask nothing is abnormal.
 
     Raises
     ------
@@ -71,6 +73,12 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
         from napari_dinoad.evaluation.segmented_truths import read_segmented_truth
 
         return read_segmented_truth(path, source)
+    parts = masks_of_folder(path) if path.is_dir() else []
+    if parts:
+        marked = read_truth(parts[0], source)
+        for part in parts[1:]:
+            marked |= read_truth(part, source)
+        return marked
     if path.is_dir() or is_dicom(path):
         raise ScanReadError(
             f"{path}: expected a mask as a DICOM segmentation (SEG), NIfTI or a picture, found DICOM of another kind."
