@@ -257,6 +257,11 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
         (["fit", ".", "--out", "m.dinoad", "--holdout", "1"], "holdout"),
         (["fit", ".", "--out", "m.dinoad", "--resolution", "5"], "resolution: expected 32 to 4096 pixels"),
         (["fit", ".", "--out", "m.dinoad", "--scorer", "dpmm+knn"], "several of them joined by '+'"),
+        (["fit", ".", "--plane", "diagonal"], "'diagonal'"),
+        (["fit", ".", "--epochs", "many"], "'dinoad fit --help' explains."),
+        (["weights"], "'dinoad weights --help' explains."),
+        (["fitt"], "'dinoad --help' explains."),
+        ([], "VERB"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -266,6 +271,11 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert message in captured.err
+    assert main([*arguments, "--json"]) == 2
+    captured = capsys.readouterr()
+    failure = json.loads(captured.out)
+    assert failure["exit_code"] == 2
+    assert f"dinoad: {failure['error']}" == captured.err.strip()
 
 
 @pytest.mark.skipif(
@@ -284,15 +294,21 @@ def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, model_path):
     monkeypatch.setattr("napari_dinoad.normative_model.NormativeModel.load", fail)
     assert main(["info", str(model_path)]) == 1
     assert "Traceback" in capsys.readouterr().err
+    assert main(["info", str(model_path), "--json"]) == 1
+    failure = json.loads(capsys.readouterr().out)
+    assert failure == {"error": "A fault of dinoad itself: RuntimeError: boom", "exit_code": 1}
 
 
-def test_cancelling_is_exit_code_130(monkeypatch, normal_folder, tmp_path):
+def test_cancelling_is_exit_code_130(monkeypatch, normal_folder, tmp_path, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("napari_dinoad.pipeline.cohort.preparation.prepare_planes", interrupt)
     assert main(fit_arguments(normal_folder, tmp_path / "m.dinoad")) == 130
     assert list(tmp_path.iterdir()) == []
+    capsys.readouterr()
+    assert main([*fit_arguments(normal_folder, tmp_path / "m.dinoad"), "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 130
 
 
 def test_info(model_path, capsys):
@@ -305,6 +321,8 @@ def test_info(model_path, capsys):
     assert "planes: axial\n" in said
     assert "window: -\n" in said
     assert "None" not in said
+    # What there is nothing of needs no line.
+    assert "reading" not in said
 
 
 @pytest.mark.parametrize(

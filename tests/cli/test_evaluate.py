@@ -162,6 +162,8 @@ def test_figures_are_printed_though_the_disk_is_full_by_then(
     captured = capsys.readouterr()
     assert "Cannot write" in captured.err
     assert "pixel AUROC" in captured.out
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--out", str(out), "--json"]) == 2
+    assert "pixel_auroc" in json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

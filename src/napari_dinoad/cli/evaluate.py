@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.common_arguments import add_device_argument, add_model_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.files import write_json
 from napari_dinoad.settings import (
     DatasetLayout,
@@ -93,16 +94,23 @@ def run(options: argparse.Namespace) -> int:
     _tell_by_reason((note.removesuffix("."), path) for path, note in figures.notes)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
+    is_written = options.out is None or _write(options.out, document)
+    # Also when the disk is full by now: hours of scoring may be in the figures.
+    if options.json:
+        print_json(document)
+    else:
+        _print_figures(document)
+    return 2 if figures.failed or not is_written else 0
+
+
+def _write(path: Path, document: dict[str, Any]) -> bool:
+    """Write the figures, or say on stderr why they cannot be; return whether they are there."""
     try:
-        if options.out is not None:
-            write_json(options.out, document)
-    finally:
-        # Also when the disk is full by now: hours of scoring may be in the figures.
-        if options.json:
-            print_json(document)
-        else:
-            _print_figures(document)
-    return 2 if figures.failed else 0
+        write_json(path, document)
+    except DinoadError as error:
+        print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
+        return False
+    return True
 
 
 def _tell_by_reason(scans: Iterable[tuple[str, Path]]) -> None:

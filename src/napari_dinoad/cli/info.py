@@ -37,7 +37,7 @@ def _print_card(card: dict[str, Any], indent: str = "") -> None:
         if isinstance(value, dict):
             print(f"{indent}{name}:")
             _print_card(value, indent + "  ")
-        else:
+        elif value not in ((), []):
             print(f"{indent}{name}: {_in_words(value)}")
 
 
@@ -47,5 +47,5 @@ def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_in_words, value)) or "-"
+        return ", ".join(map(_in_words, value))
     return str(value)

@@ -12,7 +12,9 @@ from napari_dinoad import __version__
 from napari_dinoad.cli import bench, demo, evaluate, fit, info, merge, score, weights
 from napari_dinoad.cli.common_arguments import add_common_arguments
 from napari_dinoad.cli.interrupts import is_interrupted, tell_cancelled
-from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.cli.one_line_parser import OneLineParser
+from napari_dinoad.cli.output import print_json
+from napari_dinoad.errors import Cancelled, DinoadError, first_line
 from napari_dinoad.machine.faults import fault_of_machine
 from napari_dinoad.machine.streams import OutputError, discard_output
 
@@ -42,7 +44,7 @@ itself; 130 cancelled.
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; loads neither torch nor napari."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="dinoad",
         description=_DESCRIPTION,
         epilog=_EXAMPLE,
@@ -82,37 +84,56 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     """Run a verb and return the exit code; of faults, only those of our own output pass."""
+    # As long as it is not known what the arguments mean.
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         options = build_parser().parse_args(arguments)
+        as_json = options.json
         _log_to_stderr(options.verbose)
         code: int = options.run(options)
     except (KeyboardInterrupt, Cancelled) as error:
-        return tell_cancelled(error)
+        return _cancelled(error, as_json=as_json)
     except DinoadError as error:
-        print(f"dinoad: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refused(str(error), as_json=as_json)
     except PermissionError as error:
-        print(
-            f"dinoad: {error.filename}: {error.strerror}. Choose another place, or ask for access.",
-            file=sys.stderr,
-        )
-        return 2
+        told = f"{error.filename}: {error.strerror}. Choose another place, or ask for access."
+        return _refused(told, as_json=as_json)
     except Exception as error:  # The outer edge: log the traceback, tell the user, end with 1.
         if isinstance(error, OutputError):
             raise
         if is_interrupted():
             # A library made another exception of the one that the signal raised within it.
             logger.info("What Ctrl-C broke off:", exc_info=error)
-            return tell_cancelled(error)
+            return _cancelled(error, as_json=as_json)
         fault = fault_of_machine(error)
         if fault is not None:
             logger.info("What ended it:", exc_info=error)
-            print(f"dinoad: {' '.join(str(fault).split())}", file=sys.stderr)
-            return 2
+            return _refused(str(fault), as_json=as_json)
         traceback.print_exc()
         print("dinoad: a fault of dinoad itself; please report the lines above.", file=sys.stderr)
+        _print_failure(f"A fault of dinoad itself: {type(error).__name__}: {first_line(error)}", 1, as_json)
         return 1
     return code
+
+
+def _refused(message: str, *, as_json: bool) -> int:
+    """Tell in one line what is wrong with the input or a setting, and return the exit code."""
+    line = " ".join(message.split())
+    print(f"dinoad: {line}", file=sys.stderr)
+    _print_failure(line, 2, as_json)
+    return 2
+
+
+def _cancelled(error: BaseException, *, as_json: bool) -> int:
+    code = tell_cancelled(error)
+    _print_failure("Cancelled; nothing half-done was left behind.", code, as_json)
+    return code
+
+
+def _print_failure(message: str, code: int, as_json: bool) -> None:
+    """Print on stdout, for programs that read an object there, that there is no result, and why."""
+    if as_json:
+        print_json({"error": message, "exit_code": code})
 
 
 def _log_to_stderr(is_verbose: bool) -> None:
