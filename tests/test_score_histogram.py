@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_dinoad.errors import ScorerError, SettingError
-from napari_dinoad.score_histogram import ScoreHistogram, keys_of, values_of
+from napari_dinoad.score_histogram import RunningSum, ScoreHistogram, keys_of, values_of
 
 FLOATS = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(width=32, allow_nan=False))
 BITS = st.integers(9, 32)
@@ -125,3 +125,31 @@ def test_nan_and_wrong_bits_are_refused() -> None:
             ScoreHistogram.of(np.zeros(1), bits)
     with pytest.raises(SettingError, match="20 and 22 bits"):
         ScoreHistogram.of(np.zeros(1), 20) + ScoreHistogram.of(np.zeros(1), 22)
+
+
+@given(st.lists(FLOATS, max_size=20))
+def test_a_running_sum_is_that_of_all_its_parts(parts: list[np.ndarray]) -> None:
+    running = RunningSum(ScoreHistogram.empty())
+    for part in parts:
+        running.add(ScoreHistogram.of(part))
+    whole = ScoreHistogram.of(np.concatenate([np.empty(0, np.float32), *parts]))
+    for _ in range(2):
+        total = running.total()
+        assert np.array_equal(total.keys, whole.keys)
+        assert np.array_equal(total.counts, whole.counts)
+
+
+def test_a_running_sum_goes_through_each_part_a_few_times_and_holds_few_sums() -> None:
+    class Counted(int):
+        n_seen = 0
+
+        def __add__(self, other: int) -> Counted:
+            Counted.n_seen += int(self) + int(other)
+            return Counted(int(self) + int(other))
+
+    running = RunningSum(Counted(0))
+    for _ in range(1000):
+        running.add(Counted(1))
+    assert running.total() == 1000
+    assert Counted.n_seen <= 1000 * 11  # one after the other: 1000 × 500
+    assert len(running._sums) <= 10

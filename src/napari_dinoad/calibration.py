@@ -19,7 +19,7 @@ import numpy as np
 
 from napari_dinoad.calibration_table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
-from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
@@ -177,10 +177,10 @@ class Calibration:
         ScorerError
             If there is no scan, or no voxel.
         """
-        pooled = ScoreHistogram.empty()
+        pooled = RunningSum(ScoreHistogram.empty())
         for scan in scans:
-            pooled = pooled + scan.histogram
-        return cls.from_histogram(pooled, [scan.score for scan in scans], method)
+            pooled.add(scan.histogram)
+        return cls.from_histogram(pooled.total(), [scan.score for scan in scans], method)
 
     @classmethod
     def from_histogram(

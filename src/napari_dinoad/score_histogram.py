@@ -10,12 +10,13 @@ of their size (1.2e-4 at 22 bits).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from napari_dinoad.errors import ScorerError, SettingError
 
-__all__ = ["DEFAULT_BITS", "ScoreHistogram", "keys_of", "values_of"]
+__all__ = ["DEFAULT_BITS", "RunningSum", "ScoreHistogram", "keys_of", "values_of"]
 
 DEFAULT_BITS = 22
 """Bits of a key: at most 4.2 million keys, in practice some ten thousand."""
@@ -187,6 +188,45 @@ class ScoreHistogram:
             return np.zeros(keys.shape, dtype=np.int64)
         where = np.minimum(np.searchsorted(self.keys, keys), self.keys.size - 1)
         return np.where(self.keys[where] == keys, self.counts[where], 0)
+
+
+class _Summable(Protocol):
+    def __add__(self, other: Self, /) -> Self: ...
+
+
+T = TypeVar("T", bound=_Summable)
+
+
+class RunningSum(Generic[T]):
+    """The sum of many histograms, or of what is made of them, as they come in.
+
+    Adding two goes through all keys of both, and a sum has ever more of them. So sums of as many parts each are put
+    together, two by two: each part is gone through some log2(n) times, not n times. Of n parts log2(n) sums are held.
+
+    Parameters
+    ----------
+    empty : T
+        The sum of nothing.
+    """
+
+    def __init__(self, empty: T) -> None:
+        self._empty = empty
+        self._sums: list[tuple[int, T]] = []  # of how many parts each, descending
+
+    def add(self, part: T) -> None:
+        """Take in a part."""
+        n_parts = 1
+        while self._sums and self._sums[-1][0] == n_parts:
+            n_before, before = self._sums.pop()
+            part, n_parts = before + part, n_before + n_parts
+        self._sums.append((n_parts, part))
+
+    def total(self) -> T:
+        """Return the sum of all parts so far."""
+        total = self._empty
+        for _, part in reversed(self._sums):
+            total = part + total
+        return total
 
 
 def _count(keys: np.ndarray, bits: int) -> ScoreHistogram:

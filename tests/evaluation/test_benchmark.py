@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from added_keys import added_keys
 from napari_dinoad.errors import (
     Cancelled,
     DinoadError,
@@ -17,7 +18,7 @@ from napari_dinoad.errors import (
     SettingError,
 )
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
-from napari_dinoad.evaluation.datasets import find_dataset
+from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan, find_dataset
 from napari_dinoad.evaluation.metrics import dice
 from napari_dinoad.evaluation.truths import at_protocol, read_truth
 from napari_dinoad.images.readers import read_volume
@@ -417,3 +418,24 @@ def test_masks_that_contradict_their_folder_are_told(benchmark):
     assert told["0"].startswith("Normal by its folder, with something marked")
     assert set(told) == {"0", "3"}
     assert figures.values["n_test_abnormal"] == 3
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_work_grows_as_the_number_of_scans(tmp_path, monkeypatch, split):
+    path = tmp_path / "scan.png"
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(path)
+    scan = LabelledScan(path, None, False)
+    rng = np.random.default_rng(0)
+    numbers = added_keys(monkeypatch)
+    work = []
+    for n in (64, 128):
+        del numbers[:]
+        few, many = (scan,), n * (scan,)
+        parts = (many, few) if split == "validation" else (few, many)
+        evaluate_dataset(
+            EvaluationSet("folder", *parts),
+            lambda volume: 10 ** rng.uniform(-3, 1, volume.values.shape).astype(np.float32),
+            EvaluationSettings(),
+        )
+        work.append(sum(numbers))
+    assert work[1] < 2.5 * work[0]  # sums that hold all before: 4 times

@@ -18,7 +18,7 @@ from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_pro
 from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.machine.files import stem_of
 from napari_dinoad.progress import report
-from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ _MARKED_NORMAL = (
 class _Sums:
     """What is summed over the scans of one split."""
 
-    pixels: LabelledHistogram = field(default_factory=LabelledHistogram.empty)
-    overlap: RegionOverlap = field(default_factory=RegionOverlap.empty)
+    pixels: RunningSum[LabelledHistogram] = field(
+        default_factory=lambda: RunningSum(LabelledHistogram.empty())
+    )
+    overlap: RunningSum[RegionOverlap] = field(default_factory=lambda: RunningSum(RegionOverlap.empty()))
     maxima: list[float] = field(default_factory=list)
     top_means: list[float] = field(default_factory=list)
     is_abnormal: list[bool] = field(default_factory=list)
@@ -59,8 +61,8 @@ class _Sums:
         if truth is not None:
             # Both before either is added: a map that is refused leaves no trace.
             pixels, overlap = LabelledHistogram.of(scores, truth), RegionOverlap.of(scores, truth)
-            self.pixels = self.pixels + pixels
-            self.overlap = self.overlap + overlap
+            self.pixels.add(pixels)
+            self.overlap.add(overlap)
         self.maxima.append(image_score(scores))
         self.top_means.append(image_score(scores, top_fraction))
         self.is_abnormal.append(is_abnormal)
@@ -114,7 +116,7 @@ def evaluate_dataset(
     failed: list[tuple[Path, str]] = []
     unused = list(dataset.unused)
     notes: list[tuple[Path, str]] = []
-    normal = ScoreHistogram.empty()
+    normal = RunningSum(ScoreHistogram.empty())
     n_normal = 0
     for i, scan in enumerate(dataset.validation):
         report(progress, "Scoring normal validation scans", i, len(dataset.validation))
@@ -124,7 +126,7 @@ def evaluate_dataset(
                 unused.append(SkippedFile(scan.path, ABNORMAL_VALIDATION))
                 continue
             scores, _ = at_protocol(score(volume), truth, settings.protocol)
-            normal = normal + ScoreHistogram.of(scores)
+            normal.add(ScoreHistogram.of(scores))
             n_normal += 1
     sums = _Sums()
     # Then nothing says where in an abnormal scan.
@@ -144,7 +146,7 @@ def evaluate_dataset(
         raise DinoadError(
             f"No test scan could be used; the first reason: {failed[0][1]}" if failed else "No test scan."
         )
-    values = _figures(dataset, sums, normal, n_normal, settings)
+    values = _figures(dataset, sums, normal.total(), n_normal, settings)
     return BenchmarkFigures(values, tuple(failed), tuple(unused), tuple(notes))
 
 
@@ -184,9 +186,10 @@ def _contradictions(scan: LabelledScan, truth: np.ndarray) -> tuple[str, ...]:
 def _figures(
     dataset: EvaluationSet, sums: _Sums, normal: ScoreHistogram, n_normal: int, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    best = sums.pixels.best_dice()
+    pixels, overlap = sums.pixels.total(), sums.overlap.total()
+    best = pixels.best_dice()
     is_abnormal = np.array(sums.is_abnormal)
-    n_pixels = sums.pixels.normal.total + sums.pixels.abnormal.total
+    n_pixels = pixels.normal.total + pixels.abnormal.total
     return {
         "layout": dataset.layout,
         "protocol": settings.protocol,
@@ -195,16 +198,16 @@ def _figures(
         "n_validation_normal": n_normal,
         "truth": "folders" if dataset.is_told_by_folders else "masks",
         "n_pixels": n_pixels,
-        "abnormal_share": None if dataset.is_told_by_folders else sums.pixels.abnormal.total / n_pixels,
-        "pixel_auroc": _defined(sums.pixels.auroc()),
-        "pixel_aupr": _defined(sums.pixels.average_precision()),
-        "aupro": _defined(sums.overlap.aupro(settings.aupro_limit)),
+        "abnormal_share": None if dataset.is_told_by_folders else pixels.abnormal.total / n_pixels,
+        "pixel_auroc": _defined(pixels.auroc()),
+        "pixel_aupr": _defined(pixels.average_precision()),
+        "aupro": _defined(overlap.aupro(settings.aupro_limit)),
         "aupro_limit": settings.aupro_limit,
         "best_dice": _defined(best.dice),
         "best_dice_threshold": _defined(best.threshold),
         "thresholds_from": "normal validation scans" if n_normal else "the model's calibration",
         "dice_at_fpr": {
-            f"{rate:g}": _dice_at(sums.pixels, rate, normal if n_normal else None)
+            f"{rate:g}": _dice_at(pixels, rate, normal if n_normal else None)
             for rate in settings.false_positive_rates
         },
         "image_auroc_max": _defined(auroc(np.array(sums.maxima), is_abnormal)),

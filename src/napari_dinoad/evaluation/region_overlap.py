@@ -15,7 +15,7 @@ import cc3d
 import numpy as np
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of
+from napari_dinoad.score_histogram import DEFAULT_BITS, RunningSum, ScoreHistogram, keys_of
 from napari_dinoad.settings import AUPRO_FPR_LIMIT as DEFAULT_FPR_LIMIT
 
 if TYPE_CHECKING:
@@ -155,12 +155,12 @@ def aupro(
     ScorerError
         If a score is NaN.
     """
-    total = RegionOverlap.empty(bits)
+    total = RunningSum(RegionOverlap.empty(bits))
     for scores, truth in zip_longest(score_maps, truths):
         if scores is None or truth is None:
             raise SettingError("AUPRO: expected as many truths as score maps; one of them ended early.")
-        total = total + RegionOverlap.of(scores, truth, bits)
-    return total.aupro(fpr_limit)
+        total.add(RegionOverlap.of(scores, truth, bits))
+    return total.total().aupro(fpr_limit)
 
 
 def _sum_by_key(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

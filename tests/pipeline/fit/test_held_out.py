@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from added_keys import added_keys
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.slices import SliceStack
@@ -310,3 +311,14 @@ def test_held_out_scores_that_cannot_be_written_are_told(tmp_path):
     scores = HeldOutScores(tmp_path / "gone")
     with pytest.raises(DinoadError, match=r"Cannot write .*axial-dpmm-000003"):
         scores.put("axial", "dpmm", 3, np.zeros((2, 3, 3), np.float32))
+
+
+def test_work_of_calibrating_grows_as_the_number_of_scans(monkeypatch):
+    rng = np.random.default_rng(0)
+    numbers = added_keys(monkeypatch)
+    work = []
+    for n in (64, 128):
+        del numbers[:]
+        Level.of(held_out_scans(range(n)), lambda scan: 10 ** rng.uniform(-3, 1, 256).astype(np.float32))
+        work.append(sum(numbers))
+    assert work[1] < 2.5 * work[0]  # sums that hold all before: 4 times

@@ -20,7 +20,7 @@ from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
 from napari_dinoad.plane_model import Member, PlaneModel
 from napari_dinoad.progress import report
-from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,13 +129,14 @@ class Level:
         body_scores : callable
             Gives the raw scores (n,) of a scan's body voxels.
         """
-        pooled = ScoreHistogram.empty()
+        running = RunningSum(ScoreHistogram.empty())
         scan_scores = {}
         for done, scan in enumerate(held_out.scans):
             report(held_out.progress, "Calibrating", done, len(held_out.scans))
             scores = body_scores(scan)
-            pooled = pooled + ScoreHistogram.of(scores)
+            running.add(ScoreHistogram.of(scores))
             scan_scores[scan] = scan_score(scores, held_out.top_fraction)
+        pooled = running.total()
         persons = [held_out.person_of(scan) for scan in scan_scores]
         calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), held_out.method, persons)
         return cls(calibration, pooled, scan_scores, held_out, body_scores)
