@@ -63,6 +63,10 @@ Slices of MR from many scanners: 1.8. Radiographs and photographs are stretched 
 """
 
 
+_OF_IMAGES = ("image-2d", "mr-slices", "mr-brain", "oct", "bmad")
+"""Presets for 2D images; those of heads and trunks in CT need Hounsfield units."""
+
+
 @dataclass(frozen=True)
 class ScanLook:
     """What one scan says about its kind.
@@ -95,11 +99,14 @@ class PresetChoice:
     why : str
     is_guess : bool
         Whether it was chosen by what a few scans look like, and may be wrong.
+    also : tuple of str
+        Presets that may suit the scans as well: only their owner knows.
     """
 
     name: str
     why: str
     is_guess: bool = False
+    also: tuple[str, ...] = ()
 
 
 def brightness_range(brightness: Sequence[float]) -> tuple[float, float] | None:
@@ -216,11 +223,12 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
 def _of_images(brightness: Sequence[float]) -> PresetChoice:
     uneven = brightness_range(brightness)
     if uneven is None:
-        return PresetChoice("image-2d", "most files are 2D images, about evenly bright")
+        return PresetChoice("image-2d", "most files are 2D images, about evenly bright", also=_OF_IMAGES)
     dark, bright = uneven
     return PresetChoice(
         "mr-slices",
         f"2D images whose brightest tissue is at {100 * dark:.0f} % of white or less in a tenth of them and at "
         f"{100 * bright:.0f} % or more in another, as in slices of MR: each is scaled by itself",
         is_guess=True,
+        also=_OF_IMAGES,
     )

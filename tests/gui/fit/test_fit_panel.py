@@ -311,6 +311,30 @@ def test_unevenly_bright_pictures_suggest_that_each_is_scaled_and_five_are_shown
     assert names == ["0", "2", "4", "5", "7"]
 
 
+def test_a_kind_that_may_suit_as_well_is_taken_without_a_warning(qtbot, dock, folder, tmp_path):
+    from PIL import Image
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(3):
+        Image.new("L", (32, 32), 10 * i).save(pictures / f"{i}.png")
+    panel = open_panel(qtbot, dock, pictures)
+    assert "most files are 2D images" in panel.guess.text()
+    choose_kind(panel, "mr-slices")
+    assert panel.guess.text() == "", "only its user knows"
+    choose_kind(panel, "ct-head")
+    assert panel.guess.text().startswith("The scans look like another kind: most files are 2D images"), (
+        "at once"
+    )
+    choose_kind(panel, "mr-slices")
+    other = tmp_path / "more"
+    pictures.rename(other)
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = other
+    assert panel.guess.text() == ""
+    assert panel.form.preset.value == "mr-slices"
+
+
 def test_a_folder_of_volumes_and_pictures_is_warned_of_before_the_fit(qtbot, dock, folder, tmp_path):
     import shutil
 

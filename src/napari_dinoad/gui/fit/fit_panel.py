@@ -214,6 +214,7 @@ class FitPanel(QWidget):
 
     def _on_preset_chosen(self) -> None:
         self._preset_by_user = True
+        self._show_guess()
 
     def _show_found(self) -> None:
         discovery = self._fit.discovery
@@ -228,8 +229,12 @@ class FitPanel(QWidget):
 
     def _show_samples(self) -> None:
         """Show pictures of some scans, and the preset that they suggest."""
+        self.found.thumbnails.show_samples(self._fit.samples[:N_THUMBNAILS])
+        self._show_guess()
+
+    def _show_guess(self) -> None:
+        """Choose the preset that the scans suggest, or say where the user's choice does not go with them."""
         discovery, samples = self._fit.discovery, self._fit.samples
-        self.found.thumbnails.show_samples(samples[:N_THUMBNAILS])
         if discovery is None or not discovery.scans or not (samples or discovery.is_mostly_2d):
             self.guess.tell("")
             return
@@ -237,7 +242,7 @@ class FitPanel(QWidget):
         if not self._preset_by_user:
             self.form.preset.value = suitable.name
             self.guess.tell(f"Kind guessed from the scans: {suitable.why}.")
-        elif suitable.name != self.form.preset.value:
+        elif self.form.preset.value not in (suitable.name, *suitable.also):
             self.guess.tell(f"The scans look like another kind: {suitable.why}.", warning=True)
         else:
             self.guess.tell("")
