@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from threading import Event, current_thread, main_thread
 
@@ -21,7 +22,7 @@ from napari_dinoad.pipeline.cohort.preparation import LoadedScan, stored
 from napari_dinoad.pipeline.cohort.work_folder import work_folder
 from napari_dinoad.pipeline.detection import detector as detector_module
 from napari_dinoad.pipeline.slices.arriving import Arriving
-from napari_dinoad.pipeline.slices.device_slices import DeviceSlices, slices_of_planes
+from napari_dinoad.pipeline.slices.device_slices import DeviceSlices, sent_voxels, slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
 from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.settings import (
@@ -258,6 +259,23 @@ def test_memory_that_runs_out_around_the_network_is_dealt_with(
     for index, values in arrived.items():
         np.testing.assert_array_equal(values, found.anomaly_map.values[index])
     assert ("memory ran out" in caplog.text) == is_told
+
+
+def test_voxels_that_are_not_used_there_take_no_memory_there(patient, one_model, monkeypatch):
+    sent, are_there = [], []
+
+    def send(*args):
+        voxels = sent_voxels(*args)
+        sent.append(weakref.ref(voxels))
+        return voxels
+
+    monkeypatch.setattr(detector_module, "sent_voxels", send)
+    with pretended_gpu(has_room=lambda name, made: made.dtype is not torch.bool or name != "_to_copy"):
+        detector_of(one_model, "cuda").detect(
+            patient, on_slices=lambda *_: are_there.append(sent[0]() is not None)
+        )
+    assert are_there
+    assert not any(are_there)
 
 
 def test_too_little_memory_is_told_with_what_to_do(patient, one_model):

@@ -298,6 +298,7 @@ class Detector:
             run = ScanRun(
                 self.model, self.backbone, prepared, slices, placed_on, sent.result() if sent else None
             )
+            del sent  # Where the scan stays on the CPU after all, the GPU has its memory back.
             run.seconds["prepare"] = time.perf_counter() - started
             self._score(run, start_slice, progress, on_slices, size)
         run.seconds["total"] = time.perf_counter() - started
