@@ -177,7 +177,13 @@ class AnomalyMask:
 
     def only(self, labels: set[int] | frozenset[int]) -> AnomalyMask:
         """Return the mask with these regions alone, by their ``label``; they keep their numbers."""
-        kept = np.where(np.isin(self.labels, sorted(labels)), self.labels, 0).astype(np.int32)
+        number_of = np.zeros(int(self.labels.max(initial=0)) + 1, dtype=np.int32)
+        own = [label for label in labels if 0 < label < len(number_of)]
+        number_of[own] = own
+        kept = np.empty(self.labels.shape, dtype=np.int32)
+        # In blocks: NumPy looks up by numbers of eight bytes.
+        for part in blocks(kept.shape, _VOXELS_AT_ONCE):
+            kept[part] = number_of[self.labels[part]]
         return AnomalyMask(kept, self.anomaly_map, self.fpr)
 
     def save(self, path: str | Path) -> Path:

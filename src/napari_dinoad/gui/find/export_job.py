@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_dinoad.gui.work.processes import run_in_process
 from napari_dinoad.machine.files import safe_stem
 from napari_dinoad.machine.temporaries import remove_abandoned
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    from napari_dinoad.gui.find.marked_values import MarkedValues
     from napari_dinoad.gui.find.result import Measured, Measurement, ScanResult
     from napari_dinoad.gui.work.jobs import DetectOutcome
     from napari_dinoad.gui.work.worker import JobChannel
-    from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.hand_mask import HandMask
     from napari_dinoad.settings import SegSegments
 
@@ -110,12 +112,11 @@ def export_of(
     None exports everything that the scan allows. Regions that are not measured yet, as while slices come in, are
     measured by the job.
     """
+    frozen = AnomalyMap(result.values.copy(), result.volume)
     if result.is_measured:
-        ticked = result.ticked_mask()
-        frozen_map = AnomalyMap(result.values.copy(), result.volume)
-        mask = partial(_known_mask, AnomalyMask(ticked.labels, frozen_map, ticked.fpr))
+        mask = partial(_known_mask, result.ticked_labels(), frozen, result.fpr)
     else:
-        mask = partial(_measured_mask, result.measurement(), result.volume, result.unticked_peaks)
+        mask = partial(_measured_mask, result.measurement(), frozen, result.unticked_peaks)
     chosen = available_outputs(result.volume) if outputs is None else tuple(outputs)
     return ExportJob(mask, result.outcome, folder, safe_stem(result.volume.name), chosen, seg_segments)
 
@@ -125,20 +126,22 @@ def written_in_words(paths: Sequence[Path]) -> str:
     return f"Written into {paths[0].parent}: {', '.join(path.name for path in paths)}"
 
 
-def _known_mask(mask: AnomalyMask, channel: JobChannel) -> AnomalyMask:
+def _known_mask(
+    labels: MarkedValues, anomaly_map: AnomalyMap, fpr: float, channel: JobChannel
+) -> AnomalyMask:
     """Return a mask that was measured before."""
-    return mask
+    return AnomalyMask(labels.whole(np.int32), anomaly_map, fpr)
 
 
 def _measured_mask(
     measurement: Measurement,
-    volume: Volume,
+    anomaly_map: AnomalyMap,
     unticked_peaks: Collection[tuple[int, int, int]],
     channel: JobChannel,
 ) -> AnomalyMask:
     """Measure the regions in a process of its own and return the mask of those that are ticked."""
     measured: Measured = run_in_process(measurement, channel)
-    whole = AnomalyMask(measured.labels, AnomalyMap(measurement.anomaly_map.values, volume), measurement.fpr)
+    whole = AnomalyMask(measured.labels.whole(np.int32), anomaly_map, measurement.fpr)
     return whole.only({region.label for region in measured.regions if region.peak_zyx not in unticked_peaks})
 
 

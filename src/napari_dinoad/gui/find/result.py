@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.find.marked_values import MarkedValues
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region, findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
-    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.images.volume import Geometry, Volume
 
 __all__ = ["KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
 
@@ -24,26 +25,47 @@ _EQUALS = "\u00a0=\u00a0"
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Regions of a mask, their numbers (z, y, x), and of which version of the result."""
+    """Regions of a mask, their numbers where it marks, 0 in what is too small, and of which version of the result."""
 
-    labels: np.ndarray
+    labels: MarkedValues
     regions: tuple[Region, ...]
     version: int
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """Finds the regions of a mask; frozen, because that takes a while on large scans."""
+    """Finds the regions of a mask; frozen, because that takes a while on large scans.
 
-    anomaly_map: AnomalyMap
+    Attributes
+    ----------
+    marked : MarkedValues
+        The −log10 p that lie in the mask.
+    geometry : Geometry
+        The scan's.
+    fpr, min_volume_mm3 : float
+        See `ScanResult`.
+    version : int
+        Of the result.
+    """
+
+    marked: MarkedValues
+    geometry: Geometry
     fpr: float
     min_volume_mm3: float
     version: int
 
     def work(self, desk: object = None) -> Measured:
         """Find and measure the regions."""
-        mask = AnomalyMask.of(self.anomaly_map, self.fpr, self.min_volume_mm3)
-        return Measured(mask.labels, mask.regions(), self.version)
+        from napari_dinoad.images.volume import Volume
+
+        values = self.marked.whole()
+        # The scan itself is not needed: the map stands in its place.
+        mask = AnomalyMask.of(
+            AnomalyMap(values, Volume(values, self.geometry)), self.fpr, self.min_volume_mm3
+        )
+        labels = mask.labels[self.marked.where()]
+        small = labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
+        return Measured(self.marked.with_values(small), mask.regions(), self.version)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +126,7 @@ class ScanResult:
         self._fpr = fpr
         self._min_volume_mm3 = min_volume_mm3
         self._regions: tuple[Region, ...] = ()
-        self._labels: AnomalyMask | None = None
+        self._labels: MarkedValues | None = None
         self._version = 0
         self._unticked_peaks: set[tuple[int, int, int]] = set()
 
@@ -168,10 +190,8 @@ class ScanResult:
 
     def measurement(self) -> Measurement:
         """Return what finds the regions of the mask as it is now; it may be sent to a worker process."""
-        values = self.values.copy()
-        # The scan itself is not needed: with the map in its place one array less goes to the worker process.
-        frozen = AnomalyMap(values, replace(self.volume, values=values, header=None))
-        return Measurement(frozen, self._fpr, self._min_volume_mm3, self._version)
+        marked = MarkedValues.of(self.values, self.values >= self._threshold)
+        return Measurement(marked, self.volume.geometry, self._fpr, self._min_volume_mm3, self._version)
 
     def accept(self, measured: Measured) -> bool:
         """Take in measured regions; return False, and do nothing, when the mask has changed since.
@@ -180,7 +200,7 @@ class ScanResult:
         """
         if measured.version != self._version:
             return False
-        self._labels = AnomalyMask(measured.labels, self.anomaly_map(), self._fpr)
+        self._labels = measured.labels
         self._regions = measured.regions
         self._draw()
         return True
@@ -200,19 +220,24 @@ class ScanResult:
 
     def labels(self) -> np.ndarray:
         """Return the regions as numbers (z, y, x) int32, ticked or not; zero elsewhere, or while not measured."""
-        return np.zeros(self.values.shape, np.int32) if self._labels is None else self._labels.labels
+        return np.zeros(self.values.shape, np.int32) if self._labels is None else self._labels.whole(np.int32)
 
     def anomaly_map(self) -> AnomalyMap:
         """Return the map on the scan's grid."""
         return AnomalyMap(self.values, self.volume)
 
-    def ticked_mask(self) -> AnomalyMask:
-        """Return the mask of the ticked regions alone, measuring first where needed."""
+    def ticked_labels(self) -> MarkedValues:
+        """Return the numbers of the ticked regions where they lie, measuring first where needed."""
         if self._labels is None:
             self.accept(self.measurement().work())
         if self._labels is None:
             raise DinoadError("Mask: nothing was scored yet; press Find first.")
-        return self._labels.only({region.label for region in self._regions if self.is_ticked(region)})
+        labels = self._labels.values
+        return self._labels.with_values(labels * self._is_shown(labels))
+
+    def ticked_mask(self) -> AnomalyMask:
+        """Return the mask of the ticked regions alone, measuring first where needed."""
+        return AnomalyMask(self.ticked_labels().whole(np.int32), self.anomaly_map(), self._fpr)
 
     def _forget(self) -> None:
         """Note that regions measured before are not those of the mask any more."""
@@ -231,9 +256,14 @@ class ScanResult:
     def _draw(self) -> None:
         if self._labels is None:
             return
-        is_shown = np.zeros(int(self._labels.labels.max(initial=0)) + 1, dtype=bool)
+        self.mask[...] = 0
+        self.mask[self._labels.where()] = self._is_shown(self._labels.values)
+
+    def _is_shown(self, labels: np.ndarray) -> np.ndarray:
+        """Return whether the regions of these numbers (n,) are ticked."""
+        is_shown = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
         is_shown[[region.label for region in self._regions if self.is_ticked(region)]] = True
-        np.take(is_shown, self._labels.labels, out=self.mask.view(bool), mode="clip")
+        return np.asarray(is_shown[labels])
 
 
 def scan_level_words(outcome: DetectOutcome) -> str:

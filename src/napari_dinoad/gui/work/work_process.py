@@ -111,6 +111,8 @@ def main() -> None:
         except EOFError:
             return
         send(_worked(job, desk), answers)
+        # What it holds may be as large as a scan, and the next job may never come.
+        del job
         _give_back_gpu_memory()
 
 
