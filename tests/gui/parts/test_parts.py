@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
-from qtpy.QtGui import QPalette
+from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from contrast import AA, contrast
@@ -267,6 +268,20 @@ def test_what_was_copied_before_stays_where_no_region_is_ticked(qtbot):
     assert not action.isEnabled()
     qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     assert QApplication.clipboard().text() == "before"
+
+
+@pytest.mark.parametrize(("ground", "chosen"), [("#262930", "#5f676b"), ("#efebe9", "#aca6a2")])
+def test_boxes_that_are_not_ticked_are_seen_in_either_theme_and_in_the_chosen_row(qtbot, ground, chosen):
+    window = QWidget()
+    qtbot.addWidget(window)
+    table, _, _ = table_of(qtbot, 2)
+    table.setParent(window)
+    window.setStyleSheet(f"QWidget {{ background-color: {ground}; }}")
+    window.show()
+    (line,) = re.findall(r"solid (#\w+)", table.styleSheet())
+    for behind in (ground, chosen):
+        one, other = (QColor(name).getRgbF()[:3] for name in (line, behind))
+        assert contrast(one, other) > 3, "WCAG 2.1, 1.4.11"
 
 
 @pytest.mark.parametrize("column", (1, 2, 3))

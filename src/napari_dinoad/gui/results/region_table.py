@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QSize, Qt, Signal
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QPalette
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -38,6 +38,9 @@ _LEAST_ROWS = 5
 """Three regions, the header, and a bar that scrolls sideways."""
 
 _ROW_MARGIN_PX = 4
+
+_BOX_ON_DARK, _BOX_ON_LIGHT = "#c9d1d9", "#3f4850"
+"""Lines around boxes that are not ticked: seen in the chosen row too."""
 
 _COLUMN_WORDS = (
     "Ticked regions are in the mask and in what is exported. Number 1 has the most unusual voxel.",
@@ -112,10 +115,6 @@ class RegionTable(QTreeWidget):
         self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setAccessibleName("Regions")
-        # napari's themes draw nothing where a box is not ticked.
-        self.setStyleSheet(
-            "QTreeView::indicator:unchecked { border: 1px solid #9aa5b1; border-radius: 2px; }"
-        )
         self.setToolTip(
             "Click a region to go to its peak. Untick one to take it out of the mask and of what is exported.\n"
             "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
@@ -132,6 +131,7 @@ class RegionTable(QTreeWidget):
         self.itemClicked.connect(self._on_clicked)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._open_menu)
+        self._frame_boxes()
 
     def sizeHint(self) -> QSize:
         """Return room for three regions; the table takes what else there is."""
@@ -192,6 +192,15 @@ class RegionTable(QTreeWidget):
         super().changeEvent(event)
         if event is not None and event.type() == QEvent.Type.StyleChange:
             take_letter_size(self)
+            self._frame_boxes()
+
+    def _frame_boxes(self) -> None:
+        """Draw boxes that are not ticked, where napari's themes draw nothing, on the ground of the theme."""
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        colour = _BOX_ON_DARK if ground.lightnessF() < 0.5 else _BOX_ON_LIGHT
+        sheet = f"QTreeView::indicator:unchecked {{ border: 1px solid {colour}; border-radius: 2px; }}"
+        if sheet != self.styleSheet():
+            self.setStyleSheet(sheet)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Copy by the usual keys, tick by Space; all others do what they do in a list."""
