@@ -8,12 +8,12 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.find.export_job import HandExportJob, written_in_words
+from napari_dinoad.gui.find.export_job import HandExportJob
 from napari_dinoad.gui.parts.folding import FoldingRow
 from napari_dinoad.gui.parts.job_row import STOPS, JobRow
-from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.planes.other_planes import has_planes
 from napari_dinoad.gui.results.export_dialog import ExportDialog
+from napari_dinoad.gui.results.written_note import WrittenNote
 from napari_dinoad.gui.work.worker import JobRunner
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class MaskRow(QWidget):
             "DICOM-SEG or PNG. Nothing need have been found; what was is written by “Export result…”."
         )
         self.reading = JobRow(delay_ms=_READING_MS, cancel_tip=STOPS)
-        self.note = NoteLabel()
+        self.note = WrittenNote()
         self.planes_box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -176,4 +176,4 @@ class MaskRow(QWidget):
         )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
-        self.note.tell(written_in_words(paths))
+        self.note.tell_written(paths)

@@ -16,7 +16,7 @@ from napari_dinoad.maps.hand_outputs import save_hand_outputs
 from napari_dinoad.maps.outputs import available_outputs, save_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from napari_dinoad.gui.find.marked_values import MarkedValues
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.hand_mask import HandMask
     from napari_dinoad.settings import SegSegments
 
-__all__ = ["ExportJob", "HandExportJob", "export_of", "written_in_words"]
+__all__ = ["ExportJob", "HandExportJob", "export_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +119,6 @@ def export_of(
         mask = partial(_measured_mask, result.measurement(), frozen, result.unticked_peaks)
     chosen = available_outputs(result.volume) if outputs is None else tuple(outputs)
     return ExportJob(mask, result.outcome, folder, safe_stem(result.volume.name), chosen, seg_segments)
-
-
-def written_in_words(paths: Sequence[Path]) -> str:
-    """Return where an export has written its files, and their names."""
-    return f"Written into {paths[0].parent}: {', '.join(path.name for path in paths)}"
 
 
 def _known_mask(

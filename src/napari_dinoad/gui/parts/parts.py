@@ -62,7 +62,7 @@ class NoteLabel(WrappedLabel):
     def tell(self, text: str, *, warning: bool = False, error: bool = False) -> None:
         """Show a text, or nothing where it is empty."""
         self._kind = "error" if error else "warning" if warning else "plain"
-        self._colour()
+        self._take_colour()
         self.setText(text)
         self.setVisible(bool(text))
 
@@ -73,18 +73,22 @@ class NoteLabel(WrappedLabel):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take the colour for the ground, which in a new window was not known before."""
         super().showEvent(event)
-        self._colour()
+        self._take_colour()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Take the colour for another theme."""
         super().changeEvent(event)
         if event is not None and event.type() == QEvent.Type.StyleChange:
-            self._colour()
+            self._take_colour()
 
-    def _colour(self) -> None:
+    @property
+    def colour(self) -> str:
+        """The colour that suits the ground."""
         ground = self.palette().color(QPalette.ColorRole.Window)
-        colours = _ON_DARK if ground.lightnessF() < 0.5 else _ON_LIGHT
-        sheet = f"color: {colours[self._kind]};"
+        return (_ON_DARK if ground.lightnessF() < 0.5 else _ON_LIGHT)[self._kind]
+
+    def _take_colour(self) -> None:
+        sheet = f"color: {self.colour};"
         if sheet != self.styleSheet():
             self.setStyleSheet(sheet)
 

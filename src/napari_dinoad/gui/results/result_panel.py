@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QWidget
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.find.export_job import HandExportJob, export_of, written_in_words
+from napari_dinoad.gui.find.export_job import HandExportJob, export_of
 from napari_dinoad.gui.find.result import scan_level_words
 from napari_dinoad.gui.parts.folding import FoldingRow
 from napari_dinoad.gui.parts.parts import NoteLabel, Step, WrappedLabel
@@ -17,6 +17,7 @@ from napari_dinoad.gui.parts.profile_plot import ProfilePlot
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.gui.results.rate_slider import RateSlider
 from napari_dinoad.gui.results.region_table import MAX_ROWS, RegionTable
+from napari_dinoad.gui.results.written_note import WrittenNote
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
 
@@ -60,7 +61,7 @@ class ResultPanel(Step):
         self.export_button = QPushButton("Export result…")
         self.export_dialog: ExportDialog | None = None
         self._last_folder: Path | None = None
-        self.export_note = NoteLabel()
+        self.export_note = WrittenNote()
         self._build()
         self._connect()
         self.show_result()
@@ -277,4 +278,4 @@ class ResultPanel(Step):
             )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
-        self.export_note.tell(written_in_words(paths))
+        self.export_note.tell_written(paths)
