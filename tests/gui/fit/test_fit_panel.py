@@ -11,7 +11,15 @@ import pytest
 from magicgui.widgets import FileEdit
 from napari.settings import get_settings
 from qtpy.QtCore import QPoint, Qt, QThreadPool
-from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QStyle,
+    QStyleOptionComboBox,
+)
 
 from napari_dinoad.errors import ScanReadError, WeightsNotFoundError
 from napari_dinoad.gui.fit.fit_panel import N_THUMBNAILS, FitPanel
@@ -377,6 +385,25 @@ def test_name_that_no_model_can_have_is_told_in_one_line(qtbot, dock, folder, no
     assert panel.report.text.text().startswith("Save as: ")
     assert not dock.session.fit.runner.is_running
     assert notifications == []
+
+
+@pytest.mark.parametrize("points", [9, 14])
+def test_the_window_opens_at_the_folder_with_room_for_each_kind_of_scan(
+    qtbot, dock, viewer, monkeypatch, points
+):
+    viewer.show()
+    monkeypatch.setattr(get_settings().appearance, "font_size", points)
+    dock.normal.fit_button.click()
+    window = dock.windows.fit
+    qtbot.waitUntil(window.isVisible)
+    box = window.panel.form.preset.native
+    assert box.fontInfo().pointSize() >= points
+    option = QStyleOptionComboBox()
+    box.initStyleOption(option)
+    parts = QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField
+    room = box.style().subControlRect(*parts, box).width()
+    assert box.fontMetrics().horizontalAdvance("MR of the brain (volumes, slices)") < room
+    assert window.focusWidget() is window.panel.folder.line_edit.native
 
 
 @pytest.mark.parametrize("points", [9, 14])

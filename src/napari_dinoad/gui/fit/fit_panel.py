@@ -37,6 +37,9 @@ _TYPING_MS = 600
 N_THUMBNAILS = 5
 """Of more scans that were looked at, the first ones' pictures are shown; these are from all over the folder."""
 
+_USUAL_POINTS = 9.0
+"""Of letters in napari's windows, if the user does not want another size."""
+
 _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
 
@@ -331,3 +334,9 @@ class FitDialog(QDialog):
         for button in self.findChildren(QPushButton):
             # Return ends the typing of a path; it presses nothing.
             button.setAutoDefault(False)
+        self.panel.folder.line_edit.native.setFocus()
+
+    def sizeHint(self) -> QSize:
+        """Leave room for as many letters, whatever their size."""
+        points = self.panel.notes.fontInfo().pointSizeF()
+        return super().sizeHint() * max(1.0, points / _USUAL_POINTS)
