@@ -257,6 +257,15 @@ def test_whatever_is_changed_in_the_description_is_refused(tmp_path, model_path)
                 NormativeModel.load(tmp_path / "m.dinoad")
 
 
+def test_a_model_that_lacks_a_tensor_is_refused_in_words_that_fit(tmp_path, model_path):
+    """With a right checksum: as another version would write it."""
+    tensors, document = parts(model_path)
+    del document["sha256"], tensors["calibration.table_scores"]
+    model_file.write_model_file(tmp_path / "m.dinoad", document, tensors)
+    with pytest.raises(ModelFileError, match="or lacks what it needs"):
+        NormativeModel.load(tmp_path / "m.dinoad")
+
+
 @pytest.mark.parametrize(
     ("place", "wrong"),
     [

@@ -70,7 +70,7 @@ def require_format(path: Path, document: object) -> None:
 
 
 def fault_of_other_version(path: Path, document: object, why: object) -> ModelFileError:
-    """Return what to tell of a whole model file of our format that holds what this version does not know.
+    """Return what to tell of a whole model file of our format that this version cannot use as it is.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def fault_of_other_version(path: Path, document: object, why: object) -> ModelFi
     document : object
         The JSON document in the file.
     why : object
-        What is not known, for the log.
+        What is not known or not there, for the log.
     """
     logger.info("%s: %s", path, why)
     is_newer = _numbers(_writer(document)) > _numbers(__version__)
     return ModelFileError(
         f"{path}: {_written_by(document, is_newer=is_newer)} It is whole, but holds what this version does not "
-        f"know. {_UPGRADE}"
+        f"know, or lacks what it needs. {_UPGRADE}"
     )
 
 

@@ -311,6 +311,17 @@ def test_cancelling_is_exit_code_130(monkeypatch, normal_folder, tmp_path, capsy
     assert json.loads(capsys.readouterr().out)["exit_code"] == 130
 
 
+def test_cancelling_while_the_command_is_loaded_is_told_as_an_object_too(monkeypatch, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_dinoad.machine.streams.prepare_streams", interrupt)
+    assert main(["weights", "path", "--json"]) == 130
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["exit_code"] == 130
+    assert "cancelled" in captured.err
+
+
 def test_info(model_path, capsys):
     assert main(["info", str(model_path), "--json"]) == 0
     card = json.loads(capsys.readouterr().out)

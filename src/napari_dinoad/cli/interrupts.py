@@ -24,6 +24,8 @@ __all__ = ["Interrupt", "is_interrupted", "listening_for_interrupts", "tell_canc
 
 logger = logging.getLogger(__name__)
 
+_EXIT_CODE = 130
+
 _PATIENCE_S = 5.0
 """After the first Ctrl-C the next ones do nothing for so long: cleaning up may hang, but mostly it is at work."""
 
@@ -90,13 +92,19 @@ def is_interrupted() -> bool:
     return any(isinstance(handler, _Listener) and handler.has_heard for handler in handlers)
 
 
-def tell_cancelled(error: BaseException) -> int:
-    """Say that a run was cancelled, by what is told as ``error``, and return the exit code."""
+def tell_cancelled(error: BaseException, *, as_json: bool = False) -> int:
+    """Say that a run was cancelled, by what is told as ``error``, and return the exit code.
+
+    With ``as_json`` also on stdout, for programs that read an object there.
+    """
     if isinstance(error, Interrupt):
         # The interpreter puts its own handlers back when it ends, and the next signal would kill it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    print("dinoad: cancelled; nothing half-done was left behind.", file=sys.stderr)
-    return 130
+    told = "cancelled; nothing half-done was left behind."
+    print(f"dinoad: {told}", file=sys.stderr)
+    if as_json:
+        print(f'{{"error": "{told}", "exit_code": {_EXIT_CODE}}}')
+    return _EXIT_CODE
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -19,15 +19,19 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    has_begun = False
     try:
         with listening_for_interrupts():
             from napari_dinoad.cli.verbs import run
             from napari_dinoad.machine.streams import prepare_streams
 
             prepare_streams()
+            has_begun = True
             return run(arguments)
     except KeyboardInterrupt as error:
-        return tell_cancelled(error)
+        # Once it has begun, the verb may have printed its object.
+        as_json = not has_begun and "--json" in (sys.argv[1:] if arguments is None else arguments)
+        return tell_cancelled(error, as_json=as_json)
 
 
 if __name__ == "__main__":

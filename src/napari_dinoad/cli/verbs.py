@@ -92,7 +92,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         _log_to_stderr(options.verbose)
         code: int = options.run(options)
     except (KeyboardInterrupt, Cancelled) as error:
-        return _cancelled(error, as_json=as_json)
+        return tell_cancelled(error, as_json=as_json)
     except DinoadError as error:
         return _refused(str(error), as_json=as_json)
     except PermissionError as error:
@@ -104,7 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if is_interrupted():
             # A library made another exception of the one that the signal raised within it.
             logger.info("What Ctrl-C broke off:", exc_info=error)
-            return _cancelled(error, as_json=as_json)
+            return tell_cancelled(error, as_json=as_json)
         fault = fault_of_machine(error)
         if fault is not None:
             logger.info("What ended it:", exc_info=error)
@@ -122,12 +122,6 @@ def _refused(message: str, *, as_json: bool) -> int:
     print(f"dinoad: {line}", file=sys.stderr)
     _print_failure(line, 2, as_json)
     return 2
-
-
-def _cancelled(error: BaseException, *, as_json: bool) -> int:
-    code = tell_cancelled(error)
-    _print_failure("Cancelled; nothing half-done was left behind.", code, as_json)
-    return code
 
 
 def _print_failure(message: str, code: int, as_json: bool) -> None:
