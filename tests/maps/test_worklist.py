@@ -199,3 +199,12 @@ def test_a_scan_without_a_report_has_no_link(tmp_path):
         for name in "ab":
             worklist.add(WorklistEntry.of(findings_of(name), name, {}, 0.0))
     assert "href" not in worklist.page.read_text()
+
+
+def test_scans_of_one_p_value_are_ordered_by_levels_that_compare(tmp_path):
+    """Averaged slices score lower than others, and are compared with averaged ones."""
+    with Worklist(tmp_path, "model", 0.01) as worklist:
+        for name, score, level in (("alone", 0.9, 2.0), ("averaged", 0.4, 3.0), ("averaged_too", 0.3, 2.0)):
+            worklist.add(WorklistEntry.of(findings_of(name), name, {}, score, level))
+    rows = csv.DictReader(io.StringIO(worklist.table.read_text()))
+    assert [row["results"] for row in rows] == ["averaged", "alone", "averaged_too"]

@@ -92,6 +92,7 @@ def test_the_map_is_fused_from_those_of_the_members(model, alone, patient):
     lesion = patient.geometry.to_canonical(lesion_of_head())
     assert fused.anomaly_map.values[lesion].mean() > fused.anomaly_map.values[~lesion].mean() + 0.5
     assert fused.p_value == model.calibration.scan_p_value(fused.scan_score)
+    assert fused.scan_neg_log10_p == model.calibration.neg_log10_p(np.array(fused.scan_score))
     assert fused.n_calibration_scans == 6
 
 

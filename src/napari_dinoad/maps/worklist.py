@@ -81,7 +81,12 @@ class WorklistEntry:
 
     @classmethod
     def of(
-        cls, findings: Findings, name: str, written: Mapping[str, Path], scan_score: float
+        cls,
+        findings: Findings,
+        name: str,
+        written: Mapping[str, Path],
+        scan_score: float,
+        scan_neg_log10_p: float = 0.0,
     ) -> WorklistEntry:
         """Return the entry of a scan.
 
@@ -93,7 +98,10 @@ class WorklistEntry:
         written : mapping of str to Path
             Its files by kind, see `napari_dinoad.maps.outputs.save_outputs`; the report is linked, if there is one.
         scan_score : float
-            The scan's own raw score: it orders scans of one p-value.
+            The scan's own raw score: it orders scans of one p-value and level.
+        scan_neg_log10_p : float
+            The level of this score, see `Detection`: it orders scans of one p-value, also where slices of one were
+            averaged and those of the other were not.
         """
         regions = findings.mask.regions()
         n_marked = int(np.count_nonzero(findings.mask.labels))
@@ -111,7 +119,7 @@ class WorklistEntry:
         of_a_slice = (1.0, 0.0) if p is None else (0.0, p)
         return cls(
             columns,
-            (*of_a_slice, -scan_score),
+            (*of_a_slice, -scan_neg_log10_p, -scan_score),
             findings.scan_words(),
             f"{len(regions)} region{'' if len(regions) == 1 else 's'}, {size_in_words(findings, n_marked)}"
             if regions

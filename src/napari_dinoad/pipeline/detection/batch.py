@@ -137,7 +137,7 @@ def _score_and_save(
     findings = _telling(found, not_written)
     result |= {"notes": list(findings.all_notes()), "not_written": not_written}
     files = {kind: Path(file) for kind, file in result["files"].items()}
-    return result, WorklistEntry.of(findings, name, files, detection.scan_score)
+    return result, WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
 
 
 def _telling(findings: Findings, not_written: Mapping[str, str]) -> Findings:

@@ -80,6 +80,9 @@ class Detection:
         In what the scan as such is unlike the model's normal scans, a sentence each; see `Detector.unlike`.
     settings : DetectSettings
         Those that it was made with.
+    scan_neg_log10_p : float
+        What a voxel with the scan's own score would have: it compares scans whose slices were averaged with others,
+        which have another calibration.
     """
 
     anomaly_map: AnomalyMap
@@ -93,6 +96,7 @@ class Detection:
     seconds: dict[str, float]
     unlike: tuple[str, ...] = ()
     settings: DetectSettings = field(default_factory=DetectSettings)
+    scan_neg_log10_p: float = 0.0
 
     def __repr__(self) -> str:
         p = "no p-value of the whole scan" if self.p_value is None else f"scan-level p = {self.p_value:.3g}"
@@ -345,6 +349,7 @@ class Detector:
             {stage: round(spent, 4) for stage, spent in run.seconds.items()},
             self.unlike(volume),
             self.settings,
+            float(calibration.neg_log10_p(np.array(score))),
         )
 
 
