@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_dinoad.cli import score
 from napari_dinoad.cli.output import ProgressBars, print_table, skipped_lines
 from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.machine.streams import prepare_streams
@@ -95,3 +96,21 @@ def test_of_many_files_that_are_skipped_the_first_few_of_each_reason_are_named()
     assert len(lines) == 21
     assert lines[-1] == "skipped 4980 more for other reasons; --json lists all."
     assert skipped_lines([]) == []
+
+
+def test_names_of_many_scans_are_compared_a_few_times_each(capsys):
+    class Counted(str):
+        n_compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Counted.n_compared += 1
+            return str.__eq__(self, other)
+
+    names = [Counted(f"{n}.png") for n in range(1000)]
+    columns = ("0.5", "1", "2.0", "3 px", "0.1")
+    twins = [(Counted("twin.png"), f"{folder}_twin", *columns) for folder in "ab"]
+    score._print_lines([*((name, name.removesuffix(".png"), *columns) for name in names), *twins])
+    told = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["scan", *map(str, names), "a_twin", "b_twin"]
+    assert Counted.n_compared < 10 * len(names)  # each with all: a million times

@@ -147,6 +147,24 @@ def test_only_the_first_of_very_many_scans_have_pictures(tmp_path, monkeypatch):
     assert page.count("<img") == 2 and "have pictures" not in page
 
 
+def test_only_pictures_that_are_shown_are_held(tmp_path, monkeypatch):
+    """Memory must not grow with 20 kB for each of thousands of scans."""
+    monkeypatch.setattr("napari_dinoad.maps.worklist._MOST_PICTURES", 3)
+    worklist = Worklist(tmp_path, "t1", 0.01)
+    first = WorklistEntry.of(findings_of("x"), "x", {}, 0.0)
+    scores = [5.0, 2.0, 8.0, 5.0, 1.0, 5.0, 9.0, 2.0]
+    for number, score in enumerate(scores):
+        findings = {**first.findings, "scan": f"s{number}", "results": f"s{number}"}
+        order = (0.0, 0.25, -score)
+        worklist.add(replace(first, findings=findings, order=order, picture=b"JPEG of %d" % number))
+        assert sum(bool(entry.picture) for entry in worklist._entries) <= 3
+    worklist.write()
+    rows = re.findall(r"<tr>.*?</tr>", worklist.page.read_text(), re.DOTALL)[1:]
+    shown = [re.search(r">(s\d)<", row)[1] for row in rows]
+    assert shown == ["s6", "s2", "s0", "s3", "s5", "s1", "s7", "s4"]
+    assert ["<img" in row for row in rows] == [True] * 3 + [False] * 5
+
+
 def test_long_names_are_broken_and_the_table_is_printed_from_the_first_page_on(tmp_path):
     """One name of 100 letters pushed all else out of the window, and a table of several pages began on the second."""
     page, _ = worklist_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,6 +17,7 @@ from napari_dinoad.settings import DetectSettings, SegSegments
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from napari_dinoad.pipeline.detection.batch import BatchItem
 
@@ -84,7 +86,8 @@ def run(options: argparse.Namespace) -> int:
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     remove_abandoned(require_folder(options.out))
     results: list[dict[str, Any]] = []
-    names: list[str] = []
+    lines: list[tuple[str, ...]] = []
+    is_all_written = True
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
     with Worklist(options.out, options.model.stem, options.fpr) as worklist:
         for unusable in given.failed:
@@ -98,8 +101,12 @@ def run(options: argparse.Namespace) -> int:
                 continue
             for note in item.result["notes"]:
                 print(f"dinoad: {item.name}: {note}", file=sys.stderr)
-            results.append(item.result)
-            names.append(item.name)
+            is_all_written &= not item.result["not_written"]
+            # Of thousands of scans only what is printed in the end is held.
+            if options.json:
+                results.append(item.result)
+            else:
+                lines.append(_line_of(item.result, item.name))
     page = str(worklist.page) if worklist.is_due else None
     if options.json:
         skipped = [
@@ -107,11 +114,10 @@ def run(options: argparse.Namespace) -> int:
         ]
         document = {"model": str(options.model), "scans": results, "failed": failed, "skipped": skipped}
         print_json({**document, "worklist": page})
-    elif results:
-        _print_results(results, names)
+    elif lines:
+        _print_lines(lines)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
-    is_complete = not failed and not any(result["not_written"] for result in results)
-    return 0 if is_complete else 2
+    return 0 if is_all_written and not failed else 2
 
 
 def _bars(_: int, name: str) -> ProgressBars:
@@ -147,21 +153,22 @@ def _size_in_words(region: dict[str, Any]) -> str:
     return "-"
 
 
-def _print_results(results: list[dict[str, Any]], names: list[str]) -> None:
+def _line_of(result: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Return what is printed of a scan: the names of its file and of its results, and the columns."""
+    largest = result["regions"][0] if result["regions"] else {}
+    return (
+        Path(result["scan"]).resolve().name,
+        name,
+        "-" if result["p_value"] is None else f"{result['p_value']:.3g}",
+        str(result["n_regions"]),
+        f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",
+        _size_in_words(largest),
+        f"{result['seconds']['total']:.1f}",
+    )
+
+
+def _print_lines(lines: Sequence[tuple[str, ...]]) -> None:
     """Print a line for each scan: by its file's name, or where scans share that by that of its results."""
-    files = [Path(result["scan"]).resolve().name for result in results]
-    rows = []
-    for result, file, name in zip(results, files, names, strict=True):
-        largest = result["regions"][0] if result["regions"] else {}
-        rows.append(
-            (
-                file if files.count(file) == 1 else name,
-                "-" if result["p_value"] is None else f"{result['p_value']:.3g}",
-                str(result["n_regions"]),
-                f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",
-                _size_in_words(largest),
-                f"{result['seconds']['total']:.1f}",
-            )
-        )
-    header = ("scan", "scan p", "regions", "peak -log10 p", "its size", "seconds")
-    print_table(header, rows)
+    n_of_name = Counter(file for file, *_ in lines)
+    rows = [(file if n_of_name[file] == 1 else name, *columns) for file, name, *columns in lines]
+    print_table(("scan", "scan p", "regions", "peak -log10 p", "its size", "seconds"), rows)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -69,7 +70,8 @@ class WorklistEntry:
     whole, marked, peak : str
         What is said of the whole scan, of how much is marked, and of the most unusual region.
     picture : bytes
-        JPEG of the slice with the peak of that region, or of the most abnormal slice where there is none.
+        JPEG of the slice with the peak of that region, or of the most abnormal slice where there is none; empty of an
+        entry that is listed without.
     """
 
     findings: dict[str, object]
@@ -150,6 +152,8 @@ class Worklist:
         self._model = model
         self._fpr = fpr
         self._entries: list[WorklistEntry] = []
+        # A heap of orders and places in the list, both negative: the most normal scan is on top.
+        self._with_picture: list[tuple[tuple[float, ...], int]] = []
         self._failed: list[tuple[str, str]] = []
         self._written_at = float("-inf")
 
@@ -168,7 +172,17 @@ class Worklist:
     def add(self, entry: WorklistEntry) -> None:
         """Take in a scan; the files follow now and then."""
         self._entries.append(entry)
+        self._drop_a_picture()
         self._write_now_and_then()
+
+    def _drop_a_picture(self) -> None:
+        """Keep the pictures of the least normal scans only: more of them would be shown nowhere."""
+        place = len(self._entries) - 1
+        least_first = tuple(-value for value in self._entries[place].order)
+        heapq.heappush(self._with_picture, (least_first, -place))
+        if len(self._with_picture) > _MOST_PICTURES:
+            _, dropped = heapq.heappop(self._with_picture)
+            self._entries[-dropped] = replace(self._entries[-dropped], picture=b"")
 
     def add_failed(self, scan: str, reason: str) -> None:
         """Take in a scan that cannot be used, by its name."""
@@ -214,7 +228,7 @@ def _row(rank: int, entry: WorklistEntry) -> list[object]:
     link = {"href": quote(report, errors="surrogateescape")} if report else {}
     told = html.element("p", html.element("small", notes)) if notes else ""
     cell = html.element("div", html.element("strong", html.element("a", shown, **link)), told)
-    shown_slice = html.picture(entry.picture, scan, _PICTURE_PX) if rank <= _MOST_PICTURES else ""
+    shown_slice = html.picture(entry.picture, scan, _PICTURE_PX) if entry.picture else ""
     return [rank, cell, entry.whole, entry.marked, entry.peak, shown_slice]
 
 
