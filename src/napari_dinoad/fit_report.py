@@ -92,6 +92,12 @@ class FitReport:
             for path, scan in zip(short, self.scans, strict=True)
         )
 
+    def skipped_names(self) -> list[str]:
+        """Return what to call each skipped file: its path below the folder that holds them all, and the scans."""
+        return short_paths([scan.path for scan in self.scans] + [item.path for item in self.skipped])[
+            len(self.scans) :
+        ]
+
     def name_of(self, scan: NormalScan) -> str:
         """Return what to call one of the scans (see `names`)."""
         return next(name for name, other in zip(self.names, self.scans, strict=True) if other is scan)

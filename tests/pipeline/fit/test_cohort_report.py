@@ -263,3 +263,33 @@ def test_what_was_assumed_is_told_once_and_listed(tmp_path, caplog):
     report = (tmp_path / "m.report.html").read_text(encoding="utf-8")
     assert "sform and qform disagree by up to 20.0 mm: the sform is used." in report
     assert "head1.nii, head2.nii" in report
+
+
+def test_of_many_files_the_report_says_in_which_folder_they_lie_and_that_it_lists_the_first(
+    tmp_path, normal_folder, monkeypatch
+):
+    folder = tmp_path / "normals"
+    for place in ("a/p1", "a/p2", "b/p3"):
+        (folder / place).mkdir(parents=True)
+        seed = place[-1]
+        (folder / place / "t1.nii.gz").write_bytes((normal_folder / f"normal_{seed}.nii.gz").read_bytes())
+        (folder / place / "notes.txt").write_text("no scan")
+    (folder / "b/p4").mkdir()
+    (folder / "b/p4/t1.nii.gz").write_bytes((folder / "a/p1/t1.nii.gz").read_bytes())
+    out = tmp_path / "m.dinoad"
+    monkeypatch.setattr("napari_dinoad.pipeline.fit.cohort_report._N_SKIPPED", 3)
+    monkeypatch.setattr("napari_dinoad.pipeline.fit.cohort_report._N_LISTED", 2)
+    report = fit_folder(folder, SMALL, out=out).fit_report
+    own = Path("a", "p1", "t1.nii.gz")
+    assert (folder / "b/p4/t1.nii.gz", f"the same content as {own}") in [
+        (item.path, item.reason) for item in report.skipped
+    ]
+    assert report.skipped_names() == [
+        *(str(Path(place, "notes.txt")) for place in ("a/p1", "a/p2", "b/p3")),
+        str(Path("b/p4", "t1.nii.gz")),
+    ]
+    text = out.with_name("m.report.html").read_text(encoding="utf-8")
+    assert "The first 3 of 4 are listed" in text
+    assert "All scans used (3), the first 2" in text
+    skipped = text[text.index("Files that were not used") :]
+    assert all(str(Path(place, "notes.txt")) in skipped for place in ("a/p1", "a/p2", "b/p3"))

@@ -191,6 +191,7 @@ class CohortBuilder:
     def __init__(
         self, found: Discovery, caches: Mapping[Plane, EmbeddingCache], behind: Collection[int] = ()
     ) -> None:
+        self._folder = found.folder
         self._caches = caches
         self._behind = frozenset(behind)
         self._n_behind = 0
@@ -208,7 +209,10 @@ class CohortBuilder:
             return True
         twin = self._by_voxels.get(voxels)
         if twin is not None:
-            self.skip(scan, f"the same content as {twin.path.name}")
+            # In other folders names may be the same.
+            path = twin.path
+            own = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
+            self.skip(scan, f"the same content as {own}")
         return twin is not None
 
     def skip(self, scan: ScanFile, reason: str) -> None:

@@ -219,8 +219,15 @@ def _skipped(report: FitReport) -> Html:
     title = "Files that were not used"
     if not report.skipped:
         return section(title, "None.")
-    rows = [[item.path.name, item.reason] for item in report.skipped[:_N_SKIPPED]]
-    return section(title, table(["file", "reason"], rows))
+    named = zip(report.skipped_names(), report.skipped, strict=True)
+    rows = [[name, item.reason] for name, item in named][:_N_SKIPPED]
+    n_all = len(report.skipped)
+    told = (
+        f"The first {len(rows)} of {n_all} are listed; dinoad fit --json has all."
+        if len(rows) < n_all
+        else ""
+    )
+    return section(title, *([told] if told else []), table(["file", "reason"], rows))
 
 
 def _course(report: FitReport) -> Html:
@@ -307,6 +314,7 @@ def _all_scans(report: FitReport, names: Sequence[str]) -> Html:
         # Their numbers count from 1 and mean nothing beyond this table.
         titles.append("person")
         rows = [[*cells, person + 1] for cells, person in zip(rows, report.persons.of_scan, strict=False)]
-    listed = table(titles, rows)
     title = f"All scans used ({len(report.scans)})"
-    return element("details", element("summary", title), listed)
+    if len(rows) < len(report.scans):
+        title += f", the first {len(rows)}"
+    return element("details", element("summary", title), table(titles, rows))
