@@ -287,6 +287,16 @@ def test_where_results_cannot_be_written_nothing_is_scored(model_path, patient_p
     assert "Cannot write into /sys" in capsys.readouterr().err
 
 
+def test_a_scan_that_is_refused_leaves_no_empty_folder(model_path, patient_path, tmp_path, capsys):
+    out = tmp_path / "results"
+    assert (
+        main(["score", str(patient_path), "--model", str(model_path), "--out", str(out), "--save", "seg"])
+        == 2
+    )
+    assert "expected a scan read from DICOM" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, model_path):
     def fail(*_):
         raise RuntimeError("boom")

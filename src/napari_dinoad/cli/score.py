@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -84,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline.detection.batch import score_scans
 
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
+    is_new = not options.out.exists()
     remove_abandoned(require_folder(options.out))
     results: list[dict[str, Any]] = []
     lines: list[tuple[str, ...]] = []
@@ -117,6 +119,10 @@ def run(options: argparse.Namespace) -> int:
     elif lines:
         _print_lines(lines)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
+    if is_new:
+        # It stays where anything was written.
+        with suppress(OSError):
+            options.out.rmdir()
     return 0 if is_all_written and not failed else 2
 
 
