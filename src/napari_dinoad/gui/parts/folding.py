@@ -18,10 +18,12 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_dinoad.gui.parts.wheel_guard import WheelGuard
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qtpy.QtGui import QResizeEvent
+    from qtpy.QtGui import QResizeEvent, QShowEvent
 
 __all__ = ["Folded", "FoldingRow", "ScrolledColumn", "row_of"]
 
@@ -119,6 +121,12 @@ class ScrolledColumn(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidget(self.content)
+        self._guard = WheelGuard(self)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """See to it that the wheel scrolls, and changes nothing on its way."""
+        super().showEvent(event)
+        self._guard.guard(self.content)
 
     def least_width(self) -> int:
         """Return the width at which none of the content is cut off, with the bar beside it."""
