@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -31,6 +33,20 @@ def truth_of(number):
     mask = np.zeros(SHAPE, bool)
     mask[10 : 20 + number, 15 : 25 + number] = True
     return mask
+
+
+def test_a_scan_is_let_go_before_the_next_one_is_read(benchmark):
+    seen = []
+
+    def scored(volume):
+        seen.append(weakref.ref(volume.values))
+        return brightness(volume)
+
+    def told(event):
+        assert all(values() is None for values in seen), "a scan of before takes memory still"
+
+    assert not evaluate_dataset(find_dataset(benchmark), scored, EvaluationSettings(), told).failed
+    assert len(seen) > 3
 
 
 def brightness(volume):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from dataclasses import replace
 
 import nibabel as nib
@@ -113,6 +114,23 @@ def test_normal_scans_just_as_extreme_count_against_the_scan(model, patient):
     result = detect(patient, model.with_scorer(model.scorer, tied, tied, plane.noise_share))
     assert (result.n_more_normal, result.n_calibration_scans) == (2, 6)
     assert result.p_value == (1 + 4) / (1 + 6)
+
+
+def test_a_scan_is_let_go_before_the_next_one_is_prepared(model, patient, monkeypatch):
+    """Of a large one that is most of what there is."""
+    detector, before = Detector(model), []
+    prepare = detection.prepare_planes
+
+    def noted(volume, *rest):
+        assert all(body() is None for body in before), "the scan of before takes memory still"
+        prepared = prepare(volume, *rest)
+        before.append(weakref.ref(prepared[0].body))
+        return prepared
+
+    monkeypatch.setattr(detection, "prepare_planes", noted)
+    for _ in range(2):
+        detector.detect(replace(patient))
+    assert len(before) == 2
 
 
 def test_a_slice_asked_for_twice_is_scored_once(model, patient):

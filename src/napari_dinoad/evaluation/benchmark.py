@@ -121,12 +121,11 @@ def evaluate_dataset(
     for i, scan in enumerate(dataset.validation):
         report(progress, "Scoring normal validation scans", i, len(dataset.validation))
         with _failing_alone(scan, failed):
-            volume, truth = _read(scan, settings)
-            if truth.any():
+            of_scan = _normal_scores(scan, score, settings)
+            if of_scan is None:
                 unused.append(SkippedFile(scan.path, ABNORMAL_VALIDATION))
                 continue
-            scores, _ = at_protocol(score(volume), truth, settings.protocol)
-            normal.add(ScoreHistogram.of(scores))
+            normal.add(of_scan)
             n_normal += 1
     sums = _Sums()
     # Then nothing says where in an abnormal scan.
@@ -134,12 +133,7 @@ def evaluate_dataset(
     for i, scan in enumerate(dataset.test):
         report(progress, "Scoring test scans", i, len(dataset.test))
         with _failing_alone(scan, failed):
-            volume, truth = _read(scan, settings, needs_no_mask=by_folders)
-            is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
-            scores, truth = at_protocol(score(volume), truth, settings.protocol)
-            is_known = not (is_abnormal and by_folders)
-            sums.add(scores, truth if is_known else None, is_abnormal, settings.top_fraction)
-            told = (*truth_notes(scan.mask, truth), *_contradictions(scan, truth))
+            told = _count(scan, score, sums, settings, by_folders=by_folders)
             notes += [(scan.path, note) for note in told]
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
@@ -148,6 +142,37 @@ def evaluate_dataset(
         )
     values = _figures(dataset, sums, normal.total(), n_normal, settings)
     return BenchmarkFigures(values, tuple(failed), tuple(unused), tuple(notes))
+
+
+# What a scan takes ends with these two, before the next one is read.
+
+
+def _normal_scores(
+    scan: LabelledScan, score: Callable[[Volume], np.ndarray], settings: EvaluationSettings
+) -> ScoreHistogram | None:
+    """Return the scores of a normal scan; None where something is marked in it."""
+    volume, truth = _read(scan, settings)
+    if truth.any():
+        return None
+    scores, _ = at_protocol(score(volume), truth, settings.protocol)
+    return ScoreHistogram.of(scores)
+
+
+def _count(
+    scan: LabelledScan,
+    score: Callable[[Volume], np.ndarray],
+    sums: _Sums,
+    settings: EvaluationSettings,
+    *,
+    by_folders: bool,
+) -> tuple[str, ...]:
+    """Add the scores of a test scan to ``sums``; return what is to be told of its mask."""
+    volume, truth = _read(scan, settings, needs_no_mask=by_folders)
+    is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
+    scores, truth = at_protocol(score(volume), truth, settings.protocol)
+    is_known = not (is_abnormal and by_folders)
+    sums.add(scores, truth if is_known else None, is_abnormal, settings.top_fraction)
+    return (*truth_notes(scan.mask, truth), *_contradictions(scan, truth))
 
 
 @contextmanager

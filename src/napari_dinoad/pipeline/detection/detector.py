@@ -191,6 +191,9 @@ class Detector:
         # Another thread may put its own scan in place meanwhile.
         prepared = self._prepared
         if not prepared or prepared[0].volume is not volume:
+            # The scan of before is let go first: to find the body takes as much as two more.
+            del prepared
+            self._prepared, self._unlike = (), None
             prepared = prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
             self._prepared = prepared
         return prepared
