@@ -110,6 +110,18 @@ def test_finding_takes_the_process_that_gets_ready(qtbot, ready, model_path, mon
     assert used[1] is used[0]
 
 
+def test_the_scan_that_was_got_ready_is_that_of_the_result(qtbot, ready, monkeypatch):
+    """A large one would be in the window's memory twice, beside its layer."""
+    qtbot.waitUntil(lambda: not ready.finder.preparation.runner.is_running, timeout=TIMEOUT_MS)
+    kept = []
+    give_back = processes.pool.give_back
+    monkeypatch.setattr(processes.pool, "give_back", lambda one: (kept.append(one), give_back(one)))
+    find(qtbot, ready)
+    values = ready.finder.result.volume.values
+    assert kept[0].notes["volume"].values is values
+    assert not np.shares_memory(values, ready.scan.layer.data)
+
+
 def test_nothing_is_got_ready_beside_finding_nor_again_what_was_found(qtbot, ready, gate):
     """A second process would load everything again, and take the place of the one that holds the scan."""
     is_preparing = lambda: ready.finder.preparation.runner.is_running  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.scan.scan_step import scan_in_words
 from napari_dinoad.gui.viewer.layers import layer_of_volume, same_layer, scan_of_layer
 from napari_dinoad.images.volume import Geometry, Volume
+from taken_memory import most_taken
 
 ORIENTATIONS = [
     (axes, flips)
@@ -171,6 +173,24 @@ def test_voxels_without_a_value_are_the_lowest():
     assert any("30 voxels without a finite value" in note for note in volume.notes)
     with pytest.raises(ScanReadError, match="no voxel has a finite value"):
         scan_of_layer(Image(np.full((4, 5), np.nan)), (0, 0)).volume()
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_scan_that_is_known_already_is_not_copied(is_own):
+    values = np.random.default_rng(0).random((20, 200, 201), dtype=np.float32)
+    volume = Volume(values, Geometry(values.shape[::-1], np.diag([1.0, 1, 1, 1])), "x")
+    layer = Layer.create(*layer_of_volume(volume)) if is_own else Image(values)
+    scan = scan_of_layer(layer, (0, 0, 0))
+    first = scan.volume()
+    assert not np.shares_memory(first.values, layer.data)
+    other = replace(first, values=first.values + 1)
+    again, taken = most_taken(lambda: scan.volume((other, first)))
+    assert again.values is first.values
+    assert taken < 0.5 * values.nbytes
+    layer.data[3, 4, 5] = 7
+    changed = scan.volume((other, first))
+    np.testing.assert_array_equal(scan.to_layer(changed.values), layer.data)
+    assert not np.array_equal(changed.values, first.values)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "dask", "zarr"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from napari_dinoad.gui.work.processes import borrowed
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import torch
@@ -235,11 +234,10 @@ class ExplainJob(_ScanJob):
     def __call__(self, channel: JobChannel) -> tuple[Explanation, ...]:
         """Have it done in a worker process."""
         channel.progress(ProgressEvent("Looking at this slice", 0, 0))
-        explanations: tuple[Explanation, ...] = _run(
-            self.scan.volume(),
-            channel,
-            lambda sent: _Explain(sent, self.model_path, self.settings, self.shown),
-        )
+        with borrowed() as process:
+            sent = _not_held(process, self.scan.volume(_held_by(process)))
+            request = _Explain(sent, self.model_path, self.settings, self.shown)
+            explanations: tuple[Explanation, ...] = process.run(request, channel)
         return explanations
 
 
@@ -248,11 +246,10 @@ class PrepareJob(_ScanJob):
 
     def __call__(self, channel: JobChannel) -> tuple[str, ...]:
         """Have it done in a worker process; return in what the scan is unlike the normal ones, a sentence each."""
-        unlike: tuple[str, ...] = _run(
-            self.scan.volume(),
-            channel,
-            lambda sent: _Prepare(sent, self.model_path, self.settings, self.shown),
-        )
+        with borrowed() as process:
+            sent = _not_held(process, self.scan.volume(_held_by(process)))
+            request = _Prepare(sent, self.model_path, self.settings, self.shown)
+            unlike: tuple[str, ...] = process.run(request, channel)
         return unlike
 
 
@@ -294,32 +291,33 @@ class DetectJob(_ScanJob):
         another than the one that the whole scan's result rests on. None is returned then.
         """
         channel.progress(ProgressEvent("Reading the scan", 0, 0))
-        volume = self.scan.volume()
-        is_known = self.before is not None and _is_same(self.before.volume, volume)
-        if self.before is not None and is_known:
-            # One array for both: it need not be compared again.
-            volume = replace(volume, values=self.before.volume.values)
-            if self.only_shown and self.before.is_whole:
+        before = self.before
+        with borrowed() as process:
+            known = _held_by(process) if before is None else (before.volume, *_held_by(process))
+            volume = self.scan.volume(known)
+            is_known = before is not None and _is_same(before.volume, volume)
+            if before is not None and is_known and self.only_shown and before.is_whole:
                 return None
 
-        def deliver(item: object) -> None:
-            channel.deliver(ScanRead(volume, item.axis, is_known) if isinstance(item, _SliceAxis) else item)
+            def deliver(item: object) -> None:
+                channel.deliver(
+                    ScanRead(volume, item.axis, is_known) if isinstance(item, _SliceAxis) else item
+                )
 
-        outcome: DetectOutcome = _run(
-            volume,
-            replace(channel, deliver=deliver),
-            lambda sent: _Detect(sent, self.model_path, self.settings, self.shown, self.only_shown),
-        )
+            sent = _not_held(process, volume)
+            request = _Detect(sent, self.model_path, self.settings, self.shown, self.only_shown)
+            outcome: DetectOutcome = process.run(request, replace(channel, deliver=deliver))
         return outcome
 
 
-def _run(volume: Volume, channel: JobChannel, request: Callable[[Volume | None], Any]) -> Any:
-    """Have a request done by a process, sending the scan only where the process does not hold it."""
-    with borrowed() as process:
-        return process.run(request(_not_held(process, volume)), channel)
+def _held_by(process: WorkProcess) -> tuple[Volume, ...]:
+    """Return the scan that a process holds, as far as the window's process holds it too."""
+    held = process.notes.get("volume")
+    return () if held is None else (held,)
 
 
 def _not_held(process: WorkProcess, volume: Volume) -> Volume | None:
+    """Return what to send of a scan: nothing where the process holds it."""
     held = process.notes.get("volume")
     if held is not None and _is_same(held, volume):
         return None

@@ -96,8 +96,11 @@ class LayerScan:
     is_canonical: bool = True
     notes: tuple[str, ...] = ()
 
-    def volume(self) -> Volume:
+    def volume(self, known: Sequence[Volume] = ()) -> Volume:
         """Read the array and return it as a scan that names and notes its frame; slow for lazily loaded layers.
+
+        It has an array of its own, which later changes to the layer's do not reach: that of one of the ``known``
+        scans where it holds the same values, so that they are in memory once.
 
         Raises
         ------
@@ -108,14 +111,17 @@ class LayerScan:
         dtype = array.dtype
         if self.is_rgb:
             array = to_grey(array)
+        note, held = "", _held(known, self.to_canonical(array))
         try:
-            array, note = with_finite_values(array.astype(np.float32))
+            if held is None:
+                array, note = with_finite_values(array.astype(np.float32))
         except ScanReadError as error:
             raise ScanReadError(f"Layer {self.source.name!r}: {error}") from error
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         if low == high:
             raise ScanReadError(f"Layer {self.source.name!r}: no signal: every voxel has the same value.")
-        volume = self.source.with_values(np.ascontiguousarray(self.to_canonical(array)))
+        values = np.ascontiguousarray(self.to_canonical(array)) if held is None else held
+        volume = self.source.with_values(values)
         if not self.is_canonical:
             volume = replace(volume, full_scale=white_of_picture(dtype, low, high))
         more = [f"Frame {frame_in_words(self.frame)} of a series."] if self.frame else []
@@ -189,6 +195,12 @@ class LayerScan:
                 "affine": np.array(layer.affine.affine_matrix),
             }
         return common | {"affine": data_to_world(layer)[-n_axes - 1 :, -n_axes - 1 :]}
+
+
+def _held(known: Sequence[Volume], values: np.ndarray) -> np.ndarray | None:
+    """Return the array of a known scan that has these canonical values; None where none has."""
+    arrays = (volume.values for volume in known)
+    return next((array for array in arrays if np.array_equal(array, values)), None)
 
 
 def data_to_world(layer: Layer) -> np.ndarray:
