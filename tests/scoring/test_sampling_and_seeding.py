@@ -129,6 +129,18 @@ def test_merging_joins_a_gaussian_cut_into_pieces_and_nothing_else(make_clustere
         assert len(again.responsibilities) == 4
 
 
+def test_what_differs_by_chance_in_a_sample_is_merged_as_in_the_whole(make_clustered):
+    """Small groups in many channels differ by chance; as if all patches did, that would count for a difference."""
+    patches = make_clustered(100, (8, 8), 64, 1, 1.0, seed=4).reshape(-1, 64)
+    labels = torch.randint(8, (len(patches),), generator=seeded_generator(0))
+    n_sampled = 160
+    few = hard_statistics(patches[:n_sampled], labels[:n_sampled], 8, "diag")
+    assert len(merge_alike(hard_statistics(patches, labels, 8, "diag"), "diag", 1e-6).responsibilities) == 1
+    assert len(merge_alike(few, "diag", 1e-6, n_patches=len(patches)).responsibilities) == 1
+    as_if_all = few.scaled(len(patches) / n_sampled)
+    assert len(merge_alike(as_if_all, "diag", 1e-6).responsibilities) == 8
+
+
 def test_merging_drops_empty_components():
     patches = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     statistics = hard_statistics(patches, torch.full((50,), 2), 5, "diag")

@@ -95,7 +95,8 @@ class DpmmScorer:
         Parameters
         ----------
         batches : iterable of torch.Tensor
-            Re-iterable; each item is (n, gh, gw, d) float. Read twice for the start and once an epoch.
+            Re-iterable; each item is (n, gh, gw, d) float. Read once for the start (of full covariances twice) and
+            once an epoch.
         validation : iterable of torch.Tensor, optional
             Normal embeddings of held-out scans: the epoch that explains them best is kept. Without them, the last.
         progress : callable, optional

@@ -13,7 +13,14 @@ from napari_dinoad.scoring.dpmm_fit import DpmmParameters, FitPoint, changed_dat
 from napari_dinoad.scoring.dpmm_pooling import side_by_side
 from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
 from napari_dinoad.scoring.mixture import Mixture
-from napari_dinoad.scoring.patches import sample_patches, seeded_generator, unit_length, unit_patches
+from napari_dinoad.scoring.patches import (
+    cache_budget,
+    in_chunks,
+    sample_patches,
+    seeded_generator,
+    unit_length,
+    unit_patches,
+)
 from napari_dinoad.scoring.seeding import k_means, k_means_plus_plus, nearest_centres, principal_splits
 from napari_dinoad.scoring.statistics import SufficientStatistics, gaussians, hard_statistics
 from napari_dinoad.scoring.stick_breaking import log_weights, update_sticks
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_dinoad.progress import Progress
+    from napari_dinoad.scoring.patches import PatchSample
     from napari_dinoad.settings import CovarianceType, DpmmSettings
 
 __all__ = ["parameters_of", "start", "start_update"]
@@ -43,23 +51,35 @@ def start(
 ) -> FitPoint:
     """Start from k-means over a sample of all batches.
 
-    The clusters' statistics come from a pass over all patches. Clusters that the data do not tell apart are merged
-    (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer distinct
-    patches.
+    The clusters' statistics are those of the sample, each patch of which counts for as many as there are; of full
+    covariances, which take more patches, they come from a pass over all. Clusters that the data do not tell apart are
+    merged (with ``settings.merge``), so fewer than ``n_components`` may be left; so too where the sample has fewer
+    distinct patches.
     """
-    clusters, largest_batch = _clusters(batches, settings, device, progress)
+    centres, sample = _centres(batches, settings, progress)
+    n_patches = sample.n_patches
+    if settings.covariance == "full":
+        clusters = _statistics(batches, n_patches, centres.to(device), settings)
+    else:
+        x = sample.patches
+        chunks = in_chunks(x, 16 * x.shape[1], cache_budget(x.device))
+        drawn = [chunk[:, None, None] for chunk in chunks]
+        clusters = _statistics(drawn, len(sample.patches), centres, settings)
     if settings.merge:
-        merged = merge_alike(clusters.to("cpu"), settings.covariance, settings.effective_regularisation)
+        merged = merge_alike(
+            clusters.to("cpu"), settings.covariance, settings.effective_regularisation, n_patches
+        )
         logger.info(
             "of %d clusters %d are told apart", len(clusters.responsibilities), len(merged.responsibilities)
         )
-        clusters = merged.to(device)
+        clusters = merged
+    clusters = clusters.to(device).scaled(n_patches / clusters.n_patches)
     parameters, order = parameters_of(clusters, settings, settings.alpha0)
     mean_statistics = clusters.scaled(1 / clusters.n_patches)
     return FitPoint.first(
         parameters,
-        n_patches=int(clusters.n_patches),
-        largest_batch=largest_batch,
+        n_patches=n_patches,
+        largest_batch=sample.largest_batch,
         online=None if settings.update == "exact" else mean_statistics.reordered(order),
     )
 
@@ -89,8 +109,8 @@ def start_update(
         Of the new patches, at most.
     """
     clustering = replace(settings, n_components=n_clusters)
-    clusters, largest_batch = _clusters(batches, clustering, device, progress)
-    clusters = clusters.to("cpu")
+    centres, sample = _centres(batches, clustering, progress)
+    clusters = _statistics(batches, sample.n_patches, centres.to(device), settings).to("cpu")
     both = side_by_side([earlier, clusters])
     group = alike_groups(
         both, settings.covariance, settings.effective_regularisation, settings.n_components, "akaike"
@@ -102,29 +122,25 @@ def start_update(
     return FitPoint.first(
         parameters,
         n_patches=int(both.n_patches),
-        largest_batch=largest_batch,
+        largest_batch=sample.largest_batch,
         earlier=grouped(without_new, group).to(device).reordered(order),
     )
 
 
-def _clusters(
-    batches: Iterable[torch.Tensor],
-    settings: DpmmSettings,
-    device: str | torch.device,
-    progress: Progress | None,
-) -> tuple[SufficientStatistics, int]:
-    """Return the statistics of k-means clusters of all patches, none empty, and the patches of the largest batch."""
-    centres, n_patches, largest_batch = _centres(batches, settings, progress)
-    total = sum_over(batches, _cluster_statistics, centres.to(device), settings.covariance)
+def _statistics(
+    batches: Iterable[torch.Tensor], n_patches: int, centres: torch.Tensor, settings: DpmmSettings
+) -> SufficientStatistics:
+    """Return the statistics of all batches, each patch in the cluster of the nearest centre (k, d); none is empty."""
+    total = sum_over(batches, _cluster_statistics, centres, settings.covariance)
     if total is None or total.n_patches != n_patches:
         raise changed_data(n_patches, total)
-    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1)), largest_batch
+    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1))
 
 
 def _centres(
     batches: Iterable[torch.Tensor], settings: DpmmSettings, progress: Progress | None
-) -> tuple[torch.Tensor, int, int]:
-    """Return the centres (k, d) of k-means clusters of a sample, and the patches of all batches and the largest."""
+) -> tuple[torch.Tensor, PatchSample]:
+    """Return the centres (k, d) of k-means clusters of a sample, and the sample."""
     generator = seeded_generator(settings.seed)
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
@@ -135,7 +151,7 @@ def _centres(
         step = max(1, len(patches) // (SPLIT_PATCHES_PER_COMPONENT * settings.n_components))
         seeds = principal_splits(patches[::step], settings.n_components)
     centres = k_means(patches, seeds, settings.start_iterations)
-    return centres, sample.n_patches, sample.largest_batch
+    return centres, sample
 
 
 def _cluster_statistics(

@@ -89,15 +89,19 @@ def _sum_of_logs(values: torch.Tensor) -> torch.Tensor:
 
 
 def merge_alike(
-    statistics: SufficientStatistics, covariance: CovarianceType, regularisation: float
+    statistics: SufficientStatistics,
+    covariance: CovarianceType,
+    regularisation: float,
+    n_patches: float | None = None,
 ) -> SufficientStatistics:
     """Return the statistics with alike components merged, and empty ones dropped.
 
-    Full covariances are judged by their diagonal. On the CPU.
+    Full covariances are judged by their diagonal. On the CPU. With ``n_patches`` the statistics are those of a
+    uniform sample of so many; see `alike_groups`.
     """
     kept = (statistics.responsibilities > 0).nonzero().squeeze(1)
     statistics = statistics.reordered(kept)
-    return grouped(statistics, alike_groups(statistics, covariance, regularisation))
+    return grouped(statistics, alike_groups(statistics, covariance, regularisation, n_patches=n_patches))
 
 
 def alike_groups(
@@ -106,8 +110,13 @@ def alike_groups(
     regularisation: float,
     at_most: int | None = None,
     criterion: Criterion = "schwarz",
+    n_patches: float | None = None,
 ) -> torch.Tensor:
     """Return which components belong together: the number (k,) int64 of each one's group.
+
+    Each parameter raises the likelihood of the very patches that it was fitted on by ½ even where it says nothing
+    about others. So what a sample of m of n patches gains is worth (n / m) (gain − ½ p), and Schwarz's penalty of
+    ½ p log n for all of them is one of ½ p (1 + (m / n) (log n − 1)) for the sample.
 
     Parameters
     ----------
@@ -117,13 +126,15 @@ def alike_groups(
         No more groups than this, even where the data tell more apart.
     criterion : {"schwarz", "akaike"}
         What p parameters of a component cost: ½ p log n, or p.
+    n_patches : float, optional
+        By Schwarz's criterion: the n patches that the statistics are a uniform sample of. None: of all.
     """
     s, first, second = statistics.responsibilities, statistics.first, statistics.second
     if covariance == "full":
         judged = second.diagonal(dim1=-2, dim2=-1)
     else:
         judged = second.reshape(len(second), -1)
-    per_parameter = 0.5 * math.log(float(s.sum())) if criterion == "schwarz" else 1.0
+    per_parameter = _schwarz(float(s.sum()), n_patches) if criterion == "schwarz" else 1.0
     penalty = per_parameter * (1 + first.shape[1] + judged.shape[1])
     group = torch.arange(len(s))
     at_most = len(s) if at_most is None else at_most
@@ -131,6 +142,12 @@ def alike_groups(
         group[group == gone] = into
     numbers: torch.Tensor = torch.unique(group, return_inverse=True)[1]
     return numbers
+
+
+def _schwarz(n_sampled: float, n_patches: float | None) -> float:
+    """Return what a parameter costs in log-likelihood of a sample; see `alike_groups`."""
+    n = n_sampled if n_patches is None else n_patches
+    return 0.5 * (1 + n_sampled / n * (math.log(n) - 1))
 
 
 def grouped(statistics: SufficientStatistics, group: torch.Tensor) -> SufficientStatistics:

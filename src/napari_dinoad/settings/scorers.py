@@ -58,7 +58,7 @@ class DpmmSettings:
         Stop when so many epochs in a row explain the held-out normal scans no better.
     tolerance : float
         Stop an exact fit when an epoch raises the mean penalised log-likelihood by less (nats per patch and channel),
-        or when the last two gains say that the next one will be less.
+        or when the last two gains, or what the last step expects of itself, say that the next one will be less.
         Beyond the default the held-out likelihood still creeps up, but tumours are found no better.
     ema_rate, decay_exponent : float
         γ of the ``"ema"`` schedule and ρ of the ``"decay"`` schedule γ = t^−ρ.
