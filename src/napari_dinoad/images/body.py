@@ -7,6 +7,7 @@ import numpy as np
 from skimage.filters import threshold_otsu
 
 from napari_dinoad.images.blocks import blocks
+from napari_dinoad.images.picture_frame import within_bars, within_frame
 from napari_dinoad.images.sampling import evenly_spread
 
 __all__ = ["find_body"]
@@ -46,6 +47,9 @@ _MAD_TO_SIGMA = 1.4826
 _MEAN_TO_SIGMA = 1.2533
 """Mean absolute deviation → standard deviation of a normal distribution."""
 
+_NESTED_FRAMES = 3
+"""So many bars and frames may lie around each other."""
+
 _CLOSED_VOXELS = 3
 """Gaps in the body's outline up to twice this wide are closed."""
 
@@ -73,6 +77,9 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     field of view of a CT) is no body either, however bright. Where what lies around the object is neither dark nor
     flat nor noise, it is darker tissue in a picture without any surround (a crop of a breast, a jaw).
 
+    Flat bars and bright frames around the picture of a 2D image are neither body nor surround: the body is found in
+    what they enclose (not of CT, whose thresholds they do not move).
+
     Parameters
     ----------
     values : numpy.ndarray
@@ -85,6 +92,11 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     numpy.ndarray
         (z, y, x) bool. All True when the scan has no dark surround or no object stands out.
     """
+    return _found(values, is_ct, _NESTED_FRAMES)
+
+
+def _found(values: np.ndarray, is_ct: bool, n_frames: int) -> np.ndarray:
+    """Return the body within at most so many frames around each other."""
     surround = _value_around(values)
     if surround is None:
         foreground = values > (CT_BODY_HU if is_ct else _threshold(values))
@@ -92,9 +104,18 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
         foreground = values != surround
         if is_ct:
             foreground &= values > CT_BODY_HU
-    if _bright_border(foreground):
-        return np.ones(values.shape, dtype=bool)
     flat = [axis for axis, n in enumerate(values.shape) if n == 1]
+    is_bright_around = _bright_border(foreground)
+    if n_frames and len(flat) == 1 and not is_ct:
+        image, bright = values.squeeze(flat[0]), foreground.squeeze(flat[0])
+        box = (within_frame(image, bright) if is_bright_around else None) or within_bars(image)
+        if box is not None:
+            inner = _found(np.expand_dims(image[box], flat[0]), is_ct, n_frames - 1)
+            body = np.zeros(image.shape, dtype=bool)
+            body[box] = inner.squeeze(flat[0])
+            return np.expand_dims(body, flat[0])
+    if is_bright_around:
+        return np.ones(values.shape, dtype=bool)
     body = _largest_object(foreground, flat)
     if np.count_nonzero(body) < _MIN_FRACTION * body.size:
         return np.ones(values.shape, dtype=bool)
