@@ -202,11 +202,14 @@ def _best_merges(
     for k in range(len(s) - 1):
         later = slice(k + 1, None)
         gains[k, later] = gains[later, k] = gains_with(k, later)
+    # Of each row: to look through all pairs for each merge would take a time that grows as the cube of their number.
+    highest = gains.amax(1)
     merges: list[tuple[int, int]] = []
     n_needed, n_merges = max(0, len(s) - at_most), len(s) - 1
     total, best_total, n_best = 0.0, 0.0 if n_needed == 0 else -math.inf, 0
     for _ in range(n_merges):
-        into, other = divmod(int(gains.numpy().argmax()), len(s))
+        into = int(highest.numpy().argmax())
+        other = int(gains[into].numpy().argmax())
         total += float(gains[into, other])
         merges.append((int(names[into]), int(names[other])))
         if len(merges) >= n_needed and total > best_total:
@@ -217,12 +220,16 @@ def _best_merges(
         means[into] += (means[other] - means[into]) * (s[other] / (s[into] + s[other]))
         s[into] += s[other]
         own[one] = _likelihood(s[one], spread[one], n_channels, regularisation)
+        is_stale = ((gains[other] == highest) | (gains[into] == highest)) & ~gone
         gains[other], gains[:, other] = -torch.inf, -torch.inf
         anew = gains_with(into, slice(None)).masked_fill_(gone, -torch.inf)
         anew[into] = -torch.inf
         gains[into], gains[:, into] = anew, anew
+        highest = torch.maximum(highest, anew)
+        highest[is_stale] = gains[is_stale].amax(1)
+        highest[into], highest[other] = anew.max(), -torch.inf
         if int(gone.sum()) > _SWEPT_SHARE * len(gone):
             left = (~gone).nonzero().squeeze(1)
             s, means, spread, own, names, gone = (t[left] for t in (s, means, spread, own, names, gone))
-            gains = gains[left][:, left]
+            gains, highest = gains[left][:, left], highest[left]
     return merges[:n_best]
