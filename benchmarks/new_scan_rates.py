@@ -11,8 +11,9 @@ scans have no scorer: their scores are normal numbers, with a mean (spread 0.3 a
 standard deviation of each scan's own.
 
 Of phantoms, the rates are also given by place: within 10 mm of the first and of the last slice, and between; with one
-table for all slices, and with a table of their own for the slices at both ends. Phantom patients tell what either
-finds, by kind of lesion; ``--brightness 2`` how that depends on the weight of the backbone's brightness channels.
+table for all slices, with a table of their own for the slices at both ends, and with one table for scores less what
+the highest of a slice usually are there (see `profile`). Phantom patients tell what each finds, by kind of lesion;
+``--brightness 2`` how that depends on the weight of the backbone's brightness channels.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from napari_dinoad import preset, read_volume
 from napari_dinoad.backbones import load_backbone
@@ -74,6 +76,9 @@ POOL, NEW, N_NEW = 150, 70, 16
 N_NEW_SLICES = 80
 END_MM = 10.0
 INNER, LOWER, UPPER = 0, 1, 2
+N_POSITIONS, TOP_SHARE, BLUR = 40, 0.02, 1.5
+"""Of a profile: its positions, the share of a slice's voxels that exceed it, and positions that it is smoothed by."""
+
 FIRST_PATIENT, PATIENTS_A_KIND, COHORTS_WITH_PATIENTS = 2_000_000, 6, 3
 
 
@@ -122,7 +127,23 @@ class Scan:
         heights = np.array(stack.indices) * (stack.spacing_mm or 0.0)
         places = np.where(heights - heights[0] < END_MM, LOWER, INNER)
         places[heights[-1] - heights < END_MM] = UPPER
-        return np.repeat(places, np.count_nonzero(self.prepared.body_slices(stack.indices), axis=(1, 2)))
+        return np.repeat(places, self.n_voxels)
+
+    @property
+    def n_voxels(self) -> np.ndarray:
+        """Number of body voxels (slices,) of each slice."""
+        return np.count_nonzero(self.prepared.body_slices(self.prepared.indices), axis=(1, 2))
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Where each slice lies: 0 the first, 1 the last."""
+        indices = np.array(self.prepared.indices, dtype=float)
+        return (indices - indices[0]) / (indices[-1] - indices[0])
+
+    def levelled(self, scores: np.ndarray, usual: np.ndarray) -> np.ndarray:
+        """Return the raw scores (n,) of the body voxels less what a profile says of their slices."""
+        of_slices = np.interp(self.positions, np.linspace(0, 1, len(usual)), usual)
+        return (scores - np.repeat(of_slices, self.n_voxels)).astype(np.float32)
 
 
 def fit(name: str, scans: list[Scan], rows: np.ndarray, seed: int) -> Scorer:
@@ -223,10 +244,31 @@ def few_scans(pool: list[Scan], new: list[Scan], n_new: int, options: argparse.N
     figures.print("multiple of the rate")
 
 
+def profile(scans: list[Scan], scores: list[np.ndarray]) -> np.ndarray:
+    """Return what a share of a slice's voxels exceeds (positions,), first to last slice; the mean over scans."""
+    curves = []
+    for scan, own in zip(scans, scores, strict=True):
+        slices = np.split(own, np.cumsum(scan.n_voxels)[:-1])
+        tops = [np.quantile(part, 1 - TOP_SHARE) for part in slices]
+        curves.append(np.interp(np.linspace(0, 1, N_POSITIONS), scan.positions, tops))
+    return np.asarray(gaussian_filter1d(np.mean(curves, axis=0), BLUR, mode="nearest"))
+
+
+def levelled_without(scans: list[Scan], held_out: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Return the scores of held-out scans, each less the profile of the others."""
+    others = {row: [other for other in held_out if other != row] for row in held_out}
+    return {
+        row: scans[row].levelled(
+            own, profile([scans[i] for i in others[row]], [held_out[i] for i in others[row]])
+        )
+        for row, own in held_out.items()
+    }
+
+
 def ends(
     pool: list[Scan], new: list[Scan], patients: list[tuple[str, Scan]], options: argparse.Namespace
 ) -> None:
-    """Measure rates by place, and what is found, with one table and with one for the slices at the ends."""
+    """Measure rates by place, and what is found: with one table, with one more for both ends, and by profile."""
     rates, found = Figures(), Figures()
     for name in options.scorers:
         for seed in range(COHORTS_WITH_PATIENTS):
@@ -236,17 +278,27 @@ def ends(
             scorer = fit(name, scans, np.arange(len(scans)), seed)
             held_out = held_out_scores(name, scans, seed)
             is_end = {row: scans[row].places() != INNER for row in held_out}
-            one = calibrations(held_out)["left out"]
             inner, outer = (
                 calibrations({row: own[is_end[row] == at_end] for row, own in held_out.items()})["left out"]
                 for at_end in (False, True)
             )
-            for how, tables in (("one table", (one, one)), ("two tables", (inner, outer))):
+            one = calibrations(held_out)["left out"]
+            level = calibrations(levelled_without(scans, held_out))["left out"]
+            usual = profile([scans[row] for row in held_out], list(held_out.values()))
+            for how, tables in (
+                ("one table", (one, one)),
+                ("two tables", (inner, outer)),
+                ("profile", (level, level)),
+            ):
+                scored = {id(scan): scan.scored(scorer) for scan in (*tried, *(p for _, p in patients))}
+                if how == "profile":
+                    for scan in (*tried, *(p for _, p in patients)):
+                        scored[id(scan)] = scan.levelled(scored[id(scan)], usual)
                 for label, place in (("between", INNER), ("lower end", LOWER), ("upper end", UPPER)):
-                    own = [scan.scored(scorer)[scan.places() == place] for scan in tried]
+                    own = [scored[id(scan)][scan.places() == place] for scan in tried]
                     rates.add_rates(f"{name}, {how}, {label}", tables[place != INNER], own)
                 for kind, patient in patients:
-                    raw, at_end = patient.scored(scorer), patient.places() != INNER
+                    raw, at_end = scored[id(patient)], patient.places() != INNER
                     levels = np.where(at_end, tables[1].neg_log10_p(raw), tables[0].neg_log10_p(raw))
                     for row in (f"{name}, {how}, {kind}", f"{name}, {how}, all"):
                         found.add(row, "AP", [average_precision(levels, patient.truth)])
@@ -268,6 +320,7 @@ def main() -> int:
     parser.add_argument("--scorers", nargs="+", default=list(SCORERS), choices=list(SCORERS))
     parser.add_argument("--normals", type=int, nargs="+", default=[5, 10, 30])
     parser.add_argument("--cohorts", type=int, default=12)
+    parser.add_argument("--ends-only", action="store_true", help="leave out the numbers of scans (phantoms)")
     parser.add_argument(
         "--brightness",
         type=float,
@@ -296,7 +349,8 @@ def main() -> int:
         for number in range(PATIENTS_A_KIND):
             made = make_patient(FIRST_PATIENT + number, kind, DEMO_SCAN_SHAPE)
             patients.append((kind, Scan.of(made.volume, how, backbone, made.lesion_mask, weight)))
-    few_scans(scans[:POOL], scans[POOL:], N_NEW, options)
+    if not options.ends_only:
+        few_scans(scans[:POOL], scans[POOL:], N_NEW, options)
     ends(scans[:POOL], scans[POOL:], patients, options)
     return 0
 
