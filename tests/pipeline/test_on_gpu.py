@@ -37,6 +37,7 @@ from napari_dinoad.settings import (
 )
 from patience import PATIENCE_S
 from pretended_gpu import pretended_gpu
+from small_heads import save_head
 
 SMALL = FitSettings(
     preprocessing=replace(preset("mr-brain"), resolution_px=64),
@@ -224,12 +225,12 @@ def test_a_cohort_is_fitted_where_memory_runs_out_around_the_network(normal_fold
     assert "memory ran out" in caplog.text
 
 
-def test_a_model_is_updated_there(normal_folder):
+def test_a_model_is_updated_there(normal_folder, tmp_path):
     model = fit_folder(normal_folder, replace(SMALL, scorer="dpmm"))
+    for seed in range(10, 16):
+        save_head(tmp_path / f"normal_{seed}.nii.gz", seed)
     with pretended_gpu():
-        updated = update_model(
-            model, normal_folder, FitSettings(device="cuda", calibration=SMALL.calibration)
-        )
+        updated = update_model(model, tmp_path, FitSettings(device="cuda", calibration=SMALL.calibration))
     assert updated.calibration.n_scans == 2 * model.calibration.n_scans
 
 

@@ -23,6 +23,7 @@ from napari_dinoad.errors import (
     SettingError,
 )
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.pipeline import Detector, detect, fit_folder
 from napari_dinoad.pipeline.detection import detector as detection
 from napari_dinoad.pipeline.fit import fitting
@@ -457,3 +458,23 @@ def thick(axis, step=4.0):
 def test_most_scans_tell_in_which_plane_the_slices_lie(facts, plane, other):
     note = coarse_plane_note(facts, plane)
     assert (f"thick {other} slices" in note) if other else note == ""
+
+
+def test_nothing_is_said_of_a_volume_as_a_whole_by_a_model_of_single_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        image = np.zeros((48, 48), np.uint8)
+        image[8:40, 8:40] = rng.integers(100, 255, (32, 32))
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    model = fit_folder(tmp_path, replace(SMALL, preprocessing=replace(preset("mr-slices"), resolution_px=64)))
+    detector = Detector(model)
+    values = np.repeat(image[None].astype(np.float32), 3, axis=0)
+    volume = Volume(values, Geometry.of_pixels(values.shape), full_scale=255.0)
+    found = detector.detect(volume)
+    assert found.is_whole
+    assert found.p_value is None
+    assert "It is a volume and the normal scans are single images" in " ".join(found.unlike)
+    words = found.findings(found.mask(), "volume").scan_words()
+    assert words == "Nothing can be said about the whole scan: single slices and volumes cannot be compared."
+    single = detector.detect(read_volume(tmp_path / "0.png"))
+    assert single.p_value is not None

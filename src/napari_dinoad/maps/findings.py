@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
 
-A_SLICE_ALONE = "Nothing can be said about the whole scan: the model is of volumes, this is a slice."
+NOT_COMPARABLE = "Nothing can be said about the whole scan: single slices and volumes cannot be compared."
 
-__all__ = ["A_SLICE_ALONE", "RESEARCH_USE", "Findings", "scan_level_words", "suspicion_words"]
+__all__ = ["NOT_COMPARABLE", "RESEARCH_USE", "Findings", "scan_level_words", "suspicion_words"]
 
 RESEARCH_USE = "Research use only; not a medical device."
 
@@ -36,7 +36,7 @@ class Findings:
     scan : str
         File name of the scan; never its folder, which may name a patient.
     p_value : float, optional
-        Of the whole scan; None when only some of its slices were scored.
+        Of the whole scan; None when only some of its slices were scored, or the normal scans are of another kind.
     n_calibration_scans, n_more_normal : int, optional
         Normal scans compared with, and how many of them are less extreme; None when nothing was compared.
     seconds : mapping of str to float
@@ -47,6 +47,8 @@ class Findings:
         What was assumed or done on the way, beside what the reader of the scan notes.
     n_calibration_persons : int, optional
         Persons that the normal scans are of; None: as many as scans.
+    is_whole : bool
+        Whether all slices of a volume were scored.
     """
 
     mask: AnomalyMask
@@ -58,6 +60,7 @@ class Findings:
     card: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     n_calibration_persons: int | None = None
+    is_whole: bool = False
 
     @property
     def volume(self) -> Volume:
@@ -80,9 +83,7 @@ class Findings:
 
     def suspicion(self) -> str:
         """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
-        return suspicion_words(
-            self.mask.anomaly_map.values, is_whole=self.p_value is not None or self.volume.is_2d
-        )
+        return suspicion_words(self.mask.anomaly_map.values, is_whole=self.is_whole or self.volume.is_2d)
 
     def only(self, labels: Collection[int]) -> Findings:
         """Return the findings with these regions alone; they keep their numbers."""
@@ -90,8 +91,8 @@ class Findings:
 
     def scan_words(self) -> str:
         """Return what the scan-level figures say, for people."""
-        if self.p_value is None and self.volume.is_2d:
-            return A_SLICE_ALONE
+        if self.p_value is None and (self.is_whole or self.volume.is_2d):
+            return NOT_COMPARABLE
         if self.n_calibration_scans is None or self.n_more_normal is None:
             return scan_level_words(None, 0, 0)
         return scan_level_words(

@@ -233,7 +233,7 @@ def test_a_single_slice_is_a_whole_scan_of_which_a_model_of_volumes_says_nothing
     for button in (dock.find.slice_button, dock.find.scan_button):
         find(qtbot, dock, button)
         assert dock.finder.result.is_whole
-        assert "the model is of volumes" in dock.result.scan_words.text()
+        assert "slices and volumes cannot" in dock.result.scan_words.text()
 
 
 def test_cancelled_before_anything_was_scored_nothing_is_said_to_be_kept(qtbot, ready):

@@ -159,7 +159,7 @@ def test_scan_level_words_do_not_break_within_p():
     words = scan_level_words(DetectOutcome(0.05, 39, 38, 1.0))
     assert words == "More unusual than 38 of 39 normal scans (p\u00a0=\u00a00.05)."
     assert "Only some slices" in scan_level_words(DetectOutcome(None, 39, 3, 1.0))
-    assert "model is of volumes" in scan_level_words(DetectOutcome(None, 39, 3, 1.0, is_whole=True))
+    assert "slices and volumes cannot" in scan_level_words(DetectOutcome(None, 39, 3, 1.0, is_whole=True))
 
 
 def test_folder_that_cannot_be_made_is_one_clear_error(result, tmp_path):

@@ -154,4 +154,5 @@ def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:
         outcome.card,
         outcome.unlike,
         outcome.n_calibration_persons,
+        outcome.is_whole,
     )

@@ -272,7 +272,7 @@ def scan_level_words(outcome: DetectOutcome) -> str:
     No line breaks within "p = 0.05".
     """
     if outcome.is_whole and outcome.p_value is None:
-        return findings.A_SLICE_ALONE
+        return findings.NOT_COMPARABLE
     words = findings.scan_level_words(
         outcome.p_value, outcome.n_calibration_scans, outcome.n_more_normal, outcome.n_calibration_persons
     )

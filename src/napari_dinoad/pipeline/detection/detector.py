@@ -43,9 +43,11 @@ logger = logging.getLogger(__name__)
 _LESS = 4
 """Where a GPU's memory ran out, a batch has so many times fewer slices."""
 
-_A_SLICE_OF_VOLUMES = (
-    "It is a single slice and the normal scans are volumes: nothing can be said about a whole scan."
-)
+_NOT_COMPARABLE = {
+    True: "It is a single slice and the normal scans are volumes: nothing can be said about a whole scan.",
+    False: "It is a volume and the normal scans are single images: nothing can be said about a whole scan.",
+}
+"""By whether a scan is a single slice."""
 
 OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
@@ -63,7 +65,8 @@ class Detection:
         The scan's own raw score (only of the slices that were scored).
     p_value : float, optional
         Of the whole scan: how often a normal scan is at least as extreme. None when only some of its slices
-        were scored, since the normal scans were scored whole.
+        were scored, since the normal scans were scored whole, and where one is a single slice and the others are
+        volumes, or the other way round.
     n_calibration_scans : int
         Normal scans behind ``p_value``.
     n_calibration_persons : int
@@ -83,6 +86,8 @@ class Detection:
     scan_neg_log10_p : float
         What a voxel with the scan's own score would have: it compares scans whose slices were averaged with others,
         which have another calibration.
+    is_whole : bool
+        Whether all slices that the model looks at were scored.
     """
 
     anomaly_map: AnomalyMap
@@ -97,6 +102,7 @@ class Detection:
     unlike: tuple[str, ...] = ()
     settings: DetectSettings = field(default_factory=DetectSettings)
     scan_neg_log10_p: float = 0.0
+    is_whole: bool = True
 
     def __repr__(self) -> str:
         p = "no p-value of the whole scan" if self.p_value is None else f"scan-level p = {self.p_value:.3g}"
@@ -128,6 +134,7 @@ class Detection:
             card,
             self.unlike,
             self.n_calibration_persons,
+            self.is_whole,
         )
 
 
@@ -211,15 +218,14 @@ class Detector:
             dark = darkness_note(volume, prepared[0].intensity)
             words = (*filter(None, [dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
             if not self._is_comparable(volume):
-                words = (_A_SLICE_OF_VOLUMES, *words)
+                words = (_NOT_COMPARABLE[volume.is_2d], *words)
             kept = self._unlike = prepared, words
         return kept[1]
 
     def _is_comparable(self, volume: Volume) -> bool:
-        """Whether a scan's own score can be compared with the normal ones: a slice's with whole volumes' cannot."""
+        """Whether a scan's own score can be compared with the normal ones: a slice's cannot with whole volumes'."""
         made = self.model.provenance
-        of_volumes = are_volumes(made.n_scans, made.n_slices, len(self.model.planes))
-        return not (volume.is_2d and of_volumes)
+        return volume.is_2d != are_volumes(made.n_scans, made.n_slices, len(self.model.planes))
 
     def slice_axis(self, volume: Volume) -> int:
         """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
@@ -353,6 +359,7 @@ class Detector:
             self.unlike(volume),
             self.settings,
             float(calibration.neg_log10_p(np.array(score))),
+            run.is_whole,
         )
 
 

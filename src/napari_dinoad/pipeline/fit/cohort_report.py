@@ -59,7 +59,7 @@ def write_cohort_report(model: NormativeModel, report: FitReport, model_path: Pa
     return path
 
 
-def few_scans_note(n_scans: int, n_persons: int | None = None) -> str:
+def few_scans_note(n_scans: int, n_persons: int | None = None, n_compared: int | None = None) -> str:
     """Return what a cohort of scans of so few persons means for p-values; empty where there are enough.
 
     Parameters
@@ -67,14 +67,22 @@ def few_scans_note(n_scans: int, n_persons: int | None = None) -> str:
     n_scans : int
     n_persons : int, optional
         None: as many.
+    n_compared : int, optional
+        Persons whose scans a patient's scan is compared with as a whole: those held out, of which slices are averaged
+        alike. None: all.
     """
     n_persons = n_scans if n_persons is None else n_persons
-    if n_persons >= FEW_SCANS:
+    n_compared = n_persons if n_compared is None else n_compared
+    if n_compared >= FEW_SCANS:
         return ""
+    others = "" if n_persons == n_scans else " of other persons"
+    if n_compared == n_persons:
+        few = f"Only {n_scans} normal scans{of_persons(n_scans, n_persons)}"
+    else:
+        few = f"A patient's scan as a whole is compared with only {n_compared} of the {n_persons} normal persons"
     return (
-        f"Only {n_scans} normal scans{of_persons(n_scans, n_persons)}: no scan-level p-value below "
-        f"{1 / (n_persons + 1):.2f} can be claimed, and voxel-level rates rest on few people. Use the maps for "
-        f"orientation; add normal scans{'' if n_persons == n_scans else ' of other persons'} for probabilities."
+        f"{few}: no scan-level p-value below {1 / (n_compared + 1):.2f} can be claimed, and voxel-level rates rest "
+        f"on few people. Use the maps for orientation; add normal scans{others} for probabilities."
     )
 
 
@@ -128,7 +136,7 @@ def _states(model: NormativeModel) -> list[ScorerState]:
 
 def _summary(model: NormativeModel, report: FitReport) -> Html:
     calibration = model.calibration
-    few = few_scans_note(len(report.scans), report.n_persons)
+    few = few_scans_note(len(report.scans), report.n_persons, calibration.n_persons)
     notes = [note for note in (few, persons_note(report), mixed_kinds_note(report)) if note]
     held_out = f"{calibration.n_scans} scans{of_persons(calibration.n_scans, calibration.n_persons)}"
     used = f"{len(report.scans)}{of_persons(len(report.scans), report.n_persons)}"

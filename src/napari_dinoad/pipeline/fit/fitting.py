@@ -153,7 +153,8 @@ def fit_folder(
                 write_cohort_report(model, model.fit_report, Path(out))
             # Last: an update that has replaced its model does not begin again where it was.
             model.save(out)
-    notes = [few_scans_note(model.provenance.n_scans, model.provenance.n_persons)]
+    made, n_compared = model.provenance, model.calibration.n_persons
+    notes = [few_scans_note(made.n_scans, made.n_persons, n_compared)]
     if model.fit_report is not None:
         notes += [persons_note(model.fit_report), mixed_kinds_note(model.fit_report)]
     for note in filter(None, notes):
