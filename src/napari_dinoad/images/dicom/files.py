@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_dinoad.images.dicom.silence import unwarned
 from napari_dinoad.machine.files import DICOM_SUFFIXES
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def read_dataset(
     OSError, InvalidDicomError, …
         What pydicom raises.
     """
-    with path.open("rb") as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, about values that it does not know: they quote them
+    with path.open("rb") as stream, unwarned:  # by pydicom, of values that it does not know: it quotes them
         is_bare = _BARE.match(stream.read(_LOOKED_AT_BYTES)) is not None
         stream.seek(0)
         dataset = pydicom.dcmread(

@@ -11,7 +11,6 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom.config import disable_value_validation
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
@@ -34,6 +33,7 @@ from napari_dinoad.images.dicom.header_values import (
     uid_of,
 )
 from napari_dinoad.images.dicom.series import DicomFrame, DicomSeries
+from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.volume import DisplayWindow
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class UnreadableDicomError(ScanReadError):
 def is_segmentation(path: Path) -> bool:
     """Whether a DICOM file is a segmentation; one that cannot be read is not."""
     try:
-        with disable_value_validation():
+        with unvalidated:
             header = read_dataset(path, ["SOPClassUID"], stop_before_pixels=True)
             return _NOT_SCANS.get(str(header.get("SOPClassUID"))) == _SEGMENTATION
     except DAMAGED:
@@ -116,7 +116,7 @@ def is_segmentation(path: Path) -> bool:
 def is_of_ours(path: Path) -> bool:
     """Whether this program wrote a DICOM file; one that cannot be read it did not write."""
     try:
-        with disable_value_validation():
+        with unvalidated:
             header = read_dataset(path, ["Manufacturer"], stop_before_pixels=True)
             return bool(header.get("Manufacturer") == MANUFACTURER)
     except DAMAGED:
@@ -169,7 +169,7 @@ def series_of_file(path: Path) -> DicomSeries:
     ScanReadError
         As `read_header`, and if values that are needed cannot be read.
     """
-    with disable_value_validation():  # pydicom's warnings about odd values would quote them
+    with unvalidated:  # pydicom's warnings about odd values would quote them
         header = read_header(path)
         try:
             return _series_of(header, path)
@@ -182,7 +182,7 @@ def series_of_file(path: Path) -> DicomSeries:
 def have_same_pixels(path: Path, other: Path) -> bool:
     """Whether two files hold the same pixels, bit by bit; True where that cannot be told."""
     tags = ["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
-    with disable_value_validation():
+    with unvalidated:
         try:
             one, two = (read_dataset(file, tags) for file in (path, other))
             if one.file_meta.TransferSyntaxUID != two.file_meta.TransferSyntaxUID:

@@ -6,10 +6,9 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING
 
-from pydicom.config import disable_value_validation
-
 from napari_dinoad.images.dicom.files import read_dataset
 from napari_dinoad.images.dicom.headers import DAMAGED
+from napari_dinoad.images.dicom.silence import unvalidated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +33,7 @@ def patient_mark(path: Path) -> bytes | None:
     """
     try:
         # The standard's warnings about odd values would quote them.
-        with disable_value_validation():
+        with unvalidated:
             header = read_dataset(path, ["PatientID"], stop_before_pixels=True)
             element = header.get_item("PatientID")
             value = b"" if element is None else element.value or b""

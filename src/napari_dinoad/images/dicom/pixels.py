@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
-from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
@@ -15,6 +14,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom.codecs import robust_plugin
 from napari_dinoad.images.dicom.files import read_dataset
 from napari_dinoad.images.dicom.headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
+from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.grey import to_grey
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
     ScanReadError
         If they are damaged, or compressed in a way that cannot be decoded here. Quotes nothing of the header.
     """
-    with disable_value_validation():  # pydicom's warnings about odd values would quote them
+    with unvalidated:  # pydicom's warnings about odd values would quote them
         try:
             dataset = read_dataset(path, _PIXEL_TAGS)
             if "PixelData" not in dataset:

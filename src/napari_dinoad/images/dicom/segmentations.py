@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import highdicom as hd
 import numpy as np
 from highdicom.seg import Segmentation
-from pydicom.config import disable_value_validation
 
 from napari_dinoad.errors import GeometryError, ScanReadError
 from napari_dinoad.images.dicom.files import MANUFACTURER, read_dataset
 from napari_dinoad.images.dicom.headers import DAMAGED, EXPORT_AGAIN, GEOMETRY_TAGS
 from napari_dinoad.images.dicom.reader import as_nifti
+from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.dicom.stack import DRIFT_TOLERANCE
 from napari_dinoad.images.volume import Geometry
 
@@ -110,7 +110,7 @@ class SegmentedImages:
 
 def segmented_images(path: Path) -> SegmentedImages:
     """Return which images a DICOM segmentation was drawn on; none where it cannot be read."""
-    with disable_value_validation():
+    with unvalidated:
         try:
             header = read_dataset(path, _SOURCE_TAGS, stop_before_pixels=True)
             series = list(header.get("ReferencedSeriesSequence") or ())
@@ -131,7 +131,7 @@ def segmented_images(path: Path) -> SegmentedImages:
 
 def is_found_segmentation(path: Path) -> bool:
     """Whether a DICOM segmentation is a mask that this program found; those by hand call themselves otherwise."""
-    with disable_value_validation():
+    with unvalidated:
         try:
             header = read_dataset(path, ["Manufacturer", "SegmentSequence"], stop_before_pixels=True)
             kinds = {segment.get("SegmentAlgorithmType") for segment in header.get("SegmentSequence") or ()}
@@ -164,7 +164,7 @@ def read_segmentation(path: Path) -> list[LabelledSegments]:
         If it is damaged, no mask (shares, heights), or its frames have no place that is known. Quotes nothing of the
         header.
     """
-    with disable_value_validation():  # pydicom's warnings about odd values would quote them
+    with unvalidated:  # pydicom's warnings about odd values would quote them
         try:
             dataset = read_dataset(path, _TAGS)
             kind = "HEIGHTS" if dataset.SOPClassUID == _HEIGHTS else str(dataset.SegmentationType)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, GeometryError, SettingError
+from napari_dinoad.images.dicom.silence import unwarned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +57,7 @@ logging.getLogger("pydicom").addFilter(_FILTER)
 def unheard() -> Iterator[None]:
     """Drop what pydicom warns of, and logs, inside the block: it quotes values of tags."""
     before = getattr(_FILTER.here, "is_unheard", False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unwarned:
         _FILTER.here.is_unheard = True
         try:
             yield
