@@ -16,6 +16,7 @@ from napari_dinoad.errors import ScorerError
 from napari_dinoad.gui.find.scan_jobs import _explain
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine.faults import fault_of_machine
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.preparation import LoadedScan, stored
@@ -24,7 +25,6 @@ from napari_dinoad.pipeline.detection import detector as detector_module
 from napari_dinoad.pipeline.slices.arriving import Arriving
 from napari_dinoad.pipeline.slices.device_slices import DeviceSlices, sent_voxels, slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,

@@ -15,10 +15,10 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
 from napari_dinoad.images.slices import SliceStack
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline.cohort.embedded_scans import CachedScan, metadata_of
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache, embedding_key
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.scoring.patches import seeded_generator, shuffled
 from napari_dinoad.settings import CacheSettings, preset
 from pretended_gpu import pretended_gpu

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.machine.read_ahead import ReadAhead
     from napari_dinoad.pipeline.cluster.workers import Cluster, Source
     from napari_dinoad.pipeline.cohort.preparation import Cohort
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
-    from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
     from napari_dinoad.progress import Progress
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import FitSettings, PreprocessingSettings

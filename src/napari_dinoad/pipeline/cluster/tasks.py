@@ -17,11 +17,11 @@ import torch
 from napari_dinoad import __version__
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.errors import WeightsError
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan, HeldScan, packed_bits
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.preparation import load_scan, stored
 from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.scoring import scorer_from_state
 
 if TYPE_CHECKING:

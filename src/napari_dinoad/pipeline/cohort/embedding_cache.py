@@ -26,8 +26,8 @@ from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from napari_dinoad.machine.read_ahead import ReadAhead
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
-    from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import PreprocessingSettings
 

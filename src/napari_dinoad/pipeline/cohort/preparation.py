@@ -17,13 +17,13 @@ from napari_dinoad.images.scan_file import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.machine.files import sha256_of_file
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline.cohort.embedded_scans import CachedScan, metadata_of
 from napari_dinoad.pipeline.cohort.embedding_cache import embedding_key
 from napari_dinoad.pipeline.cohort.work_folder import hash_of
 from napari_dinoad.pipeline.slices.arriving import Arriving
 from napari_dinoad.pipeline.slices.device_slices import slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slices.scan_facts import scan_facts
 from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
 from napari_dinoad.progress import report

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_dinoad.errors import SettingError
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slices.device_slices import slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostScores
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
 from napari_dinoad.pipeline.slices.slice_smoothing import SlicesInProgress, SliceSmoothing, averaging_like
 

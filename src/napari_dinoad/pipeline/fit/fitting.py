@@ -20,6 +20,7 @@ from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset
 from napari_dinoad.machine.files import require_writable
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.normative_model import (
     BackboneIdentity,
     NormativeModel,
@@ -41,7 +42,6 @@ from napari_dinoad.pipeline.fit.cohort_report import (
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
 from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.progress import report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from napari_dinoad.errors import Cancelled
-from napari_dinoad.pipeline.slices.read_ahead import ReadAhead
+from napari_dinoad.machine.read_ahead import ReadAhead
 
 
 def reading_threads():
