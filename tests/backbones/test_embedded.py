@@ -9,12 +9,16 @@ import pytest
 import torch
 from scipy.signal import fftconvolve
 
+from coloured_pictures import picture
+from embedded_colour_constants import constants
 from napari_dinoad.backbones import find_backbone, load_backbone
 from napari_dinoad.backbones.embedded import EmbeddedConstants, embedded_constants, log_features
+from napari_dinoad.backbones.embedded_colour import colour_constants, colour_length, to_luma
 from napari_dinoad.backbones.scattering import ScatteringPlan, _modulus, scattering_bank
 from napari_dinoad.errors import BackboneError
 
 CPU = torch.device("cpu")
+LUMA = np.array([0.299, 0.587, 0.114])
 PLAN = ScatteringPlan(
     cell_px=16, scales=4, angles=6, lowpass_sigmas_px=(8.0, 16.0), image_sigmas_px=(4.0, 16.0)
 )
@@ -177,3 +181,61 @@ def test_constants_fit_the_plan_and_name_themselves():
     assert first.plan.n_channels == 1
     assert first.sha256 == EmbeddedConstants.from_dict(dict(reversed(values.items()))).sha256
     assert first.sha256 != EmbeddedConstants.from_dict({**values, "version": 2}).sha256
+
+
+def colours_of_luma(seed=0, side=64):
+    """Return two pictures (1, 3, H, W) of other colours and the same luminance."""
+    rng = np.random.default_rng(seed)
+    pixels = picture("fundus", rng, side)
+    chroma = pixels - (pixels @ LUMA)[..., None]
+    return [
+        torch.from_numpy(array.transpose(2, 0, 1)[None].astype(np.float32))
+        for array in (pixels, pixels - 1.5 * chroma)
+    ]
+
+
+def test_tokens_of_grey_are_frozen(backbone):
+    """Models and kept embeddings rest on them; processors differ in the last bits."""
+    ramp = torch.linspace(0, 1, 64)
+    image = (0.5 + 0.5 * torch.sin(9 * ramp[:, None] + 20 * ramp**2))[None]
+    values = backbone(image).values
+    assert backbone.embedding_dim == values.shape[-1] == 51
+    expected = torch.tensor([0.173562, -0.018679, 0.034369, 0.233704, -0.063772, 0.108608])
+    torch.testing.assert_close(values[0, 1, 2, ::10], expected, atol=1e-5, rtol=0)
+
+
+def test_grey_in_colour_is_seen_as_grey_and_as_without_hue(backbone, texture):
+    grey = backbone(texture).values
+    colour = backbone(texture[:, None].repeat(1, 3, 1, 1)).values
+    assert colour.shape[-1] == backbone.colour_embedding_dim == find_backbone("embedded").colour_embedding_dim
+    of_grey = torch.nn.functional.normalize(colour[..., :51], dim=-1)
+    torch.testing.assert_close(of_grey, grey, atol=1e-4, rtol=0)
+    means = colour[..., [51, 52, 53, 62, 63, 64]]
+    assert float(means.abs().max()) < 1e-5, "red less green, blue less yellow"
+
+
+def test_hues_of_one_luminance_differ_in_colour_alone(backbone):
+    one, other = colours_of_luma()
+    torch.testing.assert_close(to_luma(one), to_luma(other), atol=1e-5, rtol=0)
+    seen = [backbone(to_luma(image)).values for image in (one, other)]
+    torch.testing.assert_close(*seen, atol=1e-3, rtol=0)
+    cosine = (backbone(one).values * backbone(other).values).sum(-1)
+    assert float(cosine.max()) < 0.9
+
+
+def test_batches_of_colour(backbone):
+    images = torch.cat(colours_of_luma())
+    together = backbone(images)
+    assert together.values.shape == (2, 4, 4, backbone.colour_embedding_dim)
+    alone = torch.cat([backbone(image[None]).values for image in images])
+    torch.testing.assert_close(together.values, alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.values.norm(dim=-1), torch.ones(2, 4, 4))
+    assert backbone(images[:0]).values.shape == (0, 4, 4, backbone.colour_embedding_dim)
+
+
+def test_the_constants_of_colour_are_those_of_the_photographs():
+    made, shipped = constants(), colour_constants()
+    assert made["version"] == shipped.version
+    np.testing.assert_allclose(made["mean"], shipped.mean, rtol=2e-3)
+    np.testing.assert_allclose(made["std"], shipped.std, rtol=2e-3)
+    assert len(shipped.mean) == colour_length(embedded_constants().plan) == 22

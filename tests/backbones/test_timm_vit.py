@@ -53,6 +53,21 @@ def test_any_size_and_order_of_slices(name, tiny_timm):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_grey_is_three_equal_channels_and_colour_is_not(name, tiny_timm):
+    backbone = backbone_of(name)
+    patch = backbone.patch_size_px
+    grey = torch.rand(2, 4 * patch, 5 * patch, generator=torch.Generator().manual_seed(0))
+    equal = grey[:, None].repeat(1, 3, 1, 1)
+    assert torch.equal(backbone(grey).values, backbone(equal).values)
+    turned = equal.clone()
+    turned[:, 0] = 1 - turned[:, 0]
+    tokens = backbone(turned).values
+    assert tokens.shape == backbone(grey).values.shape
+    assert not torch.allclose(tokens, backbone(grey).values, atol=1e-3)
+    assert not torch.allclose(tokens, backbone(turned.flip(1)).values, atol=1e-3), "red is not blue"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_another_size_in_between_changes_nothing(name, tiny_timm):
     backbone = backbone_of(name)
     patch = backbone.patch_size_px
@@ -159,6 +174,7 @@ def test_moved_content_moves_the_embeddings():
         (np.zeros((1, 7, 14), np.float32), r"Use 14×14"),
         (np.zeros((56, 56), np.float32), r"expected grey slices"),
         (np.zeros((1, 56, 56), np.uint8), r"expected grey slices"),
+        (np.zeros((1, 4, 56, 56), np.float32), r"or \(n, 3, height, width\) of colour"),
         (np.full((1, 56, 56), np.nan, np.float32), r"finite"),
     ],
 )

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_dinoad.backbones.embedded_colour import (
+    colour_constants,
+    colour_features,
+    colour_length,
+    to_luma,
+)
 from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
@@ -84,6 +90,8 @@ def log_features(images: torch.Tensor, plan: ScatteringPlan, log_offset: float) 
 class EmbeddedBackbone:
     """Log wavelet scattering and local means, each channel standardised by built-in constants, unit length.
 
+    Pictures in colour have those of their grey, and some of their opponent colours besides.
+
     Parameters
     ----------
     device : torch.device
@@ -105,12 +113,20 @@ class EmbeddedBackbone:
         self._constants = constants
         self._mean = torch.tensor(constants.mean, dtype=torch.float32, device=device)
         self._std = torch.tensor(constants.std, dtype=torch.float32, device=device)
+        of_colour = colour_constants()
+        self._colour_mean = torch.tensor(of_colour.mean, dtype=torch.float32, device=device)
+        self._colour_std = torch.tensor(of_colour.std, dtype=torch.float32, device=device)
         self._batches = MemoryBatches()
 
     @property
     def embedding_dim(self) -> int:
-        """Length of an embedding."""
+        """Length of an embedding of grey."""
         return self._constants.plan.n_channels
+
+    @property
+    def colour_embedding_dim(self) -> int:
+        """Length of an embedding of colour."""
+        return self.embedding_dim + colour_length(self._constants.plan)
 
     @property
     def patch_size_px(self) -> int:
@@ -137,17 +153,23 @@ class EmbeddedBackbone:
         return grid_of(self.name, height, width, self.patch_size_px)
 
     def __call__(self, images: Images) -> PatchEmbeddings:
-        """Embed grey slices (n, H, W) with values in [0, 1]; `BackboneError` if they do not fit."""
+        """Embed slices (n, H, W), or (n, 3, H, W), with values in [0, 1]; `BackboneError` if they do not fit."""
         tensor = as_images(images)
-        grid = self.patch_grid(tensor.shape[1], tensor.shape[2])
+        grid = self.patch_grid(tensor.shape[-2], tensor.shape[-1])
         if not len(tensor):
-            nothing = torch.empty((0, *grid, self.embedding_dim), device=self.device)
+            length = self.embedding_dim if tensor.ndim == 3 else self.colour_embedding_dim
+            nothing = torch.empty((0, *grid, length), device=self.device)
             return PatchEmbeddings(nothing, self.patch_size_px)
         return PatchEmbeddings(self._batches.run(self._embed, tensor, self.device), self.patch_size_px)
 
     @torch.no_grad()
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        features = log_features(
-            on_device(images, self.device), self._constants.plan, self._constants.log_offset
-        )
-        return torch.nn.functional.normalize((features - self._mean) / self._std, dim=-1)
+        plan, log_offset = self._constants.plan, self._constants.log_offset
+        slices = on_device(images, self.device)
+        is_grey = slices.ndim == 3
+        seen = log_features(slices if is_grey else to_luma(slices), plan, log_offset)
+        features = (seen - self._mean) / self._std
+        if not is_grey:
+            colours = colour_features(slices, plan, log_offset)
+            features = torch.cat([features, (colours - self._colour_mean) / self._colour_std], dim=-1)
+        return torch.nn.functional.normalize(features, dim=-1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of"]
 
 Images = np.ndarray | torch.Tensor
-"""Grey slices (n, height, width), values in [0, 1]."""
+"""Slices, grey (n, height, width) or in colour (n, 3, height, width), values in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,7 +118,9 @@ class Backbone(Protocol):
         ...
 
     def __call__(self, images: Images) -> PatchEmbeddings:
-        """Embed grey slices (n, H, W) with values in [0, 1].
+        """Embed slices, grey (n, H, W) or in colour (n, 3, H, W), with values in [0, 1].
+
+        Grey is seen as three equal channels are. Those of colour may be longer than ``embedding_dim``.
 
         Raises
         ------
@@ -140,23 +142,30 @@ def grid_of(name: str, height: int, width: int, patch_size_px: int) -> tuple[int
 
 
 def as_images(images: Images) -> torch.Tensor:
-    """Return slices as a (n, H, W) float32 tensor, checked, on the device where they are.
+    """Return slices as a (n, H, W) or (n, 3, H, W) float32 tensor, checked, on the device where they are.
 
     Values that lie on a GPU already are not looked at: it would have to be waited for.
 
     Raises
     ------
     BackboneError
-        If there are not three axes, the type is not a float, or a value is not finite.
+        If there are not three axes, or four with three channels, the type is not a float, or a value is not finite.
     """
     tensor = images
     if isinstance(images, np.ndarray):
         # PyTorch knows only the machine's own byte order.
         tensor = torch.as_tensor(np.ascontiguousarray(images, images.dtype.newbyteorder("=")))
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 3 or not tensor.is_floating_point():
+    if not (isinstance(tensor, torch.Tensor) and _is_of_slices(tensor.shape) and tensor.is_floating_point()):
         got = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))} {getattr(images, 'dtype', '')}"
-        raise BackboneError(f"Images: expected grey slices (n, height, width), float32 in [0, 1], got {got}.")
+        raise BackboneError(
+            "Images: expected grey slices (n, height, width), or (n, 3, height, width) of "
+            f"colour, float32 in [0, 1], got {got}."
+        )
     tensor = tensor.to(dtype=torch.float32)
     if tensor.device.type == "cpu" and not bool(torch.isfinite(tensor).all()):
         raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
     return tensor
+
+
+def _is_of_slices(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 or (len(shape) == 4 and shape[1] == 3)

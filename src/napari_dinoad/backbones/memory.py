@@ -84,7 +84,7 @@ class MemoryBatches:
         if device.type == "cuda":
             self._free_then = free_bytes(device)
         if size == 1:
-            side = "×".join(map(str, images.shape[1:]))
+            side = "×".join(map(str, images.shape[-2:]))
             raise BackboneError(
                 f"Memory: not even one slice of {side} pixels fits. Use a smaller --resolution or backbone, close "
                 "other programs, or use --device cpu."

@@ -50,6 +50,8 @@ class BackboneSpec:
         Repository of the weights in Transformers' layout.
     n_layers : int
         Patch tokens are averaged over this many last blocks, each normalised.
+    colour_embedding_dim : int
+        Length of an embedding in colour, where it is another one (0: the same).
     """
 
     name: str
@@ -64,6 +66,7 @@ class BackboneSpec:
     meta_stem: str | None = None
     transformers_repo: str | None = None
     n_layers: int = 1
+    colour_embedding_dim: int = 0
 
     @property
     def needs_weights(self) -> bool:
@@ -170,6 +173,7 @@ _EMBEDDED = BackboneSpec(
     embedding_dim=51,
     licence="BSD-3-Clause",
     default_resolution_px=256,
+    colour_embedding_dim=73,
 )
 
 _SPECS: dict[str, BackboneSpec] = {

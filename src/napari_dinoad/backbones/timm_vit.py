@@ -126,8 +126,8 @@ class TimmBackbone:
 
     Notes
     -----
-    Images get three equal channels and the mean and standard deviation of timm's configuration. For DINOv2 the
-    positional embedding is interpolated as Transformers does (bicubic, to the grid's size; anti-aliased only with
+    Grey images get three equal channels, and all the mean and standard deviation of timm's configuration. For DINOv2
+    the positional embedding is interpolated as Transformers does (bicubic, to the grid's size; anti-aliased only with
     registers), not as timm does by default. Meta's own code does the same with registers; without them it scales by
     (g + 0.1) / 37 in place of g / 37, so that its tokens differ, at all but the 37 × 37 grid. On CUDA the network
     runs in bfloat16 (autocast) where that is quicker; everywhere else in float32.
@@ -231,9 +231,9 @@ class TimmBackbone:
         return grid_of(self.name, height, width, self.patch_size_px)
 
     def __call__(self, images: Images) -> PatchEmbeddings:
-        """Embed grey slices (n, H, W) with values in [0, 1]; `BackboneError` if they do not fit."""
+        """Embed slices (n, H, W), or (n, 3, H, W), with values in [0, 1]; `BackboneError` if they do not fit."""
         tensor = as_images(images)
-        grid = self.patch_grid(tensor.shape[1], tensor.shape[2])
+        grid = self.patch_grid(tensor.shape[-2], tensor.shape[-1])
         if not len(tensor):
             nothing = torch.empty((0, *grid, self.embedding_dim), device=self.device)
             return PatchEmbeddings(nothing, self.patch_size_px)
@@ -241,9 +241,12 @@ class TimmBackbone:
 
     @torch.no_grad()
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the tokens (n, gh, gw, d) float32 of slices (n, H, W)."""
-        grid = self.patch_grid(images.shape[1], images.shape[2])
-        channels = (on_device(images, self.device)[:, None] - self._mean) / self._std  # (n, 3, H, W)
+        """Return the tokens (n, gh, gw, d) float32 of slices (n, H, W) or (n, 3, H, W)."""
+        grid = self.patch_grid(images.shape[-2], images.shape[-1])
+        slices = on_device(images, self.device)
+        channels = (
+            (slices[:, None] if slices.ndim == 3 else slices) - self._mean
+        ) / self._std  # (n, 3, H, W)
         if self.device.type == "cuda":
             channels = channels.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):

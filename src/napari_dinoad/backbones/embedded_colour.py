@@ -1,0 +1,84 @@
+"""What the embedded backbone sees of colours, beside the grey: local means and texture of two opponent channels.
+
+Red less green, and blue less yellow (the mean of red and green), are 0 wherever a picture is grey, and what only
+turns the hue changes them alone. How these features were chosen is in ``docs/embedded.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import torch
+
+from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
+
+__all__ = ["ColourConstants", "colour_constants", "colour_features", "colour_length", "opponents", "to_luma"]
+
+_CONSTANTS_FILE = "embedded_colour_constants.json"
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey, as `napari_dinoad.images.grey.to_grey` has them."""
+
+_N_OPPONENTS = 2
+
+
+@dataclass(frozen=True)
+class ColourConstants:
+    """The frozen numbers of colour, written by ``tools/embedded_colour_constants.py``.
+
+    Attributes
+    ----------
+    version : int
+        Grows whenever the computation changes, even where the numbers stay.
+    mean, std : tuple of float
+        Of each of `colour_features`.
+    """
+
+    version: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@cache
+def colour_constants() -> ColourConstants:
+    """Return the constants that ship with the package."""
+    text = files("napari_dinoad.backbones").joinpath(_CONSTANTS_FILE).read_text(encoding="utf-8")
+    values = json.loads(text)
+    return ColourConstants(values["version"], tuple(values["mean"]), tuple(values["std"]))
+
+
+def colour_length(plan: ScatteringPlan) -> int:
+    """Return the number of `colour_features`."""
+    return _N_OPPONENTS * (len(plan.image_sigmas_px) + len(plan.lowpass_sigmas_px) * plan.scales)
+
+
+def to_luma(images: torch.Tensor) -> torch.Tensor:
+    """Return the grey (n, H, W) of colours (n, 3, H, W)."""
+    red, green, blue = images.unbind(1)
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+
+
+def opponents(images: torch.Tensor) -> torch.Tensor:
+    """Return red less green and blue less yellow (n, 2, H, W) of colours (n, 3, H, W)."""
+    red, green, blue = images.unbind(1)
+    return torch.stack([red - green, blue - (red + green) / 2], dim=1)
+
+
+def colour_features(images: torch.Tensor, plan: ScatteringPlan, log_offset: float) -> torch.Tensor:
+    """Return features (n, gh, gw, channels) before standardisation of colours (n, 3, H, W) float32.
+
+    Of red less green, then of blue less yellow: the means over the plan's windows, then the logarithms of moduli by
+    (window, scale), averaged over directions.
+    """
+    bank = scattering_bank(plan, images.shape[2], images.shape[3], images.device)
+    n_windows = len(plan.lowpass_sigmas_px)
+    parts = []
+    for channel in opponents(images).unbind(1):
+        moduli, means = bank.moduli_and_means(channel.contiguous())
+        texture = torch.log(moduli + log_offset)
+        texture = texture.reshape(*texture.shape[:-1], n_windows * plan.scales, plan.angles).mean(-1)
+        parts += [means, texture]
+    return torch.cat(parts, dim=-1)
