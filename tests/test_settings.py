@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from napari_dinoad.errors import SettingError
@@ -13,6 +15,7 @@ from napari_dinoad.settings import (
     DpmmSettings,
     FitSettings,
     MemoryBankSettings,
+    PreprocessingSettings,
     demo_settings,
     preset,
     split_scorer_names,
@@ -128,3 +131,10 @@ def test_settings_of_scorers_as_text(scorer, texts, expected):
 def test_settings_of_scorers_that_make_no_sense(scorer, text, message):
     with pytest.raises(SettingError, match=message):
         with_scorer_settings(FitSettings(scorer), [text])
+
+
+def test_what_is_stored_of_grey_is_what_it_was_before_there_was_colour():
+    assert "colour" not in preset("image-2d").stored()
+    assert preset("image-colour").stored() == {**asdict(preset("image-colour")), "colour": True}
+    with pytest.raises(SettingError, match="colour: expected bool, got 'yes'"):
+        PreprocessingSettings(colour="yes")

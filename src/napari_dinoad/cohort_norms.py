@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.settings import COLOURED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -42,6 +44,7 @@ AXES = ("top to bottom", "front to back", "side to side")
 _VOXEL = "voxel_mm_"
 _BODY = "body_mm_"
 _CONTRAST = "contrast_"
+_COLOUR = "colour_"
 _QUARTILES = ("lower quartile", "median", "upper quartile")
 
 
@@ -118,7 +121,7 @@ class CohortNorms:
         return {
             name: value
             for name, value in figures.items()
-            if name in self.figures and self.figures[name].is_unlike(value)
+            if name in self.figures and _IS_UNLIKE.get(name, FigureNorm.is_unlike)(self.figures[name], value)
         }
 
     def told(self, figures: Mapping[str, float]) -> tuple[str, ...]:
@@ -182,6 +185,8 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
             figures[_VOXEL + name] = float(facts["spacing"][axis])
             if facts["shape"][axis] > 1:
                 figures[_BODY + name] = float(facts["body_size"][axis])
+    if facts.get("in_colour"):
+        figures[_COLOURFULNESS] = float(facts["colour"])
     return figures | {_CONTRAST + name: value for name, value in contrast_quartiles(facts).items()}
 
 
@@ -198,6 +203,20 @@ def _told_contrast(parts: list[str], values: list[float], norms: list[FigureNorm
     )
 
 
+def _is_of_other_colour(norm: FigureNorm, value: float) -> bool:
+    """Whether a scan is grey where all normal ones are in colour, or the other way round."""
+    return value < COLOURED <= norm.lowest or norm.highest < COLOURED <= value
+
+
+def _told_colour(parts: list[str], values: list[float], norms: list[FigureNorm]) -> str:
+    del parts, norms
+    return (
+        "It is grey and the normal scans are in colour: all of it may be unusual to this model."
+        if values[0] < COLOURED
+        else "It is in colour and the normal scans are grey: all of it may be unusual to this model."
+    )
+
+
 def _told_lengths(subject: str, axes: list[str], values: list[float], norms: list[FigureNorm]) -> str:
     return (
         f"{subject} {_listed([f'{value:.3g} mm {axis}' for axis, value in zip(axes, values, strict=True)])}, in the "
@@ -208,9 +227,15 @@ def _told_lengths(subject: str, axes: list[str], values: list[float], norms: lis
 _SENTENCES: dict[str, Callable[[list[str], list[float], list[FigureNorm]], str]] = {
     _VOXEL: partial(_told_lengths, "Its voxels are"),
     _BODY: partial(_told_lengths, "What it shows measures"),
+    _COLOUR: _told_colour,
     _CONTRAST: _told_contrast,
 }
 """What is told of a kind of figures: of names behind the kind, values, and the normal scans' norms."""
+
+_COLOURFULNESS = f"{_COLOUR}fulness"
+
+_IS_UNLIKE: dict[str, Callable[[FigureNorm, float], bool]] = {_COLOURFULNESS: _is_of_other_colour}
+"""Of figures that are not compared by `FigureNorm.is_unlike`."""
 
 
 def _listed(words: list[str]) -> str:

@@ -102,7 +102,9 @@ def estimate_fit(
         resolution = preprocessing.resolution_px or spec.default_resolution_px
         n_patches = (resolution // spec.patch_size_px) ** 2
         voxels = sum(math.prod(scan.shape[:3]) for scan in found.scans) * len(preprocessing.planes)
-        n_bytes = n_slices * n_patches * spec.embedding_dim * _BYTES_PER_VALUE + voxels // 8
+        in_colour = getattr(spec, "colour_embedding_dim", 0) if preprocessing.colour else 0
+        dim = in_colour or spec.embedding_dim
+        n_bytes = n_slices * n_patches * dim * _BYTES_PER_VALUE + voxels // 8
     root = cache_root(cache)
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     return FitEstimate(len(found.scans), n_slices, n_bytes, shutil.disk_usage(existing).free, root)

@@ -262,7 +262,7 @@ class NormativeModel:
             "scorer": self.scorer_name,
             "planes": planes,
             "backbone": asdict(self.backbone),
-            "preprocessing": asdict(self.preprocessing),
+            "preprocessing": self.preprocessing.stored(),
             "calibration": {
                 **counts,
                 "scan_top_fraction": self.scan_top_fraction,

@@ -13,6 +13,7 @@ from scipy import ndimage
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images import body as body_module
 from napari_dinoad.images.body import _fill_in_planes, _largest_part, find_body
+from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import SliceStack, prepare_scan, slice_axis
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import PRESETS, PreprocessingSettings, preset
@@ -38,6 +39,15 @@ def volume_of(values, spacing=(1.0, 1.0, 1.0), **options):
     return Volume(values, Geometry(values.shape[::-1], affine), **options)
 
 
+def coloured(n_slices=1, seed=0):
+    """Return a stack of pictures in colour, and its colours."""
+    rng = np.random.default_rng(seed)
+    colours = rng.integers(0, 256, (n_slices, 20, 28, 3), dtype=np.uint8)
+    shape = (20, 28) if n_slices == 1 else (n_slices, 20, 28)
+    return Volume(to_grey(colours), Geometry.of_pixels(shape), "picture", None, 255.0, colours=colours)
+
+
+COLOUR = replace(PRESETS["image-colour"], resolution_px=32)
 MR = PreprocessingSettings("mr-brain", "robust-percentiles", plane="axial")
 
 
@@ -296,3 +306,50 @@ def test_slices_have_the_same_content_exactly_where_all_voxels_are_the_same(plan
     contents = scan.contents(range(len(stack)))
     assert contents[5] == contents[9]
     assert len(set(contents)) == len(stack) - 1
+
+
+@pytest.mark.parametrize("intensity", ["as-stored", "robust-percentiles", "slice-percentiles"])
+def test_model_inputs_in_colour_are_each_channel_as_grey_would_be(intensity):
+    volume = coloured(4)
+    scan = prepare_scan(volume, replace(COLOUR, intensity=intensity), 32)
+    images = scan.images(scan.indices)
+    assert images.shape == (4, 3, 32, 32)
+    assert images.dtype == np.float32
+    grey = np.tensordot(images, np.array([0.299, 0.587, 0.114], np.float32), axes=(1, 0))
+    if intensity == "as-stored":  # percentiles clip the channels
+        np.testing.assert_allclose(grey, scan.grey_images(scan.indices), atol=1e-5)
+        for channel in range(3):
+            alone = replace(volume, values=volume.colours[..., channel].astype(np.float32), colours=None)
+            expected = prepare_scan(alone, replace(COLOUR, colour=False), 32).images(scan.indices)
+            np.testing.assert_array_equal(images[:, channel], expected)
+
+
+def test_grey_has_three_equal_channels_in_colour():
+    grey = replace(coloured(3), colours=None)
+    scan = prepare_scan(grey, COLOUR, 32)
+    images = scan.images([0, 2])
+    without = prepare_scan(grey, replace(COLOUR, colour=False), 32).images([0, 2])
+    np.testing.assert_array_equal(images, np.repeat(without[:, None], 3, axis=1))
+
+
+def test_without_the_setting_colours_play_no_part():
+    volume = coloured(3)
+    scans = [
+        prepare_scan(v, replace(COLOUR, colour=False), 32) for v in (volume, replace(volume, colours=None))
+    ]
+    np.testing.assert_array_equal(scans[0].images([0, 1, 2]), scans[1].images([0, 1, 2]))
+    assert scans[0].contents([0, 1, 2]) == scans[1].contents([0, 1, 2])
+
+
+def test_slices_of_one_grey_in_two_colours_are_not_alike():
+    volume = coloured(2)
+    volume.colours[1] = volume.colours[0]
+    volume.values[1] = volume.values[0]
+    alike = prepare_scan(volume, COLOUR, 32).contents([0, 1])
+    assert alike[0] == alike[1]
+    volume.colours[1, ..., 0] += 1  # no other grey is claimed
+    in_colour, in_grey = (
+        prepare_scan(volume, replace(COLOUR, colour=colour), 32).contents([0, 1]) for colour in (True, False)
+    )
+    assert in_colour[0] != in_colour[1]
+    assert in_grey[0] == in_grey[1]

@@ -53,7 +53,7 @@ class EdgeLayout:
         for part in np.array_split(np.array(prepared.indices), n_parts):
             totals = [np.zeros(_shape(cells)) for cells in (_STRENGTH_CELLS, _DIRECTION_CELLS)]
             for start in range(0, len(part), _SLICES_AT_ONCE):
-                gradients = _by_direction(small.images(part[start : start + _SLICES_AT_ONCE].tolist()))
+                gradients = _by_direction(small.grey_images(part[start : start + _SLICES_AT_ONCE].tolist()))
                 for total, cells in zip(totals, (_STRENGTH_CELLS, _DIRECTION_CELLS), strict=True):
                     total += _pooled(gradients, cells).sum(axis=0)
             strengths.append(totals[0].sum(axis=-1) / len(part))

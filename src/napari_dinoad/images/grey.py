@@ -12,7 +12,7 @@ FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 _WHITE_OF_12_BITS = 4095.0
 
 COLOUR_AS_GREY = "Colour was read as grey."
-"""What the notes of a scan say whose pixels were colour."""
+"""What the notes of a scan say whose pixels were colour and which is seen without."""
 
 _PIXELS_AT_ONCE = 2**20
 

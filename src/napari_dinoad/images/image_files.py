@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.colours import are_coloured, colour_type
 from napari_dinoad.images.damage import naming
-from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey, white_of_picture
+from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, page_header, read_page, stored_size
 from napari_dinoad.images.page_axes import (
     PageHeader,
@@ -174,8 +175,6 @@ def _volume(pages: list[Page], path: Path, notes: list[str]) -> Volume:
         told = ", ".join(f"{rows} × {columns}" for rows, columns in sorted(sizes)[:4])
         raise ScanReadError(f"{path}: expected slices of one size, got {told} pixels.")
     white, told_white = _white(pages)
-    if any(page.pixels.ndim == 3 for page in pages):
-        notes = [*notes, COLOUR_AS_GREY]
     values: np.ndarray
     if len(pages) == 1:
         values = _grey(pages[0], white, path)
@@ -185,7 +184,29 @@ def _volume(pages: list[Page], path: Path, notes: list[str]) -> Volume:
             slice_[...] = _grey(page, white, path)
     geometry = Geometry.of_pixels(values.shape)
     notes = [*notes, *told_white, *_told_turned(pages)]
-    return Volume(geometry.to_canonical(values), geometry, stem_of(path), None, white, notes=tuple(notes))
+    return Volume(
+        geometry.to_canonical(values),
+        geometry,
+        stem_of(path),
+        None,
+        white,
+        notes=tuple(notes),
+        colours=_colours(pages, values),
+    )
+
+
+def _colours(pages: list[Page], values: np.ndarray) -> np.ndarray | None:
+    """Return the colours (z, y, x, 3) of pages with these grey values; None where all of them are grey."""
+    if not any(page.pixels.ndim == 3 and are_coloured(page.pixels) for page in pages):
+        return None
+    kind = colour_type(*(page.pixels.dtype for page in pages))
+    if len(pages) == 1:
+        return np.ascontiguousarray(pages[0].pixels[..., :3], dtype=kind)[np.newaxis]
+    colours: np.ndarray = np.empty((*values.shape, 3), dtype=kind)
+    for slice_, page, grey in zip(colours, pages, values, strict=True):
+        # The grey of a page without colours is exact in its own type.
+        slice_[...] = page.pixels[..., :3] if page.pixels.ndim == 3 else grey[..., np.newaxis]
+    return colours
 
 
 def _white(pages: list[Page]) -> tuple[float | None, list[str]]:

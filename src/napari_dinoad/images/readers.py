@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import GeometryError, ScanReadError
+from napari_dinoad.images.colours import with_finite_colours
 from napari_dinoad.images.intensity import with_finite_values
 from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
@@ -77,7 +78,7 @@ def read_volume(
     ----------
     path : str or Path
         A file: NIfTI (``.nii``, ``.nii.gz``), MGH (``.mgz``, ``.mgh``), NRRD or MetaImage (``.nrrd``, ``.nhdr``,
-        ``.mha``, ``.mhd``; needs the extra ``itk``), a 2D image (PNG, JPEG, TIFF, BMP; colour becomes grey), a
+        ``.mha``, ``.mhd``; needs the extra ``itk``), a 2D image (PNG, JPEG, TIFF, BMP), a
         multi-page TIFF (its pages are slices), or any file of a DICOM series, whatever its name (the files of its
         series beside it are read with it). A folder: one with a DICOM series, or with 2D images of one size, which
         are slices of one scan.
@@ -91,7 +92,8 @@ def read_volume(
     Returns
     -------
     Volume
-        Values (z, y, x) float32 in canonical orientation, with the geometry as stored.
+        Values (z, y, x) float32 in canonical orientation, with the geometry as stored. Of pictures in colour they are
+        the grey, and `Volume.colours` their colours; NIfTI, NRRD and MetaImage in colour have the grey alone.
 
     Raises
     ------
@@ -309,7 +311,8 @@ def _checked(volume: Volume, path: Path) -> Volume:
         raise ScanReadError(f"{path}: {error}") from error
     if note:
         logger.info(note)
-        volume = replace(volume, values=values, notes=(*volume.notes, note))
+        colours = None if volume.colours is None else with_finite_colours(volume.colours, float(values.min()))
+        volume = replace(volume, values=values, colours=colours, notes=(*volume.notes, note))
     low, high = float(volume.values.min()), float(volume.values.max())
     if low == high:
         raise ScanReadError(f"{path}: no signal: every voxel is {low:g}.")

@@ -163,6 +163,8 @@ class PreparedScan:
         Values that become 0 and 1; None when each slice has its own.
     percentiles : tuple of float
         Used for slices with a range of their own.
+    colour : bool
+        Whether model inputs have colours, of a grey scan three equal ones.
     """
 
     volume: Volume
@@ -172,16 +174,38 @@ class PreparedScan:
     placement: Placement
     intensity: tuple[float, float] | None
     percentiles: tuple[float, float]
+    colour: bool = False
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
-        """Return model inputs (n, H, W) float32 in [0, 1] of these slices."""
-        slices = self.to_display(np.take(self.volume.values, indices, axis=self.axis))
+        """Return model inputs of these slices, float32 in [0, 1]: (n, H, W), or (n, 3, H, W) in colour."""
+        if not self.colour:
+            return self.grey_images(indices)
+        colours = self.volume.colours
+        if colours is None:
+            return np.stack([self.grey_images(indices)] * 3, axis=1)
+        low, span = self._range(self._shown(self.volume.values, indices))
+        channels = (self._shown(colours[..., channel], indices).astype(np.float32) for channel in range(3))
+        return np.stack([self._input(channel, low, span) for channel in channels], axis=1)
+
+    def grey_images(self, indices: Sequence[int]) -> np.ndarray:
+        """Return the grey of these slices (n, H, W) float32 in [0, 1], whatever a model sees of them."""
+        slices = self._shown(self.volume.values, indices)
+        return self._input(slices, *self._range(slices))
+
+    def _range(self, slices: np.ndarray) -> tuple[Any, Any]:
+        """Return the value that becomes 0, and how far above it 1 is: one, or of each slice (n, 1, 1)."""
         if self.intensity is not None:
             low, high = self.intensity
-            scaled = (slices - low) / (high - low)
-        else:
-            low_high = np.percentile(slices, self.percentiles, axis=(1, 2))[:, :, None, None]
-            scaled = (slices - low_high[0]) / np.maximum(low_high[1] - low_high[0], 1e-12)
+            return low, high - low
+        low_high = np.percentile(slices, self.percentiles, axis=(1, 2))[:, :, None, None]
+        return low_high[0], np.maximum(low_high[1] - low_high[0], 1e-12)
+
+    def _shown(self, values: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+        return self.to_display(np.take(values, indices, axis=self.axis))
+
+    def _input(self, slices: np.ndarray, low: Any, span: Any) -> np.ndarray:
+        """Return model inputs (n, H, W) of slices (n, rows, columns) by the range of their intensities."""
+        scaled = (slices - low) / span
         np.clip(scaled, 0.0, 1.0, out=scaled)
         return self.placement.to_model(scaled)
 
@@ -190,17 +214,23 @@ class PreparedScan:
 
         A SHA-256 digest: of some voxels, and where another slice of the scan has the same there, of all of them.
         """
-        slices, samples = np.moveaxis(self.volume.values, self.axis, 0), self._samples
+        slices, samples = self._told_apart_by, self._samples
         n_alike = self._n_alike
         return [
             samples[index] if n_alike[samples[index]] == 1 else samples[index] + _digest(slices[index])
             for index in indices
         ]
 
+    @property
+    def _told_apart_by(self) -> np.ndarray:
+        """The slices (n, rows, columns), or (n, rows, columns, 3) in colour."""
+        colours = self.volume.colours if self.colour else None
+        return np.moveaxis(self.volume.values if colours is None else colours, self.axis, 0)
+
     @cached_property
     def _samples(self) -> list[bytes]:
-        slices = np.moveaxis(self.volume.values, self.axis, 0)
-        row_step, column_step = (max(1, size // _SAMPLED_VOXELS) for size in slices.shape[1:])
+        slices = self._told_apart_by
+        row_step, column_step = (max(1, size // _SAMPLED_VOXELS) for size in slices.shape[1:3])
         return [_digest(image[::row_step, ::column_step]) for image in slices]
 
     @cached_property
@@ -308,7 +338,9 @@ def _prepare_plane(
     if not indices:
         raise ScanReadError(f"{volume.name}: no body was found in any slice.")
     placement = _placement(volume, body, axis, resolution_px)
-    return PreparedScan(volume, axis, body, indices, placement, intensity, settings.percentiles)
+    return PreparedScan(
+        volume, axis, body, indices, placement, intensity, settings.percentiles, settings.colour
+    )
 
 
 def _placement(volume: Volume, body: np.ndarray, axis: int, resolution_px: int) -> Placement:

@@ -8,7 +8,7 @@ y towards anterior, x towards the patient's right (the voxel axes of RAS+, read 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from nibabel.orientations import (
 )
 
 from napari_dinoad.errors import GeometryError
+from napari_dinoad.images.grey import COLOUR_AS_GREY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +155,15 @@ class Geometry:
         xyz = apply_orientation(stored.reshape(self._shape3), self._orientation)
         return np.asarray(xyz).transpose(2, 1, 0)
 
+    def colours_to_canonical(self, stored: np.ndarray) -> np.ndarray:
+        """Return stored colours (…, 3) as (z, y, x, 3), each pixel where `to_canonical` has its value; a view."""
+        if stored.shape != (*self.shape, 3):
+            raise GeometryError(f"Colours: expected the shape {(*self.shape, 3)}, got {stored.shape}.")
+        if not self.is_physical:
+            return stored if self.ndim == 3 else stored[np.newaxis]
+        xyz = apply_orientation(stored.reshape(*self._shape3, 3), self._orientation)
+        return np.asarray(xyz).transpose(2, 1, 0, 3)
+
     def to_stored(self, canonical: np.ndarray) -> np.ndarray:
         """Return a canonical (z, y, x) array as it lies in the file: the exact inverse of `to_canonical`."""
         if canonical.shape != self.canonical_shape:
@@ -236,11 +246,15 @@ class Volume:
         The window presets of the header.
     is_resampled : bool
         Whether ``geometry`` is an even grid made from uneven or tilted slices, and not that of ``dicom_files``.
+    colours : numpy.ndarray, optional
+        (z, y, x, 3) red, green and blue of a picture in colour, of which ``values`` are the grey, and in the same
+        units: uint8, uint16 or float32. None where there are none, or all channels are equal.
 
     Raises
     ------
     GeometryError
-        If the values are no array of real numbers, or not of the geometry's `Geometry.canonical_shape`.
+        If the values are no array of real numbers, or they or the colours are not of the geometry's
+        `Geometry.canonical_shape`.
     """
 
     values: np.ndarray
@@ -253,6 +267,7 @@ class Volume:
     notes: tuple[str, ...] = ()
     display_windows: tuple[DisplayWindow, ...] = ()
     is_resampled: bool = False
+    colours: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
@@ -261,6 +276,13 @@ class Volume:
         if self.values.shape != self.geometry.canonical_shape:
             raise GeometryError(
                 f"Volume: expected values of shape {self.geometry.canonical_shape}, got {self.values.shape}."
+            )
+        if self.colours is not None and (
+            self.colours.shape != (*self.values.shape, 3) or self.colours.dtype.kind not in "uf"
+        ):
+            raise GeometryError(
+                f"Volume: expected colours of shape {(*self.values.shape, 3)}, uint8, uint16 or float32, got "
+                f"{self.colours.shape}, {self.colours.dtype}."
             )
 
     def __repr__(self) -> str:
@@ -273,9 +295,23 @@ class Volume:
         """Whether the scan is a single slice."""
         return 1 in self.values.shape
 
-    def content_sha256(self) -> str:
-        """Return a SHA-256 (hex) of the voxels and where they lie: the same in every format and orientation."""
+    def content_sha256(self, in_colour: bool = False) -> str:
+        """Return a SHA-256 (hex) of the voxels and where they lie: the same in every format and orientation.
+
+        Parameters
+        ----------
+        in_colour : bool
+            Whether pictures of the same grey in other colours count as others.
+        """
         affine = np.round(self.geometry.canonical_affine, _AFFINE_DECIMALS) + 0.0  # no −0
         digest = hashlib.sha256(repr((self.values.shape, affine.tolist(), self.full_scale)).encode())
         digest.update(np.ascontiguousarray(self.values, dtype=np.float32).data)
+        if in_colour and self.colours is not None:
+            digest.update(np.ascontiguousarray(self.colours, dtype=np.float32).data)
         return digest.hexdigest()
+
+    def seen(self, in_colour: bool) -> Volume:
+        """Return the scan as a model sees it: with a note where it has colours, and the model sees them as grey."""
+        if in_colour or self.colours is None or COLOUR_AS_GREY in self.notes:
+            return self
+        return replace(self, notes=(*self.notes, COLOUR_AS_GREY))

@@ -45,6 +45,8 @@ AUPRO_FPR_LIMIT = 0.3
 HEATMAP_LIMITS = (1.3, 5.0)
 """−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
 
+COLOURED = 0.02
+"""A picture is in colour whose red, green and blue differ by so much of white on average; JPEG makes less of grey."""
 
 MODEL_FORMAT_VERSION = 5
 """Version of the model file's layout; a file of another version is refused."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.settings.checks import require, require_choice
+from napari_dinoad.settings.checks import require, require_choice, require_kind
 from napari_dinoad.settings.choices import ANATOMICAL_PLANES, BodyMask, Intensity, Plane
 
 
@@ -71,6 +72,8 @@ class PreprocessingSettings:
         ``"automatic"`` finds the body, crops to it and scores only there; ``"off"`` uses the whole image.
     min_body_fraction : float
         Slices with less body than this share of the largest slice's body are not scored.
+    colour : bool
+        Whether a model sees the colours of pictures that have any. Else their grey, in three equal channels.
     """
 
     preset: str = "image-2d"
@@ -81,6 +84,7 @@ class PreprocessingSettings:
     resolution_px: int | None = None
     body_mask: BodyMask = "automatic"
     min_body_fraction: float = 0.05
+    colour: bool = False
 
     def __post_init__(self) -> None:
         require_choice("intensity", self.intensity, Intensity)
@@ -95,11 +99,22 @@ class PreprocessingSettings:
             in_range = 32 <= self.resolution_px <= 4096
             require(in_range, "resolution", "32 to 4096 pixels", self.resolution_px)
         require(0 <= self.min_body_fraction < 1, "min body fraction", "0 to 1", self.min_body_fraction)
+        require_kind("colour", self.colour, bool)
 
     @property
     def planes(self) -> tuple[Plane, ...]:
         """The slicing directions, one or several."""
         return ANATOMICAL_PLANES if self.plane == "all" else (self.plane,)
+
+    def stored(self) -> dict[str, Any]:
+        """Return JSON values of what models, and names of kept embeddings, are made of.
+
+        Without colour they are those of before there was any: such models and embeddings are the same still.
+        """
+        values = asdict(self)
+        if not self.colour:
+            del values["colour"]
+        return values
 
 
 def _ct_window(centre_hu: float, width_hu: float) -> tuple[float, float]:
@@ -114,6 +129,7 @@ PRESETS: dict[str, PreprocessingSettings] = {
     "oct": PreprocessingSettings("oct", "slice-percentiles", body_mask="off"),
     "image-2d": PreprocessingSettings("image-2d", "as-stored"),
     "mr-slices": PreprocessingSettings("mr-slices", "robust-percentiles"),
+    "image-colour": PreprocessingSettings("image-colour", "as-stored", body_mask="off", colour=True),
     "bmad": PreprocessingSettings("bmad", "as-stored", body_mask="off"),
 }
 

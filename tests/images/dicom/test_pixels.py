@@ -152,7 +152,8 @@ def test_a_palette_of_16_bits_says_what_is_white(tmp_path):
     [path] = save_all([one], tmp_path)
     volume = read_volume(path)
     np.testing.assert_allclose(volume.values[0], indices * 257.0, rtol=1e-6)
-    assert COLOUR_AS_GREY in volume.notes
+    assert volume.colours is None, "red, green and blue are alike"
+    assert COLOUR_AS_GREY not in volume.notes
     assert volume.full_scale == 65535
 
 
@@ -203,7 +204,8 @@ def test_frames_of_subsampled_colour(tmp_path):
     [path] = save_all([one], tmp_path)
     grey = frames.astype(float) @ (0.299, 0.587, 0.114)
     np.testing.assert_allclose(read_volume(path).values, grey, atol=1)
-    assert COLOUR_AS_GREY in read_volume(path).notes
+    np.testing.assert_allclose(read_volume(path).colours, frames, atol=2)
+    np.testing.assert_array_equal(read_volume(path, frame=1).colours[0], read_volume(path).colours[1])
     np.testing.assert_allclose(read_volume(path, frame=2).values[0], grey[2], atol=1)
 
 

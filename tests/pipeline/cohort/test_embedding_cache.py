@@ -16,6 +16,7 @@ from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.placement import Placement
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.machine.read_ahead import ReadAhead
+from napari_dinoad.pipeline.cohort import embedding_cache
 from napari_dinoad.pipeline.cohort.embedded_scans import CachedScan, metadata_of
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache, embedding_key
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
@@ -162,3 +163,11 @@ def test_the_key_names_all_that_changes_embeddings_and_nothing_else():
     assert len(others) == 5
     assert key not in others
     assert key == embedding_key("content", replace(settings, preset="mine"), "dinov2_vits14", "weights")
+
+
+def test_embeddings_of_grey_have_the_name_that_they_had_before_there_was_colour(monkeypatch):
+    monkeypatch.setattr(embedding_cache, "VERSION", "v")
+    settings = replace(preset("image-2d"), resolution_px=256)
+    key = embedding_key("content", settings, "embedded", "w")
+    assert key == "c930502232293763c69365c8d41ecb768be283e74b7584c19ba4244cadd37161"
+    assert key != embedding_key("content", replace(settings, colour=True), "embedded", "w")

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from napari_dinoad import read_volume
 from napari_dinoad.calibration import Calibration
+from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import prepare_planes
+from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.detection import scan_run
 from napari_dinoad.pipeline.slices import device_slices
@@ -94,6 +96,22 @@ def test_inputs_are_alike_in_every_plane(patient, device):
         got = slices.inputs(indices)
         assert got.device.type == device
         np.testing.assert_allclose(got.cpu().numpy(), host.inputs(indices), atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "grey", "not seen"])
+def test_inputs_of_colours_are_alike(device, kind):
+    rng = np.random.default_rng(0)
+    dtype = np.uint16 if kind == "uint16" else np.uint8
+    colours = rng.integers(0, np.iinfo(dtype).max, (5, 40, 30, 3), dtype=dtype)
+    geometry, white = Geometry.of_pixels((5, 40, 30)), float(np.iinfo(dtype).max)
+    volume = Volume(to_grey(colours), geometry, full_scale=white, colours=None if kind == "grey" else colours)
+    preprocessing = replace(preset("image-colour"), resolution_px=64, colour=kind != "not seen")
+    prepared = prepare_planes(volume, preprocessing, 64)
+    [slices] = on_device(prepared, device)
+    got = slices.inputs([3, 0])
+    assert got.shape == ((2, 64, 64) if kind == "not seen" else (2, 3, 64, 64))
+    np.testing.assert_allclose(got.cpu().numpy(), HostSlices(prepared[0]).inputs([3, 0]), atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,6 +11,7 @@ from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.colours import are_coloured, colour_type
 from napari_dinoad.images.dicom.codecs import robust_plugin
 from napari_dinoad.images.dicom.files import read_dataset
 from napari_dinoad.images.dicom.headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
@@ -65,11 +66,11 @@ class DecodedFrames:
     has_two_polarities : bool
         Whether the header says that high values are dark (MONOCHROME1) and that they are bright (IDENTITY). The
         former counts.
-    was_colour : bool
-        Whether ``values`` are the grey of colours.
     mirror : float, optional
         Where high values are dark in the file: each of ``values``, of which high ones are bright, is this less what
         it is by the rescale alone, which the header's windows count in.
+    colours : numpy.ndarray, optional
+        (n, rows, columns, 3) uint8 or uint16 red, green and blue, where ``values`` are the grey of unequal ones.
     """
 
     values: np.ndarray
@@ -78,7 +79,7 @@ class DecodedFrames:
     has_unused_bits: bool
     has_two_polarities: bool = False
     mirror: float | None = None
-    was_colour: bool = False
+    colours: np.ndarray | None = None
 
 
 def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedFrames:
@@ -102,7 +103,8 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             white = _full_scale(dataset)
             if stored.ndim == 4 or dataset.PhotometricInterpretation == "PALETTE COLOR":
                 colour = stored if stored.ndim == 4 else _coloured(stored, dataset)
-                return DecodedFrames(to_grey(colour), white, None, has_unused_bits, was_colour=True)
+                kept = colour.astype(colour_type(colour.dtype), copy=False) if are_coloured(colour) else None
+                return DecodedFrames(to_grey(colour), white, None, has_unused_bits, colours=kept)
             padding = _padding(stored, dataset)
             has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
             values, mirror = _rescaled(dataset, stored, numbers, modality)

@@ -8,6 +8,7 @@ import highdicom as hd
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.colours import colour_type
 from napari_dinoad.images.dicom.pixels import decode_frames
 from napari_dinoad.images.dicom.stack import arrange_slices
 from napari_dinoad.images.grey import COLOUR_AS_GREY
@@ -65,7 +66,7 @@ def read_series(
         raise ScanReadError(f"{_refusal(stack)} {series.told_unreadable}".rstrip())
     grid = stack.geometry
     slices = _room_for(stack.frames, None if stack.faults else grid)
-    full_scale, mirrors, told = _decode(stack.frames, series.modality, slices)
+    full_scale, mirrors, told, colours = _decode(stack.frames, series.modality, slices)
     files = tuple(dict.fromkeys(one.path for one in stack.frames))
     notes = [*stack.notes, *told]
     if series.unreadable:
@@ -74,6 +75,9 @@ def read_series(
         notes.append(f"{len(series.copies)} files that are copies of others were left out.")
     if stack.faults and grid is not None:
         slices, before = resample_slices(slices, stack.offsets)
+        if colours is not None:
+            colours = None
+            notes.append(COLOUR_AS_GREY)
         notes.append(_resampling_note(stack, slices))
         grid = _padded(grid, slices.shape, before)
     if grid is None:
@@ -82,6 +86,9 @@ def read_series(
     else:
         geometry, stored = as_nifti(grid, slices)
     values = np.ascontiguousarray(geometry.to_canonical(stored), dtype=np.float32)
+    if colours is not None:
+        colours = colours if grid is None else colours.transpose(2, 1, 0, 3)
+        colours = np.ascontiguousarray(geometry.colours_to_canonical(colours.reshape(*geometry.shape, 3)))
     return Volume(
         values,
         geometry,
@@ -94,6 +101,7 @@ def read_series(
         notes=tuple(notes),
         display_windows=_mirrored(series.windows, mirrors),
         is_resampled=bool(stack.faults),
+        colours=colours,
     )
 
 
@@ -167,7 +175,7 @@ def _room_for(frames: tuple[DicomFrame, ...], grid: hd.VolumeGeometry | None) ->
 
 def _decode(
     frames: tuple[DicomFrame, ...], modality: str, slices: np.ndarray
-) -> tuple[float | None, set[float | None], list[str]]:
+) -> tuple[float | None, set[float | None], list[str], np.ndarray | None]:
     """Decode frames into ``slices`` (n, rows, columns) float32, after rescale.
 
     Returns
@@ -177,6 +185,8 @@ def _decode(
     mirrors : set of float or None
         About what slices were turned; see `DecodedFrames`.
     notes : list of str
+    colours : numpy.ndarray, optional
+        (n, rows, columns, 3) of the slices, where any has colours.
     """
     places: dict[Path, list[int]] = {}
     for i, one in enumerate(frames):
@@ -184,7 +194,8 @@ def _decode(
     padding: np.ndarray | None = None
     scales: set[float | None] = set()
     mirrors: set[float | None] = set()
-    unused_bits = two_polarities = colour = False
+    unused_bits = two_polarities = False
+    coloured: dict[tuple[int, ...], np.ndarray] = {}
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
@@ -192,16 +203,30 @@ def _decode(
         mirrors.add(decoded.mirror)
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
-        colour |= decoded.was_colour
+        if decoded.colours is not None:
+            coloured[tuple(indices)] = decoded.colours
         if decoded.padding is not None:
             padding = np.zeros(slices.shape, dtype=bool) if padding is None else padding
             padding[indices] = decoded.padding
-    notes = [COLOUR_AS_GREY] if colour else []
-    notes += [_UNUSED_BITS] if unused_bits else []
+    notes = [_UNUSED_BITS] if unused_bits else []
     notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)
-    return scales.pop() if len(scales) == 1 else None, mirrors, notes
+    return scales.pop() if len(scales) == 1 else None, mirrors, notes, _colours(coloured, slices)
+
+
+def _colours(coloured: dict[tuple[int, ...], np.ndarray], slices: np.ndarray) -> np.ndarray | None:
+    """Return the colours (n, rows, columns, 3) of slices of which some have any; of the others they are grey."""
+    if not coloured:
+        return None
+    if len(coloured) == 1 and [*range(len(slices))] == [*next(iter(coloured))]:
+        return next(iter(coloured.values()))
+    kind = colour_type(*(colours.dtype for colours in coloured.values()))
+    whole: np.ndarray = np.empty((*slices.shape, 3), dtype=kind)
+    whole[...] = slices[..., np.newaxis]
+    for indices, colours in coloured.items():
+        whole[list(indices)] = colours
+    return whole
 
 
 def _without_bright_padding(slices: np.ndarray, padding: np.ndarray) -> list[str]:

@@ -5,7 +5,6 @@ A file for each scan and plane; see `embedded_scans`.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -54,7 +53,7 @@ def embedding_key(
     backbone_name, weights_sha256 : str
         The name says which layers are taken of the network.
     """
-    steps = asdict(preprocessing)
+    steps = preprocessing.stored()
     # The name of a preset that leads to the same settings changes no pixel.
     del steps["preset"]
     return hash_of([VERSION, content_sha256, steps, backbone_name, weights_sha256])

@@ -115,7 +115,7 @@ def content_sha256(scan: ScanFile, reading: ReadSettings) -> str:
     """
     if scan.path.name.lower().endswith(_DETACHED_SUFFIXES):
         # The header names another file, which only its reader knows how to find.
-        return scan.read(reading).content_sha256()
+        return scan.read(reading).content_sha256(in_colour=True)
     try:
         if scan.series is not None:
             hashes = {path: sha256_of_file(path) for path in {frame.path for frame in scan.series.frames}}
@@ -253,7 +253,7 @@ def load_scan(
         prepared = prepare_planes(volume, preprocessing, backbone.default_resolution_px)
     except (ScanReadError, SettingError) as error:
         return LoadedScan(scan, reason=without_path(error, scan.path))
-    facts, voxels = scan_facts(prepared[0]), volume.content_sha256()
+    facts, voxels = scan_facts(prepared[0]), volume.content_sha256(preprocessing.colour)
     metadata = tuple(
         metadata_of(
             plane.placement,

@@ -347,7 +347,7 @@ class Detector:
     def _detection(self, run: ScanRun, volume: Volume) -> Detection:
         calibration, score = run.calibration, run.scan_score()
         return Detection(
-            AnomalyMap(run.values, volume),
+            AnomalyMap(run.values, volume.seen(self.model.preprocessing.colour)),
             score,
             calibration.scan_p_value(score) if run.is_whole and self._is_comparable(volume) else None,
             calibration.n_scans,

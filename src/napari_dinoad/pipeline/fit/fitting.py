@@ -17,6 +17,7 @@ from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset
 from napari_dinoad.machine.files import require_writable
@@ -42,7 +43,7 @@ from napari_dinoad.pipeline.fit.cohort_report import (
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
-from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, uneven_brightness_note
+from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.progress import report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
 from napari_dinoad.settings.checks import require_kind
@@ -191,8 +192,9 @@ def _fit(
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
         facts = [scan.facts for scan in cohort.cache.scans]
+        grey_note = colour_note(facts, preprocessing)
         plane_note = coarse_plane_note(facts, preprocessing.plane)
-        for note in filter(None, (plane_note, uneven_brightness_note(facts, preprocessing))):
+        for note in filter(None, (grey_note, plane_note, uneven_brightness_note(facts, preprocessing))):
             logger.warning(note)
         persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
         embedded = time.perf_counter()
@@ -210,11 +212,12 @@ def _fit(
         seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
         # The report compares the embeddings themselves: while the workers that may hold them are there.
         fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
-    _tell_what_was_assumed(fit_report)
+    # Of colours seen as grey it was told.
+    _tell_what_was_assumed(fit_report, {COLOUR_AS_GREY} if grey_note else set())
     fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
-            backbone.name, backbone.weights_sha256, backbone.embedding_dim, backbone.patch_size_px
+            backbone.name, backbone.weights_sha256, cohort.cache.scans[0].shape[-1], backbone.patch_size_px
         ),
         preprocessing,
         fitted.calibration,
@@ -325,11 +328,12 @@ def _fit_report(
     return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds, persons)
 
 
-def _tell_what_was_assumed(fit_report: FitReport) -> None:
+def _tell_what_was_assumed(fit_report: FitReport, told_before: Collection[str]) -> None:
     told = [
         (name, note)
         for name, scan in zip(fit_report.names, fit_report.scans, strict=True)
         for note in scan.facts.get("notes", ())
+        if note not in told_before
     ]
     if told:
         name, note = told[0]

@@ -35,6 +35,9 @@ __all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "sent_voxels", "
 _BYTES_A_VOXEL = 16
 """On the device: a value, a body bit, a raw score, and room to work."""
 
+_BYTES_OF_COLOURS = 12
+"""On the device, of each voxel, at most."""
+
 _CHUNK_VOXELS = 2**22
 """Voxels that are calibrated at a time, in float64: each takes 40 bytes meanwhile."""
 
@@ -77,7 +80,7 @@ def slices_of_planes(
         return [HostSlices(scan) for scan in prepared]
     if voxels is None:
         voxels = sent_voxels(prepared[0].volume, device)
-    if voxels is None:
+    if voxels is None or not _have_room(prepared[0], device):
         return [HostSlices(scan) for scan in prepared]
     try:
         shared = DeviceVolume.of(prepared[0], voxels)
@@ -86,6 +89,13 @@ def slices_of_planes(
             raise
         return [HostSlices(scan) for scan in prepared]
     return [DeviceSlices(scan, shared) for scan in prepared]
+
+
+def _have_room(prepared: PreparedScan, device: torch.device) -> bool:
+    """Whether a scan's colours, where model inputs take them, fit beside its voxels."""
+    if not prepared.colour or prepared.volume.colours is None:
+        return True
+    return prepared.volume.values.size * _BYTES_OF_COLOURS <= _FREE_SHARE * free_bytes(device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +108,27 @@ class DeviceVolume:
         (z, y, x) float32, canonical.
     body : torch.Tensor
         (z, y, x) bool.
+    colours : torch.Tensor, optional
+        (z, y, x, 3) uint8 or float32, where model inputs take them and the scan has any.
     """
 
     values: torch.Tensor
     body: torch.Tensor
+    colours: torch.Tensor | None = None
 
     @classmethod
     def of(cls, prepared: PreparedScan, voxels: torch.Tensor) -> DeviceVolume:
-        """Send a scan's body to where its voxels are."""
-        return cls(voxels, torch.from_numpy(np.ascontiguousarray(prepared.body)).to(voxels.device))
+        """Send a scan's body, and its colours where model inputs take them, to where its voxels are."""
+        colours = prepared.volume.colours if prepared.colour else None
+        if colours is not None:
+            # PyTorch hardly knows uint16.
+            kind = np.uint8 if colours.dtype == np.uint8 else np.float32
+            colours = np.ascontiguousarray(colours, dtype=kind)
+        return cls(
+            voxels,
+            torch.from_numpy(np.ascontiguousarray(prepared.body)).to(voxels.device),
+            None if colours is None else torch.from_numpy(colours).to(voxels.device),
+        )
 
 
 class DeviceCalibration:
@@ -212,6 +234,7 @@ class DeviceSlices:
         self._is_turned = prepared.stack.is_turned
         self._values = volume.values.movedim(prepared.axis, 0)
         self._body = volume.body.movedim(prepared.axis, 0)
+        self._colours = None if volume.colours is None else volume.colours.movedim(prepared.axis, 0)
         self._calibrations: dict[Calibration, DeviceCalibration] = {}
         self._interpolations: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -231,12 +254,20 @@ class DeviceSlices:
 
     def inputs(self, indices: Sequence[int]) -> torch.Tensor:
         """See `ScanSlices.inputs`."""
-        scaled = (self._shown(self._values, indices) - self._low) / (self._high - self._low)
+        if not self._prepared.colour:
+            return self._input(self._shown(self._values, indices))
+        if self._colours is None:
+            return self._input(self._shown(self._values, indices)[:, None]).repeat(1, 3, 1, 1)
+        return self._input(self._shown(self._colours, indices).movedim(-1, 1).float())
+
+    def _input(self, slices: torch.Tensor) -> torch.Tensor:
+        """Return model inputs (…, H, W) of slices (…, rows, columns)."""
+        scaled = (slices - self._low) / (self._high - self._low)
         rows, columns = self._sampling
         return rows @ scaled.clamp_(0.0, 1.0) @ columns
 
     def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
-        """Return slices (n, rows, columns) in display orientation."""
+        """Return slices (n, rows, columns), or (n, rows, columns, 3), in display orientation."""
         chosen = stack[on_device(torch.tensor(indices, dtype=torch.int64), self._device)]
         return chosen.flip(1, 2) if self._is_turned else chosen
 

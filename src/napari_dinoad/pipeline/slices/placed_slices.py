@@ -66,7 +66,7 @@ class ScanSlices(Protocol):
     def begins_at_once(self) -> bool: ...  # noqa: D102 - see the class
 
     def inputs(self, indices: Sequence[int]) -> np.ndarray | torch.Tensor:
-        """Return model inputs (n, H, W) float32 in [0, 1] of some slices."""
+        """Return model inputs float32 in [0, 1] of some slices: (n, H, W), or (n, 3, H, W) in colour."""
         ...
 
     def taken(self, patch_scores: torch.Tensor) -> Any:

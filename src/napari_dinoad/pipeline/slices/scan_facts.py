@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.images.colours import colourfulness
 from napari_dinoad.images.intensity import darkness_note, sample_inside
 from napari_dinoad.images.scan_kind import BRIGHT_PERCENTILE, brightness_range
 from napari_dinoad.images.thick_slices import thick_axis
-from napari_dinoad.settings import ANATOMICAL_PLANES
+from napari_dinoad.settings import ANATOMICAL_PLANES, COLOURED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["PERCENTILES", "coarse_plane_note", "scan_facts", "uneven_brightness_note"]
+__all__ = ["PERCENTILES", "coarse_plane_note", "colour_note", "scan_facts", "uneven_brightness_note"]
 
 PERCENTILES = (1, 25, 50, 75, BRIGHT_PERCENTILE)
 """Of the intensities inside the body."""
@@ -33,7 +34,8 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         ``"shape"`` and ``"spacing"`` (z, y, x; millimetres, or pixels of 1), ``"is_physical"``, ``"n_slices"``
         (those that show the body), ``"body_fraction"`` of the voxels, ``"body_size"`` (its extent along z, y, x, in
         units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units), ``"notes"``
-        (what its reader had to assume or change, and whether it is all but black to the model).
+        (what its reader had to assume or change, whether it is all but black to the model, and whether the model does
+        not see its colours), ``"colour"`` (see `colourfulness`; 0 of grey) and ``"in_colour"``, whether it is seen.
     """
     volume, body = prepared.volume, prepared.body
     geometry = volume.geometry
@@ -43,6 +45,7 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         others = tuple(a for a in range(3) if a != axis)
         where = np.flatnonzero(body.any(axis=others))
         extent.append(float(where[-1] - where[0] + 1) * step if where.size else 0.0)
+    white = volume.full_scale or float(volume.values.max()) or 1.0
     inside = sample_inside(volume.values, body)
     intensity = np.percentile(inside, PERCENTILES) if inside.size else np.zeros(len(PERCENTILES))
     return {
@@ -53,7 +56,12 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         "body_fraction": float(body.mean()),
         "body_size": extent,
         "intensity": [float(value) for value in intensity],
-        "notes": [*volume.notes, *filter(None, [darkness_note(volume, prepared.intensity)])],
+        "notes": [
+            *volume.seen(prepared.colour).notes,
+            *filter(None, [darkness_note(volume, prepared.intensity)]),
+        ],
+        "colour": colourfulness(volume.colours, white),
+        "in_colour": prepared.colour,
     }
 
 
@@ -77,6 +85,25 @@ def coarse_plane_note(facts: Sequence[Mapping[str, Any]], plane: str) -> str:
     return (
         f"{n_scans} of {len(facts)} scans have thick {other} slices and are cut in {plane} ones, which are coarse. "
         "Take the slices as they are with --plane acquired."
+    )
+
+
+def colour_note(facts: Sequence[Mapping[str, Any]], preprocessing: PreprocessingSettings) -> str:
+    """Return a sentence where most pictures are in colour, which the model does not see, or none.
+
+    Parameters
+    ----------
+    facts : sequence of mapping
+        Of each scan; see `scan_facts`. Embeddings kept from before there was colour tell nothing of it.
+    preprocessing : PreprocessingSettings
+        By which they are read.
+    """
+    n_coloured = sum(one.get("colour", 0.0) >= COLOURED for one in facts)
+    if preprocessing.colour or 2 * n_coloured <= len(facts):
+        return ""
+    return (
+        f"{n_coloured} of {len(facts)} pictures are in colour and were read as grey. --preset image-colour fits on "
+        "their colours."
     )
 
 

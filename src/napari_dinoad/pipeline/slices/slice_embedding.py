@@ -37,7 +37,7 @@ class SliceEmbedder:
         Parameters
         ----------
         images : numpy.ndarray or torch.Tensor
-            (n, H, W) float32.
+            (n, H, W) or (n, 3, H, W) float32.
         contents : sequence of bytes
             What tells the n slices apart; see `PreparedScan.contents`.
         """

@@ -1,0 +1,222 @@
+"""Colours of pictures: read beside their grey, on its grid and in its orientation, by each reader that keeps them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from pydicom.pixels import convert_color_space
+
+from dicom_files import image_dataset, save_all
+from napari_dinoad.errors import GeometryError
+from napari_dinoad.images.colours import are_coloured, colour_type, colourfulness
+from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey
+from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.volume import Geometry, Volume
+
+
+@pytest.fixture
+def pixels():
+    """A picture whose corners differ, so that turned or mirrored ones do."""
+    rows, columns = np.mgrid[:24, :40]
+    rng = np.random.default_rng(0)
+    ramp = np.stack([rows * 9, columns * 6, 240 - rows * 4 - columns * 3], axis=-1)
+    return np.clip(ramp + rng.integers(0, 9, ramp.shape), 0, 255).astype(np.uint8)
+
+
+def require_beside(volume, expected):
+    """Require these colours (z, y, x, 3), with values that are exactly their grey, and nothing said of it."""
+    assert volume.colours is not None
+    assert volume.colours.dtype == expected.dtype
+    np.testing.assert_array_equal(volume.colours, expected)
+    np.testing.assert_array_equal(volume.values, to_grey(volume.colours))
+    assert COLOUR_AS_GREY not in volume.notes
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif"])
+def test_pictures_keep_their_colours(tmp_path, pixels, ending):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(pixels).save(path)
+    require_beside(read_volume(path), pixels[None])
+
+
+def test_alpha_is_left_out(tmp_path, pixels):
+    alpha = np.full((*pixels.shape[:2], 1), 90, np.uint8)
+    Image.fromarray(np.concatenate([pixels, alpha], axis=-1)).save(tmp_path / "a.png")
+    require_beside(read_volume(tmp_path / "a.png"), pixels[None])
+
+
+def test_palettes_are_looked_up(tmp_path, pixels):
+    image = Image.fromarray(pixels).quantize(20)
+    image.save(tmp_path / "a.png")
+    require_beside(read_volume(tmp_path / "a.png"), np.asarray(image.convert("RGB"))[None])
+
+
+def test_cmyk_jpeg(tmp_path, pixels):
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "a.jpg", quality=98)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.mode == "CMYK"
+        expected = np.asarray(image.convert("RGB"))
+    volume = read_volume(tmp_path / "a.jpg")
+    require_beside(volume, expected[None])
+    assert np.abs(volume.colours[0].astype(int) - pixels).mean() < 6, "as it was before it became CMYK"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("ending", ["jpg", "tif"])
+def test_pictures_that_ask_to_be_turned_lie_as_their_grey_does(tmp_path, pixels, orientation, ending):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / f"turned.{ending}", exif=exif, quality=95)
+    Image.fromarray(pixels).save(tmp_path / f"plain.{ending}", quality=95)
+    plain, turned = (read_volume(tmp_path / f"{name}.{ending}") for name in ("plain", "turned"))
+    require_beside(turned, plain.colours)
+    assert np.abs(turned.colours[0].astype(int) - pixels).mean() < 4
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64"])
+def test_tiff_of_any_bits_and_layout(tmp_path, pixels, planar, kind):
+    stored = pixels.astype(kind) * (257 if kind == "uint16" else 1)
+    if kind.startswith("float"):
+        stored = stored / 255
+    layout = stored if planar == "contig" else np.moveaxis(stored, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", layout, photometric="rgb", planarconfig=planar)
+    volume = read_volume(tmp_path / "a.tif")
+    expected = stored if kind.startswith("uint") else stored.astype(np.float32)
+    assert volume.colours.dtype == expected.dtype
+    np.testing.assert_array_equal(volume.colours, expected[None])
+    np.testing.assert_allclose(volume.values, to_grey(volume.colours), rtol=1e-6)
+    assert volume.full_scale == {"uint8": 255, "uint16": 65535}.get(kind)
+
+
+def test_pages_of_which_some_are_grey(tmp_path, pixels):
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    first, second = Image.fromarray(pixels), Image.fromarray(grey)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    volume = read_volume(tmp_path / "a.tif")
+    np.testing.assert_array_equal(volume.colours[0], pixels)
+    np.testing.assert_array_equal(volume.colours[1], np.repeat(grey[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(volume.values[1], grey)
+
+
+def test_grey_that_is_stored_as_colour_has_none(tmp_path, pixels):
+    grey = np.repeat(pixels[..., :1], 3, axis=-1)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    volume = read_volume(tmp_path / "grey.png")
+    assert volume.colours is None
+    assert not volume.notes
+    np.testing.assert_allclose(volume.values[0], pixels[..., 0], atol=1e-3)
+
+
+def test_pixels_without_a_value_are_grey(tmp_path):
+    stored = np.random.default_rng(0).random((8, 9, 3)).astype(np.float32)
+    stored[2, 3, 1], stored[4, 5] = np.nan, np.inf
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb")
+    volume = read_volume(tmp_path / "a.tif")
+    lowest = volume.values.min()
+    assert (volume.colours[0, [2, 4], [3, 5]] == lowest).all()
+    assert np.isfinite(volume.colours).all()
+
+
+def test_dicom_photographs(tmp_path, pixels):
+    one = image_dataset(pixels, Modality="XC", SeriesInstanceUID="1.2.3")
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    require_beside(volume, pixels[None])
+    assert volume.full_scale == 255
+
+
+def test_dicom_frames_stored_as_luminance(tmp_path, pixels):
+    frames = np.stack([pixels, pixels[::-1], pixels[:, ::-1]])
+    one = image_dataset(
+        frames[0], Modality="US", SeriesInstanceUID="1.2.3", PhotometricInterpretation="YBR_FULL",
+        NumberOfFrames=3,
+    )  # fmt: skip
+    ybr = np.stack([convert_color_space(frame, "RGB", "YBR_FULL") for frame in frames])
+    one.PixelData = ybr.tobytes()
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    assert volume.colours.shape == (3, *pixels.shape)
+    assert np.abs(volume.colours.astype(int) - frames).max() <= 2, "to rounding, there and back"
+    np.testing.assert_array_equal(volume.values, to_grey(volume.colours))
+
+
+def test_dicom_slices_in_the_patient(tmp_path, pixels):
+    """The stored array is turned into the canonical one; colours must go along."""
+    datasets = []
+    for number in range(3):
+        one = image_dataset(np.roll(pixels, number, axis=0), Modality="US", SeriesInstanceUID="1.2.3")
+        one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, 3 * number], [1, 0, 0, 0, 1, 0]
+        one.PixelSpacing, one.InstanceNumber = [0.5, 0.5], number + 1
+        datasets.append(one)
+    save_all(datasets, tmp_path)
+    volume = read_volume(tmp_path)
+    assert volume.geometry.is_physical
+    assert volume.colours.shape == (*volume.values.shape, 3)
+    np.testing.assert_array_equal(volume.values, to_grey(volume.colours))
+    assert not np.array_equal(volume.colours[0], pixels), "it was turned"
+
+
+@pytest.mark.parametrize("turn", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1), (1, -1, -1)])
+def test_colours_are_turned_as_values_are(turn, signs):
+    rng = np.random.default_rng(0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(signs)[:, turn] * [0.5, 1.0, 2.0]
+    geometry = Geometry((4, 5, 6), affine)
+    stored = rng.integers(0, 255, (4, 5, 6, 3), dtype=np.uint8)
+    colours = geometry.colours_to_canonical(stored)
+    for channel in range(3):
+        expected = geometry.to_canonical(np.ascontiguousarray(stored[..., channel]))
+        np.testing.assert_array_equal(colours[..., channel], expected)
+    with pytest.raises(GeometryError, match=r"Colours: expected the shape \(4, 5, 6, 3\)"):
+        geometry.colours_to_canonical(stored[:3])
+
+
+def test_colours_that_do_not_lie_on_the_grid_are_refused():
+    geometry = Geometry.of_pixels((4, 5))
+    values = np.zeros((1, 4, 5), np.float32)
+    for wrong in (
+        np.zeros((1, 5, 4, 3), np.uint8),
+        np.zeros((1, 4, 5), np.uint8),
+        np.zeros((1, 4, 5, 3), "O"),
+    ):
+        with pytest.raises(GeometryError, match=r"expected colours of shape \(1, 4, 5, 3\)"):
+            Volume(values, geometry, colours=wrong)
+
+
+def test_a_model_without_colours_says_so(pixels):
+    volume = Volume(to_grey(pixels)[None], Geometry.of_pixels(pixels.shape[:2]), colours=pixels[None])
+    assert volume.seen(in_colour=True) is volume
+    assert volume.seen(in_colour=False).notes == (COLOUR_AS_GREY,)
+    assert volume.seen(False).seen(False).notes == (COLOUR_AS_GREY,)
+    grey = Volume(volume.values, volume.geometry)
+    assert grey.seen(in_colour=False) is grey
+
+
+def test_pictures_of_one_grey_are_told_apart_only_in_colour(pixels):
+    geometry, grey = Geometry.of_pixels(pixels.shape[:2]), to_grey(pixels)[None]
+    one, other = (Volume(grey, geometry, colours=colours[None]) for colours in (pixels, pixels[..., ::-1]))
+    assert one.content_sha256() == other.content_sha256() == Volume(grey, geometry).content_sha256()
+    assert len({v.content_sha256(in_colour=True) for v in (one, other, Volume(grey, geometry))}) == 3
+
+
+def test_how_much_colour(pixels):
+    assert are_coloured(pixels)
+    assert not are_coloured(np.repeat(pixels[..., :1], 3, axis=-1))
+    spread = np.ptp(pixels.astype(float), axis=-1).mean() / 255
+    assert colourfulness(pixels[None], 255.0) == pytest.approx(spread)
+    assert colourfulness(None, 255.0) == 0
+    deep = np.zeros((1, 2000, 2000, 3), np.uint16)
+    deep[..., 0] = 65535
+    assert colourfulness(deep, 65535.0) == pytest.approx(1), "no overflow, over several blocks"
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [(["u1"], "u1"), (["u2", "u2"], "u2"), (["f8"], "f4"), (["i2"], "f4"), (["u1", "u2"], "f4")],
+)
+def test_the_type_that_colours_are_kept_in(stored, kept):
+    assert colour_type(*map(np.dtype, stored)) == np.dtype(kept)

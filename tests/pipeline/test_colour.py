@@ -1,0 +1,196 @@
+"""Models of pictures in colour: what they find that the grey does not show, and what is told of colours."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from coloured_pictures import eight_bits, picture, with_lesion
+from napari_dinoad import Detector, NormativeModel, detect, fit_folder, preset, read_volume
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.evaluation import auroc
+from napari_dinoad.images import image_files
+from napari_dinoad.images.grey import COLOUR_AS_GREY
+from napari_dinoad.pipeline.slices.scan_facts import colour_note
+from napari_dinoad.settings import (
+    CacheSettings,
+    ClusterSettings,
+    FitSettings,
+    MemoryBankSettings,
+)
+
+SIDE_PX, N_NORMAL = 128, 8
+GREY_NOTE = "It is grey and the normal scans are in colour"
+
+
+def settings_of(name):
+    return FitSettings(
+        scorer="memory-bank",
+        preprocessing=replace(preset(name), resolution_px=SIDE_PX, body_mask="off"),
+        memory_bank=MemoryBankSettings(n_patches=2000, reduction="random"),
+    )
+
+
+def save(path, pixels):
+    Image.fromarray(eight_bits(pixels)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of normal pictures in colour."""
+    folder = tmp_path_factory.mktemp("coloured")
+    rng = np.random.default_rng(0)
+    for number in range(N_NORMAL):
+        save(folder / f"normal_{number}.png", picture("fundus", rng, SIDE_PX))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hue_lesion(tmp_path_factory):
+    """A picture with a lesion of another hue and the same luminance, and where it is."""
+    rng = np.random.default_rng(3)
+    pixels, where = with_lesion(picture("fundus", rng, SIDE_PX), "hue", rng)
+    return save(tmp_path_factory.mktemp("patient") / "patient.png", pixels), where
+
+
+@pytest.fixture(scope="module")
+def models(pictures):
+    return {name: fit_folder(pictures, settings_of(name)) for name in ("image-2d", "image-colour")}
+
+
+def test_a_lesion_of_hue_is_found_in_colour_and_not_in_grey(models, hue_lesion):
+    path, where = hue_lesion
+    volume = read_volume(path)
+    maps = {name: detect(volume, model).anomaly_map.values[0] for name, model in models.items()}
+    assert auroc(maps["image-colour"].ravel(), where.ravel()) > 0.95
+    assert auroc(maps["image-2d"].ravel(), where.ravel()) < 0.75
+    assert maps["image-colour"][where].mean() > 4 * maps["image-2d"][where].mean()
+
+
+def test_a_lesion_of_hue_leaves_no_trace_in_grey():
+    """So that the test above is one of colour: what the lesion turns is the same grey before, to rounding."""
+    rng = np.random.default_rng(3)
+    normal = picture("fundus", rng, SIDE_PX)
+    lesioned, where = with_lesion(normal, "hue", rng)
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(lesioned @ luma, normal @ luma, atol=1e-9)
+    assert np.abs(lesioned - normal)[where].mean() > 0.1
+
+
+def test_a_model_in_colour_goes_through_its_file(models, hue_lesion, tmp_path):
+    model = models["image-colour"]
+    loaded = NormativeModel.load(model.save(tmp_path / "colour.dinoad"))
+    assert loaded.preprocessing == model.preprocessing
+    assert loaded.preprocessing.colour
+    assert loaded.backbone.embedding_dim == 73
+    volume = read_volume(hue_lesion[0])
+    np.testing.assert_array_equal(
+        detect(volume, loaded).anomaly_map.values, detect(volume, model).anomaly_map.values
+    )
+
+
+def test_the_file_of_a_model_in_grey_says_nothing_of_colour(models, tmp_path):
+    """As before there was any: files of that time load, and are grey; programs of that time load these."""
+    path = models["image-2d"].save(tmp_path / "grey.dinoad")
+    with safe_open(path, "np") as stored:
+        document = json.loads(stored.metadata()["napari_dinoad"])
+    assert "colour" not in document["preprocessing"]
+    assert not any(name.startswith("colour") for cohort in document["cohorts"] for name in cohort)
+    assert not NormativeModel.load(path).preprocessing.colour
+
+
+def test_it_is_told_where_colours_are_not_seen(models, hue_lesion):
+    volume = read_volume(hue_lesion[0])
+    for name, is_told in (("image-2d", True), ("image-colour", False)):
+        detection = detect(volume, models[name])
+        notes = detection.findings(detection.mask(), "patient.png").all_notes()
+        assert (COLOUR_AS_GREY in notes) == is_told
+
+
+def test_a_fit_in_grey_names_the_preset_in_one_line(pictures, caplog):
+    with caplog.at_level(logging.WARNING):
+        fit_folder(pictures, settings_of("image-2d"))
+    told = [record.message for record in caplog.records]
+    assert told == [
+        f"{N_NORMAL} of {N_NORMAL} pictures are in colour and were read as grey. --preset image-colour fits on "
+        "their colours."
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        fit_folder(pictures, settings_of("image-colour"))
+    assert not caplog.records
+
+
+def test_most_pictures_must_be_in_colour_to_say_so():
+    grey, coloured = {"colour": 0.004}, {"colour": 0.3}
+    settings = preset("image-2d")
+    assert colour_note([coloured, coloured, grey], settings).startswith("2 of 3 pictures are in colour")
+    assert not colour_note([coloured, grey], settings)
+    assert not colour_note([{}, {}], settings), "as kept from before it was noted"
+    assert not colour_note([coloured] * 3, preset("image-colour"))
+
+
+def test_a_grey_picture_is_scored_in_colour_and_it_is_told(models, pictures, tmp_path):
+    with Image.open(pictures / "normal_0.png") as image:
+        image.convert("L").convert("RGB").save(tmp_path / "grey.png")
+    grey = read_volume(tmp_path / "grey.png")
+    assert grey.colours is None
+    detection = detect(grey, models["image-colour"])
+    assert any(note.startswith(GREY_NOTE) for note in detection.unlike)
+    coloured = read_volume(pictures / "normal_0.png")
+    assert not Detector(models["image-colour"]).unlike(coloured)
+    assert not any("colour" in note for note in Detector(models["image-2d"]).unlike(grey))
+
+
+def test_grey_normal_pictures_may_be_fitted_in_colour(pictures, tmp_path):
+    """As the grey kinds of a benchmark whose others are in colour."""
+    (tmp_path / "normals").mkdir()
+    for path in pictures.glob("*.png"):
+        with Image.open(path) as image:
+            image.convert("L").save(tmp_path / "normals" / path.name)
+    model = fit_folder(tmp_path / "normals", settings_of("image-colour"))
+    grey = read_volume(tmp_path / "normals" / "normal_1.png")
+    assert not any("colour" in note for note in Detector(model).unlike(grey))
+    told = Detector(model).unlike(read_volume(pictures / "normal_1.png"))
+    assert any(note.startswith("It is in colour and the normal scans are grey") for note in told)
+
+
+def test_pictures_that_differ_in_hue_alone_are_no_copies_in_colour(tmp_path, monkeypatch):
+    # Of bytes no two colours have the very same luminance: green stands for it.
+    monkeypatch.setattr(image_files, "to_grey", lambda pixels: pixels[..., 1].astype(np.float32))
+    rng = np.random.default_rng(0)
+    green = rng.integers(60, 190, (SIDE_PX, SIDE_PX)).astype(np.uint8)
+    for number in range(3):
+        colours = np.stack([green, green, green + np.uint8(20 * (number + 1))], axis=-1)
+        Image.fromarray(colours).save(tmp_path / f"{number}.png")
+    Image.fromarray(colours).save(tmp_path / "copy.png", compress_level=0)
+    model = fit_folder(tmp_path, settings_of("image-colour"))
+    assert len(model.fit_report.scans) == 3
+    assert [item.reason for item in model.fit_report.skipped] == ["the same content as 2.png"]
+    with pytest.raises(ScanReadError, match=r"got 1\. Skipped: 1\.png: the same content as 0\.png"):
+        fit_folder(tmp_path, settings_of("image-2d"))
+
+
+def test_embeddings_in_colour_are_kept_apart_from_grey(pictures, tmp_path):
+    cache = CacheSettings(str(tmp_path), keep=True)
+    in_grey = fit_folder(pictures, settings_of("image-2d"), cache=cache)
+    in_colour = fit_folder(pictures, settings_of("image-colour"), cache=cache)
+    assert (in_grey.backbone.embedding_dim, in_colour.backbone.embedding_dim) == (51, 73)
+    again = fit_folder(pictures, settings_of("image-colour"), cache=cache)
+    assert again.calibration.threshold(0.01) == in_colour.calibration.threshold(0.01)
+
+
+@pytest.mark.slow
+def test_workers_see_colours(pictures, models):
+    pytest.importorskip("distributed")
+    model = fit_folder(pictures, settings_of("image-colour"), cluster=ClusterSettings(workers=1))
+    expected = models["image-colour"].calibration
+    assert model.backbone.embedding_dim == 73
+    assert model.calibration.threshold(0.01) == pytest.approx(expected.threshold(0.01), rel=1e-3)
