@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.panels import (
     annotate,
     blend,
     colour_bar,
-    grey_panel,
+    colour_window,
     grey_window,
     heat_colour,
     heat_share,
     outline,
+    scan_panel,
     signs,
 )
 from napari_dinoad.maps.slice_view import SliceView
@@ -38,10 +40,30 @@ def drawn(view, **numbers):
 def test_grey_goes_from_the_windows_lower_to_its_upper_value():
     values = np.repeat(np.array([-300.0, -100.0, 0.0, 100.0, 300.0], np.float32), 12).reshape(1, 1, 60)
     values = np.broadcast_to(values, (1, 60, 60))
-    shown = grey_panel(values, view_of(), 0, SIZE, (-100.0, 100.0))
+    volume = Volume(values, Geometry((60, 60, 1), np.eye(4)))
+    shown = scan_panel(volume, view_of(), 0, SIZE, (-100.0, 100.0))
     assert shown.shape == (SIZE, SIZE, 3)
     # The patient's right, where values are high, is on the left.
     np.testing.assert_allclose(shown[SIZE // 2, 24::48, 0], [255, 255, 127.5, 0, 0])
+
+
+@pytest.mark.parametrize(("kind", "white"), [("uint8", 255.0), ("uint16", 4095.0), ("float32", None)])
+def test_colours_are_shown_as_they_are_stored(kind, white):
+    colours = np.zeros((1, 30, 60, 3), kind)
+    colours[..., :] = np.array([1.0, 0.6, 0.2]) * (white or 1)
+    volume = Volume(to_grey(colours), Geometry.of_pixels((30, 60)), full_scale=white, colours=colours)
+    shown = scan_panel(volume, SliceView.of_whole(volume.geometry, 0), 0, SIZE, (0.3, 0.4))
+    assert shown.shape == (SIZE, SIZE, 3)
+    np.testing.assert_allclose(shown[SIZE // 2, SIZE // 2], [255, 153, 51], atol=1)
+    assert not shown[:40].any(), "beside the picture it is black"
+
+
+def test_colours_without_a_known_white_are_shown_as_grey():
+    colours = np.random.default_rng(0).normal(0, 9, (1, 8, 8, 3)).astype(np.float32)
+    volume = Volume(to_grey(colours), Geometry.of_pixels((8, 8)), colours=colours)
+    assert colour_window(volume) is None
+    shown = scan_panel(volume, SliceView.of_whole(volume.geometry, 0), 0, SIZE, (-9, 9))
+    np.testing.assert_array_equal(shown[..., 0], shown[..., 2])
 
 
 def test_the_window_is_the_models_where_it_has_one():

@@ -1,4 +1,4 @@
-"""Panels of a picture: a slice of the scan in grey, and the same with heatmap, outlines and labels."""
+"""Panels of a picture: a slice of the scan in grey or its colours, and the same with heatmap, outlines and labels."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from napari_dinoad.settings import HEATMAP_LIMITS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMask
     from napari_dinoad.maps.slice_view import SliceView
 
@@ -25,12 +26,13 @@ __all__ = [
     "as_jpeg",
     "blend",
     "colour_bar",
-    "grey_panel",
+    "colour_window",
     "grey_window",
     "heat_colour",
     "heat_share",
     "outline",
     "overlay_panel",
+    "scan_panel",
     "signs",
 ]
 
@@ -60,19 +62,40 @@ def grey_window(mask: AnomalyMask, preprocessing: Mapping[str, object] | None = 
     return low, high
 
 
-def grey_panel(
-    values: np.ndarray, view: SliceView, index: int, size_px: int, window: tuple[float, float]
+def colour_window(volume: Volume) -> tuple[float, float] | None:
+    """Return the values of its channels that are shown dark and full; None for a scan without colours to show.
+
+    They are as stored, so that hues stay what they are.
+    """
+    if volume.colours is None:
+        return None
+    if volume.full_scale is not None:
+        return 0.0, volume.full_scale
+    return (0.0, 1.0) if volume.colours.min() >= 0 and volume.colours.max() <= 1 else None
+
+
+def scan_panel(
+    volume: Volume, view: SliceView, index: int, size_px: int, window: tuple[float, float]
 ) -> np.ndarray:
-    """Return (size, size, 3) float32 grey, 0 to 255, of one slice of the scan."""
-    grey = view.show(values, index, size_px, smooth=True)
-    grey = np.clip((grey - window[0]) / max(window[1] - window[0], 1e-12), 0, 1)
-    return np.repeat(grey[..., None] * 255, 3, axis=2)
+    """Return (size, size, 3) float32, 0 to 255, of one slice of a scan: its colours, or grey within the window."""
+    of_colours = colour_window(volume)
+    if of_colours is None or volume.colours is None:
+        grey = _within(view.show(volume.values, index, size_px, smooth=True), window)
+        return np.repeat(grey[..., None], 3, axis=2)
+    channels = (view.show(volume.colours[..., c], index, size_px, smooth=True) for c in range(3))
+    is_scan = view.show(np.ones_like(volume.values, np.uint8), index, size_px, smooth=False)
+    # Beside the scan it is black: each channel's own darkest value there would be a colour.
+    return np.stack([_within(channel, of_colours) * is_scan for channel in channels], axis=-1)
+
+
+def _within(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    return np.asarray(np.clip((values - window[0]) / max(window[1] - window[0], 1e-12), 0, 1) * 255)
 
 
 def overlay_panel(
     grey: np.ndarray, mask: AnomalyMask, view: SliceView, index: int, truth: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the grey panel with the heatmap over it and the mask's (and the truth's) outline."""
+    """Return the panel of the scan with the heatmap over it and the mask's (and the truth's) outline."""
     size_px = grey.shape[0]
     overlay = blend(grey, view.show(mask.anomaly_map.values, index, size_px, smooth=True))
     outline(overlay, view.show(mask.labels, index, size_px, smooth=False) > 0, MASK_COLOUR)
@@ -82,7 +105,7 @@ def overlay_panel(
 
 
 def blend(grey: np.ndarray, neg_log10_p: np.ndarray) -> np.ndarray:
-    """Return colours (…, 3) of grey ones under the heatmap of −log10 p (…)."""
+    """Return colours (…, 3) of a scan's own under the heatmap of −log10 p (…)."""
     share, opacity = heat_share(neg_log10_p)
     colours = grey.astype(np.float64)
     # Most of a scan has no heat.

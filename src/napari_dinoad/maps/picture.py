@@ -13,9 +13,9 @@ from napari_dinoad.maps.panels import (
     MASK_COLOUR,
     TRUTH_COLOUR,
     colour_bar,
-    grey_panel,
     grey_window,
     overlay_panel,
+    scan_panel,
 )
 from napari_dinoad.maps.slice_view import SliceView, heat_loads, most_abnormal_slices
 from napari_dinoad.settings import HEATMAP_LIMITS
@@ -56,7 +56,7 @@ def save_picture(
     loads = heat_loads(mask.anomaly_map.values)
     rows = []
     for index in most_abnormal_slices(loads[view.axis], _N_SLICES):
-        plain = grey_panel(volume.values, view, index, _PANEL_PX, window)
+        plain = scan_panel(volume, view, index, _PANEL_PX, window)
         rows.append(np.concatenate([plain, overlay_panel(plain, mask, view, index, truth)], axis=1))
     picture = Image.fromarray(np.concatenate(rows).astype(np.uint8))
     with atomic_path(path) as temporary:

@@ -16,7 +16,7 @@ import numpy as np
 from napari_dinoad import html
 from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
-from napari_dinoad.maps.panels import annotate, as_jpeg, grey_panel, grey_window, overlay_panel
+from napari_dinoad.maps.panels import annotate, as_jpeg, grey_window, overlay_panel, scan_panel
 from napari_dinoad.maps.regions import rounded_size
 from napari_dinoad.maps.slice_view import SliceView, heat_loads, most_abnormal_slices
 
@@ -284,5 +284,5 @@ def _picture(findings: Findings) -> bytes:
     else:
         (index,) = most_abnormal_slices(heat_loads(mask.anomaly_map.values)[view.axis], 1)
     window = grey_window(mask, (findings.card or {}).get("preprocessing"))
-    grey = grey_panel(volume.values, view, index, _PICTURE_PX, window)
+    grey = scan_panel(volume, view, index, _PICTURE_PX, window)
     return as_jpeg(annotate(overlay_panel(grey, mask, view, index), view), _JPEG_QUALITY)

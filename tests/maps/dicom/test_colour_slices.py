@@ -310,3 +310,18 @@ def test_only_scans_from_dicom_have_them(tmp_path):
     with pytest.raises(SettingError, match="DICOM slices: expected a scan read from DICOM"):
         save_dicom_slices(tmp_path / "out", AnomalyMap(plain.values, plain).mask(0.01))
     assert not list(tmp_path.iterdir())
+
+
+def test_slices_of_a_picture_in_colour_are_in_its_colours(tmp_path):
+    pixels = np.zeros((64, 80, 3), np.uint8)
+    pixels[:32], pixels[32:] = (200, 40, 90), (10, 120, 60)
+    tags = {"Modality": "XC", "SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    [path] = save_all([image_dataset(pixels, **tags)], tmp_path / "photograph")
+    volume = read_volume(path)
+    mask = AnomalyMap(np.zeros(volume.values.shape, np.float32), volume).mask(0.001)
+    save_dicom_slices(tmp_path / "out", mask)
+    [written] = (tmp_path / "out").glob("*.dcm")
+    shown = pydicom.dcmread(written).pixel_array
+    rows = len(shown)
+    np.testing.assert_array_equal(shown[rows // 4, -9], (200, 40, 90))
+    np.testing.assert_array_equal(shown[3 * rows // 4, -9], (10, 120, 60))

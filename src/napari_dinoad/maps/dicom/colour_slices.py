@@ -28,11 +28,11 @@ from napari_dinoad.maps.dicom.slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom.source_header import source_header
 from napari_dinoad.maps.dicom.sources import describe, new_instance, source_headers
 from napari_dinoad.maps.finding_words import rate_in_words
-from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
+from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, colour_window, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_dinoad.images.volume import Volume
@@ -112,7 +112,7 @@ def _earlier_slices(folder: Path) -> list[Path]:
 
 
 def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None) -> Iterator[SCImage]:
-    """Give each slice as it is stored, in grey, with the heatmap over it and the mask's outline.
+    """Give each slice as it is stored, in grey or its colours, with the heatmap over it and the mask's outline.
 
     Parameters
     ----------
@@ -145,12 +145,18 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
         new = new_instance(sources[0], _SERIES_NUMBER_OFFSET)
         numbers = slice_numbers(volume, sources, len(values))
     preprocessing = (card or {}).get("preprocessing")
-    low, high = grey_window(mask, preprocessing)
+    low, high = colour_window(volume) or grey_window(mask, preprocessing)
+    channels = [values]
+    if colour_window(volume) is not None and volume.colours is not None:
+        channels = [as_frames(np.ascontiguousarray(volume.colours[..., c]), volume) for c in range(3)]
     zoom = max(1, -(-_SIDE_PX // max(values.shape[1:])))
     for index, number in enumerate(numbers):
         place = SlicePlace.of(volume, sources[0], index, zoom)
-        grey = (np.clip(values[index], low, high) - low) * (255 / max(high - low, 1e-12))
-        pixels = _picture(grey, heat[index], marked[index] > 0, zoom)
+        shown = [
+            (np.clip(channel[index].astype(np.float32), low, high) - low) * (255 / max(high - low, 1e-12))
+            for channel in channels
+        ]
+        pixels = _picture(shown, heat[index], marked[index] > 0, zoom)
         with discreet(_NAME, _INSTEAD):
             made = _capture(pixels, sources[0], place, new, number)
             describe(made, sources[0], card)
@@ -159,15 +165,16 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
         yield made
 
 
-def _picture(grey: np.ndarray, heat: np.ndarray, marked: np.ndarray, zoom: int) -> np.ndarray:
-    """Return (rows, columns, 3) uint8 of a slice (rows, columns), enlarged."""
-    size = (grey.shape[1] * zoom, grey.shape[0] * zoom)
+def _picture(channels: Sequence[np.ndarray], heat: np.ndarray, marked: np.ndarray, zoom: int) -> np.ndarray:
+    """Return (rows, columns, 3) uint8 of a slice, enlarged: of its grey alone (rows, columns), or three colours."""
+    size = (heat.shape[1] * zoom, heat.shape[0] * zoom)
 
     def enlarged(values: np.ndarray, kind: Image.Resampling) -> np.ndarray:
         return np.asarray(Image.fromarray(np.ascontiguousarray(values, np.float32)).resize(size, kind))
 
     smooth = Image.Resampling.BILINEAR
-    colours = blend(np.repeat(enlarged(grey, smooth)[..., None], 3, axis=2), enlarged(heat, smooth))
+    ground = [enlarged(channel, smooth) for channel in channels]
+    colours = blend(np.stack(ground * (3 // len(ground)), axis=-1), enlarged(heat, smooth))
     outline(colours, enlarged(marked, Image.Resampling.NEAREST) > 0, MASK_COLOUR)
     picture = Image.fromarray(np.clip(np.round(colours), 0, 255).astype(np.uint8))
     _write_legend(picture)
