@@ -922,3 +922,46 @@ def test_layers_are_there_before_the_button_is_pressed_and_go_when_it_is_not(qtb
     find(qtbot, ready)
     assert overlays(viewer) == (heatmap, mask)
     assert heatmap.data.any()
+
+
+@pytest.mark.parametrize("name", ["image-colour", "image-2d"])
+def test_a_lesion_of_hue_is_found_in_the_colours_of_a_layer(qtbot, dock, viewer, tmp_path, name):
+    from PIL import Image
+
+    from coloured_pictures import eight_bits, picture, with_lesion
+    from napari_dinoad import fit_folder, preset
+    from napari_dinoad.evaluation import auroc
+    from napari_dinoad.gui.reader import read_layers
+    from napari_dinoad.images.grey import COLOUR_AS_GREY
+    from napari_dinoad.settings import FitSettings, MemoryBankSettings
+
+    (tmp_path / "normals").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        normal = eight_bits(picture("skin", rng, 128))
+        Image.fromarray(normal).save(tmp_path / "normals" / f"{number}.png")
+    settings = FitSettings(
+        scorer="memory-bank",
+        preprocessing=replace(preset(name), resolution_px=128, body_mask="off"),
+        memory_bank=MemoryBankSettings(n_patches=300, reduction="random"),
+    )
+    fit_folder(tmp_path / "normals", settings, out=tmp_path / "model.dinoad")
+    pixels, where = with_lesion(picture("skin", rng, 128), "hue", rng)
+    Image.fromarray(eight_bits(pixels)).save(tmp_path / "patient.png")
+    [(array, arguments, _)] = read_layers(tmp_path / "patient.png")
+    layer = viewer.add_image(array, **arguments)
+    assert layer.rgb
+    dock.scan.choose(layer)
+    dock.normal.choose(tmp_path / "model.dinoad")
+    find(qtbot, dock)
+    heatmap, _ = overlays(viewer)
+    assert heatmap.data.shape == where.shape
+    notes = dock.finder.result.volume.notes
+    if name == "image-colour":
+        assert auroc(heatmap.data.ravel(), where.ravel()) > 0.9
+        assert COLOUR_AS_GREY not in notes
+        assert "colour" not in dock.normal.misfit.text()
+    else:
+        assert auroc(heatmap.data.ravel(), where.ravel()) < 0.8
+        assert COLOUR_AS_GREY in notes
+        assert "in colour, which the model sees as grey" in dock.normal.misfit.text()

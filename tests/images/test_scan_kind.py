@@ -89,6 +89,15 @@ def test_images_that_are_unevenly_bright_are_scaled_by_themselves(tmp_path, whit
     assert chosen.is_guess == (name == "mr-slices")
 
 
+@pytest.mark.parametrize(("n_coloured", "name"), [(4, "image-colour"), (2, "image-2d")])
+def test_pictures_are_taken_in_colour_where_most_are(tmp_path, n_coloured, name):
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+        (image if number < n_coloured else image.convert("L").convert("RGB")).save(tmp_path / f"{number}.png")
+    assert choose_preset(discover_scans(tmp_path)).name == name
+
+
 def test_each_image_of_this_preset_fills_the_same_range():
     assert preset("mr-slices").intensity == preset("mr-brain").intensity == "robust-percentiles"
     assert preset("mr-slices").plane == "acquired"

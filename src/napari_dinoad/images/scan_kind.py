@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError, SettingError
+from napari_dinoad.images.colours import colourfulness
 from napari_dinoad.images.intensity import CT_AIR_HU, intensity_range, sample_inside
 from napari_dinoad.progress import report
-from napari_dinoad.settings import preset
+from napari_dinoad.settings import COLOURED, preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ Slices of MR from many scanners: 1.8. Radiographs and photographs are stretched 
 """
 
 
-_OF_IMAGES = ("image-2d", "mr-slices", "mr-brain", "oct", "bmad")
+_OF_IMAGES = ("image-2d", "image-colour", "mr-slices", "mr-brain", "oct", "bmad")
 """Presets for 2D images; those of heads and trunks in CT need Hounsfield units."""
 
 
@@ -81,12 +82,15 @@ class ScanLook:
         The longer side of a slice.
     brightness : float, optional
         Of a 2D image: its brightest tissue as a share of white; None where white is not known.
+    is_coloured : bool
+        Not so where grey is stored as colour, nor where colour is hardly any.
     """
 
     is_ct: bool
     lung_share: float
     field_mm: float | None
     brightness: float | None
+    is_coloured: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def look_at(volume: Volume) -> ScanLook:
         lung,
         max(lengths) if geometry.is_physical else None,
         _brightness(volume) if volume.is_2d else None,
+        colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
     )
 
 
@@ -190,9 +195,10 @@ def choose_preset(
 def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetChoice:
     """Return the preset that suits the scans of a folder.
 
-    2D images are taken as stored (``image-2d``), but where they are unevenly bright, as slices of MR are, each is
-    scaled by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. CT is of the
-    head, chest or abdomen, by its field of view and how much lung there is; all other volumes are ``mr-brain``.
+    2D images are taken as stored, in colour where most are (``image-colour``), else in grey (``image-2d``); but where
+    they are unevenly bright, as slices of MR are, each is scaled by itself (``mr-slices``). DICOM names OCT
+    (``oct``), and so are stacks of 2D images taken. CT is of the head, chest or abdomen, by its field of view and how
+    much lung there is; all other volumes are ``mr-brain``.
 
     Parameters
     ----------
@@ -203,7 +209,7 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     if discovery.modality == "OPT":
         return PresetChoice("oct", "the series are OCT")
     if discovery.is_mostly_2d:
-        return _of_images([look.brightness for look in looks if look.brightness is not None])
+        return _of_images(looks)
     if any(scan.images for scan in discovery.scans):
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
@@ -220,8 +226,12 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     return PresetChoice("ct-abdomen", "CT of the trunk with little lung", is_guess=True)
 
 
-def _of_images(brightness: Sequence[float]) -> PresetChoice:
-    uneven = brightness_range(brightness)
+def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:
+    if 2 * sum(look.is_coloured for look in looks) > len(looks):
+        return PresetChoice(
+            "image-colour", "most files are pictures in colour", is_guess=True, also=_OF_IMAGES
+        )
+    uneven = brightness_range([look.brightness for look in looks if look.brightness is not None])
     if uneven is None:
         return PresetChoice("image-2d", "most files are 2D images, about evenly bright", also=_OF_IMAGES)
     dark, bright = uneven

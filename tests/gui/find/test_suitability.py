@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,3 +90,16 @@ def test_much_beyond_the_rate_is_suspicious(share, warns):
     values.reshape(-1)[: round(share * values.size)] = 2.5
     result.put(SlicesScored(0, tuple(range(10)), values))
     assert ("another kind" in suspicion(result)) == warns
+
+
+@pytest.mark.parametrize(
+    ("channels", "is_coloured"), [([1, 1, 1], False), ([1, 2, 1], True), ([1, 1, 1, 3], False)]
+)
+def test_a_model_of_grey_and_a_scan_in_colour(channels, is_coloured):
+    pixels = np.full((40, 30, len(channels)), channels, np.uint8)
+    source = ScanSource(Geometry.of_pixels((40, 30)), "a")
+    seen = ScanTraits.of(LayerScan(pixels, source, is_rgb=True))
+    assert seen.is_coloured == is_coloured
+    told = ["This scan is in colour, which the model sees as grey."] if is_coloured else []
+    assert misfits(model("image-2d", "acquired"), seen) == told
+    assert misfits(replace(model("image-colour", "acquired"), in_colour=True), seen) == []

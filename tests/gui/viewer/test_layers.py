@@ -12,6 +12,7 @@ from napari.layers import Image, Layer
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.scan.scan_step import scan_in_words
 from napari_dinoad.gui.viewer.layers import layer_of_volume, same_layer, scan_of_layer
+from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from taken_memory import most_taken
 
@@ -155,8 +156,55 @@ def test_colour_becomes_grey():
     rng = np.random.default_rng(0)
     layer = Image(rng.integers(0, 255, (5, 6, 3), dtype=np.uint8), rgb=True)
     scan = scan_of_layer(layer, (0, 0))
-    assert scan.volume().values.shape == (1, 5, 6)
-    assert scan.volume().full_scale == 255.0
+    volume = scan.volume()
+    np.testing.assert_array_equal(volume.values, to_grey(layer.data)[None])
+    np.testing.assert_array_equal(volume.colours, layer.data[None])
+    assert volume.full_scale == 255.0
+
+
+@pytest.mark.parametrize(("kind", "white"), [("uint8", 255.0), ("uint16", 65535.0), ("uint16", 4095.0)])
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6)])
+def test_a_scan_in_colour_is_shown_in_colour_and_read_as_it_was(kind, white, shape):
+    colours = np.random.default_rng(0).integers(0, white + 1, (*shape, 3), dtype=kind)
+    stored = colours if len(shape) == 3 else colours[None]
+    volume = Volume(to_grey(stored), Geometry.of_pixels(shape), "a", None, white, colours=stored)
+    array, arguments, kind_of_layer = layer_of_volume(volume)
+    layer = Layer.create(array, arguments, kind_of_layer)
+    assert layer.rgb
+    assert layer.ndim == len(shape)
+    np.testing.assert_allclose(layer.data / (255 if kind == "uint8" else 1), colours / white, atol=1e-6)
+    read = scan_of_layer(layer, (0,) * len(shape)).volume()
+    assert read.colours.dtype == colours.dtype
+    np.testing.assert_array_equal(read.colours, volume.colours)
+    np.testing.assert_array_equal(read.values, volume.values)
+    assert read.full_scale == white
+    assert read.geometry is volume.geometry
+
+
+def test_colours_of_a_scan_in_the_patient_are_shown_in_its_orientation():
+    geometry = Geometry((5, 6, 7), affine_of((2, 0, 1), (1, -1, 1)))
+    stored = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
+    colours = np.ascontiguousarray(geometry.colours_to_canonical(stored))
+    volume = Volume(to_grey(colours), geometry, "a", None, 255.0, colours=colours)
+    array, arguments, kind = layer_of_volume(volume)
+    layer = Layer.create(array, arguments, kind)
+    grey_layer = Layer.create(*layer_of_volume(replace(volume, colours=None)))
+    np.testing.assert_array_equal(layer.affine.affine_matrix, grey_layer.affine.affine_matrix)
+    np.testing.assert_array_equal(layer.data, colours)
+    np.testing.assert_array_equal(scan_of_layer(layer, (0, 0, 0)).volume().colours, colours)
+
+
+def test_colours_of_an_unknown_white_are_shown_as_grey_with_a_note():
+    colours = np.random.default_rng(0).normal(0, 9, (1, 5, 6, 3)).astype(np.float32)
+    volume = Volume(to_grey(colours), Geometry.of_pixels((5, 6)), colours=colours)
+    layer = Layer.create(*layer_of_volume(volume))
+    assert not layer.rgb
+    assert COLOUR_AS_GREY in scan_of_layer(layer, (0, 0)).notes
+
+
+def test_grey_in_three_channels_has_no_colours():
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 6, 1), dtype=np.uint8)
+    assert scan_of_layer(Image(np.repeat(pixels, 3, axis=-1), rgb=True), (0, 0)).volume().colours is None
 
 
 @pytest.mark.parametrize(("brightest", "white"), [(4000, 4095.0), (60000, 65535.0)])

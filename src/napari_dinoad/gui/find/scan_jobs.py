@@ -37,9 +37,13 @@ __all__ = ["DetectJob", "ExplainJob", "Explanation", "PrepareJob", "ScoredBefore
 
 @dataclass(frozen=True, eq=False)
 class _SliceAxis:
-    """The first thing the worker process tells: across which axis of the canonical array the scan is sliced."""
+    """The first thing the worker process tells: across which axis of the canonical array the scan is sliced.
+
+    And whether the model sees its colours.
+    """
 
     axis: int
+    in_colour: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,7 @@ class _Detect(_Request):
     def work(self, desk: Desk) -> DetectOutcome:
         volume, detector = self.scan(desk), self.detector(desk)
         axis = detector.slice_axis(volume)
-        desk.deliver(_SliceAxis(axis))
+        desk.deliver(_SliceAxis(axis, detector.model.preprocessing.colour))
         desk.progress(ProgressEvent("Preparing the scan", 0, 0))
         detection = detector.detect(
             volume,
@@ -296,13 +300,16 @@ class DetectJob(_ScanJob):
             known = _held_by(process) if before is None else (before.volume, *_held_by(process))
             volume = self.scan.volume(known)
             is_known = before is not None and _is_same(before.volume, volume)
-            if before is not None and is_known and self.only_shown and before.is_whole:
-                return None
+            if before is not None and is_known:
+                # One array for both: it need not be compared again.
+                volume = replace(volume, colours=before.volume.colours)
+                if self.only_shown and before.is_whole:
+                    return None
 
             def deliver(item: object) -> None:
-                channel.deliver(
-                    ScanRead(volume, item.axis, is_known) if isinstance(item, _SliceAxis) else item
-                )
+                if isinstance(item, _SliceAxis):
+                    item = ScanRead(volume.seen(item.in_colour), item.axis, is_known)
+                channel.deliver(item)
 
             sent = _not_held(process, volume)
             request = _Detect(sent, self.model_path, self.settings, self.shown, self.only_shown)
@@ -329,4 +336,9 @@ def _is_same(one: Volume, other: Volume) -> bool:
     return one is other or (
         one.geometry.matches(other.geometry)
         and (one.values is other.values or np.array_equal(one.values, other.values))
+        and (one.colours is other.colours or _are_alike(one.colours, other.colours))
     )
+
+
+def _are_alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is not None and other is not None and np.array_equal(one, other)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
 from napari_dinoad.images.intensity import CT_AIR_HU
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
 __all__ = ["ScanTraits", "misfits", "suspicion"]
+
+_SAMPLED_COLOURS = 300_000
+"""About so many values tell whether a layer is in colour."""
 
 _HEAD_PRESETS = ("mr-brain", "ct-head")
 
@@ -39,11 +44,14 @@ class ScanTraits:
         (z, y, x); None without physical size.
     lowest : float, optional
         Lowest of a sample of its values; None where they would have to be read first.
+    is_coloured : bool
+        Whether a sample of its pixels is in colour; so where they would have to be read first.
     """
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] | None
     lowest: float | None
+    is_coloured: bool = False
 
     @classmethod
     def of(cls, scan: LayerScan) -> ScanTraits:
@@ -51,12 +59,21 @@ class ScanTraits:
         geometry = scan.source.geometry
         z, y, x = geometry.canonical_shape
         lowest = None if scan.is_rgb else lowest_value(scan.data)
-        return cls((z, y, x), geometry.spacing if geometry.is_physical else None, lowest)
+        spacing_mm = geometry.spacing if geometry.is_physical else None
+        return cls((z, y, x), spacing_mm, lowest, scan.is_rgb and _is_coloured(scan.data))
 
     @property
     def is_2d(self) -> bool:
         """Whether it is a single slice."""
         return 1 in self.shape
+
+
+def _is_coloured(data: Any) -> bool:
+    """Whether colours (…, y, x, 3 or 4) are not all grey, by a sample."""
+    if not isinstance(data, np.ndarray):
+        return True
+    step = max(1, round((data.size / _SAMPLED_COLOURS) ** 0.5))
+    return bool(np.ptp(data[..., ::step, ::step, :3], axis=-1).any())
 
 
 def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
@@ -69,6 +86,8 @@ def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
 
 def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
     reasons = []
+    if scan.is_coloured and not model.in_colour:
+        reasons.append("This scan is in colour, which the model sees as grey.")
     if model.preset not in _OF_SLICES_TOO and model.is_2d != scan.is_2d:
         reasons.append(
             "The model is of 2D images, this scan is a volume."

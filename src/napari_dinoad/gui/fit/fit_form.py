@@ -29,8 +29,9 @@ _PRESET_TITLES = {
     "ct-chest": "CT of the chest",
     "ct-abdomen": "CT of the abdomen",
     "oct": "OCT",
-    "image-2d": "2D images as stored (X-ray, photographs)",
+    "image-2d": "2D images as stored (X-ray, photographs as grey)",
     "mr-slices": "2D images, each scaled by itself (slices of MR)",
+    "image-colour": "2D images in colour (photographs, histology)",
     "bmad": "BMAD benchmark",
 }
 

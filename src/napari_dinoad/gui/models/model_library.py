@@ -68,6 +68,7 @@ class ModelSummary:
     plane: str = ""
     n_persons: int | None = None
     n_compared: int | None = None
+    in_colour: bool = False
 
     @property
     def name(self) -> str:
@@ -123,6 +124,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             str(document["preprocessing"].get("plane", "")),
             int(provenance.get("n_persons", provenance["n_scans"])),
             n_compared,
+            bool(document["preprocessing"].get("colour", False)),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise fault_of_file(path, error) from error

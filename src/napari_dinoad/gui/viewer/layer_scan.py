@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.colours import are_coloured, colour_type, with_finite_colours
 from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.intensity import with_finite_values
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
-__all__ = ["METADATA_KEY", "LayerScan", "ScanSource", "data_to_world", "frame_in_words"]
+__all__ = ["METADATA_KEY", "LayerScan", "ScanSource", "data_to_world", "frame_in_words", "shown_colours"]
 
 METADATA_KEY = "dinoad"
 """Key in ``layer.metadata`` under which a `ScanSource` rides."""
@@ -71,6 +72,20 @@ class ScanSource:
         return shape.index(1) if 1 in shape else None
 
 
+def shown_colours(volume: Volume) -> np.ndarray | None:
+    """Return the colours (z, y, x, 3) of a scan as napari shows them: 8 bits, or float32 of which 1 is white.
+
+    None of a scan without colours, and where it is not known what is white: such a scan is shown, and found in, as
+    grey.
+    """
+    colours = volume.colours
+    if colours is None or colours.dtype == np.uint8:
+        return colours
+    if volume.full_scale is not None:
+        return np.asarray(colours / np.float32(volume.full_scale))
+    return colours if colours.min() >= 0 and colours.max() <= 1 else None
+
+
 @dataclass(frozen=True, eq=False)
 class LayerScan:
     """The scan in an image layer as it was when asked for; safe to hand to a worker thread.
@@ -108,9 +123,11 @@ class LayerScan:
             If every voxel has the same value.
         """
         array = np.asarray(self.data[self.frame] if self.frame else self.data)
-        dtype = array.dtype
+        stored, colours = array, None
         if self.is_rgb:
-            array = to_grey(array)
+            stored = self._in_units_of_scan(array[..., :3])
+            colours = stored if are_coloured(stored) else None
+            array = to_grey(stored)
         note, held = "", _held(known, self.to_canonical(array))
         try:
             if held is None:
@@ -122,14 +139,32 @@ class LayerScan:
             raise ScanReadError(f"Layer {self.source.name!r}: no signal: every voxel has the same value.")
         values = np.ascontiguousarray(self.to_canonical(array)) if held is None else held
         volume = self.source.with_values(values)
+        if colours is not None:
+            volume = replace(volume, colours=self._canonical_colours(with_finite_colours(colours, low)))
         if not self.is_canonical:
-            volume = replace(volume, full_scale=white_of_picture(dtype, low, high))
+            if self.is_rgb:
+                low, high = float(np.nanmin(stored)), float(np.nanmax(stored))
+            volume = replace(volume, full_scale=white_of_picture(stored.dtype, low, high))
         more = [f"Frame {frame_in_words(self.frame)} of a series."] if self.frame else []
         if self.frame:
             # Outputs are named so: those of one frame must not replace those of another.
             number = "-".join(str(index + 1) for index in self.frame)
             volume = replace(volume, name=f"{volume.name}_frame{number}")
         return replace(volume, notes=(*volume.notes, *more, *filter(None, [note])))
+
+    def _in_units_of_scan(self, colours: np.ndarray) -> np.ndarray:
+        """Return a layer's colours (…, 3) as they are kept of a scan: those of `shown_colours` as stored."""
+        kind = colour_type(colours.dtype)
+        white = self.source.full_scale if self.is_canonical else None
+        if kind != np.float32 or white is None:
+            return np.asarray(colours.astype(kind, copy=False))
+        return np.rint(colours * np.float32(white)).astype(np.uint16)
+
+    def _canonical_colours(self, colours: np.ndarray) -> np.ndarray:
+        if not self.is_canonical:
+            return np.ascontiguousarray(self.source.geometry.colours_to_canonical(colours))
+        axis = self.source.dropped_axis
+        return np.ascontiguousarray(colours if axis is None else np.expand_dims(colours, axis))
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         """Return an array that lies like the layer (of one frame) as canonical (z, y, x)."""

@@ -19,6 +19,7 @@ from napari_dinoad.gui.viewer.layer_scan import (
     ScanSource,
     data_to_world,
     frame_in_words,
+    shown_colours,
 )
 
 if TYPE_CHECKING:
@@ -47,10 +48,16 @@ _AXIS_LABELS = ("z", "y", "x")
 def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
     """Return the layer data tuple (array, arguments, ``"image"``) that shows a scan.
 
-    Volumes become (z, y, x), single slices (rows, columns). With physical size the affine is diagonal (entries
-    −spacing, origin −(RAS origin)) in millimetres; pixels stay pixels.
+    Volumes become (z, y, x), single slices (rows, columns), those in colour (…, 3). With physical size the affine is
+    diagonal (entries −spacing, origin −(RAS origin)) in millimetres; pixels stay pixels.
     """
-    return source_layer(volume.values, ScanSource.of(volume))
+    colours = shown_colours(volume)
+    if colours is None:
+        return source_layer(volume.values, ScanSource.of(volume.seen(in_colour=False)))
+    source = ScanSource.of(volume)
+    _, arguments = placed(volume.values, source)
+    axis = source.dropped_axis
+    return colours if axis is None else np.squeeze(colours, axis), arguments | {"rgb": True}, "image"
 
 
 def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
@@ -127,9 +134,10 @@ def scan_of_layer(layer: Layer, point: Sequence[float]) -> LayerScan:
         expected = tuple(
             n for axis, n in enumerate(source.geometry.canonical_shape) if axis != source.dropped_axis
         )
-        if not is_rgb and tuple(data.shape[-len(expected) :]) == expected:
+        shape = tuple(data.shape[:-1] if is_rgb else data.shape)
+        if shape[-len(expected) :] == expected:
             frame = _shown_frame(layer, point, layer.ndim - len(expected))
-            return LayerScan(data, source, frame, notes=_own_notes(source, frame))
+            return LayerScan(data, source, frame, is_rgb, notes=_own_notes(source, frame))
     return _scan_of_foreign_layer(layer, data, is_rgb, point)
 
 
@@ -180,8 +188,6 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
     notes: list[str] = []
     if frame:
         notes.append(f"Series: the shown frame ({frame_in_words(frame)}) is used.")
-    if is_rgb:
-        notes.append("Colour image: read as grey.")
     # nibabel is loaded here: the dock opens without it.
     from napari_dinoad.images.volume import Geometry
 

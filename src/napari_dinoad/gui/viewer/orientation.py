@@ -60,7 +60,8 @@ def _canonical_axes(layer: Layer) -> dict[int, int]:
         return {}
     spatial = [axis for axis in range(3) if axis != source.dropped_axis]
     first = layer.ndim - len(spatial)
-    if list(layer.data.shape[first:]) != [source.geometry.canonical_shape[axis] for axis in spatial]:
+    shape = layer.data.shape[: layer.ndim]
+    if list(shape[first:]) != [source.geometry.canonical_shape[axis] for axis in spatial]:
         return {}
     return dict(enumerate(spatial, start=first))
 
