@@ -92,6 +92,25 @@ def test_a_mask_of_all_sequences_of_a_case_is_no_scan(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("images", "masks"), [("imagesTr", "labelsTr"), ("image", "mask"), ("good", "ground_truth")]
+)
+def test_masks_in_a_folder_beside_the_scans_are_none(tmp_path, images, masks):
+    """Of the Medical Segmentation Decathlon, BMAD and others: they have the scans' names."""
+    save_volumes(tmp_path / images, "a.nii.gz", "b.nii.gz")
+    save_volumes(tmp_path / masks, "a.nii.gz", "b.nii.gz", "c.nii.gz")
+    found = discover_scans(tmp_path)
+    assert {scan.path.relative_to(tmp_path).as_posix() for scan in found.scans} == {
+        f"{images}/a.nii.gz", f"{images}/b.nii.gz", f"{masks}/c.nii.gz",
+    }  # fmt: skip
+    assert [(item.path.name, item.reason) for item in found.skipped] == [
+        (f"{name}.nii.gz", f"a mask by its folder, {masks}") for name in "ab"
+    ]
+    assert [scan.path.name for scan in found.results if scan.holding == "mask"] == ["a.nii.gz", "b.nii.gz"]
+    alone = discover_scans(tmp_path / masks)
+    assert len(alone.scans) == 3, "somebody may call a folder of scans so"
+
+
 def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
     masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]

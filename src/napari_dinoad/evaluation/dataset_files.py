@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.images.sequence_names import without_sequence
-from napari_dinoad.machine.files import MASK_ENDINGS, stem_of
+from napari_dinoad.machine.files import MASK_ENDINGS, MASK_FOLDERS, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,11 +29,9 @@ _SPLITS: dict[str, Split] = {
     "train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_MASKS = {
-    "label", "labels", "mask", "masks", "anomaly_mask", "anomaly_masks", "ground_truth", "gt", "truth", "truths",
-    "seg", "segmentation", "segmentations",
+_IMAGES = {
+    "img", "imgs", "image", "images", "imagestr", "imagests", "scan", "scans", "rawdata", "sourcedata", "derivatives",
 }  # fmt: skip
-_IMAGES = {"img", "imgs", "image", "images", "scan", "scans", "rawdata", "sourcedata", "derivatives"}
 _NORMAL = {"good", "normal", "normals", "healthy", "ok", "no_tumour", "no_tumor", "notumor"}
 _PUBLISHED = {"public"}
 _ABNORMAL = {
@@ -106,11 +104,11 @@ class DatasetFile:
         for part in parts[:-1]:
             name = _plain(part)
             split = _split_of(name) or split
-            if name in _MASKS or name.rpartition("_")[2] in _MASKS:
+            if name in MASK_FOLDERS or name.rpartition("_")[2] in MASK_FOLDERS:
                 in_mask_folder = True
             if name in _NORMAL | _ABNORMAL:
                 is_abnormal = name in _ABNORMAL
-            elif name not in _MASKS | _IMAGES:
+            elif name not in MASK_FOLDERS | _IMAGES:
                 bare = _without_kind(name)
                 place.append(bare)
                 plain_place += [name] if bare == name else []
@@ -159,7 +157,7 @@ def is_of_split(folder_name: str) -> bool:
 def says_nothing(folder_name: str) -> bool:
     """Whether a folder's name says neither split nor class, nor that masks or images lie there."""
     name = _plain(folder_name)
-    is_of_masks = name in _MASKS or name.rpartition("_")[2] in _MASKS
+    is_of_masks = name in MASK_FOLDERS or name.rpartition("_")[2] in MASK_FOLDERS
     return not (is_of_masks or name in _IMAGES | _NORMAL | _ABNORMAL or _split_of(name))
 
 
@@ -169,7 +167,7 @@ def _split_of(name: str) -> Split | None:
     ``test_public`` of MVTec AD 2 is the one whose masks are published.
     """
     first, _, rest = name.partition("_")
-    is_split = not rest or rest in _MASKS | _IMAGES | _NORMAL | _ABNORMAL | _PUBLISHED
+    is_split = not rest or rest in MASK_FOLDERS | _IMAGES | _NORMAL | _ABNORMAL | _PUBLISHED
     return _SPLITS.get(first) if is_split else None
 
 
@@ -177,6 +175,6 @@ def _without_kind(name: str) -> str:
     """Return a folder's name without the word of masks or images at its end (``test_anomaly_mask`` → ``test``)."""
     parts = name.split("_")
     for n_kept in range(1, len(parts)):
-        if "_".join(parts[n_kept:]) in _MASKS | _IMAGES:
+        if "_".join(parts[n_kept:]) in MASK_FOLDERS | _IMAGES:
             return "_".join(parts[:n_kept])
     return name

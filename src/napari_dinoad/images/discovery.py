@@ -16,6 +16,7 @@ from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     MAP_ENDING,
     MASK_ENDINGS,
+    MASK_FOLDERS,
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
     is_special,
@@ -62,7 +63,7 @@ class Discovery:
         In the order of their paths.
     skipped : tuple of SkippedFile
     results : tuple of ScanFile
-        Those of the skipped files that are masks and maps by their header, or masks by their BIDS name.
+        Those of the skipped files that are masks and maps by their header, or masks by their BIDS name or folder.
     persons : Persons, optional
         Whose the scans are, where that was asked (see `find_persons`).
     """
@@ -211,9 +212,10 @@ def _is_scan(scan: ScanFile) -> bool:
 
 
 def _set_results_aside(found: _Found) -> None:
-    """Skip masks of scans that were found, what scoring them wrote, and what is none by its header or BIDS name."""
+    """Skip masks of scans that were found, results of them, and what is no scan by its header, name or folder."""
     known = [(scan, *_what_it_holds(scan)) for scan in found.scans]
     names = {scan.name for scan, holding, _ in known if holding == "scan"}
+    places = {_place(scan) for scan, holding, _ in known if holding == "scan" and not _in_mask_folder(scan)}
     names |= {without_sequence(name) for name in names}
     scans = []
     for scan, holding, known_by in known:
@@ -224,9 +226,21 @@ def _set_results_aside(found: _Found) -> None:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
         elif holding != "scan":
             found.skipped.append(SkippedFile(scan.path, f"{_HELD[holding]} by its {known_by}, not a scan"))
+        elif _in_mask_folder(scan) and _place(scan) in places:
+            found.results.append(replace(scan, holding="mask"))
+            found.skipped.append(SkippedFile(scan.path, f"a mask by its folder, {scan.path.parent.name}"))
         else:
             scans.append(scan)
     found.scans = scans
+
+
+def _in_mask_folder(scan: ScanFile) -> bool:
+    return scan.series is None and not scan.images and scan.path.parent.name.lower() in MASK_FOLDERS
+
+
+def _place(scan: ScanFile) -> tuple[Path, str]:
+    """Return what a scan and its mask have in common, where they lie in two folders beside each other."""
+    return scan.path.parent.parent, without_sequence(scan.name)
 
 
 def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:

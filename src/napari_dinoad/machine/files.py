@@ -26,6 +26,7 @@ __all__ = [
     "ITK_SUFFIXES",
     "MAP_ENDING",
     "MASK_ENDINGS",
+    "MASK_FOLDERS",
     "MGH_SUFFIXES",
     "MODEL_SUFFIX",
     "NIFTI_SUFFIXES",
@@ -61,6 +62,14 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", "_truth", "_gt")
 """What names of masks have behind the name of their scan, longest first; some have nothing."""
+
+MASK_FOLDERS = frozenset(
+    {
+        "label", "labels", "labelstr", "labelsts", "mask", "masks", "anomaly_mask", "anomaly_masks", "ground_truth",
+        "gt", "truth", "truths", "seg", "segmentation", "segmentations",
+    }
+)  # fmt: skip
+"""What folders of masks are called, in small letters; they have the names of the scans that lie in another folder."""
 
 MAP_ENDING = "_anomaly"
 PICTURE_ENDINGS = ("_heatmap", "_picture")
