@@ -17,8 +17,9 @@ from dicom_files import ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.sampling import evenly_spread
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.maps import AnomalyMap, Findings
+from napari_dinoad.maps import AnomalyMap, Findings, slice_view
 from napari_dinoad.maps.dicom.colour_slices import save_dicom_slices
 from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 from napari_dinoad.maps.findings import scan_level_words
@@ -31,6 +32,7 @@ from napari_dinoad.maps.outputs import (
 )
 from napari_dinoad.maps.overlay_files import save_heatmap_png
 from napari_dinoad.maps.panels import heat_colour, heat_share
+from napari_dinoad.maps.worklist import WorklistEntry
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 CARD = {
@@ -308,6 +310,16 @@ def test_the_heatmap_of_a_large_picture_takes_little_memory(tmp_path):
     np.testing.assert_array_equal(heat[..., 3] > 0, values[0] > HEATMAP_LIMITS[0])
     share, _ = heat_share(values[0, 700, 500:600])
     np.testing.assert_array_equal(heat[700, 500:600, :3], np.round(heat_colour(share)))
+    np.testing.assert_array_equal(np.unique(heat[..., :3][heat[..., 3] == 0], axis=0), [[60, 0, 90]])
+
+
+def test_how_bright_a_scan_is_is_found_once_for_all_its_pictures(findings, tmp_path, monkeypatch):
+    """Report, picture and worklist each took percentiles of the scan, once a plane."""
+    taken = []
+    monkeypatch.setattr(slice_view, "evenly_spread", lambda *a: taken.append(1) or evenly_spread(*a))
+    written = save_outputs(findings, tmp_path, "p1", ("report", "picture"))
+    WorklistEntry.of(findings, "p1", written, 1.0)
+    assert len(taken) == 1
 
 
 def test_the_command_line_offers_what_can_be_written():

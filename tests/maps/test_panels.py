@@ -17,7 +17,9 @@ from napari_dinoad.maps.panels import (
     grey_window,
     heat_colour,
     heat_share,
+    in_colours,
     outline,
+    overlay_panel,
     scan_panel,
     signs,
 )
@@ -34,7 +36,7 @@ def view_of(n=60, spacing_mm=1.0):
 
 def drawn(view, **numbers):
     """Return where something was drawn on a black panel (rows, columns) bool."""
-    return np.asarray(annotate(np.zeros((SIZE, SIZE, 3)), view, **numbers)).any(axis=2)
+    return np.asarray(annotate(np.zeros((SIZE, SIZE, 3), np.uint8), view, **numbers)).any(axis=2)
 
 
 def test_grey_goes_from_the_windows_lower_to_its_upper_value():
@@ -42,9 +44,9 @@ def test_grey_goes_from_the_windows_lower_to_its_upper_value():
     values = np.broadcast_to(values, (1, 60, 60))
     volume = Volume(values, Geometry((60, 60, 1), np.eye(4)))
     shown = scan_panel(volume, view_of(), 0, SIZE, (-100.0, 100.0))
-    assert shown.shape == (SIZE, SIZE, 3)
+    assert shown.shape == (SIZE, SIZE)
     # The patient's right, where values are high, is on the left.
-    np.testing.assert_allclose(shown[SIZE // 2, 24::48, 0], [255, 255, 127.5, 0, 0])
+    np.testing.assert_allclose(shown[SIZE // 2, 24::48], [255, 255, 127.5, 0, 0])
 
 
 @pytest.mark.parametrize(("kind", "white"), [("uint8", 255.0), ("uint16", 4095.0), ("float32", None)])
@@ -63,7 +65,7 @@ def test_colours_without_a_known_white_are_shown_as_grey():
     volume = Volume(to_grey(colours), Geometry.of_pixels((8, 8)), colours=colours)
     assert colour_window(volume) is None
     shown = scan_panel(volume, SliceView.of_whole(volume.geometry, 0), 0, SIZE, (-9, 9))
-    np.testing.assert_array_equal(shown[..., 0], shown[..., 2])
+    assert shown.shape == (SIZE, SIZE)
 
 
 def test_the_window_is_the_models_where_it_has_one():
@@ -90,6 +92,26 @@ def test_heat_begins_at_the_lower_limit_and_is_full_at_the_upper():
     colours = blend(grey, levels)
     np.testing.assert_array_equal(colours[:2], grey[:2])
     np.testing.assert_allclose(colours[4], 0.25 * 100 + 0.75 * heat_colour(np.array([1.0]))[0])
+
+
+def test_an_overlay_has_heat_where_it_is_hot_and_is_the_grey_panel_elsewhere():
+    random = np.random.default_rng(0)
+    geometry = Geometry((60, 60, 1), np.diag([1.0, 1.0, 1.0, 1.0]))
+    values, heat = (
+        random.uniform(0, 255, (1, 60, 60)),
+        ndimage.zoom(random.uniform(0, 6, (1, 6, 6)), (1, 10, 10)),
+    )
+    mask = AnomalyMap(heat.astype(np.float32), Volume(values.astype(np.float32), geometry)).mask(1e-9)
+    view = view_of()
+    grey = scan_panel(mask.anomaly_map.source, view, 0, SIZE, (0.0, 255.0))
+    shown = view.show(mask.anomaly_map.values, 0, SIZE, smooth=True)
+    assert 0.1 < (shown > LOW).mean() < 0.9
+    overlay = overlay_panel(grey, mask, view, 0)
+    assert overlay.dtype == np.uint8
+    np.testing.assert_array_equal(
+        overlay, blend(np.repeat(grey[..., None], 3, axis=2), shown).astype(np.uint8)
+    )
+    np.testing.assert_array_equal(overlay[shown <= LOW], in_colours(grey)[shown <= LOW])
 
 
 def test_colours_grow_brighter_from_the_first_to_the_last():
@@ -122,7 +144,7 @@ def test_a_number_at_the_edge_is_wholly_in_the_panel(label, rows, size):
     for columns in (slice(0, 5), slice(25, 30)):
         labels = np.zeros((1, 60, 60), np.int32)
         labels[0, rows if columns.start == 0 else slice(25, 30), columns] = label
-        panel = np.full((size, size, 3), 90.0)
+        panel = np.full((size, size, 3), 90, np.uint8)
         plain, numbered = (
             np.asarray(annotate(panel, view_of(), region_labels=labels, max_label=most))
             for most in (0, label)
@@ -136,7 +158,9 @@ def test_a_number_at_the_edge_is_wholly_in_the_panel(label, rows, size):
     ("spacing_mm", "length_mm"), [(0.05, None), (0.1, 1), (0.35, 5), (1.0, 10), (4.0, 50), (9.0, 100)]
 )
 def test_the_bar_is_the_longest_round_length_below_a_quarter(spacing_mm, length_mm):
-    panel = np.asarray(annotate(np.zeros((SIZE, SIZE, 3)), view_of(spacing_mm=spacing_mm))).astype(int)
+    panel = np.asarray(annotate(np.zeros((SIZE, SIZE, 3), np.uint8), view_of(spacing_mm=spacing_mm))).astype(
+        int
+    )
     lowest = panel[SIZE - SIZE // 40, SIZE // 2 + 10 :].any(axis=1)
     px_per_mm = SIZE / (60 * spacing_mm)
     if length_mm is None:
@@ -168,7 +192,7 @@ def test_a_wider_outline_is_what_as_many_erosions_take_away():
 
 def test_signs_laid_over_a_panel_look_like_those_drawn_into_it():
     view = SliceView.of_whole(Geometry((50, 60, 40), np.diag([1.0, 1.0, 2.0, 1.0])), 1)
-    panel = np.full((200, 200, 3), 120.0)
+    panel = np.full((200, 200, 3), 120, np.uint8)
     drawn = np.asarray(annotate(panel, view), dtype=float)
     laid = signs(view, 200).astype(float)
     alpha = laid[..., 3:] / 255

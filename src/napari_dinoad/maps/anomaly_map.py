@@ -14,6 +14,7 @@ from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.images.blocks import blocks
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
+from napari_dinoad.maps.slice_view import display_percentiles
 from napari_dinoad.settings import DetectSettings
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ __all__ = ["AnomalyMap", "AnomalyMask"]
 
 _VOXELS_AT_ONCE = 2**22
 """Of a scan's regions so many are counted at a time."""
+
+_PERCENTILES = (0.5, 99.5, 99.8)
+"""Of the scan's values: what is black in pictures, what counts as bright, what is white."""
 
 _SIZE_TOLERANCE = 1e-6
 """Share of a smallest volume that rounding may take from a region: 0.7 mm in a header is 0.69999999 in float32."""
@@ -56,6 +60,21 @@ class AnomalyMap:
     def geometry(self) -> Geometry:
         """The grid of the scan."""
         return self.source.geometry
+
+    @property
+    def shown_range(self) -> tuple[float, float]:
+        """Values of the scan that are black and white in pictures without a model's window: robust percentiles."""
+        black, _, white = self._percentiles
+        return black, white
+
+    @property
+    def bright(self) -> float:
+        """How bright the scan is, but for its very brightest voxels."""
+        return self._percentiles[1]
+
+    @cached_property
+    def _percentiles(self) -> tuple[float, ...]:
+        return display_percentiles(self.source.values, _PERCENTILES)
 
     def mask(
         self, fpr: float = DetectSettings.fpr, min_volume_mm3: float = DetectSettings.min_volume_mm3

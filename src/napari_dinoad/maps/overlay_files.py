@@ -12,6 +12,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.images.found_masks import PNG_KEYWORD, found_mark
 from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.panels import heat_colour, heat_share
+from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,12 +70,17 @@ def save_heatmap_png(path: Path, mask: AnomalyMask) -> Path:
     """Write the heatmap as RGBA to lay over the image: transparent below its lower limit, atomically."""
     plane = image_plane(mask.anomaly_map.values, mask.anomaly_map.source)
     pixels = np.empty((*plane.shape, 4), dtype=np.uint8)
+    cold = (*np.round(heat_colour(np.zeros(1)))[0], 0)
     step = max(1, _COLOURED_PIXELS // plane.shape[1])
     for start in range(0, len(plane), step):
         rows = slice(start, start + step)
-        share, opacity = heat_share(plane[rows])
-        pixels[rows, :, :3] = np.round(heat_colour(share))
-        pixels[rows, :, 3] = np.round(255 * opacity)
+        is_hot = plane[rows] > HEATMAP_LIMITS[0]
+        share, opacity = heat_share(plane[rows][is_hot])
+        # What has no heat is transparent, and has a colour all the same.
+        pixels[rows] = cold
+        hot = np.empty((len(share), 4))
+        hot[:, :3], hot[:, 3] = heat_colour(share), 255 * opacity
+        pixels[rows][is_hot] = np.round(hot)
     return _save(path, pixels)
 
 

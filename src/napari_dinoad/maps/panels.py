@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from typing import TYPE_CHECKING
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_dinoad.maps.slice_view import display_percentiles
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "grey_window",
     "heat_colour",
     "heat_share",
+    "in_colours",
     "outline",
     "overlay_panel",
     "scan_panel",
@@ -58,8 +59,7 @@ def grey_window(mask: AnomalyMask, preprocessing: Mapping[str, object] | None = 
     if preprocessing is not None and preprocessing.get("intensity") == "window" and window is not None:
         low, high = (float(value) for value in np.asarray(window, dtype=float))
         return low, high
-    low, high = display_percentiles(mask.anomaly_map.source.values, (0.5, 99.8))
-    return low, high
+    return mask.anomaly_map.shown_range
 
 
 def colour_window(volume: Volume) -> tuple[float, float] | None:
@@ -77,11 +77,10 @@ def colour_window(volume: Volume) -> tuple[float, float] | None:
 def scan_panel(
     volume: Volume, view: SliceView, index: int, size_px: int, window: tuple[float, float]
 ) -> np.ndarray:
-    """Return (size, size, 3) float32, 0 to 255, of one slice of a scan: its colours, or grey within the window."""
+    """Return one slice, 0 to 255: (size, size) float32 grey within the window, or (size, size, 3) of its colours."""
     of_colours = colour_window(volume)
     if of_colours is None or volume.colours is None:
-        grey = _within(view.show(volume.values, index, size_px, smooth=True), window)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return _within(view.show(volume.values, index, size_px, smooth=True), window)
     channels = (view.show(volume.colours[..., c], index, size_px, smooth=True) for c in range(3))
     is_scan = view.show(np.ones_like(volume.values, np.uint8), index, size_px, smooth=False)
     # Beside the scan it is black: each channel's own darkest value there would be a colour.
@@ -92,12 +91,29 @@ def _within(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     return np.asarray(np.clip((values - window[0]) / max(window[1] - window[0], 1e-12), 0, 1) * 255)
 
 
+def in_colours(panel: np.ndarray) -> np.ndarray:
+    """Return (size, size, 3) uint8 of a panel of a scan, for pictures."""
+    whole = panel.astype(np.uint8)
+    if whole.ndim == 3:
+        return whole
+    pixels = np.empty((*whole.shape, 3), dtype=np.uint8)
+    # One after the other: NumPy takes four times as long to repeat each along a last axis of three.
+    for channel in range(3):
+        pixels[..., channel] = whole
+    return pixels
+
+
 def overlay_panel(
-    grey: np.ndarray, mask: AnomalyMask, view: SliceView, index: int, truth: np.ndarray | None = None
+    panel: np.ndarray, mask: AnomalyMask, view: SliceView, index: int, truth: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the panel of the scan with the heatmap over it and the mask's (and the truth's) outline."""
-    size_px = grey.shape[0]
-    overlay = blend(grey, view.show(mask.anomaly_map.values, index, size_px, smooth=True))
+    """Return (size, size, 3) uint8: a panel, the heatmap over it, and the mask's (and the truth's) outline."""
+    size_px = panel.shape[0]
+    overlay = in_colours(panel)
+    heat = view.show(mask.anomaly_map.values, index, size_px, smooth=True)
+    # Most of a scan has no heat.
+    hot = np.nonzero(heat > HEATMAP_LIMITS[0])
+    own = panel[hot] if panel.ndim == 3 else np.repeat(panel[hot][:, None], 3, axis=1)
+    overlay[hot] = blend(own, heat[hot])
     outline(overlay, view.show(mask.labels, index, size_px, smooth=False) > 0, MASK_COLOUR)
     if truth is not None:
         outline(overlay, view.show(truth, index, size_px, smooth=False) > 0, TRUTH_COLOUR)
@@ -106,12 +122,11 @@ def overlay_panel(
 
 def blend(grey: np.ndarray, neg_log10_p: np.ndarray) -> np.ndarray:
     """Return colours (…, 3) of a scan's own under the heatmap of −log10 p (…)."""
-    share, opacity = heat_share(neg_log10_p)
     colours = grey.astype(np.float64)
-    # Most of a scan has no heat.
-    is_hot = opacity > 0
-    opacity = opacity[is_hot, None]
-    colours[is_hot] = colours[is_hot] * (1 - opacity) + heat_colour(share[is_hot]) * opacity
+    is_hot = neg_log10_p > HEATMAP_LIMITS[0]
+    share, opacity = heat_share(neg_log10_p[is_hot])
+    opacity = opacity[:, None]
+    colours[is_hot] = colours[is_hot] * (1 - opacity) + heat_colour(share) * opacity
     return colours
 
 
@@ -155,7 +170,7 @@ def annotate(
     Parameters
     ----------
     panel : numpy.ndarray
-        (size, size, 3), 0 to 255.
+        (size, size, 3) uint8.
     view : SliceView
     region_labels : numpy.ndarray, optional
         (z, y, x) numbers of regions; those up to ``max_label`` are written beside their region.
@@ -163,14 +178,16 @@ def annotate(
         The slice, for ``region_labels``.
     max_label : int
     """
-    image = Image.fromarray(np.clip(panel, 0, 255).astype(np.uint8))
+    image = Image.fromarray(panel)
     _draw_signs(image, view)
     size = image.width
     if region_labels is not None:
         draw, font = ImageDraw.Draw(image), _font(size)
         shown = view.show(region_labels, index, size, smooth=False).astype(np.int64)
-        for label in np.unique(shown[(shown > 0) & (shown <= max_label)]):
-            rows, columns = np.nonzero(shown == label)
+        all_rows, all_columns = np.nonzero((shown > 0) & (shown <= max_label))
+        label_of = shown[all_rows, all_columns]
+        for label in np.unique(label_of):
+            rows, columns = (places[label_of == label] for places in (all_rows, all_columns))
             # With the stroke around it the whole number must be in the panel.
             _, top, right, bottom = draw.textbbox((0, 0), str(label), font, anchor="lm", stroke_width=2)
             place = (
@@ -190,6 +207,7 @@ def signs(view: SliceView, size_px: int) -> np.ndarray:
     return np.array(image)
 
 
+@functools.cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=max(_SMALLEST_FONT_PX, size_px // 24))
 

@@ -14,6 +14,7 @@ from napari_dinoad.maps.panels import (
     TRUTH_COLOUR,
     colour_bar,
     grey_window,
+    in_colours,
     overlay_panel,
     scan_panel,
 )
@@ -57,8 +58,10 @@ def save_picture(
     rows = []
     for index in most_abnormal_slices(loads[view.axis], _N_SLICES):
         plain = scan_panel(volume, view, index, _PANEL_PX, window)
-        rows.append(np.concatenate([plain, overlay_panel(plain, mask, view, index, truth)], axis=1))
-    picture = Image.fromarray(np.concatenate(rows).astype(np.uint8))
+        rows.append(
+            np.concatenate([in_colours(plain), overlay_panel(plain, mask, view, index, truth)], axis=1)
+        )
+    picture = Image.fromarray(np.concatenate(rows))
     with atomic_path(path) as temporary:
         _with_legend(picture, mask.fpr, truth is not None).save(temporary, format="PNG")
     return path

@@ -20,7 +20,15 @@ from napari_dinoad.maps.finding_words import (
     rate_in_words,
     size_in_words,
 )
-from napari_dinoad.maps.panels import annotate, as_jpeg, colour_bar, grey_window, overlay_panel, scan_panel
+from napari_dinoad.maps.panels import (
+    annotate,
+    as_jpeg,
+    colour_bar,
+    grey_window,
+    in_colours,
+    overlay_panel,
+    scan_panel,
+)
 from napari_dinoad.maps.slice_view import SliceView, heat_loads, marked_loads, most_abnormal_slices
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
@@ -156,7 +164,7 @@ def _figure(
     grey = scan_panel(findings.volume, view, index, size_px, window)
     overlay = overlay_panel(grey, mask, view, index)
     pair = Image.new("RGB", (2 * size_px + 4, size_px))
-    pair.paste(annotate(grey, view), (0, 0))
+    pair.paste(annotate(in_colours(grey), view), (0, 0))
     labelled = annotate(
         overlay, view, region_labels=mask.labels, index=index, max_label=_last_listed(findings)
     )

@@ -82,8 +82,7 @@ class SliceView:
         values = volume.values
         if axis is None:
             axis = values.shape.index(1) if 1 in values.shape else 0
-        (bright,) = display_percentiles(values, (99.5,))
-        shadow = values.max(axis=axis) > bright * _BACKGROUND_SHARE
+        shadow = values.max(axis=axis) > anomaly_map.bright * _BACKGROUND_SHARE
         shadow |= (anomaly_map.values > 0).any(axis=axis)
         rows, columns = (_extent(shadow.any(axis=other)) if shadow.any() else slice(None) for other in (1, 0))
         return replace(cls.of_whole(volume.geometry, axis), part=(rows, columns))
