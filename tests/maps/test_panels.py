@@ -87,11 +87,11 @@ def test_heat_begins_at_the_lower_limit_and_is_full_at_the_upper():
     levels = np.array([0, LOW, LOW + 1e-6, (LOW + HIGH) / 2, HIGH, HIGH + 5])
     share, opacity = heat_share(levels)
     np.testing.assert_allclose(share, [0, 0, 0, 0.5, 1, 1], atol=1e-5)
-    np.testing.assert_allclose(opacity, [0, 0, 0.25, 0.5, 0.75, 0.75], atol=1e-5)
+    np.testing.assert_allclose(opacity, [0, 0, 0, 0.6625, 0.85, 0.85], atol=1e-5)
     grey = np.full((6, 3), 100.0)
     colours = blend(grey, levels)
     np.testing.assert_array_equal(colours[:2], grey[:2])
-    np.testing.assert_allclose(colours[4], 0.25 * 100 + 0.75 * heat_colour(np.array([1.0]))[0])
+    np.testing.assert_allclose(colours[4], 0.15 * 100 + 0.85 * heat_colour(np.array([1.0]))[0])
 
 
 def test_an_overlay_has_heat_where_it_is_hot_and_is_the_grey_panel_elsewhere():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_dinoad.settings import HEATMAP_LIMITS
+from napari_dinoad.settings import HEATMAP_LIMITS, HEATMAP_STOPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,11 +40,9 @@ __all__ = [
 MASK_COLOUR = (0, 230, 255)
 TRUTH_COLOUR = (60, 255, 60)
 
-_HEAT_STOPS = np.array(
-    [(60, 0, 90), (170, 20, 110), (235, 80, 50), (255, 170, 20), (255, 250, 160)], dtype=np.float32
-)
-_OPACITY = (0.25, 0.75)
-"""Opacity of the heatmap where it begins and where it is brightest."""
+_HEAT_PLACES = np.array([place for place, _ in HEATMAP_STOPS])
+_HEAT_COLOURS = np.array([colour for _, colour in HEATMAP_STOPS])
+"""(n, 4) red, green, blue and opacity at the places (n,), 0 to 1."""
 
 _LABEL_COLOUR = (255, 235, 150)
 _SMALLEST_FONT_PX = 16
@@ -134,19 +132,18 @@ def heat_share(neg_log10_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the place within the heatmap's limits (0 to 1) and the opacity (0 below them)."""
     low, high = HEATMAP_LIMITS
     share = np.clip((neg_log10_p - low) / (high - low), 0, 1)
-    faint, strong = _OPACITY
-    return share, np.where(neg_log10_p > low, faint + (strong - faint) * share, 0.0)
+    return share, np.interp(share, _HEAT_PLACES, _HEAT_COLOURS[:, 3])
 
 
 def heat_colour(share: np.ndarray) -> np.ndarray:
     """Return colours (…, 3), 0 to 255, of places within the heatmap's limits (0 to 1)."""
-    stops = np.linspace(0, 1, len(_HEAT_STOPS))
-    return np.stack([np.interp(share, stops, _HEAT_STOPS[:, c]) for c in range(3)], axis=-1)
+    channels = [np.interp(share, _HEAT_PLACES, _HEAT_COLOURS[:, c]) for c in range(3)]
+    return 255 * np.stack(channels, axis=-1)
 
 
 def colour_bar(width_px: int, height_px: int) -> Image.Image:
-    """Return the heatmap's colours from its lower to its upper limit."""
-    colours = heat_colour(np.linspace(0, 1, width_px))[None]
+    """Return the heatmap's colours on black from its lower to its upper limit, as napari's colour bar has them."""
+    colours = blend(np.zeros((1, width_px, 3)), np.linspace(*HEATMAP_LIMITS, width_px)[None])
     return Image.fromarray(np.repeat(colours, height_px, axis=0).astype(np.uint8))
 
 

@@ -45,6 +45,14 @@ AUPRO_FPR_LIMIT = 0.3
 HEATMAP_LIMITS = (1.3, 5.0)
 """−log10 p at which a heatmap begins (p = 0.05) and is brightest: fixed, so that scans compare."""
 
+HEATMAP_STOPS = (
+    (0.0, (0.45, 0.0, 0.35, 0.0)),
+    (0.2, (0.75, 0.05, 0.3, 0.55)),
+    (0.6, (0.98, 0.45, 0.1, 0.7)),
+    (1.0, (1.0, 0.95, 0.45, 0.85)),
+)
+"""Places within the limits, and red, green, blue and opacity there: the same wherever a heatmap is drawn."""
+
 COLOURED = 0.02
 """A picture is in colour whose red, green and blue differ by so much of white on average; JPEG makes less of grey."""
 

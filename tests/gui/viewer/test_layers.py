@@ -12,8 +12,10 @@ from napari.layers import Image, Layer
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.scan.scan_step import scan_in_words
 from napari_dinoad.gui.viewer.layers import layer_of_volume, same_layer, scan_of_layer
+from napari_dinoad.gui.viewer.looks import heatmap_look
 from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps.panels import heat_colour, heat_share
 from taken_memory import most_taken
 
 ORIENTATIONS = [
@@ -36,6 +38,17 @@ def volume_of(affine: np.ndarray, shape=(5, 6, 7)) -> Volume:
     geometry = Geometry(shape, affine)
     stored = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     return Volume(np.ascontiguousarray(geometry.to_canonical(stored)), geometry, "scan")
+
+
+def test_a_heatmap_looks_the_same_in_the_planes_reports_and_pictures_as_on_the_canvas():
+    """There it had colours of its own, a quarter opaque where it begins: much looked marked that did not here."""
+    look = heatmap_look()
+    (low, high), levels = look["contrast_limits"], np.linspace(0, 6, 200)
+    on_canvas = look["colormap"].map(np.clip((levels - low) / (high - low), 0, 1))
+    share, opacity = heat_share(levels)
+    # napari's colours are those of 256 steps.
+    np.testing.assert_allclose(heat_colour(share) / 255, on_canvas[:, :3], atol=0.01)
+    np.testing.assert_allclose(opacity, on_canvas[:, 3], atol=0.01)
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS)

@@ -9,7 +9,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, mark_of_file
-from napari_dinoad.settings import HEATMAP_LIMITS
+from napari_dinoad.settings import HEATMAP_LIMITS, HEATMAP_STOPS
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -21,10 +21,10 @@ __all__ = ["as_saved_result", "finish_look", "hand_look", "heatmap_look", "mask_
 _Colour = tuple[float, float, float, float]
 
 _HEAT = Colormap(
-    [[0.45, 0.0, 0.35, 0.0], [0.75, 0.05, 0.3, 0.55], [0.98, 0.45, 0.1, 0.7], [1.0, 0.95, 0.45, 0.85]],
+    [colour for _, colour in HEATMAP_STOPS],
     name="dinoad heat",
     display_name="DINOAD heat",
-    controls=[0.0, 0.2, 0.6, 1.0],
+    controls=[place for place, _ in HEATMAP_STOPS],
 )
 
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
