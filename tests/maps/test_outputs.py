@@ -105,6 +105,16 @@ def test_cancelling_leaves_whole_files_only(findings, tmp_path):
     nib.load(tmp_path / "p1_mask.nii.gz").get_fdata()
 
 
+def test_a_scans_files_get_their_names_together(findings, tmp_path):
+    """So the disk is waited for once: seven files of a picture each waited for it."""
+    seen = []
+    outputs = ("map", "mask", "regions", "report")
+    save_outputs(
+        findings, tmp_path, "p1", outputs, progress=lambda _: seen.append(len(list(tmp_path.glob("p1*"))))
+    )
+    assert seen == [0, 0, 0, 0, 5]
+
+
 def test_a_folder_that_cannot_be_made_is_told(findings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DinoadError, match="Cannot make the folder"):

@@ -10,10 +10,12 @@ import re
 import stat
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.machine.file_set import current_file_set
 from napari_dinoad.machine.temporaries import temporary_file
 
 if TYPE_CHECKING:
@@ -171,7 +173,9 @@ def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
     The temporary name keeps the ending, because writers choose the format by it. When the block
     raises, the temporary file is removed and an existing ``path`` stays as it was. A killed process leaves it:
-    see `napari_dinoad.machine.temporaries.remove_abandoned`.
+    see `napari_dinoad.machine.temporaries.remove_abandoned`. Before the file has its name, what is in it is on the
+    disk, so that no power cut leaves an empty one. Within `napari_dinoad.machine.file_set.written_together` it gets
+    the name at the end of that block.
 
     Parameters
     ----------
@@ -189,9 +193,25 @@ def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
             raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
         with telling_of_writing(path):
             yield temporary
-            with temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+        files = current_file_set()
+        if files is None:
+            _force(temporary, path)
+            _give_name(temporary, path)
+        else:
+            files.take(
+                partial(_force, temporary, path), partial(_give_name, temporary, path), stack.pop_all()
+            )
+
+
+def _force(temporary: Path, path: Path) -> None:
+    """Have what will be the file ``path`` on the disk."""
+    with telling_of_writing(path), temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    with telling_of_writing(path):
+        temporary.replace(path)
 
 
 @contextmanager

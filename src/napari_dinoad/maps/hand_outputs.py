@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import SettingError
+from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.maps.export import save_on_grid, write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
@@ -44,7 +45,7 @@ def save_hand_outputs(
     seg_segments: SegSegments = "single",
     progress: Progress | None = None,
 ) -> dict[str, Path]:
-    """Write a mask by hand into a folder; each file gets its name only when it is complete.
+    """Write a mask by hand into a folder; files get their names when all are complete, and on the disk.
 
     Parameters
     ----------
@@ -80,12 +81,13 @@ def save_hand_outputs(
     check_outputs(mask.source, outputs)
     require_folder(folder)
     written = {}
-    for i, output in enumerate(outputs):
-        report(progress, "Writing", i, len(outputs))
-        if output == "seg":
-            written[output] = _save_seg(mask, folder, stem + BY_HAND, seg_segments)
-        else:
-            written[output] = _WRITERS[output](mask, folder, stem + BY_HAND)
+    with written_together():
+        for i, output in enumerate(outputs):
+            report(progress, "Writing", i, len(outputs))
+            if output == "seg":
+                written[output] = _save_seg(mask, folder, stem + BY_HAND, seg_segments)
+            else:
+                written[output] = _WRITERS[output](mask, folder, stem + BY_HAND)
     report(progress, "Writing", len(outputs), len(outputs))
     return written
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
+from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
@@ -140,7 +141,7 @@ def save_outputs(
     progress: Progress | None = None,
     left_out: Callable[[str, str], None] | None = None,
 ) -> dict[str, Path]:
-    """Write findings into a folder; each file gets its name only when it is complete.
+    """Write findings into a folder; files get their names when all are complete, and on the disk.
 
     Parameters
     ----------
@@ -187,19 +188,24 @@ def save_outputs(
         findings = findings.only(keep_labels)
     require_folder(folder)
     written: dict[str, Path] = {}
-    for i, output in enumerate(chosen):
-        report(progress, "Writing", i, len(chosen))
-        try:
-            written |= _write(output, findings, folder, stem, seg_segments)
-        except (SettingError, GeometryError, ScanReadError) as error:
-            is_last_hope = i == len(chosen) - 1 and not written
-            if output not in _INSTEAD_OF_DICOM or is_last_hope or (outputs is not None and left_out is None):
-                raise
-            if left_out is None:
-                # Nobody asked for it: what else was found stands.
-                logger.warning("%s", error)
-            else:
-                left_out(output, str(error))
+    with written_together():
+        for i, output in enumerate(chosen):
+            report(progress, "Writing", i, len(chosen))
+            try:
+                written |= _write(output, findings, folder, stem, seg_segments)
+            except (SettingError, GeometryError, ScanReadError) as error:
+                is_last_hope = i == len(chosen) - 1 and not written
+                if (
+                    output not in _INSTEAD_OF_DICOM
+                    or is_last_hope
+                    or (outputs is not None and left_out is None)
+                ):
+                    raise
+                if left_out is None:
+                    # Nobody asked for it: what else was found stands.
+                    logger.warning("%s", error)
+                else:
+                    left_out(output, str(error))
     report(progress, "Writing", len(chosen), len(chosen))
     return written
 

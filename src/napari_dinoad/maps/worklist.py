@@ -14,6 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from napari_dinoad import html
+from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_window, overlay_panel, scan_panel
@@ -196,8 +197,9 @@ class Worklist:
     def write(self) -> None:
         """Write both files, atomically."""
         entries = sorted(self._entries, key=lambda entry: entry.order)
-        write_text(self.table, _table(entries))
-        write_text(self.page, self._page(entries))
+        with written_together():
+            write_text(self.table, _table(entries))
+            write_text(self.page, self._page(entries))
         self._written_at = time.monotonic()
 
     def _page(self, entries: list[WorklistEntry]) -> str:
