@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.machine.faults import is_of_memory
@@ -16,11 +16,12 @@ from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
 
-__all__ = ["content_sha256", "read_model_file", "write_model_file"]
+__all__ = ["content_sha256", "read_model_arrays", "read_model_file", "write_model_file"]
 
 _CHECKSUM_KEY = "sha256"
 
@@ -33,6 +34,8 @@ def write_model_file(path: Path, document: dict[str, Any], tensors: dict[str, to
     DinoadError
         If the place cannot be written.
     """
+    from safetensors.torch import save
+
     checked = {**document, _CHECKSUM_KEY: content_sha256(document, tensors)}
     content = save(tensors, {METADATA_KEY: json.dumps(checked, sort_keys=True, allow_nan=False)})
     remove_abandoned(path.parent)
@@ -49,18 +52,30 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     ModelFileError
         If the file is missing, no model file, or of another format.
     """
+    return _read(path, "pt")
+
+
+def read_model_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], bool]:
+    """Return what `read_model_file` does with arrays in place of tensors, without torch; its errors are the same."""
+    return _read(path, "numpy")
+
+
+def _read(path: Path, framework: Literal["pt", "numpy"]) -> tuple[dict[str, Any], dict[str, Any], bool]:
     if not path.is_file():
         raise ModelFileError(f"{path}: expected a model file (.dinoad), found no such file.")
     require_readable(path, ModelFileError)
     try:
-        with safe_open(path, framework="pt") as stored:
+        with safe_open(path, framework=framework) as stored:
             text = (stored.metadata() or {}).get(METADATA_KEY)
             if text is None:
                 raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-dinoad.")
             document = json.loads(text)
             require_format(path, document)
-            # Copies: an update may replace the file while they are used, and Windows replaces no file that is mapped.
-            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+            if framework == "pt":
+                # Copies: an update may replace the file while they are used, and Windows replaces no file that is
+                # mapped. Arrays are copies already.
+                tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         # RuntimeError: what PyTorch makes of a disk that fails, or a file that is cut short meanwhile.
         if is_of_memory(error):
@@ -74,7 +89,7 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     return document, tensors, is_whole
 
 
-def content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+def content_sha256(document: dict[str, Any], tensors: Mapping[str, torch.Tensor | np.ndarray]) -> str:
     """Return a SHA-256 (hex) of all that is in a model file beside the checksum itself and the date.
 
     So the same fit on another day has the same one.
@@ -83,6 +98,10 @@ def content_sha256(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -
     text = json.dumps({**document, "provenance": provenance}, sort_keys=True)
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().data)
+        if isinstance(tensor, np.ndarray):
+            kind, array = f"torch.{tensor.dtype.name}", np.ascontiguousarray(tensor).reshape(tensor.shape)
+        else:
+            kind, array = str(tensor.dtype), tensor.contiguous().numpy()
+        digest.update(f"{name} {kind} {tuple(tensor.shape)}".encode())
+        digest.update(array.data)
     return digest.hexdigest()

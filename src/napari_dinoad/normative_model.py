@@ -7,18 +7,14 @@ calibrations, and one JSON document in its metadata. It holds no pickle, no pati
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from napari_dinoad import __version__
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError, first_line
 from napari_dinoad.fingerprints import store_fingerprints, stored_fingerprints
+from napari_dinoad.model_card import card_of, stored_preprocessing
 from napari_dinoad.model_file import read_model_file, write_model_file
 from napari_dinoad.model_format import fault_of_other_version
 from napari_dinoad.plane_model import (
@@ -29,15 +25,16 @@ from napari_dinoad.plane_model import (
     stored_calibration,
     stored_plane,
 )
-from napari_dinoad.settings import MODEL_FORMAT_VERSION, CalibrationSettings, PreprocessingSettings
+from napari_dinoad.provenance import BackboneIdentity, Provenance
+from napari_dinoad.settings import MODEL_FORMAT_VERSION, CalibrationSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import torch
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.fit_report import FitReport
     from napari_dinoad.scoring.protocol import Scorer
-    from napari_dinoad.settings import Plane
+    from napari_dinoad.settings import Plane, PreprocessingSettings
 
 __all__ = [
     "FORMAT_VERSION",
@@ -50,73 +47,6 @@ __all__ = [
 
 FORMAT_VERSION = MODEL_FORMAT_VERSION
 """Version of the file's layout; a file of another version is refused."""
-
-
-_BACKBONE_KINDS = {"name": str, "weights_sha256": str, "embedding_dim": int, "patch_size_px": int}
-_PROVENANCE_KINDS = {
-    **dict.fromkeys(("n_scans", "n_slices", "n_persons", "n_merged", "seed"), int),
-    "created": str,
-    "versions": dict,
-    "reading": list,
-}
-"""Types of what a model file says of its backbone and of how it came about."""
-
-
-@dataclass(frozen=True)
-class BackboneIdentity:
-    """Which backbone a model was fitted with; scoring with another one is refused."""
-
-    name: str
-    weights_sha256: str
-    embedding_dim: int
-    patch_size_px: int
-
-    def require_weights(self, weights_sha256: str) -> None:
-        """Raise `ModelFileError` if the weights at hand are not those that the model was fitted with."""
-        if weights_sha256 != self.weights_sha256:
-            raise ModelFileError(
-                f"Weights of {self.name}: expected SHA-256 {self.weights_sha256[:12]}…, got "
-                f"{weights_sha256[:12]}…; the model was fitted with other weights. "
-                "Use those, or fit the model again with these."
-            )
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How a model came about: counts and versions only.
-
-    Attributes
-    ----------
-    n_scans, n_slices : int
-        Normal scans and slices behind it, of all fits that it was made from.
-    n_persons : int
-        Persons that these scans are of, as far as the fits could tell; 0 means as many as scans.
-    seed : int
-    n_merged : int
-        How many fitted models were merged into it; 1 for a model that was fitted.
-    reading : tuple of str
-        How the normal scans were read, where that was not plain (`ReadSettings.words`).
-    """
-
-    n_scans: int
-    n_slices: int
-    seed: int
-    n_merged: int = 1
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    versions: dict[str, str] = field(
-        default_factory=lambda: {
-            "napari-dinoad": __version__,
-            "torch": str(torch.__version__),
-            "python": python_version(),
-        }
-    )
-    reading: tuple[str, ...] = ()
-    n_persons: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n_persons", self.n_persons or self.n_scans)
-        # A list when it comes from a file.
-        object.__setattr__(self, "reading", tuple(self.reading))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -310,10 +240,6 @@ class NormativeModel:
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NormativeModel:
-        preprocessing: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in document["preprocessing"].items()
-        }
         calibration = stored_calibration(document["calibration"], "", tensors)
         of_scans = CalibrationSettings(
             scan_top_fraction=float(document["calibration"]["scan_top_fraction"]),
@@ -324,12 +250,12 @@ class NormativeModel:
         planes = [stored_plane(entry, whole, tensors) for entry in entries]
         model = cls(
             tuple(planes),
-            BackboneIdentity(**_of_kinds(document["backbone"], _BACKBONE_KINDS)),
-            PreprocessingSettings(**preprocessing),
+            BackboneIdentity.from_dict(document["backbone"]),
+            stored_preprocessing(document["preprocessing"]),
             calibration,
             of_scans.scan_top_fraction,
             of_scans.smoothing_mm,
-            Provenance(**_of_kinds(document["provenance"], _PROVENANCE_KINDS)),
+            Provenance.from_dict(document["provenance"]),
             tuple(CohortNorms.from_dict(stored) for stored in document.get("cohorts", [])),
             fingerprints=stored_fingerprints(tensors),
         )
@@ -346,34 +272,15 @@ class NormativeModel:
 
     def card(self) -> dict[str, Any]:
         """Return what the model is, as JSON values, for people and for ``dinoad info``."""
-        settings = {m.scorer.name: dict(m.scorer.state().settings) for m in self.planes[0].members}
-        return {
-            "format_version": FORMAT_VERSION,
-            "scorer": self.scorer_name,
-            "scorer_settings": settings if len(settings) > 1 else next(iter(settings.values())),
-            "planes": [plane.plane for plane in self.planes],
-            "backbone": asdict(self.backbone),
-            "preprocessing": asdict(self.preprocessing),
-            "calibration": {
-                "method": self.calibration.method,
-                "n_scans": self.calibration.n_scans,
-                "n_persons": self.calibration.n_persons,
-                "n_voxels": self.calibration.n_voxels,
-                "smallest_scan_p_value": self.calibration.smallest_scan_p_value,
-                "resolved_neg_log10_p": round(self.calibration.resolved_neg_log10_p, 3),
-                "smoothing_mm": self.smoothing_mm,
-            },
-            **asdict(self.provenance),
-            "use": "Research use only; not a medical device.",
-        }
-
-
-def _of_kinds(stored: dict[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Return JSON values by name; `TypeError` if one that is there is of another type."""
-    for name, kind in kinds.items():
-        if not isinstance(stored.get(name, kind()), kind):
-            raise TypeError(f"{name}: expected {kind.__name__}, got {type(stored[name]).__name__}")
-    return stored
+        return card_of(
+            {member.scorer.name: member.scorer.state().settings for member in self.planes[0].members},
+            [plane.plane for plane in self.planes],
+            self.backbone,
+            self.preprocessing,
+            self.calibration,
+            self.smoothing_mm,
+            self.provenance,
+        )
 
 
 def _require_whole(model: NormativeModel, scorer: str) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
 
 NAME = "info"
-HELP = "Tell what a model is: scorer, backbone, scans, calibration."
+HELP = "Tell what a model is (scorer, backbone, scans, calibration), and whether its file is whole."
 EXAMPLE = "dinoad info t1.dinoad"
 
 
@@ -22,9 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the model's card."""
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.model_card import stored_card
 
-    card = NormativeModel.load(options.model).card()
+    card = stored_card(options.model)
+    if card is None:
+        # Torch is loaded here, which takes seconds: for what is wrong, or was written by another version.
+        from napari_dinoad.normative_model import NormativeModel
+
+        card = NormativeModel.load(options.model).card()
     if options.json:
         print_json(card)
     else:
