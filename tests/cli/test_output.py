@@ -91,6 +91,16 @@ def test_of_many_files_that_are_skipped_the_first_few_of_each_reason_are_named()
         "skipped a.txt: a text",
         "skipped b.txt: a text",
     ]
+    copies = [
+        SkippedFile(Path(f"{n}b.png"), f"the same content as {n}.png", kind="a copy") for n in range(100)
+    ]
+    assert skipped_lines([*copies, SkippedFile(Path("a.txt"), "a text")]) == [
+        "skipped 0b.png: the same content as 0.png",
+        "skipped 1b.png: the same content as 1.png",
+        "skipped 2b.png: the same content as 2.png",
+        "skipped 97 more: a copy",
+        "skipped a.txt: a text",
+    ]
     each_its_own = [SkippedFile(Path(f"{n}.png"), f"of {n} rows") for n in range(5000)]
     lines = skipped_lines(each_its_own)
     assert len(lines) == 21

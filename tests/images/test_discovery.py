@@ -90,6 +90,7 @@ def test_a_mask_of_all_sequences_of_a_case_is_no_scan(tmp_path):
         "a_seg.nii.gz": "a mask or result of a",
         "b-seg.nii.gz": "a mask or result of b",
     }
+    assert {item.kind for item in found.skipped} == {"a mask or result of another scan"}
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,7 @@ def test_each_dicom_series_is_a_scan(archive):
         "a copy of another file of its series",
         "series 1: a localiser (scout), not a scan",
     ]
+    assert [item.kind for item in found.skipped] == [reason.removeprefix("series 1: ") for reason in reasons]
     for scan in found.scans:
         assert scan.read().name == scan.name
     n_files = sum(1 for path in archive.rglob("*") if path.is_file())

@@ -205,8 +205,8 @@ def test_what_was_embedded_is_not_embedded_again(slices, tmp_path, monkeypatch):
 def test_a_copy_of_a_scan_is_used_once(slices):
     report = fit_folder(slices, SMALL).fit_report
     assert len(report.scans) == 6
-    assert [(item.path.name, item.reason) for item in report.skipped] == [
-        ("twin_of_0.png", "the same content as slice_0.png")
+    assert [(item.path.name, item.reason, item.kind) for item in report.skipped] == [
+        ("twin_of_0.png", "the same content as slice_0.png", "the same content as another scan")
     ]
 
 

@@ -23,10 +23,10 @@ __all__ = ["ProgressBars", "print_json", "print_table", "require_out_file", "ski
 
 
 _NAMED = 3
-"""Files that are skipped for one reason are named so many times at most."""
+"""Files that are skipped for reasons of one kind are named so many times at most."""
 
 _REASONS = 20
-"""So many reasons are told at most: some hold what is in a file."""
+"""So many kinds of reasons are told at most: some hold what is in a file."""
 
 _ROWS = 24
 """Of a terminal that does not say how many it has."""
@@ -101,17 +101,17 @@ def require_out_file(path: Path) -> None:
 
 
 def skipped_lines(skipped: Sequence[SkippedFile]) -> list[str]:
-    """Return what to tell of files that are skipped: of each reason the first few, and how many there are more."""
-    by_reason: dict[str, list[SkippedFile]] = {}
+    """Return what to tell of files that are skipped: of each kind the first few, and how many there are more."""
+    by_kind: dict[str, list[SkippedFile]] = {}
     for item in skipped:
-        by_reason.setdefault(item.reason, []).append(item)
+        by_kind.setdefault(item.kind, []).append(item)
     lines = []
-    for reason, items in list(by_reason.items())[:_REASONS]:
+    for kind, items in list(by_kind.items())[:_REASONS]:
         named = items if len(items) <= _NAMED + 1 else items[:_NAMED]
-        lines += [f"skipped {item.path}: {reason}" for item in named]
+        lines += [f"skipped {item.path}: {item.reason}" for item in named]
         if len(items) > len(named):
-            lines.append(f"skipped {len(items) - len(named)} more: {reason}")
-    others = list(by_reason.values())[_REASONS:]
+            lines.append(f"skipped {len(items) - len(named)} more: {kind}")
+    others = list(by_kind.values())[_REASONS:]
     if others:
         lines.append(f"skipped {sum(map(len, others))} more for other reasons; --json lists all.")
     return lines

@@ -207,6 +207,10 @@ def _look_into_belonging(reading: ReadSettings, found: _Found, progress: Progres
             _add_series(reading, found, progress)
 
 
+_OF_A_SCAN = "a mask or result of another scan"
+"""Kind of what lies in a folder beside the scan that it is of."""
+
+
 def _is_scan(scan: ScanFile) -> bool:
     return _what_it_holds(scan)[0] == "scan"
 
@@ -223,7 +227,7 @@ def _set_results_aside(found: _Found) -> None:
             found.results.append(replace(scan, holding=holding))
         of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
         if of in names:
-            found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}"))
+            found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}", kind=_OF_A_SCAN))
         elif holding != "scan":
             found.skipped.append(SkippedFile(scan.path, f"{_HELD[holding]} by its {known_by}, not a scan"))
         elif _in_mask_folder(scan) and _place(scan) in places:

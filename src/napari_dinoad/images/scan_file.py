@@ -103,11 +103,18 @@ class SkippedFile:
     reason : str
     is_scan : bool
         Whether it is a scan that cannot be used, by its ending or content, and not something else.
+    kind : str
+        The reason in words that hold for many files, where ``reason`` names what concerns this one alone; by default
+        they are the same.
     """
 
     path: Path
     reason: str
     is_scan: bool = False
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind or self.reason)
 
 
 def without_path(error: Exception, path: Path) -> str:

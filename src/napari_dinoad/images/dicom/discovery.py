@@ -64,16 +64,20 @@ def find_series(
     for one in series:
         path = _home_of(one)
         if one.is_localiser:
-            skipped.append(SkippedFile(path, f"{one.label}: a localiser (scout), not a scan"))
+            skipped.append(_skipped(one, path, "a localiser (scout), not a scan"))
         elif wanted is not None and not one.answers_to(wanted):
-            skipped.append(SkippedFile(path, f"{one.label}: not the series chosen"))
+            skipped.append(_skipped(one, path, "not the series chosen"))
         elif wanted is None and one in captures:
-            reason = f"{one.label}: a secondary capture (screenshot, report) beside the scans of its study"
-            skipped.append(SkippedFile(path, reason))
+            kind = "a secondary capture (screenshot, report) beside the scans of its study"
+            skipped.append(_skipped(one, path, kind))
         else:
             scans.append(_scan_of(one, path))
     masks = tuple(path for path in reasons if is_dicom_mask(path))
     return FoundSeries(tuple(_with_own_names(scans)), tuple(skipped), masks)
+
+
+def _skipped(series: DicomSeries, path: Path, kind: str) -> SkippedFile:
+    return SkippedFile(path, f"{series.label}: {kind}", kind=kind)
 
 
 def _told(paths: Sequence[Path], progress: Progress | None) -> Iterator[Path]:

@@ -212,12 +212,12 @@ class CohortBuilder:
             # In other folders names may be the same.
             path = twin.path
             own = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
-            self.skip(scan, f"the same content as {own}")
+            self.skip(scan, f"the same content as {own}", "the same content as another scan")
         return twin is not None
 
-    def skip(self, scan: ScanFile, reason: str) -> None:
-        """Leave a scan out."""
-        self._skipped.append(SkippedFile(scan.path, reason))
+    def skip(self, scan: ScanFile, reason: str, kind: str = "") -> None:
+        """Leave a scan out; see `SkippedFile`."""
+        self._skipped.append(SkippedFile(scan.path, reason, kind=kind))
 
     def add(self, scan: ScanFile, planes: Sequence[EmbeddedScan]) -> None:
         """Make a scan, embedded in each plane, the next one of the cohort."""
