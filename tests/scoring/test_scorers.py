@@ -151,6 +151,17 @@ def test_progress_is_told_and_cancelling_leaves_the_scorer_as_it_was(chosen, bat
         unfitted.score(batches[0])
 
 
+def test_a_mixture_tells_that_it_finds_its_first_clusters(batches):
+    """For some seconds a full bar of the sampling stood there, and Cancel did nothing."""
+    stages = []
+    make_scorer(DpmmSettings(n_components=6)).fit(batches, progress=lambda event: stages.append(event.stage))
+    clusters = "Finding the first clusters"
+    assert stages.count(clusters) == 3
+    first, last = stages.index(clusters), len(stages) - stages[::-1].index(clusters)
+    assert set(stages[:first]) == {"Sampling normal patches"}
+    assert set(stages[last:]) == {"Fitting DPMM"}
+
+
 def test_an_unfitted_scorer_says_so(chosen):
     for use in (lambda s: s.score(torch.zeros(1, 2, 2, 8)), lambda s: s.state()):
         with pytest.raises(ScorerError, match="call fit first"):

@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_dinoad.progress import report
 from napari_dinoad.scoring.dpmm_fit import DpmmParameters, FitPoint, changed_data
 from napari_dinoad.scoring.dpmm_pooling import side_by_side
 from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["parameters_of", "start", "start_update"]
 
 logger = logging.getLogger(__name__)
+
+CLUSTERING = "Finding the first clusters"
+"""What is told between the sample of patches and the first epoch: some seconds in which the fit can be cancelled."""
 
 SPLIT_PATCHES_PER_COMPONENT = 80
 """So many patches tell where principal splits go; Lloyd's iterations then hear the whole sample."""
@@ -145,12 +149,15 @@ def _centres(
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
     patches = unit_length(sample.patches)
+    report(progress, CLUSTERING, 1, 3)
     if settings.start == "k-means++":
         seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
     else:
         step = max(1, len(patches) // (SPLIT_PATCHES_PER_COMPONENT * settings.n_components))
         seeds = principal_splits(patches[::step], settings.n_components)
+    report(progress, CLUSTERING, 2, 3)
     centres = k_means(patches, seeds, settings.start_iterations)
+    report(progress, CLUSTERING, 3, 3)
     return centres, sample
 
 
