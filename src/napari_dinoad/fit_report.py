@@ -105,7 +105,3 @@ class FitReport:
     def most_abnormal(self, n: int = 5) -> tuple[NormalScan, ...]:
         """Return the ``n`` normal scans that look least normal, for review, the most unusual first."""
         return tuple(sorted(self.scans, key=lambda scan: -scan.unusual)[:n])
-
-    def share_of(self, scan: NormalScan) -> float:
-        """Return the share of the normal scans that are at least as unusual as one of them."""
-        return sum(other.unusual >= scan.unusual for other in self.scans) / len(self.scans)

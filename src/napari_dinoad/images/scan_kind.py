@@ -214,7 +214,7 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
     if 2 * n_ct <= len(looks):
-        return PresetChoice("mr-brain", "volumes without values of air as in CT")
+        return PresetChoice("mr-brain", "volumes with no values as low as air in CT")
     fields = [look.field_mm for look in looks if look.field_mm is not None]
     if fields and float(np.median(fields)) < _HEAD_FIELD_MM:
         return PresetChoice(

@@ -113,6 +113,15 @@ def test_fitted_model_is_chosen_in_the_dock(qtbot, dock, folder, quick):
     assert "4 scans" in panel.report.text.text()
     assert "2 skipped" in panel.report.text.text()
     assert "Least normal" in panel.report.review.text()
+    listed = panel.report.review.tree
+    assert listed.topLevelItemCount() == 4
+    assert all(listed.topLevelItem(row).text(1) for row in range(4))
+    assert "below 0.20 can be claimed" in panel.report.notes.text()
+    # Lists that are opened at the foot come into sight.
+    dock.windows.fit.resize(480, 500)
+    QApplication.processEvents()
+    panel.report.review.expand()
+    qtbot.waitUntil(lambda: listed.visibleRegion().boundingRect().height() == listed.height())
     assert outcome.page.is_file()
     assert not panel.report.page_button.isHidden()
     assert "broken.nii.gz" in {path.path.name for path in outcome.skipped}

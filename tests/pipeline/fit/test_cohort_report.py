@@ -19,9 +19,9 @@ from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.order import shares_at_least, unusualness
 from napari_dinoad.pipeline.cohort.outliers import OUTLYING_Z, find_outliers, grid_unlikeness
 from napari_dinoad.pipeline.fit import cohort_report
-from napari_dinoad.pipeline.fit.cohort_report import few_scans_note
-from napari_dinoad.settings import CacheSettings, FitSettings, MemoryBankSettings, preset
-from small_heads import add_bad_scans, save_head
+from napari_dinoad.pipeline.fit.cohort_report import few_scans_note, fit_notes, what_stands_out
+from napari_dinoad.settings import CacheSettings, CalibrationSettings, FitSettings, MemoryBankSettings, preset
+from small_heads import add_bad_scans, make_head, save_head
 
 SMALL = FitSettings(
     scorer="memory-bank",
@@ -119,11 +119,52 @@ def test_scans_without_a_score_are_usual_by_patches():
     assert not unusualness([1.0, 1.0], np.zeros(2), np.zeros(2)).any()
 
 
-def test_the_report_orders_scans_and_tells_their_share():
+def test_the_report_orders_scans():
     scans = tuple(NormalScan(Path(f"{figure:g}"), 1, unusual=figure) for figure in (0.5, 4.0, -1.0, 4.0))
     report = FitReport(scans, (), {}, {})
     assert [scan.unusual for scan in report.most_abnormal(3)] == [4.0, 4.0, 0.5]
-    assert [report.share_of(scan) for scan in scans] == [0.75, 0.5, 1.0, 0.5]
+
+
+def test_what_stands_out_is_told_in_words(cohort):
+    cohort[7] |= {"spacing": [5.0, 1.0, 2.0]}
+    scans = [
+        NormalScan(
+            Path(f"{i}.nii"), 1, p_value=(i + 1) / 40, unlike_share=1 - i / 40, grid_share=1.0, facts=facts
+        )
+        for i, facts in enumerate(cohort)
+    ]
+    words = what_stands_out(FitReport(tuple(scans), (), {}, {}))
+    assert [words[f"{i}.nii"] for i in (0, 3, 4, 7)] == [
+        "unusual spots",
+        "unusual spots",
+        "",
+        "voxel size, side to side (mm)",
+    ]
+    assert words["39.nii"] == "unlike the others as a whole"
+    # Of few scans the most unusual one stands out.
+    few = tuple(replace(scan, p_value=(i + 1) / 3, unlike_share=1.0) for i, scan in enumerate(scans[:3]))
+    assert list(what_stands_out(FitReport(few, (), {}, {})).values()) == ["unusual spots", "", ""]
+
+
+def test_it_is_told_that_scans_with_slices_farther_apart_are_not_behind_the_probabilities(tmp_path, caplog):
+    """The window said “5 normal scans, 3 to compare with”, and nothing why, nor that probabilities rest on three."""
+    for seed in range(5):
+        affine = np.diag([5.0, 5.0, 2.0 if seed < 3 else 4.0, 1.0])
+        nib.save(nib.Nifti1Image(make_head(seed), affine), tmp_path / f"head{seed}.nii.gz")
+    out = tmp_path / "m.dinoad"
+    with caplog.at_level("WARNING"):
+        model = fit_folder(tmp_path, SMALL, out=out)
+    assert model.calibration.n_scans == 3
+    few, note = fit_notes(model, model.fit_report)
+    assert "compared with only 3 of the 5 normal persons: no scan-level p-value below 0.25" in few
+    assert note.startswith(
+        "Only 3 of 5 held-out normal scans are behind the probabilities of volumes: the slices"
+    )
+    assert note in [record.getMessage() for record in caplog.records]
+    assert note in out.with_name("m.report.html").read_text(encoding="utf-8")
+    model = fit_folder(tmp_path, replace(SMALL, calibration=CalibrationSettings(smoothing_mm=0)))
+    assert model.calibration.n_scans == 5
+    assert fit_notes(model, model.fit_report) == []
 
 
 def test_scans_of_one_name_are_told_apart():

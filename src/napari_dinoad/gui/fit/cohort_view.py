@@ -139,9 +139,10 @@ class CohortView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.text = NoteLabel()
+        self.notes = NoteLabel()
         self.thumbnails = _Thumbnails()
         self.skipped = _FoldedList(("File", "Why it is not used"))
-        self.review = _FoldedList(("Normal scan", "p"))
+        self.review = _FoldedList(("Normal scan", "What stands out"))
         self.page_button = QPushButton("Open the cohort report")
         self.page_button.setToolTip(
             "Scans used and skipped, outliers, curves and calibration, in your browser."
@@ -152,12 +153,13 @@ class CohortView(QWidget):
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(2)
-        for widget in (self.text, self.thumbnails, self.skipped, self.review, self.page_button):
+        for widget in (self.text, self.notes, self.thumbnails, self.skipped, self.review, self.page_button):
             rows.addWidget(widget)
 
     def show_nothing(self, text: str = "", *, error: bool = False) -> None:
         """Show a text alone."""
         self.text.tell(text, error=error)
+        self.notes.tell("")
         self.thumbnails.show_samples(())
         self.page_button.hide()
         self.skipped.show_rows("", ())
@@ -173,19 +175,18 @@ class CohortView(QWidget):
         if is_mixed:
             text += " What is usual differs between volumes and single images: fit a model of each kind."
         self.text.tell(text, error=too_few, warning=is_mixed)
+        self.notes.tell("")
         self._show_skipped(discovery.skipped, discovery.folder)
         self.review.show_rows("", ())
 
     def show_outcome(self, outcome: FitOutcome) -> None:
         """Show how a fit ended."""
         self.text.tell(outcome_in_words(outcome))
+        self.notes.tell("\n".join(outcome.notes), warning=True)
         self._page = outcome.page
         self.page_button.setVisible(outcome.page is not None)
         self._show_skipped(outcome.skipped, None)
-        rows = [
-            (scan.name, "" if scan.p_value is None else f"{scan.p_value:.2g}")
-            for scan in outcome.least_normal
-        ]
+        rows = [(scan.name, scan.stands_out or "nothing by itself") for scan in outcome.least_normal]
         self.review.show_rows(f"Least normal of the normal scans ({len(rows)}), for review", rows)
 
     def _open_page(self) -> None:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.fit.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
-from napari_dinoad.gui.parts.parts import name_field
+from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.settings import PRESETS, Device, FitSettings, preset
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _OWN = 0
 
 
 class FitForm(QWidget):
-    """Preset, scorer and backbone; the rest is in ``advanced``."""
+    """Preset with a note on it, scorer and backbone; the rest is in ``advanced``."""
 
     changed = Signal()
 
@@ -77,7 +77,8 @@ class FitForm(QWidget):
             value=defaults.backbone,
             tooltip="What turns slices into patch embeddings. Only 'embedded' needs no weights.",
         )
-        _lay_out(self, (self.preset, self.scorer, self.backbone))
+        self.kind_note = NoteLabel()
+        _lay_out(self, (self.preset, self.scorer, self.backbone)).insertRow(1, self.kind_note)
         self.advanced = _AdvancedForm(device)
         relevant = (self.preset, self.scorer, self.backbone, self.advanced.plane, self.advanced.resolution_px)
         for choice in relevant:
@@ -172,7 +173,7 @@ class _AdvancedForm(QWidget):
         _lay_out(self, (self.weights, self.plane, self.resolution_px, self.epochs, self.device, self.seed))
 
 
-def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
+def _lay_out(parent: QWidget, fields: Sequence[Any]) -> QFormLayout:
     """Put magicgui fields into rows with aligned labels."""
     form = QFormLayout(parent)
     form.setContentsMargins(0, 0, 0, 0)
@@ -187,3 +188,4 @@ def _lay_out(parent: QWidget, fields: Sequence[Any]) -> None:
             field.native.setAccessibleName(field.label)
         form.addRow(field.label, field.native)
         form.labelForField(field.native).setToolTip(field.tooltip)
+    return form

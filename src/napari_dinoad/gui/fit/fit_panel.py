@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ _USUAL_POINTS = 9.0
 _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
 
+_LAID_OUT_MS = 50
+"""A part that has become larger is scrolled to once nothing has moved for so long."""
+
 
 class FitPanel(QWidget):
     """The form, the findings, the progress and the report. All state is in the session's `FitController`."""
@@ -67,7 +71,9 @@ class FitPanel(QWidget):
         self.form = FitForm(self.session.configuration.device)
         self.notes = NoteLabel()
         self.found = CohortView()
-        self.guess = NoteLabel()
+        self.guess = self.form.kind_note
+        self.advanced = Folded("More settings")
+        self.advanced.addWidget(self.form.advanced)
         self.estimate = NoteLabel()
         self.start_button = QPushButton("Fit")
         self.start_button.setToolTip("Fit the model. This window may be closed meanwhile.")
@@ -84,13 +90,24 @@ class FitPanel(QWidget):
         self._scroll = ScrolledColumn()
         self._laid_out = QTimer(self)
         self._laid_out.setSingleShot(True)
-        self._laid_out.timeout.connect(self._show_report_whole)
+        self._to_show: QWidget = self.report
+        self._laid_out.setInterval(_LAID_OUT_MS)
+        self._laid_out.timeout.connect(self._bring_into_sight)
         self._build()
         self._connect()
         self._show_state()
 
-    def _show_report_whole(self) -> None:
-        self._scroll.ensureWidgetVisible(self.report)
+    def _show_once_laid_out(self, part: QWidget, is_open: bool = True) -> None:
+        """Scroll to a part that has just become larger."""
+        self._to_show = part
+        self._laid_out.start()
+
+    def _on_taller(self, *limits: int) -> None:
+        if self._laid_out.isActive():
+            self._laid_out.start()
+
+    def _bring_into_sight(self) -> None:
+        self._scroll.ensureWidgetVisible(self._to_show)
 
     def _build(self) -> None:
         rows = self._scroll.rows
@@ -101,12 +118,9 @@ class FitPanel(QWidget):
         rows.addWidget(self.looking)
         rows.addWidget(self.found)
         rows.addWidget(self.form)
-        rows.addWidget(self.guess)
         rows.addWidget(self.notes)
         rows.addWidget(self.estimate)
-        advanced = Folded("More settings")
-        advanced.addWidget(self.form.advanced)
-        rows.addWidget(advanced)
+        rows.addWidget(self.advanced)
         rows.addWidget(self.report)
         rows.addStretch(1)
         outer = QVBoxLayout(self)
@@ -145,6 +159,11 @@ class FitPanel(QWidget):
         self.form.changed.connect(self._show_notes)
         self.start_button.clicked.connect(self.start)
         self.pause_button.clicked.connect(fit.pause)
+        bar = self._scroll.verticalScrollBar()
+        if bar is not None:
+            bar.rangeChanged.connect(self._on_taller)
+        for part in (self.report.review, self.report.skipped, self.found.skipped, self.advanced):
+            part.toggled.connect(partial(self._show_once_laid_out, part))
         fit.discovered.connect(self._show_found)
         fit.sampled.connect(self._show_samples)
         fit.refused.connect(self._on_refused)
@@ -303,7 +322,7 @@ class FitPanel(QWidget):
         self._show_curves()
         if fit.outcome is not None:
             self.report.show_outcome(fit.outcome)
-            self._laid_out.start(0)
+            self._show_once_laid_out(self.report)
         else:
             self.report.show_nothing(
                 fit.message, error=bool(fit.message) and not fit.message.startswith(("Cancelled", "Paused"))

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["NormalStep"]
 
 
+_ABOUT_TIP = (
+    "Kind of scan and plane · method on backbone · normal scans that it was fitted on · date.\n"
+    "“To compare with”: as many of them, not seen by the method and with slices like most, say how high normal "
+    "scores get."
+)
+
+
 class NormalStep(Step):
     """Chooses a model from those at hand or from a file, or asks for a new one to be fitted."""
 
@@ -118,6 +125,7 @@ class NormalStep(Step):
             if model is None
             else model.describe()
         )
+        self.about.setToolTip("" if model is None else _ABOUT_TIP)
         self.model_changed.emit()
 
     def _ask_for_file(self) -> None:

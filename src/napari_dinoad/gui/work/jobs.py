@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.images.scan_file import ScanFile, SkippedFile
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.normative_model import NormativeModel
 
 __all__ = [
     "DemoModelJob",
@@ -133,10 +134,10 @@ class DiscoverJob:
 
 @dataclass(frozen=True)
 class NormalRank:
-    """How a normal scan compares with the others, scored by a model that had not seen it."""
+    """A normal scan for review, and in words what stands out in it (may be empty)."""
 
     name: str
-    p_value: float | None
+    stands_out: str
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,12 @@ class FitOutcome:
         Fitted on.
     skipped : tuple of SkippedFile
     least_normal : tuple of NormalRank
-        For review: a folder of normal scans is never fully normal.
+        For review, the most unusual first: a folder of normal scans is never fully normal.
     seconds : float
     page : Path, optional
         The cohort report, for a browser.
+    notes : tuple of str
+        What should be known before the model's numbers are believed.
     """
 
     path: Path
@@ -164,22 +167,24 @@ class FitOutcome:
     seconds: float
     n_persons: int
     page: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, report: FitReport) -> FitOutcome:
-        """Return what a fit's report says."""
-        from napari_dinoad.pipeline.fit.cohort_report import report_path
+    def of(cls, path: Path, model: NormativeModel, report: FitReport) -> FitOutcome:
+        """Return what a fit's report says of the model that it made."""
+        from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, what_stands_out
 
-        page = report_path(path)
+        page, stands_out = report_path(path), what_stands_out(report)
         return cls(
             path,
             len(report.scans),
             sum(scan.n_slices for scan in report.scans),
             report.skipped,
-            tuple(NormalRank(report.name_of(scan), report.share_of(scan)) for scan in report.most_abnormal()),
+            tuple(NormalRank(name, stands_out[name]) for name in map(report.name_of, report.most_abnormal())),
             sum(report.seconds.values()),
             report.n_persons,
             page if page.is_file() else None,
+            tuple(fit_notes(model, report)),
         )
 
 
@@ -209,7 +214,7 @@ class FitJob:
         if model.fit_report is None:
             raise RuntimeError("A model that was just fitted has no report.")
         self._keep_weights()
-        return FitOutcome.of(self.out, model.fit_report)
+        return FitOutcome.of(self.out, model, model.fit_report)
 
     def _keep_weights(self) -> None:
         """Copy a weights file that was chosen to where scoring will look for it."""

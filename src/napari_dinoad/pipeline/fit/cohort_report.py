@@ -16,26 +16,33 @@ from napari_dinoad.pipeline.cohort.outliers import OUTLYING_Z, Outlier, find_out
 from napari_dinoad.settings import FALSE_POSITIVE_RATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.fit_report import FitReport, NormalScan
     from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.scoring.protocol import ScorerState
 
 __all__ = [
     "FEW_SCANS",
     "cohort_report",
     "few_scans_note",
+    "fit_notes",
     "mixed_kinds_note",
     "persons_note",
     "report_path",
+    "slice_gaps_note",
+    "what_stands_out",
     "write_cohort_report",
 ]
 
 FEW_SCANS = 5
 """Below this a model is made, but it is said what its p-values are worth."""
+
+_OUTSTANDING_SHARE = 0.1
+"""Where at most so many scans are at least as unusual in something, that stands out."""
 
 _N_LEAST_NORMAL = 10
 _N_OUTLIERS = 30
@@ -103,6 +110,64 @@ def mixed_kinds_note(report: FitReport) -> str:
     )
 
 
+def slice_gaps_note(planes: Iterable[PlaneModel]) -> str:
+    """Return that some held-out scans are not behind what is usual of volumes; empty where all are.
+
+    Their slices lie farther apart than those of most, so that averaging neighbouring slices leaves more chance.
+    """
+    for plane in planes:
+        n_scans = plane.calibration.n_scans
+        n_held_out = plane.for_single_slices.calibration.n_scans
+        if n_scans < n_held_out:
+            return (
+                f"Only {n_scans} of {n_held_out} held-out normal scans are behind the probabilities of volumes: the "
+                "slices of the others lie farther apart than those of most, and what is usual after averaging "
+                "neighbours differs. Fit on scans with slices equally far apart, or without averaging (dinoad fit "
+                "--smooth 0)."
+            )
+    return ""
+
+
+def fit_notes(model: NormativeModel, report: FitReport) -> list[str]:
+    """Return what should be known of a model that was just fitted before its numbers are believed."""
+    made = model.provenance
+    mixed = mixed_kinds_note(report)
+    notes = (
+        few_scans_note(made.n_scans, made.n_persons, model.calibration.n_persons),
+        persons_note(report),
+        mixed or slice_gaps_note(model.planes),
+    )
+    return [note for note in notes if note]
+
+
+def what_stands_out(report: FitReport) -> dict[str, str]:
+    """Return in words in what each scan is unlike most of the others, by its name; empty where in nothing."""
+    most = max(_OUTSTANDING_SHARE, 1 / max(len(report.scans), 1))
+    names, figures = report.names, _outlying_figures(_outliers(report))
+    words = {}
+    for number, (name, scan) in enumerate(zip(names, report.scans, strict=True)):
+        shares = (
+            (scan.p_value, "unusual spots"),
+            (scan.unlike_share, "unlike the others as a whole"),
+            (scan.grid_share, "number or size of voxels"),
+        )
+        traits = [trait for share, trait in shares if share is not None and share <= most]
+        words[name] = "; ".join([*traits, *figures.get(number, [])])
+    return words
+
+
+def _outliers(report: FitReport) -> tuple[Outlier, ...]:
+    return find_outliers([scan.facts for scan in report.scans if scan.facts])
+
+
+def _outlying_figures(outliers: Sequence[Outlier]) -> dict[int, list[str]]:
+    """Return the figures in which a scan is an outlier, by its number."""
+    by_scan: dict[int, list[str]] = {}
+    for outlier in outliers:
+        by_scan.setdefault(outlier.scan, []).append(outlier.figure)
+    return by_scan
+
+
 def cohort_report(model: NormativeModel, report: FitReport, title: str) -> str:
     """Return the report as one self-contained HTML document.
 
@@ -115,7 +180,7 @@ def cohort_report(model: NormativeModel, report: FitReport, title: str) -> str:
         The model's name.
     """
     names = report.names
-    outliers = find_outliers([scan.facts for scan in report.scans if scan.facts])
+    outliers = _outliers(report)
     return page(
         f"Normal cohort of {title}",
         _summary(model, report),
@@ -136,8 +201,6 @@ def _states(model: NormativeModel) -> list[ScorerState]:
 
 def _summary(model: NormativeModel, report: FitReport) -> Html:
     calibration = model.calibration
-    few = few_scans_note(len(report.scans), report.n_persons, calibration.n_persons)
-    notes = [note for note in (few, persons_note(report), mixed_kinds_note(report)) if note]
     held_out = f"{calibration.n_scans} scans{of_persons(calibration.n_scans, calibration.n_persons)}"
     used = f"{len(report.scans)}{of_persons(len(report.scans), report.n_persons)}"
     told = facts(
@@ -152,14 +215,12 @@ def _summary(model: NormativeModel, report: FitReport) -> Html:
             "seconds": ", ".join(f"{stage} {spent:.0f}" for stage, spent in report.seconds.items()),
         }
     )
-    return section("The fit", *(element("p", note, class_="note") for note in notes), told)
+    return section("The fit", *(element("p", note, class_="note") for note in fit_notes(model, report)), told)
 
 
 def _least_normal(report: FitReport, names: Sequence[str], outliers: Sequence[Outlier]) -> Html:
     place = {id(scan): i for i, scan in enumerate(report.scans)}
-    by_scan: dict[int, list[str]] = {}
-    for outlier in outliers:
-        by_scan.setdefault(outlier.scan, []).append(outlier.figure)
+    by_scan = _outlying_figures(outliers)
     rows = [
         [
             names[place[id(scan)]],

@@ -34,12 +34,7 @@ from napari_dinoad.pipeline.cohort.outliers import grid_unlikeness
 from napari_dinoad.pipeline.cohort.preparation import embed_cohort
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
 from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
-from napari_dinoad.pipeline.fit.cohort_report import (
-    few_scans_note,
-    mixed_kinds_note,
-    persons_note,
-    write_cohort_report,
-)
+from napari_dinoad.pipeline.fit.cohort_report import fit_notes, write_cohort_report
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
@@ -154,12 +149,9 @@ def fit_folder(
                 write_cohort_report(model, model.fit_report, Path(out))
             # Last: an update that has replaced its model does not begin again where it was.
             model.save(out)
-    made, n_compared = model.provenance, model.calibration.n_persons
-    notes = [few_scans_note(made.n_scans, made.n_persons, n_compared)]
     if model.fit_report is not None:
-        notes += [persons_note(model.fit_report), mixed_kinds_note(model.fit_report)]
-    for note in filter(None, notes):
-        logger.warning(note)
+        for note in fit_notes(model, model.fit_report):
+            logger.warning(note)
     return model
 
 
