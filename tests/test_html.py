@@ -65,7 +65,21 @@ def test_points_keep_their_order_and_stay_in_the_frame():
     xs, ys = zip(*drawn, strict=True)
     assert list(xs) == sorted(xs)
     assert ys[0] < ys[2] < ys[1], "higher values are drawn higher up"
-    assert all(0 < x < 420 and 0 < y < 240 for x, y in drawn)
+    assert all(0 < x < 444 and 0 < y < 240 for x, y in drawn)
+
+
+def test_epochs_are_whole_numbers_and_large_values_leave_room_for_the_axis_name():
+    """Epochs were 1, 1.5, 2 …, and the name of the axis lay over 6.5e+07."""
+    svg = plot("", [Series("s", [1, 2, 3], [-6.31e7, -6.42e7, -6.55e7])], "epoch", "likelihood")
+    texts = ElementTree.fromstring(svg).findall(".//text")
+    ends = [text for text in texts if text.get("text-anchor") == "end"]
+    assert len(ends) > 2
+    assert max(len(text.text) for text in ends) >= 8
+    # Letters of 11 pixels are up to 7 wide; the name is turned, and ends 16 from the left.
+    assert all(float(text.get("x")) - 7 * len(text.text) >= 14 for text in ends)
+    numbers = [text.text for text in texts if text.get("text-anchor") == "middle"]
+    assert numbers[:3] == ["1", "2", "3"]
+    assert "1.5" in plot("", [Series("s", [1, 2.25, 3], [1, 2, 3])], "mm", "y")
 
 
 @pytest.mark.parametrize("y", [[], [float("inf")]])

@@ -39,8 +39,9 @@ _COLOURS = ("#0e7490", "#c2410c", "#6d28d9", "#4d7c0f")
 
 _JPEG_MAGIC = b"\xff\xd8"
 
-_WIDTH, _HEIGHT = 420, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 10, 40
+_WIDTH, _HEIGHT = 444, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 82, 12, 10, 40
+"""On the left there is room for the axis' name beside numbers such as -1.25e+07."""
 _TICKS = 5
 
 
@@ -175,7 +176,7 @@ def plot(caption: str, series: Sequence[Series], x_label: str, y_label: str) -> 
         return element("p", f"{caption}: nothing to show.")
     x_range = _padded([x for x, _ in finite])
     y_range = _padded([y for _, y in finite])
-    frame = _Frame(x_range, y_range)
+    frame = _Frame(x_range, y_range, counts=all(x.is_integer() for x, _ in finite))
     parts = [*frame.axes(x_label, y_label)]
     for number, one in enumerate(series):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -215,10 +216,13 @@ def _legend(number: int, series: Series, colour: str) -> list[Html]:
 
 
 class _Frame:
-    """The plotting area: from data to drawing coordinates."""
+    """The plotting area: from data to drawing coordinates; where x ``counts`` it has whole numbers alone."""
 
-    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+    def __init__(
+        self, x_range: tuple[float, float], y_range: tuple[float, float], *, counts: bool = False
+    ) -> None:
         self._x_range, self._y_range = x_range, y_range
+        self._x_step = 1.0 if counts else 0.0
 
     def _x(self, value: float) -> float:
         low, high = self._x_range
@@ -232,7 +236,7 @@ class _Frame:
         """Return the frame, ticks with their numbers, and the axes' names."""
         bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
         parts = [element("path", d=f"M{_LEFT},{_TOP}V{bottom}H{right}", class_="axis")]
-        for value in _ticks(*self._x_range):
+        for value in _ticks(*self._x_range, self._x_step):
             x = self._x(value)
             parts.append(element("text", f"{value:.4g}", x=x, y=bottom + 14, text_anchor="middle"))
         for value in _ticks(*self._y_range):
@@ -254,10 +258,10 @@ class _Frame:
         return [element("polyline", points=line, fill="none", stroke=colour, stroke_width=1.6)]
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return round numbers within the range."""
+def _ticks(low: float, high: float, least_step: float = 0.0) -> list[float]:
+    """Return round numbers within the range, ``least_step`` or more apart."""
     rough = (high - low) / _TICKS
     magnitude = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
+    step = max(least_step, next(f * magnitude for f in (1, 2, 5, 10) if f * magnitude >= rough))
     first = math.ceil(low / step)
     return [round(i * step, 12) for i in range(first, math.floor(high / step) + 1)]

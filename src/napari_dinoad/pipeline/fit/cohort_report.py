@@ -208,7 +208,7 @@ def _summary(model: NormativeModel, report: FitReport) -> Html:
             "scorer": model.scorer_name,
             "backbone": model.backbone.name,
             "preset": model.preprocessing.preset,
-            "scans used": f"{used} ({model.provenance.n_slices} slices)",
+            "scans used": f"{used} ({model.provenance.n_slices:,} slices)",
             "files skipped": len(report.skipped),
             "calibrated on": f"{held_out} that the scorer had not seen ({calibration.method_in_words})",
             "smallest scan-level p-value": calibration.smallest_scan_p_value,
@@ -325,7 +325,7 @@ def _calibration(calibration: Calibration) -> Html:
     rows = [[f"{100 * rate:g} %", calibration.threshold(rate)] for rate in FALSE_POSITIVE_RATES]
     return section(
         "Calibration",
-        f"From {calibration.n_voxels} body voxels of {calibration.n_scans} normal scans{of}.",
+        f"From {calibration.n_voxels:,} body voxels of {calibration.n_scans} normal scans{of}.",
         plot(
             f"−log10 p of a raw score; normal voxels vouch for it up to {calibration.resolved_neg_log10_p:.2g}, "
             "beyond that the tail is extended.",
@@ -366,7 +366,7 @@ def _components(state: ScorerState) -> Html:
         return section(title, f"{len(state.tensors['bank'])} normal patches are stored.")
     n_weights = sum(t.numel() for key, t in state.tensors.items() if key.startswith("network."))
     best = state.settings.get("best_epoch")
-    return section(title, f"A network of {n_weights} weights; the one after epoch {best} is kept.")
+    return section(title, f"A network of {n_weights:,} weights; the one after epoch {best} is kept.")
 
 
 def _setting(state: ScorerState, name: str, otherwise: Any) -> Any:
