@@ -237,8 +237,8 @@ def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:
     dark, bright = uneven
     return PresetChoice(
         "mr-slices",
-        f"2D images whose brightest tissue is at {100 * dark:.0f} % of white or less in a tenth of them and at "
-        f"{100 * bright:.0f} % or more in another, as in slices of MR: each is scaled by itself",
+        f"2D images of uneven brightness, as slices of MR are (brightest tissue from {100 * dark:.0f} to "
+        f"{100 * bright:.0f} % of white, leaving out a tenth at each end); each is scaled by itself",
         is_guess=True,
         also=_OF_IMAGES,
     )

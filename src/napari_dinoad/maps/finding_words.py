@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
 
-__all__ = ["elements_of", "in_figures", "place_in_words", "rarity_in_words", "rate_in_words", "size_in_words"]
+__all__ = [
+    "area_in_words",
+    "elements_of",
+    "in_figures",
+    "place_in_words",
+    "rarity_in_words",
+    "rate_in_words",
+    "size_in_words",
+    "volume_in_words",
+]
 
 _SMALL = 10
 """Sizes below it have two digits, however small: voxels may be of micrometres."""
@@ -25,9 +34,17 @@ def size_in_words(findings: Findings, n_voxels: float) -> str:
     size = n_voxels * geometry.voxel_volume
     if not geometry.is_physical:
         return f"{n_voxels:.0f} px"
-    if geometry.ndim == 2:
-        return f"{in_figures(size)} mm²" if size < 1000 else f"{size / 100:.1f} cm²"
-    return f"{in_figures(size)} mm³" if size < 1000 else f"{size / 1000:.1f} cm³"
+    return area_in_words(size) if geometry.ndim == 2 else volume_in_words(size)
+
+
+def volume_in_words(volume_mm3: float) -> str:
+    """Return a volume in mm³, a large one in cm³."""
+    return f"{in_figures(volume_mm3)} mm³" if volume_mm3 < 1000 else f"{volume_mm3 / 1000:.1f} cm³"
+
+
+def area_in_words(area_mm2: float) -> str:
+    """Return an area in mm², a large one in cm²."""
+    return f"{in_figures(area_mm2)} mm²" if area_mm2 < 1000 else f"{area_mm2 / 100:.1f} cm²"
 
 
 def rate_in_words(rate: float) -> str:

@@ -176,7 +176,7 @@ def test_rates_in_words(rate, words):
 
 def test_regions_in_words():
     assert size_in_words(region(1, 10)) == "240 mm³"
-    assert size_in_words(region(1, 1000)) == "24.00 ml"
+    assert size_in_words(region(1, 1000)) == "24.0 cm³"
     assert size_in_words(replace(region(1), volume_mm3=0.0123)) == "0.012 mm³"
     assert probability_in_words(2.4) == "0.4 %"
     assert probability_in_words(6.0) == "< 0.001 %"

@@ -62,3 +62,14 @@ def test_the_topmost_scan_is_chosen_when_the_chosen_one_is_removed(ready, viewer
 )
 def test_the_size_of_a_scan_is_told_however_small(geometry, told):
     assert scan_in_words(LayerScan(None, ScanSource(geometry, "scan"))) == told
+
+
+def test_what_the_numbers_of_a_size_are_is_told_of_volumes_only(dock, viewer, two_scans):
+    """Of a picture it said across (right–left), deep, high; and so it did where there was no scan."""
+    assert "right–left" in dock.scan.about.toolTip()
+    viewer.add_image(np.zeros((40, 50), np.float32), name="picture")
+    dock.scan.choose(viewer.layers["picture"])
+    assert "40 pixels" in dock.scan.about.text()
+    assert dock.scan.about.toolTip() == ""
+    viewer.layers.clear()
+    assert dock.scan.about.toolTip() == ""

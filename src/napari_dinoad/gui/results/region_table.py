@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.parts import take_letter_size
-from napari_dinoad.maps.finding_words import in_figures, place_in_words
+from napari_dinoad.maps.finding_words import area_in_words, place_in_words, volume_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,15 +56,11 @@ _PLACE_COLUMN = 3
 
 
 def size_in_words(region: Region) -> str:
-    """Return the size of a region with its unit."""
+    """Return the size of a region with its unit, as the report has it."""
     if region.volume_mm3 is not None:
-        return (
-            f"{region.volume_mm3 / 1000:.2f} ml"
-            if region.volume_mm3 >= 1000
-            else f"{in_figures(region.volume_mm3)} mm³"
-        )
+        return volume_in_words(region.volume_mm3)
     if region.area_mm2 is not None:
-        return f"{in_figures(region.area_mm2)} mm²"
+        return area_in_words(region.area_mm2)
     return f"{region.area_px} px"
 
 

@@ -78,7 +78,6 @@ class ScanStep(Step):
         self.resample_button.hide()
         self.window = WindowBox()
         self.about = NoteLabel()
-        self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed = NoteLabel()
         self.fault = NoteLabel()
         self.cover = CoverNote(viewer)
@@ -142,6 +141,7 @@ class ScanStep(Step):
     def describe(self) -> None:
         """Say what the chosen scan is and what had to be assumed."""
         layer = self.layer
+        self.about.setToolTip("")
         try:
             scan = None if layer is None else scan_of_layer(layer, self._viewer.dims.point)
         except DinoadError as error:
@@ -155,6 +155,8 @@ class ScanStep(Step):
             self.assumed.tell("")
             return
         self.about.tell(scan_in_words(scan))
+        if scan.source.dropped_axis is None and scan.source.geometry.is_physical:
+            self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
         self.assumed.tell(" ".join(scan.notes), warning=True)
 
     def _choices(self, widget: object = None) -> list[Layer]:
