@@ -301,7 +301,7 @@ def test_a_single_scan_must_allow_all_that_was_asked_for(model_path, tmp_path, c
     arguments = ["--model", str(model_path), "--out", str(out), "--save", "mask,seg"]
     assert main(["score", str(scan), *arguments]) == 2
     assert "expected a scan read from DICOM" in capsys.readouterr().err
-    assert not names_in(out)
+    assert not out.exists()
 
 
 def test_json_lists_all_that_is_skipped_of_a_folder(patient_path, model_path, tmp_path, capsys):
