@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 import re
 from dataclasses import replace
 
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps import AnomalyMap, Findings
 from napari_dinoad.maps.worklist import WORKLIST_COLUMNS, Worklist, WorklistEntry
 
@@ -194,6 +198,55 @@ def test_what_is_done_is_listed_when_it_ends_early(tmp_path):
         raise KeyboardInterrupt
     rows = list(csv.DictReader(io.StringIO(worklist.table.read_text())))
     assert sorted(row["scan"] for row in rows) == ["a", "b", "c"]
+
+
+def fill_the_disk(monkeypatch):
+    """Let nothing be forced to the disk any more."""
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+DONE = "Scoring again does all scans anew: name those that are left."
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (0, ""),
+        (1, f" 1 scan is done and keeps its results. {DONE}"),
+        (3, f" 3 scans are done and keep their results. The worklist is as it was last written. {DONE}"),
+    ],
+)
+def test_a_full_disk_is_told_by_the_file_that_met_it_and_with_what_is_done(tmp_path, monkeypatch, n, words):
+    """The worklist, written last, met it too and was named in place of the scan's file."""
+    with pytest.raises(DinoadError) as caught, Worklist(tmp_path, "t1", 0.01) as worklist:
+        for name in "abc"[:n]:
+            worklist.add(WorklistEntry.of(findings_of(name), name, {}, 0.0))
+        fill_the_disk(monkeypatch)
+        write_text(tmp_path / "d_regions.csv", "region")
+    no_space = os.strerror(errno.ENOSPC)
+    told = f"Cannot write {tmp_path / 'd_regions.csv'}: {no_space}. Free disk space or choose another folder."
+    assert str(caught.value) == told + words
+
+
+def test_a_worklist_that_finds_no_room_at_the_end_is_told_with_what_is_done(tmp_path, monkeypatch):
+    with pytest.raises(DinoadError) as caught, Worklist(tmp_path, "t1", 0.01) as worklist:
+        for name in "ab":
+            worklist.add(WorklistEntry.of(findings_of(name), name, {}, 0.0))
+        fill_the_disk(monkeypatch)
+    assert re.search(r"Cannot write .*worklist\.(csv|html): .*2 scans are done", str(caught.value))
+
+
+def test_who_cancels_is_told_nothing_of_the_disk(tmp_path, monkeypatch):
+    with pytest.raises(Cancelled) as caught, Worklist(tmp_path, "t1", 0.01) as worklist:
+        for name in "ab":
+            worklist.add(WorklistEntry.of(findings_of(name), name, {}, 0.0))
+        fill_the_disk(monkeypatch)
+        raise Cancelled("Stopped.")
+    assert str(caught.value) == "Stopped."
 
 
 def test_files_are_not_written_anew_for_each_scan(tmp_path, monkeypatch):

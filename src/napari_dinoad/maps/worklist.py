@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import heapq
 import io
+import logging
 import re
 import time
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from napari_dinoad import html
+from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.regions import Region
 
 __all__ = ["WORKLIST_COLUMNS", "Worklist", "WorklistEntry"]
+
+logger = logging.getLogger(__name__)
 
 WORKLIST_COLUMNS = (
     "rank", "scan", "results", "p_value", "n_more_normal", "n_calibration_scans", "n_calibration_persons",
@@ -135,7 +139,8 @@ class WorklistEntry:
 class Worklist:
     """``worklist.html`` and ``worklist.csv`` in a folder, which grow with the scans; of several scans only.
 
-    A context manager: at its end, also by an error, the files hold all scans so far.
+    A context manager: at its end, also by an error, the files hold all scans so far. A `DinoadError` that ends it (of
+    a full disk, for instance) is told with how many scans are done.
 
     Parameters
     ----------
@@ -161,9 +166,27 @@ class Worklist:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        unwritten = None
         if self.is_due:
-            self.write()
+            try:
+                self.write()
+            except DinoadError as refused:
+                # What ended the scoring is told, not that the worklist met the same full disk afterwards.
+                logger.info("%s", refused)
+                unwritten = refused
+        fault = error or unwritten
+        if isinstance(fault, DinoadError) and not isinstance(fault, Cancelled) and self._entries:
+            fault.args = (f"{fault} {self._what_is_done(is_listed=unwritten is None)}",)
+        if error is None and unwritten is not None:
+            raise unwritten
+
+    def _what_is_done(self, *, is_listed: bool) -> str:
+        """Return what a fault leaves behind, for people."""
+        n = len(self._entries)
+        done = f"{n} scan is done and keeps its" if n == 1 else f"{n} scans are done and keep their"
+        listed = "" if is_listed else " The worklist is as it was last written."
+        return f"{done} results.{listed} Scoring again does all scans anew: name those that are left."
 
     @property
     def is_due(self) -> bool:
