@@ -96,7 +96,7 @@ def _score_patient(
     from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
     from napari_dinoad.images.readers import read_volume
     from napari_dinoad.maps.picture import save_picture
-    from napari_dinoad.pipeline.detection.batch import save_result
+    from napari_dinoad.pipeline.detection.scan_steps import save_result
 
     path = cohort.patients[kind]
     detection = detector.detect(read_volume(path), progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from napari_dinoad.pipeline.detection.batch import BatchItem
+    from napari_dinoad.pipeline.detection.scan_steps import BatchItem
 
 
 NAME = "score"
@@ -91,12 +91,15 @@ def run(options: argparse.Namespace) -> int:
     lines: list[tuple[str, ...]] = []
     is_all_written = True
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
-    with Worklist(options.out, options.model.stem, options.fpr) as worklist:
+    with ExitStack() as stack:
+        worklist = stack.enter_context(Worklist(options.out, options.model.stem, options.fpr))
         for unusable in given.failed:
             worklist.add_failed(unusable.path.name, unusable.reason)
-        for item in score_scans(
+        scored = score_scans(
             detector, given.scans, reading, options.out, worklist, outputs, options.seg_segments, _bars
-        ):
+        )
+        # Before the worklist: what is being written is listed yet.
+        for item in stack.enter_context(closing(scored)):
             if item.result is None:
                 failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
                 _tell_failure(item)

@@ -19,7 +19,7 @@ from napari_dinoad.images.volume import Geometry, Volume
 
 def model(preset="mr-brain", plane="axial", n_slices=None):
     """Return what is said of a model of 9 scans: pictures by the preset for them, else volumes."""
-    n_slices = n_slices or (9 if preset == "image-2d" else 90)
+    n_slices = n_slices or (9 if preset in ("image-2d", "image-colour") else 90)
     return ModelSummary(Path("m.dinoad"), preset, "dpmm", "embedded", 9, n_slices, datetime.now(UTC), plane)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -105,19 +105,23 @@ class ScoreFolderJob:
             for name, reason in failed:
                 worklist.add_failed(name, reason)
 
-            def outcome() -> FolderOutcome:
-                return FolderOutcome(n_scored, tuple(failed), worklist.page if worklist.is_due else None)
+            def outcome(n_scored: int) -> FolderOutcome:
+                is_listed = n_scored + len(failed) > 1
+                return FolderOutcome(n_scored, tuple(failed), worklist.page if is_listed else None)
 
             def progress(number: int, _: str) -> AbstractContextManager[Progress]:
-                desk.deliver(outcome())
+                # The scan before this one may be written yet: it will be, even if this is the last that is told.
+                desk.deliver(outcome(number - 1 - (len(failed) - len(unusable))))
                 return nullcontext(_of_scan(desk.progress, number, len(found.scans)))
 
-            for item in score_scans(detector, found.scans, reading, self.out, worklist, progress=progress):
-                if item.error is None:
-                    n_scored += 1
-                else:
-                    failed.append((item.scan.path.name or item.name, item.reason))
-            return outcome()
+            scored = score_scans(detector, found.scans, reading, self.out, worklist, progress=progress)
+            with closing(scored):
+                for item in scored:
+                    if item.error is None:
+                        n_scored += 1
+                    else:
+                        failed.append((item.scan.path.name or item.name, item.reason))
+            return outcome(n_scored)
 
 
 def _of_scan(progress: Progress, place: int, n_scans: int) -> Progress:

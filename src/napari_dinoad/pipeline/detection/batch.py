@@ -4,55 +4,32 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
-from napari_dinoad.images.scan_file import without_path
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.images.scans_ahead import scans_ahead
 from napari_dinoad.machine.files import short_stem
-from napari_dinoad.maps.outputs import check_outputs, default_outputs, possible_outputs, save_outputs
-from napari_dinoad.maps.worklist import WorklistEntry
+from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
+from napari_dinoad.machine.read_ahead import ReadAhead
+from napari_dinoad.machine.write_behind import WriteBehind
+from napari_dinoad.pipeline.detection.scan_steps import OF_ONE_SCAN, BatchItem, ScanSteps, WrittenScan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    import logging
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from napari_dinoad.images.scan_file import ScanFile
-    from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.pipeline.detection.detector import Detector
+    from napari_dinoad.pipeline.detection.scan_steps import LoadedApart, ScoredScan
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import ReadSettings, SegSegments
 
-__all__ = ["BatchItem", "output_names", "save_result", "score_scans"]
-
-
-@dataclass(frozen=True)
-class BatchItem:
-    """What became of one scan of a batch.
-
-    Attributes
-    ----------
-    scan : ScanFile
-    name : str
-        Begins the names of its files.
-    result : dict, optional
-        Its entry in ``dinoad score --json``; None of a scan that could not be scored.
-    error : DinoadError, optional
-        Why it could not.
-    """
-
-    scan: ScanFile
-    name: str
-    result: dict[str, Any] | None = None
-    error: DinoadError | None = None
-
-    @property
-    def reason(self) -> str:
-        """Why it could not be scored, without the folders it lies in."""
-        return "" if self.error is None else without_path(self.error, self.scan.path)
+__all__ = ["output_names", "score_scans"]
 
 
 def score_scans(
@@ -64,8 +41,13 @@ def score_scans(
     outputs: Collection[str] | None = None,
     seg_segments: SegSegments = "single",
     progress: Callable[[int, str], AbstractContextManager[Progress]] | None = None,
-) -> Iterator[BatchItem]:
+) -> Generator[BatchItem, None, None]:
     """Score scans, write their outputs into ``folder`` and list them; one that cannot be scored holds up no other.
+
+    While a scan is scored the next one is read and prepared on a thread, and what was found in the one before is
+    written on another; a large one is alone (see `scans_ahead`). Items, logs and the list come scan by scan as if
+    each were done before the next begins. However it ends, also by Ctrl-C, a scan that was scored is written whole
+    and listed.
 
     Parameters
     ----------
@@ -80,7 +62,8 @@ def score_scans(
         does not allow an output has the others, and ``not_written`` in its result; a single one is not scored.
     seg_segments : {"single", "regions"}
     progress : callable, optional
-        Given a scan's number from 1 and its name, returns what follows its steps while it is scored.
+        Given a scan's number from 1 and its name, returns what follows its steps while it is scored. The scan
+        before it may be yielded only then.
 
     Yields
     ------
@@ -91,80 +74,64 @@ def score_scans(
     DinoadError
         If outputs cannot be written.
     """
-    for number, (scan, name) in enumerate(zip(scans, output_names(scans), strict=True), start=1):
+    with OrderedLogs() as logs, ReadAhead() as reader, WriteBehind[WrittenScan]() as writer:
+        steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs)
+        loads = ((scan, partial(steps.load_apart, scan)) for scan in scans)
+        loaded_apart = scans_ahead(reader, loads, reading)
+        told: list[logging.LogRecord] = []
         try:
-            with nullcontext() if progress is None else progress(number, name) as follow:
-                result, entry = _score_and_save(
-                    detector, scan, reading, folder, name, outputs, seg_segments, follow, len(scans) > 1
-                )
-        except (ScanReadError, SettingError, GeometryError) as error:
-            item = BatchItem(scan, name, error=error)
-            worklist.add_failed(scan.path.name or name, item.reason)
-        else:
-            item = BatchItem(scan, name, result)
-            worklist.add(entry)
-        yield item
+            for number, (scan, name) in enumerate(zip(scans, output_names(scans), strict=True), start=1):
+                with logs.holding() as told:
+                    with nullcontext() if progress is None else progress(number, name) as follow:
+                        scored = _scored(steps, scan, loaded_apart, follow)
+                for before in writer.finished():
+                    yield _listed(before, worklist)
+                tell(told)
+                if isinstance(scored, DinoadError):
+                    yield _listed(WrittenScan(BatchItem(scan, name, error=scored)), worklist)
+                elif scored.is_large or number == len(scans):
+                    # Nothing is done beside it.
+                    yield _listed(steps.write(scan, name, scored), worklist)
+                else:
+                    writer.begin(partial(steps.write, scan, name, scored))
+                # A large one is not held while the next one is read.
+                del scored
+        except Exception:
+            for before in writer.finished():
+                yield _listed(before, worklist)
+            tell(told)
+            raise
+        finally:
+            # By Ctrl-C, or where the caller stops.
+            with suppress(DinoadError):
+                for before in writer.finished():
+                    _listed(before, worklist)
 
 
-def _score_and_save(
-    detector: Detector,
-    scan: ScanFile,
-    reading: ReadSettings,
-    folder: Path,
-    name: str,
-    outputs: Collection[str] | None,
-    seg_segments: SegSegments,
-    progress: Progress | None,
-    is_one_of_several: bool,
-) -> tuple[dict[str, Any], WorklistEntry]:
-    """Score one scan; return its result and its entry in the worklist."""
-    volume = scan.read(reading)
-    # Before the scan is scored: that may take a minute.
-    not_written: dict[str, str] = {}
-    left_out = None
-    if outputs is not None and is_one_of_several:
-        outputs, not_written = possible_outputs(volume, outputs)
-        left_out = not_written.__setitem__
+def _scored(
+    steps: ScanSteps, scan: ScanFile, loaded_apart: Iterator[LoadedApart | None], progress: Progress | None
+) -> ScoredScan | DinoadError:
+    """Return a scan that was scored, or the error that is of this scan alone."""
+    try:
+        apart = next(loaded_apart)
+        if apart is None:
+            return steps.score(steps.load(scan), progress)
+        loaded, records = apart
+        tell(records)
+        return loaded if isinstance(loaded, DinoadError) else steps.score(loaded, progress)
+    except OF_ONE_SCAN as error:
+        return error
+
+
+def _listed(written: WrittenScan, worklist: Worklist) -> BatchItem:
+    """Tell what was logged of a scan, list it, and return what became of it."""
+    tell(written.records)
+    item = written.item
+    if written.entry is None:
+        worklist.add_failed(item.scan.path.name or item.name, item.reason)
     else:
-        check_outputs(volume, default_outputs(volume) if outputs is None else outputs)
-    detection = detector.detect(volume, progress=progress)
-    mask = detection.mask()
-    found = detection.findings(mask, scan.path.name or name, detector.model.card())
-    result = save_result(
-        _telling(found, not_written), scan.path, folder, name, outputs, seg_segments, left_out
-    )
-    # Some of it only shows while the files are written.
-    findings = _telling(found, not_written)
-    result |= {"notes": list(findings.all_notes()), "not_written": not_written}
-    files = {kind: Path(file) for kind, file in result["files"].items()}
-    return result, WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
-
-
-def _telling(findings: Findings, not_written: Mapping[str, str]) -> Findings:
-    """Return findings with a note for each output that is left out."""
-    told = (f"Not written: {reason.rstrip('.')}." for reason in not_written.values())
-    return replace(findings, notes=(*findings.notes, *told))
-
-
-def save_result(
-    findings: Findings,
-    path: Path,
-    folder: Path,
-    name: str,
-    outputs: Collection[str] | None,
-    seg_segments: SegSegments = "single",
-    left_out: Callable[[str, str], None] | None = None,
-) -> dict[str, Any]:
-    """Write the chosen outputs of a scored scan and return its result; see `BatchItem` and `save_outputs`."""
-    written = save_outputs(findings, folder, name, outputs, seg_segments=seg_segments, left_out=left_out)
-    files = {kind: str(file) for kind, file in written.items()}
-    return {
-        **findings.to_dict(),
-        "scan": str(path),
-        "map": files.get("map"),
-        "mask": files.get("mask"),
-        "files": files,
-    }
+        worklist.add(written.entry)
+    return item
 
 
 def output_names(scans: Sequence[ScanFile]) -> list[str]:

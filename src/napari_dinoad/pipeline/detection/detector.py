@@ -201,9 +201,12 @@ class Detector:
             # The scan of before is let go first: to find the body takes as much as two more.
             del prepared
             self._prepared, self._unlike = (), None
-            prepared = prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
-            self._prepared = prepared
+            prepared = self._prepared = self.prepare_apart(volume)
         return prepared
+
+    def prepare_apart(self, volume: Volume) -> tuple[PreparedScan, ...]:
+        """Return what `prepare` does, without keeping it: for `detect`, on another thread while it scores a scan."""
+        return prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
 
     def unlike(self, volume: Volume) -> tuple[str, ...]:
         """Return in what a scan is unlike the model's normal scans: voxel size, extent of the body, contrast.
@@ -239,6 +242,7 @@ class Detector:
         start_slice: int | None = None,
         progress: Progress | None = None,
         on_slices: OnSlices | None = None,
+        prepared: tuple[PreparedScan, ...] = (),
     ) -> Detection:
         """Score a scan.
 
@@ -262,6 +266,8 @@ class Detector:
             Called after each batch; may raise `Cancelled`.
         on_slices : callable, optional
             Gets the map of some slices as soon as it is ready, on the calling thread.
+        prepared : tuple of PreparedScan
+            What `prepare_apart` has made of this scan; empty: it is prepared here.
 
         Raises
         ------
@@ -271,6 +277,8 @@ class Detector:
             If a slice is not in the scan, the intensity setting does not suit the scan, or a path was given in
             place of one.
         """
+        if prepared:
+            self._prepared = prepared
         size = self.settings.batch_slices or self.backbone.batch_slices
         scored_with = partial(
             self._detect, time.perf_counter(), volume, slices, start_slice, progress, on_slices

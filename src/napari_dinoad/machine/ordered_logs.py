@@ -1,0 +1,70 @@
+"""Logs of work that is done on several threads at a time, told in the order of the work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+__all__ = ["OrderedLogs", "tell"]
+
+
+class OrderedLogs(logging.Filter):
+    """Holds back what is logged in blocks of `holding`, by each thread, until it is told; other logs pass.
+
+    A context manager, inside which the handlers of the root logger are watched.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.local()
+        self._watched: list[logging.Handler] = []
+
+    def __enter__(self) -> Self:
+        last = logging.lastResort
+        self._watched = [*logging.getLogger().handlers, *([] if last is None else [last])]
+        for handler in self._watched:
+            handler.addFilter(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handler in self._watched:
+            handler.removeFilter(self)
+
+    @contextmanager
+    def holding(self) -> Iterator[list[logging.LogRecord]]:
+        """Hold what this thread logs in the block; give it, as it comes, for `tell`."""
+        before = getattr(self._here, "records", None)
+        records: list[logging.LogRecord] = []
+        self._here.records = records
+        try:
+            yield records
+        finally:
+            self._here.records = before
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Hold a record; False then."""
+        records: list[logging.LogRecord] | None = getattr(self._here, "records", None)
+        if records is None:
+            return True
+        # Each handler asks.
+        if not (records and records[-1] is record):
+            records.append(record)
+        return False
+
+
+def tell(records: list[logging.LogRecord]) -> None:
+    """Log what was held, once."""
+    while records:
+        record = records.pop(0)
+        logging.getLogger(record.name).handle(record)

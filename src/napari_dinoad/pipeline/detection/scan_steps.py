@@ -1,0 +1,229 @@
+"""One scan of a batch: read and prepared, scored, written; each step can be done on a thread of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
+from napari_dinoad.images.scan_file import without_path
+from napari_dinoad.images.scans_ahead import is_large
+from napari_dinoad.maps.outputs import check_outputs, default_outputs, possible_outputs, save_outputs
+from napari_dinoad.maps.worklist import WorklistEntry
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Collection, Mapping
+
+    from napari_dinoad.images.scan_file import ScanFile
+    from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.machine.ordered_logs import OrderedLogs
+    from napari_dinoad.maps.findings import Findings
+    from napari_dinoad.pipeline.detection.detector import Detection, Detector
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import ReadSettings, SegSegments
+
+__all__ = [
+    "OF_ONE_SCAN",
+    "BatchItem",
+    "LoadedApart",
+    "LoadedScan",
+    "ScanSteps",
+    "ScoredScan",
+    "WrittenScan",
+    "save_result",
+]
+
+OF_ONE_SCAN = (ScanReadError, SettingError, GeometryError)
+"""Errors of one scan, which hold up none of the others."""
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """What became of one scan of a batch.
+
+    Attributes
+    ----------
+    scan : ScanFile
+    name : str
+        Begins the names of its files.
+    result : dict, optional
+        Its entry in ``dinoad score --json``; None of a scan that could not be scored.
+    error : DinoadError, optional
+        Why it could not.
+    """
+
+    scan: ScanFile
+    name: str
+    result: dict[str, Any] | None = None
+    error: DinoadError | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it could not be scored, without the folders it lies in."""
+        return "" if self.error is None else without_path(self.error, self.scan.path)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedScan:
+    """A scan that was read.
+
+    Attributes
+    ----------
+    volume : Volume
+    outputs : collection of str, optional
+        What is to be written of it; None: what suits it.
+    not_written : dict of str
+        Why it does not allow the others that were asked for.
+    prepared : tuple of PreparedScan
+        See `Detector.prepare_apart`; empty: not yet.
+    seconds : float
+        That this took.
+    """
+
+    volume: Volume
+    outputs: Collection[str] | None
+    not_written: dict[str, str]
+    prepared: tuple[PreparedScan, ...] = ()
+    seconds: float = 0.0
+
+
+LoadedApart = tuple[LoadedScan | DinoadError, list["logging.LogRecord"]]
+"""A scan that was read and prepared on a thread, or the error that is of this scan alone; and what was logged."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredScan:
+    """A scan that was scored, with what `LoadedScan` says of its outputs."""
+
+    detection: Detection
+    outputs: Collection[str] | None
+    not_written: dict[str, str]
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is to be written before the next one is scored, for memory."""
+        return is_large(self.detection.anomaly_map.values.size)
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenScan:
+    """What became of a scan, its entry in the worklist unless it failed, and what was logged meanwhile."""
+
+    item: BatchItem
+    entry: WorklistEntry | None = None
+    records: list[logging.LogRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanSteps:
+    """The steps of every scan of a batch; see `napari_dinoad.pipeline.detection.batch.score_scans`."""
+
+    detector: Detector
+    reading: ReadSettings
+    folder: Path
+    outputs: Collection[str] | None
+    seg_segments: SegSegments
+    is_of_several: bool
+    logs: OrderedLogs
+
+    def load(self, scan: ScanFile) -> LoadedScan:
+        """Read a scan; refuse outputs that it does not allow before it is scored, which may take a minute.
+
+        Raises
+        ------
+        ScanReadError
+            If it cannot be used.
+        SettingError
+            If it is a single one and does not allow all outputs, or allows none.
+        """
+        volume = scan.read(self.reading)
+        if self.outputs is not None and self.is_of_several:
+            return LoadedScan(volume, *possible_outputs(volume, self.outputs))
+        check_outputs(volume, default_outputs(volume) if self.outputs is None else self.outputs)
+        return LoadedScan(volume, self.outputs, {})
+
+    def load_apart(self, scan: ScanFile) -> LoadedApart:
+        """Read and prepare a scan, on a thread of its own."""
+        with self.logs.holding() as records:
+            try:
+                loaded = self.load(scan)
+                started = time.perf_counter()
+                prepared = self.detector.prepare_apart(loaded.volume)
+            except OF_ONE_SCAN as error:
+                return error, records
+            return replace(loaded, prepared=prepared, seconds=time.perf_counter() - started), records
+
+    def score(self, loaded: LoadedScan, progress: Progress | None) -> ScoredScan:
+        """Score a scan that was read, and prepared or not; see `Detector.detect` for what is raised."""
+        detection = self.detector.detect(loaded.volume, progress=progress, prepared=loaded.prepared)
+        seconds = dict(detection.seconds)
+        for stage in ("prepare", "total"):
+            seconds[stage] = round(seconds[stage] + loaded.seconds, 4)
+        return ScoredScan(replace(detection, seconds=seconds), loaded.outputs, loaded.not_written)
+
+    def write(self, scan: ScanFile, name: str, scored: ScoredScan) -> WrittenScan:
+        """Write a scan's outputs.
+
+        Raises
+        ------
+        DinoadError
+            If they cannot be written; of errors of the scan alone the item tells.
+        """
+        with self.logs.holding() as records:
+            try:
+                result, entry = self._written(scan, name, scored)
+            except OF_ONE_SCAN as error:
+                return WrittenScan(BatchItem(scan, name, error=error), None, records)
+            return WrittenScan(BatchItem(scan, name, result), entry, records)
+
+    def _written(self, scan: ScanFile, name: str, scored: ScoredScan) -> tuple[dict[str, Any], WorklistEntry]:
+        detection, not_written = scored.detection, dict(scored.not_written)
+        may_leave_out = self.outputs is not None and self.is_of_several
+        left_out = not_written.__setitem__ if may_leave_out else None
+        found = detection.findings(detection.mask(), scan.path.name or name, self.detector.model.card())
+        result = save_result(
+            _telling(found, not_written),
+            scan.path,
+            self.folder,
+            name,
+            scored.outputs,
+            self.seg_segments,
+            left_out,
+        )
+        # Some of it only shows while the files are written.
+        findings = _telling(found, not_written)
+        result |= {"notes": list(findings.all_notes()), "not_written": not_written}
+        files = {kind: Path(file) for kind, file in result["files"].items()}
+        entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
+        return result, entry
+
+
+def _telling(findings: Findings, not_written: Mapping[str, str]) -> Findings:
+    """Return findings with a note for each output that is left out."""
+    told = (f"Not written: {reason.rstrip('.')}." for reason in not_written.values())
+    return replace(findings, notes=(*findings.notes, *told))
+
+
+def save_result(
+    findings: Findings,
+    path: Path,
+    folder: Path,
+    name: str,
+    outputs: Collection[str] | None,
+    seg_segments: SegSegments = "single",
+    left_out: Callable[[str, str], None] | None = None,
+) -> dict[str, Any]:
+    """Write the chosen outputs of a scored scan and return its result; see `BatchItem` and `save_outputs`."""
+    written = save_outputs(findings, folder, name, outputs, seg_segments=seg_segments, left_out=left_out)
+    files = {kind: str(file) for kind, file in written.items()}
+    return {
+        **findings.to_dict(),
+        "scan": str(path),
+        "map": files.get("map"),
+        "mask": files.get("mask"),
+        "files": files,
+    }
