@@ -11,9 +11,11 @@ scans have no scorer: their scores are normal numbers, with a mean (spread 0.3 a
 standard deviation of each scan's own.
 
 Of phantoms, the rates are also given by place: within 10 mm of the first and of the last slice, and between; with one
-table for all slices, with a table of their own for the slices at both ends, and with one table for scores less what
-the highest of a slice usually are there (see `profile`). Phantom patients tell what each finds, by kind of lesion;
-``--brightness 2`` how that depends on the weight of the backbone's brightness channels.
+table for all slices, with a table of their own for the slices at both ends, with one table for scores less what
+the highest of a slice usually are at that height (see `profile`), and with one for scores divided by what the highest
+usually are of slices that look alike (see `slice_looks`). Phantom patients tell what each finds, by kind of lesion,
+and when the scan begins or ends with the lesion; ``--brightness 2`` how that depends on the weight of the backbone's
+brightness channels.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +50,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     PreprocessingSettings,
 )
+from slice_looks import AlikeLevels, look_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,10 +145,39 @@ class Scan:
         indices = np.array(self.prepared.indices, dtype=float)
         return (indices - indices[0]) / (indices[-1] - indices[0])
 
+    @cached_property
+    def looks(self) -> np.ndarray:
+        """What each slice looks like (slices, k)."""
+        body = self.prepared.body_slices(self.prepared.indices)
+        outline = self.prepared.placement.coarser(self.embeddings.shape[1]).to_model(body.astype(np.float32))
+        return look_of(self.embeddings.float().numpy(), outline)
+
+    def tops(self, scores: np.ndarray) -> np.ndarray:
+        """Return the raw score that a share of each slice's body voxels exceed (slices,)."""
+        slices = np.split(scores, np.cumsum(self.n_voxels)[:-1])
+        return np.array([np.quantile(part, 1 - TOP_SHARE) for part in slices])
+
+    def cut(self, kept: np.ndarray) -> Scan:
+        """Return the scan as if it had some slices (slices,) bool only."""
+        prepared = replace(self.prepared, indices=tuple(np.array(self.prepared.indices)[kept].tolist()))
+        truth = None if self.truth is None else self.truth[np.repeat(kept, self.n_voxels)]
+        return Scan(prepared, self.embeddings[torch.from_numpy(kept)], truth)
+
+    def from_and_up_to_lesion(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the slices (slices,) bool from the lowest of the lesion on, and up to its highest."""
+        parts = np.split(self.truth, np.cumsum(self.n_voxels)[:-1])
+        with_lesion = np.flatnonzero([part.any() for part in parts])
+        rows = np.arange(len(parts))
+        return rows >= with_lesion[0], rows <= with_lesion[-1]
+
     def levelled(self, scores: np.ndarray, usual: np.ndarray) -> np.ndarray:
         """Return the raw scores (n,) of the body voxels less what a profile says of their slices."""
         of_slices = np.interp(self.positions, np.linspace(0, 1, len(usual)), usual)
         return (scores - np.repeat(of_slices, self.n_voxels)).astype(np.float32)
+
+    def by_look(self, scores: np.ndarray, usual: AlikeLevels) -> np.ndarray:
+        """Return the raw scores (n,) of the body voxels by what is usual of slices that look like theirs."""
+        return (scores / np.repeat(usual(self.looks), self.n_voxels)).astype(np.float32)
 
 
 def fit(name: str, scans: list[Scan], rows: np.ndarray, seed: int) -> Scorer:
@@ -248,27 +282,98 @@ def profile(scans: list[Scan], scores: list[np.ndarray]) -> np.ndarray:
     """Return what a share of a slice's voxels exceeds (positions,), first to last slice; the mean over scans."""
     curves = []
     for scan, own in zip(scans, scores, strict=True):
-        slices = np.split(own, np.cumsum(scan.n_voxels)[:-1])
-        tops = [np.quantile(part, 1 - TOP_SHARE) for part in slices]
-        curves.append(np.interp(np.linspace(0, 1, N_POSITIONS), scan.positions, tops))
+        curves.append(np.interp(np.linspace(0, 1, N_POSITIONS), scan.positions, scan.tops(own)))
     return np.asarray(gaussian_filter1d(np.mean(curves, axis=0), BLUR, mode="nearest"))
 
 
-def levelled_without(scans: list[Scan], held_out: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Return the scores of held-out scans, each less the profile of the others."""
-    others = {row: [other for other in held_out if other != row] for row in held_out}
-    return {
-        row: scans[row].levelled(
-            own, profile([scans[i] for i in others[row]], [held_out[i] for i in others[row]])
-        )
-        for row, own in held_out.items()
-    }
+def alike(scans: list[Scan], scores: list[np.ndarray]) -> AlikeLevels:
+    """Return what is usual by look; each scan is of another person."""
+    looks = [scan.looks for scan in scans]
+    tops = [scan.tops(own) for scan, own in zip(scans, scores, strict=True)]
+    return AlikeLevels(looks, tops, list(range(len(scans))))
+
+
+Usual = Callable[[list["Scan"], list[np.ndarray]], Callable[["Scan", np.ndarray], np.ndarray]]
+"""Normal scans and their raw scores → what makes a scan's raw scores comparable from slice to slice."""
+
+
+def as_it_is(scans: list[Scan], scores: list[np.ndarray]) -> Callable[[Scan, np.ndarray], np.ndarray]:
+    """Leave scores as they are."""
+    return lambda scan, own: own
+
+
+def by_profile(scans: list[Scan], scores: list[np.ndarray]) -> Callable[[Scan, np.ndarray], np.ndarray]:
+    """Take off what is usual at a slice's height."""
+    usual = profile(scans, scores)
+    return lambda scan, own: scan.levelled(own, usual)
+
+
+def by_look(scans: list[Scan], scores: list[np.ndarray]) -> Callable[[Scan, np.ndarray], np.ndarray]:
+    """Divide by what is usual of slices that look alike."""
+    usual = alike(scans, scores)
+    return lambda scan, own: scan.by_look(own, usual)
+
+
+def levelled_without(
+    scans: list[Scan], held_out: dict[int, np.ndarray], usual: Usual
+) -> dict[int, np.ndarray]:
+    """Return the scores of held-out scans, each made comparable by what is usual of the others."""
+    levelled = {}
+    for row, own in held_out.items():
+        others = [other for other in held_out if other != row]
+        levelled[row] = usual([scans[i] for i in others], [held_out[i] for i in others])(scans[row], own)
+    return levelled
+
+
+@dataclass(frozen=True, eq=False)
+class Marking:
+    """How raw scores become −log10 p: made comparable between slices, then by tables of inner and outer slices."""
+
+    comparable: Callable[[Scan, np.ndarray], np.ndarray]
+    inner: Calibration
+    outer: Calibration
+
+    @classmethod
+    def of(
+        cls, usual: Usual, scans: list[Scan], held_out: dict[int, np.ndarray], two_tables: bool
+    ) -> Marking:
+        """Calibrate on held-out raw scores."""
+        levelled = levelled_without(scans, held_out, usual)
+        tables = [calibrations(levelled)["left out"]] * 2
+        if two_tables:
+            is_end = {row: scans[row].places() != INNER for row in held_out}
+            for number, at_end in enumerate((False, True)):
+                parts = {row: own[is_end[row] == at_end] for row, own in levelled.items()}
+                tables[number] = calibrations(parts)["left out"]
+        return cls(usual([scans[row] for row in held_out], list(held_out.values())), *tables)
+
+    def levels(self, scan: Scan, raw: np.ndarray) -> np.ndarray:
+        """Return −log10 p (n,) of the body voxels' raw scores."""
+        made = self.comparable(scan, raw)
+        return np.where(scan.places() != INNER, self.outer.neg_log10_p(made), self.inner.neg_log10_p(made))
+
+    def found(self, patient: Scan, raw: np.ndarray) -> dict[str, float]:
+        """Return what is found of a patient's lesion, by column of a table."""
+        levels, truth = self.levels(patient, raw), patient.truth
+        highest = int(levels.argmax())
+        figures = {
+            "AP": average_precision(levels, truth),
+            "Dice at 1 %": dice(levels >= 2, truth),
+            "Dice at 0.1 %": dice(levels >= 3, truth),
+            "highest at an end": float(patient.places()[highest] != INNER),
+            "highest in lesion": float(truth[highest]),
+        }
+        for name, kept in zip(("begins", "ends"), patient.from_and_up_to_lesion(), strict=True):
+            part = patient.cut(kept)
+            own = self.levels(part, raw[np.repeat(kept, patient.n_voxels)])
+            figures[f"AP, scan {name} with lesion"] = average_precision(own, part.truth)
+        return figures
 
 
 def ends(
     pool: list[Scan], new: list[Scan], patients: list[tuple[str, Scan]], options: argparse.Namespace
 ) -> None:
-    """Measure rates by place, and what is found: with one table, with one more for both ends, and by profile."""
+    """Measure rates by place and what is found: one table, one more for both ends, by profile and by look."""
     rates, found = Figures(), Figures()
     for name in options.scorers:
         for seed in range(COHORTS_WITH_PATIENTS):
@@ -277,33 +382,25 @@ def ends(
             tried = [new[i] for i in rng.permutation(len(new))[:N_NEW]]
             scorer = fit(name, scans, np.arange(len(scans)), seed)
             held_out = held_out_scores(name, scans, seed)
-            is_end = {row: scans[row].places() != INNER for row in held_out}
-            inner, outer = (
-                calibrations({row: own[is_end[row] == at_end] for row, own in held_out.items()})["left out"]
-                for at_end in (False, True)
-            )
-            one = calibrations(held_out)["left out"]
-            level = calibrations(levelled_without(scans, held_out))["left out"]
-            usual = profile([scans[row] for row in held_out], list(held_out.values()))
-            for how, tables in (
-                ("one table", (one, one)),
-                ("two tables", (inner, outer)),
-                ("profile", (level, level)),
+            scored = {id(scan): scan.scored(scorer) for scan in (*tried, *(p for _, p in patients))}
+            for how, usual in (
+                ("one table", as_it_is),
+                ("two tables", as_it_is),
+                ("profile", by_profile),
+                ("look", by_look),
             ):
-                scored = {id(scan): scan.scored(scorer) for scan in (*tried, *(p for _, p in patients))}
-                if how == "profile":
-                    for scan in (*tried, *(p for _, p in patients)):
-                        scored[id(scan)] = scan.levelled(scored[id(scan)], usual)
+                marking = Marking.of(usual, scans, held_out, how == "two tables")
+                of_tried = [(scan.places(), marking.comparable(scan, scored[id(scan)])) for scan in tried]
                 for label, place in (("between", INNER), ("lower end", LOWER), ("upper end", UPPER)):
-                    own = [scored[id(scan)][scan.places() == place] for scan in tried]
-                    rates.add_rates(f"{name}, {how}, {label}", tables[place != INNER], own)
+                    own = [scores[places == place] for places, scores in of_tried]
+                    table = marking.inner if place == INNER else marking.outer
+                    rates.add_rates(f"{name}, {how}, {label}", table, own)
+                if how != "two tables":
+                    rates.add_rates(f"{name}, {how}, all", marking.inner, [own for _, own in of_tried])
                 for kind, patient in patients:
-                    raw, at_end = scored[id(patient)], patient.places() != INNER
-                    levels = np.where(at_end, tables[1].neg_log10_p(raw), tables[0].neg_log10_p(raw))
-                    for row in (f"{name}, {how}, {kind}", f"{name}, {how}, all"):
-                        found.add(row, "AP", [average_precision(levels, patient.truth)])
-                        found.add(row, "Dice at 1 %", [dice(levels >= 2, patient.truth)])
-                        found.add(row, "Dice at 0.1 %", [dice(levels >= 3, patient.truth)])
+                    for column, figure in marking.found(patient, scored[id(patient)]).items():
+                        found.add(f"{name}, {how}, {kind}", column, [figure])
+                        found.add(f"{name}, {how}, all", column, [figure])
     rates.print("place, multiple of the rate")
     found.print("found (one figure a patient and cohort)")
 
