@@ -123,6 +123,7 @@ def test_what_the_standard_and_dcmqi_ask_of_a_segment(tmp_path):
     assert segment.SegmentNumber == 1
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     assert segment.SegmentAlgorithmName == "napari-dinoad"
+    assert segment.SegmentLabel == "Anomalies at a rate of 1 % of normal voxels"
     for sequence in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
         (code,) = segment[sequence].value
         assert code.CodeValue and code.CodingSchemeDesignator == "SCT" and code.CodeMeaning

@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes
 from napari_dinoad import __version__
 from napari_dinoad.errors import SettingError
 from napari_dinoad.maps.dicom.sources import model_parameters
+from napari_dinoad.maps.finding_words import rate_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +93,7 @@ def _regions(mask: AnomalyMask, segments: SegSegments) -> tuple[np.ndarray, tupl
     """Return (z, y, x) uint8 segment numbers from 1, and the label of each segment."""
     regions = mask.regions()
     if segments == "single" or not regions:
-        return mask.values, (f"Anomalies at a rate of {mask.fpr:g} of normal voxels",)
+        return mask.values, (f"Anomalies at a rate of {rate_in_words(mask.fpr)} of normal voxels",)
     number_of = np.zeros(int(mask.labels.max()) + 1, dtype=np.uint8)
     own = regions[:MAX_REGION_SEGMENTS]
     for number, region in enumerate(own, start=1):
