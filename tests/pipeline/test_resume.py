@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from safetensors.torch import safe_open, save_file
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort import embedding_cache, work_folder
-from napari_dinoad.pipeline.fit import holdout
+from napari_dinoad.pipeline.fit import fitting, holdout
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,
@@ -200,6 +201,24 @@ def test_what_was_embedded_is_not_embedded_again(slices, tmp_path, monkeypatch):
     )
     fit_folder(slices, replace(SMALL, scorer="memory-bank"), cache=cache)
     assert len(list((tmp_path / "embeddings").iterdir())) == 6
+
+
+def test_through_a_fit_nothing_is_held_of_what_was_noted_of_each_scan(slices, monkeypatch):
+    """It is read again for the report; as Python's objects it takes five times what its text does."""
+    fit, held = fitting.fit_and_calibrate, []
+
+    def noted():
+        gc.collect()
+        return sum(1 for one in gc.get_objects() if type(one) is dict and "body_fraction" in one)
+
+    def counting(*arguments):
+        held.append(noted())
+        return fit(*arguments)
+
+    monkeypatch.setattr(fitting, "fit_and_calibrate", counting)
+    already = noted()
+    assert len(fit_folder(slices, SMALL).fit_report.scans[0].facts) > 5
+    assert held == [already]
 
 
 def test_a_copy_of_a_scan_is_used_once(slices):

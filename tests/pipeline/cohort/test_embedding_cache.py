@@ -69,6 +69,14 @@ def test_a_scan_comes_back_as_stored(cache):
     np.testing.assert_array_equal(scan.body_scores(scores), PLACEMENT.to_slice(scores)[body])
 
 
+def test_what_scans_have_in_common_is_held_once(cache):
+    """Each of thousands had a text of its own for where its slices lie, and for each name of a text."""
+    first, second = (store(cache, number, 4) for number in (1, 2))
+    for name in ("placement", "stack"):
+        assert first.metadata[name] is second.metadata[name]
+    assert [id(name) for name in first.metadata] == [id(name) for name in second.metadata]
+
+
 def test_the_file_is_plain_safetensors(cache):
     scan = store(cache, 3, 4)
     stored = load_file(scan.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 MAPS_PER_BATCH = 32
 """Embedding maps in a batch handed to a scorer."""
+
+_OFTEN_ALIKE = ("placement", "stack")
+"""Texts that are the same for many of thousands of scans: each is held in memory once."""
 
 _HEADER_ALIGNMENT = 64
 _LENGTH_BYTES = 8
@@ -170,7 +174,11 @@ class CachedScan(EmbeddedScan):
             begin = _LENGTH_BYTES + length
             if size != begin + body["data_offsets"][1]:
                 return None
-            return cls(key, path, (n, rows, columns, d), begin, header["__metadata__"])
+            metadata = {
+                sys.intern(name): sys.intern(text) if name in _OFTEN_ALIKE else text
+                for name, text in header["__metadata__"].items()
+            }
+            return cls(key, path, (n, rows, columns, d), begin, metadata)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 

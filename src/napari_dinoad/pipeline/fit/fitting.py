@@ -183,11 +183,7 @@ def _fit(
             raise _nothing_to_add(found.folder, cohort)
         if len(cohort.paths) < MIN_SCANS:
             raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
-        facts = [scan.facts for scan in cohort.cache.scans]
-        grey_note = colour_note(facts, preprocessing)
-        plane_note = coarse_plane_note(facts, preprocessing.plane)
-        for note in filter(None, (grey_note, plane_note, uneven_brightness_note(facts, preprocessing))):
-            logger.warning(note)
+        is_told_of_grey = _warn_of_what_suits_ill(cohort, preprocessing)
         persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
         embedded = time.perf_counter()
         checkpoints = Checkpoints(work.states, work.temporary)
@@ -205,7 +201,7 @@ def _fit(
         # The report compares the embeddings themselves: while the workers that may hold them are there.
         fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
     # Of colours seen as grey it was told.
-    _tell_what_was_assumed(fit_report, {COLOUR_AS_GREY} if grey_note else set())
+    _tell_what_was_assumed(fit_report, {COLOUR_AS_GREY} if is_told_of_grey else set())
     fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
@@ -289,6 +285,17 @@ def _fit_key(
     """Return a hash that the same command has again."""
     before = [] if earlier is None else [hash_of_mixture(require_mixture(earlier, "updated"))]
     return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing), *before])
+
+
+def _warn_of_what_suits_ill(cohort: Cohort, preprocessing: PreprocessingSettings) -> bool:
+    """Warn where a cohort suits how it is read ill; return whether it was told that colours are seen as grey."""
+    # The facts are read again where they are needed: through a fit they would take more memory than their texts.
+    facts = [scan.facts for scan in cohort.cache.scans]
+    grey_note = colour_note(facts, preprocessing)
+    plane_note = coarse_plane_note(facts, preprocessing.plane)
+    for note in filter(None, (grey_note, plane_note, uneven_brightness_note(facts, preprocessing))):
+        logger.warning(note)
+    return bool(grey_note)
 
 
 def _fit_report(
