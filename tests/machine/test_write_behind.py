@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from functools import partial
 
 import pytest
@@ -36,6 +37,19 @@ def test_what_a_task_raises_comes_where_its_result_is_taken():
         with pytest.raises(OSError, match="full"):
             list(writer.finished())
         assert list(writer.finished()) == []
+
+
+def test_a_wait_that_is_cut_off_leaves_the_result_to_be_taken(monkeypatch):
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with WriteBehind() as writer:
+        writer.begin(partial(int, 3))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Future, "result", cut_off)
+            patch.setattr(Future, "exception", cut_off)
+            list(writer.finished())
+        assert list(writer.finished()) == [3]
 
 
 def test_leaving_waits_for_the_task():

@@ -40,6 +40,8 @@ class WriteBehind(Generic[T]):
 
     def finished(self) -> Iterator[T]:
         """Yield the result of the task that was begun, if there is one, when it is done; once, and what it raises."""
-        begun, self._begun = self._begun, None
-        if begun is not None:
+        if self._begun is not None:
+            # Where Ctrl-C cuts the wait off, the result is still to be taken.
+            self._begun.exception()
+            begun, self._begun = self._begun, None
             yield begun.result()

@@ -46,8 +46,8 @@ def score_scans(
 
     While a scan is scored the next one is read and prepared on a thread, and what was found in the one before is
     written on another; a large one is alone (see `scans_ahead`). Items, logs and the list come scan by scan as if
-    each were done before the next begins. However it ends, also by Ctrl-C, a scan that was scored is written whole
-    and listed.
+    each were done before the next begins. However it ends, also by Ctrl-C, what is being written on the thread is
+    written whole and listed.
 
     Parameters
     ----------
