@@ -114,8 +114,9 @@ class DockWidget(QWidget):
         self._on_layer_changed()
         if before is not None:
             before.give_to(self)
+        self._room = CanvasRoom(napari_viewer, self)
         # napari gives this dock room once it is made.
-        CanvasRoom(napari_viewer, self).keep(self.scan.layer, self)
+        self._room.keep(self.scan.layer, self)
 
     def _build(self) -> None:
         self._scroll = ScrolledColumn()
@@ -348,6 +349,8 @@ class DockWidget(QWidget):
             else:
                 # Of others it is left to them how they show it: pictures of a mosaic, what a filter has made.
                 self.scan.choose(event.value)
+            # The first layer's controls, which come now, are wider than those of none.
+            self._room.keep(self.scan.layer, self)
         elif is_from_file(event.value):
             show_map_alone(self._viewer, event.value)
 

@@ -174,3 +174,16 @@ def test_a_scan_that_is_seen_whole_still_is_when_the_dock_takes_its_room(
     qtbot.wait(200)
     assert is_seen_whole(viewer, layer) != is_close
     assert (camera_of(viewer).zoom == zoom) == is_close, "what is looked at closely stays in view"
+
+
+@napari_with_canvas
+def test_the_first_scan_is_seen_whole_beside_its_controls(qtbot, make_napari_viewer, own_folders):
+    """They are wider than those of no layer: the canvas was narrower just after the scan had been fitted to it."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 800)
+    viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    qtbot.wait(200)
+    width = viewer.canvas.size[1]
+    layer = add_scan(viewer, shape=(20, 40, 120))
+    qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
+    qtbot.waitUntil(lambda: is_seen(viewer, layer))

@@ -223,3 +223,15 @@ def test_a_job_that_is_done_is_let_go_before_the_next_one_comes(process, tmp_pat
     note = tmp_path / "note"
     process.run(Job(f"leave a note {note}"), QUIET)
     wait_until(note.exists)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 5, -1])
+def test_a_message_that_breaks_off_is_that_of_a_side_that_is_gone(n_bytes):
+    """A worker process whose window was killed while it sent a scan ended with a traceback."""
+    whole = io.BytesIO()
+    work_process.send({"values": list(range(99))}, whole)
+    with pytest.raises(EOFError):
+        work_process.receive(io.BytesIO(whole.getvalue()[:n_bytes]))
+    assert work_process.receive(io.BytesIO(whole.getvalue()))["values"][-1] == 98
+    with pytest.raises(pickle.UnpicklingError):
+        work_process.receive(io.BytesIO(b"no message, but something else"))

@@ -88,8 +88,13 @@ def send(message: object, stream: IO[bytes]) -> None:
 
 
 def receive(stream: IO[bytes]) -> Any:
-    """Read a message; `EOFError` when the other side is gone."""
-    return pickle.load(stream)
+    """Read a message; `EOFError` when the other side is gone, also where that was in the middle of a message."""
+    try:
+        return pickle.load(stream)
+    except pickle.UnpicklingError as error:
+        if stream.read(1):
+            raise
+        raise EOFError(str(error)) from error
 
 
 def main() -> None:
