@@ -9,9 +9,11 @@ from copy import deepcopy
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
+from napari_dinoad.gui.reader import read_layers
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
 from napari_dinoad.gui.viewer.viewer_parts import show_index
 from patience import PATIENCE_S
@@ -450,7 +452,20 @@ def test_heatmap_and_mask_are_renamed_with_their_scan(qtbot, ready, viewer):
     assert (heatmap.name, mask.name) == ("again · anomaly, −log10 p", "my own")
 
 
-@pytest.mark.parametrize("kind", ["scan", "foreign", "series", "2d"])
+@pytest.fixture
+def picture(dock, viewer, patient, model_path, tmp_path):
+    """Return the layer of a slice as a picture in colour, with a model chosen."""
+    grey = nib.load(patient).get_fdata(dtype=np.float32)[:, :, 12].T
+    grey = np.clip(grey / grey.max() * 200, 0, 200).astype(np.uint8)
+    Image.fromarray(np.stack([grey, grey // 2, grey // 3], axis=-1)).save(tmp_path / "picture.png")
+    [(array, arguments, _)] = read_layers(tmp_path / "picture.png")
+    layer = viewer.add_image(array, **arguments)
+    assert layer.rgb
+    dock.normal.choose(model_path)
+    return layer
+
+
+@pytest.mark.parametrize("kind", ["scan", "foreign", "series", "2d", "picture"])
 def test_values_changed_in_place_are_told_once_they_are_seen(request, qtbot, dock, viewer, model_path, kind):
     """An array tells nobody that it was written to; the slice in view is compared with what was scored."""
     if kind == "2d":

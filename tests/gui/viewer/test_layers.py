@@ -186,12 +186,15 @@ def test_a_scan_in_colour_is_shown_in_colour_and_read_as_it_was(kind, white, sha
     assert layer.rgb
     assert layer.ndim == len(shape)
     np.testing.assert_allclose(layer.data / (255 if kind == "uint8" else 1), colours / white, atol=1e-6)
+    colours_before = volume.colours.copy()
     read = scan_of_layer(layer, (0,) * len(shape)).volume()
     assert read.colours.dtype == colours.dtype
     np.testing.assert_array_equal(read.colours, volume.colours)
     np.testing.assert_array_equal(read.values, volume.values)
     assert read.full_scale == white
     assert read.geometry is volume.geometry
+    layer.data[...] = 0
+    np.testing.assert_array_equal(read.colours, colours_before, err_msg="later changes do not reach it")
 
 
 def test_colours_of_a_scan_in_the_patient_are_shown_in_its_orientation():

@@ -80,19 +80,28 @@ class Found:
 
         Of arrays in memory alone, and in 2D: others would have to be read, or compared as a whole.
         """
-        data = self.scan.data
+        data, is_rgb = self.scan.data, self.scan.is_rgb
         is_3d_view = viewer.dims.ndisplay == 3
-        if self.is_edited or self.scan.is_rgb or is_3d_view or not isinstance(data, np.ndarray):
+        if self.is_edited or is_3d_view or not isinstance(data, np.ndarray):
             return
-        shown = self.scan.to_canonical(data[self.scan.frame])
-        scored = self.result.volume.values
+        frame, volume = data[self.scan.frame], self.result.volume
+        if is_rgb:
+            shown, scored = self.scan.colours_to_canonical(frame[..., :3]), volume.colours
+        else:
+            shown, scored = self.scan.to_canonical(frame), volume.values
+        if scored is None:
+            # Grey in three channels.
+            return
         axis = axis_in_view(viewer, self.layer, self.scan)
         if axis is not None:
             index = self.shown_index(viewer)[axis]
             shown, scored = shown.take(index, axis), scored.take(index, axis)
-        # As the scan is read, in single precision; what is not finite was replaced.
-        shown = shown.astype(np.float32)
-        self.is_edited = bool(np.any((shown != scored) & np.isfinite(shown)))
+        # As the scan is read; what is not finite was replaced.
+        shown = self.scan.in_units_of_scan(shown) if is_rgb else shown.astype(np.float32)
+        is_finite = np.isfinite(shown)
+        if is_rgb:
+            is_finite = is_finite.all(axis=-1, keepdims=True)
+        self.is_edited = bool(np.any((shown != scored) & is_finite))
 
     def is_in_view(self, viewer: Viewer, slices: Sequence[int]) -> bool:
         """Whether some slices may be on screen: they are, unless the view is another slice of the same plane."""

@@ -125,7 +125,7 @@ class LayerScan:
         array = np.asarray(self.data[self.frame] if self.frame else self.data)
         stored, colours = array, None
         if self.is_rgb:
-            stored = self._in_units_of_scan(array[..., :3])
+            stored = self.in_units_of_scan(array[..., :3])
             colours = stored if are_coloured(stored) else None
             array = to_grey(stored)
         note, held = "", _held(known, self.to_canonical(array))
@@ -140,7 +140,8 @@ class LayerScan:
         values = np.ascontiguousarray(self.to_canonical(array)) if held is None else held
         volume = self.source.with_values(values)
         if colours is not None:
-            volume = replace(volume, colours=self._canonical_colours(with_finite_colours(colours, low)))
+            finite = with_finite_colours(colours, low)
+            volume = replace(volume, colours=self.colours_to_canonical(finite).copy(order="C"))
         if not self.is_canonical:
             if self.is_rgb:
                 low, high = float(np.nanmin(stored)), float(np.nanmax(stored))
@@ -152,7 +153,7 @@ class LayerScan:
             volume = replace(volume, name=f"{volume.name}_frame{number}")
         return replace(volume, notes=(*volume.notes, *more, *filter(None, [note])))
 
-    def _in_units_of_scan(self, colours: np.ndarray) -> np.ndarray:
+    def in_units_of_scan(self, colours: np.ndarray) -> np.ndarray:
         """Return a layer's colours (…, 3) as they are kept of a scan: those of `shown_colours` as stored."""
         kind = colour_type(colours.dtype)
         white = self.source.full_scale if self.is_canonical else None
@@ -160,11 +161,12 @@ class LayerScan:
             return np.asarray(colours.astype(kind, copy=False))
         return np.rint(colours * np.float32(white)).astype(np.uint16)
 
-    def _canonical_colours(self, colours: np.ndarray) -> np.ndarray:
+    def colours_to_canonical(self, colours: np.ndarray) -> np.ndarray:
+        """Return colours (…, 3) that lie like the layer (of one frame) as canonical (z, y, x, 3); a view."""
         if not self.is_canonical:
-            return np.ascontiguousarray(self.source.geometry.colours_to_canonical(colours))
+            return self.source.geometry.colours_to_canonical(colours)
         axis = self.source.dropped_axis
-        return np.ascontiguousarray(colours if axis is None else np.expand_dims(colours, axis))
+        return colours if axis is None else np.expand_dims(colours, axis)
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         """Return an array that lies like the layer (of one frame) as canonical (z, y, x)."""
