@@ -11,6 +11,7 @@ from napari.layers import Image, Layer
 from napari_dinoad.gui.scan.window_box import WindowBox
 from napari_dinoad.gui.viewer.ct_windows import AUTOMATIC
 from napari_dinoad.gui.viewer.layers import layer_of_volume
+from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
 
@@ -39,6 +40,18 @@ def test_the_window_of_the_header_is_named_first(box):
     assert box.currentText() == "Angio"
     box.follow(make_layer())
     assert box.currentText() == AUTOMATIC
+
+
+def test_pictures_in_colour_have_no_windows(box):
+    """As the headers of some ultrasound have, of grey values: their colours are shown as stored."""
+    colours = np.random.default_rng(0).integers(0, 4096, (1, 32, 32, 3), dtype=np.uint16)
+    window = DisplayWindow("Window 1", 0.0, 2048.0)
+    volume = Volume(to_grey(colours), Geometry.of_pixels((32, 32)), "us", None, 4095.0, colours=colours)
+    layer = Layer.create(*layer_of_volume(replace(volume, display_windows=(window,))))
+    assert layer.rgb
+    box.follow(layer)
+    assert [box.itemText(place) for place in range(box.count())] == []
+    assert box.isHidden()
 
 
 def make_windowed(window, values=None):

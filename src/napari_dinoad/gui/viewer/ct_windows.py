@@ -51,15 +51,22 @@ def lowest_value(data: Any) -> float | None:
 
 def looks_like_ct(layer: Layer) -> bool:
     """Whether a layer's values look like Hounsfield units; only arrays in memory are looked at."""
-    lowest = None if getattr(layer, "rgb", False) else lowest_value(layer.data)
+    lowest = None if _is_rgb(layer) else lowest_value(layer.data)
     return lowest is not None and lowest <= CT_AIR_HU
 
 
+def _is_rgb(layer: Layer) -> bool:
+    return bool(getattr(layer, "rgb", False))
+
+
 def windows_of(layer: Layer) -> dict[str, tuple[float, float]]:
-    """Return the windows to choose from, by name: those of the scan's header, then the usual ones for CT."""
+    """Return the windows to choose from, by name: those of the scan's header, then the usual ones for CT.
+
+    Colours have none: windows are of grey values.
+    """
     source = layer.metadata.get(METADATA_KEY)
     windows = {}
-    if isinstance(source, ScanSource):
+    if isinstance(source, ScanSource) and not _is_rgb(layer):
         windows = {window.name: (window.low, window.high) for window in source.display_windows}
     if looks_like_ct(layer):
         for name, (centre, width) in CT_WINDOWS_HU.items():
