@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_dinoad.images.discovery import discover_scans
@@ -20,6 +21,7 @@ from napari_dinoad.images.scan_kind import (
     scans_to_look_at,
     suitable_preset,
 )
+from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import ReadSettings, preset
 from small_heads import save_dicom_head
@@ -87,6 +89,21 @@ def test_images_that_are_unevenly_bright_are_scaled_by_themselves(tmp_path, whit
     chosen = choose_preset(discover_scans(tmp_path))
     assert chosen.name == name
     assert chosen.is_guess == (name == "mr-slices")
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize(("white", "name"), [(1, "as stored"), (1000, "mr-slices")])
+def test_images_without_a_known_white_are_scaled_by_themselves(tmp_path, white, name, channels):
+    """They cannot be taken as stored: a fit refused all of them by the preset that it had chosen itself."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        pixels = rng.uniform(0.1, 1, (48, 48, *channels)).astype(np.float32) * white
+        tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="rgb" if channels else "minisblack")
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert chosen.name == (("image-colour" if channels else "image-2d") if name == "as stored" else name)
+    assert chosen.is_guess == (chosen.name != "image-2d")
+    scans = [scan.read() for scan in discover_scans(tmp_path).scans]
+    assert all(prepare_planes(scan, preset(chosen.name), 64) for scan in scans)
 
 
 @pytest.mark.parametrize(("n_coloured", "name"), [(4, "image-colour"), (2, "image-2d")])

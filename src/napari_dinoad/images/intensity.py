@@ -123,6 +123,6 @@ def _full_scale(volume: Volume) -> float:
     if low < 0 or high > 1:
         raise SettingError(
             f"intensity as-stored: expected 8 or 16 bit, or values within 0 to 1, got {low:g} to {high:g}. "
-            "Choose a preset for this kind of scan (mr-brain, ct-head, …)."
+            "Choose a preset for this kind of scan (mr-slices, mr-brain, ct-head, …)."
         )
     return 1.0

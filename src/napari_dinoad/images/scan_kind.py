@@ -196,9 +196,9 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     """Return the preset that suits the scans of a folder.
 
     2D images are taken as stored, in colour where most are (``image-colour``), else in grey (``image-2d``); but where
-    they are unevenly bright, as slices of MR are, each is scaled by itself (``mr-slices``). DICOM names OCT
-    (``oct``), and so are stacks of 2D images taken. CT is of the head, chest or abdomen, by its field of view and how
-    much lung there is; all other volumes are ``mr-brain``.
+    they are unevenly bright, as slices of MR are, or do not say what is white, each is scaled by itself
+    (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. CT is of the head, chest or
+    abdomen, by its field of view and how much lung there is; all other volumes are ``mr-brain``.
 
     Parameters
     ----------
@@ -227,11 +227,19 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
 
 
 def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:
+    brightness = [look.brightness for look in looks if look.brightness is not None]
+    if 2 * len(brightness) < len(looks):
+        return PresetChoice(
+            "mr-slices",
+            "2D images of numbers that do not say what is white; each is scaled by itself",
+            is_guess=True,
+            also=_OF_IMAGES,
+        )
     if 2 * sum(look.is_coloured for look in looks) > len(looks):
         return PresetChoice(
             "image-colour", "most files are pictures in colour", is_guess=True, also=_OF_IMAGES
         )
-    uneven = brightness_range([look.brightness for look in looks if look.brightness is not None])
+    uneven = brightness_range(brightness)
     if uneven is None:
         return PresetChoice("image-2d", "most files are 2D images, about evenly bright", also=_OF_IMAGES)
     dark, bright = uneven
