@@ -235,10 +235,6 @@ class ScanResult:
         labels = self._labels.values
         return self._labels.with_values(labels * self._is_shown(labels))
 
-    def ticked_mask(self) -> AnomalyMask:
-        """Return the mask of the ticked regions alone, measuring first where needed."""
-        return AnomalyMask(self.ticked_labels().whole(np.int32), self.anomaly_map(), self._fpr)
-
     def _forget(self) -> None:
         """Note that regions measured before are not those of the mask any more."""
         self._version += 1
