@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import ExitStack
+
+import pytest
 
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
 
@@ -14,26 +17,49 @@ def told_of(caplog):
     return [record.getMessage() for record in caplog.records if record.name == logger.name]
 
 
-def test_what_is_held_is_told_once_by_every_handler(caplog):
-    seen = []
+class Seeing(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
 
-    class Seeing(logging.Handler):
-        def emit(self, record):
-            seen.append(record.getMessage())
+    def emit(self, record):
+        self.seen.append(record.getMessage())
 
-    handler = Seeing()
-    logging.getLogger().addHandler(handler)
-    try:
-        with OrderedLogs() as logs:
-            with logs.holding() as records:
-                logger.warning("held %d", 1)
-            logger.warning("passed")
-            tell(records)
-            tell(records)
-    finally:
-        logging.getLogger().removeHandler(handler)
-    assert told_of(caplog) == seen == ["passed", "held 1"]
+
+@pytest.fixture
+def seeing_by():
+    """Return a handler of a logger until the test is over."""
+    with ExitStack() as stack:
+
+        def see(name):
+            handler = Seeing()
+            logging.getLogger(name).addHandler(handler)
+            stack.callback(logging.getLogger(name).removeHandler, handler)
+            return handler
+
+        yield see
+
+
+def test_what_is_held_is_told_once_by_every_handler(caplog, seeing_by):
+    handler = seeing_by(None)
+    with OrderedLogs() as logs:
+        with logs.holding() as records:
+            logger.warning("held %d", 1)
+        logger.warning("passed")
+        tell(records)
+        tell(records)
+    assert told_of(caplog) == handler.seen == ["passed", "held 1"]
     assert handler.filters == []
+
+
+def test_handlers_of_other_loggers_are_told_at_once_and_once(caplog, seeing_by):
+    of_package = seeing_by("napari_dinoad")
+    with OrderedLogs() as logs:
+        with logs.holding() as records:
+            logger.warning("held")
+            assert of_package.seen == ["held"]
+        tell(records)
+    assert of_package.seen == told_of(caplog) == ["held"]
 
 
 def test_other_threads_pass(caplog):

@@ -17,7 +17,7 @@ __all__ = ["OrderedLogs", "tell"]
 class OrderedLogs(logging.Filter):
     """Holds back what is logged in blocks of `holding`, by each thread, until it is told; other logs pass.
 
-    A context manager, inside which the handlers of the root logger are watched.
+    A context manager, inside which the handlers of the root logger are watched; those of other loggers hear at once.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class OrderedLogs(logging.Filter):
 
 
 def tell(records: list[logging.LogRecord]) -> None:
-    """Log what was held, once."""
+    """Give what was held to the handlers of the root logger, once."""
     while records:
-        record = records.pop(0)
-        logging.getLogger(record.name).handle(record)
+        # Those of the record's own logger have had it.
+        logging.getLogger().callHandlers(records.pop(0))
