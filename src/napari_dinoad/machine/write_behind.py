@@ -38,10 +38,15 @@ class WriteBehind(Generic[T]):
             raise RuntimeError("The result of the task before has not been taken.")
         self._begun = self._pool.submit(task)
 
+    def wait(self) -> None:
+        """Wait until the task that was begun, if there is one, is done; its result is still to be taken."""
+        if self._begun is not None:
+            self._begun.exception()
+
     def finished(self) -> Iterator[T]:
         """Yield the result of the task that was begun, if there is one, when it is done; once, and what it raises."""
-        if self._begun is not None:
-            # Where Ctrl-C cuts the wait off, the result is still to be taken.
-            self._begun.exception()
-            begun, self._begun = self._begun, None
+        # Where Ctrl-C cuts this off, the result is still to be taken.
+        self.wait()
+        begun, self._begun = self._begun, None
+        if begun is not None:
             yield begun.result()

@@ -214,6 +214,32 @@ def test_one_after_a_large_one_waits_for_it(detector, scans, tmp_path, monkeypat
     assert dict(ahead) == {"normal_0": False, "normal_1": False, "normal_2": False, "normal_3": True}
 
 
+def test_a_large_one_waits_for_what_is_written_before_it(detector, scans, tmp_path, monkeypatch):
+    n_voxels = {"normal_1": scans_ahead.MOST_VOXELS + 1}
+    monkeypatch.setattr(scans_ahead, "_n_voxels", lambda scan, _: n_voxels.get(scan.name, 1))
+    steps, large_is_read = [], threading.Event()
+
+    def reading(scan, *_):
+        steps.append(f"read {scan.name}")
+        if scan.name == "normal_1":
+            large_is_read.set()
+
+    def writing(findings, *_):
+        if findings.volume.name == "normal_0":
+            large_is_read.wait(0.5)
+
+    told_around(monkeypatch, ScanFile, "read", before=reading)
+    told_around(
+        monkeypatch,
+        scan_steps,
+        "save_outputs",
+        before=writing,
+        after=lambda found, *_: steps.append(f"wrote {found.volume.name}"),
+    )
+    run(detector, scans[:2], tmp_path / "out")
+    assert steps == ["read normal_0", "wrote normal_0", "read normal_1", "wrote normal_1"]
+
+
 def test_logs_come_with_their_scan(detector, scans, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "napari_dinoad.of_this_test")
     told_around(monkeypatch, ScanFile, "read", before=lambda scan, *_: logger.info("%s read", scan.name))

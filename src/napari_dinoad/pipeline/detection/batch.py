@@ -83,7 +83,7 @@ def score_scans(
             for number, (scan, name) in enumerate(zip(scans, output_names(scans), strict=True), start=1):
                 with logs.holding() as told:
                     with nullcontext() if progress is None else progress(number, name) as follow:
-                        scored = _scored(steps, scan, loaded_apart, follow)
+                        scored = _scored(steps, scan, loaded_apart, writer, follow)
                 for before in writer.finished():
                     yield _listed(before, worklist)
                 tell(told)
@@ -109,12 +109,18 @@ def score_scans(
 
 
 def _scored(
-    steps: ScanSteps, scan: ScanFile, loaded_apart: Iterator[LoadedApart | None], progress: Progress | None
+    steps: ScanSteps,
+    scan: ScanFile,
+    loaded_apart: Iterator[LoadedApart | None],
+    writer: WriteBehind[WrittenScan],
+    progress: Progress | None,
 ) -> ScoredScan | DinoadError:
     """Return a scan that was scored, or the error that is of this scan alone."""
     try:
         apart = next(loaded_apart)
         if apart is None:
+            # It may be large: the one before is in memory until it is written.
+            writer.wait()
             return steps.score(steps.load(scan), progress)
         loaded, records = apart
         tell(records)
