@@ -15,8 +15,9 @@ import pytest
 
 from napari_dinoad.cli import interrupts
 from napari_dinoad.cli.interrupts import Interrupt, _Listener
-from napari_dinoad.machine import streams
-from patience import PATIENCE_S
+from napari_dinoad.machine import dask_logs, streams
+from napari_dinoad.pipeline.interrupts import interrupts_deferred
+from patience import PATIENCE_S, wait_until
 
 if sys.platform != "win32":
     import fcntl
@@ -496,3 +497,22 @@ def test_what_dask_tells_of_calls_that_are_cut_off_is_not_passed_on(name):
     finally:
         for other, level in before.items():
             logging.getLogger(other).setLevel(level)
+
+
+def test_dask_tells_nothing_from_when_a_request_was_deferred():
+    """It goes to worker processes too; that they were ended by it was now and then told in a line of Dask's."""
+    heard, told = [], logging.getLogger("distributed.nanny")
+    before = {name: logging.getLogger(name).level for name in dask_logs._LOGGERS}
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        logging.getLogger("distributed").setLevel(logging.WARNING)
+        with interrupts_deferred():
+            assert told.isEnabledFor(logging.WARNING)
+            os.kill(os.getpid(), signal.SIGTERM)
+            wait_until(lambda: not told.isEnabledFor(logging.WARNING))
+            assert heard == []
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

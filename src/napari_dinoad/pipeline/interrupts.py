@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
+from napari_dinoad.machine.dask_logs import silence_dask
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -29,11 +31,17 @@ def interrupts_deferred() -> Iterator[None]:
         yield
         return
     received: dict[int, FrameType | None] = {}
+
+    def defer(number: int, frame: FrameType | None) -> None:
+        received[number] = frame
+        # A job scheduler's request goes to the other processes too: that they end is no news.
+        silence_dask()
+
     before = {number: signal.getsignal(number) for number in _DEFERRED}
     try:
         for number in _DEFERRED:
             if callable(before[number]):
-                signal.signal(number, received.__setitem__)
+                signal.signal(number, defer)
         yield
     finally:
         for number in _DEFERRED:
