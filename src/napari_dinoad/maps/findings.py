@@ -48,7 +48,7 @@ class Findings:
     n_calibration_persons : int, optional
         Persons that the normal scans are of; None: as many as scans.
     is_whole : bool
-        Whether all slices of a volume were scored.
+        Whether all slices that the model looks at were scored.
     """
 
     mask: AnomalyMask
