@@ -98,10 +98,11 @@ class Found:
             shown, scored = shown.take(index, axis), scored.take(index, axis)
         # As the scan is read; what is not finite was replaced.
         shown = self.scan.in_units_of_scan(shown) if is_rgb else shown.astype(np.float32)
-        is_finite = np.isfinite(shown)
-        if is_rgb:
-            is_finite = is_finite.all(axis=-1, keepdims=True)
-        self.is_edited = bool(np.any((shown != scored) & is_finite))
+        has_changed = shown != scored
+        if shown.dtype.kind == "f":
+            is_finite = np.isfinite(shown)
+            has_changed &= is_finite.all(axis=-1, keepdims=True) if is_rgb else is_finite
+        self.is_edited = bool(has_changed.any())
 
     def is_in_view(self, viewer: Viewer, slices: Sequence[int]) -> bool:
         """Whether some slices may be on screen: they are, unless the view is another slice of the same plane."""
