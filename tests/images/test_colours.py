@@ -206,6 +206,9 @@ def test_pictures_of_one_grey_are_told_apart_only_in_colour(pixels):
 def test_how_much_colour(pixels):
     assert are_coloured(pixels)
     assert not are_coloured(np.repeat(pixels[..., :1], 3, axis=-1))
+    grey = np.repeat(pixels[..., :1], 3, axis=-1).astype(np.float32)
+    grey[2:4] = np.nan
+    assert not are_coloured(grey), "NaN is unequal to itself"
     spread = np.ptp(pixels.astype(float), axis=-1).mean() / 255
     assert colourfulness(pixels[None], 255.0) == pytest.approx(spread)
     assert colourfulness(None, 255.0) == 0

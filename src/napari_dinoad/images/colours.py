@@ -19,14 +19,22 @@ _PIXELS_AT_ONCE = 2**20
 
 
 def are_coloured(pixels: np.ndarray) -> bool:
-    """Whether any pixel has unequal red, green and blue; not so where grey is stored as colour.
+    """Whether any pixel has unequal red, green and blue, all finite; not so where grey is stored as colour.
 
     Parameters
     ----------
     pixels : numpy.ndarray
         (rows, columns, 3) or (n, rows, columns, 3); more channels play no part.
     """
-    return any(bool(np.any(part[..., :2] != part[..., 1:3])) for part in _parts(pixels))
+    return any(_have_hue(part[..., :3]) for part in _parts(pixels))
+
+
+def _have_hue(pixels: np.ndarray) -> bool:
+    unequal = pixels[..., :2] != pixels[..., 1:]
+    if pixels.dtype.kind == "f":
+        # NaN is unequal to itself.
+        unequal &= np.isfinite(pixels).all(axis=-1, keepdims=True)
+    return bool(unequal.any())
 
 
 def colourfulness(colours: np.ndarray | None, white: float) -> float:
