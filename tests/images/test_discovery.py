@@ -112,6 +112,13 @@ def test_masks_in_a_folder_beside_the_scans_are_none(tmp_path, images, masks):
     assert len(alone.scans) == 3, "somebody may call a folder of scans so"
 
 
+def test_labels_of_nnu_net_have_the_names_of_cases_without_channel(tmp_path):
+    save_volumes(tmp_path / "imagesTr", "a_0000.nii.gz", "a_0001.nii.gz", "b_t1.nii.gz")
+    save_volumes(tmp_path / "labelsTr", "a.nii.gz", "b.nii.gz", "a_1.nii.gz")
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["a_0000", "a_0001", "b_t1", "a_1"]
+
+
 def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
     masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +35,9 @@ _RESULT_ENDINGS = (*MASK_ENDINGS, MAP_ENDING, *PICTURE_ENDINGS)
 
 _BIDS_MASKS = ("_mask", "_dseg", "_probseg")
 """Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
+
+_CHANNEL = re.compile(r"_\d{4}$")
+"""Of nnU-Net's scans: ``case_0000`` beside the labels ``case``."""
 
 BELONGING_FOLDERS = {
     "sourcedata": "source data of the scans beside it",
@@ -219,7 +223,12 @@ def _set_results_aside(found: _Found) -> None:
     """Skip masks of scans that were found, results of them, and what is no scan by its header, name or folder."""
     known = [(scan, *_what_it_holds(scan)) for scan in found.scans]
     names = {scan.name for scan, holding, _ in known if holding == "scan"}
-    places = {_place(scan) for scan, holding, _ in known if holding == "scan" and not _in_mask_folder(scan)}
+    places = {
+        (scan.path.parent.parent, name)
+        for scan, holding, _ in known
+        if holding == "scan" and not _in_mask_folder(scan)
+        for name in _names_of_masks(scan.name)
+    }
     names |= {without_sequence(name) for name in names}
     scans = []
     for scan, holding, known_by in known:
@@ -230,7 +239,7 @@ def _set_results_aside(found: _Found) -> None:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}", kind=_OF_A_SCAN))
         elif holding != "scan":
             found.skipped.append(SkippedFile(scan.path, f"{_HELD[holding]} by its {known_by}, not a scan"))
-        elif _in_mask_folder(scan) and _place(scan) in places:
+        elif _in_mask_folder(scan) and (scan.path.parent.parent, scan.name) in places:
             found.results.append(replace(scan, holding="mask"))
             found.skipped.append(SkippedFile(scan.path, f"a mask by its folder, {scan.path.parent.name}"))
         else:
@@ -242,9 +251,9 @@ def _in_mask_folder(scan: ScanFile) -> bool:
     return scan.series is None and not scan.images and scan.path.parent.name.lower() in MASK_FOLDERS
 
 
-def _place(scan: ScanFile) -> tuple[Path, str]:
-    """Return what a scan and its mask have in common, where they lie in two folders beside each other."""
-    return scan.path.parent.parent, without_sequence(scan.name)
+def _names_of_masks(name: str) -> tuple[str, ...]:
+    """Return what a scan's mask may be called in a folder beside its own: as it, without sequence, or channel."""
+    return name, without_sequence(name), _CHANNEL.sub("", name)
 
 
 def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
