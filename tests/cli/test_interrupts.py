@@ -17,7 +17,7 @@ from napari_dinoad.cli import interrupts
 from napari_dinoad.cli.interrupts import Interrupt, _Listener
 from napari_dinoad.machine import dask_logs, streams
 from napari_dinoad.pipeline.interrupts import interrupts_deferred
-from patience import PATIENCE_S, wait_until
+from patience import PATIENCE_S
 
 if sys.platform != "win32":
     import fcntl
@@ -508,8 +508,8 @@ def test_dask_tells_nothing_from_when_a_request_was_deferred():
         logging.getLogger("distributed").setLevel(logging.WARNING)
         with interrupts_deferred():
             assert told.isEnabledFor(logging.WARNING)
-            os.kill(os.getpid(), signal.SIGTERM)
-            wait_until(lambda: not told.isEnabledFor(logging.WARNING))
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+            assert not told.isEnabledFor(logging.WARNING)
             assert heard == []
         assert heard == [signal.SIGTERM]
     finally:
