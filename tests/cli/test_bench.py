@@ -17,9 +17,10 @@ def small(monkeypatch):
     monkeypatch.setattr(detection_speed, "LEAST_SECONDS", 1e-9)
 
 
-def test_figures_of_each_scorer(capsys):
+def test_figures_of_each_scorer(capsys, caplog):
     options = "--resolution 64 --slices 3 --device cpu --scorer dpmm memory-bank"
     assert main(["bench", *options.split(), "--json"]) == 0
+    assert "normal persons" not in caplog.text, "how few its made-up scans are is nobody's concern"
     document = json.loads(capsys.readouterr().out)
     assert document["backbone"] == "embedded" and document["runtime"] == "PyTorch, float32"
     assert document["shape"] == [3, 40, 32] and document["resolution_px"] == 64

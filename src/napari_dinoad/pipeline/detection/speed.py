@@ -22,6 +22,7 @@ import torch
 from napari_dinoad.backbones import untrained_backbone
 from napari_dinoad.errors import SettingError
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.machine.ordered_logs import OrderedLogs
 from napari_dinoad.pipeline.detection.detector import Detector
 from napari_dinoad.pipeline.fit.fitting import fit_folder
 from napari_dinoad.progress import report
@@ -160,7 +161,9 @@ class SpeedTrial:
             batch = self._best_batch(progress)
             for settings in wanted:
                 cache = CacheSettings(str(folder / "cache"), keep=True)
-                model = fit_folder(folder / "normals", settings, progress, cache, backbone=self.backbone)
+                # What the model's probabilities are worth is nobody's concern here.
+                with OrderedLogs() as logs, logs.holding():
+                    model = fit_folder(folder / "normals", settings, progress, cache, backbone=self.backbone)
                 yield self._measured(settings.scorer, model, patient, batch, progress)
 
     def _settings(self, scorer: str) -> FitSettings:
