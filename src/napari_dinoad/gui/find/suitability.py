@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
+from napari_dinoad.images.colours import are_coloured
 from napari_dinoad.images.intensity import CT_AIR_HU
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.maps.findings import suspicion_words
@@ -73,7 +74,8 @@ def _is_coloured(data: Any) -> bool:
     if not isinstance(data, np.ndarray):
         return True
     step = max(1, round((data.size / _SAMPLED_COLOURS) ** 0.5))
-    return bool(np.ptp(data[..., ::step, ::step, :3], axis=-1).any())
+    sample = data[..., ::step, ::step, :3]
+    return are_coloured(sample.reshape(-1, *sample.shape[-3:]))
 
 
 def misfits(model: ModelSummary, scan: ScanTraits) -> list[str]:
