@@ -13,9 +13,9 @@ standard deviation of each scan's own.
 Of phantoms, the rates are also given by place: within 10 mm of the first and of the last slice, and between; with one
 table for all slices, with a table of their own for the slices at both ends, with one table for scores less what
 the highest of a slice usually are at that height (see `profile`), and with one for scores divided by what the highest
-usually are of slices that look alike (see `slice_looks`). Phantom patients tell what each finds, by kind of lesion,
-and when the scan begins or ends with the lesion; ``--brightness 2`` how that depends on the weight of the backbone's
-brightness channels.
+usually are of slices that look alike, as a model does it (see `SliceLevels`). Phantom patients tell what each finds,
+by kind of lesion, and when the scan begins or ends with the lesion; ``--brightness 2`` how that depends on the weight
+of the backbone's brightness channels.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.phantom import KINDS, make_normal, make_patient
 from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
+from napari_dinoad.pipeline.slices.slice_looks import looks_of
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing
 from napari_dinoad.scoring import make_scorer
 from napari_dinoad.settings import (
@@ -50,7 +51,7 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     PreprocessingSettings,
 )
-from slice_looks import AlikeLevels, look_of
+from napari_dinoad.slice_levels import LookSpace, SliceLevels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,11 +147,11 @@ class Scan:
         return (indices - indices[0]) / (indices[-1] - indices[0])
 
     @cached_property
-    def looks(self) -> np.ndarray:
+    def looks(self) -> torch.Tensor:
         """What each slice looks like (slices, k)."""
         body = self.prepared.body_slices(self.prepared.indices)
         outline = self.prepared.placement.coarser(self.embeddings.shape[1]).to_model(body.astype(np.float32))
-        return look_of(self.embeddings.float().numpy(), outline)
+        return looks_of(self.embeddings.float(), torch.from_numpy(outline))
 
     def tops(self, scores: np.ndarray) -> np.ndarray:
         """Return the raw score that a share of each slice's body voxels exceed (slices,)."""
@@ -175,9 +176,9 @@ class Scan:
         of_slices = np.interp(self.positions, np.linspace(0, 1, len(usual)), usual)
         return (scores - np.repeat(of_slices, self.n_voxels)).astype(np.float32)
 
-    def by_look(self, scores: np.ndarray, usual: AlikeLevels) -> np.ndarray:
+    def by_look(self, scores: np.ndarray, usual: SliceLevels) -> np.ndarray:
         """Return the raw scores (n,) of the body voxels by what is usual of slices that look like theirs."""
-        return (scores / np.repeat(usual(self.looks), self.n_voxels)).astype(np.float32)
+        return (scores / np.repeat(usual(self.looks)[0].numpy(), self.n_voxels)).astype(np.float32)
 
 
 def fit(name: str, scans: list[Scan], rows: np.ndarray, seed: int) -> Scorer:
@@ -286,11 +287,14 @@ def profile(scans: list[Scan], scores: list[np.ndarray]) -> np.ndarray:
     return np.asarray(gaussian_filter1d(np.mean(curves, axis=0), BLUR, mode="nearest"))
 
 
-def alike(scans: list[Scan], scores: list[np.ndarray]) -> AlikeLevels:
+def alike(scans: list[Scan], scores: list[np.ndarray]) -> SliceLevels:
     """Return what is usual by look; each scan is of another person."""
-    looks = [scan.looks for scan in scans]
-    tops = [scan.tops(own) for scan, own in zip(scans, scores, strict=True)]
-    return AlikeLevels(looks, tops, list(range(len(scans))))
+    looks = torch.cat([scan.looks for scan in scans])
+    tops = np.concatenate([scan.tops(own) for scan, own in zip(scans, scores, strict=True)])
+    persons = np.repeat(np.arange(len(scans)), [len(scan.looks) for scan in scans])
+    space = LookSpace.of(looks)
+    levels = torch.from_numpy(tops.astype(np.float32))[None]
+    return SliceLevels.of(space, space.places(looks), levels, torch.from_numpy(persons))
 
 
 Usual = Callable[[list["Scan"], list[np.ndarray]], Callable[["Scan", np.ndarray], np.ndarray]]

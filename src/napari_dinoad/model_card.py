@@ -37,6 +37,7 @@ def card_of(
     preprocessing: PreprocessingSettings,
     calibration: Calibration,
     smoothing_mm: float,
+    n_level_slices: int,
     provenance: Provenance,
 ) -> dict[str, Any]:
     """Return what a model is, as JSON values.
@@ -48,6 +49,8 @@ def card_of(
     planes : sequence of str
     backbone, preprocessing, calibration, smoothing_mm, provenance
         See `NormativeModel`.
+    n_level_slices : int
+        Normal slices that a scan's slices are compared with; see `PlaneModel.levels`.
     """
     settings = {name: _in_order(values) for name, values in scorers.items()}
     return {
@@ -65,6 +68,7 @@ def card_of(
             "smallest_scan_p_value": calibration.smallest_scan_p_value,
             "resolved_neg_log10_p": round(calibration.resolved_neg_log10_p, 3),
             "smoothing_mm": smoothing_mm,
+            "n_level_slices": n_level_slices,
         },
         **asdict(provenance),
         "use": "Research use only; not a medical device.",
@@ -120,6 +124,7 @@ def stored_card(path: Path) -> dict[str, Any] | None:
             stored_preprocessing(document["preprocessing"]),
             Calibration.from_stored(table, document["calibration"]),
             float(document["calibration"]["smoothing_mm"]),
+            sum(document["planes"][0].get("n_level_slices", ())),
             provenance,
         )
     except (LookupError, TypeError, ValueError, AttributeError, DinoadError):

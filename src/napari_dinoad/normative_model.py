@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_dinoad.fit_report import FitReport
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane, PreprocessingSettings
+    from napari_dinoad.slice_levels import SliceLevels
 
 __all__ = [
     "FORMAT_VERSION",
@@ -142,6 +143,7 @@ class NormativeModel:
         calibration: Calibration,
         alone: Calibration | None = None,
         noise_share: float = 1.0,
+        levels: tuple[SliceLevels, ...] = (),
     ) -> NormativeModel:
         """Return this model of a single scorer with another scorer of its kind in place, and without fit report.
 
@@ -153,6 +155,8 @@ class NormativeModel:
             Of slices scored each for itself; see `PlaneModel.alone`.
         noise_share : float
             See `PlaneModel.noise_share`.
+        levels : tuple of SliceLevels
+            See `PlaneModel.levels`.
 
         Raises
         ------
@@ -163,7 +167,7 @@ class NormativeModel:
             raise SettingError(f"Scorer: expected another {self.scorer.name!r}, got {scorer.name!r}.")
         name = self.planes[0].plane
         single = None if alone is None else PlaneModel(name, (Member(scorer, alone),), alone)
-        plane = PlaneModel(name, (Member(scorer, calibration),), calibration, single, noise_share)
+        plane = PlaneModel(name, (Member(scorer, calibration),), calibration, single, noise_share, levels)
         return replace(self, planes=(plane,), calibration=calibration, fit_report=None)
 
     def save(self, path: str | Path) -> Path:
@@ -279,6 +283,7 @@ class NormativeModel:
             self.preprocessing,
             self.calibration,
             self.smoothing_mm,
+            sum(levels.n_slices for levels in self.planes[0].levels),
             self.provenance,
         )
 

@@ -10,6 +10,7 @@ import torch
 from napari_dinoad.calibration import Calibration, fused_scores
 from napari_dinoad.scoring import scorer_from_state
 from napari_dinoad.scoring.protocol import Scorer, ScorerState
+from napari_dinoad.slice_levels import SliceLevels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,9 @@ class PlaneModel:
         averaged across slices; None where nothing was averaged.
     noise_share : float
         What averaging left of the noise in the normal scans; see `SliceSmoothing.noise_share`.
+    levels : tuple of SliceLevels
+        By what the averaged scores of a slice are divided: the highest that any of them tells, one of each model that
+        this one was merged from; none: scores stay as they are.
     """
 
     plane: Plane
@@ -59,6 +63,7 @@ class PlaneModel:
     calibration: Calibration
     alone: PlaneModel | None = None
     noise_share: float = 1.0
+    levels: tuple[SliceLevels, ...] = ()
 
     @property
     def for_single_slices(self) -> PlaneModel:
@@ -69,11 +74,16 @@ class PlaneModel:
         """Return the plane with scorers that compute on ``device``."""
         scorers = [_on_device(member.scorer, device) for member in self.members]
         alone = None if self.alone is None else self.alone._with(scorers)
-        return replace(self._with(scorers), alone=alone)
+        levels = tuple(levels.on_device(device) for levels in self.levels)
+        return replace(self._with(scorers), alone=alone, levels=levels)
 
     def _with(self, scorers: Sequence[Scorer]) -> PlaneModel:
         pairs = zip(self.members, scorers, strict=True)
         return replace(self, members=tuple(replace(member, scorer=scorer) for member, scorer in pairs))
+
+    def usual_levels(self, looks: torch.Tensor) -> torch.Tensor:
+        """Return what the averaged scores of slices with these looks (n, k) are divided by, (members, n) float32."""
+        return torch.stack([levels(looks) for levels in self.levels]).amax(0)
 
     def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
         """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
@@ -116,7 +126,16 @@ def store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tenso
         stored["calibration"] = store_calibration(plane.calibration, f"{plane.plane}.", tensors)
     stored["alone"] = None if plane.alone is None else _store_alone(plane.alone, tensors)
     stored["noise_share"] = plane.noise_share
+    if plane.levels:
+        stored["n_level_slices"] = [levels.n_slices for levels in plane.levels]
+    for number, levels in enumerate(plane.levels):
+        prefix = _levels_prefix(plane.plane, number)
+        tensors.update({f"{prefix}{name}": tensor for name, tensor in levels.tensors().items()})
     return stored
+
+
+def _levels_prefix(plane: str, number: int) -> str:
+    return f"{plane}.levels.{number}."
 
 
 def _store_alone(plane: PlaneModel, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -155,7 +174,13 @@ def stored_plane(
             stored["history"],
         )
         members.append(Member(scorer_from_state(state), own))
-    together = PlaneModel(plane, tuple(members), calibration, noise_share=float(entry["noise_share"]))
+    levels = tuple(
+        SliceLevels.from_tensors(_with_prefix(tensors, _levels_prefix(plane, number)), len(members), n_slices)
+        for number, n_slices in enumerate(entry.get("n_level_slices", ()))
+    )
+    together = PlaneModel(
+        plane, tuple(members), calibration, noise_share=float(entry["noise_share"]), levels=levels
+    )
     alone = entry["alone"]
     return together if alone is None else replace(together, alone=_stored_alone(together, alone, tensors))
 

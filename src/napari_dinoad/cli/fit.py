@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from argparse import BooleanOptionalAction
 from dataclasses import replace
@@ -28,8 +29,6 @@ from napari_dinoad.settings import (
 )
 
 if TYPE_CHECKING:
-    import argparse
-
     from napari_dinoad.fit_report import FitReport
     from napari_dinoad.normative_model import NormativeModel
 
@@ -106,6 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="average the scores of a volume's neighbouring slices, Gaussian of this standard deviation; 0: none "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--slice-levels",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.calibration.slice_levels,
+        help="divide the scores of a volume's slices by what is usual of other persons' slices that look alike, from "
+        "five persons on (default: yes)",
     )
     parser.add_argument(
         "--persons",
@@ -203,7 +209,9 @@ def cache_settings_from(options: argparse.Namespace) -> CacheSettings:
 
 def settings_from(options: argparse.Namespace) -> FitSettings:
     """Return validated settings of parsed arguments."""
-    calibration = CalibrationSettings(smoothing_mm=options.smooth, persons=options.persons)
+    calibration = CalibrationSettings(
+        smoothing_mm=options.smooth, persons=options.persons, slice_levels=options.slice_levels
+    )
     if options.holdout is not None:
         calibration = replace(calibration, method="split", holdout=options.holdout)
     settings = FitSettings(
@@ -239,6 +247,7 @@ def _require_no_choice(options: argparse.Namespace) -> None:
         "--scorer": options.scorer != defaults.scorer,
         "--set": bool(options.set),
         "--smooth": options.smooth != defaults.calibration.smoothing_mm,
+        "--no-slice-levels": not options.slice_levels,
         "--backbone": options.backbone != defaults.backbone,
     }
     chosen = [name for name, is_given in given.items() if is_given]

@@ -35,6 +35,9 @@ class CalibrationSettings:
         Which scans are of one person: they are held out together. ``"auto"``: those with one BIDS entity
         ``sub-<label>`` in their path, DICOM series with one PatientID, and else each scan by itself;
         ``"folder"``: those in one first folder below the chosen one; ``"each-scan"``: each by itself.
+    slice_levels : bool
+        Whether the averaged scores of a volume's slices are divided by what is usual of slices of other persons that
+        look alike. From five held-out persons with volumes on; where scores are likelihoods, never.
     """
 
     method: CalibrationMethod = "auto"
@@ -44,6 +47,7 @@ class CalibrationSettings:
     scan_top_fraction: float = 0.005
     smoothing_mm: float = 5.0
     persons: PersonGrouping = "auto"
+    slice_levels: bool = True
 
     def __post_init__(self) -> None:
         require_choice("calibration method", self.method, CalibrationMethod)
@@ -181,6 +185,11 @@ class FitSettings:
     def scorer_names(self) -> tuple[ScorerName, ...]:
         """The scorers to fit side by side."""
         return split_scorer_names(self.scorer)
+
+    def is_levelled(self, name: ScorerName) -> bool:
+        """Whether a scorer's averaged scores are divided by what is usual of alike slices: not likelihoods."""
+        of_likelihood = name == "dpmm" and self.dpmm.score == "negative-log-likelihood"
+        return self.calibration.slice_levels and not of_likelihood
 
     def scorer_settings(self, name: ScorerName) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
         """Return a scorer's settings, with the seed and number of epochs of this fit."""

@@ -21,6 +21,7 @@ from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
 from napari_dinoad.pipeline.cluster.cohort import RemoteScan
 from napari_dinoad.pipeline.cluster.workers import Cluster, open_cluster
+from napari_dinoad.pipeline.fit import held_out
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
@@ -42,6 +43,14 @@ SETTINGS = FitSettings(
     dpmm=DpmmSettings(n_components=20, epochs=4, tolerance=0, start_patches_per_component=10),
     memory_bank=MemoryBankSettings(n_patches=50),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def levels_of_two_persons():
+    """Slices are compared with those of other persons in these small fits, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_out, "MIN_PERSONS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,9 @@ def assert_same_model(one, other):
     assert ours.tensors.keys() == theirs.tensors.keys()
     for name, tensor in ours.tensors.items():
         torch.testing.assert_close(theirs.tensors[name], tensor, rtol=1e-6, atol=1e-6)
+    (our_levels,), (their_levels,) = one.planes[0].levels, other.planes[0].levels
+    for name, tensor in our_levels.tensors().items():
+        torch.testing.assert_close(their_levels.tensors()[name], tensor, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(other.calibration.scan_scores, one.calibration.scan_scores, atol=1e-6)
     probes = np.linspace(0, 1, 501).astype(np.float32)
     np.testing.assert_allclose(

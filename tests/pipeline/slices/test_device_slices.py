@@ -56,6 +56,7 @@ def detector(request, normal_folder):
     scorer, *planes = request.param.split()
     preprocessing = replace(SMALL.preprocessing, plane=planes[0] if planes else "axial")
     model = fit_folder(normal_folder, replace(SMALL, scorer=scorer, preprocessing=preprocessing))
+    assert all(plane.levels for plane in model.planes)
     return Detector(model, DetectSettings(device="cpu", batch_slices=3))
 
 

@@ -10,19 +10,26 @@ from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import torch
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.machine.read_ahead import ReadAhead
+from napari_dinoad.machine.sending import on_device
 from napari_dinoad.pipeline.slices.device_slices import slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostScores
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
-from napari_dinoad.pipeline.slices.slice_smoothing import SlicesInProgress, SliceSmoothing, averaging_like
+from napari_dinoad.pipeline.slices.slice_looks import looks_of
+from napari_dinoad.pipeline.slices.slice_smoothing import (
+    SlicesInProgress,
+    SliceSmoothing,
+    as_index,
+    averaging_like,
+    zeros_like,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    import torch
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.backbones.embeddings import Images
@@ -109,7 +116,34 @@ class _PlaneRun:
             spacing_mm = prepared.stack.spacing_mm
             smoothing = averaging_like(indices, spacing_mm, smoothing_mm, plane.noise_share)
         self.plane = plane if smoothing is not None else self.single
+        self._levels: Any = None
         self.in_progress = SlicesInProgress(smoothing or SliceSmoothing(indices, None, 0.0))
+
+    def compare(self, indices: Sequence[int], embeddings: torch.Tensor) -> None:
+        """Note what is usual of slices that look like these, where their averaged scores are divided by it.
+
+        Parameters
+        ----------
+        indices : sequence of int
+        embeddings : torch.Tensor
+            (n, gh, gw, d) of these slices.
+        """
+        if not self.plane.levels:
+            return
+        body = torch.as_tensor(self.placing.outline(indices, embeddings.shape[1]))
+        looks = looks_of(embeddings.float(), on_device(body, embeddings.device))
+        levels = self.placing.taken(self.plane.usual_levels(looks).T)
+        if self._levels is None:
+            n_slices = 1 + self.in_progress.indices[-1]
+            self._levels = zeros_like(levels, n_slices)
+        self._levels[as_index(indices, levels)] = levels
+
+    def compared(self, indices: Sequence[int], patch_scores: Sequence[Any]) -> Sequence[Any]:
+        """Return the averaged patch scores (n, gh, gw) of slices by each scorer, divided by what was noted."""
+        if self._levels is None or not indices:
+            return patch_scores
+        levels = self._levels[as_index(indices, self._levels)]
+        return [scores / levels[:, member, None, None] for member, scores in enumerate(patch_scores)]
 
 
 class ScanRun:
@@ -244,6 +278,7 @@ class ScanRun:
                     "embed", partial(embed, *self._timed("prepare", partial(next, inputs)))
                 )
                 members = self._model.planes[number].members
+                self._timed("score", partial(self._runs[number].compare, indices, embeddings))
                 scores = [self._timed("score", partial(m.scorer.score, embeddings)) for m in members]
                 placed = self._placing(_Scores(number, indices, scores, place < n_alone))
                 if before is not None:
@@ -282,7 +317,7 @@ class ScanRun:
         indices, averaged = run.in_progress.add(batch.indices, scores)
         if not indices and batch.is_awaited:
             return batch.indices, run.placing.place(run.single, batch.indices, scores), False
-        return indices, run.placing.place(run.plane, indices, averaged), True
+        return indices, run.placing.place(run.plane, indices, run.compared(indices, averaged)), True
 
     def _put(self, batch: _Scores, indices: list[int], placed: Placed, is_final: bool) -> ScoredBatch:
         """Put placed slices into the map."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.machine.files import telling_of_writing
+from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS, HeldOutLevels
 from napari_dinoad.pipeline.fit.left_out import LeftOutRates
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
@@ -81,6 +82,8 @@ class HeldOutScans:
     persons : tuple of int
         The person of every scan of the cache, by its place; empty: each is of a person of its own. Those of ``scans``
         that are of one person had better follow each other.
+    levelled : tuple of str
+        Scorers whose averaged scores are divided by what is usual of slices that look alike; see `SliceLevels`.
     """
 
     scans: tuple[int, ...]
@@ -89,6 +92,7 @@ class HeldOutScans:
     progress: Progress | None = None
     smoothing_mm: float = 0.0
     persons: tuple[int, ...] = ()
+    levelled: tuple[ScorerName, ...] = ()
 
     def person_of(self, scan: int) -> int:
         """Return the person that a scan is of."""
@@ -245,9 +249,12 @@ class HeldOutPlane:
         self.alone: HeldOutPlane | None = None
         averaged = tuple(scan for scan in held_out.scans if self._averaging(scan) is not None)
         if averaged:
-            single = replace(held_out, smoothing_mm=0.0)
+            single = replace(held_out, smoothing_mm=0.0, levelled=())
             self.alone = HeldOutPlane(plane, scorers, cache, scores, single)
             held_out = replace(held_out, scans=averaged)
+        self._levels: HeldOutLevels | None = None
+        if averaged:
+            self._levels = self._measured_levels(scorers, held_out)
         self.members = {name: Level.of(held_out, partial(self._own_scores, name)) for name in scorers}
         self.level = next(iter(self.members.values()))
         if len(self.members) > 1:
@@ -299,14 +306,28 @@ class HeldOutPlane:
         if len(members) == 1:
             members = [replace(members[0], calibration=calibration)]
         alone = None if self.alone is None else self.alone.model(scorers, is_whole=is_whole)
-        return PlaneModel(self.plane, tuple(members), calibration, alone, self.noise_share)
+        levels = () if self._levels is None else (self._levels.levels,)
+        return PlaneModel(self.plane, tuple(members), calibration, alone, self.noise_share, levels)
 
     def _own_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
         patch_scores = self._scores.get(self.plane, scorer, scan)
         averaging = self._averaging(scan)
         if averaging is not None:
             patch_scores = averaging.smoothed(patch_scores)
+            if self._levels is not None:
+                patch_scores /= self._levels.of(scorer, scan)[:, None, None]
         return self._cache.scans[scan].body_scores(patch_scores)
+
+    def _measured_levels(self, scorers: Sequence[ScorerName], held_out: HeldOutScans) -> HeldOutLevels | None:
+        """Return what is usual of slices by their looks; None where that is not asked for, or persons are few."""
+        persons = {scan: held_out.person_of(scan) for scan in held_out.scans}
+        if not held_out.levelled or len(set(persons.values())) < MIN_PERSONS:
+            return None
+        scans = {scan: self._cache.scans[scan] for scan in held_out.scans}
+        scores = {
+            name: partial(self._own_scores, name) if name in held_out.levelled else None for name in scorers
+        }
+        return HeldOutLevels(scans, persons, scores, held_out.progress)
 
     def _usual_noise_share(self, scans: Sequence[int]) -> float:
         """Return what averaging as far as it goes leaves of the noise in most scans that have neighbouring slices."""

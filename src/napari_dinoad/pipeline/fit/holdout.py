@@ -94,6 +94,7 @@ def fit_and_calibrate(
         progress,
         chosen_calibration.smoothing_mm,
         tuple(persons),
+        tuple(filter(settings.is_levelled, settings.scorer_names)),
     )
     planes, models = [], []
     for plane, cache in caches.items():

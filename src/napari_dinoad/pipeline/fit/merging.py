@@ -13,6 +13,7 @@ from napari_dinoad.normative_model import NormativeModel, Provenance
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
 from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.slice_levels import SliceLevels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,7 +145,10 @@ def _joined(
     of_averaged = join(
         [planes[number].calibration for number in averaged], [scorers[number] for number in averaged]
     )
-    return base.with_scorer(mixture, of_averaged, alone, max(shares))
+    levels = [level for number in averaged for level in planes[number].levels or (SliceLevels.silent(1),)]
+    if not any(level.n_slices for level in levels):
+        levels = []
+    return base.with_scorer(mixture, of_averaged, alone, max(shares), tuple(levels))
 
 
 def join_calibrations(

@@ -266,6 +266,11 @@ class DeviceSlices:
         rows, columns = self._sampling
         return rows @ scaled.clamp_(0.0, 1.0) @ columns
 
+    def outline(self, indices: Sequence[int], cells: int) -> torch.Tensor:
+        """See `ScanSlices.outline`."""
+        rows, columns = map(self._sent, self._prepared.placement.coarser(cells).sampling)
+        return rows @ self._shown(self._body, indices).float() @ columns.T
+
     def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """Return slices (n, rows, columns), or (n, rows, columns, 3), in display orientation."""
         chosen = stack[on_device(torch.tensor(indices, dtype=torch.int64), self._device)]

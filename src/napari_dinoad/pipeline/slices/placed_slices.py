@@ -69,6 +69,10 @@ class ScanSlices(Protocol):
         """Return model inputs float32 in [0, 1] of some slices: (n, H, W), or (n, 3, H, W) in colour."""
         ...
 
+    def outline(self, indices: Sequence[int], cells: int) -> np.ndarray | torch.Tensor:
+        """Return how much of each cell of a grid on the model input is body, (n, cells, cells) float32."""
+        ...
+
     def taken(self, patch_scores: torch.Tensor) -> Any:
         """Return patch scores (n, gh, gw) from the backbone's device where, and as what, `place` wants them."""
         ...
@@ -138,6 +142,10 @@ class HostSlices:
     def inputs(self, indices: Sequence[int]) -> np.ndarray:
         """See `ScanSlices.inputs`."""
         return self._prepared.images(indices)
+
+    def outline(self, indices: Sequence[int], cells: int) -> np.ndarray:
+        """See `ScanSlices.outline`."""
+        return self._prepared.placement.coarser(cells).to_model(self._prepared.body_slices(indices))
 
     def taken(self, patch_scores: torch.Tensor) -> np.ndarray:
         """See `ScanSlices.taken`."""

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", np.ndarray, torch.Tensor)
 
-__all__ = ["REACH_SIGMAS", "SliceSmoothing", "SlicesInProgress", "averaging_like", "is_like"]
+__all__ = [
+    "REACH_SIGMAS",
+    "SliceSmoothing",
+    "SlicesInProgress",
+    "as_index",
+    "averaging_like",
+    "is_like",
+    "zeros_like",
+]
 
 REACH_SIGMAS = 2.0
 """Slices farther apart than so many standard deviations have no influence on each other."""
@@ -177,6 +185,11 @@ class SlicesInProgress:
         self._arrivals = np.zeros(n_slices, dtype=np.int64)
         self._scores: list[Any] = []
 
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The slices, ascending."""
+        return self._smoothing.indices
+
     def add(self, indices: Sequence[int], patch_scores: Sequence[T]) -> tuple[list[int], list[T]]:
         """Take in some slices, each once, and return those that can be averaged now.
 
@@ -194,10 +207,10 @@ class SlicesInProgress:
         """
         if not self._scores:
             n_slices = len(self._is_scored)
-            self._scores = [_zeros_like(own, n_slices) for own in patch_scores]
+            self._scores = [zeros_like(own, n_slices) for own in patch_scores]
         rows = [self._rows[index] for index in indices]
         for kept, own in zip(self._scores, patch_scores, strict=True):
-            kept[_as_index(rows, kept)] = own
+            kept[as_index(rows, kept)] = own
         self._arrivals[rows] = np.count_nonzero(self._is_scored) + np.arange(len(rows))
         self._is_scored[rows] = True
         can_leave = np.flatnonzero(self._smoothing.ready(self._is_scored) & ~self._has_left)
@@ -207,15 +220,17 @@ class SlicesInProgress:
         return [self._smoothing.indices[row] for row in leaving], means
 
 
-def _as_index(rows: list[int], of: np.ndarray | torch.Tensor) -> Any:
+def as_index(rows: Sequence[int], of: np.ndarray | torch.Tensor) -> Any:
     """Return rows as an index of an array; of a GPU's as a tensor there (a list would be waited for)."""
     return (
-        on_device(torch.tensor(rows, dtype=torch.int64), of.device) if isinstance(of, torch.Tensor) else rows
+        on_device(torch.tensor(rows, dtype=torch.int64), of.device)
+        if isinstance(of, torch.Tensor)
+        else list(rows)
     )
 
 
-def _zeros_like(scores: T, n_slices: int) -> T:
-    """Return zeros (n_slices, gh, gw) of the kind, and where, some scores (m, gh, gw) are."""
+def zeros_like(scores: T, n_slices: int) -> T:
+    """Return zeros (n_slices, …) of the kind, and where, some scores (m, …) are."""
     shape = (n_slices, *scores.shape[1:])
     if isinstance(scores, torch.Tensor):
         return scores.new_zeros(shape)

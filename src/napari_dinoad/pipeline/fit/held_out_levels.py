@@ -1,0 +1,127 @@
+"""Held-out normal volumes → what is usual of a slice by what it looks like, said by other persons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_dinoad.pipeline.slices.slice_looks import looks_of
+from napari_dinoad.progress import report
+from napari_dinoad.slice_levels import LookSpace, SliceLevels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan
+    from napari_dinoad.progress import Progress
+    from napari_dinoad.settings import ScorerName
+
+__all__ = ["MIN_PERSONS", "HeldOutLevels"]
+
+MIN_PERSONS = 5
+"""Too few others say little of what is usual of a slice."""
+
+TOP_SHARE = 0.02
+"""A slice's level is the raw score that this share of its body exceeds."""
+
+_DIRECTION_SLICES = 1_000
+"""The directions of looks are those of so many slices, evenly drawn."""
+
+_KEPT_SLICES = 20_000
+"""A model keeps so many slices at most, evenly drawn."""
+
+
+class HeldOutLevels:
+    """The levels of held-out volumes' slices.
+
+    Parameters
+    ----------
+    scans : mapping of EmbeddedScan
+        Volumes of several persons, by their places in the cache.
+    persons : mapping of int
+        The person of each.
+    scores : mapping of callable
+        Of each scorer: a scan's place → the raw scores (n,) of its body voxels, slice by slice; None of a scorer
+        whose levels are 1.
+    progress : callable, optional
+        Called after each scan; may raise `Cancelled`.
+
+    Attributes
+    ----------
+    levels : SliceLevels
+        Of all these persons, with the scorers in the order of ``scores``.
+    """
+
+    def __init__(
+        self,
+        scans: Mapping[int, EmbeddedScan],
+        persons: Mapping[int, int],
+        scores: Mapping[ScorerName, Callable[[int], np.ndarray] | None],
+        progress: Progress | None = None,
+    ) -> None:
+        self._scorers = tuple(scores)
+        n_slices = sum(scan.n_slices for scan in scans.values())
+        drawn = _step(n_slices, _DIRECTION_SLICES)
+        space = LookSpace.of(
+            torch.cat(
+                [
+                    scan.compute(_looks_of_rows, range(number % drawn, scan.n_slices, drawn))
+                    for number, scan in enumerate(scans.values())
+                ]
+            )
+        )
+        places, raw = {}, {}
+        for done, (number, scan) in enumerate(scans.items()):
+            report(progress, "Comparing alike slices", done, len(scans))
+            places[number] = scan.compute(_places_in, space)
+            n_voxels = np.count_nonzero(scan.body(), axis=(1, 2))
+            raw[number] = np.stack(
+                [_tops(of_scan and of_scan(number), n_voxels) for of_scan in scores.values()]
+            )
+        step = _step(n_slices, _KEPT_SLICES)
+        kept = {number: slice(order % step, None, step) for order, number in enumerate(scans)}
+        kept_places = torch.cat([places[number][rows] for number, rows in kept.items()])
+        kept_levels = np.concatenate([raw[number][:, rows] for number, rows in kept.items()], axis=1)
+        of_person = torch.cat(
+            [torch.full((raw[number][0, rows].size,), persons[number]) for number, rows in kept.items()]
+        )
+        self.levels = SliceLevels.of(space, kept_places, torch.from_numpy(kept_levels), of_person)
+        self._usual = {
+            number: self.levels.at(own, of_person == persons[number]).numpy()
+            for number, own in places.items()
+        }
+
+    def of(self, scorer: ScorerName, scan: int) -> np.ndarray:
+        """Return the levels (n,) float32 of a held-out scan's slices by a scorer, as other persons tell them."""
+        return np.asarray(self._usual[scan][self._scorers.index(scorer)])
+
+
+def _step(n_slices: int, at_most: int) -> int:
+    return max(1, -(-n_slices // at_most))
+
+
+def _looks_of_rows(scan: EmbeddedScan, rows: Sequence[int]) -> torch.Tensor:
+    """Return the looks (len(rows), k) float32 of some slices of a scan."""
+    maps = np.empty((len(rows), *scan.shape[1:]), dtype=np.float32)
+    scan.copy_rows(rows, maps)
+    return looks_of(torch.from_numpy(maps), torch.from_numpy(scan.outline(scan.shape[1])[list(rows)]))
+
+
+def _places_in(scan: EmbeddedScan, space: LookSpace) -> torch.Tensor:
+    """Return the places (n, q) float32 of a scan's slices."""
+    body = torch.from_numpy(scan.outline(scan.shape[1]))
+    places, begin = [], 0
+    for batch in scan.batches():
+        places.append(space.places(looks_of(batch, body[begin : begin + len(batch)])))
+        begin += len(batch)
+    return torch.cat(places)
+
+
+def _tops(body_scores: np.ndarray | None, n_voxels: np.ndarray) -> np.ndarray:
+    """Return the score (slices,) float32 that `TOP_SHARE` of each slice's body voxels exceed; 1 without scores."""
+    if body_scores is None:
+        return np.ones(len(n_voxels), dtype=np.float32)
+    slices = np.split(body_scores, np.cumsum(n_voxels)[:-1])
+    return np.array([np.quantile(part, 1 - TOP_SHARE) for part in slices], dtype=np.float32)

@@ -1,0 +1,116 @@
+"""What is usual of a slice is told by the slices of other persons that look alike, as far as looks tell it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_dinoad.errors import ModelFileError
+from napari_dinoad.slice_levels import LookSpace, SliceLevels
+
+
+def cohort(seed=0, n_persons=12, n_heights=40, tells=1.0):
+    """Return looks, levels and persons of slices whose looks, and levels, change with their height."""
+    rng = torch.Generator().manual_seed(seed)
+    heights = torch.linspace(0, 1, n_heights).repeat(n_persons)
+    waves = torch.sin(torch.outer(heights, torch.arange(1.0, 6.0)) * 3)
+    looks = waves.repeat(1, 4) + 0.02 * torch.randn(len(heights), 20, generator=rng)
+    noise = torch.rand(len(heights), generator=rng)
+    levels = 2 * (1 + tells * 3 * (heights < 0.2) + (1 - tells) * noise)
+    return looks, levels[None], torch.arange(n_persons).repeat_interleave(n_heights)
+
+
+def measured(looks, levels, persons):
+    space = LookSpace.of(looks)
+    return SliceLevels.of(space, space.places(looks), levels, persons)
+
+
+def test_alike_slices_tell_the_level_of_a_new_one():
+    levels = measured(*cohort())
+    looks, wanted, _ = cohort(seed=1, n_persons=1)
+    told = levels(looks)[0]
+    relative = wanted[0] / cohort()[1].mean()
+    assert levels.explained.item() > 0.9
+    away = torch.ones(len(told), dtype=torch.bool)
+    away[5:11] = False  # at the border alike slices differ
+    torch.testing.assert_close(told[away], relative[away], atol=0.1, rtol=0)
+
+
+def test_a_slice_without_its_like_has_the_mean_level():
+    levels = measured(*cohort())
+    told = levels(torch.full((1, 20), 50.0))
+    torch.testing.assert_close(told, torch.ones(1, 1), atol=1e-4, rtol=0)
+
+
+def test_looks_that_tell_nothing_change_nothing():
+    """Levels that are chance are drawn to the mean; told as they are they would add their chance to the scores."""
+    looks, levels, persons = cohort(tells=0.0)
+    assert measured(looks, levels, persons).explained.item() < 0.4
+    torch.testing.assert_close(
+        measured(looks, levels, persons)(looks), torch.ones(1, len(looks)), atol=0.05, rtol=0
+    )
+
+
+def test_a_person_does_not_tell_its_own_levels():
+    looks, levels, persons = cohort()
+    changed = torch.where(persons == 3, 9 * levels, levels)
+    one, other = (measured(looks, own, persons) for own in (levels, changed))
+    places, own = one.space.places(looks)[persons == 3], persons == 3
+    means = levels.mean(), changed.mean()
+    told = [(each.at(places, own) - 1) / each.explained[:, None] for each in (one, other)]
+    # Relative to the mean of all, which the change moves.
+    torch.testing.assert_close((told[0] + 1) * means[0], (told[1] + 1) * means[1], atol=0.4, rtol=0)
+
+
+def test_persons_of_a_few_slices_are_enough():
+    """Fewer slices of others than are asked for."""
+    looks = torch.tensor([[0.0, 1], [1, 0], [0.1, 1], [1, 0.1]])
+    levels = measured(looks, torch.tensor([[1.0, 3, 1, 3]]), torch.tensor([0, 0, 1, 1]))
+    told = levels(looks)[0]
+    assert told.isfinite().all()
+    assert told[0] < told[1]
+
+
+def test_levels_of_nothing_but_0_tell_nothing():
+    looks, levels, persons = cohort()
+    told = measured(looks, torch.cat([levels, 0 * levels]), persons)(looks)
+    assert (told[1] == 1).all()
+    assert (told[0] != 1).any()
+
+
+def test_silent_levels_are_1():
+    assert SliceLevels.silent(2)(torch.rand(3, 7)).tolist() == [[1, 1, 1]] * 2
+
+
+def test_they_are_stored_and_rebuilt():
+    looks, levels, persons = cohort()
+    kept = measured(looks, levels, persons)
+    again = SliceLevels.from_tensors(kept.tensors(), 1, len(looks))
+    assert torch.equal(again(looks + 0.1), kept(looks + 0.1))
+    silent = SliceLevels.from_tensors(SliceLevels.silent(2).tensors(), 2, 0)
+    assert (silent(looks) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("places", None),
+        ("places", torch.zeros(5, 20)),
+        ("centre", torch.zeros(3)),
+        ("spread", torch.zeros(20)),
+        ("levels", torch.full((1, 480), -1.0)),
+        ("levels", torch.full((1, 480), torch.nan)),
+        ("levels", torch.ones(1, 480, dtype=torch.float64)),
+        ("levels", torch.ones(2, 480)),
+        ("explained", torch.tensor([1.5])),
+        ("width", torch.tensor(0.0)),
+        ("directions", torch.zeros(20)),
+    ],
+)
+def test_what_is_damaged_is_refused(name, wrong):
+    tensors = measured(*cohort()).tensors()
+    del tensors[name]
+    if wrong is not None:
+        tensors[name] = wrong
+    with pytest.raises(ModelFileError, match="Levels of slices"):
+        SliceLevels.from_tensors(tensors, 1, 480)
