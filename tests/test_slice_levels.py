@@ -30,7 +30,6 @@ def test_alike_slices_tell_the_level_of_a_new_one():
     looks, wanted, _ = cohort(seed=1, n_persons=1)
     told = levels(looks)[0]
     relative = wanted[0] / cohort()[1].mean()
-    assert levels.explained.item() > 0.9
     away = torch.ones(len(told), dtype=torch.bool)
     away[5:11] = False  # at the border alike slices differ
     torch.testing.assert_close(told[away], relative[away], atol=0.1, rtol=0)
@@ -45,7 +44,6 @@ def test_a_slice_without_its_like_has_the_mean_level():
 def test_looks_that_tell_nothing_change_nothing():
     """Levels that are chance are drawn to the mean; told as they are they would add their chance to the scores."""
     looks, levels, persons = cohort(tells=0.0)
-    assert measured(looks, levels, persons).explained.item() < 0.4
     torch.testing.assert_close(
         measured(looks, levels, persons)(looks), torch.ones(1, len(looks)), atol=0.05, rtol=0
     )
@@ -57,9 +55,9 @@ def test_a_person_does_not_tell_its_own_levels():
     one, other = (measured(looks, own, persons) for own in (levels, changed))
     places, own = one.space.places(looks)[persons == 3], persons == 3
     means = levels.mean(), changed.mean()
-    told = [(each.at(places, own) - 1) / each.explained[:, None] for each in (one, other)]
-    # Relative to the mean of all, which the change moves.
-    torch.testing.assert_close((told[0] + 1) * means[0], (told[1] + 1) * means[1], atol=0.4, rtol=0)
+    told = [each.at(places, own) * mean for each, mean in zip((one, other), means, strict=True)]
+    # Their own would be nine times as high; how far all are drawn to the mean changes a little.
+    assert (told[1] < 2 * told[0]).all()
 
 
 def test_persons_of_a_few_slices_are_enough():
@@ -85,9 +83,9 @@ def test_silent_levels_are_1():
 def test_they_are_stored_and_rebuilt():
     looks, levels, persons = cohort()
     kept = measured(looks, levels, persons)
-    again = SliceLevels.from_tensors(kept.tensors(), 1, len(looks))
+    again = SliceLevels.from_tensors(kept.tensors())
     assert torch.equal(again(looks + 0.1), kept(looks + 0.1))
-    silent = SliceLevels.from_tensors(SliceLevels.silent(2).tensors(), 2, 0)
+    silent = SliceLevels.from_tensors(SliceLevels.silent(2).tensors())
     assert (silent(looks) == 1).all()
 
 
@@ -96,14 +94,16 @@ def test_they_are_stored_and_rebuilt():
     [
         ("places", None),
         ("places", torch.zeros(5, 20)),
-        ("centre", torch.zeros(3)),
-        ("spread", torch.zeros(20)),
+        ("places", torch.zeros(480, 3)),
+        ("origin", torch.zeros(3)),
         ("levels", torch.full((1, 480), -1.0)),
         ("levels", torch.full((1, 480), torch.nan)),
         ("levels", torch.ones(1, 480, dtype=torch.float64)),
-        ("levels", torch.ones(2, 480)),
-        ("explained", torch.tensor([1.5])),
+        ("levels", torch.ones(1, 479)),
+        ("levels", torch.ones(480)),
         ("width", torch.tensor(0.0)),
+        ("width", torch.tensor(torch.nan)),
+        ("width", torch.ones(2)),
         ("directions", torch.zeros(20)),
     ],
 )
@@ -113,4 +113,4 @@ def test_what_is_damaged_is_refused(name, wrong):
     if wrong is not None:
         tensors[name] = wrong
     with pytest.raises(ModelFileError, match="Levels of slices"):
-        SliceLevels.from_tensors(tensors, 1, 480)
+        SliceLevels.from_tensors(tensors)

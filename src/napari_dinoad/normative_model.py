@@ -294,6 +294,9 @@ def _require_whole(model: NormativeModel, scorer: str) -> None:
     expected = [(plane, scorer) for plane in model.preprocessing.planes]
     if got != expected:
         raise ModelFileError(f"planes and scorers: expected {expected}, got {got}. Fit or copy it again.")
+    for plane in model.planes:
+        if any(len(levels.levels) != len(plane.members) for levels in plane.levels):
+            raise ModelFileError("levels of slices: expected those of each scorer. Fit or copy it again.")
 
 
 def _names(value: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -83,7 +83,8 @@ class PlaneModel:
 
     def usual_levels(self, looks: torch.Tensor) -> torch.Tensor:
         """Return what the averaged scores of slices with these looks (n, k) are divided by, (members, n) float32."""
-        return torch.stack([levels(looks) for levels in self.levels]).amax(0)
+        told = [levels(looks) for levels in self.levels]
+        return told[0] if len(told) == 1 else torch.stack(told).amax(0)
 
     def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
         """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""
@@ -175,8 +176,8 @@ def stored_plane(
         )
         members.append(Member(scorer_from_state(state), own))
     levels = tuple(
-        SliceLevels.from_tensors(_with_prefix(tensors, _levels_prefix(plane, number)), len(members), n_slices)
-        for number, n_slices in enumerate(entry.get("n_level_slices", ()))
+        SliceLevels.from_tensors(_with_prefix(tensors, _levels_prefix(plane, number)))
+        for number in range(len(entry.get("n_level_slices", ())))
     )
     together = PlaneModel(
         plane, tuple(members), calibration, noise_share=float(entry["noise_share"]), levels=levels

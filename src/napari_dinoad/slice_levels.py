@@ -9,8 +9,8 @@ its like has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -39,29 +39,30 @@ class LookSpace:
 
     Attributes
     ----------
-    centre, spread : torch.Tensor
-        (k,) float32, mean and standard deviation of the looks.
     directions : torch.Tensor
-        (k, q) float32, of standardised looks; q is at most `N_DIRECTIONS`.
+        (k, q) float32, the principal directions of standardised looks, of looks as they are; q is at most
+        `N_DIRECTIONS`.
+    origin : torch.Tensor
+        (q,) float32, the place of the mean look before it is taken off.
     """
 
-    centre: torch.Tensor
-    spread: torch.Tensor
     directions: torch.Tensor
+    origin: torch.Tensor
 
     @classmethod
     def of(cls, looks: torch.Tensor) -> LookSpace:
-        """Return the principal directions of looks (m, k) float32."""
+        """Return the directions of looks (m, k) float32."""
         from sklearn.decomposition import PCA
 
         centre, spread = looks.mean(0), looks.std(0, correction=0).clamp_min(_MIN_SPREAD)
         n_directions = min(N_DIRECTIONS, *looks.shape)
         found = PCA(n_directions, random_state=0).fit(((looks - centre) / spread).numpy())
-        return cls(centre, spread, torch.from_numpy(found.components_.T.copy()).float())
+        directions = torch.from_numpy(found.components_.T.copy()).float() / spread[:, None]
+        return cls(directions, centre @ directions)
 
     def places(self, looks: torch.Tensor) -> torch.Tensor:
         """Return the places (n, q) float32 of looks (n, k)."""
-        return ((looks - self.centre) / self.spread) @ self.directions
+        return torch.addmm(self.origin, looks, self.directions, beta=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +76,23 @@ class SliceLevels:
         (m, q) float32, of the normal slices; with none every level is 1.
     levels : torch.Tensor
         (s, m) float32, their levels by each scorer; the mean is 1.
-    explained : torch.Tensor
-        (s,) float32, 0 to 1: how much of what sets the levels of left-out persons apart their looks tell. All that is
-        told is drawn to 1 by that.
-    width : torch.Tensor
-        () float32, the squared distance at which likeness is e^−½.
+    width : float
+        The squared distance at which likeness is e^−½.
     """
 
     space: LookSpace
     places: torch.Tensor
     levels: torch.Tensor
-    explained: torch.Tensor
-    width: torch.Tensor
+    width: float
 
     @classmethod
     def of(
         cls, space: LookSpace, places: torch.Tensor, levels: torch.Tensor, persons: torch.Tensor
     ) -> SliceLevels:
         """Measure how alike slices of different persons are, and how much that tells of their levels.
+
+        Where the looks of left-out persons' slices tell little of what sets their levels apart, all levels are drawn
+        to 1: by the slope of the regression of what they are on what is told of them, at most 1.
 
         Parameters
         ----------
@@ -106,22 +106,21 @@ class SliceLevels:
         """
         means = levels.mean(1, keepdim=True)
         relative = torch.where(means > 0, levels / means, torch.ones_like(levels))
-        undrawn = cls(space, places, relative, torch.ones(len(levels)), torch.ones(()))
+        undrawn = cls(space, places, relative, 1.0)
         rows = torch.split(torch.arange(len(places)), _ROWS_AT_ONCE)
         of_others = [undrawn._nearest(places[some], persons[some, None] == persons) for some in rows]
-        farthest = [squares.masked_fill(squares.isinf(), 0.0).amax(1) for squares, _ in of_others]
-        undrawn = replace(undrawn, width=torch.cat(farthest).median().clamp_min(_MIN_WIDTH))
-        apart = torch.cat([undrawn._told(*nearest) for nearest in of_others], dim=1) - 1
-        slope = (apart * (relative - 1)).sum(1) / apart.square().sum(1).clamp_min(_MIN_SQUARES)
-        return replace(undrawn, explained=slope.clamp(0, 1))
+        farthest = [distances.masked_fill(distances.isinf(), 0.0).amax(1) for distances, _ in of_others]
+        width = max(float(torch.cat(farthest).median().square()), _MIN_WIDTH)
+        undrawn = replace(undrawn, width=width)
+        told = torch.cat([undrawn._told(*nearest) for nearest in of_others], dim=1) - 1
+        slope = (told * (relative - 1)).sum(1) / told.square().sum(1).clamp_min(_MIN_SQUARES)
+        return replace(undrawn, levels=1 + slope.clamp(0, 1)[:, None] * (relative - 1))
 
     @classmethod
     def silent(cls, n_scorers: int) -> SliceLevels:
         """Return levels that are 1 whatever a slice looks like."""
-        space = LookSpace(torch.zeros(1), torch.ones(1), torch.zeros(1, 1))
-        return cls(
-            space, torch.zeros(0, 1), torch.zeros(n_scorers, 0), torch.zeros(n_scorers), torch.ones(())
-        )
+        space = LookSpace(torch.zeros(1, 1), torch.zeros(1))
+        return cls(space, torch.zeros(0, 1), torch.zeros(n_scorers, 0), 1.0)
 
     @property
     def n_slices(self) -> int:
@@ -145,37 +144,41 @@ class SliceLevels:
         """
         return self._told(*self._nearest(places, is_left_out))
 
-    def _told(self, squares: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    def _told(self, distances: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """Return the levels (s, n) by the nearest normal slices (n, a)."""
-        likeness = torch.exp(-0.5 * squares / self.width)
-        total = (likeness * self.levels[:, which]).sum(-1) + _PRIOR
-        return 1 + self.explained[:, None] * (total / (likeness.sum(-1) + _PRIOR) - 1)
+        likeness = distances.square().mul_(-0.5 / self.width).exp_()
+        total = (likeness * self.levels[:, which]).sum(-1).add_(_PRIOR)
+        return total.div_(likeness.sum(-1).add_(_PRIOR))
 
     def _nearest(
         self, places: torch.Tensor, is_left_out: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return squared distances, ascending (∞: left out), and numbers (n, a) of the nearest normal slices."""
-        squares = torch.cdist(places, self.places, compute_mode="donot_use_mm_for_euclid_dist").square_()
+        """Return distances, ascending (∞: left out), and numbers (n, a) of the nearest normal slices."""
+        distances = torch.cdist(places, self.places, compute_mode="donot_use_mm_for_euclid_dist")
         if is_left_out is not None:
-            squares.masked_fill_(is_left_out, torch.inf)
-        found = squares.topk(min(N_ALIKE, self.n_slices), largest=False)
+            distances.masked_fill_(is_left_out, torch.inf)
+        found = distances.topk(min(N_ALIKE, self.n_slices), largest=False)
         return found.values, found.indices
 
     def on_device(self, device: torch.device) -> SliceLevels:
         """Return the levels on ``device``."""
-        space = LookSpace(*(getattr(self.space, each.name).to(device) for each in fields(self.space)))
-        own = (getattr(self, each.name).to(device) for each in fields(self)[1:])
-        return SliceLevels(space, *own)
+        space = LookSpace(self.space.directions.to(device), self.space.origin.to(device))
+        return SliceLevels(space, self.places.to(device), self.levels.to(device), self.width)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what `from_tensors` takes, on the CPU."""
-        own = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
-        own |= {each.name: getattr(self.space, each.name) for each in fields(self.space)}
-        return {name: tensor.contiguous().cpu() for name, tensor in own.items()}
+        tensors = {
+            "directions": self.space.directions,
+            "origin": self.space.origin,
+            "places": self.places,
+            "levels": self.levels,
+        }
+        kept = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        return {**kept, "width": torch.tensor(self.width, dtype=torch.float64)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, torch.Tensor], n_scorers: int, n_slices: int) -> SliceLevels:
-        """Rebuild what `tensors` gave, with so many scorers and normal slices.
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> SliceLevels:
+        """Rebuild what `tensors` gave.
 
         Raises
         ------
@@ -183,28 +186,25 @@ class SliceLevels:
             If something is missing, of another shape or type, or no number.
         """
         try:
-            k, q = tensors["directions"].shape
-            wanted: dict[str, tuple[int, ...]] = {
-                "centre": (k,),
-                "spread": (k,),
-                "directions": (k, q),
-                "places": (n_slices, q),
-                "levels": (n_scorers, n_slices),
-                "explained": (n_scorers,),
-                "width": (),
-            }
-            sound = all(_is_sound(tensors[name], shape) for name, shape in wanted.items())
-            sound = sound and bool((tensors["spread"] > 0).all() and (tensors["levels"] >= 0).all())
-            sound = sound and bool(tensors["width"] > 0)
-            sound = sound and bool(((tensors["explained"] >= 0) & (tensors["explained"] <= 1)).all())
-        except (KeyError, ValueError, TypeError) as error:
+            directions, origin, places, levels, width = (
+                tensors[name] for name in ("directions", "origin", "places", "levels", "width")
+            )
+            k, q = directions.shape
+            n_scorers, n_slices = levels.shape
+            sound = (
+                all(_is_sound(tensor) for tensor in (directions, origin, places, levels))
+                and origin.shape == (q,)
+                and places.shape == (n_slices, q)
+                and bool((levels >= 0).all())
+                and min(k, q, n_scorers) >= 1
+                and 0 < float(width) < float("inf")
+            )
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise ModelFileError(f"Levels of slices: {error!r}.") from error
         if not sound:
             raise ModelFileError("Levels of slices: the stored numbers do not go together.")
-        space = LookSpace(*(tensors[each.name] for each in fields(LookSpace)))
-        own: list[Any] = [tensors[each.name] for each in fields(cls)[1:]]
-        return cls(space, *own)
+        return cls(LookSpace(directions, origin), places, levels, float(width))
 
 
-def _is_sound(tensor: torch.Tensor, shape: tuple[int, ...]) -> bool:
-    return tensor.dtype == torch.float32 and tuple(tensor.shape) == shape and bool(tensor.isfinite().all())
+def _is_sound(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.float32 and bool(tensor.isfinite().all())

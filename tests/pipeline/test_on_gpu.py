@@ -117,9 +117,11 @@ def test_what_is_begun_there_depends_on_the_batches_not_on_their_slices(model_pa
     of_a_batch = (begun[0] - begun[1]) / (n_batches[0] - n_batches[1])
     of_the_scan = begun[1] - n_batches[1] * of_a_batch
     n_scorers = max(len(plane.members) for plane in detector.model.planes)
-    assert of_a_batch < 25 + 42 * n_scorers
+    # Then 42 for what is usual of slices that look alike.
+    assert all(plane.levels for plane in detector.model.planes)
+    assert of_a_batch < 25 + 42 * n_scorers + 42
     # One operation a slice would be 12 more, in all planes 72.
-    assert of_the_scan < (26 if len(detector.model.planes) == 1 else 60)
+    assert of_the_scan < (30 if len(detector.model.planes) == 1 else 60)
 
 
 def test_a_gpu_waits_for_nothing_that_the_cpu_may_do_meanwhile(one_model, patient, monkeypatch):
@@ -240,7 +242,7 @@ def test_a_model_is_updated_there(normal_folder, tmp_path):
         ("the body", lambda name, made: name == "_to_copy" and made.dtype is torch.bool, False),
         ("resampling", lambda name, made: name == "clamp_", True),
         ("calibrating", lambda name, made: name == "searchsorted", True),
-        ("the scan's own score", lambda name, made: name == "topk", True),
+        ("the scan's own score", lambda name, made: name == "topk" and made.ndim == 1, True),
         ("scoring", lambda name, made: name == "mm" and len(made) > PATCHES, True),
     ],
 )

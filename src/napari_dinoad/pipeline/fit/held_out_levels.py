@@ -62,34 +62,24 @@ class HeldOutLevels:
         progress: Progress | None = None,
     ) -> None:
         self._scorers = tuple(scores)
-        n_slices = sum(scan.n_slices for scan in scans.values())
-        drawn = _step(n_slices, _DIRECTION_SLICES)
-        space = LookSpace.of(
-            torch.cat(
-                [
-                    scan.compute(_looks_of_rows, range(number % drawn, scan.n_slices, drawn))
-                    for number, scan in enumerate(scans.values())
-                ]
-            )
-        )
-        places, raw = {}, {}
+        space = LookSpace.of(_drawn_looks(list(scans.values())))
+        places, levels = {}, {}
         for done, (number, scan) in enumerate(scans.items()):
             report(progress, "Comparing alike slices", done, len(scans))
             places[number] = scan.compute(_places_in, space)
             n_voxels = np.count_nonzero(scan.body(), axis=(1, 2))
-            raw[number] = np.stack(
-                [_tops(of_scan and of_scan(number), n_voxels) for of_scan in scores.values()]
-            )
-        step = _step(n_slices, _KEPT_SLICES)
-        kept = {number: slice(order % step, None, step) for order, number in enumerate(scans)}
-        kept_places = torch.cat([places[number][rows] for number, rows in kept.items()])
-        kept_levels = np.concatenate([raw[number][:, rows] for number, rows in kept.items()], axis=1)
-        of_person = torch.cat(
-            [torch.full((raw[number][0, rows].size,), persons[number]) for number, rows in kept.items()]
+            tops = [_tops(of_scan and of_scan(number), n_voxels) for of_scan in scores.values()]
+            levels[number] = torch.from_numpy(np.stack(tops))
+        kept = dict(zip(scans, _evenly([len(own) for own in places.values()], _KEPT_SLICES), strict=True))
+        person_of = torch.cat([torch.full((len(rows),), persons[number]) for number, rows in kept.items()])
+        self.levels = SliceLevels.of(
+            space,
+            torch.cat([places[number][rows] for number, rows in kept.items()]),
+            torch.cat([levels[number][:, rows] for number, rows in kept.items()], dim=1),
+            person_of,
         )
-        self.levels = SliceLevels.of(space, kept_places, torch.from_numpy(kept_levels), of_person)
         self._usual = {
-            number: self.levels.at(own, of_person == persons[number]).numpy()
+            number: self.levels.at(own, person_of == persons[number]).numpy()
             for number, own in places.items()
         }
 
@@ -98,8 +88,16 @@ class HeldOutLevels:
         return np.asarray(self._usual[scan][self._scorers.index(scorer)])
 
 
-def _step(n_slices: int, at_most: int) -> int:
-    return max(1, -(-n_slices // at_most))
+def _evenly(n_slices: Sequence[int], at_most: int) -> list[list[int]]:
+    """Return rows of scans with so many slices, evenly drawn, about ``at_most`` in all."""
+    step = max(1, -(-sum(n_slices) // at_most))
+    return [list(range(number % step, n, step)) for number, n in enumerate(n_slices)]
+
+
+def _drawn_looks(scans: Sequence[EmbeddedScan]) -> torch.Tensor:
+    """Return the looks (m, k) float32 of the slices that tell the directions."""
+    rows = _evenly([scan.n_slices for scan in scans], _DIRECTION_SLICES)
+    return torch.cat([scan.compute(_looks_of_rows, own) for scan, own in zip(scans, rows, strict=True)])
 
 
 def _looks_of_rows(scan: EmbeddedScan, rows: Sequence[int]) -> torch.Tensor:

@@ -237,6 +237,7 @@ class DeviceSlices:
         self._colours = None if volume.colours is None else volume.colours.movedim(prepared.axis, 0)
         self._calibrations: dict[Calibration, DeviceCalibration] = {}
         self._interpolations: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._outlines: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @cached_property
     def _sampling(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -268,8 +269,11 @@ class DeviceSlices:
 
     def outline(self, indices: Sequence[int], cells: int) -> torch.Tensor:
         """See `ScanSlices.outline`."""
-        rows, columns = map(self._sent, self._prepared.placement.coarser(cells).sampling)
-        return rows @ self._shown(self._body, indices).float() @ columns.T
+        if cells not in self._outlines:
+            rows, columns = map(self._sent, self._prepared.placement.coarser(cells).sampling)
+            self._outlines[cells] = rows, columns.T
+        rows, columns = self._outlines[cells]
+        return rows @ self._shown(self._body, indices).float() @ columns
 
     def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """Return slices (n, rows, columns), or (n, rows, columns, 3), in display orientation."""
