@@ -17,7 +17,6 @@ so where fewer components are wanted than Schwarz's criterion leaves, the path i
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -130,10 +129,7 @@ def alike_groups(
         By Schwarz's criterion: the n patches that the statistics are a uniform sample of. None: of all.
     """
     s, first, second = statistics.responsibilities, statistics.first, statistics.second
-    if covariance == "full":
-        judged = second.diagonal(dim1=-2, dim2=-1)
-    else:
-        judged = second.reshape(len(second), -1)
+    judged = second.diagonal(dim1=-2, dim2=-1) if covariance == "full" else second.reshape(len(second), -1)
     per_parameter = _schwarz(float(s.sum()), n_patches) if criterion == "schwarz" else 1.0
     penalty = per_parameter * (1 + first.shape[1] + judged.shape[1])
     group = torch.arange(len(s))
@@ -157,12 +153,7 @@ def grouped(statistics: SufficientStatistics, group: torch.Tensor) -> Sufficient
     def summed(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.new_zeros(n_groups, *tensor.shape[1:]).index_add_(0, group, tensor)
 
-    return replace(
-        statistics,
-        responsibilities=summed(statistics.responsibilities),
-        first=summed(statistics.first),
-        second=summed(statistics.second),
-    )
+    return statistics.changed(summed)
 
 
 def _best_merges(

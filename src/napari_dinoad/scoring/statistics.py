@@ -20,6 +20,8 @@ from scipy.sparse import csr_array
 from napari_dinoad.scoring.patches import in_chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_dinoad.scoring.mixture import ComponentDensities
     from napari_dinoad.scoring.quadratic_forms import SparsePairs
     from napari_dinoad.settings import CovarianceType
@@ -63,35 +65,27 @@ class SufficientStatistics:
             self.log_likelihood + other.log_likelihood,
         )
 
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> SufficientStatistics:
+        """Return these statistics with each of their tensors as ``change`` returns it."""
+        return replace(
+            self,
+            responsibilities=change(self.responsibilities),
+            first=change(self.first),
+            second=change(self.second),
+        )
+
     def scaled(self, factor: float) -> SufficientStatistics:
         """Return these statistics as if every patch counted ``factor`` times."""
-        return SufficientStatistics(
-            self.n_patches * factor,
-            self.responsibilities * factor,
-            self.first * factor,
-            self.second * factor,
-            self.log_likelihood * factor,
-        )
+        scaled = self.changed(lambda tensor: tensor * factor)
+        return replace(scaled, n_patches=self.n_patches * factor, log_likelihood=self.log_likelihood * factor)
 
     def to(self, device: str | torch.device) -> SufficientStatistics:
         """Return these statistics on ``device``."""
-        return SufficientStatistics(
-            self.n_patches,
-            self.responsibilities.to(device),
-            self.first.to(device),
-            self.second.to(device),
-            self.log_likelihood,
-        )
+        return self.changed(lambda tensor: tensor.to(device))
 
     def reordered(self, order: torch.Tensor) -> SufficientStatistics:
         """Return these statistics with the components in another order (or a selection of them)."""
-        return SufficientStatistics(
-            self.n_patches,
-            self.responsibilities[order],
-            self.first[order],
-            self.second[order],
-            self.log_likelihood,
-        )
+        return self.changed(lambda tensor: tensor[order])
 
 
 def expectation(densities: ComponentDensities, patches: torch.Tensor) -> SufficientStatistics:
