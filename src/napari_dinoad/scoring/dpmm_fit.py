@@ -20,7 +20,7 @@ from napari_dinoad.scoring.stick_breaking import log_prior, log_weights, update_
 from napari_dinoad.scoring.summation import sum_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from napari_dinoad.settings import DpmmSettings
 
@@ -157,7 +157,8 @@ def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dpm
         raise changed_data(point.n_patches, None)
     total = at_hand
     if point.earlier is not None:
-        total = at_hand + _earlier_statistics(point.earlier, current.mixture)
+        log_likelihood = expected_log_joint(point.earlier, current.mixture)
+        total = at_hand + replace(point.earlier, log_likelihood=log_likelihood)
     if int(total.n_patches) != point.n_patches:
         raise changed_data(point.n_patches, total)
     penalised = total.log_likelihood + log_prior(current.sticks, current.alpha)
@@ -196,15 +197,9 @@ def _expected(statistics: SufficientStatistics, parameters: DpmmParameters) -> f
     return expected_log_joint(statistics, parameters.mixture) + prior
 
 
-def _earlier_statistics(earlier: SufficientStatistics, mixture: Mixture) -> SufficientStatistics:
-    """Return the statistics of patches no longer at hand, with what a mixture makes of them."""
-    return replace(earlier, log_likelihood=expected_log_joint(earlier, mixture))
-
-
 def _batch_statistics(batch: torch.Tensor, densities: ComponentDensities) -> SufficientStatistics:
     """E-step of a batch."""
-    means = densities.mixture.means
-    return expectation(densities, unit_patches(batch, means.shape[1], means.device))
+    return expectation(densities, _patches_of(batch, densities.mixture))
 
 
 def _without_last_epoch(point: FitPoint) -> FitPoint:
@@ -229,7 +224,8 @@ def _online_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dp
     if online is None:
         raise ScorerError("DPMM: expected the running statistics of an online fit, got none; fit it anew.")
     log_likelihood = 0.0
-    for patches in _batches_of_patches(batches, parameters):
+    for batch in batches:
+        patches = _patches_of(batch, parameters.mixture)
         if len(patches) == 0:
             continue
         step += 1
@@ -251,12 +247,8 @@ def _online_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: Dp
     )
 
 
-def _batches_of_patches(
-    batches: Iterable[torch.Tensor], parameters: DpmmParameters
-) -> Iterator[torch.Tensor]:
-    means = parameters.mixture.means
-    for batch in batches:
-        yield unit_patches(batch, means.shape[1], means.device)
+def _patches_of(batch: torch.Tensor, mixture: Mixture) -> torch.Tensor:
+    return unit_patches(batch, mixture.means.shape[1], mixture.means.device)
 
 
 def _maximise(
@@ -286,15 +278,13 @@ def _with_best(
     point: FitPoint, validation: Iterable[torch.Tensor] | None, settings: DpmmSettings
 ) -> FitPoint:
     """Keep this epoch's parameters if none explained the held-out normal patches better."""
-    if validation is None:
-        return replace(
-            point, best=point.parameters, best_epoch=point.epoch, finished=point.epoch >= settings.epochs
-        )
-    loss = _validation_loss(point.parameters, validation)
-    earlier = point.history.get("validation_loss", ())
-    history = _appended(point.history, "validation_loss", loss)
-    point = replace(point, history=history)
-    if not earlier or loss < min(earlier):
+    is_best = True
+    if validation is not None:
+        loss = _validation_loss(point.parameters, validation)
+        earlier = point.history.get("validation_loss", ())
+        is_best = not earlier or loss < min(earlier)
+        point = replace(point, history=_appended(point.history, "validation_loss", loss))
+    if is_best:
         point = replace(point, best=point.parameters, best_epoch=point.epoch)
     stale = point.epoch - point.best_epoch >= settings.patience
     return replace(point, finished=stale or point.epoch >= settings.epochs)
@@ -310,8 +300,7 @@ def _validation_loss(parameters: DpmmParameters, validation: Iterable[torch.Tens
 
 def _batch_loss(batch: torch.Tensor, densities: ComponentDensities) -> torch.Tensor:
     """Return Σ −log p of a batch's patches and their number, (2,) float64."""
-    means = densities.mixture.means
-    patches = unit_patches(batch, means.shape[1], means.device)
+    patches = _patches_of(batch, densities.mixture)
     loss = -float(densities.log_density(patches).sum())
     return torch.tensor([loss, len(patches)], dtype=torch.float64)
 

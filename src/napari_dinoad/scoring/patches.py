@@ -213,7 +213,6 @@ def sample_patches(
     size: int,
     generator: torch.Generator,
     progress: Progress | None = None,
-    stage: str = "Sampling normal patches",
 ) -> PatchSample:
     """Draw ``size`` patches uniformly, without replacement, in one pass and bounded memory.
 
@@ -239,7 +238,7 @@ def sample_patches(
         reservoir.offer(patches, keys, n_patches)
         n_patches += len(patches)
         largest = max(largest, len(patches))
-        report(progress, stage, done, total)
+        report(progress, "Sampling normal patches", done, total)
     if reservoir is None or n_patches == 0:
         raise ScorerError("batches: expected at least one patch embedding, got none; add normal scans.")
     return PatchSample(reservoir.in_order(), n_patches, largest)
