@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import SettingError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.hand_mask import HandMask
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import SegSegments
+
+    _Writer = Callable[[HandMask, Path, str], Path]
 
 __all__ = ["BY_HAND", "HAND_OUTPUTS", "save_hand_outputs"]
 
@@ -80,14 +83,12 @@ def save_hand_outputs(
         )
     check_outputs(mask.source, outputs)
     require_folder(folder)
+    writers: dict[str, _Writer] = {**_WRITERS, "seg": partial(_save_seg, segments=seg_segments)}
     written = {}
     with written_together():
         for i, output in enumerate(outputs):
             report(progress, "Writing", i, len(outputs))
-            if output == "seg":
-                written[output] = _save_seg(mask, folder, stem + BY_HAND, seg_segments)
-            else:
-                written[output] = _WRITERS[output](mask, folder, stem + BY_HAND)
+            written[output] = writers[output](mask, folder, stem + BY_HAND)
     report(progress, "Writing", len(outputs), len(outputs))
     return written
 
@@ -123,7 +124,7 @@ def _save_seg(mask: HandMask, folder: Path, stem: str, segments: SegSegments) ->
     return save_hand_seg(folder / f"{stem}_seg.dcm", mask, segments)
 
 
-_WRITERS: dict[str, Callable[[HandMask, Path, str], Path]] = {
+_WRITERS: dict[str, _Writer] = {
     "mask": _save_mask,
     "regions": _save_regions,
     "report": _save_report,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import SegSegments
+
+    _Writer = Callable[[Findings, Path, str], dict[str, Path]]
 
 __all__ = [
     "OUTPUTS",
@@ -187,35 +190,27 @@ def save_outputs(
     if keep_labels is not None:
         findings = findings.only(keep_labels)
     require_folder(folder)
+    if outputs is None and left_out is None:
+        # Nobody asked for it: what else was found stands.
+        left_out = _warn
+    writers: dict[str, _Writer] = {**_WRITERS, "seg": partial(_save_seg, segments=seg_segments)}
     written: dict[str, Path] = {}
     with written_together():
         for i, output in enumerate(chosen):
             report(progress, "Writing", i, len(chosen))
             try:
-                written |= _write(output, findings, folder, stem, seg_segments)
+                written |= writers[output](findings, folder, stem)
             except (SettingError, GeometryError, ScanReadError) as error:
                 is_last_hope = i == len(chosen) - 1 and not written
-                if (
-                    output not in _INSTEAD_OF_DICOM
-                    or is_last_hope
-                    or (outputs is not None and left_out is None)
-                ):
+                if output not in _INSTEAD_OF_DICOM or is_last_hope or left_out is None:
                     raise
-                if left_out is None:
-                    # Nobody asked for it: what else was found stands.
-                    logger.warning("%s", error)
-                else:
-                    left_out(output, str(error))
+                left_out(output, str(error))
     report(progress, "Writing", len(chosen), len(chosen))
     return written
 
 
-def _write(
-    output: str, findings: Findings, folder: Path, stem: str, seg_segments: SegSegments
-) -> dict[str, Path]:
-    if output == "seg":
-        return _save_seg(findings, folder, stem, seg_segments)
-    return _WRITERS[output](findings, folder, stem)
+def _warn(_: str, reason: str) -> None:
+    logger.warning("%s", reason)
 
 
 def _save_map(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
@@ -280,7 +275,7 @@ def _save_dicom_slices(findings: Findings, folder: Path, stem: str) -> dict[str,
     return {"dicom_slices": save_dicom_slices(folder / f"{stem}_slices", findings.mask, findings.card)}
 
 
-_WRITERS: dict[str, Callable[[Findings, Path, str], dict[str, Path]]] = {
+_WRITERS: dict[str, _Writer] = {
     "map": _save_map,
     "mask": _save_mask,
     "regions": _save_regions,
