@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,10 +100,7 @@ def measure_regions(labels: np.ndarray, neg_log10_p: np.ndarray, geometry: Geome
     whole = _Parts.joined(parts)
     centroids, sides = whole.sums / whole.counts[:, None], whole.ends - whole.starts + 1
     return tuple(
-        replace(
-            _measure(label, count, tuple(peak), tuple(centroid), float(neg_log10_p[tuple(peak)]), geometry),
-            extent_mm=_extent(tuple(side), geometry) if geometry.is_physical else None,
-        )
+        _measure(label, count, peak, float(neg_log10_p[tuple(peak)]), centroid, side, geometry)
         for label, count, peak, centroid, side in zip(
             whole.labels.tolist(),
             whole.counts.tolist(),
@@ -190,12 +187,13 @@ class _Parts:
 def _measure(
     label: int,
     n_voxels: int,
-    peak: tuple[int, ...],
-    centroid: tuple[float, ...],
+    peak: list[int],
     peak_value: float,
+    centroid: list[float],
+    sides: list[int],
     geometry: Geometry,
 ) -> Region:
-    z, y, x = (int(i) for i in peak)
+    z, y, x = peak
     size = n_voxels * geometry.voxel_volume
     peak_ijk = geometry.canonical_to_stored_index(np.array([z, y, x]))
     centroid_ijk = geometry.canonical_to_stored_index(np.array(centroid))
@@ -212,15 +210,16 @@ def _measure(
         peak_mm=_position(geometry, (z, y, x)) if physical else None,
         centroid_ijk=tuple(float(i) for i in centroid_ijk),
         centroid_mm=_position(geometry, centroid) if physical else None,
+        extent_mm=_extent(sides, geometry) if physical else None,
     )
 
 
-def _extent(sides: tuple[int, ...], geometry: Geometry) -> tuple[float, float, float]:
+def _extent(sides: list[int], geometry: Geometry) -> tuple[float, float, float]:
     z, y, x = (side * size for side, size in zip(sides, geometry.spacing, strict=True))
     return x, y, z
 
 
-def _position(geometry: Geometry, zyx: tuple[float, ...]) -> tuple[float, float, float]:
+def _position(geometry: Geometry, zyx: Sequence[float]) -> tuple[float, float, float]:
     x, y, z = geometry.canonical_to_world(np.array(zyx))
     return float(x), float(y), float(z)
 
