@@ -16,7 +16,7 @@ from napari_dinoad import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Html", "Series", "element", "facts", "page", "picture", "plot", "section", "table"]
+__all__ = ["Html", "Series", "element", "facts", "image", "page", "picture", "plot", "section", "table"]
 
 _STYLE = """\
 :root { color-scheme: light dark; --line: #8886; --soft: #8881; --mark: #c2410c; }
@@ -140,13 +140,19 @@ def _cell(value: object, is_number: bool = False) -> Html:
     return element("td", text, **_number_class(is_number))
 
 
-def picture(encoded: bytes, caption: str, width_px: int | None = None) -> Html:
-    """Return a PNG or JPEG image inside the document, with a caption that is also its alternative text."""
+def image(encoded: bytes, alternative: str, width_px: int | None = None) -> Html:
+    """Return a PNG or JPEG image inside the document, with its alternative text."""
     data = base64.b64encode(encoded).decode("ascii")
     kind = "jpeg" if encoded.startswith(_JPEG_MAGIC) else "png"
     size = {} if width_px is None else {"width": width_px}
-    image = Html(f"<img{_attributes({'src': f'data:image/{kind};base64,{data}', 'alt': caption, **size})}>")
-    return element("figure", image, element("figcaption", caption))
+    return Html(
+        f"<img{_attributes({'src': f'data:image/{kind};base64,{data}', 'alt': alternative, **size})}>"
+    )
+
+
+def picture(encoded: bytes, caption: str, width_px: int | None = None) -> Html:
+    """Return an image with a caption that is also its alternative text."""
+    return element("figure", image(encoded, caption, width_px), element("figcaption", caption))
 
 
 @dataclass(frozen=True)
@@ -218,9 +224,7 @@ def _legend(number: int, series: Series, colour: str) -> list[Html]:
 class _Frame:
     """The plotting area: from data to drawing coordinates; where x ``counts`` it has whole numbers alone."""
 
-    def __init__(
-        self, x_range: tuple[float, float], y_range: tuple[float, float], *, counts: bool = False
-    ) -> None:
+    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], *, counts: bool) -> None:
         self._x_range, self._y_range = x_range, y_range
         self._x_step = 1.0 if counts else 0.0
 

@@ -179,12 +179,11 @@ def _legend(findings: Findings) -> Html:
     low, high = HEATMAP_LIMITS
     buffer = io.BytesIO()
     colour_bar(140, 10).save(buffer, format="PNG")
-    bar = html.picture(buffer.getvalue(), "")
-    image = html.Html(bar[bar.index("<img") : bar.index("<figcaption")])
+    bar = html.image(buffer.getvalue(), "")
     shown = "right is the patient's left" if findings.volume.geometry.is_physical else "as stored"
     return html.element(
         "p",
-        html.element("span", f"Heatmap: p = {rate_in_words(10**-low)}", image, rate_in_words(10**-high)),
+        html.element("span", f"Heatmap: p = {rate_in_words(10**-low)}", bar, rate_in_words(10**-high)),
         html.element(
             "span",
             html.element("span", class_="swatch"),
