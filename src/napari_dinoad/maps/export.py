@@ -12,7 +12,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.machine.files import atomic_path, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import nibabel as nib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["REGION_COLUMNS", "nifti_on_grid", "save_on_grid", "write_regions_csv"]
+__all__ = ["REGION_COLUMNS", "csv_table", "nifti_on_grid", "save_on_grid", "write_regions_csv"]
 
 _SCANNER = 1
 """NIfTI's code for scanner-based coordinates."""
@@ -140,12 +140,16 @@ def save_on_grid(
 
 def write_regions_csv(path: Path, regions: Iterable[Mapping[str, Any]]) -> None:
     """Write one line a region (see `Region.to_dict`), atomically; entries that do not apply stay empty."""
+    write_text(path, csv_table(REGION_COLUMNS, map(_row, regions)))
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV with a header; entries that a row lacks stay empty."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, REGION_COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for region in regions:
-        writer.writerow(_row(region))
-    write_text(path, stream.getvalue())
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:

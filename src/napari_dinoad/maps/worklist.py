@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 import logging
 import re
 import time
@@ -18,6 +16,7 @@ from napari_dinoad import html
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import write_text
+from napari_dinoad.maps.export import csv_table
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_window, overlay_panel, scan_panel
 from napari_dinoad.maps.regions import rounded_size
@@ -258,12 +257,11 @@ def _row(rank: int, entry: WorklistEntry) -> list[object]:
 
 
 def _table(entries: list[WorklistEntry]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, WORKLIST_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for rank, entry in enumerate(entries, start=1):
-        writer.writerow({**{name: _as_text(value) for name, value in entry.findings.items()}, "rank": rank})
-    return stream.getvalue()
+    rows = (
+        {**{name: _as_text(value) for name, value in entry.findings.items()}, "rank": rank}
+        for rank, entry in enumerate(entries, start=1)
+    )
+    return csv_table(WORKLIST_COLUMNS, rows)
 
 
 def _as_text(value: object) -> object:
