@@ -69,17 +69,14 @@ class Findings:
 
     def all_notes(self) -> tuple[str, ...]:
         """Return what a reader of the results should know: of the scan's own reading, its geometry, the detection."""
-        geometry = self.volume.geometry
-        oblique = (
-            (
+        geometry, suspicion = self.volume.geometry, self.suspicion()
+        notes = [suspicion, *self.volume.notes] if suspicion else list(self.volume.notes)
+        if geometry.is_physical and geometry.is_oblique:
+            notes.append(
                 f"The scan's axes are turned by up to {geometry.obliquity_deg:.1f}° against the patient's; pictures "
-                "are along its own axes, positions in the patient's.",
+                "are along its own axes, positions in the patient's."
             )
-            if geometry.is_physical and geometry.is_oblique
-            else ()
-        )
-        suspicion = self.suspicion()
-        return (*((suspicion,) if suspicion else ()), *self.volume.notes, *oblique, *self.notes)
+        return (*notes, *self.notes)
 
     def suspicion(self) -> str:
         """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
