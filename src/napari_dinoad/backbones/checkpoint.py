@@ -59,7 +59,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     WeightsError
         If the file is missing, damaged, no weights file, or holds anything but tensors; see `unwrapped`, too.
     Exception
-        What the library raises where memory does not hold it; see `machine_faults`.
+        What the library raises where memory does not hold it; see `napari_dinoad.machine.faults`.
     """
     if not path.is_file():
         raise WeightsError(f"Weights: {path} is not there. Check the path.")

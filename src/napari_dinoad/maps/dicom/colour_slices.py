@@ -1,7 +1,7 @@
 """A result on a DICOM series → a series of colour images that every DICOM viewer shows: slices under their heatmap.
 
 Secondary captures, in the place of the source's slices, so that viewers scroll both together. They repeat the patient
-and study of the source images; see `dicom_sources`.
+and study of the source images; see ``maps/dicom/sources``.
 """
 
 from __future__ import annotations

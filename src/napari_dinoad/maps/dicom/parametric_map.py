@@ -1,6 +1,6 @@
 """An anomaly map of a DICOM series → DICOM parametric map, frame for frame on the images it was made from.
 
-It refers to the source images and repeats the patient and study of their headers; see `dicom_sources`.
+It refers to the source images and repeats the patient and study of their headers; see ``maps/dicom/sources``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from highdicom.pm import ParametricMap, RealWorldValueMapping
 from pydicom.sr.codedict import codes
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.dicom.frame_stream import streamed
-from napari_dinoad.maps.dicom.sources import derived, describe, new_instance, source_fault
+from napari_dinoad.maps.dicom.sources import derived, describe, new_instance, save_object, source_fault
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -57,10 +56,7 @@ def _place_fault(volume: Volume) -> str:
 
 def save_dicom_map(path: Path, anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = None) -> Path:
     """Write a map as DICOM parametric map, atomically; see `build_dicom_map`."""
-    parametric_map = build_dicom_map(anomaly_map, card)
-    with atomic_path(path) as temporary:
-        parametric_map.save_as(temporary)
-    return path
+    return save_object(path, build_dicom_map(anomaly_map, card))
 
 
 def build_dicom_map(anomaly_map: AnomalyMap, card: Mapping[str, Any] | None = None) -> ParametricMap:

@@ -1,6 +1,6 @@
 """A mask of a DICOM series → DICOM-SEG, frame for frame on the images it was made from.
 
-It refers to the source images and repeats the patient and study of their headers; see `dicom_sources`.
+It refers to the source images and repeats the patient and study of their headers; see ``maps/dicom/sources``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import highdicom as hd
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 
-from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.dicom.seg_content import content_by_hand, content_of_mask
-from napari_dinoad.maps.dicom.sources import derived, new_instance
+from napari_dinoad.maps.dicom.sources import derived, new_instance, save_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,18 +39,12 @@ def save_seg(
     path: Path, mask: AnomalyMask, card: Mapping[str, Any] | None = None, segments: SegSegments = "single"
 ) -> Path:
     """Write a mask as DICOM-SEG, atomically; see `build_seg`."""
-    return _save(path, build_seg(mask, card, segments))
+    return save_object(path, build_seg(mask, card, segments))
 
 
 def save_hand_seg(path: Path, mask: HandMask, segments: SegSegments = "single") -> Path:
     """Write a mask by hand as DICOM-SEG, atomically; see `build_hand_seg`."""
-    return _save(path, build_hand_seg(mask, segments))
-
-
-def _save(path: Path, segmentation: Segmentation) -> Path:
-    with atomic_path(path) as temporary:
-        segmentation.save_as(temporary)
-    return path
+    return save_object(path, build_hand_seg(mask, segments))
 
 
 def build_seg(

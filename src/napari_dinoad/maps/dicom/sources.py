@@ -18,12 +18,14 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.images.dicom.files import MANUFACTURER
 from napari_dinoad.images.dicom.frame_places import PLACED_OTHERWISE
 from napari_dinoad.images.persons import of_persons
+from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.dicom.discretion import discreet, unheard
 from napari_dinoad.maps.dicom.frames import source_frames
 from napari_dinoad.maps.dicom.source_header import number_of, source_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.dicom.frames import Frames
@@ -33,6 +35,7 @@ __all__ = [
     "describe",
     "model_parameters",
     "new_instance",
+    "save_object",
     "source_fault",
     "source_headers",
 ]
@@ -86,6 +89,13 @@ def derived(
         if len({source.SOPInstanceUID for source in sources}) < len(sources):
             raise SettingError(f"{name}: {_SHARED_UID}. {instead}.")
         return _without_other_frames(make(sources, source_frames(values, volume, sources)), volume)
+
+
+def save_object(path: Path, made: Dataset) -> Path:
+    """Write a DICOM object, atomically."""
+    with atomic_path(path) as temporary:
+        made.save_as(temporary)
+    return path
 
 
 def source_headers(volume: Volume) -> list[Dataset]:
