@@ -6,7 +6,7 @@ import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.cli.common_arguments import add_device_argument
+from napari_dinoad.cli.common_arguments import add_device_argument, add_resolution_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.settings import BENCH_SLICES, SCORER_NAMES, DetectSettings, FitSettings
 
@@ -37,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"scorers to measure, as for dinoad fit (default: {' '.join(SCORER_NAMES)})",
     )
-    parser.add_argument(
-        "--resolution",
-        type=int,
-        metavar="PX",
-        help="side of the model input in pixels (default: the backbone's)",
-    )
+    add_resolution_argument(parser)
     parser.add_argument(
         "--slices",
         type=int,

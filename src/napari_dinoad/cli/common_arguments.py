@@ -10,7 +10,7 @@ from napari_dinoad.settings import Device
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_common_arguments", "add_device_argument", "add_model_argument"]
+__all__ = ["add_common_arguments", "add_device_argument", "add_model_argument", "add_resolution_argument"]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, default: object = False) -> None:
@@ -25,6 +25,16 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     """Add the model that scans are scored with."""
     parser.add_argument(
         "--model", type=Path, required=True, metavar="M.dinoad", help="model of normal, from dinoad fit"
+    )
+
+
+def add_resolution_argument(parser: argparse.ArgumentParser) -> None:
+    """Add how large slices are for the backbone."""
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        metavar="PX",
+        help="side of the model input in pixels (default: the backbone's)",
     )
 
 

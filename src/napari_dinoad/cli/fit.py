@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from napari_dinoad.cli.common_arguments import add_device_argument
+from napari_dinoad.cli.common_arguments import add_device_argument, add_resolution_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file, skipped_lines
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
@@ -40,6 +40,35 @@ EXAMPLE = "dinoad fit normals/ --out t1.dinoad --preset mr-brain --scorer dpmm"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     defaults = FitSettings()
+    _add_file_arguments(parser)
+    _add_model_arguments(parser, defaults)
+    _add_calibration_arguments(parser, defaults.calibration)
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the slices, at most (default: the scorer's own)"
+    )
+    add_device_argument(parser, defaults.device)
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        metavar="N",
+        help="the same seed gives the same model (default: %(default)s)",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="embed and fit in so many processes of this machine (default: in this one)",
+    )
+    where.add_argument(
+        "--dask", metavar="ADDRESS", help="embed and fit on the workers of this Dask scheduler"
+    )
+    add_reading_arguments(parser)
+    _add_cache_arguments(parser)
+
+
+def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", type=Path, metavar="FOLDER", help="folder of normal scans, also in subfolders"
     )
@@ -55,6 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M.dinoad",
         help="add the scans to this dpmm model, without those it was fitted on",
     )
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser, defaults: FitSettings) -> None:
     parser.add_argument(
         "--scorer",
         default=defaults.scorer,
@@ -85,23 +117,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plane", choices=get_args(Plane), help="slicing direction, or all three (default: the preset's)"
     )
-    parser.add_argument(
-        "--resolution",
-        type=int,
-        metavar="PX",
-        help="side of the model input in pixels (default: the backbone's)",
-    )
+    add_resolution_argument(parser)
+
+
+def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: CalibrationSettings) -> None:
     parser.add_argument(
         "--holdout",
         type=float,
         metavar="SHARE",
         help="calibrate on one split with this share of the persons (default: on folds below "
-        f"{defaults.calibration.cross_below} persons, {defaults.calibration.holdout} from there on)",
+        f"{defaults.cross_below} persons, {defaults.holdout} from there on)",
     )
     parser.add_argument(
         "--smooth",
         type=float,
-        default=defaults.calibration.smoothing_mm,
+        default=defaults.smoothing_mm,
         metavar="MM",
         help="average the scores of a volume's neighbouring slices, Gaussian of this standard deviation; 0: none "
         "(default: %(default)s)",
@@ -116,33 +146,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--persons",
         choices=get_args(PersonGrouping),
-        default=defaults.calibration.persons,
+        default=defaults.persons,
         help="which scans are of one person, and are held out together: by sub-<label> in their path or DICOM's "
         "PatientID, none, or by the first folder (default: %(default)s)",
     )
-    parser.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the slices, at most (default: the scorer's own)"
-    )
-    add_device_argument(parser, defaults.device)
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=defaults.seed,
-        metavar="N",
-        help="the same seed gives the same model (default: %(default)s)",
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="embed and fit in so many processes of this machine (default: in this one)",
-    )
-    where.add_argument(
-        "--dask", metavar="ADDRESS", help="embed and fit on the workers of this Dask scheduler"
-    )
-    add_reading_arguments(parser)
-    _add_cache_arguments(parser)
 
 
 def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
