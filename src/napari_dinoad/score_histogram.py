@@ -128,11 +128,7 @@ class ScoreHistogram:
 
     def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
         """Return the histogram of both sets of scores; `SettingError` if their ``bits`` differ."""
-        if self.bits != other.bits:
-            raise SettingError(
-                f"Score histograms: expected keys of the same width, got {self.bits} and {other.bits} bits. "
-                "Count both with the same bits."
-            )
+        self._require_same_bits(other)
         if not self.keys.size or not other.keys.size:
             return self if self.keys.size else other
         lowest = min(self.keys[0], other.keys[0])
@@ -155,11 +151,7 @@ class ScoreHistogram:
         ScorerError
             If ``other`` is no part of this histogram.
         """
-        if self.bits != other.bits:
-            raise SettingError(
-                f"Score histograms: expected keys of the same width, got {self.bits} and {other.bits} bits. "
-                "Count both with the same bits."
-            )
+        self._require_same_bits(other)
         counts = self.counts - other.counts_at(self.keys)
         if (counts < 0).any() or int(counts.sum()) != self.total - other.total:
             raise ScorerError(
@@ -167,6 +159,13 @@ class ScoreHistogram:
             )
         present = counts > 0
         return ScoreHistogram(self.keys[present], counts[present], self.bits)
+
+    def _require_same_bits(self, other: ScoreHistogram) -> None:
+        if self.bits != other.bits:
+            raise SettingError(
+                f"Score histograms: expected keys of the same width, got {self.bits} and {other.bits} bits. "
+                "Count both with the same bits."
+            )
 
     @property
     def total(self) -> int:

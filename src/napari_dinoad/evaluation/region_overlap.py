@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 
 from napari_dinoad.errors import SettingError
+from napari_dinoad.evaluation.labelled_histogram import are_abnormal
 from napari_dinoad.score_histogram import DEFAULT_BITS, RunningSum, ScoreHistogram, keys_of
 from napari_dinoad.settings import AUPRO_FPR_LIMIT as DEFAULT_FPR_LIMIT
 
@@ -61,9 +62,7 @@ class RegionOverlap:
         ScorerError
             If a score is NaN.
         """
-        if scores.shape != truth.shape:
-            raise SettingError(f"Truth: expected the scores' shape {scores.shape}, got {truth.shape}.")
-        abnormal = truth > 0
+        abnormal = are_abnormal(scores, truth)
         labels, n_regions = cc3d.connected_components(
             abnormal, connectivity=8 if truth.ndim == 2 else 26, binary_image=True, return_N=True
         )
