@@ -35,18 +35,8 @@ _IMAGES = {
 _NORMAL = {"good", "normal", "normals", "healthy", "ok", "no_tumour", "no_tumor", "notumor"}
 _PUBLISHED = {"public"}
 _ABNORMAL = {
-    "ungood",
-    "bad",
-    "ko",
-    "abnormal",
-    "anomaly",
-    "anomalous",
-    "tumour",
-    "tumor",
-    "lesion",
-    "patient",
-    "patients",
-}
+    "ungood", "bad", "ko", "abnormal", "anomaly", "anomalous", "tumour", "tumor", "lesion", "patient", "patients",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,8 +94,7 @@ class DatasetFile:
         for part in parts[:-1]:
             name = _plain(part)
             split = _split_of(name) or split
-            if name in MASK_FOLDERS or name.rpartition("_")[2] in MASK_FOLDERS:
-                in_mask_folder = True
+            in_mask_folder |= _is_of_masks(name)
             if name in _NORMAL | _ABNORMAL:
                 is_abnormal = name in _ABNORMAL
             elif name not in MASK_FOLDERS | _IMAGES:
@@ -157,8 +146,11 @@ def is_of_split(folder_name: str) -> bool:
 def says_nothing(folder_name: str) -> bool:
     """Whether a folder's name says neither split nor class, nor that masks or images lie there."""
     name = _plain(folder_name)
-    is_of_masks = name in MASK_FOLDERS or name.rpartition("_")[2] in MASK_FOLDERS
-    return not (is_of_masks or name in _IMAGES | _NORMAL | _ABNORMAL or _split_of(name))
+    return not (_is_of_masks(name) or name in _IMAGES | _NORMAL | _ABNORMAL or _split_of(name))
+
+
+def _is_of_masks(name: str) -> bool:
+    return name in MASK_FOLDERS or name.rpartition("_")[2] in MASK_FOLDERS
 
 
 def _split_of(name: str) -> Split | None:
