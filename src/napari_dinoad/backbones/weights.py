@@ -204,14 +204,13 @@ def _put_together(index: Path, target: Path) -> None:
 
 def names_for_file(file: str | Path) -> tuple[str, ...]:
     """Return the backbones that a weights file belongs to by its name; official names are unambiguous."""
-    stem = Path(file).name
-    exact = [
+    name = Path(file).name
+    return tuple(
         spec.name
         for spec in list_backbones()
-        if stem.rsplit(".", 1)[0] in (spec.name, spec.timm_name)
-        or (spec.meta_stem is not None and stem.startswith(spec.meta_stem))
-    ]
-    return tuple(exact)
+        if name.rsplit(".", 1)[0] in (spec.name, spec.timm_name)
+        or (spec.meta_stem is not None and name.startswith(spec.meta_stem))
+    )
 
 
 def given_weights(path: Path, base_name: str | None = None) -> Path:
@@ -231,7 +230,7 @@ def given_weights(path: Path, base_name: str | None = None) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        own = [f"{_file_name(base_name)}{suffix}" for suffix in SUFFIXES] if base_name else []
+        own = _own_names(base_name) if base_name else []
         for name in (*HUB_FILES, *own):
             if (path / name).is_file():
                 return path / name
@@ -243,15 +242,15 @@ def _file_name(name: str) -> str:
     return name.replace(":", "_").replace("/", "_")
 
 
-def _candidates(name: str) -> list[Path]:
-    return [weights_folder() / f"{_file_name(name)}{suffix}" for suffix in SUFFIXES]
+def _own_names(base_name: str) -> list[str]:
+    return [f"{_file_name(base_name)}{suffix}" for suffix in SUFFIXES]
 
 
 def _in_settings_folder(spec: BackboneSpec) -> Path | None:
     folder = _usable_folder()
     if folder is None:
         return None
-    found = [path for path in _candidates(spec.base_name) if path.is_file()]
+    found = [folder / name for name in _own_names(spec.base_name) if (folder / name).is_file()]
     for stem in (spec.meta_stem, spec.timm_name):
         if stem:
             named = (path for path in sorted(folder.glob(f"{stem}*")) if path.suffix in SUFFIXES)
