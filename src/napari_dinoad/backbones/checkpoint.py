@@ -23,7 +23,7 @@ from napari_dinoad.machine.files import require_readable, sha256_of_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_hash_in_name", "read_checkpoint"]
+__all__ = ["read_checkpoint"]
 
 _HASH_IN_NAME = re.compile(r"^dinov3_\w+-([0-9a-f]{8,64})\.(?:pth|pt|bin|safetensors)$")
 """The names of DINOv3's files end in the first characters of the file's SHA-256; in others it may be a date."""
@@ -143,20 +143,20 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
     It is opened for each tensor, or what was copied would stay in memory a second time.
     """
-    before = path.stat()
+    before = _state_of(path)
     with safe_open(path, framework="pt") as stored:
         names = list(stored.keys())
     tensors = {name: _copied(path, name) for name in names}
-    after = path.stat()
-    if (before.st_ino, before.st_size, before.st_mtime_ns) != (
-        after.st_ino,
-        after.st_size,
-        after.st_mtime_ns,
-    ):
+    if _state_of(path) != before:
         raise WeightsError(
             f"Weights: {path} was changed while it was read. Wait until it is whole, and try again."
         )
     return tensors
+
+
+def _state_of(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _copied(path: Path, name: str) -> torch.Tensor:
