@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -174,13 +175,11 @@ def _tube(
     points: Points, course: tuple[tuple[tuple[float, float, float], float], ...], grow: float
 ) -> np.ndarray:
     """Return the distance to a tube along a course of (position, radius), every radius grown by ``grow``."""
-    nearest: np.ndarray | None = None
-    for (start, r0), (end, r1) in itertools.pairwise(course):
-        rod = capsule(points, start, end, (max(r0 + grow, 0.8), max(r1 + grow, 0.8)))
-        nearest = rod if nearest is None else soft_min(nearest, rod, 2.0)
-    if nearest is None:
-        return np.full(points[0].shape, np.inf, dtype=np.float32)
-    return nearest
+    rods = (
+        capsule(points, start, end, (max(r0 + grow, 0.8), max(r1 + grow, 0.8)))
+        for (start, r0), (end, r1) in itertools.pairwise(course)
+    )
+    return functools.reduce(lambda nearest, rod: soft_min(nearest, rod, 2.0), rods)
 
 
 def _paint_cerebellum(

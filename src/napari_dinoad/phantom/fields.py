@@ -127,16 +127,16 @@ class FoldField:
     rng : numpy.random.Generator
     wavelength_mm : float
         Twice the mean distance between neighbouring sheets.
-    extent_mm : float
-        Half the side of the cube in which the field is defined.
     """
+
+    _EXTENT_MM = 112.0
+    """Half the side of the cube in which the field is defined."""
 
     _STEP_MM = 4.0
     _BANDWIDTH = 0.22
 
-    def __init__(self, rng: np.random.Generator, wavelength_mm: float, extent_mm: float = 112.0) -> None:
-        self._extent = extent_mm
-        n = fft.next_fast_len(int(np.ceil(2 * extent_mm / self._STEP_MM)) + 1)
+    def __init__(self, rng: np.random.Generator, wavelength_mm: float) -> None:
+        n = fft.next_fast_len(int(np.ceil(2 * self._EXTENT_MM / self._STEP_MM)) + 1)
         frequency = fft.fftfreq(n, self._STEP_MM).astype(np.float32)
         half = fft.rfftfreq(n, self._STEP_MM).astype(np.float32)
         axes = np.meshgrid(frequency, frequency, half, indexing="ij", sparse=True)
@@ -146,7 +146,7 @@ class FoldField:
         level = fft.irfftn(spectrum, s=(n, n, n), axes=(0, 1, 2))
         gradient = np.gradient(level, self._STEP_MM)
         # Sheets stand on the surface around the centre, so only the slope along that surface brings one nearer.
-        line = (np.arange(n) * self._STEP_MM - extent_mm).astype(np.float32)
+        line = (np.arange(n) * self._STEP_MM - self._EXTENT_MM).astype(np.float32)
         centre = np.meshgrid(line, line, line, indexing="ij", sparse=True)
         radial = sum(g * c for g, c in zip(gradient, centre, strict=True))
         radial /= np.sqrt(sum(c * c for c in centre) + 1)
@@ -159,7 +159,7 @@ class FoldField:
 
     def distance(self, points: Points) -> np.ndarray:
         """Return the distance >= 0 in mm to the nearest sheet: the phase of the local wave since its last zero."""
-        where = np.stack([(p + np.float32(self._extent)) * np.float32(1 / self._STEP_MM) for p in points])
+        where = np.stack([(p + np.float32(self._EXTENT_MM)) * np.float32(1 / self._STEP_MM) for p in points])
         level = ndimage.map_coordinates(self._level, where, order=1, mode="grid-wrap")
         slope = ndimage.map_coordinates(self._slope, where, order=1, mode="grid-wrap")
         return np.asarray(np.arctan2(np.abs(level), slope) * self._radian_mm, dtype=np.float32)
