@@ -24,6 +24,14 @@ PATIENT_TAGS = {
 }
 """Tags that must never be seen again."""
 
+CARD = {
+    "scorer": "ar-cnn",
+    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
+    "n_scans": 12,
+    "created": "2026-01-02T03:04:05+00:00",
+}
+"""What DICOM objects tell of the model that they were made with."""
+
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 

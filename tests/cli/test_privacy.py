@@ -13,7 +13,6 @@ import pydicom
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydicom.uid import generate_uid
 
 from dicom_files import PATIENT_TAGS, save_all, series_datasets
 from napari_dinoad.cli.main import main
@@ -107,7 +106,6 @@ def test_dicom(tmp_path, model_path, caplog, capsys):
         slices,
         spacing=(5.0, 5.0),
         gap=8.0,
-        StudyInstanceUID=generate_uid(),
         SeriesDescription="Secret^Patient",
     )
     save_all(datasets, folder)

@@ -11,9 +11,8 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.uid import generate_uid
 
-from dicom_files import ct_values, save_all, series_datasets
+from dicom_files import CARD, ct_values, save_all, series_datasets
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.images.dicom.segmentations import read_segmentation
 from napari_dinoad.images.discovery import discover_scans
@@ -22,13 +21,6 @@ from napari_dinoad.maps.dicom.seg import build_hand_seg
 from napari_dinoad.maps.dicom.seg_content import MAX_REGION_SEGMENTS
 from napari_dinoad.maps.hand_mask import HandMask
 from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS, save_hand_outputs
-
-CARD = {
-    "scorer": "ar-cnn",
-    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
-    "n_scans": 12,
-    "created": "2026-01-02T03:04:05+00:00",
-}
 
 AFFINES = {
     "las": np.diag([-1.0, 1.0, 2.0, 1.0]),
@@ -50,7 +42,7 @@ def some_labels(shape, highest=3, seed=2):
 def ct(tmp_path):
     """Return a scan from DICOM of 6 slices, oblique."""
     orientation = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
-    datasets = series_datasets(ct_values(), orientation=orientation, StudyInstanceUID=generate_uid())
+    datasets = series_datasets(ct_values(), orientation=orientation)
     save_all(datasets, tmp_path / "ct")
     return read_volume(tmp_path / "ct")
 

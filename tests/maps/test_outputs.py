@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from dicom_files import ct_values, image_dataset, save_all, series_datasets
+from dicom_files import CARD, ct_values, image_dataset, save_all, series_datasets
 from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
@@ -34,13 +34,6 @@ from napari_dinoad.maps.overlay_files import save_heatmap_png
 from napari_dinoad.maps.panels import heat_colour, heat_share
 from napari_dinoad.maps.worklist import WorklistEntry
 from napari_dinoad.settings import HEATMAP_LIMITS
-
-CARD = {
-    "scorer": "dpmm",
-    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
-    "n_scans": 39,
-    "created": "2026-01-02T03:04:05+00:00",
-}
 
 
 @pytest.fixture
@@ -135,7 +128,7 @@ def test_scan_level_in_words(p_value, n, lower, words):
 
 
 def test_a_series_without_frame_of_reference_gets_no_seg_by_default(tmp_path):
-    datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
+    datasets = series_datasets(ct_values())
     for dataset in datasets:
         del dataset.FrameOfReferenceUID
     save_all(datasets, tmp_path / "ct")
@@ -193,7 +186,7 @@ def test_of_several_scans_what_would_not_line_up_is_left_out_unless_nothing_else
 
 
 def test_a_series_that_was_moved_gets_no_seg(tmp_path):
-    paths = save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    paths = save_all(series_datasets(ct_values()), tmp_path / "ct")
     volume = read_volume(tmp_path / "ct")
     for path in paths:
         path.unlink()
@@ -205,7 +198,7 @@ def test_a_series_that_was_moved_gets_no_seg(tmp_path):
 
 
 def test_dicom_gets_a_seg_and_2d_images_get_png(findings, tmp_path):
-    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    save_all(series_datasets(ct_values()), tmp_path / "ct")
     assert "seg" in default_outputs(read_volume(tmp_path / "ct"))
     image = Volume(np.ones((1, 6, 8), np.float32), Geometry.of_pixels((6, 8)))
     assert "png" in default_outputs(image)
@@ -217,7 +210,7 @@ def test_dicom_gets_a_seg_and_2d_images_get_png(findings, tmp_path):
 
 
 def test_map_and_slices_as_dicom_are_written_when_asked_for(findings, tmp_path):
-    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    save_all(series_datasets(ct_values()), tmp_path / "ct")
     volume = read_volume(tmp_path / "ct")
     assert not {"dicom-map", "dicom-slices"} & set(default_outputs(volume))
     written = save_outputs(findings_on(volume), tmp_path / "out", "p1", ("dicom-map", "dicom-slices"))
@@ -262,7 +255,7 @@ def test_slices_that_would_be_of_no_study_are_refused_before_scoring(tmp_path, s
 
 
 def test_slices_show_the_outline_of_the_ticked_regions_only(tmp_path):
-    save_all(series_datasets(ct_values(2, 40, 50), StudyInstanceUID=generate_uid()), tmp_path / "ct")
+    save_all(series_datasets(ct_values(2, 40, 50)), tmp_path / "ct")
     volume = read_volume(tmp_path / "ct")
     values = np.zeros(volume.values.shape, np.float32)
     values[:, 5:10, 5:10], values[:, 5:10, 30:35] = 5, 4

@@ -41,7 +41,7 @@ def mask_of(tmp_path):
     def made(**geometry):
         grey = np.full((6, 60, 70), 100, np.int16)
         grey[:, 5:-5, 5:-5] = 150
-        save_all(series_datasets(grey, StudyInstanceUID=generate_uid(), **geometry), tmp_path / "ct")
+        save_all(series_datasets(grey, **geometry), tmp_path / "ct")
         volume = read_volume(tmp_path / "ct")
         values = np.zeros(volume.values.shape, np.float32)
         values[MARKED] = 4

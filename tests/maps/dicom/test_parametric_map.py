@@ -6,9 +6,16 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import generate_uid
 
-from dicom_files import PATIENT_NAME, ct_values, enhanced_dataset, save_all, sequence_item, series_datasets
+from dicom_files import (
+    CARD,
+    PATIENT_NAME,
+    ct_values,
+    enhanced_dataset,
+    save_all,
+    sequence_item,
+    series_datasets,
+)
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
@@ -19,13 +26,6 @@ from napari_dinoad.maps.dicom.seg import build_seg
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 """Nearly coronal, turned by 16°."""
 
-CARD = {
-    "scorer": "ar-cnn",
-    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
-    "n_scans": 12,
-    "created": "2026-01-02T03:04:05+00:00",
-}
-
 
 def map_of(volume, seed=1):
     values = np.random.default_rng(seed).uniform(0, 12, volume.values.shape)
@@ -34,7 +34,7 @@ def map_of(volume, seed=1):
 
 def saved_map(folder, **geometry):
     """Return the map of a series that was saved, read again by highdicom, and the map."""
-    save_all(series_datasets(ct_values(), StudyInstanceUID=generate_uid(), **geometry), folder / "ct")
+    save_all(series_datasets(ct_values(), **geometry), folder / "ct")
     anomaly_map = map_of(read_volume(folder / "ct"))
     return hd.imread(save_dicom_map(folder / "map.dcm", anomaly_map, CARD)), anomaly_map
 

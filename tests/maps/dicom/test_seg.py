@@ -13,6 +13,7 @@ import pytest
 from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
 
 from dicom_files import (
+    CARD,
     PATIENT_NAME,
     as_one_series,
     ct_values,
@@ -33,16 +34,9 @@ from napari_dinoad.maps.dicom.sources import source_fault
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 """Nearly coronal, turned by 16°."""
 
-CARD = {
-    "scorer": "ar-cnn",
-    "backbone": {"name": "embedded", "weights_sha256": "ab" * 32},
-    "n_scans": 12,
-    "created": "2026-01-02T03:04:05+00:00",
-}
-
 
 def save_series(folder, values, **tags):
-    return save_all(series_datasets(values, StudyInstanceUID=generate_uid(), **tags), folder)
+    return save_all(series_datasets(values, **tags), folder)
 
 
 def marked(volume, fraction=0.15, seed=1):
@@ -53,6 +47,22 @@ def marked(volume, fraction=0.15, seed=1):
 
 def world_points(affine, indices):
     return indices @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
+
+
+def places_of(mask):
+    """Return the RAS places (n, 3) of the marked voxels."""
+    geometry = mask.geometry
+    return world_points(geometry.affine, np.argwhere(geometry.to_stored(mask.values)))
+
+
+def assert_same_places(found, mask, atol=1e-3):
+    """Assert that a volume of highdicom's holds the marked voxels, each in its place."""
+    assert_alike(places_of(mask), world_points(found.get_affine("RAS"), np.argwhere(found.array)), atol)
+
+
+def assert_alike(ours, theirs, atol=1e-3):
+    assert len(ours) == len(theirs) > 0
+    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=atol)
 
 
 def frames_by_hand(path):
@@ -73,11 +83,8 @@ def test_marked_voxels_lie_where_the_scan_says(tmp_path, orientation):
     save_seg(tmp_path / "seg.dcm", mask, CARD)
 
     seg = hd.seg.segread(tmp_path / "seg.dcm")
-    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-    theirs_volume = seg.get_volume(combine_segments=True)
-    theirs = world_points(theirs_volume.get_affine("RAS"), np.argwhere(theirs_volume.array))
-    assert len(ours) == len(theirs) > 50
-    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    assert mask.values.sum() > 50
+    assert_same_places(seg.get_volume(combine_segments=True), mask)
 
 
 def test_frames_refer_to_their_source_images_and_empty_ones_are_kept(tmp_path):
@@ -183,10 +190,7 @@ def test_enhanced_multi_frame_source(tmp_path):
     volume = read_volume(tmp_path / "ct")
     mask = marked(volume)
     seg = build_seg(mask, CARD)
-    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-    found = seg.get_volume(combine_segments=True)
-    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
-    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    assert_same_places(seg.get_volume(combine_segments=True), mask)
     group = seg.PerFrameFunctionalGroupsSequence[2]
     assert "ReferencedFrameNumber" in group.DerivationImageSequence[0].SourceImageSequence[0]
 
@@ -225,10 +229,7 @@ def test_stacks_of_one_image_have_orientation_and_pixel_measures_of_their_own(tm
         volume = read_volume(path, frame=frame)
         mask = marked(volume)
         seg = build_seg(mask, CARD)
-        ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-        found = seg.get_volume(combine_segments=True)
-        theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
-        np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+        assert_same_places(seg.get_volume(combine_segments=True), mask)
         assert {
             source.ReferencedFrameNumber
             for group in seg.PerFrameFunctionalGroupsSequence
@@ -245,9 +246,7 @@ def test_rounded_direction_cosines_of_the_source_are_not_handed_on(tmp_path):
     volume = read_volume(tmp_path / "ct")
     mask = marked(volume)
     found = build_seg(mask, CARD).get_volume(combine_segments=True)
-    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
-    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    assert_same_places(found, mask)
 
 
 ROUNDED = {
@@ -275,9 +274,7 @@ def test_frames_of_a_series_with_rounded_positions_are_even(tmp_path, places, en
     found = seg.get_volume(combine_segments=True)
     gap = float(np.linalg.norm(volume.geometry.affine[:3, 2]))
     np.testing.assert_allclose(found.spacing, (gap, *spacing), rtol=1e-6)
-    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
-    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-4)
+    assert_same_places(found, mask, atol=1e-4)
     originals = {dataset.SOPInstanceUID: place for dataset, place in zip(datasets, places, strict=False)}
     _, written, dataset = frames_by_hand(tmp_path / "seg.dcm")
     for group, place in zip(dataset.PerFrameFunctionalGroupsSequence, written, strict=True):
@@ -350,10 +347,7 @@ def test_a_resampled_series_has_planes_of_its_own(tmp_path):
     mask = marked(volume)
     seg = build_seg(mask, CARD)
     assert int(seg.NumberOfFrames) == 7
-    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-    found = seg.get_volume(combine_segments=True)
-    theirs = world_points(found.get_affine("RAS"), np.argwhere(found.array))
-    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    assert_same_places(seg.get_volume(combine_segments=True), mask)
     assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 6
 
 
@@ -389,15 +383,14 @@ def test_simpleitk_reads_the_same_voxels(tmp_path):
     theirs = np.array(
         [image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]]) for index in np.argwhere(array)]
     ) * (-1, -1, 1)
-    ours = world_points(volume.geometry.affine, np.argwhere(volume.geometry.to_stored(mask.values)))
-    np.testing.assert_allclose(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)], atol=1e-3)
+    assert_alike(places_of(mask), theirs)
 
 
 def test_slices_as_even_as_reading_asks_have_a_seg(tmp_path):
     """A twentieth of a millimetre is more than a tenth of a small pixel, but not of the gap."""
     places = [(-3, -4, z) for z in (0, 5.04, 10, 15.04, 20)]
     save_all(
-        series_datasets(ct_values(n=5), spacing=(0.3, 0.3), places=places, StudyInstanceUID=generate_uid()),
+        series_datasets(ct_values(n=5), spacing=(0.3, 0.3), places=places),
         tmp_path / "ct",
     )
     seg = build_seg(marked(read_volume(tmp_path / "ct")))
@@ -428,7 +421,7 @@ def test_other_scans_and_missing_sources_are_told(tmp_path):
 
 
 def test_headers_without_what_is_needed_are_told_without_the_patients_name(tmp_path):
-    datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
+    datasets = series_datasets(ct_values())
     for dataset in datasets:
         del dataset.FrameOfReferenceUID
     save_all(datasets, tmp_path / "ct")
@@ -439,7 +432,7 @@ def test_headers_without_what_is_needed_are_told_without_the_patients_name(tmp_p
 
 
 def test_headers_stripped_of_the_patient_are_enough(tmp_path):
-    datasets = series_datasets(ct_values(), StudyInstanceUID=generate_uid())
+    datasets = series_datasets(ct_values())
     for dataset in datasets:
         dataset.DeidentificationMethod = ""
         for keyword in (
