@@ -263,6 +263,17 @@ def save_data(path: Path, data: dict[str, Slices]) -> None:
     np.savez(path, **arrays)
 
 
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `cached_data` takes."""
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/brain_mr_2d")
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument(
+        "--resolution", type=int, help="side of the input in pixels (default: the backbone's own)"
+    )
+    parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
+
+
 def cached_data(arguments: argparse.Namespace) -> dict[str, Slices]:
     """Return the embedded slices, from the cache file where there is one."""
     if arguments.cache is not None and arguments.cache.exists():
@@ -288,13 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/brain_mr_2d")
-    parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument(
-        "--resolution", type=int, help="side of the input in pixels (default: the backbone's own)"
-    )
-    parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
+    add_data_arguments(parser)
     parser.add_argument("--choices", nargs="+", default=CHOICES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from detection_brain_mr import N_PLANTED, Slices, cached_data, fit, score_maps
+from detection_brain_mr import N_PLANTED, Slices, add_data_arguments, cached_data, fit, score_maps
 from fusion_rules import RULES
 from napari_dinoad.calibration import Calibration, scan_score
 from napari_dinoad.evaluation import auroc, average_precision
@@ -65,11 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/brain_mr_2d")
-    parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--resolution", type=int)
-    parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
+    add_data_arguments(parser)
     parser.add_argument("--scorers", nargs="+", default=SCORER_NAMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

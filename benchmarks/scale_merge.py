@@ -11,13 +11,12 @@ normal slices; and the share of held-out normal body pixels above the threshold 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from detection_brain_mr import BATCH_MAPS, HOLDOUT, cached_data, score_maps
+from detection_brain_mr import BATCH_MAPS, HOLDOUT, add_data_arguments, cached_data, score_maps
 from napari_dinoad.calibration import Calibration, scan_score
 from napari_dinoad.evaluation.metrics import auroc
 from napari_dinoad.score_histogram import ScoreHistogram
@@ -101,11 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/brain_mr_2d")
-    parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--resolution", type=int)
-    parser.add_argument("--cache", type=Path, help="an .npz file of the embeddings, made if it is not there")
+    add_data_arguments(parser)
     parser.add_argument("--hospitals", type=int, default=2)
     parser.add_argument("--components", type=int, default=DpmmSettings().n_components)
     parser.add_argument("--folds", type=int, default=5, help="of each calibration; 0: no calibration")
