@@ -14,7 +14,6 @@ from napari_dinoad.machine.files import require_writable
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.progress import ProgressEvent
@@ -44,12 +43,7 @@ class ProgressBars:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def __call__(self, event: ProgressEvent) -> None:
