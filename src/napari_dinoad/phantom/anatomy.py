@@ -6,7 +6,6 @@ between the thalami. Every body is a signed distance (negative inside); its edge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,32 +25,18 @@ from napari_dinoad.phantom.fields import (
 if TYPE_CHECKING:
     from napari_dinoad.phantom.subject import Subject
 
-__all__ = ["Head", "render_head"]
+__all__ = ["render_head"]
 
 _BRAIN_MARGIN_MM = 3.0
 """Voxels this far outside the brain are still looked at when the brain is painted."""
 
 
-@dataclass(frozen=True, eq=False)
-class Head:
-    """A painted head, before the scanner.
-
-    Attributes
-    ----------
-    intensity : numpy.ndarray
-        (z, y, x) float32, white matter about 0.9.
-    brain_depth_mm : numpy.ndarray
-        (z, y, x) float32: depth below the surface of the cerebrum, negative outside.
-    """
-
-    intensity: np.ndarray
-    brain_depth_mm: np.ndarray
-
-
 def render_head(
     points: Points, subject: Subject, rng: np.random.Generator, spacing_mm: tuple[float, float, float]
-) -> Head:
-    """Paint a subject's head.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a subject's head, before the scanner, and the distance to its cerebrum, negative inside.
+
+    Both (z, y, x) float32; white matter is about 0.9.
 
     Parameters
     ----------
@@ -90,7 +75,7 @@ def render_head(
     brain = values.ravel()[near]
     paint_brain(brain, voxels, subject, rng)
     values.ravel()[near] = brain
-    return Head(values, -cerebrum)
+    return values, cerebrum
 
 
 def _mirrored(points: Points) -> Points:

@@ -145,15 +145,15 @@ def _scan(
     anatomy = generator(seed, Stream.ANATOMY)
     points = head_points(shape, spacing_mm, subject, anatomy)
     if kind is None:
-        head = render_head(points, subject, anatomy, spacing_mm)
-        return acquire(head.intensity, subject, spacing_mm, seed), np.zeros(shape, dtype=bool)
+        intensity, _ = render_head(points, subject, anatomy, spacing_mm)
+        return acquire(intensity, subject, spacing_mm, seed), np.zeros(shape, dtype=bool)
     voxel_mm = float(np.prod(spacing_mm)) ** (1 / 3)
     lesion = Lesion.drawn(kind, points, spacing_mm, generator(seed, Stream.LESION), diameter_mm)
-    head = render_head(lesion.displaced(points), subject, anatomy, spacing_mm)
-    brain = inside(-head.brain_depth_mm, voxel_mm)
-    lesion.paint(head.intensity, brain, subject, voxel_mm)
+    intensity, cerebrum = render_head(lesion.displaced(points), subject, anatomy, spacing_mm)
+    brain = inside(cerebrum, voxel_mm)
+    lesion.paint(intensity, brain, subject, voxel_mm)
     mask = lesion.share(voxel_mm) * brain > 0.5
-    return acquire(head.intensity, subject, spacing_mm, seed), mask
+    return acquire(intensity, subject, spacing_mm, seed), mask
 
 
 def _as_picture(values: np.ndarray, level: int, name: str) -> Volume:
