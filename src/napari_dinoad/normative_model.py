@@ -38,16 +38,12 @@ if TYPE_CHECKING:
     from napari_dinoad.slice_levels import SliceLevels
 
 __all__ = [
-    "FORMAT_VERSION",
     "BackboneIdentity",
     "Member",
     "NormativeModel",
     "PlaneModel",
     "Provenance",
 ]
-
-FORMAT_VERSION = MODEL_FORMAT_VERSION
-"""Version of the file's layout; a file of another version is refused."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -192,7 +188,7 @@ class NormativeModel:
 
     def _document(self, planes: list[dict[str, Any]], counts: dict[str, Any]) -> dict[str, Any]:
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": MODEL_FORMAT_VERSION,
             "scorer": self.scorer_name,
             "planes": planes,
             "backbone": asdict(self.backbone),

@@ -96,18 +96,15 @@ class Findings:
             self.p_value, self.n_calibration_scans, self.n_more_normal, self.n_calibration_persons
         )
 
-    @property
-    def _n_persons(self) -> int | None:
-        return self.n_calibration_scans if self.n_calibration_persons is None else self.n_calibration_persons
-
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the model's card and without any folder."""
         regions = [region.to_dict() for region in self.mask.regions()]
+        n_scans, n_persons = self.n_calibration_scans, self.n_calibration_persons
         return {
             "scan": self.scan,
             "p_value": self.p_value,
-            "n_calibration_scans": self.n_calibration_scans,
-            "n_calibration_persons": self._n_persons,
+            "n_calibration_scans": n_scans,
+            "n_calibration_persons": n_scans if n_persons is None else n_persons,
             "n_more_normal": self.n_more_normal,
             "threshold_fpr": self.mask.fpr,
             "n_regions": len(regions),
