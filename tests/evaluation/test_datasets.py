@@ -5,7 +5,6 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.datasets import find_dataset
@@ -41,18 +40,11 @@ Test/test/3.png Test/test_label/3.png
 
 
 def lay_out(folder, listing):
-    for name in listing.split():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
-    return folder
-
-
-def touch(folder, listing):
-    """Lay out files whose pixels no one reads."""
+    """Make files whose pixels no one reads; return the folder."""
     for name in listing.split():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    return folder
 
 
 def test_a_mask_of_an_abnormal_image_is_not_that_of_a_normal_one_of_its_name(tmp_path):
@@ -131,7 +123,7 @@ SAME_NAMES = {
 @pytest.mark.parametrize("listing", SAME_NAMES.values(), ids=SAME_NAMES)
 def test_scans_of_one_name_in_folders_of_patients_keep_their_own_masks(tmp_path, listing):
     subjects = ("sub-01", "sub-02", "sub-03")
-    touch(tmp_path, " ".join(listing.format(sub=subject) for subject in subjects))
+    lay_out(tmp_path, " ".join(listing.format(sub=subject) for subject in subjects))
     found = find_dataset(tmp_path)
     assert not found.unmatched
     assert len(found.test) == 3
@@ -144,7 +136,7 @@ def test_scans_of_one_name_in_folders_of_patients_keep_their_own_masks(tmp_path,
 @pytest.mark.parametrize("listing", SAME_NAMES.values(), ids=SAME_NAMES)
 def test_a_scan_without_a_mask_never_gets_another_patients(tmp_path, listing):
     subjects = ("sub-01", "sub-02", "sub-03")
-    touch(tmp_path, " ".join(listing.format(sub=subject) for subject in subjects))
+    lay_out(tmp_path, " ".join(listing.format(sub=subject) for subject in subjects))
     first, second, third = find_dataset(tmp_path).test
     first.mask.unlink()
     found = find_dataset(tmp_path)
@@ -157,9 +149,11 @@ def test_a_scan_without_a_mask_never_gets_another_patients(tmp_path, listing):
 
 
 def test_preprocessed_scans_of_patients_are_not_normal_ones(tmp_path):
-    touch(tmp_path, "sub-1/sub-1_T1w.nii sub-2/sub-2_T1w.nii sub-1/sub-1_T1w_mask.nii")
-    touch(tmp_path, "derivatives/prep/sub-1/sub-1_desc-x_T1w.nii derivatives/prep/sub-2/sub-2_desc-x_T1w.nii")
-    touch(tmp_path, "derivatives/prep/sub-2/sub-2_desc-x_T1w_mask.nii sourcedata/sub-1.nii")
+    lay_out(tmp_path, "sub-1/sub-1_T1w.nii sub-2/sub-2_T1w.nii sub-1/sub-1_T1w_mask.nii")
+    lay_out(
+        tmp_path, "derivatives/prep/sub-1/sub-1_desc-x_T1w.nii derivatives/prep/sub-2/sub-2_desc-x_T1w.nii"
+    )
+    lay_out(tmp_path, "derivatives/prep/sub-2/sub-2_desc-x_T1w_mask.nii sourcedata/sub-1.nii")
     found = find_dataset(tmp_path)
     assert {scan.path.name: scan.mask is not None for scan in found.test} == {
         "sub-1_T1w.nii": True,
@@ -174,7 +168,7 @@ def test_preprocessed_scans_of_patients_are_not_normal_ones(tmp_path):
 
 
 def test_contradicting_folders_count_where_a_name_is_unique(tmp_path):
-    touch(tmp_path, "hospital/a.png hospital/b.png north_masks/a.png south_masks/b_mask.png")
+    lay_out(tmp_path, "hospital/a.png hospital/b.png north_masks/a.png south_masks/b_mask.png")
     found = {scan.path.stem: scan.mask and scan.mask.stem for scan in find_dataset(tmp_path).test}
     assert found == {"a": "a", "b": "b_mask"}
 
@@ -189,7 +183,7 @@ def test_contradicting_folders_count_where_a_name_is_unique(tmp_path):
     ],
 )
 def test_where_a_mask_cannot_be_told_the_scan_is_not_taken_for_a_normal_one(tmp_path, listing, n_rivals):
-    touch(tmp_path, f"{listing} p/b.png p/b_mask.png")
+    lay_out(tmp_path, f"{listing} p/b.png p/b_mask.png")
     found = find_dataset(tmp_path)
     assert {scan.path.stem: scan.mask is not None for scan in found.test} == {"a": False, "b": True}
     assert len(found.unmatched) == n_rivals
@@ -202,7 +196,7 @@ def test_where_a_mask_cannot_be_told_the_scan_is_not_taken_for_a_normal_one(tmp_
 
 
 def test_a_normal_scan_needs_no_mask_of_its_own(tmp_path):
-    touch(tmp_path, "normal/a.png patients/p1/a.png patients/p1/a_mask.png north_masks/p7/a.png")
+    lay_out(tmp_path, "normal/a.png patients/p1/a.png patients/p1/a_mask.png north_masks/p7/a.png")
     found = find_dataset(tmp_path)
     assert [(scan.is_abnormal, scan.mask is not None, scan.fault) for scan in found.test] == [
         (False, False, ""), (True, True, "")
@@ -218,7 +212,7 @@ def test_names_outside_the_dataset_do_not_count(tmp_path):
 
 @pytest.mark.parametrize("name", ["test", "testing", "test_retest", "test_01"])
 def test_a_folder_that_happens_to_be_called_test_is_no_split(tmp_path, name):
-    touch(tmp_path, f"{name}/a.png {name}/a_mask.png other/b.png other/b_mask.png")
+    lay_out(tmp_path, f"{name}/a.png {name}/a_mask.png other/b.png other/b_mask.png")
     found = find_dataset(tmp_path)
     assert found.layout == "folder"
     assert {scan.path.stem: scan.mask.stem for scan in found.test} == {"a": "a_mask", "b": "b_mask"}
@@ -226,13 +220,13 @@ def test_a_folder_that_happens_to_be_called_test_is_no_split(tmp_path, name):
 
 
 def test_a_test_folder_alone_is_a_benchmark(tmp_path):
-    touch(tmp_path, "test/good/img/1.png test/Ungood/img/2.png test/Ungood/label/2.png")
+    lay_out(tmp_path, "test/good/img/1.png test/Ungood/img/2.png test/Ungood/label/2.png")
     assert find_dataset(tmp_path).layout == "bmad"
 
 
 def test_maps_beside_the_scans_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score`` leaves them; what is only called so is a scan."""
-    touch(tmp_path, "a_mask.nii.gz")
+    lay_out(tmp_path, "a_mask.nii.gz")
     for name, intent in (("a", 0), ("a_anomaly", 24), ("b_anomaly", 0)):
         image = nib.Nifti1Image(np.ones((4, 5, 6), np.float32), np.eye(4))
         image.header["intent_code"] = intent
@@ -254,7 +248,7 @@ def test_a_mask_is_that_of_its_cases_only_sequence(tmp_path, scan, mask, place):
     cases = [f"BraTS-GLI-0000{i}-000" for i in (1, 2)]
     mask = mask if place != "test/{}/" or "/" not in mask else mask.split("/")[1] + "_mask"
     listing = [(place + name).format(case, case) for case in cases for name in (scan, mask)]
-    touch(tmp_path, " ".join(f"{name}.nii.gz" for name in listing))
+    lay_out(tmp_path, " ".join(f"{name}.nii.gz" for name in listing))
     found = find_dataset(tmp_path, "folder")
     assert [(one.path.name, one.mask.name, one.fault) for one in found.test] == [
         (f"{scan.format(case)}.nii.gz", f"{mask.split('/')[-1].format(case)}.nii.gz", "") for case in cases
@@ -263,7 +257,7 @@ def test_a_mask_is_that_of_its_cases_only_sequence(tmp_path, scan, mask, place):
 
 
 def test_a_mask_of_several_sequences_is_that_of_none(tmp_path):
-    touch(
+    lay_out(
         tmp_path,
         "a_t1.nii.gz a_flair.nii.gz a_seg.nii.gz b_t1.nii.gz b_t1_mask.nii.gz b_seg.nii.gz c_t1.nii.gz",
     )
@@ -280,7 +274,7 @@ def test_a_mask_of_several_sequences_is_that_of_none(tmp_path):
 
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
-    touch(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")
+    lay_out(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")
     found = find_dataset(tmp_path)
     assert [scan.path.name for scan in found.test] == ["a.png", "b_picture.png", "c[1].png"]
     assert {item.path.name: item.reason for item in found.unused} == dict.fromkeys(
@@ -311,7 +305,7 @@ def test_masks_that_scoring_left_beside_the_scans_are_no_truth(tmp_path):
 
 
 def test_every_scan_that_is_not_evaluated_is_told(tmp_path):
-    touch(tmp_path, f"{BMAD} other/x.png other/y.png other/y_mask.png test_retest/z.png")
+    lay_out(tmp_path, f"{BMAD} other/x.png other/y.png other/y_mask.png test_retest/z.png")
     found = find_dataset(tmp_path)
     assert found.layout == "bmad"
     reasons = {str(item.path.relative_to(tmp_path)): item.reason for item in found.unused}
@@ -366,7 +360,7 @@ Data/Images/Normal/000.png Data/Images/Normal/001.png Data/Images/Anomaly/000.pn
 @pytest.mark.parametrize("layout", ["auto", "mvtec", "bmad"])
 @pytest.mark.parametrize(("listing", "n_normal"), [(MVTEC, 2), (BTAD, 2), (VISA, 2)])
 def test_layouts_of_industrial_benchmarks(tmp_path, listing, n_normal, layout, above):
-    touch(tmp_path, " ".join(above + name for name in listing.split()))
+    lay_out(tmp_path, " ".join(above + name for name in listing.split()))
     if listing is VISA:
         layout = "auto"
     found = find_dataset(tmp_path, layout)
@@ -384,20 +378,20 @@ def test_layouts_of_industrial_benchmarks(tmp_path, listing, n_normal, layout, a
 
 
 def test_a_defect_without_a_mask_is_not_normal(tmp_path):
-    touch(tmp_path, MVTEC + "test/broken_large/002.png")
+    lay_out(tmp_path, MVTEC + "test/broken_large/002.png")
     (scan,) = [scan for scan in find_dataset(tmp_path).test if scan.path.stem == "002"]
     assert (scan.mask, scan.is_abnormal) == (None, True)
 
 
 def test_a_mask_of_a_defect_is_not_that_of_a_normal_image_of_its_name(tmp_path):
-    touch(tmp_path, MVTEC + "test/good/7.png ground_truth/broken_large/7_mask.png")
+    lay_out(tmp_path, MVTEC + "test/good/7.png ground_truth/broken_large/7_mask.png")
     found = find_dataset(tmp_path)
     assert [scan.mask for scan in found.test if scan.path.stem == "7"] == [None]
     assert found.unmatched == (tmp_path / "ground_truth/broken_large/7_mask.png",)
 
 
 def test_masks_beside_the_splits_go_to_the_split_of_their_scan(tmp_path):
-    touch(
+    lay_out(
         tmp_path, "train/a.png val/b.png val/c.png test/d.png test/e.png masks/b.png masks/d.png masks/x.png"
     )
     found = find_dataset(tmp_path)
@@ -409,8 +403,8 @@ def test_masks_beside_the_splits_go_to_the_split_of_their_scan(tmp_path):
 def test_of_several_masks_of_an_image_none_is_taken_for_another_image(tmp_path):
     """As in MVTec LOCO: a folder of masks for each image."""
     masks = [f"ground_truth/logical/{image}/{mask}.png" for image, mask in (("000", "000"), ("005", "000"))]
-    touch(tmp_path, "train/good/0.png test/good/1.png test/logical/000.png test/logical/001.png")
-    touch(tmp_path, " ".join([*masks, "test/logical/005.png", "ground_truth/logical/005/001.png"]))
+    lay_out(tmp_path, "train/good/0.png test/good/1.png test/logical/000.png test/logical/001.png")
+    lay_out(tmp_path, " ".join([*masks, "test/logical/005.png", "ground_truth/logical/005/001.png"]))
     found = find_dataset(tmp_path)
     assert {one.path.stem: one.mask and one.mask.name for one in found.test} == {
         "000": "000",
@@ -421,7 +415,7 @@ def test_of_several_masks_of_an_image_none_is_taken_for_another_image(tmp_path):
 
 
 def test_without_masks_folders_tell_the_classes(tmp_path):
-    touch(
+    lay_out(
         tmp_path,
         "train/NORMAL/1.png val/NORMAL/2.png val/CNV/3.png test/NORMAL/4.png test/CNV/5.png test/6.png",
     )
@@ -451,7 +445,7 @@ ground_truth/structural_anomalies/000/000.png
 
 def test_masks_in_a_folder_called_like_their_image_are_one_mask(tmp_path):
     """As in MVTec LOCO, where an image has a mask for each defect."""
-    touch(tmp_path, LOCO)
+    lay_out(tmp_path, LOCO)
     found = find_dataset(tmp_path)
     assert found.layout == "mvtec"
     told = {
@@ -471,7 +465,7 @@ def test_masks_in_a_folder_called_like_their_image_are_one_mask(tmp_path):
 
 def test_masks_of_a_patient_called_like_a_scan_stay_apart(tmp_path):
     """Folders that scans lie in are patients, and structures in NIfTI files need not all be abnormal."""
-    touch(
+    lay_out(
         tmp_path,
         "images/1/1.png images/1/2.png masks/1/1.png masks/1/2.png "
         "b.nii.gz masks/b/tumour.nii.gz masks/b/liver.nii.gz",
@@ -483,7 +477,7 @@ def test_masks_of_a_patient_called_like_a_scan_stay_apart(tmp_path):
 
 def test_the_published_test_split_is_read(tmp_path):
     """Of MVTec AD 2, whose other test splits have no masks."""
-    touch(
+    lay_out(
         tmp_path,
         "train/good/0.png validation/good/1.png test_public/good/2.png test_public/bad/3.png "
         "test_public/ground_truth/bad/3_mask.png test_private/4.png test_private_mixed/5.png",

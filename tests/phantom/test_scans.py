@@ -35,6 +35,11 @@ def normal() -> Volume:
 
 
 @pytest.fixture(scope="module")
+def small() -> Volume:
+    return make_normal(1, SMALL)
+
+
+@pytest.fixture(scope="module")
 def patients() -> dict[str, PhantomPatient]:
     return {kind: make_patient(7, kind) for kind in KINDS}
 
@@ -165,24 +170,23 @@ def test_a_diameter_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize("orientation", ["LAS", "LPS", "PIR", "SRA", "ILP"])
-def test_storage_changes_the_file_and_not_the_head(orientation: str) -> None:
-    plain = make_normal(1, SMALL)
+def test_storage_changes_the_file_and_not_the_head(orientation: str, small: Volume) -> None:
     turned = make_normal(1, SMALL, orientation=orientation)
     assert nib.aff2axcodes(turned.geometry.affine) == tuple(orientation)
-    assert np.array_equal(turned.values, plain.values)
-    np.testing.assert_allclose(turned.geometry.canonical_affine, plain.geometry.canonical_affine, atol=1e-5)
+    assert np.array_equal(turned.values, small.values)
+    np.testing.assert_allclose(turned.geometry.canonical_affine, small.geometry.canonical_affine, atol=1e-5)
     stored = turned.geometry.to_stored(turned.values)
     assert stored.shape == turned.geometry.shape
-    assert np.array_equal(turned.geometry.to_canonical(stored), plain.values)
+    assert np.array_equal(turned.geometry.to_canonical(stored), small.values)
 
 
-def test_oblique_scans_say_so_and_keep_their_size() -> None:
-    plain, tilted = make_normal(1, SMALL), make_normal(1, SMALL, orientation="LAS", oblique_deg=12)
-    assert not plain.geometry.is_oblique
+def test_oblique_scans_say_so_and_keep_their_size(small: Volume) -> None:
+    tilted = make_normal(1, SMALL, orientation="LAS", oblique_deg=12)
+    assert not small.geometry.is_oblique
     assert tilted.geometry.is_oblique
     assert tilted.geometry.obliquity_deg == pytest.approx(12, abs=4)
-    np.testing.assert_allclose(tilted.geometry.spacing, plain.geometry.spacing, atol=1e-4)
-    assert np.array_equal(tilted.values, plain.values)
+    np.testing.assert_allclose(tilted.geometry.spacing, small.geometry.spacing, atol=1e-4)
+    assert np.array_equal(tilted.values, small.values)
 
 
 def test_thick_slices_and_own_voxel_sizes() -> None:
