@@ -9,7 +9,8 @@ from sklearn.cluster import KMeans
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_dinoad.scoring.merging import alike_groups, classification_likelihood, merge_alike
-from napari_dinoad.scoring.patches import in_chunks, sample_patches, seeded_generator, unit_length
+from napari_dinoad.scoring.patch_sample import sample_patches
+from napari_dinoad.scoring.patches import in_chunks, seeded_generator, unit_length
 from napari_dinoad.scoring.seeding import (
     greedy_k_centre,
     k_means,

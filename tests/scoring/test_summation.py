@@ -10,7 +10,8 @@ import torch
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.scoring.mixture import ComponentDensities
-from napari_dinoad.scoring.patches import sample_patches, seeded_generator
+from napari_dinoad.scoring.patch_sample import sample_patches
+from napari_dinoad.scoring.patches import seeded_generator
 from napari_dinoad.scoring.summation import DistributedBatches, sum_over
 from napari_dinoad.settings import DpmmSettings
 

@@ -14,10 +14,10 @@ from napari_dinoad.scoring.dpmm_fit import DpmmParameters, FitPoint, changed_dat
 from napari_dinoad.scoring.dpmm_pooling import side_by_side
 from napari_dinoad.scoring.merging import alike_groups, grouped, merge_alike
 from napari_dinoad.scoring.mixture import Mixture
+from napari_dinoad.scoring.patch_sample import sample_patches
 from napari_dinoad.scoring.patches import (
     cache_budget,
     in_chunks,
-    sample_patches,
     seeded_generator,
     unit_length,
     unit_patches,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_dinoad.progress import Progress
-    from napari_dinoad.scoring.patches import PatchSample
+    from napari_dinoad.scoring.patch_sample import PatchSample
     from napari_dinoad.settings import CovarianceType, DpmmSettings
 
 __all__ = ["parameters_of", "start", "start_update"]

@@ -9,12 +9,12 @@ import torch
 
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.progress import report
+from napari_dinoad.scoring.patch_sample import sample_patches
 from napari_dinoad.scoring.patches import (
     as_patches,
     checked_embeddings,
     in_chunks,
     require_reiterable,
-    sample_patches,
     seeded_generator,
     unit_length,
 )
