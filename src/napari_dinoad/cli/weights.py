@@ -34,9 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="in timm's, Meta's or Transformers' layout; or the folder that holds it",
     )
-    adding.add_argument(
-        "--backbone", metavar="NAME", help="whose weights they are (default: told by the name or content)"
-    )
     getting = _add_action(
         actions, "get", "download the weights of a backbone", "dinoad weights get dinov2_vits14"
     )
@@ -48,9 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verifying.add_argument(
         "file", type=Path, nargs="?", metavar="FILE", help="file to check (default: all on this machine)"
     )
-    verifying.add_argument(
-        "--backbone", metavar="NAME", help="whose weights they are (default: told by the name or content)"
-    )
+    for naming in (adding, verifying):
+        naming.add_argument(
+            "--backbone", metavar="NAME", help="whose weights they are (default: told by the name or content)"
+        )
     for action in (listing, adding, getting, path, verifying):
         # Also before the action's name; what is given here must not be undone by the verb's own default.
         add_common_arguments(action, default=argparse.SUPPRESS)

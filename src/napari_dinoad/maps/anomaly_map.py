@@ -211,11 +211,6 @@ class AnomalyMask:
         Parameters
         ----------
         path : str or Path
-            Its name ends in ``.nii`` or ``.nii.gz``.
-
-        Raises
-        ------
-        DinoadError
-            If the ending is another one, or the file cannot be written.
+            As of `AnomalyMap.save`, and so are the errors.
         """
         return save_on_grid(Path(path), self.values, self.anomaly_map.source, "mask", is_found=True)

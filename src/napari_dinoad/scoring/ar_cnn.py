@@ -145,12 +145,7 @@ class ArCnnScorer:
         Parameters
         ----------
         embeddings : torch.Tensor
-            (n, gh, gw, d), any floating dtype, d as in the fit.
-
-        Raises
-        ------
-        ScorerError
-            As `score`.
+            As of `score`, and so are the errors.
         """
         training = self._fitted()
         maps = checked_embeddings(embeddings, len(training.census.mean), self.device)

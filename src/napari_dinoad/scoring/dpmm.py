@@ -292,12 +292,7 @@ class DpmmScorer:
         Parameters
         ----------
         embeddings : torch.Tensor
-            (n, gh, gw, d), any floating dtype, d as in the fit.
-
-        Raises
-        ------
-        ScorerError
-            Before `fit`, or if the channels differ from the fit's or a value is NaN or infinite.
+            As of `score`, and so are the errors.
         """
         patches = self._patches(embeddings)
         densities = self._component_densities()
@@ -315,12 +310,7 @@ class DpmmScorer:
         Parameters
         ----------
         embeddings : torch.Tensor
-            (n, gh, gw, d), any floating dtype, d as in the fit.
-
-        Raises
-        ------
-        ScorerError
-            Before `fit`, or if the channels differ from the fit's or a value is NaN or infinite.
+            As of `score`, and so are the errors.
         """
         patches = self._patches(embeddings)
         densities = self._component_densities()

@@ -187,12 +187,8 @@ class ArCnnSettings:
             if self.network == "paper":
                 ok = len(self.dilations) in (1, 5)
                 require(ok, "AR-CNN dilations of the paper's network", "one or five", self.dilations)
-        require(
-            self.bottleneck_channels >= 1,
-            "AR-CNN bottleneck channels",
-            "at least 1",
-            self.bottleneck_channels,
-        )
+        ok = self.bottleneck_channels >= 1
+        require(ok, "AR-CNN bottleneck channels", "at least 1", self.bottleneck_channels)
         require(self.hidden_channels >= 1, "AR-CNN hidden channels", "at least 1", self.hidden_channels)
         require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         require(self.patience >= 1, "AR-CNN patience", "at least 1 epoch", self.patience)

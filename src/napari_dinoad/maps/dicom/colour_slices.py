@@ -187,11 +187,7 @@ def _write_legend(picture: Image.Image) -> None:
     Both grow with the picture: large radiographs are shown scaled down.
     """
     scale = max(1, max(picture.size) // _SIDE_PX)
-    margin, font_px, (bar_width, bar_height) = (
-        _MARGIN_PX * scale,
-        _FONT_PX * scale,
-        (scale * x for x in _BAR_PX),
-    )
+    margin, font_px, bar_width, bar_height = (scale * x for x in (_MARGIN_PX, _FONT_PX, *_BAR_PX))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=font_px)
     low, high = HEATMAP_LIMITS
     bottom = picture.height - margin
