@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import os
+import re
 import struct
+import subprocess
 import sys
 
 import nibabel as nib
@@ -111,6 +114,90 @@ def test_damaged_itk_files_are_named(tmp_path, values, suffix):
     path.write_text("no scan")
     with pytest.raises(ScanReadError, match="not a readable"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nhdr", ".mhd"])
+def test_compressed_voxels_that_are_damaged_are_refused(tmp_path, values, suffix):
+    """ITK gives zeros for what it cannot unpack, and says nothing: half of a scan was black."""
+    sitk, image = itk_image(values)
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    read_volume(path)
+    (held_in,) = set(tmp_path.iterdir()) - {path} or {path}
+    whole = held_in.read_bytes()
+    for damaged in (whole[:-60] + bytes(60), whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-60]):
+        held_in.write_bytes(damaged)
+        with pytest.raises(ScanReadError, match=r"ct\.\w+: damaged or cut short"):
+            read_volume(path)
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".nrrd", b"sizes: 4 5 6"), (".mha", b"DimSize = 4 5 6")])
+def test_fewer_compressed_voxels_than_the_header_says_are_refused(tmp_path, values, suffix, size):
+    sitk, image = itk_image(values)
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    content = path.read_bytes()
+    assert size in content
+    path.write_bytes(content.replace(size, size[:-1] + b"6000000"))
+    with pytest.raises(ScanReadError, match=r"ct\.\w+: damaged or cut short"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_a_nrrd_that_says_to_be_larger_than_a_file_can_be_takes_no_memory(tmp_path, encoding):
+    pytest.importorskip("SimpleITK")
+    path = tmp_path / "ct.nrrd"
+    header = (
+        f"NRRD0004\ntype: short\ndimension: 3\nsizes: 9000 900 9\nencoding: {encoding}\nendian: little\n\n"
+    )
+    path.write_bytes(header.encode() + bytes(100))
+    with pytest.raises(ScanReadError, match=r"ct\.nrrd: damaged or cut short") as caught:
+        read_volume(path)
+    assert not isinstance(caught.value.__cause__, RuntimeError)  # ITK's: it was not asked.
+
+
+@pytest.mark.parametrize("line", ["units: {}", "data file: {}", "{}: 1", "labels: {}"])
+def test_a_line_over_which_itk_ends_the_process(tmp_path, line):
+    path = tmp_path / "ct.nhdr"
+    path.write_text(f"NRRD0004\ntype: short\ndimension: 3\nsizes: 7 8 9\n{line.format('x' * 2000)}\n")
+    refused_in_a_process_of_its_own(path, "a line of more than 500 letters")
+
+
+def test_long_lines_of_ones_own_are_read(tmp_path, values):
+    write_nrrd(
+        tmp_path / "a.nrrd",
+        values,
+        "spacings: 1 2 3",
+        f"# {'x' * 2000}",
+        f"content: {'x' * 2000}",
+        f"k:={'x' * 2000}",
+    )
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").values.T[::-1, ::-1], values)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+@pytest.mark.parametrize("named", ["pipe", "LIST\npipe"])
+def test_a_header_that_names_a_pipe_is_not_waited_for(tmp_path, values, suffix, named):
+    sitk, image = itk_image(values)
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(image, str(path))
+    os.mkfifo(tmp_path / "pipe")
+    path.write_text(re.sub(r"(?i)((data file|ElementDataFile) ?[:=]) .*", rf"\1 {named}", path.read_text()))
+    refused_in_a_process_of_its_own(path, "names a pipe or a device")
+
+
+def refused_in_a_process_of_its_own(path, told):
+    code = (
+        "import sys; from napari_dinoad.errors import ScanReadError\n"
+        "from napari_dinoad.images.readers import read_volume\n"
+        "try: read_volume(sys.argv[1])\n"
+        "except ScanReadError as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0
+    assert str(path) in run.stdout
+    assert told in run.stdout
 
 
 def test_a_nrrd_that_itk_cannot_unpack_is_told_as_that(tmp_path, values):
@@ -256,7 +343,9 @@ def test_a_number_of_axes_over_which_itk_ends_the_process(tmp_path, values, suff
     path = tmp_path / f"ct{suffix}"
     sitk.WriteImage(image, str(path))
     path.write_bytes(path.read_bytes().replace(b"NDims = 3", f"NDims = {n_axes}".encode()))
-    with pytest.raises(ScanReadError, match=r"not a readable \.mh[da] file \(NDims\)"):
+    with pytest.raises(
+        ScanReadError, match=r"not a readable \.mh[da] file \(an impossible number of axes, NDims\)"
+    ):
         read_volume(path)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+import zlib
+from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.decimal_points import decimal_points
 from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
+from napari_dinoad.images.itk_soundness import require_sound_header, require_whole_voxels
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import stem_of
 
@@ -49,8 +53,6 @@ _OTHER_UNITS = frozenset(
 )  # fmt: skip
 """Units of length other than the millimetre, as headers may name them."""
 
-_POSSIBLE_AXES = (b"1", b"2", b"3", b"4", b"5")
-
 
 def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     """Return shape (i, j, k), spacing in millimetres and number of frames from the header only."""
@@ -83,8 +85,9 @@ def _read(path: Path, frame: int | None) -> Volume:
     if frame is not None and not 0 <= frame < n_frames:
         raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
     try:
+        require_whole_voxels(path, _stored_bytes(reader))
         image = reader.Execute()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, EOFError, zlib.error, BadGzipFile) as error:
         raise ScanReadError(f"{path}: {_damage(path, 'damaged or cut short')}") from error
     notes = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
     # A look at the image's own memory: (frames …, k, j, i, components).
@@ -106,6 +109,16 @@ def _read(path: Path, frame: int | None) -> Volume:
     notes += _assumed(path)
     values = np.array(geometry.to_canonical(stored), dtype=np.float32, order="C")
     return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes))
+
+
+def _stored_bytes(reader: Any) -> int:
+    """Return how many bytes the voxels of all frames take."""
+    import SimpleITK as sitk
+
+    n_components = reader.GetNumberOfComponents()
+    component = sitk.Image([1, 1], reader.GetPixelID(), n_components).GetSizeOfPixelComponent()
+    n_bytes: int = math.prod(reader.GetSize()) * n_components * component
+    return n_bytes
 
 
 def _affine(image: Any) -> np.ndarray:
@@ -171,10 +184,7 @@ def _open(path: Path) -> Any:
         raise ScanReadError(
             f'{path}: reading {path.suffix} needs SimpleITK. Install it: pip install "napari-dinoad[itk]".'
         ) from error
-    if not _counts_its_axes(path):
-        raise ScanReadError(
-            f"{path}: not a readable {_format_of(path)} (NDims). Export or download it again."
-        )
+    require_sound_header(path)
     reader = sitk.ImageFileReader()
     # Else ITK goes by the content, and reads anything that it knows: DICOM, say, whose header is not looked at here.
     reader.SetImageIO("NrrdImageIO" if path.suffix.lower() in _NRRD_SUFFIXES else "MetaImageIO")
@@ -202,15 +212,6 @@ def _damage(path: Path, told: str) -> str:
             f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
         )
     return f"{told}. Export or download it again."
-
-
-def _counts_its_axes(path: Path) -> bool:
-    """Whether a MetaImage names a possible number of axes: with another one ITK ends the whole process."""
-    if path.suffix.lower() not in (".mha", ".mhd"):
-        return True
-    with path.open("rb") as stream:
-        named = re.findall(rb"(?m)^[ \t]*NDims[ \t]*[=:]?([^\r\n]*)", stream.read(_HEADER_BYTES))
-    return all(number.strip() in _POSSIBLE_AXES for number in named)
 
 
 def _format_of(path: Path) -> str:
