@@ -10,6 +10,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
@@ -190,6 +191,42 @@ def test_a_picture_beyond_pillows_limit_is_read(tmp_path, monkeypatch):
         read_volume(path)
     (skipped,) = discover_scans(tmp_path).skipped
     assert "at most 100" in skipped.reason
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_that_ends_in_zeros_is_refused(tmp_path, suffix):
+    """As after a copy that broke off: Pillow made pixels of the zeros, and told nothing."""
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.arange(4800).reshape(60, 80).astype(np.uint8)).save(path)
+    read_volume(path)
+    whole = path.read_bytes()
+    for n_zeros in (len(whole) // 3, 40):
+        path.write_bytes(whole[:-n_zeros] + bytes(n_zeros))
+        with pytest.raises(ScanReadError, match=r"a\.\w+: not a readable image \(.*(checksum|no end)"):
+            read_volume(path)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture(tmp_path):
+    path = tmp_path / "a.jpg"
+    picture = Image.fromarray(np.arange(4800).reshape(60, 80).astype(np.uint8))
+    picture.resize((8, 6)).save(path)
+    picture.save(path, exif=b"Exif\0\0" + path.read_bytes())
+    assert read_volume(path).values.shape == (1, 60, 80)
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    with pytest.raises(ScanReadError, match="its pixels come to no end"):
+        read_volume(path)
+
+
+def test_a_tiff_in_planes_that_lacks_strips_is_refused(tmp_path):
+    """A height with a flipped bit made a scan of four million rows of a file of 6 kB."""
+    planes = np.random.default_rng(0).integers(0, 2**16, (3, 40, 50), np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    read_volume(path)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(40_040)
+    with pytest.raises(ScanReadError, match=r"a\.tif: .*3 strips or tiles, expected 3003"):
+        read_volume(path)
 
 
 def test_a_file_that_cannot_be_opened_is_told_as_that(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from napari_dinoad.images.page_axes import (
     told_of_pages,
     volumes_of_pages,
 )
+from napari_dinoad.images.picture_soundness import require_sound_picture
 from napari_dinoad.images.tiff_files import is_unknown_to_pillow, tiff_headers, tiff_page
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import stem_of
@@ -148,6 +149,7 @@ def _read_pages(path: Path, numbers: Iterable[int]) -> list[Page]:
         return [tiff_page(path, number) for number in numbers]
     pages = []
     with open_image(path) as image:
+        require_sound_picture(path)
         for number in numbers:
             image.seek(number)
             pages.append(read_page(image, path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,9 @@ def tiff_page(path: Path, number: int) -> Page:
         if page.imagelength * page.imagewidth > MOST_PIXELS:
             raise ValueError(f"{page.imagelength} × {page.imagewidth} pixels, expected at most {MOST_PIXELS}")
         _header(page).require_image(path)
+        if len(page.dataoffsets) < math.prod(page.chunked):
+            # tifffile takes zeros for strips and tiles that are not there.
+            raise ValueError(f"{len(page.dataoffsets)} strips or tiles, expected {math.prod(page.chunked)}")
         pixels = _unpacked(page, path)
         if pixels.dtype.kind not in "fiu":
             raise ValueError(f"pixels of type {pixels.dtype}, expected numbers")
