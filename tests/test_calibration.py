@@ -239,7 +239,7 @@ def test_nothing_to_calibrate_with():
         calibrated([np.zeros(0, np.float32)])
 
 
-@pytest.mark.parametrize("fault", ["missing", "shuffled", "shape", "falling", "flat tail"])
+@pytest.mark.parametrize("fault", ["missing", "shuffled", "shape", "falling", "flat tail", "complex"])
 def test_a_damaged_table_is_refused(fault):
     calibration = calibrated(normal_scans())
     arrays, counts = calibration.arrays(), calibration.counts()
@@ -252,6 +252,8 @@ def test_a_damaged_table_is_refused(fault):
         arrays["table_neg_log10_p"][-1] = 0.0
     elif fault == "flat tail":
         counts["tail_slope"] = 0.0
+    elif fault == "complex":
+        arrays["table_scores"] = arrays["table_scores"].astype(complex)
     else:
         arrays["table_neg_log10_p"] = arrays["table_neg_log10_p"][:-1]
     with pytest.raises(ModelFileError, match="Calibration"):

@@ -389,7 +389,8 @@ class Calibration:
         except KeyError as error:
             raise ModelFileError(f"Calibration: {error} is missing.") from error
         sound = (
-            scores.ndim == 1
+            all(array.dtype.kind == "f" for array in (scores, levels, scan_scores, weights))
+            and scores.ndim == 1
             and scores.shape == levels.shape
             and scores.size > 0
             and scan_scores.ndim == 1

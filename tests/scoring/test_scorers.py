@@ -241,9 +241,10 @@ def test_damaged_states_are_refused(chosen, batches):
                 scorer_from_state(replace(state, tensors=without))
             with pytest.raises(ModelFileError, match="expected"):
                 scorer_from_state(replace(state, tensors={**state.tensors, key: tensor[None]}))
-            with pytest.raises(ModelFileError, match="NaN"):
-                broken = torch.full_like(tensor, float("nan"))
-                scorer_from_state(replace(state, tensors={**state.tensors, key: broken}))
+            for value in (torch.nan, torch.inf, 1j, *(() if key.endswith("log_weights") else (-torch.inf,))):
+                broken = torch.full(tensor.shape, value)
+                with pytest.raises(ModelFileError, match="NaN or infinity"):
+                    scorer_from_state(replace(state, tensors={**state.tensors, key: broken}))
         for key in state.settings:
             without = {k: v for k, v in state.settings.items() if k != key}
             with pytest.raises(ModelFileError):

@@ -67,7 +67,7 @@ def saved_tensor(
     Raises
     ------
     ModelFileError
-        If it is missing, has another shape, or holds NaN.
+        If it is missing, has another shape, or holds NaN or infinity (but −∞ as the logarithm of a weight).
     """
     tensor = state.tensors.get(key)
     wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
@@ -83,8 +83,11 @@ def saved_tensor(
             f"scorer {state.name!r}, tensor {key!r}: expected shape {wanted}, got {tuple(tensor.shape)}; "
             "the file is damaged or from another version."
         )
-    if tensor.is_floating_point() and torch.isnan(tensor).any():
+    is_number = torch.isfinite(tensor)
+    if key.endswith("log_weights") and tensor.is_floating_point():
+        is_number |= torch.isneginf(tensor)
+    if tensor.is_complex() or not is_number.all():
         raise ModelFileError(
-            f"scorer {state.name!r}, tensor {key!r}: expected numbers, got NaN; fit it again."
+            f"scorer {state.name!r}, tensor {key!r}: expected numbers, got NaN or infinity; fit it again."
         )
     return tensor.detach().to(device="cpu", dtype=dtype).clone()
