@@ -222,6 +222,15 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
         (["score", "x.nii", "--model", "none.dinoad", "--out", "o"], "no such file"),
         (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--fpr", "2"], "0.01 is 1 %"),
         (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--save", "hologram"], "--save"),
+        (
+            ["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--fpr=--"],
+            "--fpr: expected a value, got '--'",
+        ),
+        (["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--seg-segments=--"], "got '--'"),
+        (
+            ["score", "x.nii", "--model", "none.dinoad", "--out", "o", "--min-volume-mm3", "inf"],
+            "minimum volume",
+        ),
         (["info", "none.dinoad"], "no such file"),
         (["fit", "none", "--out", "m.dinoad"], "expected a folder"),
         (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out: Cannot write"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from napari_dinoad.errors import SettingError
 
@@ -16,3 +16,9 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, with the command whose help explains it."""
         raise SettingError(f"{message.rstrip('.')}. '{self.prog} --help' explains.")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse ``--option=--``, of which argparse before Python 3.13 makes an empty list."""
+        if arg_strings == ["--"] and action.option_strings:
+            raise argparse.ArgumentError(action, "expected a value, got '--'")
+        return super()._get_values(action, arg_strings)

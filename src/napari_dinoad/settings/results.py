@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from napari_dinoad.settings.checks import require, require_choice
 from napari_dinoad.settings.choices import AUPRO_FPR_LIMIT, Device, EvaluationProtocol
@@ -35,7 +36,7 @@ class DetectSettings:
         # Maps end at −log10 p = 12: a smaller rate would mark nothing, whatever there is.
         share = "a share of at least 1e-12 and below 1 (0.01 is 1 %)"
         require(1e-12 <= self.fpr < 1, "false-positive rate", share, self.fpr)
-        require(self.min_volume_mm3 >= 0, "minimum volume", "0 or more", self.min_volume_mm3)
+        require(0 <= self.min_volume_mm3 < inf, "minimum volume", "0 or more", self.min_volume_mm3)
         ok = self.batch_slices is None or self.batch_slices >= 1
         require(ok, "batch", "at least 1 slice", self.batch_slices)
 
