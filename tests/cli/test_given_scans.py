@@ -20,7 +20,8 @@ from pydicom.uid import generate_uid
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli.given_scans import given_scans
 from napari_dinoad.cli.main import main
-from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.scan_file import ScanFile, inspect_file
 from napari_dinoad.pipeline.detection.batch import output_names
 from napari_dinoad.settings import ReadSettings
 from small_heads import AFFINE, BAD_SCANS, add_bad_scans, make_head, save_dicom_head, save_head
@@ -74,6 +75,28 @@ def test_slices_of_two_patients_with_the_same_uids_are_two_scans(tmp_path):
     assert [scan.path.parent.name for scan in scans] == ["a", "b"]
     together = save_all([*first, *second], tmp_path / "both")
     assert len({scan.read().values.tobytes() for scan in given_scans(together, ReadSettings()).scans}) == 2
+
+
+def test_links_that_lead_in_a_circle_are_left_to_the_reader(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to(tmp_path / "b.nii.gz")
+    (tmp_path / "b.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    (scan,) = given_scans([tmp_path / "a.nii.gz"], ReadSettings()).scans
+    with pytest.raises(ScanReadError, match=r"a\.nii\.gz: "):
+        scan.read()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "a.nii.gz").symlink_to("a.nii.gz")
+    assert len(set(names_of([tmp_path / "a.nii.gz", tmp_path / "c" / "a.nii.gz"]))) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".png"])
+def test_a_pipe_named_as_a_scan_is_not_waited_for(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    monkeypatch.setattr("builtins.open", lambda *_: pytest.fail("it waits here"))
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it waits here"))
+    with pytest.raises(ScanReadError, match="found a pipe"):
+        inspect_file(path, ReadSettings())
 
 
 def test_a_scan_that_is_named_twice_is_one(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from napari_dinoad.images.dicom.grouping import group_series
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import is_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+from napari_dinoad.machine.files import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +59,7 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
             found, passed_over = _in_folder(first, reading)
             skipped.extend(passed_over)
         for scan in found:
-            scans.setdefault((scan.path.resolve(), scan.name), scan)
+            scans.setdefault((resolved(scan.path), scan.name), scan)
     return GivenScans(tuple(scans.values()), tuple(skipped))
 
 

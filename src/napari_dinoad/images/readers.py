@@ -40,6 +40,7 @@ __all__ = [
     "read_dicom_series",
     "read_stack",
     "read_volume",
+    "refuse_special",
 ]
 
 logger = logging.getLogger(__name__)
@@ -108,15 +109,20 @@ def read_volume(
         raise ScanReadError(f"{path}: cannot be opened ({error.strerror}).") from error
     if not is_there:
         raise ScanReadError(f"{path}: expected a scan, found no such file.")
-    if is_special(path):
-        raise ScanReadError(
-            f"{path}: expected a file or a folder, found a pipe, a socket or a device. Write the scan to a file."
-        )
+    refuse_special(path)
     try:
         volume = _read(path, series, frame, resample)
     except GeometryError as error:
         raise ScanReadError(f"{path}: {error}") from error
     return _checked(volume, path)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `ScanReadError` if it is neither a file nor a folder: opening it may wait for ever."""
+    if is_special(path):
+        raise ScanReadError(
+            f"{path}: expected a file or a folder, found a pipe, a socket or a device. Write the scan to a file."
+        )
 
 
 def other_format(path: Path) -> str:

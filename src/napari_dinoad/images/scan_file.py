@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.readers import other_format, read_dicom_series, read_stack, read_volume
+from napari_dinoad.images.readers import (
+    other_format,
+    read_dicom_series,
+    read_stack,
+    read_volume,
+    refuse_special,
+)
 from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
@@ -130,6 +136,7 @@ def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
     ScanReadError
         If it is none, or a series of frames of which ``reading`` names none.
     """
+    refuse_special(path)
     name = path.name.lower()
     if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
         return _inspect_nifti(path, reading)

@@ -40,6 +40,7 @@ __all__ = [
     "require_folder",
     "require_readable",
     "require_writable",
+    "resolved",
     "safe_stem",
     "sha256_of_file",
     "short_paths",
@@ -123,6 +124,14 @@ def files_below(folder: Path) -> list[Path]:
                     elif entry.is_file():
                         found.append(Path(entry))
     return sorted(found)
+
+
+def resolved(path: Path) -> Path:
+    """Return where a path leads; where links lead in a circle, as far as they can be followed.
+
+    Of those `Path.resolve` makes a RuntimeError before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
 
 
 def is_special(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.scans_ahead import scans_ahead
-from napari_dinoad.machine.files import short_stem
+from napari_dinoad.machine.files import resolved, short_stem
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.machine.write_behind import WriteBehind
@@ -159,7 +159,7 @@ def output_names(scans: Sequence[ScanFile]) -> list[str]:
     depth = 0
     while max((counts := Counter(map(_as_file, names))).values(), default=0) > 1:
         before = names
-        above = [scan.path.resolve().parents for scan in scans]
+        above = [resolved(scan.path).parents for scan in scans]
         names = [
             f"{parents[depth].name}_{name}"
             if counts[_as_file(name)] > 1 and depth + 1 < len(parents)
