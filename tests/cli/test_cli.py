@@ -232,6 +232,7 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
             "minimum volume",
         ),
         (["info", "none.dinoad"], "no such file"),
+        (["info", "m" * 300], "Choose a shorter name."),
         (["fit", "none", "--out", "m.dinoad"], "expected a folder"),
         (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out: Cannot write"),
         (["fit", "none", "--out", "/sys/m.dinoad"], "--out: Cannot write"),

@@ -104,6 +104,8 @@ def _fault_of_disk(error: Exception) -> MachineError | None:
         advice = (
             "Close other programs, or raise the limit of open files under which this one runs (ulimit -n)."
         )
+    elif error.errno == errno.ENAMETOOLONG:
+        advice = "Choose a shorter name."
     elif error.errno in _OF_DISK:
         advice = (
             "See whether the disk or the network drive is there, works and has room, and run the same again."
