@@ -42,8 +42,9 @@ def seeing_by():
 
 def test_what_is_held_is_told_once_by_every_handler(caplog, seeing_by):
     handler = seeing_by(None)
+    records = []
     with OrderedLogs() as logs:
-        with logs.holding() as records:
+        with logs.holding(records):
             logger.warning("held %d", 1)
         logger.warning("passed")
         tell(records)
@@ -54,8 +55,9 @@ def test_what_is_held_is_told_once_by_every_handler(caplog, seeing_by):
 
 def test_handlers_of_other_loggers_are_told_at_once_and_once(caplog, seeing_by):
     of_package = seeing_by("napari_dinoad")
+    records = []
     with OrderedLogs() as logs:
-        with logs.holding() as records:
+        with logs.holding(records):
             logger.warning("held")
             assert of_package.seen == ["held"]
         tell(records)
@@ -63,7 +65,8 @@ def test_handlers_of_other_loggers_are_told_at_once_and_once(caplog, seeing_by):
 
 
 def test_other_threads_pass(caplog):
-    with OrderedLogs() as logs, logs.holding() as records:
+    records = []
+    with OrderedLogs() as logs, logs.holding(records):
         thread = threading.Thread(target=lambda: logger.warning("of another thread"))
         thread.start()
         thread.join()
@@ -72,11 +75,23 @@ def test_other_threads_pass(caplog):
 
 
 def test_what_is_told_in_a_block_is_held_by_it(caplog):
+    inner, outer = [], []
     with OrderedLogs() as logs:
-        with logs.holding() as inner:
+        with logs.holding(inner):
             logger.warning("inner")
-        with logs.holding() as outer:
+        with logs.holding(outer):
             tell(inner)
         assert told_of(caplog) == []
         tell(outer)
     assert told_of(caplog) == ["inner"]
+
+
+def test_what_is_held_outlives_an_error_in_the_block(caplog):
+    records = []
+    with OrderedLogs() as logs, pytest.raises(ValueError, match="a fault"):
+        with logs.holding(records):
+            logger.warning("held")
+            raise ValueError("a fault")
+    logger.warning("passed")
+    tell(records)
+    assert told_of(caplog) == ["passed", "held"]

@@ -60,3 +60,14 @@ def test_leaving_waits_for_the_task():
         timer.start()
     assert done == [True]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dinoad-write")]
+
+
+def test_a_failure_is_taken_once_and_a_result_is_left():
+    with WriteBehind() as writer:
+        assert writer.failure() is None
+        writer.begin(fail)
+        assert str(writer.failure()) == "full"
+        assert writer.failure() is None
+        writer.begin(partial(int, 3))
+        assert writer.failure() is None
+        assert list(writer.finished()) == [3]

@@ -42,13 +42,12 @@ class OrderedLogs(logging.Filter):
             handler.removeFilter(self)
 
     @contextmanager
-    def holding(self) -> Iterator[list[logging.LogRecord]]:
-        """Hold what this thread logs in the block; give it, as it comes, for `tell`."""
+    def holding(self, records: list[logging.LogRecord]) -> Iterator[None]:
+        """Add what this thread logs in the block to ``records``, for `tell`."""
         before = getattr(self._here, "records", None)
-        records: list[logging.LogRecord] = []
         self._here.records = records
         try:
-            yield records
+            yield
         finally:
             self._here.records = before
 

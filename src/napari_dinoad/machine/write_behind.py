@@ -43,6 +43,13 @@ class WriteBehind(Generic[T]):
         if self._begun is not None:
             self._begun.exception()
 
+    def failure(self) -> BaseException | None:
+        """Wait as `wait` does, and take and return what the task raised; None where it has a result."""
+        error = None if self._begun is None else self._begun.exception()
+        if error is not None:
+            self._begun = None
+        return error
+
     def finished(self) -> Iterator[T]:
         """Yield the result of the task that was begun, if there is one, when it is done; once, and what it raises."""
         # Where Ctrl-C cuts this off, the result is still to be taken.

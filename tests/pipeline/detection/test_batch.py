@@ -18,7 +18,7 @@ from napari_dinoad.machine.files import require_folder
 from napari_dinoad.maps import outputs
 from napari_dinoad.maps.worklist import Worklist
 from napari_dinoad.pipeline import Detector, fit_folder
-from napari_dinoad.pipeline.detection import scan_steps
+from napari_dinoad.pipeline.detection import batch, scan_steps
 from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.settings import FitSettings, MemoryBankSettings, ReadSettings, preset
 from patience import PATIENCE_S
@@ -166,10 +166,10 @@ def test_files_and_items_are_those_of_scans_in_turn(detector, scans, tmp_path, m
 def test_the_time_of_preparing_on_the_thread_is_told(detector, scans, tmp_path, monkeypatch):
     load_apart = scan_steps.ScanSteps.load_apart
 
-    def slowly(steps, scan):
-        loaded, records = load_apart(steps, scan)
+    def slowly(steps, own):
+        loaded = load_apart(steps, own)
         assert loaded.seconds > 0
-        return replace(loaded, seconds=1000.0), records
+        return replace(loaded, seconds=1000.0)
 
     monkeypatch.setattr(scan_steps.ScanSteps, "load_apart", slowly)
     items = run(detector, scans, tmp_path / "out")
@@ -327,3 +327,78 @@ def test_outputs_that_cannot_be_written_end_it(detector, scans, tmp_path, monkey
     assert seen == ["normal_0"]
     assert {path.name[:8] for path in (tmp_path / "out").glob("normal*")} == {"normal_0"}
     assert of_threads() == []
+
+
+@pytest.fixture
+def logged(monkeypatch, caplog):
+    """Have the steps of each scan log, and return what gives that together with what the batch logs."""
+    caplog.set_level(logging.INFO)
+    told_around(monkeypatch, ScanFile, "read", before=lambda scan, *_: logger.info("%s read", scan.name))
+    told_around(monkeypatch, Detector, "detect", before=lambda _, v: logger.info("%s scored", v.name))
+    told_around(
+        monkeypatch, scan_steps, "save_outputs", before=lambda f, *_: logger.info("%s written", f.volume.name)
+    )
+    return lambda: [
+        record.getMessage() for record in caplog.records if record.name in (logger.name, batch.__name__)
+    ]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    ("owner", "step", "told"),
+    [
+        (Detector, "prepare_apart", ["normal_1 read"]),
+        (Detector, "detect", ["normal_1 read"]),
+        (outputs, "_write", ["normal_1 read", "normal_1 scored", "normal_1 written"]),
+    ],
+)
+def test_what_a_step_logged_is_told_where_it_fails(
+    detector, scans, tmp_path, monkeypatch, logged, owner, step, told, kind
+):
+    def fail(_, of, *__):
+        if getattr(of, "volume", of).name == "normal_1":
+            raise kind("a fault")
+
+    told_around(monkeypatch, owner, step, before=fail)
+    scored, worklist = begin(detector, scans[:2], tmp_path / "out")
+    with pytest.raises(kind), worklist, closing(scored):
+        list(scored)
+    assert logged() == ["normal_0 read", "normal_0 scored", "normal_0 written", *told]
+
+
+def test_what_a_step_on_the_writing_thread_logged_is_told_where_it_fails(
+    detector, scans, tmp_path, monkeypatch, logged
+):
+    def fail(_, findings, *__):
+        if findings.volume.name == "normal_1":
+            raise RuntimeError("a fault")
+
+    told_around(monkeypatch, outputs, "_write", before=fail)
+    scored, worklist = begin(detector, scans, tmp_path / "out")
+    with pytest.raises(RuntimeError, match="a fault"), worklist, closing(scored):
+        list(scored)
+    steps = [f"normal_{i} {what}" for i in range(2) for what in ("read", "scored", "written")]
+    assert logged() == [*steps, "normal_2 read", "normal_2 scored"]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Cancelled, KeyboardInterrupt])
+@pytest.mark.parametrize("kind_of_writer", [DinoadError, RuntimeError])
+def test_a_failure_to_write_is_logged_and_hides_nothing_of_what_ended_it(
+    detector, scans, tmp_path, monkeypatch, logged, kind, kind_of_writer
+):
+    def full(_, findings, *__):
+        if findings.volume.name == "normal_1":
+            raise kind_of_writer("the disk is full")
+
+    def fail(_, volume):
+        if volume.name == "normal_2":
+            raise kind("stop")
+
+    told_around(monkeypatch, outputs, "_write", before=full)
+    told_around(monkeypatch, Detector, "detect", before=fail)
+    scored, worklist = begin(detector, scans, tmp_path / "out")
+    with pytest.raises(kind, match="stop"), worklist, closing(scored):
+        list(scored)
+    steps = [f"normal_{i} {what}" for i in range(2) for what in ("read", "scored", "written")]
+    failure = "The scan before was not written or not listed: the disk is full"
+    assert logged() == [*steps, failure, "normal_2 read"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections import Counter
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,21 +16,28 @@ from napari_dinoad.machine.files import resolved, short_stem
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.machine.write_behind import WriteBehind
-from napari_dinoad.pipeline.detection.scan_steps import OF_ONE_SCAN, BatchItem, ScanSteps, WrittenScan
+from napari_dinoad.pipeline.detection.scan_steps import (
+    OF_ONE_SCAN,
+    BatchItem,
+    BatchScan,
+    ScanSteps,
+    WrittenScan,
+)
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.pipeline.detection.detector import Detector
-    from napari_dinoad.pipeline.detection.scan_steps import LoadedApart, ScoredScan
+    from napari_dinoad.pipeline.detection.scan_steps import LoadedScan, ScoredScan
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import ReadSettings, SegSegments
 
 __all__ = ["output_names", "score_scans"]
+
+logger = logging.getLogger(__name__)
 
 
 def score_scans(
@@ -47,7 +55,8 @@ def score_scans(
     While a scan is scored the next one is read and prepared on a thread, and what was found in the one before is
     written on another; a large one is alone (see `scans_ahead`). Items, logs and the list come scan by scan as if
     each were done before the next begins. However it ends, also by Ctrl-C, what is being written on the thread is
-    written whole and listed.
+    written whole and listed, and what was logged is told. What ended it is raised; that the scan before could not
+    be written either is logged.
 
     Parameters
     ----------
@@ -76,57 +85,74 @@ def score_scans(
     """
     with OrderedLogs() as logs, ReadAhead() as reader, WriteBehind[WrittenScan]() as writer:
         steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs)
-        loads = ((scan, partial(steps.load_apart, scan)) for scan in scans)
+        batch = [BatchScan(scan, name) for scan, name in zip(scans, output_names(scans), strict=True)]
+        loads = ((own.scan, partial(steps.load_apart, own)) for own in batch)
         loaded_apart = scans_ahead(reader, loads, reading)
-        told: list[logging.LogRecord] = []
+        n_begun = 0
         try:
-            for number, (scan, name) in enumerate(zip(scans, output_names(scans), strict=True), start=1):
-                with logs.holding() as told:
-                    with nullcontext() if progress is None else progress(number, name) as follow:
-                        scored = _scored(steps, scan, loaded_apart, writer, follow)
+            for n_begun, own in enumerate(batch, start=1):
+                with logs.holding(own.records):
+                    with nullcontext() if progress is None else progress(n_begun, own.name) as follow:
+                        scored = _scored(steps, own.scan, loaded_apart, writer, follow)
                 for before in writer.finished():
                     yield _listed(before, worklist)
-                tell(told)
+                tell(own.records)
                 if isinstance(scored, DinoadError):
-                    yield _listed(WrittenScan(BatchItem(scan, name, error=scored)), worklist)
-                elif scored.is_large or number == len(scans):
+                    yield _listed(WrittenScan(BatchItem(own.scan, own.name, error=scored)), worklist)
+                elif scored.is_large or n_begun == len(batch):
                     # Nothing is done beside it.
-                    yield _listed(steps.write(scan, name, scored), worklist)
+                    yield _listed(steps.write(own, scored), worklist)
                 else:
-                    writer.begin(partial(steps.write, scan, name, scored))
+                    writer.begin(partial(steps.write, own, scored))
                 # A large one is not held while the next one is read.
                 del scored
         except Exception:
-            for before in writer.finished():
-                yield _listed(before, worklist)
-            tell(told)
+            yield from _left_behind(writer, worklist, batch[:n_begun])
             raise
         finally:
             # By Ctrl-C, or where the caller stops.
-            with suppress(DinoadError):
-                for before in writer.finished():
-                    _listed(before, worklist)
+            _left_behind(writer, worklist, batch[:n_begun])
+            for own in batch[:n_begun]:
+                tell(own.records)
 
 
 def _scored(
     steps: ScanSteps,
     scan: ScanFile,
-    loaded_apart: Iterator[LoadedApart | None],
+    loaded_apart: Iterator[LoadedScan | DinoadError | None],
     writer: WriteBehind[WrittenScan],
     progress: Progress | None,
 ) -> ScoredScan | DinoadError:
     """Return a scan that was scored, or the error that is of this scan alone."""
     try:
-        apart = next(loaded_apart)
-        if apart is None:
+        loaded = next(loaded_apart)
+        if loaded is None:
             # It may be large: the one before is in memory until it is written.
             writer.wait()
-            return steps.score(steps.load(scan), progress)
-        loaded, records = apart
-        tell(records)
+            loaded = steps.load(scan)
         return loaded if isinstance(loaded, DinoadError) else steps.score(loaded, progress)
     except OF_ONE_SCAN as error:
         return error
+
+
+def _left_behind(
+    writer: WriteBehind[WrittenScan], worklist: Worklist, begun: Sequence[BatchScan]
+) -> list[BatchItem]:
+    """List the scan that is being written, if there is one, once it is; what fails is logged, not raised.
+
+    Something else has ended the batch, and is not to be hidden by it.
+    """
+    error = writer.failure()
+    if error is None:
+        try:
+            return [_listed(written, worklist) for written in writer.finished()]
+        except DinoadError as refused:
+            error = refused
+    for own in begun[:-1]:
+        tell(own.records)
+    trace = None if isinstance(error, DinoadError) else error
+    logger.error("The scan before was not written or not listed: %s", error, exc_info=trace)
+    return []
 
 
 def _listed(written: WrittenScan, worklist: Worklist) -> BatchItem:

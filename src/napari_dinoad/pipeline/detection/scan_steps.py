@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OF_ONE_SCAN",
     "BatchItem",
-    "LoadedApart",
+    "BatchScan",
     "LoadedScan",
     "ScanSteps",
     "ScoredScan",
@@ -39,6 +39,24 @@ __all__ = [
 
 OF_ONE_SCAN = (ScanReadError, SettingError, GeometryError)
 """Errors of one scan, which hold up none of the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchScan:
+    """A scan of a batch.
+
+    Attributes
+    ----------
+    scan : ScanFile
+    name : str
+        Begins the names of its files.
+    records : list of LogRecord
+        What its steps logged and is still to be told, also where one of them fails.
+    """
+
+    scan: ScanFile
+    name: str
+    records: list[logging.LogRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,10 +107,6 @@ class LoadedScan:
     not_written: dict[str, str]
     prepared: tuple[PreparedScan, ...] = ()
     seconds: float = 0.0
-
-
-LoadedApart = tuple[LoadedScan | DinoadError, list["logging.LogRecord"]]
-"""A scan that was read and prepared on a thread, or the error that is of this scan alone; and what was logged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,16 +160,16 @@ class ScanSteps:
         check_outputs(volume, default_outputs(volume) if self.outputs is None else self.outputs)
         return LoadedScan(volume, self.outputs, {})
 
-    def load_apart(self, scan: ScanFile) -> LoadedApart:
-        """Read and prepare a scan, on a thread of its own."""
-        with self.logs.holding() as records:
+    def load_apart(self, own: BatchScan) -> LoadedScan | DinoadError:
+        """Read and prepare a scan, on a thread of its own; return the error instead that is of this scan alone."""
+        with self.logs.holding(own.records):
             try:
-                loaded = self.load(scan)
+                loaded = self.load(own.scan)
                 started = time.perf_counter()
                 prepared = self.detector.prepare_apart(loaded.volume)
             except OF_ONE_SCAN as error:
-                return error, records
-            return replace(loaded, prepared=prepared, seconds=time.perf_counter() - started), records
+                return error
+            return replace(loaded, prepared=prepared, seconds=time.perf_counter() - started)
 
     def score(self, loaded: LoadedScan, progress: Progress | None) -> ScoredScan:
         """Score a scan that was read, and prepared or not; see `Detector.detect` for what is raised."""
@@ -165,7 +179,7 @@ class ScanSteps:
             seconds[stage] = round(seconds[stage] + loaded.seconds, 4)
         return ScoredScan(replace(detection, seconds=seconds), loaded.outputs, loaded.not_written)
 
-    def write(self, scan: ScanFile, name: str, scored: ScoredScan) -> WrittenScan:
+    def write(self, own: BatchScan, scored: ScoredScan) -> WrittenScan:
         """Write a scan's outputs.
 
         Raises
@@ -173,12 +187,12 @@ class ScanSteps:
         DinoadError
             If they cannot be written; of errors of the scan alone the item tells.
         """
-        with self.logs.holding() as records:
+        with self.logs.holding(own.records):
             try:
-                result, entry = self._written(scan, name, scored)
+                result, entry = self._written(own.scan, own.name, scored)
             except OF_ONE_SCAN as error:
-                return WrittenScan(BatchItem(scan, name, error=error), None, records)
-            return WrittenScan(BatchItem(scan, name, result), entry, records)
+                return WrittenScan(BatchItem(own.scan, own.name, error=error), None, own.records)
+            return WrittenScan(BatchItem(own.scan, own.name, result), entry, own.records)
 
     def _written(self, scan: ScanFile, name: str, scored: ScoredScan) -> tuple[dict[str, Any], WorklistEntry]:
         detection, not_written = scored.detection, dict(scored.not_written)

@@ -162,7 +162,7 @@ class SpeedTrial:
             for settings in wanted:
                 cache = CacheSettings(str(folder / "cache"), keep=True)
                 # What the model's probabilities are worth is nobody's concern here.
-                with OrderedLogs() as logs, logs.holding():
+                with OrderedLogs() as logs, logs.holding([]):
                     model = fit_folder(folder / "normals", settings, progress, cache, backbone=self.backbone)
                 yield self._measured(settings.scorer, model, patient, batch, progress)
 
