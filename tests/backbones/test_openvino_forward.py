@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from pathlib import Path
 
 import platformdirs
 import pytest
 import torch
+from torch import nn
 
 from napari_dinoad.backbones import openvino_forward as module
 from napari_dinoad.backbones.openvino_forward import TOLERANCE, has_openvino
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, make_model
+from napari_dinoad.machine.shared_block import unwarned
+from patience import PATIENCE_S
 
 from .tiny_networks import randomise
 
@@ -123,6 +128,30 @@ def test_where_the_cache_cannot_be_written_the_conversion_is_not_kept(openvino, 
     images = torch.rand(2, 56, 56)
     assert largest_difference(by_torch(images).values, by_openvino(images).values) < TOLERANCE
     assert all(by_openvino._by_openvino.values()), "PyTorch stepped in"
+
+
+def test_warnings_are_on_again_where_another_thread_has_them_off_too(openvino):
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    def other():
+        with unwarned:
+            is_inside.set()
+            may_leave.wait(PATIENCE_S)
+
+    thread = threading.Thread(target=other)
+    network = nn.Conv2d(3, 4, 1).requires_grad_(False)
+
+    def forward(channels):
+        # First of all while it is converted.
+        may_leave.set()
+        thread.join(PATIENCE_S)
+        return network(channels)
+
+    before = list(warnings.filters)
+    thread.start()
+    assert is_inside.wait(PATIENCE_S)
+    assert module.openvino_forward(forward, network, torch.rand(1, 3, 8, 8), key=None) is not None
+    assert warnings.filters == before
 
 
 def test_a_user_without_folders_has_no_conversion_kept(openvino, tiny_timm, monkeypatch, tmp_path):

@@ -7,7 +7,8 @@ import warnings
 
 from pydicom import config
 
-from napari_dinoad.images.dicom.silence import unvalidated, unwarned
+from napari_dinoad.images.dicom.silence import unvalidated
+from napari_dinoad.machine.shared_block import unwarned
 from patience import PATIENCE_S
 
 

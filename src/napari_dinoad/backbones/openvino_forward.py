@@ -12,7 +12,6 @@ import importlib.util
 import logging
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from torch import nn
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.shared_block import unwarned
 from napari_dinoad.machine.user_folders import cache_folder_if_any
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def _convert(
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     inputs = example[:1].contiguous()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # Tracing warns of every size that is taken as fixed; they are.
+    # Tracing warns of every size that is taken as fixed; they are.
+    with unwarned, torch.no_grad():
         decoder = TorchScriptPythonDecoder(_Traced(forward, network).eval(), example_input=inputs)
         frontend = FrontEndManager().load_by_framework("pytorch")
         model: Any = frontend.convert(frontend.load(decoder))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-__all__ = ["SharedBlock"]
+__all__ = ["SharedBlock", "unwarned"]
 
 
 class SharedBlock:
@@ -51,3 +53,7 @@ class SharedBlock:
             if self._n_inside == 0 and self._made is not None:
                 made, self._made = self._made, None
                 made.__exit__(None, None, None)
+
+
+unwarned = SharedBlock(partial(warnings.catch_warnings, action="ignore"))
+"""A block in which no thread warns of anything."""

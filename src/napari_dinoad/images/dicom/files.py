@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from napari_dinoad.images.dicom.silence import unwarned
 from napari_dinoad.machine.files import DICOM_SUFFIXES
+from napari_dinoad.machine.shared_block import unwarned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from functools import partial
-
 from pydicom.config import disable_value_validation
 
 from napari_dinoad.machine.shared_block import SharedBlock
 
-__all__ = ["unvalidated", "unwarned"]
-
-unwarned = SharedBlock(partial(warnings.catch_warnings, action="ignore"))
-"""A block in which no thread warns of anything."""
+__all__ = ["unvalidated"]
 
 unvalidated = SharedBlock(disable_value_validation)
 """A block in which pydicom does not look whether values are as the standard wants them."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, GeometryError, SettingError
-from napari_dinoad.images.dicom.silence import unwarned
+from napari_dinoad.machine.shared_block import unwarned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
