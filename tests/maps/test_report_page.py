@@ -14,9 +14,10 @@ from PIL import Image
 
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings, slice_view
+from napari_dinoad.maps import report_page as report_page_module
 from napari_dinoad.maps.report_page import MAX_LISTED, report_page, save_report_page
 from napari_dinoad.maps.slice_view import SliceView, heat_loads, marked_loads, most_abnormal_slices
-from napari_dinoad.settings import HEATMAP_LIMITS
+from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
 CARD = {
     "scorer": "dpmm",
@@ -335,6 +336,25 @@ def test_a_scan_that_is_unusual_nearly_everywhere_is_told_at_the_top(last, warns
     page = report_page(findings)
     assert page.count(said) == warns
     assert not warns or page.index(said) < page.index("Most abnormal slices")
+
+
+def test_how_much_is_unusual_is_counted_once_for_all_that_is_written(monkeypatch):
+    findings = findings_of(head(), (RIGHT, 5.0), fpr=10**-2.5)
+    counted, count = [], np.count_nonzero
+
+    def counting(values, *args, **kwargs):
+        if np.shape(values) == findings.volume.values.shape:
+            counted.append(values)
+        return count(values, *args, **kwargs)
+
+    # To tell sides, voxels of the scan are counted.
+    monkeypatch.setattr(report_page_module, "_sides", lambda _: {})
+    monkeypatch.setattr(np, "count_nonzero", counting)
+    report_page(findings)
+    for told in (findings, findings.only({1}), replace(findings, notes=("Another.",))):
+        told.to_dict()
+    n_rates = len({*FALSE_POSITIVE_RATES, 0.01, findings.mask.fpr})
+    assert len(counted) == n_rates + len(["scored", "marked by the mask"])
 
 
 def test_of_a_part_of_a_scan_it_is_told_what_was_scored():

@@ -39,7 +39,8 @@ class AnomalyMap:
     Attributes
     ----------
     values : numpy.ndarray
-        (z, y, x) float32 in canonical orientation: −log10 p, 0 outside the body. Higher is more abnormal.
+        (z, y, x) float32 in canonical orientation: −log10 p, 0 outside the body. Higher is more abnormal. What is
+        counted in them is counted once: they stay as they are.
     source : Volume
         The scan; the map lies on its grid.
     """
@@ -71,6 +72,22 @@ class AnomalyMap:
     def bright(self) -> float:
         """How bright the scan is, but for its very brightest voxels."""
         return self._percentiles[1]
+
+    @cached_property
+    def n_scored(self) -> int:
+        """How many voxels were scored."""
+        return int(np.count_nonzero(self.values))
+
+    def n_beyond(self, rate: float) -> int:
+        """Return how many voxels are as unusual as this share of normal ones, or more."""
+        counted = self._n_beyond
+        if rate not in counted:
+            counted[rate] = int(np.count_nonzero(self.values >= np.float32(-np.log10(rate))))
+        return counted[rate]
+
+    @cached_property
+    def _n_beyond(self) -> dict[float, int]:
+        return {}
 
     @cached_property
     def _percentiles(self) -> tuple[float, ...]:

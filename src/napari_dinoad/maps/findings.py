@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.maps.anomaly_map import AnomalyMask
+    from napari_dinoad.maps.anomaly_map import AnomalyMap, AnomalyMask
 
 NOT_COMPARABLE = "Nothing can be said about the whole scan: single slices and volumes cannot be compared."
 
@@ -21,8 +19,9 @@ __all__ = ["NOT_COMPARABLE", "RESEARCH_USE", "Findings", "scan_level_words", "su
 
 RESEARCH_USE = "Research use only; not a medical device."
 
+_SUSPECT_RATE = 0.01
 _SUSPECT_SHARE = 0.2
-"""A scan with more of its voxels beyond p = 0.01 is another kind of scan rather than one with an illness."""
+"""A scan with more of its voxels beyond this rate is another kind of scan rather than one with an illness."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,7 @@ class Findings:
 
     def suspicion(self) -> str:
         """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
-        return suspicion_words(self.mask.anomaly_map.values, is_whole=self.is_whole or self.volume.is_2d)
+        return suspicion_words(self.mask.anomaly_map, is_whole=self.is_whole or self.volume.is_2d)
 
     def only(self, labels: Collection[int]) -> Findings:
         """Return the findings with these regions alone; they keep their numbers."""
@@ -142,18 +141,16 @@ def scan_level_words(
     return f"More unusual than {n_more_normal} of {n_normal} normal scans{of} (p = {p_value:.2g})."
 
 
-def suspicion_words(neg_log10_p: np.ndarray, *, is_whole: bool) -> str:
+def suspicion_words(anomaly_map: AnomalyMap, *, is_whole: bool) -> str:
     """Return a warning when so much is unusual that the scan is probably of another kind; else nothing.
 
     Parameters
     ----------
-    neg_log10_p : numpy.ndarray
-        (z, y, x) float, the anomaly map; 0 where nothing was scored.
+    anomaly_map : AnomalyMap
     is_whole : bool
         Whether all of the scan was scored.
     """
-    n_scored = int(np.count_nonzero(neg_log10_p))
-    share = int(np.count_nonzero(neg_log10_p >= np.float32(2))) / max(n_scored, 1)
+    share = anomaly_map.n_beyond(_SUSPECT_RATE) / max(anomaly_map.n_scored, 1)
     if share < _SUSPECT_SHARE:
         return ""
     what = "this scan" if is_whole else "what was scored of this scan"

@@ -225,11 +225,11 @@ def _on_one_line(words: str) -> Html:
 
 def _rates(findings: Findings) -> Html:
     """Return how much is marked at each rate, against what a normal scan of this size would have marked."""
-    values = findings.mask.anomaly_map.values
-    n_scored = int(np.count_nonzero(values > 0))
+    anomaly_map = findings.mask.anomaly_map
+    n_scored = anomaly_map.n_scored
     rows = []
     for rate in sorted({*FALSE_POSITIVE_RATES, findings.mask.fpr}, reverse=True):
-        marked = int(np.count_nonzero(values >= np.float32(-np.log10(rate))))
+        marked = anomaly_map.n_beyond(rate)
         shown = " (mask)" if rate == findings.mask.fpr else ""
         rows.append(
             [
@@ -240,7 +240,7 @@ def _rates(findings: Findings) -> Html:
             ]
         )
     n_shown = int(np.count_nonzero(findings.mask.labels))
-    n_marked = int(np.count_nonzero(values >= np.float32(-np.log10(findings.mask.fpr))))
+    n_marked = anomaly_map.n_beyond(findings.mask.fpr)
     left_out = (
         [
             f"The regions of this report hold {size_in_words(findings, n_shown)} of it; the others were left out."

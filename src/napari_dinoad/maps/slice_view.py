@@ -233,8 +233,10 @@ def marked_loads(
     The mask is where ``labels`` (z, y, x) are ``label``; None: where they are not 0.
     """
 
-    def load(where: tuple[slice, slice]) -> np.ndarray:
+    def load(where: tuple[slice, slice]) -> np.ndarray | None:
         marked = labels[where] > 0 if label is None else labels[where] == label
+        if not marked.any():
+            return None
         values = neg_log10_p[where]
         above = np.zeros(values.shape, dtype=np.float32)
         above[marked] = values[marked] - threshold
@@ -244,12 +246,14 @@ def marked_loads(
 
 
 def _loads(
-    load: Callable[[tuple[slice, slice]], np.ndarray], shape: tuple[int, ...]
+    load: Callable[[tuple[slice, slice]], np.ndarray | None], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, ...]:
-    """Return the sums of a load over the slices across each axis; it is made in blocks."""
+    """Return the sums of a load over the slices across each axis; it is made in blocks, None of one without any."""
     sums = tuple(np.zeros(n) for n in shape)
     for where in blocks(shape, _VOXELS_AT_ONCE):
         part = load(where)
+        if part is None:
+            continue
         for axis, (here, others) in enumerate(
             zip((*where, slice(None)), ((1, 2), (0, 2), (0, 1)), strict=True)
         ):

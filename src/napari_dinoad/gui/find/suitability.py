@@ -128,4 +128,4 @@ def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
 
 def suspicion(result: ScanResult) -> str:
     """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
-    return suspicion_words(result.values, is_whole=result.is_whole)
+    return suspicion_words(result.anomaly_map(), is_whole=result.is_whole)
