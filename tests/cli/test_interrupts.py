@@ -516,3 +516,39 @@ def test_dask_tells_nothing_from_when_a_request_was_deferred():
         signal.signal(signal.SIGTERM, handler)
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+ENDING = """
+import atexit
+import sys
+
+from napari_dinoad.cli.main import command
+
+def end():
+    print("ending", flush=True)
+    sys.stdin.read()
+
+atexit.register(end)
+sys.argv = ["dinoad", "weights", "list"]
+sys.exit(command())
+"""
+"""The command line, which takes a while to end: as long as stdin is open."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *REQUESTS])
+def test_once_it_is_done_a_signal_changes_nothing(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        try:
+            assert "ending\n" in child.stdout
+            os.killpg(child.pid, number)
+            _, told = child.communicate(timeout=PATIENCE_S)
+        finally:
+            child.kill()
+    assert (child.returncode, told) == (0, "")

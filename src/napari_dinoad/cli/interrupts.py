@@ -62,12 +62,15 @@ _REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if has
 
 
 @contextmanager
-def listening_for_interrupts() -> Iterator[None]:
+def listening_for_interrupts(*, ends_process: bool = False) -> Iterator[None]:
     """Raise `Interrupt` on the first Ctrl-C or request to end, in the block and, where one came, after it.
 
     One that who runs us has switched off (``nohup``, ``&`` of a script) stays off. Where it comes while Python
     collects garbage (in ``__del__``, or in what Dask calls there) the interpreter drops the exception, and the run
     would go on: it is sent again. Where it comes while something is imported, too, until that is done.
+
+    Where the process ends with the block, all of them are ignored after it: what was to be done is done, and the
+    interpreter takes a while to end, in which one would kill it or print a traceback.
     """
     listener = _Listener()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_REQUESTS)}
@@ -83,7 +86,7 @@ def listening_for_interrupts() -> Iterator[None]:
         if not listener.has_heard:
             for number, handler in before.items():
                 if handler is not None:
-                    signal.signal(number, handler)
+                    signal.signal(number, signal.SIG_IGN if ends_process else handler)
 
 
 def is_interrupted() -> bool:

@@ -14,14 +14,19 @@ from napari_dinoad.cli.interrupts import listening_for_interrupts, tell_cancelle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+def command() -> int:
+    """Run the command line as all that a process does, and return its exit code."""
+    return main(ends_process=True)
+
+
+def main(arguments: Sequence[str] | None = None, *, ends_process: bool = False) -> int:
+    """Run the command line and return its exit code; Ctrl-C is ignored from then on where the process ends by it."""
     has_begun = False
     try:
-        with listening_for_interrupts():
+        with listening_for_interrupts(ends_process=ends_process):
             from napari_dinoad.cli.verbs import run
             from napari_dinoad.machine.streams import prepare_streams
 
@@ -35,4 +40,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())
