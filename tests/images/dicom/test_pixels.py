@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -269,6 +270,33 @@ def test_padding_that_inversion_would_make_white(tmp_path):
     values = read_volume(path).values[0]
     np.testing.assert_array_equal(values[1:], 4095.0 - pixels[1:])
     assert (values[0] == values[1:].min()).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_turned"),
+    [
+        ({}, False),
+        ({"PresentationLUTShape": "IDENTITY"}, False),
+        ({"PresentationLUTShape": "INVERSE"}, True),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, True),
+        ({"PhotometricInterpretation": "MONOCHROME1", "Modality": "CT"}, False),
+    ],
+)
+def test_pixels_are_transformed_twice_only_where_they_may_be_turned(tmp_path, monkeypatch, tags, is_turned):
+    """It takes highdicom longer than all else of a slice."""
+    asked, get_frames = [], hd.Image.get_frames
+
+    def asking(*args, **kwargs):
+        asked.append(kwargs)
+        return get_frames(*args, **kwargs)
+
+    monkeypatch.setattr(hd.Image, "get_frames", asking)
+    pixels = VALUES[0].astype(np.uint16)
+    tags = {"Modality": "DX", "SeriesInstanceUID": "1.2.3"} | BITS_12 | tags
+    [path] = save_all([image_dataset(pixels, **tags)], tmp_path)
+    values = read_volume(path).values[0]
+    np.testing.assert_array_equal(values, 4095.0 - pixels if is_turned else pixels)
+    assert len(asked) == 1 + is_turned
 
 
 def test_what_no_decoder_knows_does_not_name_the_extra(tmp_path):

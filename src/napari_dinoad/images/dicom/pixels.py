@@ -203,9 +203,13 @@ def _rescaled(
     The latter is that of `DecodedFrames`.
     """
     _reduce_to(dataset, stored, numbers)
+    may_be_mirrored = modality not in _MEASURED_MODALITIES and (
+        dataset.PhotometricInterpretation == "MONOCHROME1"
+        or dataset.get("PresentationLUTShape", "IDENTITY") != "IDENTITY"
+    )
     image = hd.Image.from_dataset(dataset, copy=False)
 
-    def frames(which: list[int] | None = None, is_turned: bool = modality not in _MEASURED_MODALITIES) -> Any:
+    def frames(which: list[int] | None = None, is_turned: bool = may_be_mirrored) -> Any:
         return image.get_frames(
             which,
             dtype=np.float32,
@@ -216,6 +220,9 @@ def _rescaled(
         )
 
     values = np.asarray(frames())
+    if not may_be_mirrored:
+        # What comes next takes highdicom as long again, for each slice of a series.
+        return values, None
     first = frames([1], is_turned=False)[0]
     is_mirrored = not np.array_equal(values[0], first)
     return values, float(values[0].flat[0] + first.flat[0]) if is_mirrored else None
