@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from scipy.signal import fftconvolve
 
 from coloured_pictures import picture
 from embedded_colour_constants import constants
-from napari_dinoad.backbones import find_backbone, load_backbone
+from napari_dinoad.backbones import embedded, find_backbone, load_backbone
 from napari_dinoad.backbones.embedded import EmbeddedConstants, embedded_constants, log_features
 from napari_dinoad.backbones.embedded_colour import colour_constants, colour_length, to_luma
+from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.backbones.scattering import ScatteringPlan, _modulus, scattering_bank
 from napari_dinoad.errors import BackboneError
 
@@ -231,6 +233,24 @@ def test_batches_of_colour(backbone):
     torch.testing.assert_close(together.values, alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(together.values.norm(dim=-1), torch.ones(2, 4, 4))
     assert backbone(images[:0]).values.shape == (0, 4, 4, backbone.colour_embedding_dim)
+
+
+def test_the_constants_of_colour_name_themselves_beside_those_of_grey(monkeypatch):
+    """The first ones do not: models in colour were fitted before they were part of what names the weights."""
+    first = colour_constants()
+    backbone = load_backbone("embedded", device="cpu")
+    assert (
+        backbone.colour_weights_sha256
+        == backbone.weights_sha256
+        == first.identity(embedded_constants().sha256)
+    )
+    later = replace(first, sha256="1" * 64)
+    assert len({later.identity("a"), later.identity("b"), replace(later, sha256="2" * 64).identity("a")}) == 3
+    monkeypatch.setattr(embedded, "colour_constants", lambda: later)
+    other = load_backbone("embedded", device="cpu")
+    assert other.weights_sha256 == backbone.weights_sha256 != other.colour_weights_sha256
+    assert weights_identity(other, in_colour=False) == other.weights_sha256
+    assert weights_identity(other, in_colour=True) == other.colour_weights_sha256
 
 
 def test_the_constants_of_colour_are_those_of_the_photographs():

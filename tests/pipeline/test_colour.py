@@ -13,14 +13,17 @@ from safetensors import safe_open
 
 from coloured_pictures import eight_bits, picture, with_lesion
 from napari_dinoad import Detector, NormativeModel, detect, fit_folder, preset, read_volume
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.backbones import embedded
+from napari_dinoad.errors import ModelFileError, ScanReadError
 from napari_dinoad.evaluation import auroc
 from napari_dinoad.images import image_files
 from napari_dinoad.images.grey import COLOUR_AS_GREY
+from napari_dinoad.pipeline.fit.updating import update_model
 from napari_dinoad.pipeline.slices.scan_facts import colour_note
 from napari_dinoad.settings import (
     CacheSettings,
     ClusterSettings,
+    DpmmSettings,
     FitSettings,
     MemoryBankSettings,
 )
@@ -185,6 +188,49 @@ def test_embeddings_in_colour_are_kept_apart_from_grey(pictures, tmp_path):
     assert (in_grey.backbone.embedding_dim, in_colour.backbone.embedding_dim) == (51, 73)
     again = fit_folder(pictures, settings_of("image-colour"), cache=cache)
     assert again.calibration.threshold(0.01) == in_colour.calibration.threshold(0.01)
+
+
+@pytest.fixture
+def other_constants(monkeypatch):
+    """Constants of colour as a later version might have."""
+    first = embedded.colour_constants()
+    later = replace(first, std=tuple(2 * value for value in first.std), sha256="1" * 64)
+    monkeypatch.setattr(embedded, "colour_constants", lambda: later)
+
+
+def test_a_model_of_other_constants_of_colour_is_refused(models, pictures, other_constants):
+    with pytest.raises(ModelFileError, match="was fitted with other weights"):
+        Detector(models["image-colour"])
+    Detector(models["image-2d"])
+    later = fit_folder(pictures, settings_of("image-colour"))
+    assert later.backbone.weights_sha256 != models["image-colour"].backbone.weights_sha256
+    Detector(later)
+
+
+def test_scans_are_added_with_the_constants_of_the_model(pictures, tmp_path, request):
+    settings = replace(settings_of("image-colour"), scorer="dpmm", dpmm=DpmmSettings(n_components=5))
+    earlier = fit_folder(pictures, settings)
+    request.getfixturevalue("other_constants")
+    for number in range(3):
+        save(tmp_path / f"{number}.png", picture("fundus", np.random.default_rng(90 + number), SIDE_PX))
+    with pytest.raises(ModelFileError, match="was fitted with other weights"):
+        update_model(earlier, tmp_path, settings)
+    later = fit_folder(pictures, settings)
+    assert update_model(later, tmp_path, settings).provenance.n_scans == N_NORMAL + 3
+
+
+def test_embeddings_of_other_constants_of_colour_are_not_taken(pictures, tmp_path, request):
+    cache = CacheSettings(str(tmp_path), keep=True)
+    settings = {name: settings_of(name) for name in ("image-2d", "image-colour")}
+    first = {name: fit_folder(pictures, settings[name], cache=cache) for name in settings}
+    request.getfixturevalue("other_constants")
+    later = {name: fit_folder(pictures, settings[name], cache=cache) for name in settings}
+    afresh = fit_folder(pictures, settings["image-colour"])
+    thresholds = {name: model.calibration.threshold(0.01) for name, model in later.items()}
+    assert thresholds["image-colour"] == afresh.calibration.threshold(0.01)
+    assert thresholds["image-colour"] != first["image-colour"].calibration.threshold(0.01)
+    assert thresholds["image-2d"] == first["image-2d"].calibration.threshold(0.01)
+    assert len(list((tmp_path / "embeddings").iterdir())) == 3 * N_NORMAL
 
 
 @pytest.mark.slow

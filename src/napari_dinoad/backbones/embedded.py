@@ -114,6 +114,7 @@ class EmbeddedBackbone:
         self._mean = torch.tensor(constants.mean, dtype=torch.float32, device=device)
         self._std = torch.tensor(constants.std, dtype=torch.float32, device=device)
         of_colour = colour_constants()
+        self._colour_sha256 = of_colour.identity(constants.sha256)
         self._colour_mean = torch.tensor(of_colour.mean, dtype=torch.float32, device=device)
         self._colour_std = torch.tensor(of_colour.std, dtype=torch.float32, device=device)
         self._batches = MemoryBatches()
@@ -145,8 +146,13 @@ class EmbeddedBackbone:
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 (hex) of its constants."""
+        """SHA-256 (hex) of its constants of grey."""
         return self._constants.sha256
+
+    @property
+    def colour_weights_sha256(self) -> str:
+        """SHA-256 (hex) of its constants of grey and colour; see `ColourConstants.identity`."""
+        return self._colour_sha256
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
         """Return (gh, gw) for inputs of this size; `BackboneError` if it is no multiple of the patch size."""

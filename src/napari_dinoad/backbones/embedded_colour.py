@@ -6,6 +6,7 @@ turns the hue changes them alone. How these features were chosen is in ``docs/em
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,9 @@ from napari_dinoad.backbones.scattering import ScatteringPlan, scattering_bank
 __all__ = ["ColourConstants", "colour_constants", "colour_features", "colour_length", "opponents", "to_luma"]
 
 _CONSTANTS_FILE = "embedded_colour_constants.json"
+
+_FIRST_SHA256 = "05486a8cbe4a8043078c9358f49f4b0e7b5adb525597dcde7f86038226df61fb"
+"""Of the constants of version 1, before which there was no colour."""
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, as `napari_dinoad.images.grey.to_grey` has them."""
@@ -35,11 +39,24 @@ class ColourConstants:
         Grows whenever the computation changes, even where the numbers stay.
     mean, std : tuple of float
         Of each of `colour_features`.
+    sha256 : str
+        Of the file's values, hex.
     """
 
     version: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    sha256: str
+
+    def identity(self, of_grey: str) -> str:
+        """Return the SHA-256 (hex) of these and of the constants of grey, whose own is ``of_grey``.
+
+        With the first constants of colour it is ``of_grey`` itself: models in colour were fitted before these were
+        part of it, and all of them with those.
+        """
+        if self.sha256 == _FIRST_SHA256:
+            return of_grey
+        return hashlib.sha256(f"{of_grey} {self.sha256}".encode()).hexdigest()
 
 
 @cache
@@ -47,7 +64,9 @@ def colour_constants() -> ColourConstants:
     """Return the constants that ship with the package."""
     text = files("napari_dinoad.backbones").joinpath(_CONSTANTS_FILE).read_text(encoding="utf-8")
     values = json.loads(text)
-    return ColourConstants(values["version"], tuple(values["mean"]), tuple(values["std"]))
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    sha256 = hashlib.sha256(canonical.encode()).hexdigest()
+    return ColourConstants(values["version"], tuple(values["mean"]), tuple(values["std"]), sha256)
 
 
 def colour_length(plan: ScatteringPlan) -> int:

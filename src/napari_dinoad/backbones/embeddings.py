@@ -13,7 +13,7 @@ from napari_dinoad.errors import BackboneError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of"]
+__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of", "weights_identity"]
 
 Images = np.ndarray | torch.Tensor
 """Slices, grey (n, height, width) or in colour (n, 3, height, width), values in [0, 1]."""
@@ -128,6 +128,16 @@ class Backbone(Protocol):
             If the shape or the values do not fit.
         """
         ...
+
+
+def weights_identity(backbone: Backbone, in_colour: bool) -> str:
+    """Return the SHA-256 (hex) that names the weights of a backbone's embeddings, of grey or in colour.
+
+    That is ``weights_sha256``, and in colour ``colour_weights_sha256`` of a backbone that has one: what it sees of
+    colours rests on more than what it sees of grey does.
+    """
+    of_grey = backbone.weights_sha256
+    return str(getattr(backbone, "colour_weights_sha256", of_grey)) if in_colour else of_grey
 
 
 def grid_of(name: str, height: int, width: int, patch_size_px: int) -> tuple[int, int]:

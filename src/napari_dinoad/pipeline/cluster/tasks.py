@@ -16,6 +16,7 @@ import torch
 
 from napari_dinoad import __version__
 from napari_dinoad.backbones import load_backbone
+from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.errors import WeightsError
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan, HeldScan, packed_bits
@@ -86,7 +87,7 @@ class EmbeddingJob:
             settings.backbone,
             settings.weights,
             settings.device,
-            backbone.weights_sha256,
+            weights_identity(backbone, preprocessing.colour),
             None if shared is None else str(shared.root.resolve()),
             "" if shared is None else shared.fit_key,
         )
@@ -128,7 +129,7 @@ def embed_scans(scans: Sequence[ScanFile], job: EmbeddingJob) -> list[EmbeddedSc
         If this worker has other weights than the fit.
     """
     backbone = _backbone_of(job.backbone, job.weights, job.device)
-    sha256 = backbone.weights_sha256
+    sha256 = weights_identity(backbone, job.preprocessing.colour)
     if sha256 != job.weights_sha256:
         raise WeightsError(
             f"Weights of {job.backbone} on a worker: expected SHA-256 {job.weights_sha256[:12]}…, got "

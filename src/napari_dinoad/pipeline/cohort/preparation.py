@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.errors import ScanReadError, SettingError, first_line
 from napari_dinoad.fingerprints import fingerprint_of, in_order
 from napari_dinoad.images.edge_layout import EdgeLayout
@@ -163,7 +164,8 @@ def embed_cohort(
     """
     built = CohortBuilder(found, caches, behind)
     n_readers = 1 if backbone.device.type == "cpu" else min(_MAX_READERS, os.cpu_count() or 1)
-    load = partial(load_scan, reading, preprocessing, backbone, backbone.weights_sha256, caches)
+    weights_sha256 = weights_identity(backbone, preprocessing.colour)
+    load = partial(load_scan, reading, preprocessing, backbone, weights_sha256, caches)
     tasks = (partial(load, scan) for scan in found.scans)
     with ReadAhead(n_readers) as scan_reader, ReadAhead() as slice_reader:
         for i, loaded in enumerate(scan_reader.results(tasks, ahead=n_readers)):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from napari_dinoad.backbones import load_backbone
+from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.cohort_norms import unlike_all
 from napari_dinoad.errors import SettingError, first_line
 from napari_dinoad.images.intensity import darkness_note
@@ -181,7 +182,7 @@ class Detector:
         if backbone is None:
             backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
         self.backbone: Backbone = backbone
-        model.backbone.require_weights(self.backbone.weights_sha256)
+        model.backbone.require_weights(weights_identity(self.backbone, model.preprocessing.colour))
         self.model = model.on_device(self.backbone.device)
         self._prepared: tuple[PreparedScan, ...] = ()
         self._unlike: tuple[tuple[PreparedScan, ...], tuple[str, ...]] | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.backbones import load_backbone
+from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
@@ -169,7 +170,7 @@ def _fit(
     if backbone is None:
         backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     if earlier is not None:
-        earlier.backbone.require_weights(backbone.weights_sha256)
+        earlier.backbone.require_weights(weights_identity(backbone, preprocessing.colour))
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     with ReadAhead() as reader, ExitStack() as stack:
@@ -205,7 +206,10 @@ def _fit(
     fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
-            backbone.name, backbone.weights_sha256, cohort.cache.scans[0].shape[-1], backbone.patch_size_px
+            backbone.name,
+            weights_identity(backbone, preprocessing.colour),
+            cohort.cache.scans[0].shape[-1],
+            backbone.patch_size_px,
         ),
         preprocessing,
         fitted.calibration,
