@@ -109,7 +109,10 @@ class SliceView:
         return self.show_plane(plane, size_px, smooth=smooth)
 
     def show_plane(self, plane: np.ndarray, size_px: int, *, smooth: bool) -> np.ndarray:
-        """Return a slice (rows, columns) of a canonical array, float32 or uint8, centred in a square panel alike."""
+        """Return a slice (rows, columns) of a canonical array, float32 or uint8, centred in a square panel alike.
+
+        One of colours, (rows, columns, 3) uint8, lies on black.
+        """
         plane = plane[self.part]
         if self.geometry.is_physical:
             plane = plane[::-1, ::-1]
@@ -117,7 +120,8 @@ class SliceView:
         top, left = self._offset(size_px)
         kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
         zoomed = np.asarray(Image.fromarray(plane).resize((columns, rows), kind))
-        panel = np.full((size_px, size_px), plane.min() if smooth else 0, dtype=plane.dtype)
+        ground = plane.min() if smooth and plane.ndim == 2 else 0
+        panel = np.full((size_px, size_px, *plane.shape[2:]), ground, dtype=plane.dtype)
         panel[top : top + rows, left : left + columns] = zoomed
         return panel
 

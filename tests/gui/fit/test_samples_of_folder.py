@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
+from napari_dinoad.gui.fit.cohort_view import CohortView
 from napari_dinoad.gui.fit.samples_of_folder import THUMBNAIL_PX, SampleJob
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.discovery import discover_scans
@@ -41,6 +43,21 @@ def test_a_picture_and_a_look(tmp_path):
     assert "60 × 70 × 12" in samples[0].words
     assert samples[0].look.is_ct
     assert samples[0].look.field_mm == 70 * 3.5
+
+
+def test_a_picture_in_colour_is_shown_in_its_colours(qtbot, tmp_path):
+    colours = np.full((60, 90, 3), (200, 30, 40), np.uint8)
+    colours[:, 30:] = (20, 160, 90)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    _, (sample,) = look_at(tmp_path)
+    assert sample.look.is_coloured
+    view = CohortView()
+    qtbot.addWidget(view)
+    view.thumbnails.show_samples([sample])
+    shown = view.thumbnails.labels[0].pixmap().toImage()
+    assert (shown.width(), shown.height()) == (THUMBNAIL_PX, round(THUMBNAIL_PX * 60 / 90))
+    assert shown.pixelColor(5, 40).getRgb()[:3] == (200, 30, 40)
+    assert shown.pixelColor(70, 5).getRgb()[:3] == (20, 160, 90)
 
 
 def test_a_scan_that_cannot_be_read_is_left_out(tmp_path):

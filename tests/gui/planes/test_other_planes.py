@@ -9,14 +9,18 @@ from types import SimpleNamespace
 import napari
 import numpy as np
 import pytest
+from napari.layers import Layer
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from dock_driver import TIMEOUT_MS, find_planted
 from napari_dinoad.gui.viewer.framing import is_seen_whole
+from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.viewer_parts import camera_of
 from napari_dinoad.gui.work.processes import pool
+from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.volume import Geometry, Volume
 
 
 @pytest.fixture
@@ -397,6 +401,31 @@ def test_a_millimetre_is_as_large_in_one_plane_as_in_the_other(qtbot, opened, vi
         viewer.dims.order = order
         qtbot.waitUntil(lambda order=order: order[0] not in pictures_of(opened), timeout=TIMEOUT_MS)
         assert len(set(scales())) == 1
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_stack_in_colour_is_shown_in_its_colours(qtbot, opened, viewer, is_own):
+    """Of the plugin's own layers and of others', whose axes lie as they are drawn."""
+    colours = np.zeros((8, 64, 56, 3), np.uint8)
+    colours[..., 0], colours[..., 2] = 200, np.arange(8)[:, None, None] * 20
+    colours[:, :, :20] = (20, 160, 90)
+    if is_own:
+        geometry = Geometry((56, 64, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
+        volume = Volume(to_grey(colours), geometry, "coloured", full_scale=255.0, colours=colours)
+        layer = viewer.add_layer(Layer.create(*layer_of_volume(volume)))
+    else:
+        layer = viewer.add_image(colours, name="coloured", rgb=True, scale=(3, 1, 1), units="mm")
+    opened.scan.choose(layer)
+    qtbot.waitUntil(lambda: pictures_of(opened) == [1, 2], timeout=TIMEOUT_MS)
+    picture = opened.planes.view.pictures[1]
+    qtbot.waitUntil(lambda: picture._scene.values.shape == (8, 64, 56, 3), timeout=TIMEOUT_MS)
+    pixels, view, side = drawn(picture), picture._view, picture._side
+    for z, x in ((1, 5), (6, 5), (1, 50), (6, 50)):
+        row, column = (round(px) for px in view.to_panel(z, x, side))
+        expected = picture._scene.values[z, 32, x]
+        assert np.abs(pixels[row, column] - expected).max() <= 3, (z, x)
+    assert pixels[2, 2].tolist() == [0, 0, 0], "beside the scan it is black"
+    assert layer.rgb
 
 
 def n_drawn(picture, layer, label=1):

@@ -123,8 +123,9 @@ class _Thumbnails(QWidget):
             label.deleteLater()
         del self.labels[len(samples) :]
         for sample in samples[len(self.labels) :]:
-            rows, columns = sample.picture.shape
-            image = QImage(sample.picture.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
+            rows, columns, *channels = sample.picture.shape
+            kind = QImage.Format.Format_RGB888 if channels else QImage.Format.Format_Grayscale8
+            image = QImage(sample.picture.data, columns, rows, sample.picture.strides[0], kind)
             label = QLabel()
             label.setPixmap(QPixmap.fromImage(image))
             label.setToolTip(f"{sample.name}: {sample.words}")

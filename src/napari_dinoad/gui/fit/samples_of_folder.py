@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.scan_kind import ScanLook, look_at, scans_to_look_at
+from napari_dinoad.maps.panels import colour_window
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ScanSample:
     ----------
     name : str
     picture : numpy.ndarray
-        (rows, columns) uint8, its middle slice as a radiologist sees it.
+        (rows, columns) uint8, its middle slice as a radiologist sees it; (rows, columns, 3) of one in colour.
     words : str
         Size and spacing.
     look : ScanLook
@@ -66,26 +67,29 @@ class SampleJob:
 def _sample(scan: ScanFile, volume: Volume) -> ScanSample:
     values, geometry = volume.values, volume.geometry
     axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
-    middle = np.take(values, values.shape[axis] // 2, axis=axis)
+    of_colours = colour_window(volume)
+    shown = values if of_colours is None or volume.colours is None else volume.colours
+    middle = np.take(shown, values.shape[axis] // 2, axis=axis)
+    window = of_colours or tuple(np.percentile(middle, (1, 99.5)))
     spacing = [step for a, step in enumerate(geometry.spacing) if a != axis]
-    lengths = [n * step for n, step in zip(middle.shape, spacing, strict=True)]
+    lengths = [n * step for n, step in zip(middle.shape[:2], spacing, strict=True)]
     size = " × ".join(str(n) for n in reversed(values.shape) if n > 1)
     steps = " × ".join(
         f"{s:.2g}" for n, s in zip(reversed(values.shape), reversed(geometry.spacing), strict=True) if n > 1
     )
     return ScanSample(
         scan.name or scan.path.name,
-        _picture(middle[::-1, ::-1] if geometry.is_physical else middle, lengths),
+        _picture(middle[::-1, ::-1] if geometry.is_physical else middle, lengths, window),
         f"{size}, {steps} mm" if geometry.is_physical else f"{size} pixels",
         look_at(volume),
     )
 
 
-def _picture(plane: np.ndarray, lengths: Sequence[float]) -> np.ndarray:
-    """Return a slice (rows, columns) as a small picture in true proportions."""
-    low, high = np.percentile(plane, (1, 99.5))
+def _picture(plane: np.ndarray, lengths: Sequence[float], window: tuple[float, float]) -> np.ndarray:
+    """Return a slice (rows, columns) or (rows, columns, 3) as a small picture in true proportions."""
+    low, high = window
     rows, columns = (max(1, round(THUMBNAIL_PX * length / max(lengths))) for length in lengths)
     row = (np.arange(rows) * plane.shape[0]) // rows
     column = (np.arange(columns) * plane.shape[1]) // columns
-    grey = np.clip((plane[np.ix_(row, column)] - low) / max(high - low, 1e-12), 0, 1)
-    return np.ascontiguousarray((255 * grey).astype(np.uint8))
+    share = np.clip((plane[np.ix_(row, column)] - low) / max(high - low, 1e-12), 0, 1)
+    return np.ascontiguousarray((255 * share).astype(np.uint8))

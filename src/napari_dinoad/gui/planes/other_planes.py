@@ -36,7 +36,7 @@ _DOCK_NAME = "Other planes (napari-dinoad)"
 _NOT_A_VOLUME = "Shown here: the other planes of the volume that is chosen as scan."
 _NOT_READ = (
     "The other planes of this scan are shown once something was found in it: until then its values are not in "
-    "memory, or in colour."
+    "memory."
 )
 
 _DRAW_MS = 30
@@ -58,7 +58,7 @@ class _Looked:
     layer : Layer
     scan : LayerScan
     values : numpy.ndarray
-        (z, y, x) in canonical orientation.
+        (z, y, x) in canonical orientation, or (z, y, x, 3) of a scan in colour.
     found : Found, optional
         Where it is what was found in these values.
     drawn : tuple of LabelsOnScan
@@ -264,10 +264,13 @@ class OtherPlanes(QObject):
         scan = ground.scan
         if not has_planes(scan):
             return None
-        if ground.volume is not None:
+        if ground.volume is not None and not scan.is_rgb:
             values = ground.volume.values
-        elif isinstance(scan.data, np.ndarray) and not scan.is_rgb:
-            values = scan.to_canonical(scan.data[scan.frame])
+        elif isinstance(scan.data, np.ndarray):
+            shown = scan.data[scan.frame]
+            values = scan.colours_to_canonical(shown[..., :3]) if scan.is_rgb else scan.to_canonical(shown)
+        elif ground.volume is not None:
+            values = ground.volume.values if ground.volume.colours is None else ground.volume.colours
         else:
             # What is read lazily may lie on a slow disk: Find reads it, in the background.
             return None
@@ -278,8 +281,8 @@ class OtherPlanes(QObject):
         from napari_dinoad.gui.planes.planes_view import DrawnLabels, Scene
 
         found = looked.found
-        limits = getattr(looked.layer, "contrast_limits", None)
-        low, high = limits if limits is not None and not looked.scan.is_rgb else _range_of(looked.values)
+        limits = None if looked.scan.is_rgb else getattr(looked.layer, "contrast_limits", None)
+        low, high = _range_of(looked.values) if limits is None else limits
         shown = axis_in_view(self._viewer, looked.layer, looked.scan)
         overlay = None if found is None else found.overlay
         has_heatmap, has_mask = (
@@ -389,4 +392,7 @@ def _nothing() -> None:
 
 
 def _range_of(values: np.ndarray) -> tuple[float, float]:
+    """Return the values shown black and white; of colours those that napari takes, so that hues stay."""
+    if values.ndim == 4:
+        return 0.0, float(np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else 1.0
     return float(values.min()), float(values.max())

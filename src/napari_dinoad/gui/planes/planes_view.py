@@ -60,7 +60,7 @@ class Scene:
     Attributes
     ----------
     values : numpy.ndarray
-        (z, y, x) of the scan, in canonical orientation.
+        (z, y, x) of the scan, in canonical orientation, or (z, y, x, 3) of its colours.
     neg_log10_p, mask : numpy.ndarray, optional
         Its anomaly map and its mask, alike; None where they are hidden.
     geometry : Geometry
@@ -325,10 +325,11 @@ def _picture(scene: Scene, view: SliceView, size_px: int, line_px: int) -> np.nd
     index = scene.point[view.axis]
     low, high = scene.window
     plane = np.take(scene.values, index, axis=view.axis).astype(np.float32)
-    # Grey before it is enlarged: there are fewer voxels than pixels.
+    # In 8 bits before it is enlarged: there are fewer voxels than pixels.
     share = np.clip(np.nan_to_num((plane - low) / max(high - low, 1e-12)), 0, 1)
-    grey = view.show_plane((share * 255).astype(np.uint8), size_px, smooth=True)
-    pixels = np.repeat(grey[..., None], 3, axis=2)
+    pixels = view.show_plane((share * 255).astype(np.uint8), size_px, smooth=True)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
     if scene.neg_log10_p is not None:
         heat = np.take(scene.neg_log10_p, index, axis=view.axis)
         if heat.max() > HEATMAP_LIMITS[0]:
