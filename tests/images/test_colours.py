@@ -175,6 +175,20 @@ def test_colours_are_turned_as_values_are(turn, signs):
         geometry.colours_to_canonical(stored[:3])
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_grey_is_the_same_however_colours_lie_in_memory(kind):
+    """By its bits pictures are known again, whatever the format, the orientation and the processor."""
+    colours = np.random.default_rng(0).integers(0, 250, (9, 31, 47, 4)).astype(kind)
+    grey = to_grey(colours)
+    assert grey.dtype == np.float32
+    single = [to_grey(pixel) for pixel in colours[:2].reshape(-1, 1, 4)]
+    np.testing.assert_array_equal(np.ravel(single), grey[:2].ravel())
+    for axes in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        turned = colours.transpose(*axes, 3)
+        for lying in (turned, np.asfortranarray(turned), turned[..., :3].copy(), turned[:, ::-1][:, ::-1]):
+            np.testing.assert_array_equal(to_grey(lying), grey.transpose(axes))
+
+
 def test_colours_that_do_not_lie_on_the_grid_are_refused():
     geometry = Geometry.of_pixels((4, 5))
     values = np.zeros((1, 4, 5), np.float32)

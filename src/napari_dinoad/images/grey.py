@@ -22,14 +22,14 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 def to_grey(pixels: np.ndarray) -> np.ndarray:
     """Return grey float32 pixels (…) of colour pixels (…, 3 or 4); an alpha channel is left out."""
-    if pixels.ndim < 3:
-        return np.asarray(pixels[..., :3].astype(np.float32) @ _LUMA)
     grey: np.ndarray = np.empty(pixels.shape[:-1], dtype=np.float32)
     # Some rows at a time: in float32 the colours take three times the memory of the grey.
     step = max(1, _PIXELS_AT_ONCE // max(1, grey[:1].size))
     for start in range(0, len(pixels), step):
         rows = slice(start, start + step)
-        grey[rows] = pixels[rows, ..., :3].astype(np.float32) @ _LUMA
+        # Not by a product of matrices, whose last bits differ with the layout in memory and the processor.
+        red, green, blue = (pixels[rows, ..., channel].astype(np.float32) for channel in range(3))
+        grey[rows] = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
     return grey
 
 
