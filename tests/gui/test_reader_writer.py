@@ -11,10 +11,11 @@ import pydicom
 import pytest
 import tifffile
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import notification_manager
 from PIL import Image as Picture
 
 from dicom_files import AXIAL, ct_values, save_all, series_datasets
-from napari_dinoad.errors import DinoadError, ScanReadError
+from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui import reader as reader_module
 from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
@@ -288,11 +289,40 @@ def test_damaged_file_is_one_clear_line(tmp_path):
         get_reader(str(path))(str(path))
 
 
-def test_colour_is_not_written_as_nifti(tmp_path):
-    layer = Image(np.random.default_rng(0).integers(0, 255, (5, 6, 3), dtype=np.uint8), rgb=True)
-    with pytest.raises(DinoadError, match="colour"):
-        write_image(str(tmp_path / "x.nii.gz"), *layer.as_layer_data_tuple()[:2])
-    assert not list(tmp_path.iterdir())
+def as_rgb24(colours):
+    return np.ascontiguousarray(colours).view([(channel, "u1") for channel in "RGB"])[..., 0]
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 1), (5, 6, 7, 2)])
+def test_colours_go_back_onto_the_same_grid(tmp_path, kind, shape):
+    path, out = tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz"
+    colours = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    nib.save(nib.Nifti1Image(as_rgb24(colours), AFFINES[kind]), path)
+    (layer_tuple,) = get_reader(str(path))(str(path))
+    layer = Layer.create(*layer_tuple)
+    assert layer.rgb and layer.ndim == (2 if shape[-1] == 1 else len(shape))
+    write_image(str(out), *layer.as_layer_data_tuple()[:2])
+    one, again = nib.load(path), nib.load(out)
+    assert np.array_equal(again.affine, one.affine)
+    assert np.array_equal(np.asarray(again.dataobj), np.asarray(one.dataobj))
+    frame = 1 if len(shape) == 4 else None
+    np.testing.assert_array_equal(
+        read_volume(out, frame=frame).colours, read_volume(path, frame=frame).colours
+    )
+
+
+@pytest.mark.parametrize("white", [1.0, 65535])
+def test_colours_of_more_bits_are_rounded_and_it_is_told(tmp_path, white):
+    eight = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    layer = Image((eight / 255 * white).astype(np.uint16 if white > 1 else np.float32), rgb=True, name="a")
+    with notification_manager:
+        before = len(notification_manager.records)
+        write_image(str(tmp_path / "a.nii"), *layer.as_layer_data_tuple()[:2])
+        told = [record.message for record in notification_manager.records[before:]]
+    assert len(told) == 1 and "were rounded" in told[0]
+    stored = np.asarray(nib.load(tmp_path / "a.nii").dataobj)
+    assert np.array_equal(stored, as_rgb24(eight[..., :3]))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

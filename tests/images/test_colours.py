@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
@@ -11,9 +12,11 @@ from pydicom.pixels import convert_color_space
 from dicom_files import image_dataset, save_all
 from napari_dinoad.errors import GeometryError
 from napari_dinoad.images.colours import are_coloured, colour_type, colourfulness
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.maps import AnomalyMap
 
 
 @pytest.fixture
@@ -157,6 +160,99 @@ def test_dicom_slices_in_the_patient(tmp_path, pixels):
     assert volume.colours.shape == (*volume.values.shape, 3)
     np.testing.assert_array_equal(volume.values, to_grey(volume.colours))
     assert not np.array_equal(volume.colours[0], pixels), "it was turned"
+
+
+OBLIQUE = np.array([[0.0, -0.9, 1.6, 11], [-0.8, 0, 0, -5], [0, 1.2, 1.2, 3], [0, 0, 0, 1]])
+"""Of axes that are turned and mirrored against the patient's, and oblique."""
+
+
+@pytest.fixture
+def volume_colours():
+    """Colours (i, j, k, 3) of which no two voxels are alike along an axis."""
+    i, j, k = np.mgrid[:5, :6, :7]
+    return np.stack([i * 50, j * 40, 30 + k * 25], axis=-1).astype(np.uint8)
+
+
+def structured(colours, channels):
+    """Return colours with a type of their own, as NIfTI holds them; alpha is full."""
+    stored = np.full(colours.shape[:3], 255, dtype=[(channel, "u1") for channel in channels])
+    for number, channel in enumerate("RGB"):
+        stored[channel] = colours[..., number]
+    return stored
+
+
+def require_placed(volume, colours, affine):
+    """Require each stored voxel's colour where a viewer would look for it, by its place in the patient."""
+    assert volume.geometry.shape == colours.shape[:3]
+    np.testing.assert_allclose(volume.geometry.affine, affine, atol=1e-5)
+    ijk = np.argwhere(np.ones(colours.shape[:3], bool))
+    to_canonical = np.linalg.inv(volume.geometry.canonical_affine) @ affine
+    xyz = np.rint(ijk @ to_canonical[:3, :3].T + to_canonical[:3, 3]).astype(int)
+    np.testing.assert_array_equal(volume.colours[*xyz.T[::-1]], colours[*ijk.T])
+    np.testing.assert_array_equal(volume.values, to_grey(volume.colours))
+    assert volume.colours.dtype == np.uint8 and volume.colours.flags.c_contiguous
+    assert volume.full_scale == 255
+    assert COLOUR_AS_GREY not in volume.notes
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_nifti_in_colour(tmp_path, volume_colours, name, channels):
+    nib.save(nib.Nifti1Image(structured(volume_colours, channels), OBLIQUE), tmp_path / name)
+    require_placed(read_volume(tmp_path / name), volume_colours, OBLIQUE)
+    assert discover_scans(tmp_path).scans[0].shape == volume_colours.shape[:3]
+
+
+def test_what_is_found_in_nifti_in_colour_lies_on_its_grid(tmp_path, volume_colours):
+    nib.save(nib.Nifti1Image(structured(volume_colours, "RGB"), OBLIQUE), tmp_path / "a.nii.gz")
+    volume = read_volume(tmp_path / "a.nii.gz")
+    AnomalyMap(volume.values, volume).save(tmp_path / "map.nii.gz")
+    scan, found = nib.load(tmp_path / "a.nii.gz"), nib.load(tmp_path / "map.nii.gz")
+    assert np.array_equal(found.affine, scan.affine) and found.shape == scan.shape
+    assert found.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(found.get_fdata(dtype=np.float32), to_grey(volume_colours))
+
+
+def test_a_frame_of_nifti_in_colour(tmp_path, volume_colours):
+    frames = np.stack(
+        [structured(colours, "RGB") for colours in (volume_colours, volume_colours[::-1])], axis=-1
+    )
+    nib.save(nib.Nifti1Image(frames, OBLIQUE), tmp_path / "a.nii.gz")
+    require_placed(read_volume(tmp_path / "a.nii.gz", frame=1), volume_colours[::-1], OBLIQUE)
+
+
+@pytest.mark.parametrize("n_channels", [3, 4])
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
+def test_volumes_in_colour_by_simpleitk(tmp_path, volume_colours, name, n_channels):
+    """It writes NIfTI in colour as vectors along a fifth axis."""
+    sitk = pytest.importorskip("SimpleITK")
+    alpha = np.full((*volume_colours.shape[:3], n_channels - 3), 255, np.uint8)
+    stored = np.concatenate([volume_colours, alpha], axis=-1)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stored.transpose(2, 1, 0, 3)), isVector=True)
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
+    steps = (to_lps @ OBLIQUE)[:3, :3]
+    spacing = np.linalg.norm(steps, axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((steps / spacing).ravel().tolist())
+    image.SetOrigin((to_lps @ OBLIQUE)[:3, 3].tolist())
+    sitk.WriteImage(image, str(tmp_path / name))
+    require_placed(read_volume(tmp_path / name), volume_colours, OBLIQUE)
+    (scan,) = discover_scans(tmp_path).scans
+    assert scan.shape == volume_colours.shape[:3]
+
+
+def test_a_picture_in_colour_as_metaimage(tmp_path, pixels):
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / "a.mha"))
+    require_beside(read_volume(tmp_path / "a.mha"), pixels[None])
+
+
+def test_grey_volumes_that_are_stored_as_colour_have_none(tmp_path, volume_colours):
+    grey = np.repeat(volume_colours[..., 2:], 3, axis=-1)
+    nib.save(nib.Nifti1Image(structured(grey, "RGB"), OBLIQUE), tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    assert volume.colours is None
+    np.testing.assert_allclose(volume.geometry.to_stored(volume.values), grey[..., 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("turn", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

@@ -70,7 +70,7 @@ def test_4d_needs_a_frame(tmp_path, ramp):
         read_volume(path, frame=2)
 
 
-def test_rgb_nifti_becomes_grey(tmp_path):
+def test_rgb_nifti_has_its_grey(tmp_path):
     rgb = np.zeros((3, 4, 5), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     rgb["G"][1:] = 200
     volume = read_volume(save(tmp_path / "rgb.nii.gz", rgb, np.eye(4)))

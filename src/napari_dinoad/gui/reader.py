@@ -12,9 +12,10 @@ import numpy as np
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.viewer.busy_pointer import busy_pointer
 from napari_dinoad.gui.viewer.layer_scan import ScanSource
-from napari_dinoad.gui.viewer.layers import layer_of_volume, placed, source_layer
+from napari_dinoad.gui.viewer.layers import colour_layer, layer_of_volume, placed, source_layer
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import (
+    colour_pixels,
     count_frames,
     holding_of,
     is_of_pixels,
@@ -129,9 +130,10 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
         holding = holding_of(image) if scan.holding == "scan" else scan.holding
         if n_frames > 1:
             values, source = _read_series(path, n_frames)
-            return [
-                source_layer(values, source) if holding == "scan" else _as_result(values, source, holding)
-            ]
+            if holding != "scan":
+                return [_as_result(values, source, holding)]
+            is_colour = values.ndim > len(source.geometry.canonical_shape) + 1
+            return [colour_layer(values, source) if is_colour else source_layer(values, source)]
         if holding != "scan":
             return [_read_result(path, image, holding)]
     if scan.series is None and not scan.images:
@@ -172,10 +174,14 @@ def _as_result(values: np.ndarray, source: ScanSource, holding: Holding) -> Laye
 
 
 def _read_series(path: Path, n_frames: int) -> tuple[np.ndarray, ScanSource]:
-    """Return canonical values (frame, z, y, x); the file is unpacked once for all frames."""
+    """Return canonical values (frame, z, y, x), or colours (…, 3); the file is unpacked once for all frames."""
     first = read_nifti(path, frame=0, to_end=False)
     stored = read_frames(path)
     stored = stored.reshape(*stored.shape[:3], n_frames)
-    frames = [first.geometry.to_canonical(stored[..., frame]) for frame in range(n_frames)]
+    if stored.dtype.names is None:
+        frames = [first.geometry.to_canonical(stored[..., frame]) for frame in range(n_frames)]
+    else:
+        colours = (colour_pixels(stored[..., frame]) for frame in range(n_frames))
+        frames = [first.geometry.colours_to_canonical(frame) for frame in colours]
     source = replace(ScanSource.of(first), notes=())
     return np.stack(frames), source

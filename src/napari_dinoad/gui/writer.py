@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 from napari.layers import Image, Labels
+from napari.utils.notifications import show_info
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.viewer.layer_marks import holding_of_layer
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["write_image", "write_labels"]
 
+_RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
+"""NIfTI's type of colours."""
+
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write an image layer as NIfTI (npe2 writer contribution); float32 unless it is of integers."""
+    """Write an image layer as NIfTI (npe2 writer contribution); float32 unless it is of integers, or in colour.
+
+    NIfTI has colours of 8 bits alone (RGB24): others are rounded, which is told.
+    """
     array = np.asarray(data[0] if meta.get("multiscale") else data)
     layer = Image(array, **_arguments(meta, ("rgb",)))
+    if layer.rgb and array.dtype != np.uint8:
+        show_info(f"{Path(path).name}: NIfTI has colours of 8 bits; those of {array.dtype} were rounded.")
     return _write(Path(path), layer, array, holding_of_layer(layer.metadata))
 
 
@@ -69,18 +78,30 @@ def _write(path: Path, layer: Image | Labels, array: np.ndarray, holding: Holdin
 
 
 def _image_of(scan: LayerScan, frame: np.ndarray, holding: Holding) -> nib.Nifti1Image:
+    if scan.is_rgb:
+        colours = np.ascontiguousarray(scan.colours_to_canonical(_eight_bits(frame[..., :3])))
+        canonical = colours.view(_RGB24)[..., 0]
+        return nifti_on_grid(canonical, _place(scan, canonical.shape), holding)
     if frame.dtype == bool:
         frame = frame.astype(np.uint8)
     elif frame.dtype in (np.float16, np.float64, np.int64):
         frame = frame.astype(np.float32)
-    if scan.is_rgb:
-        raise SettingError(
-            "Export: a colour image cannot be written as NIfTI; convert the layer to grey first."
-        )
     canonical = scan.to_canonical(frame)
+    return nifti_on_grid(canonical, _place(scan, canonical.shape), holding)
+
+
+def _place(scan: LayerScan, shape: tuple[int, ...]) -> Volume:
+    """Return a scan without values on the grid of a layer's."""
     source = scan.source
-    like = Volume(np.empty(canonical.shape, np.uint8), source.geometry, source.name, source.header)
-    return nifti_on_grid(canonical, like, holding)
+    return Volume(np.empty(shape, np.uint8), source.geometry, source.name, source.header)
+
+
+def _eight_bits(colours: np.ndarray) -> np.ndarray:
+    """Return colours as napari shows them, in 8 bits."""
+    if colours.dtype == np.uint8:
+        return colours
+    white = float(np.iinfo(colours.dtype).max) if colours.dtype.kind in "iu" else 1.0
+    return np.rint(np.clip(colours / white, 0, 1) * 255).astype(np.uint8)
 
 
 def _series(images: list[nib.Nifti1Image]) -> nib.Nifti1Image:

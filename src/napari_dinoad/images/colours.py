@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.images.blocks import blocks
+from napari_dinoad.images.grey import to_grey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["are_coloured", "colour_type", "colourfulness", "with_finite_colours"]
+__all__ = ["are_coloured", "colour_type", "colourfulness", "grey_and_colours", "with_finite_colours"]
 
 _KEPT_TYPES = (np.uint8, np.uint16)
 
@@ -60,6 +61,14 @@ def colour_type(*stored: np.dtype) -> np.dtype:
     kinds = set(stored)
     (kind,) = kinds if len(kinds) == 1 else (np.dtype(np.float32),)
     return kind if kind in _KEPT_TYPES else np.dtype(np.float32)
+
+
+def grey_and_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what a `Volume` has of canonical (z, y, x, 3) uint8: its grey, and an array of its colours.
+
+    None in place of these where grey is stored as colour.
+    """
+    return to_grey(pixels), np.array(pixels, order="C") if are_coloured(pixels) else None
 
 
 def with_finite_colours(colours: np.ndarray, lowest: float) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.colours import grey_and_colours
 from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.decimal_points import decimal_points
-from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
+from napari_dinoad.images.grey import FULL_SCALE
 from napari_dinoad.images.itk_soundness import require_sound_header, require_whole_voxels
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import stem_of
@@ -93,22 +94,24 @@ def _read(path: Path, frame: int | None) -> Volume:
     # A look at the image's own memory: (frames …, k, j, i, components).
     array = sitk.GetArrayViewFromImage(image)
     full_scale = FULL_SCALE.get(array.dtype)
-    if _is_colour(reader):
-        array = to_grey(array)
-        notes.append(COLOUR_AS_GREY)
-    elif reader.GetNumberOfComponents() > 1:
+    is_colour = _is_colour(reader)
+    if not is_colour and reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
-    stored = array.reshape(n_frames, *reversed(shape))[frame or 0].T
+    channels = array.shape[-1:] if is_colour else ()
+    stored = array.reshape(n_frames, *reversed(shape), *channels)[frame or 0]
     if len(shape) == 2:
         geometry = Geometry.of_pixels((shape[1], shape[0]))
         notes.append("A 2D image without orientation: sizes are in pixels.")
-        values = np.array(geometry.to_canonical(stored.T), dtype=np.float32, order="C")
-        return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes))
-    space = image[:, :, :, 0] if image.GetDimension() == 4 else image
-    geometry = Geometry(shape, _affine(space))
-    notes += _assumed(path)
-    values = np.array(geometry.to_canonical(stored), dtype=np.float32, order="C")
-    return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes))
+    else:
+        geometry = Geometry(shape, _affine(image[:, :, :, 0] if image.GetDimension() == 4 else image))
+        notes += _assumed(path)
+        stored = stored.swapaxes(0, 2)
+    colours = None
+    if is_colour:
+        values, colours = grey_and_colours(geometry.colours_to_canonical(stored[..., :3]))
+    else:
+        values = np.array(geometry.to_canonical(stored), dtype=np.float32, order="C")
+    return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes), colours=colours)
 
 
 def _stored_bytes(reader: Any) -> int:

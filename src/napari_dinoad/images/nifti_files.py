@@ -20,9 +20,10 @@ from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.colours import grey_and_colours
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.earlier_results import EARLIER_TYPES, earlier_result
-from napari_dinoad.images.grey import COLOUR_AS_GREY, FULL_SCALE, to_grey
+from napari_dinoad.images.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import MGH_SUFFIXES, stem_of
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INTENTS",
     "Holding",
+    "colour_pixels",
     "count_frames",
     "holding_of",
     "is_of_pixels",
@@ -52,6 +54,9 @@ INTENTS: dict[Holding, int] = {"scan": 0, "mask": 1002, "map": 24}
 
 FORM_TOLERANCE_VOXELS = 0.1
 """sform and qform disagree when a corner of the scan lies farther apart than this share of its smallest voxel."""
+
+_OF_VECTORS = (1007, 2003, 2004)
+"""NIfTI's codes for vectors, for such of red, green and blue, and for these with alpha."""
 
 _COMPRESSED = (".gz", ".mgz")
 _CHUNK_BYTES = 2**20
@@ -107,8 +112,16 @@ def _is_placed_mgh(path: Path) -> bool:
 
 
 def count_frames(image: Nifti1Image | MGHImage) -> int:
-    """Return how many volumes a file holds."""
-    return int(np.prod(image.shape[3:], dtype=int))
+    """Return how many volumes a file holds; one in colour counts as one."""
+    return int(np.prod(image.shape[3:4] if _has_colour_axis(image) else image.shape[3:], dtype=int))
+
+
+def _has_colour_axis(image: Nifti1Image | MGHImage) -> bool:
+    """Whether a file holds the colours of one volume along an axis of their own, as SimpleITK writes them."""
+    if not isinstance(image, nib.Nifti1Image) or image.get_data_dtype() != np.uint8:
+        return False
+    is_of_vectors = int(image.header["intent_code"]) in _OF_VECTORS
+    return is_of_vectors and image.ndim == 5 and image.shape[3] == 1 and image.shape[4] in (3, 4)
 
 
 def holding_of(image: Nifti1Image | MGHImage) -> Holding:
@@ -170,11 +183,10 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
     if dtype.kind == "c":
         raise ScanReadError(f"{path}: complex values; expected real ones. Export the magnitude.")
     stored, notes = _load(image, frame, path, to_end)
-    colours = stored.dtype.names
-    if colours:
-        stored = to_grey(np.stack([stored[c] for c in colours], axis=-1))
+    is_colour = stored.dtype.names is not None or _has_colour_axis(image)
+    if is_colour:
+        stored = colour_pixels(stored)
         dtype = np.dtype(np.uint8)
-        notes.append(COLOUR_AS_GREY)
     affine = image.affine
     if isinstance(image, nib.Nifti1Image):
         notes += _without_empty_sform(image)
@@ -187,16 +199,25 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
             "No orientation in the header (goodRASFlag is 0): assumed coronal slices, and 1 mm along each axis, as "
             "FreeSurfer does."
         )
-    geometry = Geometry(stored.shape, affine)
+    geometry = Geometry(stored.shape[:-1] if is_colour else stored.shape, affine)
     header = image.header.copy() if isinstance(image, nib.Nifti1Image) else None
     is_scaled = header is not None and bool(image.dataobj.slope != 1.0 or image.dataobj.inter != 0.0)
-    canonical = geometry.to_canonical(stored)
-    if is_scaled and not colours:
-        values = _scaled(canonical, image, as_type)
+    colours = None
+    if is_colour:
+        values, colours = grey_and_colours(geometry.colours_to_canonical(stored))
+    elif is_scaled:
+        values = _scaled(geometry.to_canonical(stored), image, as_type)
     else:
-        values = _in_memory(canonical, as_type)
+        values = _in_memory(geometry.to_canonical(stored), as_type)
     full_scale = None if is_scaled else FULL_SCALE.get(np.dtype(dtype).newbyteorder("="))
-    return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes))
+    return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes), colours=colours)
+
+
+def colour_pixels(stored: np.ndarray) -> np.ndarray:
+    """Return stored colours, of a type of their own (…) or along an axis (i, j, k, 1, 3 or 4), as (…, 3) uint8."""
+    if stored.dtype.names is None:
+        return stored[:, :, :, 0, :3]
+    return np.stack([stored[channel] for channel in stored.dtype.names[:3]], axis=-1)
 
 
 def _scaled(values: np.ndarray, image: Any, as_type: type | None) -> np.ndarray:

@@ -94,7 +94,7 @@ def read_volume(
     -------
     Volume
         Values (z, y, x) float32 in canonical orientation, with the geometry as stored. Of pictures in colour they are
-        the grey, and `Volume.colours` their colours; NIfTI, NRRD and MetaImage in colour have the grey alone.
+        the grey, and `Volume.colours` their colours.
 
     Raises
     ------

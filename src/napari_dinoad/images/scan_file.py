@@ -165,9 +165,8 @@ def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
         raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
     n_frames = count_frames(image)
     _require_frame(path, n_frames, reading)
-    shape = shape[:3] if n_frames > 1 else shape
     spacing, name = spacing_of(image), stem_of(path)
-    return ScanFile(path, "volume", shape, spacing, name, n_frames=n_frames, holding=holding_of(image))
+    return ScanFile(path, "volume", shape[:3], spacing, name, n_frames=n_frames, holding=holding_of(image))
 
 
 def _inspect_image(path: Path, reading: ReadSettings) -> ScanFile:

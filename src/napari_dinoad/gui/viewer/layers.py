@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "affine_on_scan",
+    "colour_layer",
     "layer_of_volume",
     "placed",
     "same_layer",
@@ -54,10 +55,15 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
     colours = shown_colours(volume)
     if colours is None:
         return source_layer(volume.values, ScanSource.of(volume.seen(in_colour=False)))
-    source = ScanSource.of(volume)
-    _, arguments = placed(volume.values, source)
+    return colour_layer(colours, ScanSource.of(volume))
+
+
+def colour_layer(colours: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Return the layer data tuple of canonical colours (…, z, y, x, 3) with leading frame axes or none."""
+    _, arguments = placed(colours[..., 0], source)
     axis = source.dropped_axis
-    return colours if axis is None else np.squeeze(colours, axis), arguments | {"rgb": True}, "image"
+    shown = colours if axis is None else np.squeeze(colours, colours.ndim - 4 + axis)
+    return shown, arguments | {"rgb": True}, "image"
 
 
 def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
