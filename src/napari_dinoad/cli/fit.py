@@ -139,7 +139,7 @@ def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: Calibr
     parser.add_argument(
         "--slice-levels",
         action=argparse.BooleanOptionalAction,
-        default=defaults.calibration.slice_levels,
+        default=defaults.slice_levels,
         help="divide the scores of a volume's slices by what is usual of other persons' slices that look alike, from "
         "five persons on (default: yes)",
     )
