@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_kind import (
@@ -113,6 +114,77 @@ def test_pictures_are_taken_in_colour_where_most_are(tmp_path, n_coloured, name)
         image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
         (image if number < n_coloured else image.convert("L").convert("RGB")).save(tmp_path / f"{number}.png")
     assert choose_preset(discover_scans(tmp_path)).name == name
+
+
+@pytest.mark.parametrize("names", [("a.nii.gz", "b.nii.gz"), ("a/1.png", "a/2.png", "b/1.png", "b/2.png")])
+def test_volumes_in_colour_are_taken_in_colour(tmp_path, names):
+    rng = np.random.default_rng(0)
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if name.endswith("png"):
+            Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / name)
+        else:
+            stored = rng.integers(0, 256, (9, 8, 7, 3), dtype=np.uint8).view([(c, "u1") for c in "RGB"])[
+                ..., 0
+            ]
+            nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / name)
+    chosen = choose_preset(discover_scans(tmp_path, ReadSettings(stack_folders=True)))
+    assert chosen.name == "image-colour" and chosen.is_guess
+
+
+def ct_slice(rng, *, padding=None):
+    """Return a slice of a head or trunk in Hounsfield units, of noise and soft edges, with a bone."""
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    inside = gaussian_filter((np.hypot(rows / 0.8, columns) < 36).astype(float), 1)
+    values = (
+        -1000 + 1040 * inside + 700 * gaussian_filter((np.hypot(rows - 20, columns) < 6).astype(float), 1)
+    )
+    values = np.maximum(values + 12 * rng.standard_normal(values.shape), -1024)
+    return values if padding is None else np.where(np.hypot(rows, columns) < 48, values, padding)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+@pytest.mark.parametrize("padding", [None, -2000])
+def test_pictures_of_ct_are_told_by_their_values(tmp_path, kind, padding):
+    for number in range(4):
+        pixels = ct_slice(np.random.default_rng(number), padding=padding).round().astype(kind)
+        tifffile.imwrite(tmp_path / f"{number}.tif", pixels)
+    found = discover_scans(tmp_path)
+    chosen = choose_preset(found)
+    assert chosen.name == "mr-slices" and chosen.is_guess
+    assert "as in CT" in chosen.why
+    for name in ("ct-head", "ct-chest", "ct-abdomen"):
+        assert name in chosen.also and name in chosen.why
+        assert prepare_planes(found.scans[0].read(), preset(name), 64)
+
+
+def not_of_ct(name, rng):
+    disc = np.hypot(*(np.mgrid[:96, :96] - 47.5)) < 36
+    texture = gaussian_filter(rng.standard_normal((96, 96)), 2)
+    texture /= texture.std()
+    return {
+        "z-scores": np.where(disc, texture, texture.min()),
+        "z-scores in thousandths": 1000 * np.where(disc, texture, -2 + 0.05 * texture),
+        "less its background": 600 * texture,
+        "wide and even": np.linspace(-2000, 10_000, 96 * 96).reshape(96, 96),
+        "depth": np.linspace(-1000, 3000, 96 * 96).reshape(96, 96),
+        "no value": np.where(disc, 60 + 20 * texture, -1000),
+        "MR": np.where(disc, 400 + 90 * texture, 5),
+        "uptake": np.where(disc, 4 + texture, 0.1),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "z-scores", "z-scores in thousandths", "less its background", "wide and even", "depth", "no value", "MR",
+        "uptake",
+    ],
+)  # fmt: skip
+def test_pictures_of_other_numbers_are_not_told_to_be_of_ct(name):
+    for number in range(4):
+        values = not_of_ct(name, np.random.default_rng(number)).astype(np.float32)
+        assert not look_at(Volume(values[None], Geometry.of_pixels(values.shape))).is_hounsfield
 
 
 def test_each_image_of_this_preset_fills_the_same_range():

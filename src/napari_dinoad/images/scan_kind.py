@@ -47,6 +47,15 @@ _LUNG_HU = (-950.0, -550.0)
 
 _LUNG_SHARE = 0.06
 
+_AIR_HU, _SKIN_HU, _TISSUE_HU = (-1050.0, -950.0), (-900.0, -200.0), (-150.0, 150.0)
+"""Where a slice of CT has air, what is partly air (skin, lung), and fat and other tissue."""
+
+_HU_SHARES = (0.05, 0.002, 0.02)
+"""Of the pixels at least so many are each of these in a slice of CT; a head may be small in its field of view."""
+
+_PADDING_HU = -1100.0
+"""Below this there is nothing but one value around the field of view."""
+
 _HEAD_FIELD_MM = 330.0
 """The field of view of a head CT is smaller than this, that of a trunk larger."""
 
@@ -67,6 +76,8 @@ Slices of MR from many scanners: 1.8. Radiographs and photographs are stretched 
 _OF_IMAGES = ("image-2d", "image-colour", "mr-slices", "mr-brain", "oct", "bmad")
 """Presets for 2D images; those of heads and trunks in CT need Hounsfield units."""
 
+_OF_CT = ("ct-head", "ct-chest", "ct-abdomen")
+
 
 @dataclass(frozen=True)
 class ScanLook:
@@ -84,6 +95,8 @@ class ScanLook:
         Of a 2D image: its brightest tissue as a share of white; None where white is not known.
     is_coloured : bool
         Not so where grey is stored as colour, nor where colour is hardly any.
+    is_hounsfield : bool
+        Of a 2D image whose white is not known: whether its values lie as those of a slice of CT do.
     """
 
     is_ct: bool
@@ -91,6 +104,7 @@ class ScanLook:
     field_mm: float | None
     brightness: float | None
     is_coloured: bool = False
+    is_hounsfield: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +173,23 @@ def look_at(volume: Volume) -> ScanLook:
         max(lengths) if geometry.is_physical else None,
         _brightness(volume) if volume.is_2d else None,
         colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
+        volume.is_2d and volume.full_scale is None and _are_hounsfield(values),
     )
+
+
+def _are_hounsfield(values: np.ndarray) -> bool:
+    """Whether values lie where those of a slice of CT do: air, what is partly air, tissue, and no lower ones.
+
+    A map with −1000 for no value has nothing that is partly air; what is spread evenly or by a bell has too few or
+    too low ones.
+    """
+    shares = (
+        np.count_nonzero((values >= low) & (values <= high)) / values.size
+        for low, high in (_AIR_HU, _SKIN_HU, _TISSUE_HU)
+    )
+    below = values[values < _PADDING_HU]
+    is_padded = not below.size or below.min() == below.max()
+    return is_padded and all(share >= least for share, least in zip(shares, _HU_SHARES, strict=True))
 
 
 def _brightness(image: Volume) -> float | None:
@@ -197,8 +227,9 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
 
     2D images are taken as stored, in colour where most are (``image-colour``), else in grey (``image-2d``); but where
     they are unevenly bright, as slices of MR are, or do not say what is white, each is scaled by itself
-    (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. CT is of the head, chest or
-    abdomen, by its field of view and how much lung there is; all other volumes are ``mr-brain``.
+    (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. Volumes of which most are in
+    colour are ``image-colour``, CT is of the head, chest or abdomen, by its field of view and how much lung there is,
+    and all others are ``mr-brain``. Slices of CT as pictures say nothing of their field of view.
 
     Parameters
     ----------
@@ -210,6 +241,8 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
         return PresetChoice("oct", "the series are OCT")
     if discovery.is_mostly_2d:
         return _of_images(looks)
+    if 2 * sum(look.is_coloured for look in looks) > len(looks):
+        return PresetChoice("image-colour", "most volumes are in colour", is_guess=True)
     if any(scan.images for scan in discovery.scans):
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
@@ -228,6 +261,14 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
 
 def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:
     brightness = [look.brightness for look in looks if look.brightness is not None]
+    if 2 * sum(look.is_hounsfield for look in looks) > len(looks):
+        return PresetChoice(
+            "mr-slices",
+            "2D images of values as in CT; each is scaled by itself, since pictures do not say which window they "
+            f"need (of {', '.join(_OF_CT)})",
+            is_guess=True,
+            also=(*_OF_IMAGES, *_OF_CT),
+        )
     if 2 * len(brightness) < len(looks):
         return PresetChoice(
             "mr-slices",
