@@ -42,6 +42,8 @@ class FitEstimate:
         On the disk that they go to.
     root : Path
         The folder that they go to.
+    n_voxels : int
+        Of the scans as they are stored.
     """
 
     n_scans: int
@@ -49,6 +51,7 @@ class FitEstimate:
     n_bytes: int | None
     free_bytes: int
     root: Path
+    n_voxels: int
 
     @property
     def has_room(self) -> bool:
@@ -97,17 +100,18 @@ def estimate_fit(
     """
     spec = find_backbone(backbone) if isinstance(backbone, str) else backbone
     n_slices = sum(_most_slices(scan, plane) for scan in found.scans for plane in preprocessing.planes)
+    n_voxels = sum(math.prod(scan.shape[:3]) for scan in found.scans)
     n_bytes = None
     if spec.patch_size_px and spec.embedding_dim:
         resolution = preprocessing.resolution_px or spec.default_resolution_px
         n_patches = (resolution // spec.patch_size_px) ** 2
-        voxels = sum(math.prod(scan.shape[:3]) for scan in found.scans) * len(preprocessing.planes)
         in_colour = getattr(spec, "colour_embedding_dim", 0) if preprocessing.colour else 0
         dim = in_colour or spec.embedding_dim
-        n_bytes = n_slices * n_patches * dim * _BYTES_PER_VALUE + voxels // 8
+        n_bytes = n_slices * n_patches * dim * _BYTES_PER_VALUE + n_voxels * len(preprocessing.planes) // 8
     root = cache_root(cache)
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    return FitEstimate(len(found.scans), n_slices, n_bytes, shutil.disk_usage(existing).free, root)
+    free_bytes = shutil.disk_usage(existing).free
+    return FitEstimate(len(found.scans), n_slices, n_bytes, free_bytes, root, n_voxels)
 
 
 def cache_root(cache: CacheSettings | None = None) -> Path:

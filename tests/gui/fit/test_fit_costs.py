@@ -6,7 +6,7 @@ import pytest
 
 from napari_dinoad.backbones import find_backbone
 from napari_dinoad.gui.fit import fit_costs
-from napari_dinoad.gui.fit.fit_costs import fit_duration_in_words
+from napari_dinoad.gui.fit.fit_costs import backbone_line, fit_duration_in_words
 
 
 def seconds(*arguments, monkeypatch):
@@ -25,6 +25,30 @@ def test_at_the_measured_places_the_estimate_is_what_was_measured(scorer, monkey
     assert got == pytest.approx(25 + few)
     got = seconds(500, 1000, scorer, vit, 448, monkeypatch=monkeypatch)
     assert got == pytest.approx(19 * vit.parameters / 1e6 + many)
+
+
+def test_colour_takes_longer_where_the_backbone_sees_it_apart(monkeypatch):
+    """Three scatterings, and embeddings of 73 values for 51."""
+    for scorer in ("dpmm", "ar-cnn", "memory-bank"):
+        grey, colour = (
+            seconds(500, 1000, scorer, find_backbone("embedded"), None, in_colour, monkeypatch=monkeypatch)
+            for in_colour in (False, True)
+        )
+        few, _ = fit_costs._FIT_MS_A_SLICE[scorer]
+        assert 40 + few < colour < 40 + few * 73 / 51
+        assert grey == pytest.approx(25 + few)
+    lines = [backbone_line(find_backbone("embedded"), in_colour) for in_colour in (False, True)]
+    assert "25 ms a slice" in lines[0] and "40 ms a slice" in lines[1]
+    vit = find_backbone("dinov2_vits14")
+    same = [seconds(500, 1000, "dpmm", vit, 448, is_, monkeypatch=monkeypatch) for is_ in (False, True)]
+    assert same[0] == same[1]
+
+
+def test_large_pictures_take_longer_to_read(monkeypatch):
+    """Of a hundred photographs of 12 megapixels most of the time goes there."""
+    arguments = (100, 100, "memory-bank", find_backbone("embedded"), None, True)
+    small, large = (seconds(*arguments, n, monkeypatch=monkeypatch) for n in (100 * 300**2, 100 * 12_000_000))
+    assert large - small > max(30, small)
 
 
 def test_folds_and_several_scorers_add(monkeypatch):

@@ -23,6 +23,12 @@ _SCORERS = {
 _MS_A_SLICE = {"embedded": 25.0}
 """Milliseconds a slice at the backbone's own resolution on two CPU cores."""
 
+_COLOUR_MS_A_SLICE = {"embedded": 40.0}
+"""The same in colour, of backbones that take longer for it; networks always see three channels."""
+
+_MS_A_MEGAPIXEL = 28.0
+"""To read a picture or slice and bring it to the size of an input, on one core: 170 ms for a JPEG of 6 megapixels."""
+
 _MS_A_MILLION_WEIGHTS = 19.0
 """The same for vision transformers at 448 px: 0.42 s for the 22 million weights of a ViT-S/14."""
 
@@ -58,46 +64,56 @@ def scorer_line(name: str) -> str:
     return f"{scorer_title(name)}: side by side, combined into one map; takes the time of all, steadier than each."
 
 
-def backbone_line(spec: BackboneSpec) -> str:
+def backbone_line(spec: BackboneSpec, in_colour: bool = False) -> str:
     """Return one line on what a backbone costs and gives."""
-    cost = f"about {duration_in_words_of_slice(spec)} a slice on this CPU"
+    cost = f"about {duration_in_words_of_slice(spec, in_colour)} a slice on this CPU"
     size = f", {spec.parameters / 1e6:.0f} million weights" if spec.parameters else ""
     return f"{spec.name}: {spec.description}{size}; {cost}. Licence of the weights: {spec.licence}."
 
 
-def duration_in_words_of_slice(spec: BackboneSpec) -> str:
+def duration_in_words_of_slice(spec: BackboneSpec, in_colour: bool) -> str:
     """Return the time for one slice in words."""
-    milliseconds = _ms_a_slice(spec, None)
+    milliseconds = _ms_a_slice(spec, None, in_colour)
     return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
 
 
-def _ms_a_slice(spec: BackboneSpec, resolution_px: int | None) -> float:
+def _ms_a_slice(spec: BackboneSpec, resolution_px: int | None, in_colour: bool) -> float:
     own = spec.default_resolution_px
     scale = ((resolution_px or own) / own) ** 2
-    base = _MS_A_SLICE.get(spec.name, _MS_A_MILLION_WEIGHTS * spec.parameters / 1e6 or _UNKNOWN_MS_A_SLICE)
+    known = _COLOUR_MS_A_SLICE if in_colour and spec.name in _COLOUR_MS_A_SLICE else _MS_A_SLICE
+    base = known.get(spec.name, _MS_A_MILLION_WEIGHTS * spec.parameters / 1e6 or _UNKNOWN_MS_A_SLICE)
     cores = min(os.cpu_count() or _MEASURED_CORES, _MAX_CORES)
     return base * scale * _MEASURED_CORES / cores
 
 
 def fit_duration_in_words(
-    n_persons: int, n_slices: int, scorer: str, spec: BackboneSpec, resolution_px: int | None
+    n_persons: int,
+    n_slices: int,
+    scorer: str,
+    spec: BackboneSpec,
+    resolution_px: int | None,
+    in_colour: bool = False,
+    n_voxels: int = 0,
 ) -> str:
-    """Return how long a fit may take on this CPU, roughly; measured rates scaled by cores and by patches."""
+    """Return how long a fit may take on this CPU, roughly; measured rates scaled by cores and by patches.
+
+    ``n_voxels`` are those of all scans, as they are stored.
+    """
     cores = min(os.cpu_count() or _MEASURED_CORES, _MAX_CORES)
     calibration = CalibrationSettings()
     # Of n folds each fit leaves one out, and one fit is of all: n fits' worth.
     fits = calibration.folds if n_persons < calibration.cross_below else 1
-    fitting = sum(_fit_ms_a_slice(part, spec, resolution_px) for part in scorer.split("+"))
-    per_slice = _ms_a_slice(spec, resolution_px) + fits * fitting * _MEASURED_CORES / cores
-    return duration_in_words(_START_S + n_slices * per_slice / 1000)
+    fitting = sum(_fit_ms_a_slice(part, spec, resolution_px, in_colour) for part in scorer.split("+"))
+    per_slice = _ms_a_slice(spec, resolution_px, in_colour) + fits * fitting * _MEASURED_CORES / cores
+    reading = n_voxels / 1e6 * _MS_A_MEGAPIXEL
+    return duration_in_words(_START_S + (n_slices * per_slice + reading) / 1000)
 
 
-def _fit_ms_a_slice(scorer: str, spec: BackboneSpec, resolution_px: int | None) -> float:
+def _fit_ms_a_slice(scorer: str, spec: BackboneSpec, resolution_px: int | None, in_colour: bool) -> float:
     """Return the milliseconds a slice of one fit, between the two measured ones by a power of the values a slice."""
     few, many = _FIT_MS_A_SLICE.get(scorer, _FIT_MS_A_SLICE["ar-cnn"])
     resolution = resolution_px or spec.default_resolution_px
-    values = (
-        (resolution / spec.patch_size_px) ** 2 * spec.embedding_dim if spec.embedding_dim else _FIT_VALUES[1]
-    )
+    length = (spec.colour_embedding_dim if in_colour else 0) or spec.embedding_dim
+    values = (resolution / spec.patch_size_px) ** 2 * length if length else _FIT_VALUES[1]
     exponent = math.log(many / few) / math.log(_FIT_VALUES[1] / _FIT_VALUES[0])
     return float(few * (values / _FIT_VALUES[0]) ** exponent)

@@ -89,13 +89,20 @@ class FitForm(QWidget):
 
     def notes(self) -> str:
         """Return one line each on the chosen method and backbone."""
-        return f"{scorer_line(self.scorer.value)}\n{backbone_line(find_backbone(self.backbone.value))}"
+        backbone = backbone_line(find_backbone(self.backbone.value), preset(self.preset.value).colour)
+        return f"{scorer_line(self.scorer.value)}\n{backbone}"
 
-    def duration_in_words(self, n_persons: int, n_slices: int) -> str:
-        """Return how long a fit on scans of so many persons, and on so many slices, may take."""
-        resolution = self.advanced.resolution_px.value or None
+    def duration_in_words(self, n_persons: int, n_slices: int, n_voxels: int) -> str:
+        """Return how long a fit on scans of so many persons, slices and voxels in all may take."""
+        chosen = self.preprocessing()
         return fit_duration_in_words(
-            n_persons, n_slices, self.scorer.value, find_backbone(self.backbone.value), resolution
+            n_persons,
+            n_slices,
+            self.scorer.value,
+            find_backbone(self.backbone.value),
+            chosen.resolution_px,
+            chosen.colour,
+            n_voxels,
         )
 
     def preprocessing(self) -> PreprocessingSettings:

@@ -276,7 +276,7 @@ class FitPanel(QWidget):
             return
         estimate = estimate_fit(discovery, self.form.backbone.value, self.form.preprocessing())
         n_persons = estimate.n_scans if discovery.persons is None else discovery.persons.n
-        spent = self.form.duration_in_words(n_persons, estimate.n_slices)
+        spent = self.form.duration_in_words(n_persons, estimate.n_slices, estimate.n_voxels)
         words = f"{estimate.in_words()} About {spent} on this CPU."
         self.estimate.tell(
             words if estimate.has_room else f"{words} The disk may be too small.",
