@@ -31,7 +31,7 @@ _PRESET_TITLES = {
     "oct": "OCT",
     "image-2d": "2D images as stored (X-ray, photographs as grey)",
     "mr-slices": "2D images, each scaled by itself (slices of MR)",
-    "image-colour": "2D images in colour (photographs, histology)",
+    "image-colour": "Colour (photographs, histology, sections of the body)",
     "bmad": "BMAD benchmark",
 }
 
