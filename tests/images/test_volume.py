@@ -131,3 +131,9 @@ def test_arrays_of_another_shape_are_refused():
         geometry.to_stored(np.zeros((2, 3, 4)))
     with pytest.raises(GeometryError, match="expected"):
         Volume(np.zeros((2, 3, 4), np.float32), geometry)
+
+
+@pytest.mark.parametrize("geometry", [None, np.eye(4), (4, 4, 4)])
+def test_a_volume_needs_a_geometry_and_not_an_affine_alone(geometry):
+    with pytest.raises(GeometryError, match=r"expected a Geometry, got \w+. Give Geometry\(shape, affine\)"):
+        Volume(np.zeros((4, 4, 4), np.float32), geometry)

@@ -253,8 +253,8 @@ class Volume:
     Raises
     ------
     GeometryError
-        If the values are no array of real numbers, or they or the colours are not of the geometry's
-        `Geometry.canonical_shape`.
+        If the values are no array of real numbers, or the geometry is no `Geometry`, or values or colours are not of
+        its `Geometry.canonical_shape`.
     """
 
     values: np.ndarray
@@ -273,6 +273,10 @@ class Volume:
         if not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
             got = getattr(self.values, "dtype", type(self.values).__name__)
             raise GeometryError(f"Volume: expected a NumPy array of real numbers, got {got}.")
+        if not isinstance(self.geometry, Geometry):
+            raise GeometryError(
+                f"Volume: expected a Geometry, got {type(self.geometry).__name__}. Give Geometry(shape, affine)."
+            )
         if self.values.shape != self.geometry.canonical_shape:
             raise GeometryError(
                 f"Volume: expected values of shape {self.geometry.canonical_shape}, got {self.values.shape}."
