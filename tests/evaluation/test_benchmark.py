@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 
 import nibabel as nib
@@ -23,8 +24,11 @@ from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan, find_dataset
 from napari_dinoad.evaluation.metrics import dice
 from napari_dinoad.evaluation.truths import at_protocol, read_truth
+from napari_dinoad.images import scans_ahead
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.settings import EvaluationSettings
+from patience import PATIENCE_S
 
 SHAPE = (60, 50)
 
@@ -455,3 +459,39 @@ def test_work_grows_as_the_number_of_scans(tmp_path, monkeypatch, split):
         )
         work.append(sum(numbers))
     assert work[1] < 2.5 * work[0]  # sums that hold all before: 4 times
+
+
+def test_the_next_scan_is_read_while_one_is_scored(benchmark, monkeypatch):
+    dataset = find_dataset(benchmark)
+    # The first one of a split is read when its turn comes.
+    waited_for = [*dataset.validation[1:], None, *dataset.test[1:], None]
+    is_read = {scan.path: threading.Event() for scan in (*dataset.validation, *dataset.test)}
+    missed, real = [], ScanFile.read
+
+    def reading(scan, *args):
+        is_read[scan.path].set()
+        return real(scan, *args)
+
+    def scored(volume):
+        following = waited_for.pop(0)
+        if following is not None and not is_read[following.path].wait(PATIENCE_S):
+            missed.append(following.path)
+        return brightness(volume)
+
+    monkeypatch.setattr(ScanFile, "read", reading)
+    assert not evaluate_dataset(dataset, scored, EvaluationSettings()).failed
+    assert waited_for == missed == []
+
+
+def test_large_scans_are_read_when_their_turn_comes(benchmark, monkeypatch):
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    threads, real = set(), ScanFile.read
+
+    def reading(scan, *args):
+        threads.add(threading.current_thread())
+        return real(scan, *args)
+
+    monkeypatch.setattr(ScanFile, "read", reading)
+    monkeypatch.setattr(scans_ahead, "MOST_VOXELS", 0)
+    assert evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()) == figures
+    assert threads == {threading.current_thread()}

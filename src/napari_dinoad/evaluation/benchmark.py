@@ -1,10 +1,11 @@
-"""Maps of many scans against their truth → the figures of a benchmark, one scan in memory at a time."""
+"""Maps of many scans against their truth → the figures of a benchmark; few scans are in memory at a time."""
 
 from __future__ import annotations
 
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,19 +17,23 @@ from napari_dinoad.evaluation.metrics import auroc, image_score
 from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol, truth_notes
 from napari_dinoad.images.scan_file import SkippedFile
+from napari_dinoad.images.scans_ahead import scans_ahead
 from napari_dinoad.machine.files import stem_of
+from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.progress import report
 from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import EvaluationSettings
+
+    _Read = Callable[[], tuple[Volume, np.ndarray]]
 
 __all__ = ["BenchmarkFigures", "evaluate_dataset"]
 
@@ -37,6 +42,9 @@ _EMPTY_MASK = (
     "Abnormal by its folder, with nothing marked in its mask (at this protocol): abnormal as an image, normal in all "
     "pixels."
 )
+_OF_ONE_SCAN = (ScanReadError, SettingError, ScorerError, GeometryError)
+"""Errors of one scan, which hold up none of the others."""
+
 _MARKED_NORMAL = (
     "Normal by its folder, with something marked in its mask: normal as an image, abnormal in these pixels."
 )
@@ -97,7 +105,7 @@ def evaluate_dataset(
     settings: EvaluationSettings,
     progress: Progress | None = None,
 ) -> BenchmarkFigures:
-    """Score every scan and compare with the truth.
+    """Score every scan and compare with the truth; the next one is read meanwhile, unless it is large.
 
     Parameters
     ----------
@@ -118,23 +126,26 @@ def evaluate_dataset(
     notes: list[tuple[Path, str]] = []
     normal = RunningSum(ScoreHistogram.empty())
     n_normal = 0
-    for i, scan in enumerate(dataset.validation):
-        report(progress, "Scoring normal validation scans", i, len(dataset.validation))
-        with _failing_alone(scan, failed):
-            of_scan = _normal_scores(scan, score, settings)
-            if of_scan is None:
-                unused.append(SkippedFile(scan.path, ABNORMAL_VALIDATION))
-                continue
-            normal.add(of_scan)
-            n_normal += 1
     sums = _Sums()
     # Then nothing says where in an abnormal scan.
     by_folders = dataset.is_told_by_folders
-    for i, scan in enumerate(dataset.test):
-        report(progress, "Scoring test scans", i, len(dataset.test))
-        with _failing_alone(scan, failed):
-            told = _count(scan, score, sums, settings, by_folders=by_folders)
-            notes += [(scan.path, note) for note in told]
+    with ReadAhead() as reader:
+        reads = _reads(reader, dataset.validation, settings)
+        for i, scan in enumerate(dataset.validation):
+            report(progress, "Scoring normal validation scans", i, len(dataset.validation))
+            with _failing_alone(scan, failed):
+                of_scan = _normal_scores(next(reads), score, settings)
+                if of_scan is None:
+                    unused.append(SkippedFile(scan.path, ABNORMAL_VALIDATION))
+                    continue
+                normal.add(of_scan)
+                n_normal += 1
+        reads = _reads(reader, dataset.test, settings, needs_no_mask=by_folders)
+        for i, scan in enumerate(dataset.test):
+            report(progress, "Scoring test scans", i, len(dataset.test))
+            with _failing_alone(scan, failed):
+                told = _count(scan, next(reads), score, sums, settings, by_folders=by_folders)
+                notes += [(scan.path, note) for note in told]
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
         raise DinoadError(
@@ -144,14 +155,46 @@ def evaluate_dataset(
     return BenchmarkFigures(values, tuple(failed), tuple(unused), tuple(notes))
 
 
-# What a scan takes ends with these two, before the next one is read.
+def _reads(
+    reader: ReadAhead,
+    scans: Iterable[LabelledScan],
+    settings: EvaluationSettings,
+    *,
+    needs_no_mask: bool = False,
+) -> Iterator[_Read]:
+    """Yield what gives each scan with its truth, or raises what is wrong with it."""
+    reads = [partial(_read, scan, settings, needs_no_mask) for scan in scans]
+    loads = ((scan.as_file(), partial(_read_apart, read)) for scan, read in zip(scans, reads, strict=True))
+    apart = scans_ahead(reader, loads, ReadSettings(frame=settings.frame))
+    return (partial(_taken, apart, read) for read in reads)
+
+
+def _read_apart(read: _Read) -> tuple[Volume, np.ndarray] | Exception:
+    try:
+        return read()
+    except _OF_ONE_SCAN as error:
+        return error
+
+
+def _taken(
+    apart: Iterator[tuple[Volume, np.ndarray] | Exception | None], read: _Read
+) -> tuple[Volume, np.ndarray]:
+    taken = next(apart)
+    if taken is None:
+        return read()
+    if isinstance(taken, Exception):
+        raise taken
+    return taken
+
+
+# What a scan takes ends with these two, before the one after the next is read.
 
 
 def _normal_scores(
-    scan: LabelledScan, score: Callable[[Volume], np.ndarray], settings: EvaluationSettings
+    read: _Read, score: Callable[[Volume], np.ndarray], settings: EvaluationSettings
 ) -> ScoreHistogram | None:
     """Return the scores of a normal scan; None where something is marked in it."""
-    volume, truth = _read(scan, settings)
+    volume, truth = read()
     if truth.any():
         return None
     scores, _ = at_protocol(score(volume), truth, settings.protocol)
@@ -160,6 +203,7 @@ def _normal_scores(
 
 def _count(
     scan: LabelledScan,
+    read: _Read,
     score: Callable[[Volume], np.ndarray],
     sums: _Sums,
     settings: EvaluationSettings,
@@ -167,7 +211,7 @@ def _count(
     by_folders: bool,
 ) -> tuple[str, ...]:
     """Add the scores of a test scan to ``sums``; return what is to be told of its mask."""
-    volume, truth = _read(scan, settings, needs_no_mask=by_folders)
+    volume, truth = read()
     is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
     scores, truth = at_protocol(score(volume), truth, settings.protocol)
     is_known = not (is_abnormal and by_folders)
