@@ -84,12 +84,12 @@ def test_colour_becomes_grey_some_rows_at_a_time(tmp_path):
     )
 
 
-def test_the_body_is_found_in_less_than_twice_the_scan(noise):
+def test_the_body_is_found_in_less_than_the_scan(noise):
     z, y, x = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)]
     scan = noise + 10 * ((x**2 + y**2 + z**2) < 0.9)
     body, taken = most_taken(lambda: find_body(scan))
     assert 0.3 < body.mean() < 0.6
-    assert taken < 2.6 * SIZE
+    assert taken < 1.2 * SIZE, "the body itself, masks of one bit a voxel, and a sample that is sorted"
 
 
 def test_probabilities_are_found_for_some_scores_at_a_time(noise):

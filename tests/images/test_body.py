@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_dinoad.images import body as body_module
-from napari_dinoad.images.body import find_body
+from napari_dinoad.images import packed_masks
+from napari_dinoad.images.body import _filled, find_body
 
 
 def body_of_foreground(foreground):
@@ -29,10 +31,12 @@ def body_of_foreground(foreground):
     return filled
 
 
-@pytest.mark.parametrize("shape", [(17, 20, 23), (9, 31, 14), (1, 40, 33), (25, 1, 31)])
-@pytest.mark.parametrize("filled_pixels", [1, 1000, 10**6])
-def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape, filled_pixels, monkeypatch):
-    monkeypatch.setattr(body_module, "_FILLED_PIXELS", filled_pixels)  # one, some, or all slices at a time
+@pytest.mark.parametrize(
+    "shape", [(17, 20, 23), (9, 31, 14), (7, 12, 140), (1, 40, 33), (25, 1, 31), (30, 80, 1), (1, 50, 130)]
+)
+@pytest.mark.parametrize("packed_voxels", [1, 1000, 10**6])
+def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape, packed_voxels, monkeypatch):
+    monkeypatch.setattr(packed_masks, "_PACKED_VOXELS", packed_voxels)  # one, some, or all slices at a time
     rng = np.random.default_rng(len(shape) + shape[0])
     for _ in range(12):
         values = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 3.0))
@@ -47,6 +51,24 @@ def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape, filled
             np.testing.assert_array_equal(found, expected)
         else:
             assert found.all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 5, 9, 70])),
+    share=st.floats(0.2, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_holes_are_filled_as_slice_by_slice(shape, share, seed):
+    """All slices of a plane at once, and each by scipy on its own."""
+    body = np.random.default_rng(seed).random(shape) < share
+    expected = body.copy()
+    for axis in range(3) if shape[0] > 1 else [0]:
+        for index in range(shape[axis]):
+            where = tuple(index if a == axis else slice(None) for a in range(3))
+            expected[where] = ndimage.binary_fill_holes(expected[where])
+    words = packed_masks.packed(shape, lambda block: body[block])
+    np.testing.assert_array_equal(packed_masks.unpacked(_filled(words), shape), expected)
 
 
 def head_and_body(shape=(24, 40, 36)):

@@ -6,13 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images import body as body_module
-from napari_dinoad.images.body import _fill_in_planes, _largest_part, find_body
+from napari_dinoad.images.body import find_body
 from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import SliceStack, prepare_scan, slice_axis
 from napari_dinoad.images.volume import Geometry, Volume
@@ -59,42 +55,6 @@ def test_the_body_is_one_solid_object():
     assert overlap > 0.95
     assert body[12, 20, 16], "the dark hole belongs to the body"
     assert not body[0, 0, 0]
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    shape=st.tuples(*[st.integers(1, 9)] * 3),
-    share=st.floats(0.2, 0.9),
-    seed=st.integers(0, 99),
-)
-def test_holes_are_filled_as_slice_by_slice(shape, share, seed):
-    """All slices of a plane at once, and each by scipy on its own."""
-    body = np.random.default_rng(seed).random(shape) < share
-    flat = [axis for axis, n in enumerate(shape) if n == 1]
-    expected = body.copy()
-    for axis in flat or range(3):
-        for index in range(shape[axis]):
-            where = tuple(index if a == axis else slice(None) for a in range(3))
-            expected[where] = ndimage.binary_fill_holes(expected[where])
-    np.testing.assert_array_equal(_fill_in_planes(body, flat), expected)
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    shape=st.tuples(*[st.integers(1, 9)] * 3),
-    share=st.floats(0.05, 0.9),
-    seed=st.integers(0, 99),
-    n_sampled=st.sampled_from([1, 5, 4096]),
-)
-def test_the_largest_part_is_the_largest_whatever_is_sampled_of_it(shape, share, seed, n_sampled):
-    image = np.random.default_rng(seed).random(shape) < share
-    labels, n_parts = ndimage.label(image)
-    sizes = np.bincount(labels.ravel(), minlength=n_parts + 1)[1:]
-    with pytest.MonkeyPatch.context() as context:
-        context.setattr(body_module, "_SAMPLED_PARTS", n_sampled)
-        part = _largest_part(image)
-    assert np.count_nonzero(part) == (sizes.max() if n_parts else 0)
-    assert len(np.unique(labels[part])) == min(n_parts, 1)
 
 
 def test_ct_body_is_told_by_hounsfield_units():

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-import cc3d
+from typing import TYPE_CHECKING
+
 import numpy as np
 from skimage.filters import threshold_otsu
 
-from napari_dinoad.images.blocks import blocks
+from napari_dinoad.images.grey_levels import GreyLevels
+from napari_dinoad.images.packed_masks import (
+    FRAME,
+    box_around,
+    closed_parts,
+    dilated,
+    eroded,
+    largest_part,
+    packed,
+    span,
+    unpacked,
+)
 from napari_dinoad.images.picture_frame import within_bars, within_frame
 from napari_dinoad.images.sampling import evenly_spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["find_body"]
 
@@ -24,6 +39,11 @@ more than this share of it is the surround's."""
 
 _NOT_DARK = 5.0
 """Percent of a scan's voxels that are darker than a surround which no threshold can tell from the body."""
+
+_DARK, _BRIGHT = 1.0, 99.5
+"""Percent of a scan's voxels that are darker than what is taken for its darkest and its brightest value."""
+
+_OTSU_BINS = 256
 
 _DARK_SHARE = 0.15
 """A surround is dark where `_NOT_DARK` percent of a scan lie below this share of its bright values.
@@ -53,14 +73,8 @@ _NESTED_FRAMES = 3
 _CLOSED_VOXELS = 3
 """Gaps in the body's outline up to twice this wide are closed."""
 
-_FILLED_PIXELS = 2**20
-"""Holes are filled in so many slices at a time as have about this many pixels: their labels stay in the cache."""
-
-_COUNTED_VOXELS = 2**22
-"""Voxels of the parts of an image are counted so many at a time."""
-
-_SAMPLED_PARTS = 4096
-"""About so many voxels say which part of an image is probably the largest."""
+_LINES_PIXELS = 2**20
+"""Neighbours are compared in so many rows at a time as have about this many pixels."""
 
 _WORKING_VOXELS = 500_000
 """Otsu's threshold is taken from about this many voxels of a larger scan."""
@@ -92,34 +106,38 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     numpy.ndarray
         (z, y, x) bool. All True when the scan has no dark surround or no object stands out.
     """
-    return _found(values, is_ct, _NESTED_FRAMES)
+    thin = [axis for axis, n in enumerate(values.shape) if n == 1][:1]
+    body = _found(np.moveaxis(values, thin, range(len(thin))), is_ct, _NESTED_FRAMES)
+    return np.moveaxis(body, range(len(thin)), thin)
 
 
 def _found(values: np.ndarray, is_ct: bool, n_frames: int) -> np.ndarray:
-    """Return the body within at most so many frames around each other."""
+    """Return the body within at most so many frames around each other; an image is (1, rows, columns)."""
     surround = _value_around(values)
-    if surround is None:
-        foreground = values > (CT_BODY_HU if is_ct else _threshold(values))
-    else:
-        foreground = values != surround
-        if is_ct:
-            foreground &= values > CT_BODY_HU
-    flat = [axis for axis, n in enumerate(values.shape) if n == 1]
-    is_bright_around = _bright_border(foreground)
-    if n_frames and len(flat) == 1 and not is_ct:
-        image, bright = values.squeeze(flat[0]), foreground.squeeze(flat[0])
-        box = (within_frame(image, bright) if is_bright_around else None) or within_bars(image)
+    levels = None
+    if surround is None and not is_ct:
+        levels = GreyLevels.of(evenly_spread(values, _WORKING_VOXELS))
+    threshold = CT_BODY_HU if levels is None else _threshold(levels)
+
+    def is_bright(some: np.ndarray) -> np.ndarray:
+        if surround is None:
+            return np.asarray(some > threshold)
+        return np.asarray((some != surround) & (some > threshold) if is_ct else some != surround)
+
+    is_bright_around = _is_bright_around(values, is_bright)
+    if n_frames and values.shape[0] == 1 < min(values.shape[1:]) and not is_ct:
+        image = values[0]
+        box = (within_frame(image, is_bright(image)) if is_bright_around else None) or within_bars(image)
         if box is not None:
-            inner = _found(np.expand_dims(image[box], flat[0]), is_ct, n_frames - 1)
-            body = np.zeros(image.shape, dtype=bool)
-            body[box] = inner.squeeze(flat[0])
-            return np.expand_dims(body, flat[0])
+            body = np.zeros(values.shape, dtype=bool)
+            body[0][box] = _found(values[:, *box], is_ct, n_frames - 1)[0]
+            return body
     if is_bright_around:
         return np.ones(values.shape, dtype=bool)
-    body = _largest_object(foreground, flat)
+    body = _largest_object(values, is_bright)
     if np.count_nonzero(body) < _MIN_FRACTION * body.size:
         return np.ones(values.shape, dtype=bool)
-    if surround is None and not is_ct and _is_tissue_around(values, body):
+    if levels is not None and _is_tissue_around(values, body, levels):
         return np.ones(values.shape, dtype=bool)
     return body
 
@@ -133,18 +151,17 @@ def _value_around(values: np.ndarray) -> float | None:
     value = float(np.median(border))
     if np.count_nonzero(border == value) <= _BORDER_FRACTION * border.size:
         return None
-    n_others = np.count_nonzero(values != value)
-    if not n_others:
+    n_darker = np.count_nonzero(values < value)
+    if not n_darker:
         return None
-    darker = 100 * np.count_nonzero(values < value) / n_others
+    darker = 100 * n_darker / np.count_nonzero(values != value)
     return value if _NOT_DARK < darker < 100 - _NOT_DARK else None
 
 
-def _is_tissue_around(values: np.ndarray, body: np.ndarray) -> bool:
+def _is_tissue_around(values: np.ndarray, body: np.ndarray, levels: GreyLevels) -> bool:
     """Whether what lies around the body is neither dark nor flat nor noise."""
-    sample = evenly_spread(values, _WORKING_VOXELS)
-    darkest, dark, bright = np.percentile(sample, (0, _NOT_DARK, 99.5))
-    if darkest < 0 or dark <= _DARK_SHARE * bright or body.all():
+    dark, bright = levels.percentile(_NOT_DARK), levels.percentile(_BRIGHT)
+    if levels.values[0] < 0 or dark <= _DARK_SHARE * bright or body.all():
         return False
     middle = np.median(values[body])
     outside = values[~body]
@@ -160,7 +177,7 @@ def _steps_outside(values: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Return by how much neighbours (n,) along rows differ of which neither is of the body."""
     # Slice by slice, or row by row of a picture: all differences would take as much memory as the scan.
     lines, bodies = (array.reshape(-1, array.shape[-1]) for array in (values, body))
-    step = max(1, _FILLED_PIXELS // lines.shape[1])
+    step = max(1, _LINES_PIXELS // lines.shape[1])
     parts = []
     for start in range(0, len(lines), step):
         some, inside = lines[start : start + step], bodies[start : start + step]
@@ -183,136 +200,63 @@ def _border(values: np.ndarray) -> np.ndarray:
     return np.concatenate(faces) if faces else values.ravel()
 
 
-def _threshold(values: np.ndarray) -> float:
-    sample = evenly_spread(values, _WORKING_VOXELS).astype(np.float64)
-    low, high = np.percentile(sample, (1, 99.5))
+def _threshold(levels: GreyLevels) -> float:
+    low, high = levels.percentile(_DARK), levels.percentile(_BRIGHT)
     if high <= low:
-        return float(low)
-    scaled = np.sqrt(np.clip((sample - low) / (high - low), 0, 1))
-    otsu = float(threshold_otsu(scaled))
+        return low
+    scaled = np.sqrt(np.clip((levels.values - low) / (high - low), 0, 1))
+    counts, edges = np.histogram(scaled, _OTSU_BINS, weights=levels.counts)
+    otsu = float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))
     # Otsu alone lies between dark and bright tissue when the surround is exactly 0, as in skull-stripped
     # scans; half of it keeps dark tissue, as long as that is above the surround's noise.
-    surround = sample[scaled < otsu]
-    middle = np.median(surround)
-    noise = _MAD_TO_SIGMA * np.median(np.abs(surround - middle))
+    surround = levels.first(int(np.searchsorted(scaled, otsu)))
+    middle = surround.median()
+    noise = _MAD_TO_SIGMA * surround.median_deviation(middle)
     above_otsu, above_half = (low + cut**2 * (high - low) for cut in (otsu, 0.5 * otsu))
     return float(min(above_otsu, max(above_half, middle + _NOISE_SIGMAS * noise)))
 
 
-def _bright_border(foreground: np.ndarray) -> bool:
-    """Whether most of the border of the middle slice across each thick axis is foreground."""
-    if min(foreground.shape) > 1:
+def _is_bright_around(values: np.ndarray, is_bright: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Whether most of a volume's corners, or of an image's border, is bright."""
+    if min(values.shape) > 1:
         # In volumes the neck, or a tight crop, may cut through some faces; look at the eight edges' corners.
-        corners = foreground[
-            :: foreground.shape[0] - 1, :: foreground.shape[1] - 1, :: foreground.shape[2] - 1
-        ]
-        return bool(corners.mean() > _BORDER_FRACTION)
-    image = foreground.reshape([n for n in foreground.shape if n > 1] or [1])
-    if image.ndim < 2:
+        corners = values[tuple(slice(None, None, n - 1) for n in values.shape)]
+        return bool(is_bright(corners).mean() > _BORDER_FRACTION)
+    image = values[0]
+    if min(image.shape) == 1:
         return True
     border = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
-    return bool(border.mean() > _BORDER_FRACTION)
+    return bool(is_bright(border).mean() > _BORDER_FRACTION)
 
 
-def _largest_object(foreground: np.ndarray, flat: list[int]) -> np.ndarray:
-    thick = [axis for axis in range(3) if axis not in flat]
-    opened = _dilated(_eroded(foreground, thick), thick)
-    largest = _largest_part(opened if opened.any() else foreground)
-    box = _box_around(largest, 1)
-    body = _dilated(largest[box], thick) & (foreground[box] | opened[box])
-    closed = np.pad(body, _CLOSED_VOXELS)
-    for step in (_dilated,) * _CLOSED_VOXELS + (_eroded,) * _CLOSED_VOXELS:
-        closed = step(closed, thick)
-    inner = (slice(_CLOSED_VOXELS, -_CLOSED_VOXELS),) * 3
-    whole = np.zeros_like(foreground)
-    whole[box] = _fill_in_planes(closed[inner] | body, flat)
-    return whole
+def _largest_object(values: np.ndarray, is_bright: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    axes = (1, 2) if values.shape[0] == 1 else (0, 1, 2)
+    bright = packed(values.shape, lambda block: is_bright(values[block]))
+    opened = dilated(eroded(bright, axes), axes)
+    largest = largest_part(opened if opened.any() else bright, axes[:-1])
+    del opened
+    box = box_around(largest, 1 + FRAME)[:2]  # Whole rows: their ends are framed.
+    body = dilated(largest[box], axes)
+    body &= bright[box]
+    del largest
+    for step in (dilated,) * _CLOSED_VOXELS + (eroded,) * _CLOSED_VOXELS:
+        body = step(body, axes)
+    whole = np.zeros_like(bright)
+    del bright
+    whole[box] = _filled(body)
+    return unpacked(whole, values.shape)
 
 
-def _largest_part(image: np.ndarray) -> np.ndarray:
-    """Return the largest of an image's parts that are connected by faces; none where there is none."""
-    parts = cc3d.connected_components(image, connectivity=6, binary_image=True)
-    sample = evenly_spread(parts, _SAMPLED_PARTS)
-    sample = sample[sample > 0]
-    if sample.size:
-        # Counting one part takes a tenth of counting all, and what holds more than half of the image is the largest.
-        likely = parts == np.bincount(sample).argmax()
-        if 2 * np.count_nonzero(likely) > np.count_nonzero(image):
-            return np.asarray(likely)
-    return np.asarray(parts == 1 + _sizes(parts, image).argmax())
-
-
-def _sizes(parts: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Return the number of voxels (n,) of each of an image's numbered parts, from 1; one 0 where there is none.
-
-    Only what is True is counted, since cc3d's own count takes as long as its labels; a few slices at a time, since
-    NumPy counts in numbers of eight bytes.
-    """
-    sizes = np.zeros(1, dtype=np.int64)
-    for block in blocks(image.shape, _COUNTED_VOXELS):
-        counts = np.bincount(parts[block][image[block]])[1:]
-        if len(counts) > len(sizes):
-            sizes, counts = counts, sizes
-        sizes[: len(counts)] += counts
-    return sizes
-
-
-def _box_around(image: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """Return the box that holds all of an image's True voxels, and so many more on each side as there are."""
-    sides = []
-    for axis in range(image.ndim):
-        used = np.flatnonzero(image.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
-        first, last = (used[0], used[-1]) if used.size else (0, -1)
-        sides.append(slice(max(0, first - margin), last + 1 + margin))
-    return tuple(sides)
-
-
-def _eroded(image: np.ndarray, axes: list[int]) -> np.ndarray:
-    """Return what keeps all its neighbours along these axes; beyond the border there is nothing."""
-    out = image.copy()
-    for axis in axes:
-        lower, upper = _shifts(axis)
-        out[lower] &= image[upper]
-        out[upper] &= image[lower]
-        for end in (0, -1):
-            out[(slice(None),) * axis + (end,)] = False
-    return out
-
-
-def _dilated(image: np.ndarray, axes: list[int]) -> np.ndarray:
-    """Return the image and all its neighbours along these axes."""
-    out = image.copy()
-    for axis in axes:
-        lower, upper = _shifts(axis)
-        out[lower] |= image[upper]
-        out[upper] |= image[lower]
-    return out
-
-
-def _shifts(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    before = (slice(None),) * axis
-    return (*before, slice(None, -1)), (*before, slice(1, None))
-
-
-def _fill_in_planes(body: np.ndarray, flat: list[int]) -> np.ndarray:
+def _filled(words: np.ndarray) -> np.ndarray:
     """Fill what is enclosed within single slices of any plane (an open neck does not empty the head)."""
-    filled = body.copy()
-    for axis in flat or range(3):
-        slices = np.moveaxis(filled, axis, 0)
-        step = max(1, _FILLED_PIXELS // slices[0].size)
-        for start in range(0, len(slices), step):
-            _fill(slices[start : start + step])
-    return filled
-
-
-def _fill(slices: np.ndarray) -> None:
-    """Fill, in place, what of the background of slices (n, rows, columns) is cut off from the border of its slice."""
-    n, rows, columns = slices.shape
-    # One image of all slices below each other, each framed by background: what is reached is one component of it.
-    image = np.ones((n * (rows + 1) + 1, columns + 2), dtype=bool)
-    framed = image[:-1].reshape(n, rows + 1, columns + 2)
-    np.logical_not(slices, out=framed[:, 1:, 1:-1])
-    parts, n_parts = cc3d.connected_components(image, connectivity=4, binary_image=True, return_N=True)
-    if n_parts > 1:
-        enclosed: np.ndarray = (parts != parts[0, 0])[:-1].reshape(framed.shape)
-        np.logical_or(slices, enclosed[:, 1:, 1:-1], out=slices)
+    for plane in ((1, 2), (0, 2), (0, 1)) if words.shape[0] > 1 else ((1, 2),):
+        # Only what has body on both sides, along both axes, can be enclosed.
+        between = span(words, plane[0])
+        between &= span(words, plane[1])
+        between &= ~words
+        if not between.any():
+            continue
+        leaks = dilated(~(words | between), plane)
+        leaks &= between
+        words = words | closed_parts(between, leaks, plane)
+    return words
