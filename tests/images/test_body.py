@@ -104,6 +104,27 @@ def test_a_white_frame_is_no_surround():
     assert find_body(values)[0, 5:-5, 5:-5].all()
 
 
+def test_a_lesion_as_black_as_the_surround_is_body():
+    """A calcification or a cyst of exactly the value that a skull was replaced by."""
+    values, body = head_and_body()
+    values = np.where(body, 100 + 10 * values, 0.0)
+    z, y, x = np.indices(body.shape)
+    for centre in ((12, 20, 18), (12, 14, 18)):  # deep, and beneath the surface
+        lesion = sum((axis - at) ** 2 for axis, at in zip((z, y, x), centre, strict=True)) < 4**2
+        assert find_body(np.where(lesion, 0.0, values))[lesion & body].all()
+
+
+def test_what_stands_in_air_that_a_slice_encloses_is_body():
+    """Lungs are enclosed within axial slices alone, where the scan ends within them; what is in them is scored."""
+    z, y, x = np.indices((20, 60, 60))
+    wall, lung = np.hypot(y - 30, x - 30) < 25, np.hypot(y - 30, x - 30) < 18
+    nodule = (z - 10) ** 2 + (y - 30) ** 2 + (x - 33) ** 2 < 4**2
+    hounsfield = np.where(wall & (~lung | nodule), 40.0, np.where(lung, -850.0, -1000.0))
+    found = find_body(hounsfield, is_ct=True)
+    assert found[lung].all()
+    assert not found[~wall].any()
+
+
 def textured(shape=(1, 120, 120), seed=0):
     """Return a field (z, y, x) of mean 0 and standard deviation 1 that is smooth over several pixels."""
     field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), (0, 6, 6))
@@ -120,6 +141,12 @@ def test_a_picture_within_the_body_has_no_surround(seed):
     """A crop of a breast: the dense tissue in it alone was taken for the body."""
     values = 120 + 15 * textured(seed=seed) + 80 * ndimage.gaussian_filter(disc_in() * 1.0, (0, 4, 4))
     assert find_body(np.round(values)).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_picture_within_the_body_has_no_surround_whatever_axis_it_lacks(axis):
+    values = 120 + 15 * textured() + 80 * ndimage.gaussian_filter(disc_in() * 1.0, (0, 4, 4))
+    assert find_body(np.moveaxis(np.round(values), 0, axis)).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
