@@ -198,6 +198,75 @@ def test_pause_and_resume(qtbot, dock, folder, quick, gate):
     assert panel.start_button.text() == "Fit"
 
 
+def what_is_chosen(panel):
+    """Return the parts of a panel that say what is fitted, and where it is saved."""
+    form = panel.form
+    return panel.folder.native, form, form.advanced, panel.out.native
+
+
+def test_what_is_fitted_cannot_be_changed_meanwhile(qtbot, dock, viewer, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    assert all(part.isEnabled() for part in what_is_chosen(panel))
+    panel.form.scorer.value = "ar-cnn"
+    panel.form.advanced.epochs.value = 3
+    panel.form.advanced.plane.value = "coronal"
+    panel.form.advanced.resolution_px.value = 96
+    panel.out.value = dock.session.library.folder / "mine.dinoad"
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    assert not any(part.isEnabled() for part in what_is_chosen(panel))
+    another = FitPanel(viewer)
+    qtbot.addWidget(another)
+    assert another.form.settings() == panel.form.settings(), "what is fitted, not what a new form has"
+    assert another.out.value == panel.out.value
+    assert not any(part.isEnabled() for part in what_is_chosen(another))
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    for one in (panel, another):
+        assert all(part.isEnabled() for part in what_is_chosen(one))
+
+
+def test_the_kind_is_not_guessed_anew_in_a_fit(qtbot, dock, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    qtbot.waitUntil(lambda: len(dock.session.fit.samples) == 4, timeout=TIMEOUT_MS)
+    samples, dock.session.fit.samples = dock.session.fit.samples, []
+    panel.form.preset.value = "ct-head"
+    panel.start_button.click()
+    dock.session.fit.samples = samples
+    dock.session.fit.sampled.emit()
+    assert panel.form.preset.value == "ct-head"
+    assert "look like another kind" in panel.guess.text()
+    gate.set()
+
+
+def test_a_folder_can_be_prepared_while_the_demo_model_is_fitted(qtbot, dock, folder, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(jobs.DemoModelJob, "__call__", lambda self, channel: gate.wait(PATIENCE_S))
+    panel = open_panel(qtbot, dock, folder)
+    dock.normal.demo_button.click()
+    assert dock.session.fit.runner.is_running
+    assert all(part.isEnabled() for part in what_is_chosen(panel))
+    assert not panel.start_button.isEnabled()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+
+
+def test_only_what_was_paused_is_resumed(qtbot, dock, folder, quick, gate):
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    panel.pause_button.click()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert panel.start_button.text() == "Resume"
+    panel.form.scorer.value = "ar-cnn"
+    assert panel.start_button.text() == "Fit", "another fit, from the beginning"
+    panel.form.scorer.value = "dpmm"
+    assert panel.start_button.text() == "Resume"
+    panel.form.advanced.seed.value = 1
+    assert panel.start_button.text() == "Fit"
+
+
 def test_missing_weights_are_told_with_the_three_ways(qtbot, dock, folder, monkeypatch, tmp_path):
     monkeypatch.setenv("DINOAD_WEIGHTS", str(tmp_path / "weights"))
     error = WeightsNotFoundError(

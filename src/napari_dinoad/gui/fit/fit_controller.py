@@ -39,6 +39,8 @@ class FitController(QObject):
         Some scans of the folder, as they come.
     is_paused : bool
         Whether the last fit was paused: the same one goes on where it was.
+    job : FitJob, optional
+        The last fit of a folder that was begun, or is under way; None after one of the demo model.
     scout : JobRunner
         Looks into the folder.
     """
@@ -58,6 +60,7 @@ class FitController(QObject):
         self.message = ""
         self.samples: list[ScanSample] = []
         self.is_paused = False
+        self.job: FitJob | None = None
         self._pausing = False
         self._was_cancelled = False
         self._wanted_folder: Path | None = None
@@ -78,6 +81,11 @@ class FitController(QObject):
         self.runner.refused.connect(self.refused)
         self.runner.cancelled.connect(self._on_cancelled)
         self.runner.finished.connect(self.ended)
+
+    @property
+    def job_under_way(self) -> FitJob | None:
+        """The fit of a folder that is under way."""
+        return self.job if self.runner.is_running else None
 
     def look_into(self, folder: Path) -> None:
         """Find out what a folder holds; `discovered` follows. A look into another folder is given up."""
@@ -116,6 +124,7 @@ class FitController(QObject):
             return False
         self.outcome, self.curves, self.message = None, {}, ""
         self.is_paused = self._pausing = self._was_cancelled = False
+        self.job = job if isinstance(job, FitJob) else None
         # The fit goes on when its panels are closed, and the session with it.
         return self.runner.start(job, title, keep_alive=self.parent())
 

@@ -80,8 +80,7 @@ class FitForm(QWidget):
         self.kind_note = NoteLabel()
         _lay_out(self, (self.preset, self.scorer, self.backbone)).insertRow(1, self.kind_note)
         self.advanced = _AdvancedForm(device)
-        relevant = (self.preset, self.scorer, self.backbone, self.advanced.plane, self.advanced.resolution_px)
-        for choice in relevant:
+        for choice in (self.preset, self.scorer, self.backbone, *self.advanced.fields):
             choice.changed.connect(self._on_changed)
 
     def _on_changed(self, value: object) -> None:
@@ -111,6 +110,22 @@ class FitForm(QWidget):
         if advanced.resolution_px.value != _OWN:
             chosen = replace(chosen, resolution_px=advanced.resolution_px.value)
         return replace(chosen, plane=advanced.plane.value) if advanced.plane.value else chosen
+
+    def show_settings(self, settings: FitSettings) -> None:
+        """Show settings that a form has given."""
+        advanced, chosen = self.advanced, settings.preprocessing
+        if chosen is not None:
+            own = preset(chosen.preset)
+            self.preset.value = chosen.preset
+            advanced.plane.value = "" if chosen.plane == own.plane else chosen.plane
+            is_own = chosen.resolution_px == own.resolution_px
+            advanced.resolution_px.value = _OWN if is_own else chosen.resolution_px
+        self.scorer.value = settings.scorer
+        self.backbone.value = settings.backbone
+        advanced.weights.value = settings.weights
+        advanced.epochs.value = settings.epochs or _OWN
+        advanced.device.value = settings.device
+        advanced.seed.value = settings.seed
 
     def settings(self) -> FitSettings:
         """Return the settings as they are in the form.
@@ -177,7 +192,8 @@ class _AdvancedForm(QWidget):
         self.seed = SpinBox(
             label="Seed", value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same model."
         )
-        _lay_out(self, (self.weights, self.plane, self.resolution_px, self.epochs, self.device, self.seed))
+        self.fields = (self.weights, self.plane, self.resolution_px, self.epochs, self.device, self.seed)
+        _lay_out(self, self.fields)
 
 
 def _lay_out(parent: QWidget, fields: Sequence[Any]) -> QFormLayout:

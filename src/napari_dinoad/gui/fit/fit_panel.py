@@ -261,7 +261,7 @@ class FitPanel(QWidget):
             self.guess.tell("")
             return
         suitable = suitable_preset(discovery, [sample.look for sample in samples])
-        if not self._preset_by_user:
+        if not self._preset_by_user and self._fit.job_under_way is None:
             self.form.preset.value = suitable.name
             self.guess.tell(f"Kind guessed from the scans: {suitable.why}.")
         elif self.form.preset.value not in (suitable.name, *suitable.also):
@@ -292,14 +292,32 @@ class FitPanel(QWidget):
     def _show_notes(self) -> None:
         self.notes.tell(self.form.notes())
         self._show_estimate()
+        self._show_start()
 
     def _show_start(self) -> None:
         discovery = self._fit.discovery
         enough = discovery is not None and len(discovery.scans) >= MIN_SCANS
-        self.start_button.setEnabled(enough and not self._fit.runner.is_running)
-        self.start_button.setText("Resume" if self._fit.is_paused else "Fit")
         self.pause_button.setVisible(self._fit.runner.is_running)
         self.pause_button.setEnabled(not self._fit.runner.is_stopping)
+        self.start_button.setEnabled(enough and not self._fit.runner.is_running)
+        self.start_button.setText("Resume" if self._is_as_paused() else "Fit")
+
+    def _is_as_paused(self) -> bool:
+        """Whether the form has the settings of the fit that was paused: with others it would begin anew."""
+        job = self._fit.job
+        try:
+            return self._fit.is_paused and job is not None and self.form.settings() == job.settings
+        except SettingError:
+            return False
+
+    def _show_job(self) -> None:
+        """Show what is being fitted, which cannot be changed meanwhile."""
+        job = self._fit.job_under_way
+        if job is not None:
+            self.form.show_settings(job.settings)
+            self.out.value = job.out
+        for part in (self.folder.native, self.form, self.form.advanced, self.out.native):
+            part.setEnabled(job is None)
 
     def _show_curves(self) -> None:
         losses = {name: values for name, values in self._fit.curves.items() if "loss" in name}
@@ -317,8 +335,8 @@ class FitPanel(QWidget):
             if not self._out_by_user and str(self.out.value).strip() in ("", "."):
                 self.out.value = self.session.library.free_path(fit.discovery.folder.name or "normal")
             self.found.show_discovery(fit.discovery)
+        self._show_job()
         self._show_notes()
-        self._show_start()
         self._show_curves()
         if fit.outcome is not None:
             self.report.show_outcome(fit.outcome)
