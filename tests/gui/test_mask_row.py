@@ -172,6 +172,24 @@ def test_a_corrected_mask_is_exported_from_step_1_with_its_model(qtbot, ready, v
     assert document["corrected_model"]["scorer"] == "memory-bank"
 
 
+def test_all_windows_propose_the_folder_that_was_written_into_last(qtbot, ready, viewer, tmp_path):
+    drawn_layer(qtbot, ready, viewer).paint((10, 24, 24), 1)
+    export(qtbot, ready, tmp_path / "one", ("mask",))
+    ready.windows.open_folder()
+    assert ready.windows.folder.out.value == tmp_path / "one"
+    find(qtbot, ready)
+    click(qtbot, ready.result.export_button)
+    dialog = ready.result.export_dialog
+    assert dialog.path == tmp_path / "one"
+    save_in_dialog(qtbot, dialog, ready.result.exporter, tmp_path / "two", ("mask",))
+    dialog = open_dialog(qtbot, ready)
+    assert dialog.path == tmp_path / "two"
+    dialog.reject()
+    ready.windows.folder.close()
+    ready.windows.open_folder()
+    assert ready.windows.folder.out.value == tmp_path / "one", "what is named stays"
+
+
 class NoResult:
     """Stands for a controller that has found nothing."""
 

@@ -25,6 +25,7 @@ from napari_dinoad.gui.models.normal_step import NormalStep
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folding import FoldingRow, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
+from napari_dinoad.gui.parts.last_folder import LastFolder
 from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.planes.other_planes import OtherPlanes
 from napari_dinoad.gui.results.hand_masks import HandMasks
@@ -82,14 +83,15 @@ class DockWidget(QWidget):
         self.explainer = Explainer(napari_viewer, self.finder, self)
         scan = self.scan
         hand_masks = HandMasks(napari_viewer, self.finder, lambda: scan.layer)
-        self.masks = MaskRow(hand_masks)
+        last_folder = LastFolder()
+        self.masks = MaskRow(hand_masks, last_folder)
         self.planes = OtherPlanes(napari_viewer, self.finder, hand_masks, self)
-        self.result = ResultPanel(self.finder, hand_masks, self.session.configuration.fpr)
+        self.result = ResultPanel(self.finder, hand_masks, self.session.configuration.fpr, last_folder)
         self.reading = JobRow(cancel_tip=STOPS)
         self.fitting = JobRow(cancel_tip=FIT_STOPS)
         self.folder_button = QPushButton("Score a folder…")
         self.help_button = QPushButton("Help")
-        self.windows = DockWindows(napari_viewer, self.session, self._chosen, self)
+        self.windows = DockWindows(napari_viewer, self.session, self._chosen, last_folder, self)
         self._letters = OrientationLetters(napari_viewer)
         self._colour_bar = ColourBar(napari_viewer)
         self._opened = OpenedResults(napari_viewer)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.errors import WeightsNotFoundError
     from napari_dinoad.gui.fit.session import Session
+    from napari_dinoad.gui.parts.last_folder import LastFolder
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.settings import DetectSettings
 
@@ -42,12 +43,14 @@ class DockWindows(QObject):
         viewer: Viewer,
         session: Session,
         chosen: Callable[[], tuple[Path | None, DetectSettings]],
+        last_folder: LastFolder,
         dock: QWidget,
     ) -> None:
         super().__init__(dock)
         self._viewer = viewer
         self._session = session
         self._chosen = chosen
+        self._last_folder = last_folder
         self._dock = dock
         self.fit: FitDialog | None = None
         self.folder: FolderScoringDialog | None = None
@@ -64,7 +67,7 @@ class DockWindows(QObject):
     def open_folder(self) -> None:
         """Show the window in which a folder of scans is scored."""
         if self.folder is None:
-            self.folder = FolderScoringDialog(self._chosen, self._dock)
+            self.folder = FolderScoringDialog(self._chosen, self._last_folder, self._dock)
         self.folder.show_state()
         _bring_to_front(self.folder)
 

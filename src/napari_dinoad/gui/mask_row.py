@@ -19,6 +19,7 @@ from napari_dinoad.gui.work.worker import JobRunner
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_dinoad.gui.parts.last_folder import LastFolder
     from napari_dinoad.gui.results.hand_masks import Ground, HandMasks
     from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
@@ -40,11 +41,11 @@ class MaskRow(QWidget):
 
     planes_asked = Signal(bool)
 
-    def __init__(self, hand_masks: HandMasks, parent: QWidget | None = None) -> None:
+    def __init__(self, hand_masks: HandMasks, last_folder: LastFolder, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._hand_masks = hand_masks
         self._ground: Ground | None = None
-        self._last_folder: Path | None = None
+        self._last_folder = last_folder
         self.reader = JobRunner(self)
         self.exporter = JobRunner(self)
         self.export_dialog: ExportDialog | None = None
@@ -143,7 +144,7 @@ class MaskRow(QWidget):
         layers = self._hand_masks.layers(ground)
         dialog = ExportDialog(
             ground.volume,
-            self._last_folder,
+            self._last_folder.path,
             self,
             layers,
             self._hand_masks.selected(layers),
@@ -165,7 +166,7 @@ class MaskRow(QWidget):
         one, making = dialog.by_hand, dialog.making
         if one is None or making is None:
             return
-        self._last_folder = dialog.path
+        self._last_folder.path = dialog.path
         try:
             mask = self._hand_masks.mask_of(one, making, ground)
         except DinoadError as error:

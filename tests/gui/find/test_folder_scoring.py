@@ -11,6 +11,7 @@ import pytest
 from dock_driver import TIMEOUT_MS, click
 from napari_dinoad.gui.find import folder_scoring
 from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog, ScoreFolderJob
+from napari_dinoad.gui.parts.last_folder import LastFolder
 from napari_dinoad.settings import DetectSettings
 
 
@@ -135,7 +136,7 @@ def test_no_step_names_a_scan(patients, model_path, tmp_path):
 
 
 def test_a_window_without_a_model_starts_nothing(qtbot):
-    dialog = FolderScoringDialog(lambda: (None, DetectSettings()), None)
+    dialog = FolderScoringDialog(lambda: (None, DetectSettings()), LastFolder(), None)
     qtbot.addWidget(dialog)
     dialog.start()
     assert not dialog.runner.is_running

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from qtpy.QtGui import QShowEvent
+
+    from napari_dinoad.gui.parts.last_folder import LastFolder
     from napari_dinoad.gui.work.work_process import Desk
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.progress import Progress, ProgressEvent
@@ -140,13 +143,21 @@ class FolderScoringDialog(QDialog):
     ----------
     chosen : callable
         Returns the model's file, or None, and the settings that are chosen now.
+    last_folder : LastFolder
+        Where results are proposed to go.
     parent : QWidget
     """
 
-    def __init__(self, chosen: Callable[[], tuple[Path | None, DetectSettings]], parent: QWidget) -> None:
+    def __init__(
+        self,
+        chosen: Callable[[], tuple[Path | None, DetectSettings]],
+        last_folder: LastFolder,
+        parent: QWidget,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Score a folder of scans")
         self._chosen = chosen
+        self._last_folder = last_folder
         self._out: Path | None = None
         self._page: Path | None = None
         self._n_scored = 0
@@ -202,6 +213,12 @@ class FolderScoringDialog(QDialog):
         self.runner.refused.connect(self._on_refused)
         self.runner.finished.connect(self.show_state)
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Propose the folder that was written into last, where none is named."""
+        super().showEvent(event)
+        if folder_of(self.out) is None and self._last_folder.path is not None:
+            self.out.value = self._last_folder.path
+
     def sizeHint(self) -> QSize:
         """Leave room for paths and for what is told."""
         return QSize(480, 240)
@@ -214,6 +231,7 @@ class FolderScoringDialog(QDialog):
             return
         self.note.tell("")
         self._out, self._page, self._n_scored = out, None, 0
+        self._last_folder.path = out
         self.runner.start(ScoreFolderJob(folder, out, model, settings), "Scoring a folder")
         self.show_state()
 

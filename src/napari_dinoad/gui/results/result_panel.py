@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.find.export_job import ExportJob
     from napari_dinoad.gui.find.find_controller import FindController
     from napari_dinoad.gui.find.result import ScanResult
+    from napari_dinoad.gui.parts.last_folder import LastFolder
     from napari_dinoad.gui.results.hand_masks import HandLayer, HandMasks
     from napari_dinoad.maps import Region
     from napari_dinoad.maps.hand_mask import Making
@@ -43,7 +44,12 @@ class ResultPanel(Step):
     new_rate_changed = Signal()
 
     def __init__(
-        self, controller: FindController, hand_masks: HandMasks, rate: float, parent: QWidget | None = None
+        self,
+        controller: FindController,
+        hand_masks: HandMasks,
+        rate: float,
+        last_folder: LastFolder,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__("Result", parent)
         self._controller = controller
@@ -60,7 +66,7 @@ class ResultPanel(Step):
         self.edit_button = QPushButton("Edit mask")
         self.export_button = QPushButton("Export result…")
         self.export_dialog: ExportDialog | None = None
-        self._last_folder: Path | None = None
+        self._last_folder = last_folder
         self.export_note = WrittenNote()
         self._build()
         self._connect()
@@ -243,7 +249,7 @@ class ResultPanel(Step):
             return
         by_hand = self._hand_masks.layers(ground)
         corrected = self._hand_masks.selected(by_hand, only="corrected")
-        dialog = ExportDialog(result.volume, self._last_folder, self, by_hand, corrected)
+        dialog = ExportDialog(result.volume, self._last_folder.path, self, by_hand, corrected)
         dialog.accepted.connect(self._on_export_chosen)
         dialog.rejected.connect(self._on_export_closed)
         self.export_dialog = dialog
@@ -269,7 +275,7 @@ class ResultPanel(Step):
         self._on_export_closed()
         if dialog is None or dialog.path is None:
             return
-        self._last_folder = dialog.path
+        self._last_folder.path = dialog.path
         if dialog.by_hand is None:
             self.export(dialog.path, dialog.outputs, dialog.seg_segments)
         elif dialog.making is not None:
