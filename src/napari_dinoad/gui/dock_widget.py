@@ -116,9 +116,7 @@ class DockWidget(QWidget):
         self._on_layer_changed()
         if before is not None:
             before.give_to(self)
-        self._room = CanvasRoom(napari_viewer, self)
-        # napari gives this dock room once it is made.
-        self._room.keep(self.scan.layer, self)
+        self._room = CanvasRoom(napari_viewer, lambda: scan.layer, self)
 
     def _build(self) -> None:
         self._scroll = ScrolledColumn()
@@ -192,12 +190,14 @@ class DockWidget(QWidget):
             if self.parent() is None:
                 self._leave()
             else:
+                self._room.set_on(True)
                 self.finder.open_again()
                 self.finder.look_at(self.scan.layer)
         super().changeEvent(event)
 
     def _leave(self) -> None:
         """Stop at once: Python may let the dock live on for long after napari has closed it."""
+        self._room.set_on(False)
         self._prepare.stop()
         self.finder.close()
         self.explainer.runner.cancel()
@@ -351,8 +351,6 @@ class DockWidget(QWidget):
             else:
                 # Of others it is left to them how they show it: pictures of a mosaic, what a filter has made.
                 self.scan.choose(event.value)
-            # The first layer's controls, which come now, are wider than those of none.
-            self._room.keep(self.scan.layer, self)
         elif is_from_file(event.value):
             show_map_alone(self._viewer, event.value)
 

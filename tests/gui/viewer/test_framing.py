@@ -8,7 +8,7 @@ import napari.components
 import numpy as np
 import pytest
 
-from napari_dinoad.gui.viewer.framing import is_seen_whole
+from napari_dinoad.gui.viewer.framing import fills_canvas, is_seen_whole
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.viewer_parts import camera_of
 from napari_dinoad.images.volume import Geometry, Volume
@@ -187,3 +187,64 @@ def test_the_first_scan_is_seen_whole_beside_its_controls(qtbot, make_napari_vie
     layer = add_scan(viewer, shape=(20, 40, 120))
     qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
     qtbot.waitUntil(lambda: is_seen(viewer, layer))
+
+
+@napari_with_canvas
+@pytest.mark.parametrize("is_close", [False, True])
+def test_a_scan_fills_the_window_also_when_that_becomes_smaller_or_larger(
+    qtbot, make_napari_viewer, own_folders, is_close
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 800)
+    viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    layer = add_scan(viewer, shape=(20, 64, 70))
+    qtbot.wait(200)
+    if is_close:
+        camera_of(viewer).zoom *= 4
+    zoom = camera_of(viewer).zoom
+    for width, height in ((1000, 700), (1400, 900)):
+        viewer.window.resize(width, height)
+        qtbot.wait(300)
+        if is_close:
+            assert camera_of(viewer).zoom == zoom, "what is looked at closely stays in view"
+        else:
+            assert fills_canvas(viewer, layer)
+
+
+@napari_with_canvas
+def test_a_scan_fills_the_canvas_when_the_dock_floats_and_when_it_is_closed(
+    qtbot, make_napari_viewer, own_folders
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1000, 800)
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    layer = add_scan(viewer, shape=(20, 40, 120))
+    qtbot.wait(200)
+    assert fills_canvas(viewer, layer)
+    for is_floating in (True, False):
+        width = viewer.canvas.size[1]
+        dock.setFloating(is_floating)
+        qtbot.waitUntil(lambda before=width: viewer.canvas.size[1] != before)
+        qtbot.wait(200)
+        assert fills_canvas(viewer, layer)
+    width = viewer.canvas.size[1]
+    viewer.window.remove_dock_widget(widget)
+    qtbot.waitUntil(lambda: viewer.canvas.size[1] > width)
+    qtbot.wait(200)
+    assert fills_canvas(viewer, layer)
+
+
+@napari_with_canvas
+def test_a_scan_that_comes_while_the_canvas_changes_fills_it_too(qtbot, make_napari_viewer, own_folders):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 800)
+    viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    qtbot.wait(200)
+    sizes = []
+    viewer.canvas.events.size.connect(lambda event: sizes.append(event.value))
+    viewer.window.resize(1300, 850)
+    qtbot.waitUntil(lambda: bool(sizes))
+    layer = add_scan(viewer, shape=(20, 64, 70))
+    viewer.window.resize(1000, 700)
+    qtbot.wait(400)
+    assert fills_canvas(viewer, layer)

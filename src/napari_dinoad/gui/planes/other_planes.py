@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.results.hand_masks import Ground
-from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
 from napari_dinoad.gui.viewer.viewer_parts import axis_in_view, moves_of, point_in_layer, show_index
 
 if TYPE_CHECKING:
@@ -105,8 +104,6 @@ class OtherPlanes(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DRAW_MS)
         self._timer.timeout.connect(self._draw)
-        self._room = CanvasRoom(viewer, self)
-        self._window: weakref.ref[QWidget] | None = None
         for signal in (
             finder.result_changed,
             finder.map_changed,
@@ -132,11 +129,9 @@ class OtherPlanes(QObject):
             self.view.point_chosen.connect(self._go_to)
             self.view.woken.connect(self.look)
             self.view.left.connect(self._on_left)
-            self._keep_room(self.parent())
             dock = self._viewer.window.add_dock_widget(self.view, name=_DOCK_NAME, area="bottom")
             dock.installEventFilter(self)
             self._dock = dock
-            self._window = weakref.ref(self.view.window())
             self._corners = give_corners_to_sides(self.view.window())
             self._viewer.dims.events.connect(self._draw)
             for event in self._changes_of_list():
@@ -150,13 +145,8 @@ class OtherPlanes(QObject):
         """Show the dock only where the scan that is chosen has other planes; one that is closed stays closed."""
         before, self._has_planes = self._has_planes, has_planes(scan)
         if self._dock is not None and self._has_planes != before:
-            self._keep_room(self._dock)
             self._dock.setVisible(self._has_planes)
         self.look()
-
-    def _keep_room(self, beside: QObject | None) -> None:
-        """See to it that the scan is seen as well when the dock has come into a window, or has gone."""
-        self._room.keep(self._chosen(), beside.window() if isinstance(beside, QWidget) else None)
 
     def _chosen(self) -> Layer | None:
         try:
@@ -187,7 +177,6 @@ class OtherPlanes(QObject):
         if view is None:
             return
         self._timer.stop()
-        self._keep_room(None if self._window is None else self._window())
         self._viewer.dims.events.disconnect(self._draw)
         for event in self._changes_of_list():
             event.disconnect(self.look)

@@ -1,4 +1,4 @@
-"""A scan keeps its place on the canvas when docks take room from it, or give it back."""
+"""A scan that is seen whole still is when its canvas has become larger or smaller."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
 
-from napari_dinoad.gui.viewer.framing import bring_into_view, fills_canvas, fit_to_canvas, is_seen_whole
+from napari_dinoad.gui.viewer.framing import (
+    bring_into_view,
+    canvas_size,
+    fills_canvas,
+    fit_to_canvas,
+    is_seen_whole,
+)
+from napari_dinoad.gui.viewer.layers import same_layer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
@@ -17,37 +26,70 @@ if TYPE_CHECKING:
 __all__ = ["CanvasRoom"]
 
 _CHANGED_MS = 50
-"""So long after a dock has come or gone the canvas has its new size."""
+"""A canvas that has not changed its size for so long has its new one."""
 
 
 class CanvasRoom(QObject):
-    """Fits a scan to the canvas again that was fitted to it before; one that was seen whole still is.
+    """Follows the size of the canvas: docks that come, go or float change it, and so does the window.
+
+    A scan that filled the canvas does so again; one that was seen whole, but smaller, is still seen. Of a place that
+    is looked at closely nothing changes.
 
     Parameters
     ----------
     viewer : Viewer
-    parent : QObject
+    chosen : callable
+        Returns the layer that is chosen as scan, or None.
+    dock : QWidget
+        The plugin's.
     """
 
-    def __init__(self, viewer: Viewer, parent: QObject) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Viewer, chosen: Callable[[], Layer | None], dock: QWidget) -> None:
+        super().__init__(dock)
         self._viewer = viewer
-        self._layer: Layer | None = None
-        self._was_filled = False
+        self._chosen = chosen
+        self._dock = weakref.ref(dock)
         self._window: weakref.ref[QWidget] | None = None
+        self._size_px = canvas_size(viewer)
+        self._layer: Layer | None = None
+        self._was_whole = self._was_filled = False
+        self._is_on = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_CHANGED_MS)
         self._timer.timeout.connect(self._frame)
+        self.set_on(True)
 
-    def keep(self, layer: Layer | None, window: QWidget | None) -> None:
-        """Take note of how a scan's layer is seen, before a dock comes or goes in a viewer's window."""
-        if layer is None or window is None or layer not in self._viewer.layers or self._timer.isActive():
+    def set_on(self, is_on: bool) -> None:
+        """Follow the canvas, or no longer; the room that the dock itself leaves is still taken."""
+        if self._size_px is None or is_on == self._is_on:
             return
-        if is_seen_whole(self._viewer, layer):
-            self._layer, self._window = layer, weakref.ref(window)
-            self._was_filled = fills_canvas(self._viewer, layer)
-            self._timer.start()
+        self._is_on = is_on
+        resized = self._viewer.canvas.events.size
+        if is_on:
+            self._size_px = canvas_size(self._viewer)
+            resized.connect(self._on_resized)
+        else:
+            resized.disconnect(self._on_resized)
+            self._take_note()
+
+    def _on_resized(self, event: object = None) -> None:
+        self._take_note()
+        self._size_px = canvas_size(self._viewer)
+
+    def _take_note(self) -> None:
+        """Note how the scan is seen on the canvas as it was, once of a scan for changes that come together."""
+        dock = self._dock()
+        if dock is not None and dock.parent() is not None:
+            self._window = weakref.ref(_outermost(dock))
+        layer = self._chosen()
+        if layer is None or layer not in self._viewer.layers:
+            return
+        if not same_layer(layer, self._layer):
+            self._layer = layer
+            self._was_whole = is_seen_whole(self._viewer, layer, self._size_px)
+            self._was_filled = fills_canvas(self._viewer, layer, self._size_px)
+        self._timer.start()
 
     def _frame(self) -> None:
         layer, self._layer = self._layer, None
@@ -56,8 +98,14 @@ class CanvasRoom(QObject):
             return
         if self._was_filled:
             fit_to_canvas(self._viewer, layer)
-        else:
+        elif self._was_whole:
             bring_into_view(self._viewer, layer, None)
+
+
+def _outermost(widget: QWidget) -> QWidget:
+    """Return the window that a widget belongs to, also from within a dock that floats."""
+    parent = widget.parentWidget()
+    return widget if parent is None else _outermost(parent)
 
 
 def _is_shown(window: QWidget | None) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["bring_into_view", "fills_canvas", "fit_to_canvas", "is_seen_whole", "share_inside"]
+__all__ = ["bring_into_view", "canvas_size", "fills_canvas", "fit_to_canvas", "is_seen_whole", "share_inside"]
 
 _WHOLE_FROM = 0.9
 """A scan of which along each axis at least this share is seen counts as seen whole."""
@@ -64,15 +64,23 @@ def bring_into_view(viewer: Viewer, layer: Layer, before: Layer | None) -> None:
         _fit(viewer, box, view)
 
 
-def is_seen_whole(viewer: Viewer, layer: Layer) -> bool:
-    """Whether the canvas shows all of a layer's slice, or nearly so."""
-    box, view = _displayed_box(viewer, layer), _view_box(viewer)
+def canvas_size(viewer: Viewer) -> tuple[int, int] | None:
+    """Return height and width of the canvas in pixels; None where napari does not say them (before 0.9)."""
+    return getattr(getattr(viewer, "canvas", None), "size", None)
+
+
+def is_seen_whole(viewer: Viewer, layer: Layer, size_px: tuple[int, int] | None = None) -> bool:
+    """Whether the canvas shows all of a layer's slice, or nearly so; with ``size_px``, if it had this size."""
+    box, view = _displayed_box(viewer, layer), _view_box(viewer, size_px)
     return box is not None and view is not None and _least_share(box, view) >= _WHOLE_FROM
 
 
-def fills_canvas(viewer: Viewer, layer: Layer) -> bool:
-    """Whether the canvas shows all of a layer's slice, or nearly so, and has no room to show it much larger."""
-    box, view = _displayed_box(viewer, layer), _view_box(viewer)
+def fills_canvas(viewer: Viewer, layer: Layer, size_px: tuple[int, int] | None = None) -> bool:
+    """Whether the canvas shows all of a layer's slice, or nearly so, and has no room to show it much larger.
+
+    With ``size_px``, if it had this height and width.
+    """
+    box, view = _displayed_box(viewer, layer), _view_box(viewer, size_px)
     if grid_of(viewer).enabled or box is None or view is None:
         return False
     filled = (box[1] - box[0]) / (view[1] - view[0])
@@ -108,9 +116,12 @@ def _displayed_box(viewer: Viewer, layer: Layer) -> np.ndarray | None:
     return None if own.min() < 0 else np.asarray(layer.extent.world)[:, own]
 
 
-def _view_box(viewer: Viewer) -> np.ndarray | None:
-    """Return (2, n) the corners of what the canvas shows; None where napari does not say how large it is."""
-    size_px = getattr(getattr(viewer, "canvas", None), "size", None)
+def _view_box(viewer: Viewer, size_px: tuple[int, int] | None = None) -> np.ndarray | None:
+    """Return (2, n) the corners of what the canvas shows, or would with another height and width.
+
+    None where napari does not say how large it is.
+    """
+    size_px = size_px or canvas_size(viewer)
     if size_px is None:
         return None
     n, camera = len(viewer.dims.displayed), camera_of(viewer)
