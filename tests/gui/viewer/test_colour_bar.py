@@ -210,3 +210,22 @@ def test_the_title_of_the_bar_is_out_of_its_way_in_the_grid(ready, viewer, saved
     assert not title.visible, "the bar is in its layer's cell"
     grid_of(viewer).enabled = False
     assert title.visible
+
+
+def test_the_bar_lies_on_black_in_every_theme(ready, viewer, saved):
+    viewer.theme = "light"
+    (opened_map,) = open_files(viewer, saved[:1])
+    bar = opened_map.colorbar
+    assert bar.visible and bar.box
+    np.testing.assert_array_equal(bar.box_color, (0, 0, 0, 1))
+    np.testing.assert_array_equal(bar.color, (1, 1, 1, 1))
+
+
+def test_the_title_leaves_room_for_the_letter_on_a_narrow_canvas(ready, viewer, saved):
+    if not hasattr(viewer, "canvas"):
+        pytest.skip("napari before 0.9 has no more texts on its canvas")
+    open_files(viewer, saved[:1])
+    title = viewer.canvas.overlays["dinoad_colour_bar"]
+    for width, is_shown in ((700, True), (300, False), (700, True)):
+        viewer.canvas.size = (500, width)
+        assert title.visible == is_shown

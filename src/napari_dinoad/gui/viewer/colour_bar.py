@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_dinoad.gui.viewer.canvas_text import CanvasText
+from napari_dinoad.gui.viewer.framing import canvas_size
 from napari_dinoad.gui.viewer.layer_marks import holding_of_layer, is_overlay
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.viewer_parts import set_colour_bar
@@ -20,6 +21,9 @@ __all__ = ["ColourBar"]
 _TITLE = "how rare\n(−log10 p)"
 
 _TITLE_SIZE = 10
+
+_TITLE_FROM_PX = 400
+"""On a narrower canvas bar and title would reach the letter in the middle of the upper edge."""
 
 
 class ColourBar:
@@ -37,6 +41,8 @@ class ColourBar:
         events.inserted.connect(self._on_inserted)
         events.removed.connect(self._show)
         events.reordered.connect(self._show)
+        if canvas_size(viewer) is not None:
+            viewer.canvas.events.size.connect(self._show_title)
         for layer in self._coloured():
             layer.events.visible.connect(self._show)
             set_colour_bar(layer, False)
@@ -60,5 +66,10 @@ class ColourBar:
             if uppermost is not None:
                 set_colour_bar(uppermost, True)
             self._of = uppermost
-        is_map = uppermost is not None and holding_of_layer(uppermost.metadata) == "map"
-        self.text.show(_TITLE if is_map else "")
+        self._show_title()
+
+    def _show_title(self, event: object = None) -> None:
+        is_map = self._of is not None and holding_of_layer(self._of.metadata) == "map"
+        size_px = canvas_size(self._viewer)
+        has_room = size_px is not None and size_px[1] >= _TITLE_FROM_PX
+        self.text.show(_TITLE if is_map and has_room else "")

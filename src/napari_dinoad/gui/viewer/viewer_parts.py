@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+_BLACK = (0.0, 0.0, 0.0, 1.0)
+_WHITE = (1.0, 1.0, 1.0, 1.0)
+
 _STRAIGHT = 1e-5
 """Layers that are turned out of the slice by less than this are not."""
 
@@ -89,10 +92,16 @@ def scale_bar_of(viewer: Viewer) -> Any:
 
 
 def set_colour_bar(layer: Layer, is_shown: bool) -> None:
-    """Show or hide the layer's colour bar, where napari has one (since 0.7)."""
+    """Show or hide the layer's colour bar, where napari has one (since 0.7).
+
+    It lies on black in every theme, as a scan does: colours that begin transparent are pale on a light ground.
+    """
     bar = getattr(layer, "colorbar", None)
-    if bar is not None:
-        bar.visible = is_shown
+    if bar is None:
+        return
+    if hasattr(bar, "box_color"):
+        bar.box, bar.box_color, bar.color = True, _BLACK, _WHITE
+    bar.visible = is_shown
 
 
 def layers_meet(one: Layer, other: Layer) -> bool:
