@@ -10,7 +10,7 @@ import napari
 import numpy as np
 import pytest
 from napari.layers import Layer
-from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
@@ -68,6 +68,16 @@ def docks_of(viewer):
         for dock in viewer.window._qt_window.findChildren(QDockWidget)
         if "Other planes" in dock.windowTitle()
     ]
+
+
+def do_in_event_loop(qtbot, action):
+    """Do something from within the event loop, as a user does.
+
+    From outside of it, Qt 5 keeps what is to be deleted later until that loop has ended.
+    """
+    done = []
+    QTimer.singleShot(0, lambda: done.append(action()))
+    qtbot.waitUntil(lambda: bool(done), timeout=TIMEOUT_MS)
 
 
 def point_of(dock, viewer):
@@ -346,18 +356,15 @@ def test_nothing_stays_when_the_planes_are_closed(qtbot, found, viewer, how):
     window = found.window()
     assert isinstance(window, QMainWindow)
     assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.RightDockWidgetArea
-    view = found.planes.view
-    if how == "box":
-        found.masks.planes_box.click()
-    elif how == "dock":
-        docks_of(viewer)[-1].destroyOnClose()
-    else:
-        docks_of(viewer)[-1].close()
+    view, dock = found.planes.view, docks_of(viewer)[-1]
+    close = {"box": found.masks.planes_box.click, "dock": dock.destroyOnClose, "hidden": dock.close}[how]
+    gone = []
+    view.destroyed.connect(lambda: gone.append(how))
+    do_in_event_loop(qtbot, close)
     assert found.planes.view is None and not found.masks.planes_box.isChecked()
     assert window.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.BottomDockWidgetArea
     assert not of_planes(viewer)
-    with qtbot.waitSignal(view.destroyed, timeout=TIMEOUT_MS):
-        pass
+    qtbot.waitUntil(lambda: gone == [how], timeout=TIMEOUT_MS)
     qtbot.waitUntil(lambda: not docks_of(viewer), timeout=TIMEOUT_MS)
     viewer.dims.point = viewer.dims.point
     found.masks.planes_box.click()
@@ -365,7 +372,7 @@ def test_nothing_stays_when_the_planes_are_closed(qtbot, found, viewer, how):
 
 
 def test_they_close_with_the_plugins_dock(qtbot, found, viewer):
-    viewer.window.remove_dock_widget(found)
+    do_in_event_loop(qtbot, lambda: viewer.window.remove_dock_widget(found))
     qtbot.waitUntil(lambda: not docks_of(viewer), timeout=TIMEOUT_MS)
     assert not of_planes(viewer)
 
