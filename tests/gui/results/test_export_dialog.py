@@ -82,3 +82,5 @@ def test_regions_are_told_as_far_as_they_are_known(open_dialog):
     assert "not scored yet" not in dialog.regions.text()
     dialog.show_regions(2, 3, is_measured=True, is_scoring=False)
     assert "2 of 3 regions" in dialog.regions.text()
+    dialog.show_regions(1, 1, is_measured=True, is_scoring=False)
+    assert dialog.regions.text().endswith(": 1 region.")

@@ -187,7 +187,8 @@ class ExportDialog(QDialog):
             so_far = "; slices that are not scored yet are left out" if is_scoring else ""
             self._found_words = f"Masks and tables hold the regions that are found at this rate{so_far}."
         else:
-            regions = f"{n_ticked} of {n_regions} regions" if n_ticked < n_regions else f"{n_regions} regions"
+            regions = f"{n_regions} region{'' if n_regions == 1 else 's'}"
+            regions = f"{n_ticked} of {regions}" if n_ticked < n_regions else regions
             self._found_words = f"Masks and tables hold the ticked regions: {regions}."
         self._show_words()
 
