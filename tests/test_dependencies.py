@@ -10,7 +10,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 OF_USERS = ("dask", "dicom-codecs", "itk", "openvino")
 READS_OURS = {"npe2"}
 """napari's own, whose version decides what ``napari.yaml`` may hold."""
@@ -48,3 +49,18 @@ def test_all_that_is_imported_is_asked_for():
     for extra in OF_USERS:
         asked |= names_of(PROJECT["optional-dependencies"][extra])
     assert imported() - asked - BROUGHT == set()
+
+
+def test_each_requirement_has_a_lower_bound_also_the_one_that_builds_the_package():
+    """Hatchling before 1.27 takes no list of licence files, or writes no licence that PyPI can read."""
+    asked = [*PYPROJECT["build-system"]["requires"], *PROJECT["dependencies"]]
+    for requirements in PROJECT["optional-dependencies"].values():
+        asked += requirements
+    assert [text for text in asked if ">=" not in text and not text.startswith(PROJECT["name"])] == []
+
+
+def test_the_readme_names_the_versions_of_python_that_the_package_claims():
+    versions = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", text)]
+    assert PROJECT["requires-python"] == f">={versions[0]}"
+    for page in ("README.md", "docs/napari.md"):
+        assert f"Python {versions[0]} to {versions[-1]} " in (ROOT / page).read_text(encoding="utf-8")

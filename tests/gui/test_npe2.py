@@ -19,6 +19,10 @@ def manifest():
     return PluginManifest.from_distribution(PLUGIN_NAME)
 
 
+def test_catalogues_of_plugins_know_what_it_is_for(manifest):
+    assert {category.value for category in manifest.categories} >= {"Segmentation", "Image Processing"}
+
+
 def test_every_command_can_be_imported(manifest):
     manifest.validate_imports()
 
