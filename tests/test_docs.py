@@ -115,17 +115,6 @@ def test_messages_that_the_page_of_symptoms_quotes_are_told():
     assert [words for words in quoted if words not in told] == []
 
 
-def test_the_page_for_python_runs(tmp_path, monkeypatch):
-    """Its snippets, one after the other, as its reader is told that they do."""
-    monkeypatch.chdir(tmp_path)
-    names = {"__name__": "page"}
-    for snippet in SNIPPET.findall(TEXTS[ROOT / "docs" / "python.md"]):
-        exec(compile(snippet, "docs/python.md", "exec"), names)
-    assert names["rows"]
-    assert names["neg_log10_p"].shape == (8, 14, 14)
-    assert names["found"].mask(0.01).regions()
-
-
 def parsers(parser=None, name="dinoad"):
     """Yield the parser of each verb and action, with its name."""
     parser = parser or build_parser()
