@@ -153,8 +153,8 @@ def test_long_stems_are_cut_and_stay_apart(tmp_path, letter):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_killed_process_leaves_the_old_file_whole(tmp_path, name):
     path = tmp_path / "map.nii.gz"
     path.write_bytes(b"old and whole")
     code = (
@@ -169,12 +169,12 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path, number):
     )
     with child:
         assert child.stdout.readline() == b"half\n"
-        child.send_signal(number)
+        child.send_signal(signal.Signals[name])
         assert child.wait(PATIENCE_S) != 0
     assert path.read_bytes() == b"old and whole"
     others = [other.name for other in tmp_path.iterdir() if other != path]
     assert all(name.startswith(".dinoad-") for name in others)
-    if number == signal.SIGTERM:
+    if name == "SIGTERM":
         assert others == [], "asked to stop, it tidies up"
 
 
