@@ -40,7 +40,7 @@ oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python tools/oldest_versions.py > $(VENV)-oldest/constraints.txt
 	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable ".[test]"
-	tools/with_screen.sh $(VENV)-oldest/bin/python -m pytest
+	tools/run_tests.sh $(VENV)-oldest/bin/python
 
 # The plugin against napari's newest pre-release, apart from everything else; it tells, and never fails a build.
 prerelease:
@@ -58,4 +58,5 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-prerelease demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-prerelease demo-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
