@@ -22,6 +22,7 @@ SMALL = ArCnnSettings(bottleneck_channels=5, hidden_channels=7, dilations=(1, 2,
 NETWORKS = {
     "rings": SMALL,
     "rings, one": replace(SMALL, dilations=(1,)),
+    "rings, mirrored": replace(SMALL, mirrored=True),
     "paper": replace(SMALL, network="paper", dilations=(4,)),
     "paper, dense first": replace(SMALL, network="paper", dilations=(1, 2, 4, 4, 4)),
 }
@@ -67,7 +68,60 @@ def test_every_near_neighbour_is_seen(context):
         assert (later <= seen) == (context == "two-sided")
 
 
-def test_the_default_two_sided_network_sees_three_rings():
+@pytest.mark.parametrize("size", [16, 28])
+def test_a_mirrored_network_sees_the_place_on_the_other_side_but_not_near_the_middle(size):
+    settings = replace(SMALL, mirrored=True, dilations=(1,))
+    distance = {16: 1, 28: 2}[size]
+    network = make_network(settings, 1, (size, size), seeded_generator(3))
+    for column in range(size):
+        x = torch.randn(1, 1, 5, size, generator=seeded_generator(4)).requires_grad_()
+        (gradient,) = torch.autograd.grad(network(x)[0, 0, 2, column], x)
+        seen = {tuple(place) for place in gradient[0, 0].nonzero().tolist()}
+        near = {(2 + dy, column + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} - {(2, column)}
+        other, steps = size - 1 - column, (-distance, 0, distance)
+        there = {(2 + dy, other + dx) for dy in steps for dx in steps}
+        is_far = abs(other - column) >= distance + 2
+        wanted = near | there if is_far else near
+        assert seen == {(row, place) for row, place in wanted if 0 <= place < size}
+        assert 0 < column < size - 1 or is_far
+
+
+def test_only_rings_that_look_all_around_are_mirrored():
+    for settings in (replace(SMALL, context="causal"), replace(SMALL, network="paper", dilations=(1,))):
+        plain, mirrored = (
+            make_network(replace(settings, mirrored=m), 3, (9, 9), seeded_generator(0)).state_dict()
+            for m in (False, True)
+        )
+        assert plain.keys() == mirrored.keys()
+
+
+def test_what_stands_on_one_side_only_is_found_by_the_other():
+    """Each half is noise, which nothing beside it tells, and both are alike."""
+    generator = torch.Generator().manual_seed(5)
+    half = torch.randn(48, 8, 4, 3, generator=generator)
+    maps = torch.cat([half, half.flip(2)], dim=2)
+    changed = maps[:1].clone()
+    changed[0, 4, 1] = -changed[0, 4, 1]
+    chosen = ArCnnSettings(hidden_channels=32, epochs=20, learning_rate=5e-3, noise_probability=0.0)
+    plain, mirrored = (
+        ArCnnScorer(replace(chosen, mirrored=m)).fit(maps.split(8)).score(maps[40:]).mean()
+        for m in (False, True)
+    )
+    assert mirrored < 0.6 * plain
+    scores = ArCnnScorer(replace(chosen, mirrored=True)).fit(maps[8:].split(8)).score(changed)[0]
+    assert set(scores.flatten().topk(2).indices.tolist()) == {4 * 8 + 1, 4 * 8 + 6}
+
+
+def test_a_scorer_of_before_there_were_mirrored_places_scores_the_same(make_smooth):
+    maps = [make_smooth(4, (6, 6), 3, seed=1)]
+    fitted = ArCnnScorer(replace(SMALL, epochs=1)).fit(maps)
+    state = fitted.state()
+    settings = {key: value for key, value in state.settings["settings"].items() if key != "mirrored"}
+    before = replace(state, settings=state.settings | {"settings": settings})
+    assert torch.equal(ArCnnScorer.from_state(before).score(maps[0]), fitted.score(maps[0]))
+
+
+def test_a_two_sided_network_sees_three_rings():
     network = make_network(SMALL, 3, (9, 9), seeded_generator(3))
     seen = influence(network, (9, 9))[4 * 9 + 4].reshape(9, 9).nonzero() - 4
     wanted = {(d * dy, d * dx) for d in (1, 2, 4) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} - {(0, 0)}

@@ -27,6 +27,12 @@ RING: Taps = (*EARLIER, (0, 1), (1, -1), (1, 0), (1, 1))
 RING_SHARES = (1 / 9, 2 / 9)
 """Distances of the rings, of the grid's shorter side: best on real slices at 16 and at 28 patches, of those tried."""
 
+MIRROR_SHARE = 1 / 18
+"""Distance of the patches around the mirrored place, of the grid's shorter side: heads are seldom quite upright."""
+
+MIRROR_GAP = 2
+"""The nearest patches around the mirrored place lie at least so far from the patch itself."""
+
 PAPER_LAYERS = 5
 
 
@@ -78,6 +84,9 @@ class RingsNetwork(nn.Module):
 
     The only layer that looks sideways leaves the patch itself out, so nothing leaks it. The bottleneck's bias makes
     the zero that stands outside the grid a learned value. In causal mode the rings hold their earlier halves only.
+
+    With ``mirror_dilation`` it also looks at the mirrored place, left for right, and at eight patches so far around
+    it. Near the middle, where these would come close to the patch itself, it does not.
     """
 
     def __init__(
@@ -87,11 +96,17 @@ class RingsNetwork(nn.Module):
         n_hidden: int,
         dilations: Sequence[int],
         context: ArCnnContext,
+        mirror_dilation: int | None = None,
     ) -> None:
         super().__init__()
         taps = RING if context == "two-sided" else EARLIER
         self.reduce = TapConvolution(n_channels, n_bottleneck, CENTRE)
         self.rings = nn.ModuleList(TapConvolution(n_bottleneck, n_hidden, taps, d) for d in dilations)
+        self.mirror = (
+            None
+            if mirror_dilation is None
+            else TapConvolution(n_bottleneck, n_hidden, (*RING, *CENTRE), mirror_dilation)
+        )
         self.mix = TapConvolution(n_hidden, n_hidden, CENTRE)
         self.expand = TapConvolution(n_hidden, n_channels, CENTRE)
 
@@ -99,10 +114,19 @@ class RingsNetwork(nn.Module):
         """Predict (n, d, gh, gw) from (n, d, gh, gw)."""
         neighbours = self.reduce(x)
         hidden = torch.stack([ring(neighbours) for ring in self.rings]).sum(0)
+        if self.mirror is not None:
+            hidden = hidden + self.mirror(neighbours.flip(3)) * self._is_far(self.mirror.dilation, x)
         hidden = functional.gelu(hidden)
         hidden = hidden + functional.gelu(self.mix(hidden))
         prediction: torch.Tensor = self.expand(hidden)
         return prediction
+
+    @staticmethod
+    def _is_far(dilation: int, x: torch.Tensor) -> torch.Tensor:
+        """Return 1 for columns (gw,) far enough from the mirrored ones, else 0, like ``x`` (n, d, gh, gw)."""
+        columns = torch.arange(x.shape[3], device=x.device)
+        apart = (x.shape[3] - 1 - 2 * columns).abs()
+        return (apart >= dilation + MIRROR_GAP).to(x.dtype)
 
 
 class _CausalStack(nn.Module):
@@ -155,6 +179,13 @@ def dilations_for(settings: ArCnnSettings, grid: tuple[int, int]) -> tuple[int, 
     return tuple(sorted({max(1, int(share * min(grid) + 0.5)) for share in shares}))
 
 
+def mirror_dilation_for(settings: ArCnnSettings, grid: tuple[int, int]) -> int | None:
+    """Return how far around the mirrored place rings look on a grid (gh, gw); None where they do not look there."""
+    if not settings.mirrored or settings.context == "causal":
+        return None
+    return max(1, int(MIRROR_SHARE * min(grid) + 0.5))
+
+
 def make_network(
     settings: ArCnnSettings, n_channels: int, grid: tuple[int, int], generator: torch.Generator
 ) -> RingsNetwork | PaperNetwork:
@@ -179,6 +210,7 @@ def make_network(
             settings.hidden_channels,
             dilations,
             settings.context,
+            mirror_dilation_for(settings, grid),
         )
     else:
         network = PaperNetwork(n_channels, settings.hidden_channels, dilations, settings.context)
