@@ -143,12 +143,12 @@ def test_a_slice_asked_for_twice_is_scored_once(model, patient):
 
 
 def test_the_mask_is_drawn_as_the_settings_say(model, patient):
-    result = detect(patient, model, DetectSettings(fpr=0.1, min_volume_mm3=2000))
+    result = detect(patient, model, DetectSettings(fpr=0.1, min_volume_mm3=10_000))
     volumes = [region.volume_mm3 for region in result.mask(min_volume_mm3=0).regions()]
-    assert min(volumes) < 2000 < max(volumes)
+    assert min(volumes) < 10_000 < max(volumes)
     assert result.mask().fpr == 0.1
     kept = [region.volume_mm3 for region in result.mask().regions()]
-    assert kept == [volume for volume in volumes if volume >= 2000]
+    assert kept == [volume for volume in volumes if volume >= 10_000]
     assert result.mask(fpr=0.01).fpr == 0.01
 
 
