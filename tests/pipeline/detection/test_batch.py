@@ -313,12 +313,20 @@ def test_what_was_scored_before_a_fault_is_yielded(detector, scans, tmp_path, mo
     assert seen == ["normal_0", "normal_1"]
 
 
+def before_maps(monkeypatch, before):
+    """Call ``before`` with the name of the output and the findings when a map is to be written."""
+    save = outputs._WRITERS["map"]
+    monkeypatch.setitem(
+        outputs._WRITERS, "map", lambda findings, *where: before("map", findings) or save(findings, *where)
+    )
+
+
 def test_outputs_that_cannot_be_written_end_it(detector, scans, tmp_path, monkeypatch):
     def full(findings, *_):
         if findings.volume.name == "normal_1":
             raise DinoadError("Cannot write: the disk is full.")
 
-    told_around(monkeypatch, outputs, "_write", before=lambda output, findings, *_: full(findings))
+    before_maps(monkeypatch, lambda _, findings: full(findings))
     scored, worklist = begin(detector, scans, tmp_path / "out")
     seen = []
     with pytest.raises(DinoadError, match="the disk is full"), worklist, closing(scored):
@@ -349,7 +357,7 @@ def logged(monkeypatch, caplog):
     [
         (Detector, "prepare_apart", ["normal_1 read"]),
         (Detector, "detect", ["normal_1 read"]),
-        (outputs, "_write", ["normal_1 read", "normal_1 scored", "normal_1 written"]),
+        (outputs, "map", ["normal_1 read", "normal_1 scored", "normal_1 written"]),
     ],
 )
 def test_what_a_step_logged_is_told_where_it_fails(
@@ -359,7 +367,10 @@ def test_what_a_step_logged_is_told_where_it_fails(
         if getattr(of, "volume", of).name == "normal_1":
             raise kind("a fault")
 
-    told_around(monkeypatch, owner, step, before=fail)
+    if owner is outputs:
+        before_maps(monkeypatch, fail)
+    else:
+        told_around(monkeypatch, owner, step, before=fail)
     scored, worklist = begin(detector, scans[:2], tmp_path / "out")
     with pytest.raises(kind), worklist, closing(scored):
         list(scored)
@@ -373,7 +384,7 @@ def test_what_a_step_on_the_writing_thread_logged_is_told_where_it_fails(
         if findings.volume.name == "normal_1":
             raise RuntimeError("a fault")
 
-    told_around(monkeypatch, outputs, "_write", before=fail)
+    before_maps(monkeypatch, fail)
     scored, worklist = begin(detector, scans, tmp_path / "out")
     with pytest.raises(RuntimeError, match="a fault"), worklist, closing(scored):
         list(scored)
@@ -394,7 +405,7 @@ def test_a_failure_to_write_is_logged_and_hides_nothing_of_what_ended_it(
         if volume.name == "normal_2":
             raise kind("stop")
 
-    told_around(monkeypatch, outputs, "_write", before=full)
+    before_maps(monkeypatch, full)
     told_around(monkeypatch, Detector, "detect", before=fail)
     scored, worklist = begin(detector, scans, tmp_path / "out")
     with pytest.raises(kind, match="stop"), worklist, closing(scored):
