@@ -14,27 +14,33 @@ from napari_dinoad.cli.fit import settings_from
 from napari_dinoad.cli.verbs import build_parser
 from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings, preset
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
-ANCHOR = re.compile(r"\]\(([\w.]*)#([\w-]+)\)")
+ANCHOR = re.compile(r"\]\(([\w./]*)#([\w-]+)\)")
 COMMAND = re.compile(r"^ {4,}dinoad (.+)$", re.MULTILINE)
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_pages_and_pictures_exist(page):
     targets = LINK.findall(TEXTS[page])
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_to_headings_lead_to_one(page):
     for name, anchor in ANCHOR.findall(TEXTS[page]):
-        text = TEXTS[page.parent / name if name else page]
+        text = TEXTS[(page.parent / name).resolve() if name else page]
         headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
         assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("folder", ["docs", "docs/measurements"])
+def test_every_page_is_listed_by_the_entry_of_its_folder(folder):
+    entry = ROOT / folder / "README.md"
+    assert {page.name for page in entry.parent.glob("*.md")} - {entry.name} <= set(LINK.findall(TEXTS[entry]))
 
 
 def test_links_are_found():
