@@ -23,7 +23,7 @@ from napari_dinoad.backbones.embedded_colour import colour_features
 
 VERSION = 1
 MEAN_UNIT = 0.07
-"""Share of white; chosen on lesions painted into procedural pictures, see docs/embedded.md."""
+"""Share of white; chosen on lesions painted into procedural pictures, see docs/measurements/embedded.md."""
 
 PHOTOGRAPHS = ("retina.jpg", "ihc.png", "chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg")
 RESOLUTION_PX = 256

@@ -98,8 +98,8 @@ class EmbeddedBackbone:
 
     Notes
     -----
-    No DINO: it sees edges and texture by size and direction, and brightness, but no meaning. Its card, with
-    what it was measured on, is in ``docs/embedded.md``.
+    No DINO: it sees edges and texture by size and direction, and brightness, but no meaning. Its card is
+    ``docs/embedded.md``; how it was chosen is in ``docs/measurements/embedded.md``.
     """
 
     name = "embedded"

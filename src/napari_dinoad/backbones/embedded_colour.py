@@ -1,7 +1,7 @@
 """What the embedded backbone sees of colours, beside the grey: local means and texture of two opponent channels.
 
 Red less green, and blue less yellow (the mean of red and green), are 0 wherever a picture is grey, and what only
-turns the hue changes them alone. How these features were chosen is in ``docs/embedded.md``.
+turns the hue changes them alone. How these features were chosen is in ``docs/measurements/embedded.md``.
 """
 
 from __future__ import annotations
