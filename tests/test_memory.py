@@ -92,6 +92,18 @@ def test_the_body_is_found_in_less_than_the_scan(noise):
     assert taken < 1.2 * SIZE, "the body itself, masks of one bit a voxel, and a sample that is sorted"
 
 
+def test_a_tube_that_is_open_at_its_side_is_found_in_less_than_the_scan():
+    """All that lies in it is looked at, whether it is enclosed: across the tube, where no rows run."""
+    scan = np.zeros(SHAPE, dtype=np.float32)
+    scan[8:-8, 8:-8, 8:-8] = 10
+    scan[12:-12, 12:-12, 8:-8] = 0
+    scan[40:56, :12] = 0
+    body, taken = most_taken(lambda: find_body(scan))
+    assert body.any()
+    assert not body[20:-20, 20:-20].any(), "it is not enclosed"
+    assert taken < 1.2 * SIZE
+
+
 def test_probabilities_are_found_for_some_scores_at_a_time(noise):
     calibration = Calibration.from_histogram(ScoreHistogram.of(noise[:4]), [1.0])
     levels, taken = most_taken(lambda: calibration.neg_log10_p(noise))

@@ -276,11 +276,34 @@ def closed_parts(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -
     """
     if not leaks.any():
         return words
+    if 2 not in plane and _count(words) > words.size:
+        return _closed_across_rows(words, leaks)
     pieces = _Pieces(words, along_rows=2 in plane)
     n_parts, labels = pieces.labels([axis for axis in plane if axis < 2])
     is_closed = np.ones(n_parts, dtype=bool)
     is_closed[labels[pieces.holding(_bits_of(leaks.reshape(-1)))]] = False
     return pieces.chosen(is_closed[labels])
+
+
+def _closed_across_rows(words: np.ndarray, leaks: np.ndarray) -> np.ndarray:
+    """Return the closed parts of the plane across rows, whose slices are columns: those of a word after the other.
+
+    They are turned, so that rows lie in the plane: each voxel would be a piece, and a hundred bytes of memory. Where
+    fewer than one of 64 is True that takes less time.
+    """
+    closed = words.copy()
+    shape = (_BITS, *words.shape[:2])
+    for place in np.flatnonzero(leaks.any(axis=(0, 1))):
+        turned, leaking = (packed(shape, _columns(mask[..., place]).__getitem__) for mask in (words, leaks))
+        found = unpacked(closed_parts(turned, leaking, (1, 2)), shape).transpose(1, 2, 0)
+        closed[..., place] = np.packbits(found, axis=-1, bitorder="little").view(_WORD)[..., 0]
+    return closed
+
+
+def _columns(words: np.ndarray) -> np.ndarray:
+    """Return the voxels of one word of each row (z, rows) as bool (64, z, rows)."""
+    in_bytes = np.ascontiguousarray(words)[..., np.newaxis].view(np.uint8)
+    return np.unpackbits(in_bytes, axis=-1, bitorder="little").view(bool).transpose(2, 0, 1)
 
 
 def box_around(words: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
