@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import os
 import re
 import struct
 import subprocess
 import sys
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -185,6 +187,103 @@ def test_a_header_that_names_a_pipe_is_not_waited_for(tmp_path, values, suffix, 
     os.mkfifo(tmp_path / "pipe")
     path.write_text(re.sub(r"(?i)((data file|ElementDataFile) ?[:=]) .*", rf"\1 {named}", path.read_text()))
     refused_in_a_process_of_its_own(path, "names a pipe or a device")
+
+
+META_IMAGE = (
+    "ObjectType = Image\nNDims = 3\nDimSize = 4 3 2\nElementType = MET_SHORT\n{}\nElementDataFile = {}"
+)
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4 3 2\nendian: little\n{}\ndata file: {}"
+DETACHED = {".mhd": META_IMAGE, ".nhdr": NRRD}
+RAW = {".mhd": "HeaderSize = {}", ".nhdr": "encoding: raw\nbyte skip: {}"}
+
+
+@pytest.fixture
+def voxel_files(tmp_path):
+    """Return 4 × 3 × 2 voxels, of which there are files: all of them, each slice, each with something before."""
+    stored = np.arange(24, dtype="<i2")
+    whole = stored.tobytes()
+    (tmp_path / "all.raw").write_bytes(whole)
+    (tmp_path / "all.zlib").write_bytes(zlib.compress(whole))
+    (tmp_path / "all.gz").write_bytes(gzip.compress(whole))
+    (tmp_path / "more.gz").write_bytes(gzip.compress(b"before" + whole))
+    (tmp_path / "half.zlib").write_bytes(zlib.compress(whole[:24]))
+    (tmp_path / "more.zlib").write_bytes(zlib.compress(whole + b"behind"))
+    for number in range(2):
+        (tmp_path / f"slice{number}.raw").write_bytes(whole[24 * number : 24 * (number + 1)])
+        (tmp_path / f"more{number}.raw").write_bytes(b"before" + whole[24 * number : 24 * (number + 1)])
+    return stored.reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize("suffix", DETACHED)
+@pytest.mark.parametrize(
+    ("skipped", "named"),
+    [
+        (0, "all.raw\n"),
+        (0, "LIST\nslice0.raw\nslice1.raw\n"),
+        (0, "LIST 2\r\nslice0.raw\r\nslice1.raw\r\n"),
+        (6, "LIST\nmore0.raw\nmore1.raw\n"),
+        (-1, "LIST\nmore0.raw\nmore1.raw\n"),
+        (0, "slice%d.raw 0 1 1\n"),
+        (6, "more%01d.raw 0 1 1\n"),
+    ],
+)
+def test_voxels_in_files_that_a_header_names(tmp_path, voxel_files, suffix, skipped, named):
+    pytest.importorskip("SimpleITK")
+    (tmp_path / f"ct{suffix}").write_text(
+        DETACHED[suffix].format(RAW[suffix].format(skipped), named), newline=""
+    )
+    values = read_volume(tmp_path / f"ct{suffix}").values
+    np.testing.assert_array_equal(values[:, ::-1, ::-1], voxel_files)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fields", "named"),
+    [
+        (".mhd", "", "LIST\n"),
+        (".mhd", "", "LIST"),
+        (".mhd", "", "LIST\nslice0.raw\n"),
+        (".mhd", "", "LIST\nslice0.raw\nslice1.raw"),
+        (".mhd", "", "LIST\nall.raw\n"),
+        (".mhd", "", "LIST 3\nall.raw\n"),
+        (".mhd", "", "slice%d.raw 0 0 1\n"),
+        (".mhd", "", "more0.raw\n"),
+        (".mhd", "", "LIST\nmore0.raw\nmore1.raw\n"),
+        (".mhd", "HeaderSize = 4", "LIST\nmore0.raw\nmore1.raw\n"),
+        (".mhd", "CompressedData = 1", "half.zlib\n"),
+        (".mhd", "CompressedData: true", "half.zlib\n"),
+        (".mhd", "CompressedData = True\nHeaderSize = 0", "half.zlib\n"),
+        (".mhd", "CompressedData = True\nCompressedDataSize = 10", "all.zlib\n"),
+        (".mhd", "CompressedData = True", "more.zlib\n"),
+        (".nhdr", "encoding: raw", "LIST\nmore0.raw\nmore1.raw\n"),
+        (".nhdr", "encoding: raw\nbyteskip: 4", "more%d.raw 0 1 1\n"),
+        (".nhdr", "encoding: gzip", "more.gz\n"),
+    ],
+)
+def test_files_that_do_not_hold_just_the_voxels_are_refused(tmp_path, voxel_files, suffix, fields, named):
+    """What was in memory, or in another file, stood for voxels."""
+    pytest.importorskip("SimpleITK")
+    path = tmp_path / f"ct{suffix}"
+    path.write_text(DETACHED[suffix].format(fields, named))
+    with pytest.raises(ScanReadError, match=r"ct\.\w+: (damaged or cut short|not a readable)"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", DETACHED)
+@pytest.mark.parametrize(
+    "named", ["a%s%s%s%s 0 1 1", "a%n%n%n 0 1 1", "a%99999d 0 1 1", "a%d%s%n 0 1 1", "a%d 0 9 0"]
+)
+def test_a_pattern_of_files_over_which_itk_ends_the_process(tmp_path, suffix, named):
+    path = tmp_path / f"ct{suffix}"
+    path.write_text(DETACHED[suffix].format(RAW[suffix].format(0), f"{named}\n"))
+    refused_in_a_process_of_its_own(path, "not a readable")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("named", ["ElementDataFile: pipe0\n", "ElementDataFile = pipe%d 0 1 1\n"])
+def test_a_pipe_that_is_named_in_another_way_is_not_waited_for(tmp_path, named):
+    os.mkfifo(tmp_path / "pipe0")
+    (tmp_path / "ct.mhd").write_text(META_IMAGE.partition("ElementDataFile")[0].format("") + named)
+    refused_in_a_process_of_its_own(tmp_path / "ct.mhd", "names a pipe or a device")
 
 
 def refused_in_a_process_of_its_own(path, told):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import zlib
 from gzip import BadGzipFile
@@ -86,10 +85,11 @@ def _read(path: Path, frame: int | None) -> Volume:
     if frame is not None and not 0 <= frame < n_frames:
         raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
     try:
-        require_whole_voxels(path, _stored_bytes(reader))
+        require_whole_voxels(path, reader.GetSize(), _voxel_bytes(reader))
         image = reader.Execute()
     except (RuntimeError, ValueError, EOFError, zlib.error, BadGzipFile) as error:
-        raise ScanReadError(f"{path}: {_damage(path, 'damaged or cut short')}") from error
+        told = f"damaged or cut short ({error})" if isinstance(error, ValueError) else "damaged or cut short"
+        raise ScanReadError(f"{path}: {_damage(path, told)}") from error
     notes = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
     # A look at the image's own memory: (frames …, k, j, i, components).
     array = sitk.GetArrayViewFromImage(image)
@@ -114,14 +114,12 @@ def _read(path: Path, frame: int | None) -> Volume:
     return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes), colours=colours)
 
 
-def _stored_bytes(reader: Any) -> int:
-    """Return how many bytes the voxels of all frames take."""
+def _voxel_bytes(reader: Any) -> int:
+    """Return how many bytes a voxel takes, with all its components."""
     import SimpleITK as sitk
 
-    n_components = reader.GetNumberOfComponents()
-    component = sitk.Image([1, 1], reader.GetPixelID(), n_components).GetSizeOfPixelComponent()
-    n_bytes: int = math.prod(reader.GetSize()) * n_components * component
-    return n_bytes
+    n_components: int = reader.GetNumberOfComponents()
+    return n_components * int(sitk.Image([1, 1], reader.GetPixelID(), n_components).GetSizeOfPixelComponent())
 
 
 def _affine(image: Any) -> np.ndarray:

@@ -6,21 +6,19 @@ Over some headers it ends the whole process; of compressed voxels that are damag
 from __future__ import annotations
 
 import gzip
-import os
+import math
 import re
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from napari_dinoad.images.itk_headers import ItkHeader
 from napari_dinoad.machine.files import is_special
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["require_sound_header", "require_whole_voxels"]
-
-_HEADER_BYTES = 2**20
-"""More than the text at the beginning of such a file takes."""
 
 _LONGEST_LINE = 500
 """Bytes of a line: ITK writes a NRRD's into messages that have room for 1000 or so, and beyond."""
@@ -42,79 +40,102 @@ _EITHER = zlib.MAX_WBITS | 32
 
 def require_sound_header(path: Path) -> None:
     """Raise `ValueError` over a header with which ITK ends the process, or waits for ever."""
-    header, _ = _parts(path)
-    if _is_nrrd(path):
-        lines = re.split(rb"[\r\n]+", header)
+    header = ItkHeader.of(path)
+    if header.is_nrrd:
+        lines = re.split(rb"[\r\n]+", header.text)
         if any(len(line) > _LONGEST_LINE and not _ANY_LENGTH.match(line) for line in lines):
             raise ValueError(f"a line of more than {_LONGEST_LINE} letters in its header")
     else:
-        named = re.findall(rb"(?m)^[ \t]*NDims[ \t]*[=:]?([^\r\n]*)", header)
+        named = re.findall(rb"(?m)^[ \t]*NDims[ \t]*[=:]?([^\r\n]*)", header.text)
         if any(number.strip() not in _POSSIBLE_AXES for number in named):
             raise ValueError("an impossible number of axes, NDims")
-    if any(is_special(path.parent / os.fsdecode(name)) for name in _names_of_files(path, header)):
+    files = header.voxel_files()
+    if files is not None and any(map(is_special, files.paths)):
         raise ValueError("its header names a pipe or a device for the voxels")
 
 
-def require_whole_voxels(path: Path, n_bytes: int) -> None:
-    """Raise where the voxels of a file are fewer than its header says, or compressed and damaged.
+def require_whole_voxels(path: Path, size: Sequence[int], voxel_bytes: int) -> None:
+    """Raise where the voxels of a file are not those that its header says, or compressed and damaged.
 
-    They are unpacked for it and thrown away. Where they lie in several files nothing is looked at.
+    Compressed ones are unpacked for it and thrown away. Files that the header names may lie anywhere, as in other
+    programs, but hold exactly the voxels; those that follow it may be followed by something else.
 
     Parameters
     ----------
     path : Path
-        The file, or its header where the voxels lie in a file of their own.
-    n_bytes : int
-        What the header says that they take.
+        The file, or its header where the voxels lie in files of their own.
+    size : sequence of int
+        Along all axes, the quickest first.
+    voxel_bytes : int
+        Of all components of a voxel.
 
     Raises
     ------
     ValueError, OSError, EOFError, zlib.error
     """
-    header, place = _parts(path)
-    names = _names_of_files(path, header)
-    held_in = path.parent / os.fsdecode(names[0]) if names else path
-    if len(names) > 1 or not held_in.is_file():
-        return  # Of a file that is not there ITK tells.
-    with held_in.open("rb") as stream:
-        stream.seek(0 if names else place)
-        if not _is_nrrd(path):
-            is_packed = re.search(rb"(?mi)^[ \t]*CompressedData[ \t]*=[ \t]*T", header) is not None
-            if not is_packed or b"HeaderSize" in header:
-                return  # Of what is not compressed ITK counts the bytes itself.
-            n_held = sum(map(len, _of_zlib(stream)))
-        elif re.search(rb"(?mi)^encoding[ \t]*:[ \t]*gz", header):
-            if b"line skip" in header:
-                return
-            n_held = sum(map(len, _of_gzip(stream)))
-        else:
-            n_held = _TEXT_BYTES * held_in.stat().st_size
-    if n_held < n_bytes:
-        raise ValueError(f"{n_held} bytes of voxels, expected {n_bytes}")
+    header = ItkHeader.of(path)
+    files, n_bytes = header.voxel_files(), math.prod(size) * voxel_bytes
+    if files is None:
+        _require_bytes(_held(header, path, header.place), n_bytes, "")
+        return
+    n_files = len(files.paths)
+    if files.n_axes is not None and not header.is_nrrd:
+        # NRRD's are counted by ITK; of MetaImage what is in memory stands for voxels without a file.
+        n_axes = files.n_axes or len(size) - 1
+        if not 0 < n_axes < len(size) or n_files != math.prod(size[n_axes:]):
+            raise ValueError(
+                f"voxels of size {' × '.join(map(str, size))} in the wrong number of files, {n_files}"
+            )
+    for held_in in files.paths:
+        if not held_in.is_file():
+            return  # Of it ITK tells.
+        _require_bytes(_held(header, held_in, 0), n_bytes / n_files, f" in {held_in.name}")
 
 
-def _is_nrrd(path: Path) -> bool:
-    return path.suffix.lower() in (".nrrd", ".nhdr")
+class _HeldVoxels(NamedTuple):
+    """How many bytes of voxels a file holds, and whether what is more than wanted is too many."""
+
+    n_bytes: float
+    is_exact: bool
 
 
-def _parts(path: Path) -> tuple[bytes, int]:
-    """Return the text at the beginning of a file, and where the voxels begin that may follow it."""
+def _held(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
+    """Count the voxels of a file, from a place on; infinitely many where ITK counts them itself."""
+    return (_held_by_nrrd if header.is_nrrd else _held_by_meta_image)(header, path, place)
+
+
+def _held_by_nrrd(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
+    encoding = header.value(b"encoding").lower()
+    skipped = header.number(rb"byte ?skip")
+    is_exact = not place and skipped >= 0 and not header.number(rb"line ?skip")
+    if encoding in (b"gz", b"gzip"):
+        with path.open("rb") as stream:
+            stream.seek(place)
+            n_bytes = sum(map(len, _of_gzip(stream)))
+    else:
+        n_bytes = path.stat().st_size - place
+        if encoding != b"raw":
+            return _HeldVoxels(_TEXT_BYTES * n_bytes, False)
+    return _HeldVoxels(n_bytes - max(0, skipped), is_exact)
+
+
+def _held_by_meta_image(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
+    skipped = header.number(b"HeaderSize")
+    if header.value(b"CompressedData")[:1] not in (b"T", b"t", b"1"):
+        return _HeldVoxels(
+            math.inf if place else path.stat().st_size - max(0, skipped), not place and skipped >= 0
+        )
+    if skipped:
+        raise ValueError("compressed voxels after something else")
     with path.open("rb") as stream:
-        start = stream.read(_HEADER_BYTES)
-    pattern = (
-        rb"\r?\n\r?\n" if _is_nrrd(path) else rb"(?m)^[ \t]*ElementDataFile[ \t]*=[ \t]*LOCAL[ \t]*\r?\n"
-    )
-    end = re.search(pattern, start)
-    return (start, len(start)) if end is None else (start[: end.end()], end.end())
+        stream.seek(place)
+        n_bytes = sum(map(len, _of_zlib(stream, header.number(b"CompressedDataSize") or path.stat().st_size)))
+    return _HeldVoxels(n_bytes, not place)
 
 
-def _names_of_files(path: Path, header: bytes) -> list[bytes]:
-    """Return the files that a header names for the voxels, or a pattern of them; none where they follow it."""
-    field = rb"data ?file[ \t]*:" if _is_nrrd(path) else rb"[ \t]*ElementDataFile[ \t]*="
-    named = re.search(rb"(?mi)^" + field + rb"[ \t]*([^\r\n]+?)[ \t]*$", header)
-    if named is None or named[1].upper() == b"LOCAL":
-        return []
-    return [named[1], *(header[named.end() :].split() if named[1].startswith(b"LIST") else ())]
+def _require_bytes(held: _HeldVoxels, n_bytes: float, where: str) -> None:
+    if held.n_bytes < n_bytes or (held.is_exact and held.n_bytes > n_bytes):
+        raise ValueError(f"{held.n_bytes} bytes of voxels{where}, expected {n_bytes:g}")
 
 
 def _of_gzip(stream: BinaryIO) -> Iterator[bytes]:
@@ -123,10 +144,11 @@ def _of_gzip(stream: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def _of_zlib(stream: BinaryIO) -> Iterator[bytes]:
+def _of_zlib(stream: BinaryIO, n_packed: int) -> Iterator[bytes]:
     unpacking = zlib.decompressobj(_EITHER)
     while not unpacking.eof:
-        chunk = stream.read(_CHUNK_BYTES)
+        chunk = stream.read(min(_CHUNK_BYTES, n_packed))
         if not chunk:
             raise EOFError("compressed voxels that are cut short")
+        n_packed -= len(chunk)
         yield unpacking.decompress(chunk)
