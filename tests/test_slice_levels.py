@@ -76,6 +76,14 @@ def test_levels_of_nothing_but_0_tell_nothing():
     assert (told[0] != 1).any()
 
 
+def test_levels_below_0_by_rounding_are_0():
+    """As a stored patch's distance may be; a model file takes none below."""
+    looks, levels, persons = cohort()
+    kept = measured(looks, torch.where(levels == levels.max(), levels, -1e-7), persons)
+    assert (kept.levels >= 0).all()
+    SliceLevels.from_tensors(kept.tensors())
+
+
 def test_silent_levels_are_1():
     assert SliceLevels.silent(2)(torch.rand(3, 7)).tolist() == [[1, 1, 1]] * 2
 

@@ -100,10 +100,12 @@ class SliceLevels:
         places : torch.Tensor
             (m, q) float32, of slices of at least two persons.
         levels : torch.Tensor
-            (s, m) float32, not negative, in any unit. A scorer whose levels are all 0 is told nothing of.
+            (s, m) float32, not negative but for rounding, in any unit. A scorer whose levels are all 0 is told
+            nothing of.
         persons : torch.Tensor
             (m,) int64, the person of each slice.
         """
+        levels = levels.clamp_min(0)
         means = levels.mean(1, keepdim=True)
         relative = torch.where(means > 0, levels / means, torch.ones_like(levels))
         undrawn = cls(space, places, relative, 1.0)
