@@ -13,6 +13,7 @@ from napari_dinoad.cli.main import main
 from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
+from napari_dinoad.pipeline.fit import held_out, updating
 from napari_dinoad.pipeline.fit.merging import with_earlier_counts
 from napari_dinoad.settings import (
     CacheSettings,
@@ -67,6 +68,21 @@ def test_the_updated_model_rests_on_all_scans(updated, earlier_path, normal_fold
     assert updated.provenance.n_slices == whole.provenance.n_slices
     ours, theirs = (np.median(model.calibration.scan_scores) for model in (updated, whole))
     assert ours == pytest.approx(theirs, rel=0.25)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_whether_slices_are_compared_with_alike_ones_is_the_models_own(folders, monkeypatch, asked):
+    """The command line takes no other choice; a model of too few persons for it has made none."""
+    monkeypatch.setattr(held_out, "MIN_PERSONS", 3)
+    monkeypatch.setattr(updating, "MIN_PERSONS", 3)
+    chosen = replace(SETTINGS.calibration, slice_levels=asked)
+    earlier = fit_folder(folders[0], replace(SETTINGS, calibration=chosen))
+    assert bool(earlier.planes[0].levels) == asked
+    other = replace(UPDATE, calibration=replace(chosen, slice_levels=not asked))
+    assert bool(update_model(earlier, folders[1], other).planes[0].levels) == asked
+    with monkeypatch.context() as context:
+        context.setattr(updating, "MIN_PERSONS", 4)
+        assert update_model(earlier, folders[1], other).planes[0].levels
 
 
 def test_an_updated_model_tells_how_old_and_new_scans_were_read(updated, earlier_path):

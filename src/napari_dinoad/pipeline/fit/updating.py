@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.pipeline.fit.fitting import fit_folder
+from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS
 from napari_dinoad.pipeline.fit.merging import require_mixture
 from napari_dinoad.settings import FitSettings
 
@@ -72,7 +73,14 @@ def update_model(
             settings.calibration,
             scan_top_fraction=model.scan_top_fraction,
             smoothing_mm=model.smoothing_mm,
+            slice_levels=_is_levelled(model),
         ),
         dpmm=mixture.settings,
     )
     return fit_folder(folder, settings, progress, cache, out, cluster, earlier=model)
+
+
+def _is_levelled(model: NormativeModel) -> bool:
+    """Return whether averaged scores are divided by levels of slices in a model, or only few persons hinder that."""
+    (plane,) = model.planes
+    return bool(plane.levels) or plane.alone is None or plane.calibration.n_persons < MIN_PERSONS
