@@ -283,6 +283,21 @@ def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plan
         assert distances == sorted(distances)
 
 
+@pytest.mark.parametrize("smoothing_mm", [0, 5])
+def test_a_slice_that_will_be_others_is_told_apart(normal_folder, patient, smoothing_mm):
+    settings = replace(SMALL, calibration=CalibrationSettings(smoothing_mm=smoothing_mm))
+    detector = Detector(fit_folder(normal_folder, settings), DetectSettings(batch_slices=4))
+    start, final, preliminary = patient.values.shape[0] // 2, [], []
+    result = detector.detect(
+        patient,
+        start_slice=start,
+        on_slices=lambda axis, indices, values: final.extend(indices),
+        on_preliminary=lambda axis, indices, values: preliminary.extend(indices),
+    )
+    assert sorted(final) == list(result.slices)
+    assert preliminary == ([start] if smoothing_mm else [])
+
+
 def test_slices_outside_the_scan_are_refused(model, patient):
     with pytest.raises(SettingError, match=r"expected 0 to 15, got \[99\]"):
         Detector(model).detect(patient, slices=[99])

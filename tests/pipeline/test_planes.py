@@ -148,6 +148,18 @@ def test_slices_come_from_the_first_plane_and_then_fused(model, patient):
     assert {event.detail for event in events if event.done} == set(ANATOMICAL_PLANES)
 
 
+def test_what_the_first_plane_says_is_preliminary(model, patient):
+    detector = Detector(model)
+    final, preliminary = [], []
+    result = detector.detect(
+        patient,
+        on_slices=lambda axis, indices, values: final.extend(indices),
+        on_preliminary=lambda axis, indices, values: preliminary.extend(indices),
+    )
+    assert tuple(final) == result.slices
+    assert sorted(preliminary) == list(detector.prepare(patient)[0].indices)
+
+
 def test_a_single_slice_is_scored_by_the_first_plane(model, patient):
     detector = Detector(model)
     index = patient.values.shape[0] // 2

@@ -214,6 +214,30 @@ def test_a_second_run_that_is_cancelled_leaves_the_result_of_the_first(qtbot, re
     np.testing.assert_array_equal(overlays(viewer)[0].data, values)
 
 
+def test_a_slice_that_will_be_scored_again_says_so_meanwhile(qtbot, ready, viewer, gate):
+    told = []
+
+    def look():
+        if ready.finder.result.scored.sum() == 1:
+            told.append(ready.result.summary.text())
+            shown = viewer.dims.current_step
+            viewer.dims.set_current_step(0, shown[0] + 1)
+            ready.result.show_slice_in_view()
+            told.append(ready.result.summary.text())
+            viewer.dims.current_step = shown
+            gate.set()
+        elif ready.finder.runner.is_running:
+            told.append(ready.result.summary.text())
+
+    ready.finder.map_changed.connect(look)
+    find(qtbot, ready)
+    first, elsewhere, *later = told
+    assert "This slice is preliminary" in first
+    assert "preliminary" not in elsewhere
+    assert later
+    assert not any("preliminary" in text for text in (later[-1], ready.result.summary.text()))
+
+
 def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate):
     def cancel():
         click(qtbot, ready.find.job.cancel_button)

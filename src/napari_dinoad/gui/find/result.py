@@ -100,6 +100,8 @@ class ScanResult:
         (z, y, x) uint8, 1 in what would be exported. Changed in place.
     scored : numpy.ndarray
         (n_slices,) bool.
+    preliminary : set of int
+        Slices that will be others once more is scored, if the run comes so far.
     profile : numpy.ndarray
         (n_slices,) float32, the highest −log10 p of each slice.
     outcome : DetectOutcome, optional
@@ -121,6 +123,7 @@ class ScanResult:
         self.values = np.zeros(shape, dtype=np.float32) if values is None else values
         self.mask = np.zeros(shape, dtype=np.uint8) if mask is None else mask
         self.scored = np.zeros(shape[axis], dtype=bool)
+        self.preliminary: set[int] = set()
         self.profile = np.zeros(shape[axis], dtype=np.float32)
         self.outcome: DetectOutcome | None = None
         self._fpr = fpr
@@ -172,6 +175,10 @@ class ScanResult:
         self.values[where] = block
         self.mask[where] = block >= self._threshold
         self.scored[list(scored.indices)] = True
+        if scored.is_final:
+            self.preliminary.difference_update(scored.indices)
+        else:
+            self.preliminary.update(scored.indices)
         self.profile[list(scored.indices)] = scored.values.reshape(len(scored.indices), -1).max(axis=1)
         self._forget()
 

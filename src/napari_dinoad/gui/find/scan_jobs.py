@@ -130,7 +130,8 @@ class _Detect(_Request):
             slices=[self.shown[axis]] if self.only_shown else None,
             start_slice=self.shown[axis],
             progress=desk.progress,
-            on_slices=partial(_deliver_slices, desk),
+            on_slices=partial(_deliver_slices, desk, True),
+            on_preliminary=partial(_deliver_slices, desk, False),
         )
         return DetectOutcome(
             detection.p_value,
@@ -144,8 +145,8 @@ class _Detect(_Request):
         )
 
 
-def _deliver_slices(desk: Desk, axis: int, indices: list[int], values: np.ndarray) -> None:
-    desk.deliver(SlicesScored(axis, tuple(indices), np.ascontiguousarray(values)))
+def _deliver_slices(desk: Desk, is_final: bool, axis: int, indices: list[int], values: np.ndarray) -> None:
+    desk.deliver(SlicesScored(axis, tuple(indices), np.ascontiguousarray(values), is_final))
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,7 +146,6 @@ class ResultPanel(Step):
         self.scan_words.setVisible(bool(words))
         self.table.show_regions(result.regions, result.is_ticked)
         self._show_profile()
-        self._show_summary()
 
     def _show_standing(self) -> None:
         """Say of what the result is, where it is not simply of what is shown and chosen."""
@@ -164,9 +163,16 @@ class ResultPanel(Step):
         n = int(np.count_nonzero(result.scored))
         return f"Only {n} of {len(result.scored)} slices were scored: no statement about the whole scan."
 
+    def _running_words(self, result: ScanResult) -> str:
+        follow = "Regions follow when all slices are scored."
+        if self._controller.shown_slice() not in result.preliminary:
+            return follow
+        return f"This slice is preliminary: it changes once more slices are scored. {follow}"
+
     def show_slice_in_view(self) -> None:
-        """Mark the slice in view in the profile."""
+        """Mark the slice in view in the profile, and tell of it what may still change."""
         self.profile.set_shown(self._controller.shown_slice())
+        self._show_summary()
 
     def export(
         self,
@@ -225,7 +231,7 @@ class ResultPanel(Step):
         n = len(result.regions)
         n_ticked = sum(result.is_ticked(region) for region in result.regions)
         if not result.is_measured:
-            text = "Regions follow when all slices are scored." if self._controller.runner.is_running else ""
+            text = self._running_words(result) if self._controller.runner.is_running else ""
         elif n == 0:
             text = f"No region at {rate_in_words(result.fpr)}."
         elif n_ticked == n:

@@ -282,11 +282,14 @@ class SlicesScored:
     indices : tuple of int
     values : numpy.ndarray
         (n, …) float32, −log10 p of these slices.
+    is_final : bool
+        Whether they do not come again with other values.
     """
 
     axis: int
     indices: tuple[int, ...]
     values: np.ndarray
+    is_final: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -243,6 +243,7 @@ class Detector:
         start_slice: int | None = None,
         progress: Progress | None = None,
         on_slices: OnSlices | None = None,
+        on_preliminary: OnSlices | None = None,
         prepared: tuple[PreparedScan, ...] = (),
     ) -> Detection:
         """Score a scan.
@@ -267,6 +268,8 @@ class Detector:
             Called after each batch; may raise `Cancelled`.
         on_slices : callable, optional
             Gets the map of some slices as soon as it is ready, on the calling thread.
+        on_preliminary : callable, optional
+            Gets, in place of ``on_slices``, what will come again with other values; None: ``on_slices`` gets all.
         prepared : tuple of PreparedScan
             What `prepare_apart` has made of this scan; empty: it is prepared here.
 
@@ -281,8 +284,9 @@ class Detector:
         if prepared:
             self._prepared = prepared
         size = self.settings.batch_slices or self.backbone.batch_slices
+        hearers = (on_slices, on_preliminary or on_slices)
         scored_with = partial(
-            self._detect, time.perf_counter(), volume, slices, start_slice, progress, on_slices
+            self._detect, time.perf_counter(), volume, slices, start_slice, progress, hearers
         )
         try:
             return scored_with(size)
@@ -304,11 +308,14 @@ class Detector:
         slices: Sequence[int] | None,
         start_slice: int | None,
         progress: Progress | None,
-        on_slices: OnSlices | None,
+        hearers: tuple[OnSlices | None, OnSlices | None],
         size: int,
         placed_on: torch.device | None = None,
     ) -> Detection:
-        """Score a scan, ``size`` slices at a time; see `ScanRun` for ``placed_on``."""
+        """Score a scan, ``size`` slices at a time; see `ScanRun` for ``placed_on``.
+
+        ``hearers`` are told what is final, and what is preliminary.
+        """
         # A GPU waits neither for its voxels to arrive nor for what the CPU has to say of the scan as such.
         with ThreadPoolExecutor(1, thread_name_prefix="dinoad-aside") as aside:
             sent = None
@@ -322,7 +329,7 @@ class Detector:
             )
             del sent  # Where the scan stays on the CPU after all, the GPU has its memory back.
             run.seconds["prepare"] = time.perf_counter() - started
-            self._score(run, start_slice, progress, on_slices, size)
+            self._score(run, start_slice, progress, hearers, size)
         run.seconds["total"] = time.perf_counter() - started
         return self._detection(run, volume)
 
@@ -338,15 +345,17 @@ class Detector:
         run: ScanRun,
         start_slice: int | None,
         progress: Progress | None,
-        on_slices: OnSlices | None,
+        hearers: tuple[OnSlices | None, OnSlices | None],
         size: int,
     ) -> None:
+        on_slices, on_preliminary = hearers
         total, done = run.n_slices, 0
         report(progress, "Scoring slices", done, total)
         for batch in run.scored(run.batches(start_slice, size)):
             done += batch.n_scored
-            if on_slices is not None and batch.plane == 0 and batch.indices:
-                on_slices(run.axis, batch.indices, batch.values)
+            tell = on_slices if batch.is_final else on_preliminary
+            if tell is not None and batch.plane == 0 and batch.indices:
+                tell(run.axis, batch.indices, batch.values)
             plane = run.planes[batch.plane] if len(run.planes) > 1 else ""
             report(progress, "Scoring slices", done, total, plane)
         if run.fuse() and on_slices is not None:

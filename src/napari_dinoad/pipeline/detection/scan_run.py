@@ -58,12 +58,15 @@ class ScoredBatch:
         Slices of the map; others than those of the batch where they are averaged with their neighbours.
     values : numpy.ndarray
         (len(indices), …) float32, −log10 p by this plane's own calibration, of these slices of the canonical array.
+    is_final : bool
+        Whether they stay as they are: neither their neighbours nor other planes are waited for.
     """
 
     plane: int
     n_scored: int
     indices: list[int]
     values: np.ndarray
+    is_final: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,7 +336,8 @@ class ScanRun:
         elif is_final:
             self._body_scores.add(placed.raw)
         self.seconds["map"] += time.perf_counter() - started
-        return ScoredBatch(batch.plane, len(batch.indices), indices, np.moveaxis(block, prepared.axis, 0))
+        values = np.moveaxis(block, prepared.axis, 0)
+        return ScoredBatch(batch.plane, len(batch.indices), indices, values, is_final and self._mean is None)
 
     def fuse(self) -> bool:
         """Put what is fused of all planes into ``values``; return False, and do nothing, where there is one plane."""
