@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="keep the pictures that no page shows as well")
     parser.add_argument("--model", type=Path, help="a fitted model; the fits are left out")
     options = parser.parse_args()
+    if options.model is not None and not options.model.is_file():
+        parser.error(f"--model: there is no file {options.model}")
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dinoad-pictures-") as folder:
         # Neither the models nor the settings of whoever runs this are touched or shown.
@@ -111,6 +113,7 @@ class Photographer:
         self.settle()
         self.take("5-result")
         self.dock.masks.planes_box.click()
+        self.wait_for(self._shows_planes)
         self.settle()
         self.take("11-planes")
         self.dock.masks.planes_box.click()
@@ -122,6 +125,10 @@ class Photographer:
         self.wait_for(lambda: result.is_measured and result.fpr < 0.0011)
         self.settle()
         self.take("6-stricter")
+
+    def _shows_planes(self) -> bool:
+        view = self.dock.planes.view
+        return view is not None and any(picture.isVisible() for picture in view.pictures)
 
     def _export(self) -> None:
         """Export through the dialog, and compare the mask with the ticked regions."""
