@@ -50,7 +50,7 @@ def card_of(
     backbone, preprocessing, calibration, smoothing_mm, provenance
         See `NormativeModel`.
     n_level_slices : int
-        Normal slices that a scan's slices are compared with; see `PlaneModel.levels`.
+        Normal slices, of all planes, that a scan's slices are compared with; see `PlaneModel.levels`.
     """
     settings = {name: _in_order(values) for name, values in scorers.items()}
     return {
@@ -124,7 +124,7 @@ def stored_card(path: Path) -> dict[str, Any] | None:
             stored_preprocessing(document["preprocessing"]),
             Calibration.from_stored(table, document["calibration"]),
             float(document["calibration"]["smoothing_mm"]),
-            sum(document["planes"][0].get("n_level_slices", ())),
+            sum(sum(plane.get("n_level_slices", ())) for plane in document["planes"]),
             provenance,
         )
     except (LookupError, TypeError, ValueError, AttributeError, DinoadError):

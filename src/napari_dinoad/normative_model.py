@@ -279,7 +279,7 @@ class NormativeModel:
             self.preprocessing,
             self.calibration,
             self.smoothing_mm,
-            sum(levels.n_slices for levels in self.planes[0].levels),
+            sum(levels.n_slices for plane in self.planes for levels in plane.levels),
             self.provenance,
         )
 

@@ -211,3 +211,5 @@ def test_planes_are_compared_each_by_its_own_looks(loud_folder, cache, tmp_path)
     model = NormativeModel.load(path)
     sizes = [plane.levels[0].n_slices for plane in model.planes]
     assert len(set(sizes)) == 3
+    assert model.card()["calibration"]["n_level_slices"] == sum(sizes)
+    assert stored_card(path) == model.card()
