@@ -143,6 +143,14 @@ def test_of_many_slices_some_are_kept(loud_folder, cache, models, monkeypatch):
     assert (levels(looks) - full(looks)).abs().mean() < 0.1
 
 
+def test_all_that_reads_scans_is_told_and_can_be_stopped(loud_folder, cache):
+    """Thousands of volumes are read for minutes to find the directions of their looks."""
+    told = []
+    fit_folder(loud_folder, SETTINGS, told.append, cache)
+    steps = [(event.done, event.total) for event in told if event.stage == "Comparing alike slices"]
+    assert steps == [(done, 2 * N_PERSONS) for done in range(2 * N_PERSONS)]
+
+
 def test_few_persons_have_none(normal_folder, tmp_path):
     for scan in sorted(normal_folder.iterdir())[: MIN_PERSONS - 1]:
         (tmp_path / scan.name).symlink_to(scan)

@@ -119,15 +119,16 @@ class EmbeddedScan:
             [placement.to_slice(patch_map[np.newaxis])[0][body] for patch_map, body in slices]
         )
 
-    def body(self) -> np.ndarray:
-        """Return the body (n, rows, columns) bool on the scan's slices, in display orientation."""
+    def body(self, numbers: Sequence[int] | None = None) -> np.ndarray:
+        """Return the body (n, rows, columns) bool on some of the scan's slices, or all, in display orientation."""
         rows, columns = self._placement.shape
-        bits = np.unpackbits(self.body_bits(), axis=1, count=rows * columns)
-        return bits.reshape(self.n_slices, rows, columns).view(bool)
+        packed = self.body_bits() if numbers is None else self.body_bits()[list(numbers)]
+        bits = np.unpackbits(packed, axis=1, count=rows * columns)
+        return bits.reshape(len(packed), rows, columns).view(bool)
 
-    def outline(self, cells: int) -> np.ndarray:
-        """Return how much of each cell of a grid on the model input is body (n, cells, cells) float32."""
-        return self._placement.coarser(cells).to_model(self.body())
+    def outline(self, cells: int, numbers: Sequence[int] | None = None) -> np.ndarray:
+        """Return how much of each cell of a grid on the model input is body (n, cells, cells) float32; see `body`."""
+        return self._placement.coarser(cells).to_model(self.body(numbers))
 
     @property
     def _placement(self) -> Placement:

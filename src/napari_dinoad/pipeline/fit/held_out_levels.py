@@ -32,6 +32,8 @@ _DIRECTION_SLICES = 1_000
 _KEPT_SLICES = 20_000
 """A model keeps so many slices at most, evenly drawn."""
 
+_STAGE = "Comparing alike slices"
+
 
 class HeldOutLevels:
     """The levels of held-out volumes' slices.
@@ -46,7 +48,7 @@ class HeldOutLevels:
         Of each scorer: a scan's place → the raw scores (n,) of its body voxels, slice by slice; None of a scorer
         whose levels are 1.
     progress : callable, optional
-        Called after each scan; may raise `Cancelled`.
+        Called before each scan is read, twice; may raise `Cancelled`.
 
     Attributes
     ----------
@@ -62,10 +64,10 @@ class HeldOutLevels:
         progress: Progress | None = None,
     ) -> None:
         self._scorers = tuple(scores)
-        space = LookSpace.of(_drawn_looks(list(scans.values())))
+        space = LookSpace.of(_drawn_looks(list(scans.values()), progress))
         places, levels = {}, {}
         for done, (number, scan) in enumerate(scans.items()):
-            report(progress, "Comparing alike slices", done, len(scans))
+            report(progress, _STAGE, len(scans) + done, 2 * len(scans))
             places[number] = scan.compute(_places_in, space)
             n_voxels = np.count_nonzero(scan.body(), axis=(1, 2))
             tops = [_tops(of_scan and of_scan(number), n_voxels) for of_scan in scores.values()]
@@ -94,17 +96,22 @@ def _evenly(n_slices: Sequence[int], at_most: int) -> list[list[int]]:
     return [list(range(number % step, n, step)) for number, n in enumerate(n_slices)]
 
 
-def _drawn_looks(scans: Sequence[EmbeddedScan]) -> torch.Tensor:
+def _drawn_looks(scans: Sequence[EmbeddedScan], progress: Progress | None) -> torch.Tensor:
     """Return the looks (m, k) float32 of the slices that tell the directions."""
-    rows = _evenly([scan.n_slices for scan in scans], _DIRECTION_SLICES)
-    return torch.cat([scan.compute(_looks_of_rows, own) for scan, own in zip(scans, rows, strict=True)])
+    rows_of = _evenly([scan.n_slices for scan in scans], _DIRECTION_SLICES)
+    drawn = []
+    for done, (scan, rows) in enumerate(zip(scans, rows_of, strict=True)):
+        report(progress, _STAGE, done, 2 * len(scans))
+        if rows:
+            drawn.append(scan.compute(_looks_of_rows, rows))
+    return torch.cat(drawn)
 
 
 def _looks_of_rows(scan: EmbeddedScan, rows: Sequence[int]) -> torch.Tensor:
     """Return the looks (len(rows), k) float32 of some slices of a scan."""
     maps = np.empty((len(rows), *scan.shape[1:]), dtype=np.float32)
     scan.copy_rows(rows, maps)
-    return looks_of(torch.from_numpy(maps), torch.from_numpy(scan.outline(scan.shape[1])[list(rows)]))
+    return looks_of(torch.from_numpy(maps), torch.from_numpy(scan.outline(scan.shape[1], rows)))
 
 
 def _places_in(scan: EmbeddedScan, space: LookSpace) -> torch.Tensor:
