@@ -69,6 +69,13 @@ def test_persons_of_a_few_slices_are_enough():
     assert told[0] < told[1]
 
 
+def test_slices_that_all_look_the_same_have_the_mean_level():
+    _, levels, persons = cohort()
+    kept = measured(torch.ones(len(persons), 20), levels, persons)
+    torch.testing.assert_close(kept(torch.ones(3, 20)), torch.ones(1, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(kept(torch.rand(3, 20)), torch.ones(1, 3), atol=1e-4, rtol=0)
+
+
 def test_levels_of_nothing_but_0_tell_nothing():
     looks, levels, persons = cohort()
     told = measured(looks, torch.cat([levels, 0 * levels]), persons)(looks)

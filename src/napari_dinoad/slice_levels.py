@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from napari_dinoad.errors import ModelFileError
@@ -56,7 +57,9 @@ class LookSpace:
 
         centre, spread = looks.mean(0), looks.std(0, correction=0).clamp_min(_MIN_SPREAD)
         n_directions = min(N_DIRECTIONS, *looks.shape)
-        found = PCA(n_directions, random_state=0).fit(((looks - centre) / spread).numpy())
+        # Of looks that are all the same it divides 0 by 0, for shares of variance that nobody asks for.
+        with np.errstate(invalid="ignore"):
+            found = PCA(n_directions, random_state=0).fit(((looks - centre) / spread).numpy())
         directions = torch.from_numpy(found.components_.T.copy()).float() / spread[:, None]
         return cls(directions, centre @ directions)
 
