@@ -286,6 +286,15 @@ def test_a_pipe_that_is_named_in_another_way_is_not_waited_for(tmp_path, named):
     refused_in_a_process_of_its_own(tmp_path / "ct.mhd", "names a pipe or a device")
 
 
+def test_how_many_bytes_are_there_and_expected_is_told(tmp_path):
+    pytest.importorskip("SimpleITK")
+    (tmp_path / "all.raw").write_bytes(bytes(2_000_001))
+    header = META_IMAGE.replace("4 3 2", "100 100 100").format("", "all.raw\n")
+    (tmp_path / "ct.mhd").write_text(header)
+    with pytest.raises(ScanReadError, match=r"\(2000001 bytes of voxels in all\.raw, expected 2000000\)"):
+        read_volume(tmp_path / "ct.mhd")
+
+
 def refused_in_a_process_of_its_own(path, told):
     code = (
         "import sys; from napari_dinoad.errors import ScanReadError\n"

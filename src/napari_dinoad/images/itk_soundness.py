@@ -135,7 +135,7 @@ def _held_by_meta_image(header: ItkHeader, path: Path, place: int) -> _HeldVoxel
 
 def _require_bytes(held: _HeldVoxels, n_bytes: float, where: str) -> None:
     if held.n_bytes < n_bytes or (held.is_exact and held.n_bytes > n_bytes):
-        raise ValueError(f"{held.n_bytes} bytes of voxels{where}, expected {n_bytes:g}")
+        raise ValueError(f"{held.n_bytes} bytes of voxels{where}, expected {n_bytes:.0f}")
 
 
 def _of_gzip(stream: BinaryIO) -> Iterator[bytes]:
