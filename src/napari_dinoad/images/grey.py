@@ -28,8 +28,9 @@ def to_grey(pixels: np.ndarray) -> np.ndarray:
     for start in range(0, len(pixels), step):
         rows = slice(start, start + step)
         # Not by a product of matrices, whose last bits differ with the layout in memory and the processor.
-        red, green, blue = (pixels[rows, ..., channel].astype(np.float32) for channel in range(3))
-        grey[rows] = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+        np.multiply(pixels[rows, ..., 0], _LUMA[0], out=grey[rows], dtype=np.float32)
+        for channel in (1, 2):
+            grey[rows] += np.multiply(pixels[rows, ..., channel], _LUMA[channel], dtype=np.float32)
     return grey
 
 
