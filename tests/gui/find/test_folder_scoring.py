@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import shutil
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from dock_driver import TIMEOUT_MS, click
 from napari_dinoad.gui.find import folder_scoring
-from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog, ScoreFolderJob
+from napari_dinoad.gui.find.folder_scoring import FolderOutcome, FolderScoringDialog, ScoreFolderJob
 from napari_dinoad.gui.parts.last_folder import LastFolder
 from napari_dinoad.settings import DetectSettings
+from patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -140,3 +142,23 @@ def test_a_window_without_a_model_starts_nothing(qtbot):
     qtbot.addWidget(dialog)
     dialog.start()
     assert not dialog.runner.is_running
+
+
+def test_what_is_being_scored_is_shown_until_it_is_done(qtbot, dock, dialog, monkeypatch):
+    gate = threading.Event()
+
+    def wait(self, channel):
+        assert gate.wait(PATIENCE_S)
+        return FolderOutcome(2, (), None)
+
+    monkeypatch.setattr(ScoreFolderJob, "__call__", wait)
+    click(qtbot, dialog.start_button)
+    dock.result.set_new_rate(0.001)
+    assert dialog.about.text() == "Model “phantom”, masks at 1 %."
+    assert not dialog.folder.native.isEnabled()
+    assert not dialog.out.native.isEnabled()
+    with qtbot.waitSignal(dialog.runner.finished, timeout=TIMEOUT_MS):
+        gate.set()
+    assert dialog.about.text() == "Model “phantom”, masks at 0.1 %."
+    assert dialog.folder.native.isEnabled()
+    assert dialog.out.native.isEnabled()

@@ -236,7 +236,16 @@ class FolderScoringDialog(QDialog):
         self.show_state()
 
     def show_state(self) -> None:
-        """Say what is used and what is missing."""
+        """Say what is used and what is missing; while scoring, what that began with, which stays as it is."""
+        is_idle = not self.runner.is_running
+        for part in (self.folder.native, self.out.native, self.start_button):
+            part.setEnabled(is_idle)
+        self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
+        self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
+        if is_idle:
+            self._show_chosen()
+
+    def _show_chosen(self) -> None:
         model, settings = self._chosen()
         missing = [
             what
@@ -249,10 +258,7 @@ class FolderScoringDialog(QDialog):
         ]
         used = "" if model is None else f"Model “{model.stem}”, masks at {rate_in_words(settings.fpr)}. "
         self.about.tell(f"{used}Choose {' and '.join(missing)}." if missing else used.strip())
-        self.start_button.setEnabled(not missing and not self.runner.is_running)
-        is_idle = not self.runner.is_running
-        self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
-        self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
+        self.start_button.setEnabled(not missing)
 
     def _open_page(self) -> None:
         _open(self._page)
