@@ -315,6 +315,36 @@ def test_closing_the_dock_does_not_stop_a_fit(qtbot, viewer, own_folders, folder
     qtbot.wait(50)
 
 
+def test_a_dock_opened_anew_in_a_fit_shows_it_and_gets_its_model(
+    qtbot, viewer, own_folders, folder, quick, gate
+):
+    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    qtbot.waitUntil(lambda: dock.session.fit.runner.last_progress is not None, timeout=TIMEOUT_MS)
+    viewer.window.remove_dock_widget(window_dock)
+    dock = window_dock = panel = None
+    _, again = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    assert not again.fitting.isHidden()
+    assert "Waiting" in again.fitting.stage.text()
+    assert not again.normal.demo_button.isEnabled()
+    with qtbot.waitSignal(again.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+    assert again.normal.model.path == again.session.fit.outcome.path
+
+
+def test_the_fit_of_another_viewer_is_not_shown(
+    qtbot, dock, make_napari_viewer, own_folders, folder, quick, gate
+):
+    panel = open_panel(qtbot, dock, folder)
+    panel.start_button.click()
+    _, other = make_napari_viewer().window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    assert other.session is not dock.session
+    assert other.fitting.isHidden()
+    with qtbot.waitSignal(dock.session.fit.ended, timeout=TIMEOUT_MS):
+        gate.set()
+
+
 def test_closing_the_viewer_in_a_fit_ends_cleanly(
     qtbot, make_napari_viewer, own_folders, folder, quick, gate, notifications
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -24,8 +25,10 @@ class Session(QObject):
     model_fitted = Signal(object)  # Path
     configured = Signal(object)  # Configuration, before the change
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         super().__init__()
+        self._viewer = weakref.ref(_bare(viewer))
+        _SESSIONS.add(self)
         self.configuration = read_configuration()
         follow_configuration(self._on_configured)
         if self.configuration.weights_folder is not None:
@@ -34,6 +37,10 @@ class Session(QObject):
         self.library = ModelLibrary(self.configuration.model_folder)
         self.fit = FitController(self)
         self.fit.fitted.connect(self._on_fitted)
+
+    def is_of(self, viewer: Viewer) -> bool:
+        """Whether this is the session of a viewer."""
+        return self._viewer() is _bare(viewer)
 
     def _on_configured(self, event: object = None) -> None:
         before, self.configuration = self.configuration, read_configuration()
@@ -47,9 +54,15 @@ class Session(QObject):
 
 
 def session_of(viewer: Viewer) -> Session:
-    """Return the session of the plugin's widgets in this viewer, or a new one."""
-    for widget in viewer.window.dock_widgets.values():
-        session = getattr(widget, "session", None)
-        if isinstance(session, Session):
-            return session
-    return Session()
+    """Return the session of the plugin's widgets, or of the fit that they have left, in this viewer; or a new one."""
+    return next((session for session in _SESSIONS if session.is_of(viewer)), None) or Session(viewer)
+
+
+def _bare(viewer: Viewer) -> Viewer:
+    """Return a viewer itself where napari gave it to the plugin in a proxy."""
+    bare: Viewer = getattr(viewer, "__wrapped__", viewer)
+    return bare
+
+
+_SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
+"""Those that live."""
