@@ -301,6 +301,26 @@ def test_missing_weights_are_told_with_the_three_ways(qtbot, dock, folder, monke
     dialog.reject()
 
 
+def test_missing_weights_are_told_by_the_panel_that_began_the_fit_alone(
+    qtbot, dock, viewer, folder, monkeypatch
+):
+    def refuse(self, channel):
+        raise WeightsNotFoundError("dinov2_vits14", "Apache-2.0", ("there",), "no network", ("run",))
+
+    monkeypatch.setattr(jobs.FitJob, "__call__", refuse)
+    viewer.show()
+    _, docked = viewer.window.add_plugin_dock_widget("napari-dinoad", "Fit a model of normal")
+    panel = open_panel(qtbot, dock, folder)
+    assert docked.isVisible()
+    assert panel.isVisible()
+    for one, other in ((panel, docked), (docked, panel)):
+        fit(qtbot, one)
+        assert one.weights_dialog is not None
+        assert other.weights_dialog is None
+        one.weights_dialog.reject()
+        one.weights_dialog = None
+
+
 def test_closing_the_dock_does_not_stop_a_fit(qtbot, viewer, own_folders, folder, quick, gate):
     window_dock, dock = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     panel = open_panel(qtbot, dock, folder)

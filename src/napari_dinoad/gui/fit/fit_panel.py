@@ -80,6 +80,7 @@ class FitPanel(QWidget):
         self.pause_button = QPushButton("Pause")
         self.pause_button.setToolTip("Stop after the piece of work in hand, and go on from there later.")
         self.weights_dialog: WeightsDialog | None = None
+        self._has_begun = False
         self.looking = JobRow(delay_ms=_LOOK_SHOWN_MS, cancel_tip=STOPS)
         self.job = JobRow(cancel_tip=FIT_STOPS)
         self._typed = QTimer(self)
@@ -168,7 +169,7 @@ class FitPanel(QWidget):
         fit.sampled.connect(self._show_samples)
         fit.refused.connect(self._on_refused)
         fit.curves_changed.connect(self._show_curves)
-        fit.runner.started.connect(self._show_state)
+        fit.runner.started.connect(self._on_fit_started)
         fit.runner.stopping.connect(self._show_start)
         fit.ended.connect(self._show_state)
 
@@ -186,7 +187,8 @@ class FitPanel(QWidget):
             self._laid_out.start(0)
             return
         if self._fit.discovery is not None:
-            self._fit.start(self._fit.discovery.folder, settings, out)
+            # After `_on_fit_started`, which all panels hear.
+            self._has_begun = self._fit.start(self._fit.discovery.folder, settings, out)
 
     def _checked_out(self) -> Path:
         out = path_of_new_model(self.out.line_edit.value)
@@ -283,8 +285,12 @@ class FitPanel(QWidget):
             warning=not estimate.has_room,
         )
 
+    def _on_fit_started(self) -> None:
+        self._has_begun = False
+        self._show_state()
+
     def _on_refused(self, error: DinoadError) -> None:
-        if isinstance(error, WeightsNotFoundError) and self.isVisible():
+        if isinstance(error, WeightsNotFoundError) and self._has_begun and self.isVisible():
             self.weights_dialog = WeightsDialog(error, self)
             self.weights_dialog.weights_added.connect(self.start)
             self.weights_dialog.open()
