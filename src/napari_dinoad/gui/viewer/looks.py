@@ -29,10 +29,13 @@ _HEAT = Colormap(
 
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
 
-_OPENED_COLOUR = (0.55, 1.0, 0.2, 1.0)
-"""Of masks from files or corrected by hand, which may lie beside what was just found."""
+_OPENED_COLOUR = (0.3, 0.5, 1.0, 1.0)
+"""Of masks from files or corrected by hand, which may lie beside what was just found.
 
-_MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.3, 0.5, 1.0, 1.0))
+Blue: green over the heatmap's yellow is the same colour for those who see no red or no green.
+"""
+
+_MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.55, 1.0, 0.2, 1.0))
 """Of the labels from 2 on in a mask that a person corrects or draws."""
 
 _FILLED_OPACITY = 0.5
