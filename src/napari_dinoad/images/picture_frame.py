@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_dinoad.images.percentiles import percentile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,7 +62,8 @@ def within_bars(image: np.ndarray) -> Box | None:
     image : numpy.ndarray
         (rows, columns).
     """
-    value_range = _range(image)
+    darkest, brightest = _darkest_and_brightest(image)
+    value_range = float(brightest - darkest)
 
     def n_lines(part: np.ndarray, _: np.ndarray) -> int:
         value, like = np.median(part[0]), 0
@@ -74,7 +77,7 @@ def within_bars(image: np.ndarray) -> Box | None:
         return like if ends else 0
 
     box = _peeled(image, image, n_lines)
-    return None if box is None or not _has_air_around(image[box], image) else box
+    return None if box is None or not _has_air_around(image[box], darkest, brightest) else box
 
 
 def within_frame(image: np.ndarray, foreground: np.ndarray) -> Box | None:
@@ -87,7 +90,8 @@ def within_frame(image: np.ndarray, foreground: np.ndarray) -> Box | None:
     foreground : numpy.ndarray
         (rows, columns) bool: what is bright.
     """
-    value_range = _range(image)
+    darkest, brightest = _darkest_and_brightest(image)
+    value_range = float(brightest - darkest)
 
     def n_lines(part: np.ndarray, bright: np.ndarray) -> int:
         least, n_uneven = 1.0, 0
@@ -119,8 +123,7 @@ def _peeled(
     return None if image[box].shape == image.shape else box
 
 
-def _has_air_around(part: np.ndarray, image: np.ndarray) -> bool:
-    darkest, brightest = np.percentile(image, (1, 99.5))
+def _has_air_around(part: np.ndarray, darkest: np.float64, brightest: np.float64) -> bool:
     border = np.concatenate([part[0], part[-1], part[1:-1, 0], part[1:-1, -1]])
     return bool(np.median(border) - darkest <= _AIR_SHARE * (brightest - darkest))
 
@@ -135,6 +138,5 @@ def _near(line: np.ndarray, value: float, tolerance: float) -> float:
     return float((np.abs(line - value) <= tolerance).mean())
 
 
-def _range(image: np.ndarray) -> float:
-    low, high = np.percentile(image, (1, 99.5))
-    return float(high - low)
+def _darkest_and_brightest(image: np.ndarray) -> tuple[np.float64, np.float64]:
+    return percentile(image, 1), percentile(image, 99.5)
