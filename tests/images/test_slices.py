@@ -313,3 +313,33 @@ def test_slices_of_one_grey_in_two_colours_are_not_alike():
     )
     assert in_colour[0] != in_colour[1]
     assert in_grey[0] == in_grey[1]
+
+
+def photograph():
+    """Return a picture in colour of a bright disc on black, and where the disc is (rows, columns)."""
+    rows, columns = np.indices((60, 90))
+    disc = np.hypot(rows - 30, columns - 40) < 26
+    tissue = np.random.default_rng(0).integers(90, 200, (1, 60, 90, 3))
+    colours = np.where(disc[..., np.newaxis], tissue, 3).astype(np.uint8)
+    geometry = Geometry.of_pixels((60, 90))
+    return Volume(to_grey(colours), geometry, "picture", None, 255.0, colours=colours), disc
+
+
+def test_photographs_in_colour_are_scored_within_their_field_of_view():
+    """Black around it was scored, and was part of what is normal."""
+    volume, disc = photograph()
+    body = prepare_scan(volume, COLOUR, 32).body[0]
+    assert body[disc].all()
+    assert body[~disc].mean() < 0.1
+
+
+def test_a_field_of_view_is_of_the_colours_that_a_model_sees():
+    volume, disc = photograph()
+    volume.colours[0, ~disc] = 0, 0, 255  # blue, nearly black in the grey that was made before
+    assert prepare_scan(volume, COLOUR, 32).body.all()
+    grey = prepare_scan(volume, replace(COLOUR, colour=False), 32).body[0]
+    assert grey[~disc].mean() < 0.1
+
+
+def test_no_preset_of_grey_looks_for_a_field_of_view():
+    assert [name for name in PRESETS if PRESETS[name].body_mask == "field-of-view"] == ["image-colour"]

@@ -29,6 +29,8 @@ from napari_dinoad.settings import (
 )
 
 SIDE_PX, N_NORMAL = 128, 8
+PRESET = preset("image-colour")
+DISC = np.hypot(*(np.indices((SIDE_PX, SIDE_PX)) - SIDE_PX / 2)) < 0.47 * SIDE_PX
 GREY_NOTE = "It is grey and the normal scans are in colour"
 
 
@@ -107,6 +109,33 @@ def test_the_file_of_a_model_in_grey_says_nothing_of_colour(models, tmp_path):
     assert "colour" not in document["preprocessing"]
     assert not any(name.startswith("colour") for cohort in document["cohorts"] for name in cohort)
     assert not NormativeModel.load(path).preprocessing.colour
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder of normal pictures of a disc on black."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for number in range(N_NORMAL):
+        save(folder / f"normal_{number}.png", picture("fundus", rng, SIDE_PX) * DISC[..., np.newaxis])
+    return folder
+
+
+def test_what_is_written_beside_a_field_of_view_is_not_scored(photographs, tmp_path):
+    """Models fitted before it was looked for hold that none is, and score all as they did."""
+    settings = replace(settings_of("image-colour"), preprocessing=replace(PRESET, resolution_px=SIDE_PX))
+    before = replace(settings, preprocessing=replace(settings.preprocessing, body_mask="off"))
+    pixels = picture("fundus", np.random.default_rng(5), SIDE_PX) * DISC[..., np.newaxis]
+    pixels[2:8, 2:20:2] = 1.0
+    volume = read_volume(save(tmp_path / "patient.png", pixels))
+    maps = []
+    for number, fitted in enumerate((settings, before)):
+        model = fit_folder(photographs, fitted).save(tmp_path / f"{number}.dinoad")
+        maps.append(detect(volume, NormativeModel.load(model)).anomaly_map.values[0])
+    text = np.s_[:9, :21]
+    assert not maps[0][text].any()
+    assert (maps[0][DISC] > 0).mean() > 0.95
+    assert maps[1][text].max() > 2
 
 
 def test_it_is_told_where_colours_are_not_seen(models, hue_lesion):

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.body import find_body
+from napari_dinoad.images.field_of_view import find_field_of_view
 from napari_dinoad.images.intensity import intensity_range
 from napari_dinoad.images.placement import Placement
 
@@ -296,10 +297,7 @@ def prepare_planes(
             f"{volume.name}: plane {settings.plane!r}: expected a volume, got a single slice. "
             "Use the plane 'acquired'."
         )
-    if settings.body_mask == "automatic":
-        body = find_body(volume.values, is_ct=settings.intensity == "window")
-    else:
-        body = np.ones(volume.values.shape, dtype=bool)
+    body = _body(volume, settings)
     try:
         intensity = intensity_range(volume, body, settings)
     except SettingError as error:
@@ -309,6 +307,17 @@ def prepare_planes(
         _prepare_plane(volume, body, intensity, settings, slice_axis(volume, plane), resolution_px)
         for plane in settings.planes
     )
+
+
+def _body(volume: Volume, settings: PreprocessingSettings) -> np.ndarray:
+    """Return what is scored of a scan (z, y, x) bool."""
+    if settings.body_mask == "automatic":
+        return find_body(volume.values, is_ct=settings.intensity == "window")
+    if settings.body_mask == "field-of-view":
+        colours = volume.colours if settings.colour else None
+        pixels = volume.values if colours is None else colours
+        return find_field_of_view(pixels, slice_axis(volume, "acquired"))
+    return np.ones(volume.values.shape, dtype=bool)
 
 
 def _require_finite(volume: Volume) -> None:

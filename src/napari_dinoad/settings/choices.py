@@ -15,7 +15,7 @@ MIRRORED_PLANES: tuple[Plane, ...] = ("axial", "coronal")
 """Those whose columns run from left to right, so that a mirrored place shows the other half of a head."""
 
 Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
-BodyMask = Literal["automatic", "off"]
+BodyMask = Literal["automatic", "field-of-view", "off"]
 DatasetLayout = Literal["auto", "bmad", "mvtec", "folder"]
 EvaluationProtocol = Literal["native", "ar240", "bmad224"]
 SegSegments = Literal["single", "regions"]

@@ -69,7 +69,8 @@ class PreprocessingSettings:
     resolution_px : int, optional
         Side of the square model input; None takes the backbone's own.
     body_mask : str
-        ``"automatic"`` finds the body, crops to it and scores only there; ``"off"`` uses the whole image.
+        ``"automatic"`` finds the body, crops to it and scores only there, ``"field-of-view"`` the field of view of
+        photographs on black; ``"off"`` uses the whole image.
     min_body_fraction : float
         Slices with less body than this share of the largest slice's body are not scored.
     colour : bool
@@ -129,7 +130,9 @@ PRESETS: dict[str, PreprocessingSettings] = {
     "oct": PreprocessingSettings("oct", "slice-percentiles", body_mask="off"),
     "image-2d": PreprocessingSettings("image-2d", "as-stored"),
     "mr-slices": PreprocessingSettings("mr-slices", "robust-percentiles"),
-    "image-colour": PreprocessingSettings("image-colour", "as-stored", body_mask="off", colour=True),
+    "image-colour": PreprocessingSettings(
+        "image-colour", "as-stored", body_mask="field-of-view", colour=True
+    ),
     "bmad": PreprocessingSettings("bmad", "as-stored", body_mask="off"),
 }
 
