@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from napari_dinoad.images.body import find_body
@@ -125,3 +125,16 @@ def test_a_picture_of_one_value_has_neither():
     image = np.full(SHAPE, 7.0)
     assert within_bars(image) is None
     assert within_frame(image, np.ones(SHAPE, dtype=bool)) is None
+
+
+@pytest.mark.parametrize("value", [255, 90])
+@pytest.mark.parametrize("height", [17, 28, 56])
+def test_text_in_bars_above_and_below_belongs_to_them(value, height):
+    """Lines with text were no more like the others, nor even as those of a frame: all of the picture was the body."""
+    image, inside = head()
+    whole = np.pad(image, ((height, height), (0, 0)), constant_values=value)
+    drawn = Image.fromarray(whole.astype(np.uint8))
+    for row, words in (2, "HEAD 1961"), (height + SHAPE[0] + 1, "W 255"):
+        ImageDraw.Draw(drawn).text((4, row), words, fill=10)
+    box = slice(height, height + SHAPE[0]), slice(None)
+    assert is_same(find_body(np.asarray(drawn, dtype=float)[np.newaxis])[0], inside, box)

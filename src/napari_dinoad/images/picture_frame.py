@@ -22,6 +22,9 @@ _LIKE_SHARE = 0.01
 _LIKE_PIXELS = 0.9
 """Share of a bar's line that has the bar's value."""
 
+_TEXT_PIXELS = 0.3
+"""Share of a bar's line with text in it that has the bar's value."""
+
 _STEP_SHARE = 0.03
 """What follows a bar differs from it by more than this share of the range. Air that grows brighter bit by bit does
 not."""
@@ -66,10 +69,9 @@ def within_bars(image: np.ndarray) -> Box | None:
     value_range = float(brightest - darkest)
 
     def n_lines(part: np.ndarray, _: np.ndarray) -> int:
-        value, like = np.median(part[0]), 0
+        value = float(np.median(part[0]))
         most = int(_WIDEST_BAR * len(part))
-        while like < most and _near(part[like], value, _LIKE_SHARE * value_range) >= _LIKE_PIXELS:
-            like += 1
+        like = _lines_like(part[:most], value, _LIKE_SHARE * value_range)[0]
         behind = part[like : like + _BLURRED_LINES]
         ends = like < most and any(
             _near(line, value, _STEP_SHARE * value_range) <= _STEP_PIXELS for line in behind
@@ -94,10 +96,13 @@ def within_frame(image: np.ndarray, foreground: np.ndarray) -> Box | None:
     value_range = float(brightest - darkest)
 
     def n_lines(part: np.ndarray, bright: np.ndarray) -> int:
+        most = int(_WIDEST_FRAME * len(part))
+        n_like, has_text = _lines_like(part[:most], float(np.median(part[0])), _LIKE_SHARE * value_range)
+        first = n_like - 1 if has_text else 0
         least, n_uneven = 1.0, 0
-        for place in range(int(_WIDEST_FRAME * len(part))):
+        for place in range(first, most):
             share = float(bright[place].mean())
-            if place and least - share >= _FALL:
+            if place > first and least - share >= _FALL:
                 return place
             n_uneven += np.subtract(*np.percentile(part[place], (90, 10))) > _EVEN_SHARE * value_range
             if n_uneven > _UNEVEN_LINES:
@@ -126,6 +131,19 @@ def _peeled(
 def _has_air_around(part: np.ndarray, darkest: np.float64, brightest: np.float64) -> bool:
     border = np.concatenate([part[0], part[-1], part[1:-1, 0], part[1:-1, -1]])
     return bool(np.median(border) - darkest <= _AIR_SHARE * (brightest - darkest))
+
+
+def _lines_like(part: np.ndarray, value: float, tolerance: float) -> tuple[int, bool]:
+    """Return how many lines from the first on are of one value, and whether any of them has text in it."""
+    n_like, n_text = 0, 0
+    for place, line in enumerate(part):
+        share = _near(line, value, tolerance)
+        if share < _TEXT_PIXELS:
+            break
+        if share >= _LIKE_PIXELS:
+            n_text += place - n_like
+            n_like = place + 1
+    return n_like, n_text > 0
 
 
 def _from_side(image: np.ndarray, side: int) -> np.ndarray:
