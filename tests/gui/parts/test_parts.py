@@ -14,11 +14,11 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QColor, QPalette
-from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from contrast import AA, contrast
 from napari_dinoad import gui
-from napari_dinoad.gui.parts.folding import FoldingRow
+from napari_dinoad.gui.parts.folding import Folded, FoldingRow
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.parts.profile_plot import CurvePlot, ProfilePlot
@@ -521,3 +521,22 @@ def test_no_slot_keeps_its_widget_alive():
             names = {getattr(inner, "id", "") for slot in slots for inner in ast.walk(slot)}
             holding += [f"{path.name}:{node.lineno}"] if "self" in names else []
     assert holding == []
+
+
+def test_tab_reaches_nothing_that_is_folded(qtbot):
+    window = QWidget()
+    qtbot.addWidget(window)
+    rows = QVBoxLayout(window)
+    folded, inside, after = Folded("More settings"), QLineEdit(), QLineEdit()
+    folded.addWidget(inside)
+    rows.addWidget(folded)
+    rows.addWidget(after)
+    window.show()
+    qtbot.waitExposed(window)
+    for reached, change in ((after, None), (inside, folded.expand), (after, folded.collapse)):
+        if change is not None:
+            change()
+        folded.toggleButton().setFocus()
+        qtbot.keyClick(folded.toggleButton(), Qt.Key.Key_Tab)
+        assert window.focusWidget() is reached
+        assert (inside.visibleRegion().isEmpty()) == (reached is after)

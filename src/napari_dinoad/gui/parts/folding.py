@@ -158,6 +158,9 @@ class Folded(QCollapsible):
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(title, parent, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
         self.setDuration(0)
+        # What superqt folds has no height, and Tab would go through it.
+        self.content().hide()
+        self.toggled.connect(self.content().setVisible)
 
 
 def _arrow(*, down: bool) -> QIcon:
