@@ -63,7 +63,7 @@ def test_what_objects_say_of_themselves_is_short(model, patient_path):
         repr(detector): "<Detector on cpu: <NormativeModel: memory-bank on embedded",
         repr(
             found
-        ): "<Detection, slices scored: 12, scan-level p = 0.429, <AnomalyMap of 'patient': (16, 40, 30)",
+        ): "<Detection, slices scored: 12, scan-level p = 0.143, <AnomalyMap of 'patient': (16, 40, 30)",
         repr(found.mask()): "<AnomalyMask of 'patient': ",
         repr(detector.detect(volume, slices=[8])): "slices scored: 1, no p-value of the whole scan",
         repr(PatchEmbeddings(MAPS, 16)): "<PatchEmbeddings (n, gh, gw, d) (4, 5, 6, 8), patches of 16 px>",
