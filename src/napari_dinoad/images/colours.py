@@ -12,7 +12,16 @@ from napari_dinoad.images.grey import to_grey
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["are_coloured", "colour_type", "colourfulness", "grey_and_colours", "with_finite_colours"]
+    from napari_dinoad.images.volume import Volume
+
+__all__ = [
+    "are_coloured",
+    "colour_type",
+    "colour_window",
+    "colourfulness",
+    "grey_and_colours",
+    "with_finite_colours",
+]
 
 _KEPT_TYPES = (np.uint8, np.uint16)
 
@@ -84,3 +93,15 @@ def _parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
     stack = pixels if pixels.ndim == 4 else pixels[np.newaxis]
     for slices, rows in blocks(stack.shape[:3], _PIXELS_AT_ONCE):
         yield stack[slices, rows]
+
+
+def colour_window(volume: Volume) -> tuple[float, float] | None:
+    """Return the values of its channels that are shown dark and full; None for a scan without colours to show.
+
+    They are as stored, so that hues stay what they are.
+    """
+    if volume.colours is None:
+        return None
+    if volume.full_scale is not None:
+        return 0.0, volume.full_scale
+    return (0.0, 1.0) if volume.colours.min() >= 0 and volume.colours.max() <= 1 else None

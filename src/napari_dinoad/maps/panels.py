@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from napari_dinoad.images.colours import colour_window
 from napari_dinoad.settings import HEATMAP_LIMITS, HEATMAP_STOPS
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ __all__ = [
     "as_jpeg",
     "blend",
     "colour_bar",
-    "colour_window",
     "grey_window",
     "heat_colour",
     "heat_share",
@@ -58,18 +58,6 @@ def grey_window(mask: AnomalyMask, preprocessing: Mapping[str, object] | None = 
         low, high = (float(value) for value in np.asarray(window, dtype=float))
         return low, high
     return mask.anomaly_map.shown_range
-
-
-def colour_window(volume: Volume) -> tuple[float, float] | None:
-    """Return the values of its channels that are shown dark and full; None for a scan without colours to show.
-
-    They are as stored, so that hues stay what they are.
-    """
-    if volume.colours is None:
-        return None
-    if volume.full_scale is not None:
-        return 0.0, volume.full_scale
-    return (0.0, 1.0) if volume.colours.min() >= 0 and volume.colours.max() <= 1 else None
 
 
 def scan_panel(

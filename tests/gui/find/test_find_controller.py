@@ -232,10 +232,10 @@ def test_a_slice_that_will_be_scored_again_says_so_meanwhile(qtbot, ready, viewe
     ready.finder.map_changed.connect(look)
     find(qtbot, ready)
     first, elsewhere, *later = told
-    assert "This slice is preliminary" in first
-    assert "preliminary" not in elsewhere
+    assert "Preliminary" in first
+    assert "Preliminary" not in elsewhere
     assert later
-    assert not any("preliminary" in text for text in (later[-1], ready.result.summary.text()))
+    assert not any("Preliminary" in text for text in (later[-1], ready.result.summary.text()))
 
 
 def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate):

@@ -164,10 +164,10 @@ class ResultPanel(Step):
         return f"Only {n} of {len(result.scored)} slices were scored: no statement about the whole scan."
 
     def _running_words(self, result: ScanResult) -> str:
-        follow = "Regions follow when all slices are scored."
-        if self._controller.shown_slice() not in result.preliminary:
-            return follow
-        return f"This slice is preliminary: it changes once more slices are scored. {follow}"
+        # One line either way: on a small screen the dock has no room for another.
+        if self._controller.shown_slice() in result.preliminary:
+            return "Preliminary: this slice is scored again."
+        return "Regions follow when all slices are scored."
 
     def show_slice_in_view(self) -> None:
         """Mark the slice in view in the profile, and tell of it what may still change."""

@@ -18,6 +18,7 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from napari_dinoad.errors import SettingError
+from napari_dinoad.images.colours import colour_window
 from napari_dinoad.images.dicom.files import MANUFACTURER
 from napari_dinoad.images.dicom.headers import is_of_ours
 from napari_dinoad.machine.files import require_folder, telling_of_writing
@@ -28,7 +29,7 @@ from napari_dinoad.maps.dicom.slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom.source_header import source_header
 from napari_dinoad.maps.dicom.sources import describe, new_instance, source_headers
 from napari_dinoad.maps.finding_words import rate_in_words
-from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, colour_window, grey_window, outline
+from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:
