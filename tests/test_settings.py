@@ -56,15 +56,6 @@ def test_each_scorer_gets_its_own_settings():
     assert [chosen[0].epochs, chosen[1].epochs] == [3, 3]
 
 
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal", "acquired"])
-def test_what_lies_on_the_other_side_is_looked_at_where_columns_run_from_left_to_right(plane):
-    chosen = FitSettings("ar-cnn").scorer_settings("ar-cnn", plane)
-    assert chosen.mirrored == (plane in ("axial", "coronal"))
-    for said in (True, False):
-        settings = FitSettings("ar-cnn", ar_cnn=ArCnnSettings(mirrored=said))
-        assert settings.scorer_settings("ar-cnn", plane).mirrored == said
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_plane_and_resolution_override_any_preset(name):
     plain = preset(name)

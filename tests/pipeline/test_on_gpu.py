@@ -117,10 +117,9 @@ def test_what_is_begun_there_depends_on_the_batches_not_on_their_slices(model_pa
     of_a_batch = (begun[0] - begun[1]) / (n_batches[0] - n_batches[1])
     of_the_scan = begun[1] - n_batches[1] * of_a_batch
     n_scorers = max(len(plane.members) for plane in detector.model.planes)
-    # Then 42 for what is usual of slices that look alike, and 15 where the AR-CNN looks at the other side.
+    # Then 42 for what is usual of slices that look alike.
     assert all(plane.levels for plane in detector.model.planes)
-    n_mirrored = "ar-cnn" in detector.model.scorer_name
-    assert of_a_batch < 25 + 42 * n_scorers + 42 + 15 * n_mirrored
+    assert of_a_batch < 25 + 42 * n_scorers + 42
     # One operation a slice would be 12 more, in all planes 72.
     assert of_the_scan < (30 if len(detector.model.planes) == 1 else 60)
 

@@ -11,9 +11,6 @@ Plane = Literal["axial", "coronal", "sagittal", "acquired", "all"]
 
 ANATOMICAL_PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
-MIRRORED_PLANES: tuple[Plane, ...] = ("axial", "coronal")
-"""Those whose columns run from left to right, so that a mirrored place shows the other half of a head."""
-
 Intensity = Literal["robust-percentiles", "slice-percentiles", "window", "as-stored"]
 BodyMask = Literal["automatic", "field-of-view", "off"]
 DatasetLayout = Literal["auto", "bmad", "mvtec", "folder"]

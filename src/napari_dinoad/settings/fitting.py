@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from napari_dinoad.settings.checks import require, require_choice, require_kind
-from napari_dinoad.settings.choices import (
-    MIRRORED_PLANES,
-    CalibrationMethod,
-    Device,
-    PersonGrouping,
-    Plane,
-    ScorerName,
-)
+from napari_dinoad.settings.choices import CalibrationMethod, Device, PersonGrouping, Plane, ScorerName
 from napari_dinoad.settings.scans import PreprocessingSettings, ReadSettings
 from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
 
@@ -198,14 +191,9 @@ class FitSettings:
         of_likelihood = name == "dpmm" and self.dpmm.score == "negative-log-likelihood"
         return self.calibration.slice_levels and not of_likelihood
 
-    def scorer_settings(
-        self, name: ScorerName, plane: Plane = "acquired"
-    ) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
-        """Return a scorer's settings on a plane, with the seed and number of epochs of this fit."""
+    def scorer_settings(self, name: ScorerName) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:
+        """Return a scorer's settings, with the seed and number of epochs of this fit."""
         if name == "memory-bank":
             return replace(self.memory_bank, seed=self.seed)
-        if name == "dpmm":
-            return replace(self.dpmm, seed=self.seed, epochs=self.epochs or self.dpmm.epochs)
-        chosen = self.ar_cnn
-        mirrored = plane in MIRRORED_PLANES if chosen.mirrored is None else chosen.mirrored
-        return replace(chosen, seed=self.seed, epochs=self.epochs or chosen.epochs, mirrored=mirrored)
+        chosen = self.dpmm if name == "dpmm" else self.ar_cnn
+        return replace(chosen, seed=self.seed, epochs=self.epochs or chosen.epochs)

@@ -139,9 +139,8 @@ class ArCnnSettings:
         Distances of the rings in patches; for ``"paper"`` one value for each of its five layers, or one for all.
         None: one and two ninths of the grid's shorter side (``"paper"``: one), as far in the picture at any
         resolution. The nearest patches are left out: they know so much of a patch that they give away a lesion.
-    mirrored : bool, optional
+    mirrored : bool
         Whether two-sided rings also look at the mirrored place, left for right, where a head shows its other half.
-        None: a fit does so in axial and coronal planes, a scorer by itself does not.
     bottleneck_channels, hidden_channels : int
         Channels of the neighbours (at most one more than an embedding has), and of the hidden layers.
     standardise : bool
@@ -165,7 +164,7 @@ class ArCnnSettings:
     network: ArCnnNetwork = "rings"
     context: ArCnnContext = "two-sided"
     dilations: tuple[int, ...] | None = None
-    mirrored: bool | None = None
+    mirrored: bool = False
     bottleneck_channels: int = 96
     hidden_channels: int = 256
     standardise: bool = True

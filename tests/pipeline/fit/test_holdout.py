@@ -66,13 +66,6 @@ def test_folds_are_scored_by_models_that_have_not_seen_them_and_the_released_one
     assert own_scores(model, folder).max() < SEEN
 
 
-def test_each_plane_is_mirrored_by_itself(folder):
-    preprocessing = replace(SETTINGS.preprocessing, plane="all", resolution_px=32)
-    model = fit_folder(folder, with_calibration("split", scorer="ar-cnn", preprocessing=preprocessing))
-    mirrored = {plane.plane: plane.members[0].scorer.settings.mirrored for plane in model.planes}
-    assert mirrored == {"axial": True, "coronal": True, "sagittal": False}
-
-
 def test_a_split_is_scored_by_a_model_that_has_not_seen_it(folder):
     model = fit_folder(folder, with_calibration("split"))
     held_out = np.array([scan.score is not None for scan in model.fit_report.scans])

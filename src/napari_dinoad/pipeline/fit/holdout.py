@@ -100,7 +100,7 @@ def fit_and_calibrate(
     for plane, cache in caches.items():
         scorers: dict[ScorerName, Scorer] = {}
         for name in settings.scorer_names:
-            chosen = settings.scorer_settings(name, plane)
+            chosen = settings.scorer_settings(name)
             fit = partial(_fit, cache, person_of, chosen, settings.seed, device, checkpoints, earlier)
             part = _part_label(plane, name, len(caches), len(settings.scorer_names))
             for number, fold in enumerate(folds, start=1):
