@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from napari_dinoad.images.percentiles import between
+
 __all__ = ["GreyLevels"]
 
 _MOST_COUNTED = 2**16
@@ -48,10 +50,8 @@ class GreyLevels:
     def percentile(self, percent: float) -> float:
         """Return a percentile of the sample; see `numpy.percentile`, whose default it is."""
         place = percent / 100 * (self._n - 1)
-        share = place % 1
         lower, upper = self._at(int(place)), self._at(min(int(place) + 1, self._n - 1))
-        # As NumPy does: from the nearer one.
-        return lower + (upper - lower) * share if share < 0.5 else upper - (upper - lower) * (1 - share)
+        return float(between(lower, upper, place % 1))
 
     def median(self) -> float:
         """Return the median of the sample."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_dinoad.images.sampling import evenly_spread
 
-__all__ = ["percentile"]
+__all__ = ["between", "percentile"]
 
 _SAMPLED = 2**14
 """From so many values it is guessed between which values of an array a percentile lies."""
@@ -29,9 +29,16 @@ def percentile(values: np.ndarray, percent: float) -> np.float64:
     place = percent / 100 * (values.size - 1)
     rank, share = int(place), np.float64(place % 1)
     lower, upper = _of_rank(values, rank, min(rank + 1, values.size - 1))
-    # As NumPy does: from the nearer one, and the difference in the values' own type.
+    return np.float64(between(lower, upper, share))
+
+
+def between(lower: Any, upper: Any, share: float) -> Any:
+    """Return what lies at a share of the way, as NumPy's percentiles do: from the nearer end, to the last bit.
+
+    The difference is taken in the values' own type.
+    """
     difference = upper - lower
-    return np.float64(lower + difference * share if share < 0.5 else upper - difference * (1 - share))
+    return lower + difference * share if share < 0.5 else upper - difference * (1 - share)
 
 
 def _of_rank(values: np.ndarray, first: int, last: int) -> tuple[Any, Any]:
