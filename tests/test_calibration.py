@@ -291,6 +291,13 @@ def test_a_shifted_calibration_is_that_of_shifted_scores():
     assert own.shifted(0.7).scan_p_value(1.7) == own.scan_p_value(1.0)
 
 
+def test_a_scaled_calibration_is_that_of_scaled_scores():
+    own = calibrated([np.linspace(0, 1, 5000), np.linspace(0.5, 2, 5000)])
+    probes = np.linspace(-1, 4, 101)
+    np.testing.assert_allclose(own.scaled(0.7).neg_log10_p(probes * 0.7), own.neg_log10_p(probes), atol=1e-6)
+    assert own.scaled(0.7).scan_p_value(0.7) == own.scan_p_value(1.0)
+
+
 def of_scores(scan_scores, persons=None):
     """Return a calibration of scans that have these own scores, and are of these persons."""
     pooled = ScoreHistogram.of(np.asarray(scan_scores, np.float32))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.slice_levels import LookSpace, SliceLevels
+from napari_dinoad.slice_levels import LookSpace, SliceLevels, common_units, told_by_all
 
 
 def cohort(seed=0, n_persons=12, n_heights=40, tells=1.0):
@@ -92,7 +92,7 @@ def test_levels_below_0_by_rounding_are_0():
 
 
 def test_silent_levels_are_1():
-    assert SliceLevels.silent(2)(torch.rand(3, 7)).tolist() == [[1, 1, 1]] * 2
+    assert SliceLevels.silent(torch.ones(2))(torch.rand(3, 7)).tolist() == [[1, 1, 1]] * 2
 
 
 def test_they_are_stored_and_rebuilt():
@@ -100,8 +100,56 @@ def test_they_are_stored_and_rebuilt():
     kept = measured(looks, levels, persons)
     again = SliceLevels.from_tensors(kept.tensors())
     assert torch.equal(again(looks + 0.1), kept(looks + 0.1))
-    silent = SliceLevels.from_tensors(SliceLevels.silent(2).tensors())
+    silent = SliceLevels.from_tensors(SliceLevels.silent(torch.ones(2)).tensors())
     assert (silent(looks) == 1).all()
+
+
+def halves(is_first=lambda heights: torch.ones_like(heights, dtype=torch.bool)):
+    """Return the levels of two hospitals; the slices of the first are only some, by their heights."""
+    parts = []
+    for seed in (2, 3):
+        looks, levels, persons = cohort(seed=seed, n_persons=6)
+        heights = torch.linspace(0, 1, 40).repeat(6)
+        kept = is_first(heights) if seed == 2 else torch.ones_like(heights, dtype=torch.bool)
+        parts.append(measured(looks[kept], levels[:, kept], persons[kept]))
+    return parts
+
+
+def test_level_1_stands_for_the_mean_score():
+    looks, levels, persons = cohort()
+    assert measured(looks, levels, persons).units.tolist() == pytest.approx([float(levels.mean())])
+
+
+def test_two_models_tell_what_one_of_all_tells():
+    """Also where one of them has no slice that is high, and its mean is another."""
+    whole = measured(*cohort())
+    looks, _, _ = cohort(seed=1, n_persons=1)
+    away = torch.ones(40, dtype=torch.bool)
+    away[5:11] = False  # at the border alike slices differ
+    for parts in (halves(), halves(lambda heights: heights >= 0.2)):
+        together = told_by_all(parts, looks) * common_units(parts)
+        torch.testing.assert_close(
+            together[:, away], whole(looks)[:, away] * whole.units, atol=0.1, rtol=0.04
+        )
+    assert parts[0].units < 0.7 * parts[1].units
+
+
+def test_one_model_tells_the_same_alone_and_as_the_only_one():
+    (own, _), (looks, _, _) = halves(), cohort(seed=1)
+    assert torch.equal(told_by_all([own], looks), own(looks))
+
+
+def test_a_slice_that_no_model_knows_has_the_mean_level_of_all():
+    told = told_by_all(halves(), torch.full((1, 20), 50.0))
+    torch.testing.assert_close(told, torch.ones(1, 1), atol=1e-4, rtol=0)
+
+
+def test_what_is_silent_only_hinders_levels_below_its_own():
+    parts, (looks, _, _) = halves(), cohort(seed=1)
+    silent = SliceLevels.silent(1.1 * common_units(parts))
+    told, alone = told_by_all([parts[0], silent, parts[1]], looks), told_by_all(parts, looks)
+    torch.testing.assert_close(told, alone.clamp_min(1.1))
+    assert (alone < 1.1).any() and (alone > 1.1).any()
 
 
 @pytest.mark.parametrize(
@@ -116,6 +164,9 @@ def test_they_are_stored_and_rebuilt():
         ("levels", torch.ones(1, 480, dtype=torch.float64)),
         ("levels", torch.ones(1, 479)),
         ("levels", torch.ones(480)),
+        ("units", None),
+        ("units", torch.zeros(1)),
+        ("units", torch.ones(2)),
         ("width", torch.tensor(0.0)),
         ("width", torch.tensor(torch.nan)),
         ("width", torch.ones(2)),

@@ -267,6 +267,15 @@ class Calibration:
         levels = self.table_neg_log10_p[kept]
         return replace(self, table_scores=scores, table_neg_log10_p=levels, scan_scores=self.scan_scores + by)
 
+    def scaled(self, by: float) -> Calibration:
+        """Return the calibration of scores that are all ``by`` (above 0) times as high."""
+        return replace(
+            self,
+            table_scores=self.table_scores * by,
+            scan_scores=self.scan_scores * by,
+            tail_slope=self.tail_slope / by,
+        )
+
     @property
     def n_scans(self) -> int:
         """Number of normal scans behind the scan-level p-value."""

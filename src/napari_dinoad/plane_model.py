@@ -10,7 +10,7 @@ import torch
 from napari_dinoad.calibration import Calibration, fused_scores
 from napari_dinoad.scoring import scorer_from_state
 from napari_dinoad.scoring.protocol import Scorer, ScorerState
-from napari_dinoad.slice_levels import SliceLevels
+from napari_dinoad.slice_levels import SliceLevels, told_by_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,8 @@ class PlaneModel:
     noise_share : float
         What averaging left of the noise in the normal scans; see `SliceSmoothing.noise_share`.
     levels : tuple of SliceLevels
-        By what the averaged scores of a slice are divided: the highest that any of them tells, one of each model that
-        this one was merged from; none: scores stay as they are.
+        By what the averaged scores of a slice are divided: what they tell together, one of each model that this one
+        was merged from; none: scores stay as they are.
     """
 
     plane: Plane
@@ -83,8 +83,7 @@ class PlaneModel:
 
     def usual_levels(self, looks: torch.Tensor) -> torch.Tensor:
         """Return what the averaged scores of slices with these looks (n, k) are divided by, (members, n) float32."""
-        told = [levels(looks) for levels in self.levels]
-        return told[0] if len(told) == 1 else torch.stack(told).amax(0)
+        return told_by_all(self.levels, looks)
 
     def raw_scores(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
         """Return the plane's raw score at each voxel of the members' raw scores there; see `fused_scores`."""

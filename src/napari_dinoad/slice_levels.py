@@ -4,7 +4,7 @@ Some slices score high in every person (the neck, the base of the skull, the ver
 are what is marked first. A slice's *look* is a vector (see `napari_dinoad.pipeline.slices.slice_looks`), its *place*
 what is left of it in the directions in which normal slices differ most. Its level is the mean of those of the
 `N_ALIKE` normal slices that lie nearest, weighted by likeness; 1 is the mean level of all, and what a slice without
-its like has.
+its like has. Of models that were merged the nearest slices of each have their say, as if all were one model's.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 from napari_dinoad.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["LookSpace", "SliceLevels"]
+__all__ = ["LookSpace", "SliceLevels", "common_units", "told_by_all"]
 
 N_DIRECTIONS = 32
 N_ALIKE = 10
@@ -81,12 +81,15 @@ class SliceLevels:
         (s, m) float32, their levels by each scorer; the mean is 1.
     width : float
         The squared distance at which likeness is e^−½.
+    units : torch.Tensor
+        (s,) float32, above 0: the raw score of each scorer that a level of 1 stands for.
     """
 
     space: LookSpace
     places: torch.Tensor
     levels: torch.Tensor
     width: float
+    units: torch.Tensor
 
     @classmethod
     def of(
@@ -103,7 +106,7 @@ class SliceLevels:
         places : torch.Tensor
             (m, q) float32, of slices of at least two persons.
         levels : torch.Tensor
-            (s, m) float32, not negative but for rounding, in any unit. A scorer whose levels are all 0 is told
+            (s, m) float32, raw scores, not negative but for rounding. A scorer whose levels are all 0 is told
             nothing of.
         persons : torch.Tensor
             (m,) int64, the person of each slice.
@@ -111,21 +114,22 @@ class SliceLevels:
         levels = levels.clamp_min(0)
         means = levels.mean(1, keepdim=True)
         relative = torch.where(means > 0, levels / means, torch.ones_like(levels))
-        undrawn = cls(space, places, relative, 1.0)
+        units = torch.where(means > 0, means, torch.ones_like(means))[:, 0]
+        undrawn = cls(space, places, relative, 1.0, units)
         rows = torch.split(torch.arange(len(places)), _ROWS_AT_ONCE)
         of_others = [undrawn._nearest(places[some], persons[some, None] == persons) for some in rows]
         farthest = [distances.masked_fill(distances.isinf(), 0.0).amax(1) for distances, _ in of_others]
         width = max(float(torch.cat(farthest).median().square()), _MIN_WIDTH)
         undrawn = replace(undrawn, width=width)
-        told = torch.cat([undrawn._told(*nearest) for nearest in of_others], dim=1) - 1
+        told = torch.cat([_mean(*undrawn._votes(*nearest)) for nearest in of_others], dim=1) - 1
         slope = (told * (relative - 1)).sum(1) / told.square().sum(1).clamp_min(_MIN_SQUARES)
         return replace(undrawn, levels=1 + slope.clamp(0, 1)[:, None] * (relative - 1))
 
     @classmethod
-    def silent(cls, n_scorers: int) -> SliceLevels:
-        """Return levels that are 1 whatever a slice looks like."""
+    def silent(cls, units: torch.Tensor) -> SliceLevels:
+        """Return levels that are 1 in these units (s,) float32 whatever a slice looks like."""
         space = LookSpace(torch.zeros(1, 1), torch.zeros(1))
-        return cls(space, torch.zeros(0, 1), torch.zeros(n_scorers, 0), 1.0)
+        return cls(space, torch.zeros(0, 1), torch.zeros(len(units), 0), 1.0, units)
 
     @property
     def n_slices(self) -> int:
@@ -147,13 +151,24 @@ class SliceLevels:
         is_left_out : torch.Tensor, optional
             Which normal slices (n, m) or (m,) bool have no say.
         """
-        return self._told(*self._nearest(places, is_left_out))
+        return _mean(*self.votes(places, is_left_out))
 
-    def _told(self, distances: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        """Return the levels (s, n) by the nearest normal slices (n, a)."""
+    def votes(
+        self, places: torch.Tensor, is_left_out: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the nearest normal slices say of slices at these places; see `at`.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The sums of their levels, each times its likeness, (s, n) float32, and of their likenesses, (n,).
+        """
+        return self._votes(*self._nearest(places, is_left_out))
+
+    def _votes(self, distances: torch.Tensor, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the nearest normal slices (n, a) say; see `votes`."""
         likeness = distances.square().mul_(-0.5 / self.width).exp_()
-        total = (likeness * self.levels[:, which]).sum(-1).add_(_PRIOR)
-        return total.div_(likeness.sum(-1).add_(_PRIOR))
+        return (likeness * self.levels[:, which]).sum(-1), likeness.sum(-1)
 
     def _nearest(
         self, places: torch.Tensor, is_left_out: torch.Tensor | None
@@ -168,7 +183,9 @@ class SliceLevels:
     def on_device(self, device: torch.device) -> SliceLevels:
         """Return the levels on ``device``."""
         space = LookSpace(self.space.directions.to(device), self.space.origin.to(device))
-        return SliceLevels(space, self.places.to(device), self.levels.to(device), self.width)
+        return SliceLevels(
+            space, self.places.to(device), self.levels.to(device), self.width, self.units.to(device)
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what `from_tensors` takes, on the CPU."""
@@ -177,6 +194,7 @@ class SliceLevels:
             "origin": self.space.origin,
             "places": self.places,
             "levels": self.levels,
+            "units": self.units,
         }
         kept = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
         return {**kept, "width": torch.tensor(self.width, dtype=torch.float64)}
@@ -191,16 +209,18 @@ class SliceLevels:
             If something is missing, of another shape or type, or no number.
         """
         try:
-            directions, origin, places, levels, width = (
-                tensors[name] for name in ("directions", "origin", "places", "levels", "width")
+            directions, origin, places, levels, units, width = (
+                tensors[name] for name in ("directions", "origin", "places", "levels", "units", "width")
             )
             k, q = directions.shape
             n_scorers, n_slices = levels.shape
             sound = (
-                all(_is_sound(tensor) for tensor in (directions, origin, places, levels))
+                all(_is_sound(tensor) for tensor in (directions, origin, places, levels, units))
                 and origin.shape == (q,)
                 and places.shape == (n_slices, q)
+                and units.shape == (n_scorers,)
                 and bool((levels >= 0).all())
+                and bool((units > 0).all())
                 and min(k, q, n_scorers) >= 1
                 and 0 < float(width) < float("inf")
             )
@@ -208,7 +228,47 @@ class SliceLevels:
             raise ModelFileError(f"Levels of slices: {error!r}.") from error
         if not sound:
             raise ModelFileError("Levels of slices: the stored numbers do not go together.")
-        return cls(LookSpace(directions, origin), places, levels, float(width))
+        return cls(LookSpace(directions, origin), places, levels, float(width), units)
+
+
+def common_units(parts: Sequence[SliceLevels]) -> torch.Tensor:
+    """Return the units (s,) float32 of what several models tell together: the mean of all their normal slices.
+
+    Parameters
+    ----------
+    parts : sequence of SliceLevels
+        Of the same scorers; at least one of them is not silent.
+    """
+    total = sum(part.n_slices for part in parts)
+    return torch.stack([part.units * (part.n_slices / total) for part in parts]).sum(0)
+
+
+def told_by_all(parts: Sequence[SliceLevels], looks: torch.Tensor) -> torch.Tensor:
+    """Return the levels (s, n) float32 of slices with these looks (n, k) by several models, in their common units.
+
+    What is silent says nothing, but no level is below its own.
+
+    Parameters
+    ----------
+    parts : sequence of SliceLevels
+        One or more, of the same scorers.
+    looks : torch.Tensor
+    """
+    if len(parts) == 1:
+        return parts[0](looks)
+    common = common_units(parts)
+    votes = [(part.units / common, *part.votes(part.space.places(looks))) for part in parts if part.n_slices]
+    said = torch.stack([own[:, None] * total for own, total, _ in votes]).sum(0)
+    told = _mean(said, torch.stack([weight for _, _, weight in votes]).sum(0))
+    for part in parts:
+        if not part.n_slices:
+            told = torch.maximum(told, (part.units / common)[:, None])
+    return told
+
+
+def _mean(total: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return levels (s, n) from what slices (s, n) and (n,) say, and the mean level; both are overwritten."""
+    return total.add_(_PRIOR).div_(weight.add_(_PRIOR))
 
 
 def _is_sound(tensor: torch.Tensor) -> bool:

@@ -15,6 +15,7 @@ from napari_dinoad.model_card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.fit import held_out_levels
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS
+from napari_dinoad.pipeline.fit.merging import in_common_units
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
@@ -189,8 +190,8 @@ def without(settings):
     return replace(settings, calibration=replace(settings.calibration, slice_levels=False))
 
 
-def test_a_merged_model_takes_the_highest_of_its_parts(hospitals, new_heads):
-    """Its p-values bound those of the parts' persons from above."""
+def test_a_model_without_levels_that_was_merged_lowers_none(hospitals, new_heads):
+    """Its calibration is that of undivided scores, and no score gets higher than that."""
     merged = merge_models(hospitals)
     (loud,) = hospitals[0].planes[0].levels
     looks = looks_at(loud)
@@ -198,6 +199,24 @@ def test_a_merged_model_takes_the_highest_of_its_parts(hospitals, new_heads):
     assert torch.equal(told, loud(looks).clamp_min(1.0))
     assert (told > 1).any()
     assert marked(merged, new_heads)[0] < 0.08
+
+
+def test_calibrations_of_merged_models_go_over_to_the_common_unit_of_their_levels(
+    hospitals, loud_folder, cache
+):
+    """One hospital's scores are all half as high: its slices are as usual, and so are its heads."""
+    one = hospitals[0]
+    (plane,) = one.planes
+    (own,) = plane.levels
+    calibration = plane.calibration.scaled(0.5)
+    other = replace(plane, calibration=calibration, levels=(replace(own, units=0.5 * own.units),))
+    calibrations, levels = in_common_units([plane, other])
+    np.testing.assert_allclose(calibrations[0].table_scores, 0.75 * plane.calibration.table_scores)
+    np.testing.assert_allclose(calibrations[1].table_scores, 1.5 * calibration.table_scores)
+    again, same = in_common_units([replace(plane, calibration=calibrations[0], levels=levels), plane])
+    once, _ = in_common_units([plane, other, plane])
+    np.testing.assert_allclose(again[0].table_scores, once[0].table_scores)
+    assert len(same) == 3
 
 
 def test_merged_models_without_levels_have_none(hospitals, normal_folder, cache):

@@ -13,12 +13,21 @@ from napari_dinoad.normative_model import NormativeModel, Provenance
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
 from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.slice_levels import SliceLevels
+from napari_dinoad.slice_levels import SliceLevels, common_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["is_mixture", "join_calibrations", "merge_models", "require_mixture", "with_earlier_counts"]
+    from napari_dinoad.plane_model import PlaneModel
+
+__all__ = [
+    "in_common_units",
+    "is_mixture",
+    "join_calibrations",
+    "merge_models",
+    "require_mixture",
+    "with_earlier_counts",
+]
 
 
 def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
@@ -142,13 +151,31 @@ def _joined(
     shares = [planes[number].noise_share for number in averaged]
     if not averaged or not is_like(min(shares), max(shares)):
         return base.with_scorer(mixture, alone)
-    of_averaged = join(
-        [planes[number].calibration for number in averaged], [scorers[number] for number in averaged]
+    calibrations, levels = in_common_units([planes[number] for number in averaged])
+    of_averaged = join(calibrations, [scorers[number] for number in averaged])
+    return base.with_scorer(mixture, of_averaged, alone, max(shares), levels)
+
+
+def in_common_units(
+    planes: Sequence[PlaneModel],
+) -> tuple[list[Calibration], tuple[SliceLevels, ...]]:
+    """Return the calibrations of planes for scores divided by what all levels of slices tell, and these levels.
+
+    A plane without levels was calibrated on undivided scores: it says nothing, and no score is raised for it.
+    """
+    told = [levels for plane in planes for levels in plane.levels]
+    if not told:
+        return [plane.calibration for plane in planes], ()
+    common = common_units(told)
+    calibrations = [
+        plane.calibration.scaled(float(common / common_units(plane.levels)))
+        if plane.levels
+        else plane.calibration
+        for plane in planes
+    ]
+    return calibrations, tuple(
+        levels for plane in planes for levels in plane.levels or (SliceLevels.silent(common),)
     )
-    levels = [level for number in averaged for level in planes[number].levels or (SliceLevels.silent(1),)]
-    if not any(level.n_slices for level in levels):
-        levels = []
-    return base.with_scorer(mixture, of_averaged, alone, max(shares), tuple(levels))
 
 
 def join_calibrations(
