@@ -23,7 +23,7 @@ from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score"]
 
@@ -267,13 +267,22 @@ class Calibration:
         levels = self.table_neg_log10_p[kept]
         return replace(self, table_scores=scores, table_neg_log10_p=levels, scan_scores=self.scan_scores + by)
 
-    def scaled(self, by: float) -> Calibration:
-        """Return the calibration of scores that are all ``by`` (above 0) times as high."""
+    def scaled(self, ratio: Callable[[np.ndarray], np.ndarray]) -> Calibration:
+        """Return the calibration of scores that are ``ratio(score)`` (above 0) times as high.
+
+        Scores that would change places with lower ones are raised to these.
+        """
+
+        def scaled(scores: np.ndarray) -> np.ndarray:
+            return np.maximum.accumulate(scores * ratio(scores))
+
+        scores, kept = np.unique(scaled(self.table_scores), return_index=True)
         return replace(
             self,
-            table_scores=self.table_scores * by,
-            scan_scores=self.scan_scores * by,
-            tail_slope=self.tail_slope / by,
+            table_scores=scores,
+            table_neg_log10_p=self.table_neg_log10_p[kept],
+            scan_scores=scaled(self.scan_scores),
+            tail_slope=self.tail_slope / float(ratio(self.table_scores[-1:])[0]),
         )
 
     @property

@@ -38,6 +38,7 @@ def card_of(
     calibration: Calibration,
     smoothing_mm: float,
     n_level_slices: int,
+    n_kept_patches: int,
     provenance: Provenance,
 ) -> dict[str, Any]:
     """Return what a model is, as JSON values.
@@ -51,6 +52,8 @@ def card_of(
         See `NormativeModel`.
     n_level_slices : int
         Normal slices, of all planes, that a scan's slices are compared with; see `PlaneModel.levels`.
+    n_kept_patches : int
+        Held-out patches in it, of all planes; see `PlaneModel.patches`.
     """
     settings = {name: _in_order(values) for name, values in scorers.items()}
     return {
@@ -69,6 +72,7 @@ def card_of(
             "resolved_neg_log10_p": round(calibration.resolved_neg_log10_p, 3),
             "smoothing_mm": smoothing_mm,
             "n_level_slices": n_level_slices,
+            "n_kept_patches": n_kept_patches,
         },
         **asdict(provenance),
         "use": "Research use only; not a medical device.",
@@ -125,6 +129,7 @@ def stored_card(path: Path) -> dict[str, Any] | None:
             Calibration.from_stored(table, document["calibration"]),
             float(document["calibration"]["smoothing_mm"]),
             sum(sum(plane.get("n_level_slices", ())) for plane in document["planes"]),
+            sum(plane.get("n_kept_patches", 0) for plane in document["planes"]),
             provenance,
         )
     except (LookupError, TypeError, ValueError, AttributeError, DinoadError):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.fit_report import FitReport
+    from napari_dinoad.held_out_patches import HeldOutPatches
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane, PreprocessingSettings
     from napari_dinoad.slice_levels import SliceLevels
@@ -140,6 +141,7 @@ class NormativeModel:
         alone: Calibration | None = None,
         noise_share: float = 1.0,
         levels: tuple[SliceLevels, ...] = (),
+        patches: HeldOutPatches | None = None,
     ) -> NormativeModel:
         """Return this model of a single scorer with another scorer of its kind in place, and without fit report.
 
@@ -153,6 +155,8 @@ class NormativeModel:
             See `PlaneModel.noise_share`.
         levels : tuple of SliceLevels
             See `PlaneModel.levels`.
+        patches : HeldOutPatches, optional
+            See `PlaneModel.patches`.
 
         Raises
         ------
@@ -163,7 +167,8 @@ class NormativeModel:
             raise SettingError(f"Scorer: expected another {self.scorer.name!r}, got {scorer.name!r}.")
         name = self.planes[0].plane
         single = None if alone is None else PlaneModel(name, (Member(scorer, alone),), alone)
-        plane = PlaneModel(name, (Member(scorer, calibration),), calibration, single, noise_share, levels)
+        members = (Member(scorer, calibration),)
+        plane = PlaneModel(name, members, calibration, single, noise_share, levels, patches)
         return replace(self, planes=(plane,), calibration=calibration, fit_report=None)
 
     def save(self, path: str | Path) -> Path:
@@ -280,6 +285,7 @@ class NormativeModel:
             self.calibration,
             self.smoothing_mm,
             sum(levels.n_slices for plane in self.planes for levels in plane.levels),
+            sum(len(plane.patches) for plane in self.planes if plane.patches is not None),
             self.provenance,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_dinoad.calibration import Calibration, fused_scores
+from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.scoring import scorer_from_state
 from napari_dinoad.scoring.protocol import Scorer, ScorerState
 from napari_dinoad.slice_levels import SliceLevels, told_by_all
@@ -23,6 +24,9 @@ __all__ = ["Member", "PlaneModel", "store_calibration", "store_plane", "stored_c
 
 _ALONE = "alone."
 """Prefix of the calibrations of slices scored each for itself."""
+
+_PATCHES = "patches."
+"""Prefix of the held-out patches that are kept."""
 
 _NOT_OF_SCORER = ("calibration.", _ALONE)
 """Prefixes, among a scorer's tensors, of those that are not its own."""
@@ -56,6 +60,8 @@ class PlaneModel:
     levels : tuple of SliceLevels
         By what the averaged scores of a slice are divided: what they tell together, one of each model that this one
         was merged from; none: scores stay as they are.
+    patches : HeldOutPatches, optional
+        Of a plane that can be merged with others; None: none are kept.
     """
 
     plane: Plane
@@ -64,6 +70,7 @@ class PlaneModel:
     alone: PlaneModel | None = None
     noise_share: float = 1.0
     levels: tuple[SliceLevels, ...] = ()
+    patches: HeldOutPatches | None = None
 
     @property
     def for_single_slices(self) -> PlaneModel:
@@ -126,6 +133,9 @@ def store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tenso
         stored["calibration"] = store_calibration(plane.calibration, f"{plane.plane}.", tensors)
     stored["alone"] = None if plane.alone is None else _store_alone(plane.alone, tensors)
     stored["noise_share"] = plane.noise_share
+    if plane.patches is not None:
+        stored["n_kept_patches"] = len(plane.patches)
+        tensors.update({f"{plane.plane}.{_PATCHES}{n}": t for n, t in plane.patches.tensors().items()})
     if plane.levels:
         stored["n_level_slices"] = [levels.n_slices for levels in plane.levels]
     for number, levels in enumerate(plane.levels):
@@ -178,8 +188,12 @@ def stored_plane(
         SliceLevels.from_tensors(_with_prefix(tensors, _levels_prefix(plane, number)))
         for number in range(len(entry.get("n_level_slices", ())))
     )
+    patches = None
+    if "n_kept_patches" in entry:
+        patches = HeldOutPatches.from_tensors(_with_prefix(tensors, f"{plane}.{_PATCHES}"))
+    share = float(entry["noise_share"])
     together = PlaneModel(
-        plane, tuple(members), calibration, noise_share=float(entry["noise_share"]), levels=levels
+        plane, tuple(members), calibration, noise_share=share, levels=levels, patches=patches
     )
     alone = entry["alone"]
     return together if alone is None else replace(together, alone=_stored_alone(together, alone, tensors))

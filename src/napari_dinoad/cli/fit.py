@@ -144,6 +144,14 @@ def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: Calibr
         "five persons on (default: yes)",
     )
     parser.add_argument(
+        "--kept-patches",
+        type=int,
+        default=defaults.n_kept_patches,
+        metavar="N",
+        help="a model of dpmm keeps the embeddings of so many held-out patches, on which models that it is merged "
+        "into are calibrated; 0: none (default: %(default)s)",
+    )
+    parser.add_argument(
         "--persons",
         choices=get_args(PersonGrouping),
         default=defaults.persons,
@@ -217,7 +225,10 @@ def cache_settings_from(options: argparse.Namespace) -> CacheSettings:
 def settings_from(options: argparse.Namespace) -> FitSettings:
     """Return validated settings of parsed arguments."""
     calibration = CalibrationSettings(
-        smoothing_mm=options.smooth, persons=options.persons, slice_levels=options.slice_levels
+        smoothing_mm=options.smooth,
+        persons=options.persons,
+        slice_levels=options.slice_levels,
+        n_kept_patches=options.kept_patches,
     )
     if options.holdout is not None:
         calibration = replace(calibration, method="split", holdout=options.holdout)

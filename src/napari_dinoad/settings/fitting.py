@@ -38,6 +38,9 @@ class CalibrationSettings:
     slice_levels : bool
         Whether the averaged scores of a volume's slices are divided by what is usual of slices of other persons that
         look alike. From five held-out persons with volumes on; where scores are likelihoods, never.
+    n_kept_patches : int
+        A model of ``"dpmm"`` alone, in one plane, keeps the embeddings of about so many held-out patches, on which a
+        model that it is merged into is calibrated. 0: none; then merged models mark less than the rate says.
     """
 
     method: CalibrationMethod = "auto"
@@ -48,11 +51,13 @@ class CalibrationSettings:
     smoothing_mm: float = 5.0
     persons: PersonGrouping = "auto"
     slice_levels: bool = True
+    n_kept_patches: int = 2_000
 
     def __post_init__(self) -> None:
         require_choice("calibration method", self.method, CalibrationMethod)
         require_choice("persons", self.persons, PersonGrouping)
         require(self.folds >= 2, "calibration folds", "at least 2", self.folds)
+        require(self.n_kept_patches >= 0, "kept patches", "0 or more", self.n_kept_patches)
         require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
         ok = 0 < self.scan_top_fraction <= 1
         require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -205,17 +206,17 @@ def test_calibrations_of_merged_models_go_over_to_the_common_unit_of_their_level
     hospitals, loud_folder, cache
 ):
     """One hospital's scores are all half as high: its slices are as usual, and so are its heads."""
-    one = hospitals[0]
-    (plane,) = one.planes
+    (plane,) = hospitals[0].planes
     (own,) = plane.levels
-    calibration = plane.calibration.scaled(0.5)
-    other = replace(plane, calibration=calibration, levels=(replace(own, units=0.5 * own.units),))
-    calibrations, levels = in_common_units([plane, other])
-    np.testing.assert_allclose(calibrations[0].table_scores, 0.75 * plane.calibration.table_scores)
-    np.testing.assert_allclose(calibrations[1].table_scores, 1.5 * calibration.table_scores)
-    again, same = in_common_units([replace(plane, calibration=calibrations[0], levels=levels), plane])
-    once, _ = in_common_units([plane, other, plane])
-    np.testing.assert_allclose(again[0].table_scores, once[0].table_scores)
+    half = plane.calibration.scaled(partial(np.full_like, fill_value=0.5))
+    other = replace(plane, calibration=half, levels=(replace(own, units=0.5 * own.units),))
+    (one, two), levels = in_common_units([plane, other])
+    np.testing.assert_allclose(one.calibration.table_scores, 0.75 * plane.calibration.table_scores)
+    np.testing.assert_allclose(two.calibration.table_scores, 1.5 * half.table_scores)
+    np.testing.assert_allclose(one.patches.averaged, 0.75 * plane.patches.averaged, rtol=1e-6)
+    (again, _), same = in_common_units([replace(one, levels=levels), plane])
+    (once, _, _), _ = in_common_units([plane, other, plane])
+    np.testing.assert_allclose(again.calibration.table_scores, once.calibration.table_scores)
     assert len(same) == 3
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
 from napari_dinoad.machine.files import telling_of_writing
+from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS, HeldOutLevels
 from napari_dinoad.pipeline.fit.left_out import LeftOutRates
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_dinoad.held_out_patches import HeldOutPatches
     from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
     from napari_dinoad.progress import Progress
     from napari_dinoad.scoring.protocol import Scorer
@@ -84,6 +86,8 @@ class HeldOutScans:
         that are of one person had better follow each other.
     levelled : tuple of str
         Scorers whose averaged scores are divided by what is usual of slices that look alike; see `SliceLevels`.
+    n_kept_patches : int
+        About so many patches are kept where the model can be merged; see `HeldOutPatches`.
     """
 
     scans: tuple[int, ...]
@@ -93,6 +97,7 @@ class HeldOutScans:
     smoothing_mm: float = 0.0
     persons: tuple[int, ...] = ()
     levelled: tuple[ScorerName, ...] = ()
+    n_kept_patches: int = 0
 
     def person_of(self, scan: int) -> int:
         """Return the person that a scan is of."""
@@ -259,6 +264,7 @@ class HeldOutPlane:
         self.level = next(iter(self.members.values()))
         if len(self.members) > 1:
             self.level = Level.of(held_out, self.body_scores)
+        self._held_out = held_out
 
     @property
     def scan_scores(self) -> dict[int, float]:
@@ -309,14 +315,26 @@ class HeldOutPlane:
         levels = () if self._levels is None else (self._levels.levels,)
         return PlaneModel(self.plane, tuple(members), calibration, alone, self.noise_share, levels)
 
+    def patches(self, scorer: ScorerName) -> HeldOutPatches | None:
+        """Return what is kept of the held-out scans' patches, with the scores of this scorer."""
+        if not self._held_out.n_kept_patches:
+            return None
+        scans = {scan: self._cache.scans[scan] for scan in self._held_out.scans}
+        own, calibrated = partial(self._scores.get, self.plane, scorer), partial(self._patch_scores, scorer)
+        return draw_patches(scans, own, calibrated, self._held_out.n_kept_patches, self._held_out.progress)
+
     def _own_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
+        return self._cache.scans[scan].body_scores(self._patch_scores(scorer, scan))
+
+    def _patch_scores(self, scorer: ScorerName, scan: int) -> np.ndarray:
+        """Return the patch scores (n, gh, gw) float32 that are calibrated."""
         patch_scores = self._scores.get(self.plane, scorer, scan)
         averaging = self._averaging(scan)
         if averaging is not None:
             patch_scores = averaging.smoothed(patch_scores)
             if self._levels is not None:
                 patch_scores /= self._levels.of(scorer, scan)[:, None, None]
-        return self._cache.scans[scan].body_scores(patch_scores)
+        return patch_scores
 
     def _measured_levels(self, scorers: Sequence[ScorerName], held_out: HeldOutScans) -> HeldOutLevels | None:
         """Return what is usual of slices by their looks; None where that is not asked for, or persons are few."""

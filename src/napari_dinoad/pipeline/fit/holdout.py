@@ -95,6 +95,7 @@ def fit_and_calibrate(
         chosen_calibration.smoothing_mm,
         tuple(persons),
         tuple(filter(settings.is_levelled, settings.scorer_names)),
+        chosen_calibration.n_kept_patches,
     )
     planes, models = [], []
     for plane, cache in caches.items():
@@ -111,6 +112,9 @@ def fit_and_calibrate(
                 scorers[name] = fit(every, _labelled(progress, part))
         planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
         models.append(planes[-1].model(scorers, is_whole=len(caches) == 1))
+    # A likelihood is joined by the weights of its parts; see `join_calibrations`.
+    if len(planes) == 1 and list(scorers) == ["dpmm"] and settings.dpmm.score != "negative-log-likelihood":
+        models = [replace(models[0], patches=planes[0].patches("dpmm"))]
     if len(planes) == 1:
         return FittedPlanes(tuple(models), models[0].calibration, planes[0].scan_scores)
     fused = fuse_planes(planes, calibrating)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.fingerprints import in_order
+from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.normative_model import NormativeModel, Provenance
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
+from napari_dinoad.pipeline.fit.patch_scores import scores_in_merged
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.slice_levels import SliceLevels, common_units
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_dinoad.plane_model import PlaneModel
 
@@ -68,7 +73,11 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         n_persons=sum(model.provenance.n_persons for model in models),
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
-    joined = replace(_joined(first, models, scorers, merged), provenance=provenance, cohorts=cohorts)
+    known = [
+        _with_scores(model, partial(scores_in_merged, number, scorers, merged))
+        for number, model in enumerate(models)
+    ]
+    joined = replace(_joined(first, known, scorers, merged), provenance=provenance, cohorts=cohorts)
     return replace(joined, fingerprints=_fingerprints(models))
 
 
@@ -135,6 +144,20 @@ def _readings(models: Sequence[NormativeModel]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(told for model in models for told in model.provenance.reading))
 
 
+def _with_scores(model: NormativeModel, scores: Callable[[HeldOutPatches], np.ndarray]) -> NormativeModel:
+    """Return a model calibrated for other scores (n,) of the patches that it keeps, by their ratio; see `ScoreRatio`.
+
+    One that keeps none is returned as it is.
+    """
+    (plane,) = model.planes
+    if plane.patches is None:
+        return model
+    patches, ratio, ratio_of_single = plane.patches.rescored(scores(plane.patches), plane.noise_share)
+    alone = None if plane.alone is None else plane.alone.calibration.scaled(ratio_of_single)
+    calibration = plane.calibration.scaled(ratio)
+    return model.with_scorer(model.scorer, calibration, alone, plane.noise_share, plane.levels, patches)
+
+
 def _joined(
     base: NormativeModel, models: Sequence[NormativeModel], scorers: Sequence[DpmmScorer], mixture: DpmmScorer
 ) -> NormativeModel:
@@ -150,32 +173,57 @@ def _joined(
     averaged = [number for number, plane in enumerate(planes) if plane.alone is not None]
     shares = [planes[number].noise_share for number in averaged]
     if not averaged or not is_like(min(shares), max(shares)):
-        return base.with_scorer(mixture, alone)
-    calibrations, levels = in_common_units([planes[number] for number in averaged])
-    of_averaged = join(calibrations, [scorers[number] for number in averaged])
-    return base.with_scorer(mixture, of_averaged, alone, max(shares), levels)
+        single = [replace(plane, alone=None, patches=_of_single_slices(plane)) for plane in planes]
+        return base.with_scorer(mixture, alone, patches=_pooled_patches(single))
+    of_averaged, levels = in_common_units([planes[number] for number in averaged])
+    calibration = join([plane.calibration for plane in of_averaged], [scorers[number] for number in averaged])
+    return base.with_scorer(
+        mixture, calibration, alone, max(shares), levels, patches=_pooled_patches(of_averaged)
+    )
 
 
-def in_common_units(
-    planes: Sequence[PlaneModel],
-) -> tuple[list[Calibration], tuple[SliceLevels, ...]]:
-    """Return the calibrations of planes for scores divided by what all levels of slices tell, and these levels.
+def _of_single_slices(plane: PlaneModel) -> HeldOutPatches | None:
+    """Return the patches that a plane keeps, where each slice is for itself from now on."""
+    return None if plane.patches is None else replace(plane.patches, averaged=plane.patches.scores)
+
+
+def _pooled_patches(planes: Sequence[PlaneModel]) -> HeldOutPatches | None:
+    """Return the patches that several planes keep, by their shares of the normal voxels; None where none does."""
+    kept = [(plane.patches, plane.calibration.n_voxels) for plane in planes if plane.patches is not None]
+    if not kept:
+        return None
+    total = sum(n_voxels for _, n_voxels in kept)
+    return HeldOutPatches.pooled([patches for patches, _ in kept], [n_voxels / total for _, n_voxels in kept])
+
+
+def in_common_units(planes: Sequence[PlaneModel]) -> tuple[list[PlaneModel], tuple[SliceLevels, ...]]:
+    """Return planes calibrated for scores divided by what all levels of slices tell, and these levels.
 
     A plane without levels was calibrated on undivided scores: it says nothing, and no score is raised for it.
     """
     told = [levels for plane in planes for levels in plane.levels]
     if not told:
-        return [plane.calibration for plane in planes], ()
+        return list(planes), ()
     common = common_units(told)
-    calibrations = [
-        plane.calibration.scaled(float(common / common_units(plane.levels)))
-        if plane.levels
-        else plane.calibration
+    scaled = [
+        _times(plane, float(common / common_units(plane.levels))) if plane.levels else plane
         for plane in planes
     ]
-    return calibrations, tuple(
+    return scaled, tuple(
         levels for plane in planes for levels in plane.levels or (SliceLevels.silent(common),)
     )
+
+
+def _times(plane: PlaneModel, factor: float) -> PlaneModel:
+    """Return a plane calibrated for averaged scores that are so many times as high."""
+
+    def ratio(scores: np.ndarray) -> np.ndarray:
+        return np.full(scores.shape, factor)
+
+    patches = plane.patches
+    if patches is not None:
+        patches = replace(patches, averaged=patches.averaged * factor)
+    return replace(plane, calibration=plane.calibration.scaled(ratio), patches=patches)
 
 
 def join_calibrations(

@@ -1,9 +1,10 @@
 """What of new normal scans merged and updated models mark, and what they find, with levels of slices and without.
 
-    python benchmarks/merged_levels.py [--cohorts 3] [--persons 8] [--parts 1 2 4 8] [--seed 0] [--unlike]
+    python benchmarks/merged_rates.py [--cohorts 3] [--persons 8] [--parts 1 2 4 8] [--seed 0] [--unlike]
 
 Whole fits on phantom heads (192 px, preset ``mr-brain``, ``dpmm`` of 200 components): a cohort is as many models as
-the largest of ``--parts``, each of its own persons; they are merged, and the first is updated with as many persons.
+the largest of ``--parts``, each of its own persons; they are merged (``bound``: without the patches that they keep),
+the first is updated with as many persons, and one model is fitted on all.
 Rates are those of new heads, as a multiple of the rate that was asked for; average precision (AP) is that of phantom
 patients' voxels in the body, one of each kind. Mean ± standard error over cohorts. ``--unlike``: every second model
 is fitted on heads without their lowest third (another coverage); new heads and patients are whole.
@@ -56,6 +57,11 @@ def write_normals(folder: Path, cohort: int, persons: int, is_cut: bool) -> Path
     return folder / "normal"
 
 
+def without_patches(model: NormativeModel) -> NormativeModel:
+    """Return a model as it is fitted with ``--kept-patches 0``."""
+    return replace(model, planes=(replace(model.planes[0], patches=None),))
+
+
 @dataclass(frozen=True)
 class Marked:
     """What a model marks of new heads, and finds in patients."""
@@ -102,8 +108,11 @@ def models_of(
         )
         parts.append(fit_folder(folders[-1], settings))
     models = {"1": parts[0]}
-    models |= {str(n): merge_models(parts[:n]) for n in options.parts if n > 1}
+    several = [n for n in options.parts if n > 1]
+    models |= {str(n): merge_models(parts[:n]) for n in several}
+    models |= {f"{n} bound": merge_models([without_patches(part) for part in parts[:n]]) for n in several}
     if len(parts) > 1:
+        models["all"] = fit_folder(folder, settings)
         models["updated"] = update_model(parts[0], folders[1], settings)
     return models
 
@@ -125,7 +134,7 @@ def main() -> int:
             for slice_levels in (True, False):
                 for name, model in models_of(Path(temporary), cohort, options, slice_levels).items():
                     marked = Marked.of(model, cohort)
-                    key = f"{name:>7}, {'levels' if slice_levels else 'none'}"
+                    key = f"{name:>8}, {'levels' if slice_levels else 'none'}"
                     rows[key].append(marked)
                     print(f"# cohort {cohort}: {key}: {marked}", flush=True)
     print("parts                rate at " + ", ".join(f"{rate:g}" for rate in RATES) + "; AP in %")

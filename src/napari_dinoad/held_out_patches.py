@@ -1,0 +1,212 @@
+"""Patches of held-out normal scans, which tell how much lower a joint model scores than the one that they are of.
+
+To a model of several cohorts a normal patch is no farther from normal than to the model of its own cohort: other
+persons' patches are behind it, too. How much less it scores is measured on patches that each model keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_dinoad.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["MOST_PATCHES", "HeldOutPatches", "ScoreRatio"]
+
+_NAMES = ("embeddings", "scores", "averaged", "weights")
+
+MOST_PATCHES = 4_000
+"""In a model of several."""
+
+_N_RATIOS = 32
+
+_TOP_PATCHES = 20
+"""The ratio of so many of the highest scores holds for all above."""
+
+_GROUP_PATCHES, _MOST_GROUPS = 100, 16
+"""Patches of about the same height, at least; and groups of them, at most."""
+
+_LEAST_RATIO = 0.01
+"""So that scores keep their order, whatever is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRatio:
+    """How many times as high as before raw scores are, by how high they were.
+
+    Attributes
+    ----------
+    scores : numpy.ndarray
+        (n,) float64, ascending.
+    ratios : numpy.ndarray
+        (n,) float64, at these scores; the first and the last hold beyond them.
+    """
+
+    scores: np.ndarray
+    ratios: np.ndarray
+
+    @classmethod
+    def measured(cls, before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> ScoreRatio:
+        """Return the ratios of scores that the same shares of patches reach, evenly in the logarithm of the share.
+
+        Parameters
+        ----------
+        before, after : numpy.ndarray
+            (n,) scores of patches, not negative but for rounding, in any order.
+        weights : numpy.ndarray
+            (n,) how many patches each stands for.
+        """
+        if not len(before):
+            return cls(np.zeros(0), np.zeros(0))
+        order = np.argsort(-before)
+        top = weights[order[:_TOP_PATCHES]].sum() / weights.sum()
+        shares = np.geomspace(1, top, _N_RATIOS)
+        low, high = (_reached(scores, weights, shares) for scores in (before, after))
+        scores, first = np.unique(low[low > 0], return_index=True)
+        return cls(scores, np.maximum(high[low > 0][first] / scores, _LEAST_RATIO))
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Return the ratios (n,) float64 at scores (n,); 1 where nothing was measured."""
+        if not self.scores.size:
+            return np.ones(len(scores))
+        return np.asarray(np.interp(scores, self.scores, self.ratios))
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutPatches:
+    """Patches of held-out normal scans.
+
+    Attributes
+    ----------
+    embeddings : torch.Tensor
+        (n, d) float16, of unit length.
+    scores : torch.Tensor
+        (n,) float32, their own raw scores by a scorer that had not seen their person.
+    averaged : torch.Tensor
+        (n,) float32, as they are calibrated: averaged over slices and divided by the level of their slice. Where
+        nothing is averaged they are ``scores``.
+    weights : torch.Tensor
+        (n,) float32, above 0: how many patches each stands for.
+    """
+
+    embeddings: torch.Tensor
+    scores: torch.Tensor
+    averaged: torch.Tensor
+    weights: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def rescored(
+        self, scores: np.ndarray, noise_share: float
+    ) -> tuple[HeldOutPatches, ScoreRatio, ScoreRatio]:
+        """Return the patches with other scores (n,), and the ratios to before: of what is calibrated, and of these.
+
+        What is averaged changes as patches of its height do on average. From that the patch's own change differs, as
+        its neighbours' do, each in its way: of such differences averaging leaves as much as of noise.
+
+        Parameters
+        ----------
+        scores : numpy.ndarray
+        noise_share : float
+            Of the variance; see `PlaneModel.noise_share`.
+        """
+        own, averaged, weights = (
+            t.numpy().astype(np.float64) for t in (self.scores, self.averaged, self.weights)
+        )
+        ratios = np.divide(scores, own, out=np.ones_like(own), where=own > 0)
+        usual = _means_at(averaged, ratios, own)
+        other = averaged * (usual + noise_share**0.5 * (ratios - usual))
+        patches = replace(self, scores=_float32(scores), averaged=_float32(other))
+        return (
+            patches,
+            ScoreRatio.measured(averaged, other, weights),
+            ScoreRatio.measured(own, scores, weights),
+        )
+
+    @property
+    def as_map(self) -> torch.Tensor:
+        """The embeddings as a scorer takes them, (1, n, 1, d) float32."""
+        return self.embeddings.float()[None, :, None]
+
+    def thinned(self, n: int) -> HeldOutPatches:
+        """Return ``n`` of the patches, evenly drawn; all where there are no more."""
+        if n >= len(self):
+            return self
+        rows = (
+            torch.linspace(0, len(self) - 1, n).round().long() if n > 0 else torch.zeros(0, dtype=torch.long)
+        )
+        return HeldOutPatches(*(tensor[rows] for tensor in self._all()))
+
+    @classmethod
+    def pooled(cls, parts: Sequence[HeldOutPatches], shares: Sequence[float]) -> HeldOutPatches:
+        """Return `MOST_PATCHES` of the patches of all parts at most; each has its share of them and of the weight."""
+        chosen = []
+        for part, share in zip(parts, shares, strict=True):
+            thinned = part.thinned(round(MOST_PATCHES * share))
+            chosen.append(replace(thinned, weights=thinned.weights * (share / thinned.weights.sum())))
+        return cls.joined(chosen)
+
+    @classmethod
+    def joined(cls, parts: Sequence[HeldOutPatches]) -> HeldOutPatches:
+        """Return the patches of all parts."""
+        return cls(*(torch.cat(tensors) for tensors in zip(*(part._all() for part in parts), strict=True)))
+
+    def _all(self) -> tuple[torch.Tensor, ...]:
+        return self.embeddings, self.scores, self.averaged, self.weights
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what `from_tensors` takes."""
+        return {name: tensor.contiguous().cpu() for name, tensor in zip(_NAMES, self._all(), strict=True)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> HeldOutPatches:
+        """Rebuild what `tensors` gave.
+
+        Raises
+        ------
+        ModelFileError
+            If something is missing, of another shape or type, or no number.
+        """
+        try:
+            embeddings, *of_each = own = [tensors[name] for name in _NAMES]
+            n, _ = embeddings.shape
+        except (KeyError, ValueError) as error:
+            raise ModelFileError(f"Held-out patches: {error!r}.") from error
+        sound = (
+            embeddings.dtype == torch.float16
+            and all(tensor.dtype == torch.float32 and tensor.shape == (n,) for tensor in of_each)
+            and all(bool(tensor.isfinite().all()) for tensor in own)
+            and bool((of_each[-1] > 0).all())
+        )
+        if not sound:
+            raise ModelFileError("Held-out patches: the stored numbers do not go together.")
+        return cls(*own)
+
+
+def _reached(scores: np.ndarray, weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the scores (k,) that these shares (k,) of all weight reach."""
+    order = np.argsort(-scores)
+    as_high = np.cumsum(weights[order])
+    places = np.searchsorted(as_high, shares * as_high[-1] * (1 - 1e-9))
+    return np.asarray(scores[order[np.minimum(places, len(order) - 1)]])
+
+
+def _means_at(heights: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean (n,) of the values at about the same height; 1 where nothing has weight."""
+    means = np.ones_like(values)
+    n_groups = np.clip(len(values) // _GROUP_PATCHES, 1, _MOST_GROUPS)
+    for group in np.array_split(np.argsort(heights), n_groups):
+        if weights[group].sum() > 0:
+            means[group] = np.average(values[group], weights=weights[group])
+    return means
+
+
+def _float32(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))
