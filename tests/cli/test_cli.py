@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import errno
 import json
 import os
 import re
@@ -279,6 +280,19 @@ def test_a_scan_that_is_refused_leaves_no_empty_folder(model_path, patient_path,
     )
     assert "expected a scan read from DICOM" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_results_that_cannot_be_written_leave_no_empty_folder(
+    model_path, patient_path, tmp_path, monkeypatch, capsys
+):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    out = tmp_path / "of_today" / "results"
+    assert main(["score", str(patient_path), "--model", str(model_path), "--out", str(out)]) == 2
+    assert "No space left on device. Free disk space" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, model_path):

@@ -14,6 +14,7 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.files import (
     atomic_path,
     files_below,
+    folder_to_fill,
     require_folder,
     require_writable,
     safe_stem,
@@ -98,6 +99,31 @@ def test_a_folder_that_takes_no_file_is_told(tmp_path):
     assert require_folder(tmp_path / "a" / "b").is_dir()
     with pytest.raises(DinoadError, match="Cannot write into /sys"):
         require_folder(Path("/sys"))
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("is_written", [False, True])
+def test_of_a_folder_to_fill_what_was_made_and_stays_empty_is_removed(tmp_path, is_there, is_written):
+    folder = tmp_path / "a" / "b"
+    if is_there:
+        folder.mkdir(parents=True)
+    with pytest.raises(KeyError), folder_to_fill(folder):
+        assert folder.is_dir()
+        if is_written:
+            (folder / "result").touch()
+        raise KeyError
+    assert folder.is_dir() == (is_there or is_written)
+    assert folder.parent.is_dir() == folder.is_dir()
+
+
+def test_a_folder_to_fill_that_takes_no_file_is_not_left(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(DinoadError, match=r"No space left.*Free disk space"), folder_to_fill(tmp_path / "a"):
+        pytest.fail("filled")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,15 @@ def test_a_scans_files_get_their_names_together(findings, tmp_path):
     assert seen == [0, 0, 0, 0, 5]
 
 
+def test_where_nothing_is_written_no_folder_is_left(findings, tmp_path):
+    def cancel(_):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        save_outputs(findings, tmp_path / "new" / "out", "p1", progress=cancel)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_told(findings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DinoadError, match="Cannot make the folder"):

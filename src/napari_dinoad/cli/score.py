@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +12,7 @@ from napari_dinoad.cli.common_arguments import add_device_argument, add_model_ar
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.files import folder_to_fill
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.settings import DetectSettings, SegSegments
 
@@ -85,13 +85,12 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline.detection.batch import score_scans
 
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
-    is_new = not options.out.exists()
-    remove_abandoned(require_folder(options.out))
     results: list[dict[str, Any]] = []
     lines: list[tuple[str, ...]] = []
     is_all_written = True
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
     with ExitStack() as stack:
+        remove_abandoned(stack.enter_context(folder_to_fill(options.out)))
         worklist = stack.enter_context(Worklist(options.out, options.model.stem, options.fpr))
         for unusable in given.failed:
             worklist.add_failed(unusable.path.name, unusable.reason)
@@ -122,10 +121,6 @@ def run(options: argparse.Namespace) -> int:
     elif lines:
         _print_lines(lines)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
-    if is_new:
-        # It stays where anything was written.
-        with suppress(OSError):
-            options.out.rmdir()
     return 0 if is_all_written and not failed else 2
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "SCAN_SUFFIXES",
     "atomic_path",
     "files_below",
+    "folder_to_fill",
     "is_special",
     "require_folder",
     "require_readable",
@@ -293,6 +294,18 @@ def require_folder(folder: Path) -> Path:
             f"Cannot write into {folder}: {error.strerror or error}. {_advice(error)}"
         ) from error
     return folder
+
+
+@contextmanager
+def folder_to_fill(folder: Path) -> Iterator[Path]:
+    """Make ``folder`` as `require_folder` does; in the end what was made and is still empty is removed again."""
+    made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]  # noqa: PTH110  (never raises)
+    try:
+        yield require_folder(folder)
+    finally:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 def require_readable(path: Path, error: type[DinoadError] = DinoadError) -> None:

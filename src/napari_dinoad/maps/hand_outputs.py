@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import require_folder, write_json
+from napari_dinoad.machine.files import folder_to_fill, write_json
 from napari_dinoad.maps.export import save_on_grid, write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
 from napari_dinoad.maps.outputs import check_outputs
@@ -82,10 +82,9 @@ def save_hand_outputs(
             f"Outputs of a mask by hand: expected some of {', '.join(HAND_OUTPUTS)}, got {', '.join(unknown)}."
         )
     check_outputs(mask.source, outputs)
-    require_folder(folder)
     writers: dict[str, _Writer] = {**_WRITERS, "seg": partial(_save_seg, segments=seg_segments)}
     written = {}
-    with written_together():
+    with folder_to_fill(folder), written_together():
         for i, output in enumerate(outputs):
             report(progress, "Writing", i, len(outputs))
             written[output] = writers[output](mask, folder, stem + BY_HAND)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import require_folder, write_json
+from napari_dinoad.machine.files import folder_to_fill, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
 from napari_dinoad.progress import report
@@ -189,13 +189,12 @@ def save_outputs(
         )
     if keep_labels is not None:
         findings = findings.only(keep_labels)
-    require_folder(folder)
     if outputs is None and left_out is None:
         # Nobody asked for it: what else was found stands.
         left_out = _warn
     writers: dict[str, _Writer] = {**_WRITERS, "seg": partial(_save_seg, segments=seg_segments)}
     written: dict[str, Path] = {}
-    with written_together():
+    with folder_to_fill(folder), written_together():
         for i, output in enumerate(chosen):
             report(progress, "Writing", i, len(chosen))
             try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
 import threading
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from dock_driver import TIMEOUT_MS, click
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find import folder_scoring
 from napari_dinoad.gui.find.folder_scoring import FolderOutcome, FolderScoringDialog, ScoreFolderJob
 from napari_dinoad.gui.parts.last_folder import LastFolder
@@ -111,6 +114,17 @@ def test_cancelling_before_the_first_scan_leads_to_no_worklist_of_before(qtbot, 
     finish(qtbot, dialog)
     assert dialog.note.text() == "Stopped before any scan was scored."
     assert dialog.page_button.isHidden()
+
+
+def test_what_cannot_be_written_leaves_no_empty_folder(patients, model_path, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    job = ScoreFolderJob(patients, tmp_path / "out" / "today", model_path, DetectSettings(device="cpu"))
+    with pytest.raises(DinoadError, match="No space left"):
+        job.work(SimpleNamespace(progress=lambda event: None, deliver=lambda outcome: None))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_rate_of_the_dock_is_used(dock, model_path):

@@ -18,7 +18,7 @@ from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field
 from napari_dinoad.gui.work.processes import run_in_process
 from napari_dinoad.gui.work.worker import JobRunner
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.files import folder_to_fill
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.maps.finding_words import rate_in_words
 
@@ -101,10 +101,13 @@ class ScoreFolderJob:
         if not found.scans and not unusable:
             raise DinoadError(f"{self.folder}: expected scans in this folder, found none.")
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
-        remove_abandoned(require_folder(self.out))
         failed = [(item.path.name, item.reason) for item in unusable]
         n_scored = 0
-        with Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist:
+        with (
+            folder_to_fill(self.out),
+            Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist,
+        ):
+            remove_abandoned(self.out)
             for name, reason in failed:
                 worklist.add_failed(name, reason)
 
