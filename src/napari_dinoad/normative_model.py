@@ -71,6 +71,8 @@ class NormativeModel:
         Only on a model that was just fitted, not on a loaded one.
     fingerprints : tuple of int
         Of the normal scans behind a model that scans can be added to; see `napari_dinoad.fingerprints`.
+    path : Path, optional
+        The file that it was loaded from, which messages name.
     """
 
     planes: tuple[PlaneModel, ...]
@@ -83,6 +85,7 @@ class NormativeModel:
     cohorts: tuple[CohortNorms, ...] = ()
     fit_report: FitReport | None = None
     fingerprints: tuple[int, ...] = ()
+    path: Path | None = None
 
     def __repr__(self) -> str:
         planes = ", ".join(plane.plane for plane in self.planes)
@@ -169,7 +172,22 @@ class NormativeModel:
         single = None if alone is None else PlaneModel(name, (Member(scorer, alone),), alone)
         members = (Member(scorer, calibration),)
         plane = PlaneModel(name, members, calibration, single, noise_share, levels, patches)
-        return replace(self, planes=(plane,), calibration=calibration, fit_report=None)
+        return replace(self, planes=(plane,), calibration=calibration, fit_report=None, path=None)
+
+    def require_weights(self, weights_sha256: str) -> None:
+        """Refuse a backbone with other weights than the model was fitted with; the `ModelFileError` names its file.
+
+        Parameters
+        ----------
+        weights_sha256 : str
+            See `napari_dinoad.backbones.embeddings.weights_identity`.
+        """
+        if weights_sha256 != self.backbone.weights_sha256:
+            raise ModelFileError(
+                f"{'' if self.path is None else f'{self.path}: '}Weights of {self.backbone.name}: expected SHA-256 "
+                f"{self.backbone.weights_sha256[:12]}…, got {weights_sha256[:12]}…; the model was fitted with other "
+                "weights. Use those, or fit the model again with these."
+            )
 
     def save(self, path: str | Path) -> Path:
         """Write the model, atomically.
@@ -219,7 +237,7 @@ class NormativeModel:
         path = Path(path)
         document, tensors, is_whole = read_model_file(path)
         try:
-            model = cls._from_document(document, tensors)
+            model = cls._from_document(document, tensors, path)
         except (LookupError, TypeError, ValueError, AttributeError, DinoadError) as error:
             if is_whole:
                 raise fault_of_other_version(path, document, first_line(error)) from error
@@ -244,7 +262,9 @@ class NormativeModel:
         return unknown + [".".join(place) for place in _names(document) - _names(own_document)]
 
     @classmethod
-    def _from_document(cls, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NormativeModel:
+    def _from_document(
+        cls, document: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path
+    ) -> NormativeModel:
         calibration = stored_calibration(document["calibration"], "", tensors)
         of_scans = CalibrationSettings(
             scan_top_fraction=float(document["calibration"]["scan_top_fraction"]),
@@ -263,6 +283,7 @@ class NormativeModel:
             Provenance.from_dict(document["provenance"]),
             tuple(CohortNorms.from_dict(stored) for stored in document.get("cohorts", [])),
             fingerprints=stored_fingerprints(tensors),
+            path=path,
         )
         _require_whole(model, document["scorer"])
         return model

@@ -8,7 +8,6 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_dinoad import __version__
-from napari_dinoad.errors import ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,15 +43,6 @@ class BackboneIdentity:
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Rebuild what a model file says; `TypeError` where it says other things, or of another type."""
         return cls(**_of_kinds(stored, _BACKBONE_KINDS))
-
-    def require_weights(self, weights_sha256: str) -> None:
-        """Raise `ModelFileError` if the weights at hand are not those that the model was fitted with."""
-        if weights_sha256 != self.weights_sha256:
-            raise ModelFileError(
-                f"Weights of {self.name}: expected SHA-256 {self.weights_sha256[:12]}…, got "
-                f"{weights_sha256[:12]}…; the model was fitted with other weights. "
-                "Use those, or fit the model again with these."
-            )
 
 
 @dataclass(frozen=True)

@@ -342,10 +342,13 @@ def test_cancelling_leaves_nothing_behind(normal_folder, tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_weights_are_refused(model):
+def test_other_weights_are_refused(model, tmp_path):
     other = replace(model, backbone=replace(model.backbone, weights_sha256="0" * 64))
     with pytest.raises(ModelFileError, match="fitted with other weights"):
         Detector(other)
+    path = other.save(tmp_path / "of_others.dinoad")
+    with pytest.raises(ModelFileError, match=f"^{path}: .* fitted with other weights"):
+        Detector(NormativeModel.load(path))
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_a_likelihood_is_calibrated_for_the_share_of_each_part(hospitals):
 
 
 def test_other_models_are_refused_with_what_differs(hospitals):
-    models, _ = hospitals
+    models, paths = hospitals
+    north, south = (path.name for path in paths)
     first, second = models
     changes = {
         "backbone name": {"backbone": replace(first.backbone, name="dinov2_vits14")},
@@ -114,7 +115,9 @@ def test_other_models_are_refused_with_what_differs(hospitals):
         "smoothing across slices 5.0 and 2.0 mm": {"smoothing_mm": 2.0},
     }
     for message, change in changes.items():
-        with pytest.raises(ModelFileError, match=f"number 2: .*{message}"):
+        with pytest.raises(
+            ModelFileError, match=rf"number 1 \({north}\) and number 2 \({south}\): .*{message}"
+        ):
             merge_models([first, replace(second, **change)])
     with pytest.raises(SettingError, match="at least 2, got 1"):
         merge_models([first])
@@ -130,10 +133,13 @@ def test_models_of_several_scorers_or_planes_are_not_merged(hospitals):
     (one, other), _ = hospitals
     (plane,) = other.planes
     fused = replace(other, planes=(replace(plane, members=plane.members * 2),))
-    with pytest.raises(SettingError, match=r"can be merged .*, got 'dpmm\+dpmm'\. Fit a new model"):
+    with pytest.raises(
+        SettingError, match=rf"can be merged .*, got 'dpmm\+dpmm' of {other.path}\. Fit a new model"
+    ):
         merge_models([one, fused])
     of_planes = replace(other, planes=(plane, replace(plane, plane="coronal")))
-    with pytest.raises(SettingError, match=r"got 'dpmm' in the planes axial, coronal\. .* and one plane"):
+    told = rf"got 'dpmm' in the planes axial, coronal of {other.path}\. .* and one plane"
+    with pytest.raises(SettingError, match=told):
         merge_models([one, of_planes])
 
 
@@ -165,8 +171,8 @@ def test_wrong_input_is_one_line(arguments, message, capsys, tmp_path, monkeypat
 
 
 def test_a_model_is_not_merged_with_itself(hospitals):
-    (first, second), _ = hospitals
-    with pytest.raises(SettingError, match="Models 1 and 3 are the same"):
+    (first, second), (path, _) = hospitals
+    with pytest.raises(SettingError, match=rf"Models 1 \({path.name}\) and 3 \({path.name}\) are the same"):
         merge_models([first, second, first])
 
 
@@ -174,7 +180,8 @@ def test_models_that_a_scan_is_behind_twice_are_not_merged(hospitals, normal_fol
     for scan in sorted(normal_folder.iterdir())[2:5]:
         (tmp_path / f"renamed_{scan.name}").write_bytes(scan.read_bytes())
     overlapping = fit_folder(tmp_path, SETTINGS)
-    with pytest.raises(SettingError, match=r"Models 1 and 3: .* got 1 scan that is behind both"):
+    name = hospitals[1][0].name
+    with pytest.raises(SettingError, match=rf"Models 1 \({name}\) and 3: .* got 1 scan that is behind both"):
         merge_models([*hospitals[0], overlapping])
 
 

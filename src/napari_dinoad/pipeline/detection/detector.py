@@ -182,7 +182,7 @@ class Detector:
         if backbone is None:
             backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
         self.backbone: Backbone = backbone
-        model.backbone.require_weights(weights_identity(self.backbone, model.preprocessing.colour))
+        model.require_weights(weights_identity(self.backbone, model.preprocessing.colour))
         self.model = model.on_device(self.backbone.device)
         self._prepared: tuple[PreparedScan, ...] = ()
         self._unlike: tuple[tuple[PreparedScan, ...], tuple[str, ...]] | None = None

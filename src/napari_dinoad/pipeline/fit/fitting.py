@@ -170,7 +170,7 @@ def _fit(
     if backbone is None:
         backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     if earlier is not None:
-        earlier.backbone.require_weights(weights_identity(backbone, preprocessing.colour))
+        earlier.require_weights(weights_identity(backbone, preprocessing.colour))
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
     with ReadAhead() as reader, ExitStack() as stack:

@@ -59,9 +59,9 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
         raise SettingError(f"Models to merge: expected at least 2, got {len(models)}.")
     scorers = [require_mixture(model, "merged") for model in models]
     first = models[0]
-    for number, model in enumerate(models[1:], start=2):
-        _require_alike(first, model, number)
-    _require_different(scorers)
+    for number in range(2, len(models) + 1):
+        _require_alike(models, number)
+    _require_different(models, scorers)
     _require_other_scans(models)
     merged = DpmmScorer.merged(scorers)
     provenance = Provenance(
@@ -81,13 +81,20 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     return replace(joined, fingerprints=_fingerprints(models))
 
 
-def _require_different(scorers: Sequence[DpmmScorer]) -> None:
+def _number(models: Sequence[NormativeModel], number: int) -> str:
+    """Return the number of a model, from 1, with its file's name where it has one."""
+    path = models[number - 1].path
+    return f"{number}" if path is None else f"{number} ({path.name})"
+
+
+def _require_different(models: Sequence[NormativeModel], scorers: Sequence[DpmmScorer]) -> None:
     places: dict[str, int] = {}
     for number, scorer in enumerate(scorers, start=1):
         same = places.setdefault(hash_of_mixture(scorer), number)
         if same != number:
             raise SettingError(
-                f"Models {same} and {number} are the same model: its scans would count twice. Leave one out."
+                f"Models {_number(models, same)} and {_number(models, number)} are the same model: its scans would "
+                "count twice. Leave one out."
             )
 
 
@@ -98,9 +105,9 @@ def _require_other_scans(models: Sequence[NormativeModel]) -> None:
             shared = len(set(earlier.fingerprints).intersection(model.fingerprints))
             if shared:
                 raise SettingError(
-                    f"Models {other} and {number}: expected models of different scans, got {shared} "
-                    f"{'scan that is' if shared == 1 else 'scans that are'} behind both and would count twice. Leave "
-                    "one of them out, or fit one of them again without these scans."
+                    f"Models {_number(models, other)} and {_number(models, number)}: expected models of different "
+                    f"scans, got {shared} {'scan that is' if shared == 1 else 'scans that are'} behind both and "
+                    "would count twice. Leave one of them out, or fit one of them again without these scans."
                 )
 
 
@@ -271,16 +278,18 @@ def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
     """
     if not is_mixture(model):
         planes = [plane.plane for plane in model.planes]
+        of = "" if model.path is None else f" of {model.path}"
         in_planes = f" in the planes {', '.join(planes)}" if len(planes) > 1 else ""
         raise SettingError(
             f"Scorer: only models of the scorer 'dpmm' alone, in one plane, can be {done} without the scans that "
-            f"they were fitted on, got {model.scorer_name!r}{in_planes}. Fit a new model on all scans, or use "
+            f"they were fitted on, got {model.scorer_name!r}{in_planes}{of}. Fit a new model on all scans, or use "
             "--scorer dpmm and one plane."
         )
     return cast("DpmmScorer", model.scorer)
 
 
-def _require_alike(first: NormativeModel, other: NormativeModel, number: int) -> None:
+def _require_alike(models: Sequence[NormativeModel], number: int) -> None:
+    first, other = models[0], models[number - 1]
     differences = [
         *_differences("backbone", asdict(first.backbone), asdict(other.backbone)),
         *_differences("preprocessing", asdict(first.preprocessing), asdict(other.preprocessing)),
@@ -294,8 +303,8 @@ def _require_alike(first: NormativeModel, other: NormativeModel, number: int) ->
         differences.append(f"smoothing across slices {first.smoothing_mm} and {other.smoothing_mm} mm")
     if differences:
         raise ModelFileError(
-            f"Models to merge: expected models of one backbone and preprocessing, got in the first and number "
-            f"{number}: {'; '.join(differences)}. Fit them with the same settings."
+            f"Models to merge: expected models of one backbone and preprocessing, got in number {_number(models, 1)} "
+            f"and number {_number(models, number)}: {'; '.join(differences)}. Fit them with the same settings."
         )
 
 
