@@ -20,6 +20,7 @@ from pydicom.uid import generate_uid
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli.given_scans import given_scans
 from napari_dinoad.cli.main import main
+from napari_dinoad.cli.output import ProgressBars
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.scan_file import ScanFile, inspect_file
 from napari_dinoad.pipeline.detection.batch import output_names
@@ -111,6 +112,15 @@ def test_a_folder_that_links_to_itself_is_looked_into_once(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     given = given_scans([tmp_path], ReadSettings())
     assert [scan.name for scan in given.scans] == ["head"]
+
+
+def test_how_many_files_were_looked_at_is_told(tmp_path, monkeypatch):
+    save_head(tmp_path / "head.nii.gz", 1)
+    (tmp_path / "notes.txt").write_text("none")
+    events = []
+    monkeypatch.setattr(ProgressBars, "__call__", lambda self, event: events.append(event))
+    given_scans([tmp_path], ReadSettings())
+    assert [(event.stage, event.done) for event in events] == [("Looking for scans", n) for n in (0, 1)]
 
 
 def test_slices_of_one_series_are_one_scan(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_dinoad.cli.output import skipped_lines
+from napari_dinoad.cli.output import ProgressBars, skipped_lines
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.dicom.grouping import group_series
 from napari_dinoad.images.discovery import discover_scans
@@ -65,7 +65,8 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
 
 def _in_folder(folder: Path, reading: ReadSettings) -> tuple[tuple[ScanFile, ...], tuple[SkippedFile, ...]]:
     """Return the scans of a folder and what is skipped; tell of it on stderr."""
-    found = discover_scans(folder, reading)
+    with ProgressBars() as progress:
+        found = discover_scans(folder, reading, progress)
     for line in skipped_lines(found.skipped):
         print(f"dinoad: {line}", file=sys.stderr)
     if not found.scans and not any(item.is_scan for item in found.skipped):

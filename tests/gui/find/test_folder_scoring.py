@@ -6,6 +6,8 @@ import csv
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -13,9 +15,11 @@ import pytest
 
 from dock_driver import TIMEOUT_MS, click
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.find import folder_scoring
-from napari_dinoad.gui.find.folder_scoring import FolderOutcome, FolderScoringDialog, ScoreFolderJob
+from napari_dinoad.gui.find import folder_job, folder_scoring
+from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
+from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog
 from napari_dinoad.gui.parts.last_folder import LastFolder
+from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.settings import DetectSettings
 from patience import PATIENCE_S
 
@@ -149,6 +153,41 @@ def test_no_step_names_a_scan(patients, model_path, tmp_path):
     told = " ".join(event.stage + event.detail for event in events)
     assert "Scan 2 of 2: " in told
     assert not any(name in told for name in ("patient", "normal.", "damaged"))
+
+
+def test_what_is_waited_for_is_told_from_the_start(patients, model_path, tmp_path, monkeypatch):
+    """Before the worker process is there, and before it loads torch, which takes seconds."""
+    events = []
+    job = ScoreFolderJob(patients, tmp_path / "out", model_path, DetectSettings(device="cpu"))
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_job, "run_in_process", lambda job, channel: events.append(None))
+        job(JobChannel(events.append, lambda item: None))
+    assert [event and event.stage for event in events] == ["Looking for scans", None]
+    events.clear()
+    job.work(SimpleNamespace(progress=events.append, deliver=lambda outcome: None))
+    stages = list(dict.fromkeys(event.stage for event in events))
+    assert stages[:3] == ["Looking for scans", "Loading the model", "Scan 1 of 2: reading"]
+
+
+def test_scans_are_looked_for_before_torch_is_loaded_and_without_napari(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.find.folder_job import ScoreFolderJob
+from napari_dinoad.settings import DetectSettings
+here = Path()
+try:
+    ScoreFolderJob(here, here, here, DetectSettings()).work(SimpleNamespace(progress=print))
+except DinoadError as error:
+    assert "found none" in str(error)
+assert not {"torch", "napari"} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_window_without_a_model_starts_nothing(qtbot):

@@ -26,6 +26,7 @@ from napari_dinoad.gui.fit.fit_panel import N_THUMBNAILS, FitPanel
 from napari_dinoad.gui.fit.samples_of_folder import ScanSample
 from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.work import jobs
+from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.scan_kind import ScanLook
 from patience import PATIENCE_S, TIMEOUT_MS
 
@@ -136,6 +137,15 @@ def test_a_second_fit_does_not_replace_the_first(qtbot, dock, folder, quick):
     assert first.is_file()
     assert second.is_file()
     assert first != second
+
+
+def test_a_fit_tells_what_it_does_before_there_is_a_process_for_it(
+    folder, fast_settings, tmp_path, monkeypatch
+):
+    events = []
+    monkeypatch.setattr(jobs, "run_in_process", lambda job, channel: events.append(None))
+    jobs.FitJob(folder, fast_settings, tmp_path / "m.dinoad")(JobChannel(events.append, lambda item: None))
+    assert [event and event.stage for event in events] == ["Looking for scans", None]
 
 
 def test_window_may_be_closed_and_opened_again_in_a_fit(qtbot, dock, viewer, folder, quick, gate):

@@ -1,9 +1,7 @@
-"""Scoring a folder of scans: its job, and the window in which it is started."""
+"""The window in which scoring a folder of scans is started."""
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import FileEdit
@@ -12,131 +10,24 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
+from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
 from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field
-from napari_dinoad.gui.work.processes import run_in_process
 from napari_dinoad.gui.work.worker import JobRunner
-from napari_dinoad.machine.files import folder_to_fill
-from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.maps.finding_words import rate_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from qtpy.QtGui import QShowEvent
 
     from napari_dinoad.gui.parts.last_folder import LastFolder
-    from napari_dinoad.gui.work.work_process import Desk
-    from napari_dinoad.gui.work.worker import JobChannel
-    from napari_dinoad.progress import Progress, ProgressEvent
     from napari_dinoad.settings import DetectSettings
 
-__all__ = ["FolderOutcome", "FolderScoringDialog", "ScoreFolderJob"]
-
-
-@dataclass(frozen=True)
-class FolderOutcome:
-    """How a folder was scored, or is so far.
-
-    Attributes
-    ----------
-    n_scored : int
-    failed : tuple of (str, str)
-        Scans that could not be scored, and why.
-    page : Path, optional
-        The worklist, which is there when the job has ended; None of a single scan.
-    """
-
-    n_scored: int
-    failed: tuple[tuple[str, str], ...]
-    page: Path | None
-
-
-@dataclass(frozen=True)
-class ScoreFolderJob:
-    """Scores all scans of a folder and writes what ``dinoad score`` writes.
-
-    Attributes
-    ----------
-    folder : Path
-        Its subfolders are looked into as well.
-    out : Path
-        For the results.
-    model_path : Path
-    settings : DetectSettings
-    """
-
-    folder: Path
-    out: Path
-    model_path: Path
-    settings: DetectSettings
-
-    def __call__(self, channel: JobChannel) -> FolderOutcome:
-        """Have it done in a worker process."""
-        outcome: FolderOutcome = run_in_process(self, channel)
-        return outcome
-
-    def work(self, desk: Desk) -> FolderOutcome:
-        """Score one scan after the other; one that cannot be scored holds up none of the others.
-
-        Raises
-        ------
-        DinoadError
-            If the folder holds no scan, or the results cannot be written.
-        """
-        from napari_dinoad.images.discovery import discover_scans
-        from napari_dinoad.maps.worklist import Worklist
-        from napari_dinoad.normative_model import NormativeModel
-        from napari_dinoad.pipeline import Detector
-        from napari_dinoad.pipeline.detection.batch import score_scans
-        from napari_dinoad.settings import ReadSettings
-
-        reading = ReadSettings()
-        found = discover_scans(self.folder, reading, progress=desk.progress)
-        unusable = [item for item in found.skipped if item.is_scan]
-        if not found.scans and not unusable:
-            raise DinoadError(f"{self.folder}: expected scans in this folder, found none.")
-        detector = Detector(NormativeModel.load(self.model_path), self.settings)
-        failed = [(item.path.name, item.reason) for item in unusable]
-        n_scored = 0
-        with (
-            folder_to_fill(self.out),
-            Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist,
-        ):
-            remove_abandoned(self.out)
-            for name, reason in failed:
-                worklist.add_failed(name, reason)
-
-            def outcome(n_scored: int) -> FolderOutcome:
-                is_listed = n_scored + len(failed) > 1
-                return FolderOutcome(n_scored, tuple(failed), worklist.page if is_listed else None)
-
-            def progress(number: int, _: str) -> AbstractContextManager[Progress]:
-                # The scan before this one may be written yet: it will be, even if this is the last that is told.
-                desk.deliver(outcome(number - 1 - (len(failed) - len(unusable))))
-                return nullcontext(_of_scan(desk.progress, number, len(found.scans)))
-
-            scored = score_scans(detector, found.scans, reading, self.out, worklist, progress=progress)
-            with closing(scored):
-                for item in scored:
-                    if item.error is None:
-                        n_scored += 1
-                    else:
-                        failed.append((item.scan.path.name or item.name, item.reason))
-            return outcome(n_scored)
-
-
-def _of_scan(progress: Progress, place: int, n_scans: int) -> Progress:
-    """Return what tells of a scan's own steps, and which of the scans it is. No name: it may be a patient's."""
-
-    def tell(event: ProgressEvent) -> None:
-        progress(replace(event, stage=f"Scan {place} of {n_scans}: {event.stage.lower()}"))
-
-    return tell
+__all__ = ["FolderScoringDialog"]
 
 
 class FolderScoringDialog(QDialog):

@@ -202,6 +202,8 @@ class FitJob:
 
     def __call__(self, channel: JobChannel) -> FitOutcome:
         """Have it done in a worker process."""
+        # Before there is one that could tell it, and before that has loaded torch.
+        channel.progress(ProgressEvent("Looking for scans", 0, 0))
         outcome: FitOutcome = run_in_process(self, channel)
         return outcome
 
