@@ -386,6 +386,20 @@ def test_folders_within_folders_without_end_are_left(tmp_path):
     assert [item.reason for item in found.skipped] == ["more than 200 folders deep"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/root").exists(), reason="a system without such a folder")
+def test_what_the_system_shows_as_files_is_not_looked_into(tmp_path):
+    """In ``/proc`` links lead into every process, and by its root to all disks: looking into it took for ever."""
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "z.png")
+    (tmp_path / "processes").symlink_to("/proc/self/task")
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == ["z.png"]
+    assert [(item.path.name, item.reason) for item in found.skipped] == [
+        ("processes", "a folder of the system, whose files lie on no disk")
+    ]
+    found = discover_scans("/proc")
+    assert (found.scans, [item.path for item in found.skipped]) == ((), [Path("/proc")])
+
+
 def test_a_file_that_cannot_be_looked_at_is_skipped_as_a_scan_by_its_ending(tmp_path, monkeypatch):
     for name in ("a.png", "b.png", "c.txt"):
         Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / name, "PNG")

@@ -53,6 +53,9 @@ _HELD = {"mask": "a mask", "map": "a map of −log10 p"}
 _DEEPEST = 200
 """Folders within folders; Python's calls end at 1,000."""
 
+_SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
+"""What a system shows as files there lies on no disk; links in the first lead to every process, and to all disks."""
+
 __all__ = ["BELONGING_FOLDERS", "Discovery", "discover_scans"]
 
 
@@ -113,7 +116,7 @@ def discover_scans(
     Parameters
     ----------
     folder : str or Path
-        Symbolic links to files are followed, hidden files and folders are not looked into.
+        Symbolic links are followed; hidden files and folders, and ``/proc`` and ``/sys``, are not looked into.
     reading : ReadSettings, optional
         Which series and frame are meant, and whether the 2D images of a folder are one scan.
     progress : callable, optional
@@ -156,6 +159,9 @@ def _walk(
         found.skipped.append(SkippedFile(folder, "a link to a folder that was looked into"))
         return
     found.folders.add(real)
+    if any(real.is_relative_to(system) for system in _SYSTEM_FOLDERS):
+        found.skipped.append(SkippedFile(folder, "a folder of the system, whose files lie on no disk"))
+        return
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
