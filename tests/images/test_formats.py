@@ -17,6 +17,7 @@ import pytest
 from nibabel.affines import voxel_sizes
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images import itk_files
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
@@ -131,6 +132,36 @@ def test_compressed_voxels_that_are_damaged_are_refused(tmp_path, values, suffix
         held_in.write_bytes(damaged)
         with pytest.raises(ScanReadError, match=r"ct\.\w+: damaged or cut short"):
             read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nhdr", ".mhd"])
+def test_compressed_voxels_are_unpacked_once(tmp_path, values, suffix, monkeypatch):
+    sitk, image = itk_image(values)
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    monkeypatch.setattr(itk_files, "require_whole_voxels", lambda *_: pytest.fail("unpacked to look at them"))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("more", [b"", b"anything"])
+def test_compressed_voxels_that_no_checksum_is_known_of_are_read(tmp_path, values, pack, order, more):
+    """ITK turns the bytes of big-endian ones about, and what follows them hides the checksum."""
+    pytest.importorskip("SimpleITK")
+    packed = pack(values.astype(f"{order}i2").tobytes(order="F"))
+    header = (
+        f"ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_SHORT\nCompressedData = True\n"
+        f"CompressedDataSize = {len(packed)}\nBinaryDataByteOrderMSB = {order == '>'}\nElementDataFile = LOCAL\n"
+    )
+    path = tmp_path / "ct.mha"
+    path.write_bytes(header.encode() + packed + more)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values)
+    path.write_bytes(header.encode() + packed[:-9] + bytes(9) + more)
+    with pytest.raises(ScanReadError, match=r"ct\.mha: damaged or cut short"):
+        read_volume(path)
 
 
 @pytest.mark.parametrize(("suffix", "size"), [(".nrrd", b"sizes: 4 5 6"), (".mha", b"DimSize = 4 5 6")])

@@ -14,7 +14,7 @@ from napari_dinoad.images.colours import grey_and_colours
 from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.decimal_points import decimal_points
 from napari_dinoad.images.grey import FULL_SCALE
-from napari_dinoad.images.itk_soundness import require_sound_header, require_whole_voxels
+from napari_dinoad.images.itk_soundness import require_sound_header, require_whole_voxels, stored_checksum
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import stem_of
 
@@ -85,14 +85,19 @@ def _read(path: Path, frame: int | None) -> Volume:
     if frame is not None and not 0 <= frame < n_frames:
         raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
     try:
-        require_whole_voxels(path, reader.GetSize(), _voxel_bytes(reader))
+        voxels = (path, reader.GetSize(), _voxel_bytes(reader))
+        checksum = stored_checksum(*voxels)
+        if checksum is None:
+            require_whole_voxels(*voxels)
         image = reader.Execute()
+        # A look at the image's own memory: (frames …, k, j, i, components).
+        array = sitk.GetArrayViewFromImage(image)
+        if checksum is not None and checksum.of(array) != checksum.stored:
+            require_whole_voxels(*voxels)
     except (RuntimeError, ValueError, EOFError, zlib.error, BadGzipFile) as error:
         told = f"damaged or cut short ({error})" if isinstance(error, ValueError) else "damaged or cut short"
         raise ScanReadError(f"{path}: {_damage(path, told)}") from error
     notes = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
-    # A look at the image's own memory: (frames …, k, j, i, components).
-    array = sitk.GetArrayViewFromImage(image)
     full_scale = FULL_SCALE.get(array.dtype)
     is_colour = _is_colour(reader)
     if not is_colour and reader.GetNumberOfComponents() > 1:

@@ -9,16 +9,17 @@ import gzip
 import math
 import re
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from napari_dinoad.images.itk_headers import ItkHeader
 from napari_dinoad.machine.files import is_special
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["require_sound_header", "require_whole_voxels"]
+__all__ = ["VoxelChecksum", "require_sound_header", "require_whole_voxels", "stored_checksum"]
 
 _LONGEST_LINE = 500
 """Bytes of a line: ITK writes a NRRD's into messages that have room for 1000 or so, and beyond."""
@@ -31,8 +32,20 @@ _POSSIBLE_AXES = (b"1", b"2", b"3", b"4", b"5")
 _TEXT_BYTES = 8
 """Bytes of voxels that one byte of an uncompressed file can stand for at most: of numbers written as text."""
 
+_GZIP_NAMES = (b"gz", b"gzip")
+_YES = (b"T", b"t", b"1")
+"""What NRRD and MetaImage say of compressed voxels."""
+
 _CHUNK_BYTES = 2**14
 """zlib makes 17 MB of it at most."""
+
+_MOST_UNPACKED = 1032
+"""Bytes that one compressed byte can stand for."""
+
+_GZIP, _ZLIB = b"\x1f\x8b", b"\x78"
+"""How compressed voxels begin."""
+
+_TRAILER_BYTES = 8
 
 _EITHER = zlib.MAX_WBITS | 32
 """Lets zlib take its own format, or that of gzip, as ITK does in MetaImage."""
@@ -92,6 +105,59 @@ def require_whole_voxels(path: Path, size: Sequence[int], voxel_bytes: int) -> N
         _require_bytes(_held(header, held_in, 0), n_bytes / n_files, f" in {held_in.name}")
 
 
+@dataclass(frozen=True)
+class VoxelChecksum:
+    """What stands behind compressed voxels: whoever has unpacked all of them has voxels with this checksum.
+
+    Attributes
+    ----------
+    of : callable
+        Returns the checksum of an array in memory.
+    stored : int
+    """
+
+    of: Callable[[Any], int]
+    stored: int
+
+
+def stored_checksum(path: Path, size: Sequence[int], voxel_bytes: int) -> VoxelChecksum | None:
+    """Return the checksum of all voxels of a file, so that they need be unpacked only once, by ITK.
+
+    None where it cannot be told without unpacking them; `require_whole_voxels` has the parameters. One that is
+    wrong says nothing yet: ITK may have turned the voxels' bytes about.
+
+    Raises
+    ------
+    ValueError, OSError
+    """
+    header = ItkHeader.of(path)
+    files, n_bytes = header.voxel_files(), math.prod(size) * voxel_bytes
+    if files is not None and (files.n_axes is not None or not files.paths[0].is_file()):
+        return None
+    held_in, place = (path, header.place) if files is None else (files.paths[0], 0)
+    end = held_in.stat().st_size
+    if header.is_nrrd:
+        is_plain = not (header.number(rb"byte ?skip") or header.number(rb"line ?skip"))
+        is_compressed = header.value(b"encoding").lower() in _GZIP_NAMES
+    else:
+        n_packed = header.number(b"CompressedDataSize") or end - place
+        is_plain = not header.number(b"HeaderSize") and 0 < n_packed <= end - place
+        is_compressed = header.value(b"CompressedData")[:1] in _YES
+        end = place + n_packed
+    # ITK takes memory for as many as the header says, before it looks at any.
+    if not is_plain or not is_compressed or n_bytes > _MOST_UNPACKED * (end - place):
+        return None
+    with held_in.open("rb") as stream:
+        stream.seek(place)
+        start = stream.read(len(_GZIP))
+        stream.seek(max(place, end - _TRAILER_BYTES))
+        trailer = stream.read(_TRAILER_BYTES)
+    first, second = trailer[:4], trailer[4:]
+    if start == _GZIP and int.from_bytes(second, "little") == n_bytes % 2**32:
+        return VoxelChecksum(zlib.crc32, int.from_bytes(first, "little"))
+    return VoxelChecksum(zlib.adler32, int.from_bytes(second, "big")) if start[:1] == _ZLIB else None
+
+
 class _HeldVoxels(NamedTuple):
     """How many bytes of voxels a file holds, and whether what is more than wanted is too many."""
 
@@ -108,7 +174,7 @@ def _held_by_nrrd(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
     encoding = header.value(b"encoding").lower()
     skipped = header.number(rb"byte ?skip")
     is_exact = not place and skipped >= 0 and not header.number(rb"line ?skip")
-    if encoding in (b"gz", b"gzip"):
+    if encoding in _GZIP_NAMES:
         with path.open("rb") as stream:
             stream.seek(place)
             n_bytes = sum(map(len, _of_gzip(stream)))
@@ -121,7 +187,7 @@ def _held_by_nrrd(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
 
 def _held_by_meta_image(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
     skipped = header.number(b"HeaderSize")
-    if header.value(b"CompressedData")[:1] not in (b"T", b"t", b"1"):
+    if header.value(b"CompressedData")[:1] not in _YES:
         return _HeldVoxels(
             math.inf if place else path.stat().st_size - max(0, skipped), not place and skipped >= 0
         )
