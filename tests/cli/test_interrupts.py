@@ -518,6 +518,20 @@ def test_dask_tells_nothing_from_when_a_request_was_deferred():
             logging.getLogger(name).setLevel(level)
 
 
+def test_what_is_left_in_the_end_is_not_looked_through(tmp_path):
+    """It is the most of the time that Python takes to end, in which nobody can do anything."""
+    code = """
+import gc, sys
+from napari_dinoad.cli.main import command
+sys.argv = ["dinoad", "weights", "list"]
+gc.collect()
+assert command() == 0
+assert gc.get_freeze_count() > 10_000 > len(gc.get_objects())
+"""
+    done = run_python("-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 ENDING = """
 import atexit
 import sys

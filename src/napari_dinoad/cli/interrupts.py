@@ -70,7 +70,9 @@ def listening_for_interrupts(*, ends_process: bool = False) -> Iterator[None]:
     would go on: it is sent again. Where it comes while something is imported, too, until that is done.
 
     Where the process ends with the block, all of them are ignored after it: what was to be done is done, and the
-    interpreter takes a while to end, in which one would kill it or print a traceback.
+    interpreter takes a while to end, in which one would kill it or print a traceback. Requests to end, too: most of
+    the while no handler of Python's is called any more, and who sent one would be told by the status that the
+    command had failed.
     """
     listener = _Listener()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_REQUESTS)}

@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the input or a setting is wrong (one line on stderr); 1 a 
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ __all__ = ["command", "main"]
 
 def command() -> int:
     """Run the command line as all that a process does, and return its exit code."""
-    return main(ends_process=True)
+    code = main(ends_process=True)
+    # Python would look through all that torch and others have made, which takes longer than most else of its end.
+    gc.freeze()
+    return code
 
 
 def main(arguments: Sequence[str] | None = None, *, ends_process: bool = False) -> int:
