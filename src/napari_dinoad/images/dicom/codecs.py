@@ -19,12 +19,16 @@ from pydicom.uid import (
 )
 
 from napari_dinoad.images.jpeg_stream import require_sound_jpeg
+from napari_dinoad.images.lossless_jpeg import require_all_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
     from pydicom import Dataset
     from pydicom.pixels.decoders.base import Decoder
 
-__all__ = ["robust_plugin"]
+__all__ = ["require_all_decoded", "robust_plugin"]
 
 _BETTER = {
     JPEGBaseline8Bit: "pillow",
@@ -32,7 +36,9 @@ _BETTER = {
     **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
 }
 
-_ONLY_GDCM = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+_LOSSLESS = (JPEGLossless, JPEGLosslessSV1)
+
+_ONLY_GDCM = (JPEGExtended12Bit, *_LOSSLESS)
 """Syntaxes without another decoder, or none with a free licence: their streams are looked through before."""
 
 
@@ -46,14 +52,39 @@ def robust_plugin(dataset: Dataset, decoder: Decoder) -> str:
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in _ONLY_GDCM:
-        offsets = [dataset.get(f"ExtendedOffsetTable{part}") for part in ("", "Lengths")]
-        streams = generate_frames(
-            dataset.PixelData,
-            number_of_frames=int(dataset.get("NumberOfFrames") or 1),
-            extended_offsets=(offsets[0], offsets[1]) if offsets[0] and offsets[1] else None,
-        )
         size = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
-        for stream in streams:
+        for stream in _streams(dataset):
             require_sound_jpeg(stream, *size)
     better = _BETTER.get(syntax, "")
     return better if better in decoder.available_plugins else ""
+
+
+def require_all_decoded(dataset: Dataset, pixels: np.ndarray, numbers: Sequence[int]) -> None:
+    """Raise `ValueError` where frames hold pixels that a decoder of lossless JPEG has made up.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As it was decoded.
+    pixels : numpy.ndarray
+        (n, rows, columns), or (n, rows, columns, 3) of colour, which is not looked at.
+    numbers : sequence of int
+        Of the frames, from 1.
+    """
+    if dataset.file_meta.TransferSyntaxUID not in _LOSSLESS or pixels.ndim > 3:
+        return
+    decoded = dict(zip(numbers, pixels, strict=True))
+    for number, stream in enumerate(_streams(dataset), start=1):
+        if number in decoded:
+            require_all_pixels(stream, decoded[number])
+
+
+def _streams(dataset: Dataset) -> Iterator[bytes]:
+    """Yield each frame as it is compressed."""
+    offsets = [dataset.get(f"ExtendedOffsetTable{part}") for part in ("", "Lengths")]
+    streams: Iterator[bytes] = generate_frames(
+        dataset.PixelData,
+        number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+        extended_offsets=(offsets[0], offsets[1]) if offsets[0] and offsets[1] else None,
+    )
+    return streams

@@ -12,7 +12,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossl
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.colours import are_coloured, colour_type
-from napari_dinoad.images.dicom.codecs import robust_plugin
+from napari_dinoad.images.dicom.codecs import require_all_decoded, robust_plugin
 from napari_dinoad.images.dicom.files import read_dataset
 from napari_dinoad.images.dicom.headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
 from napari_dinoad.images.dicom.silence import unvalidated
@@ -99,6 +99,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
                     "parametric maps only. Export the series again."
                 )
             stored = _stored_pixels(dataset, numbers)
+            require_all_decoded(dataset, stored, numbers)
             stored, has_unused_bits = _within_stored_bits(stored, dataset)
             white = _full_scale(dataset)
             if stored.ndim == 4 or dataset.PhotometricInterpretation == "PALETTE COLOR":
