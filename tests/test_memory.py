@@ -104,6 +104,17 @@ def test_a_tube_that_is_open_at_its_side_is_found_in_less_than_the_scan():
     assert taken < 1.2 * SIZE
 
 
+@pytest.mark.parametrize("kind", ["dense", "lines"])
+def test_the_body_of_noise_is_found_in_twice_the_scan(noise, kind):
+    """A scan that failed: as many runs along rows as there can be, and as many neighbours."""
+    shares = {"dense": noise < 0.9, "lines": np.arange(SHAPE[2]) % 2 == 1}
+    scan = np.zeros(SHAPE, dtype=np.float32)
+    inside = (slice(4, -4),) * 3
+    scan[inside] = np.broadcast_to(shares[kind], SHAPE)[inside]
+    _, taken = most_taken(lambda: find_body(scan))
+    assert taken < 2 * SIZE, "a number for each voxel, and the voxels"
+
+
 def test_probabilities_are_found_for_some_scores_at_a_time(noise):
     calibration = Calibration.from_histogram(ScoreHistogram.of(noise[:4]), [1.0])
     levels, taken = most_taken(lambda: calibration.neg_log10_p(noise))

@@ -94,26 +94,37 @@ def test_a_span_goes_from_the_first_to_the_last(mask, axis):
 
 
 @many
-@given(MASKS)
-@example(np.zeros((2, 3, 70), dtype=bool))
-@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0)
-def test_the_largest_part_is_the_first_of_the_largest(mask):
+@given(MASKS, st.sampled_from([0, 64]))
+@example(np.zeros((2, 3, 70), dtype=bool), 0)
+@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0, 64)
+@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0, 0)
+def test_the_largest_part_is_the_first_of_the_largest(mask, most_runs):
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel(), minlength=2)[1:]
-    found = unpacked(largest_part(pack(mask), axes_of(mask)[:-1]), mask.shape)
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(packed_masks, "_MOST_RUNS", most_runs)  # by voxels, or by runs
+        found = unpacked(largest_part(pack(mask), axes_of(mask)[:-1]), mask.shape)
     np.testing.assert_array_equal(found, (labels == 1 + sizes.argmax()) & mask)
 
 
 @many
-@given(MASKS, st.sampled_from([(1, 2), (0, 2), (0, 1)]), st.floats(0, 0.2), st.integers(0, 99))
-def test_closed_parts_are_those_without_a_leak(mask, plane, share, seed):
+@given(
+    MASKS,
+    st.sampled_from([(1, 2), (0, 2), (0, 1)]),
+    st.floats(0, 0.2),
+    st.integers(0, 99),
+    st.sampled_from([1, 50, 2**17]),
+)
+def test_closed_parts_are_those_without_a_leak(mask, plane, share, seed, runs_at_a_time):
     if mask.shape[0] == 1:
         plane = (1, 2)
     leaks = mask & (np.random.default_rng(seed).random(mask.shape) < share)
     labels, n_parts = ndimage.label(mask, cross(plane))
     is_closed = np.ones(n_parts + 1, dtype=bool)
     is_closed[labels[leaks]] = False
-    found = unpacked(closed_parts(pack(mask), pack(leaks), plane), mask.shape)
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(packed_masks, "_RUNS_AT_A_TIME", runs_at_a_time)  # a slice, some, or all
+        found = unpacked(closed_parts(pack(mask), pack(leaks), plane), mask.shape)
     np.testing.assert_array_equal(found, is_closed[labels] & mask)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.ndimage import generate_binary_structure, label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -38,6 +39,13 @@ _BITS, _BYTES = 64, 8
 
 _FIRST_BYTE = 1
 """Voxels of a row begin with this byte of its words: eight, more than `FRAME`, lie before them."""
+
+_MOST_RUNS = 4
+"""Of more runs a word, as noise has, each takes more memory than its voxels do by a number for each voxel."""
+
+_RUNS_AT_A_TIME = 2**17
+
+_COUNTED_APART = 8
 
 _PACKED_VOXELS = 2**18
 """Voxels are told and packed so many at a time: what is in between stays in the cache."""
@@ -253,6 +261,9 @@ def largest_part(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     runs = _Pieces(words)
     if not runs.n:
         return words
+    if runs.n > _MOST_RUNS * words.size:
+        del runs
+        return _largest_of_many(words, axes)
     n_parts, labels = runs.labels(axes)
     if n_parts == 1:
         return words
@@ -263,6 +274,22 @@ def largest_part(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     sizes = np.zeros(n_parts, dtype=np.int64)
     np.add.at(sizes, labels, runs.lengths())
     return runs.chosen(labels == sizes.argmax())
+
+
+def _largest_of_many(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """Return what `largest_part` does, by a number for each voxel."""
+    neighbours = generate_binary_structure(3, 1)
+    if 0 not in axes:
+        neighbours[[0, 2]] = False
+    in_bytes = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
+    labels = np.empty(in_bytes.shape, dtype=np.int32)
+    n_parts = label(in_bytes, neighbours, output=labels)
+    del in_bytes
+    sizes = np.zeros(n_parts + 1, dtype=np.int64)
+    for some in np.array_split(labels.reshape(-1), _COUNTED_APART):  # NumPy makes int64 of them to count
+        sizes += np.bincount(some, minlength=len(sizes))
+    sizes[0] = 0
+    return np.packbits(labels == sizes.argmax(), axis=-1, bitorder="little").view(_WORD)
 
 
 def closed_parts(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
@@ -278,6 +305,21 @@ def closed_parts(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -
         return words
     if 2 not in plane and _count(words) > words.size:
         return _closed_across_rows(words, leaks)
+    if 2 not in plane:
+        return _closed_pieces(words, leaks, plane)
+    # Some slices of the plane at a time, where they hold many runs.
+    n_runs = int(np.bitwise_count(_first_bits(words.reshape(-1))).sum(dtype=np.int64))
+    across = 0 if 1 in plane else 1
+    at_a_time = max(1, words.shape[across] * _RUNS_AT_A_TIME // max(n_runs, 1))
+    closed = words.copy()
+    for start in range(0, words.shape[across], at_a_time):
+        some = (slice(None),) * across + (slice(start, start + at_a_time),)
+        if leaks[some].any():
+            closed[some] = _closed_pieces(words[some], leaks[some], plane)
+    return closed
+
+
+def _closed_pieces(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
     pieces = _Pieces(words, along_rows=2 in plane)
     n_parts, labels = pieces.labels([axis for axis in plane if axis < 2])
     is_closed = np.ones(n_parts, dtype=bool)
