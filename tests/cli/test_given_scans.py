@@ -21,6 +21,7 @@ from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.cli.given_scans import given_scans
 from napari_dinoad.cli.main import main
 from napari_dinoad.cli.output import ProgressBars
+from napari_dinoad.cli.wildcards import matching
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.scan_file import ScanFile, inspect_file
 from napari_dinoad.pipeline.detection.batch import output_names
@@ -51,6 +52,15 @@ def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_pat
     volume, picture = save_head(tmp_path / "head.nii.gz", 1), save_picture(tmp_path / "head.png")
     assert names_of([volume, picture]) == ["head_nii_gz", "head_png"]
     assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
+
+
+def test_wildcards_that_a_shell_left_in_are_matched(tmp_path):
+    """Those of Windows hand them on as they are."""
+    heads = [save_head(tmp_path / f"head_{seed}.nii.gz", seed) for seed in range(2)]
+    named_so = save_head(tmp_path / "head_[0].nii.gz", 2)
+    assert names_of([tmp_path / "head_?.nii*"]) == ["head_0", "head_1"]
+    assert matching([heads[1], tmp_path / "*_?.nii.gz", named_so]) == [heads[1], *heads, named_so]
+    assert matching([tmp_path / "none_*.nii.gz"]) == [tmp_path / "none_*.nii.gz"]
 
 
 def test_names_that_are_one_file_on_other_disks_are_told_apart(tmp_path):

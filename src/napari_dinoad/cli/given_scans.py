@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.cli.output import ProgressBars, skipped_lines
+from napari_dinoad.cli.wildcards import matching
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.dicom.grouping import group_series
 from napari_dinoad.images.discovery import discover_scans
@@ -37,7 +38,7 @@ class GivenScans:
 
 
 def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
-    """Return the scans that files and folders stand for.
+    """Return the scans that files and folders stand for, or names with wildcards.
 
     Files are taken as they are; slices of one DICOM series stand for it together, as one of them alone does. What is
     skipped in folders is named on stderr.
@@ -49,7 +50,7 @@ def given_scans(given: Sequence[Path], reading: ReadSettings) -> GivenScans:
     """
     scans: dict[tuple[Path, str], ScanFile] = {}
     skipped: list[SkippedFile] = []
-    for key, paths in _by_series(given).items():
+    for key, paths in _by_series(matching(given)).items():
         first = paths[0]
         found: tuple[ScanFile, ...] = (ScanFile.of_file(first),)
         if isinstance(key, tuple) and len(paths) > 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.cli.output import print_json, require_out_file
+from napari_dinoad.cli.wildcards import matching
 from napari_dinoad.errors import SettingError
 from napari_dinoad.images.persons import of_persons
 
@@ -31,15 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Merge, save, and say what the model rests on."""
-    if len(options.models) < 2:
-        raise SettingError(f"Models to merge: expected at least 2, got {len(options.models)}.")
+    paths = matching(options.models)
+    if len(paths) < 2:
+        raise SettingError(f"Models to merge: expected at least 2, got {len(paths)}.")
     require_out_file(options.out)
 
     # torch is loaded here, not for --help.
     from napari_dinoad.normative_model import NormativeModel
     from napari_dinoad.pipeline import merge_models
 
-    models = [NormativeModel.load(path) for path in options.models]
+    models = [NormativeModel.load(path) for path in paths]
     merged = merge_models(models)
     merged.save(options.out)
     if options.json:

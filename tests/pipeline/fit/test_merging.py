@@ -154,6 +154,9 @@ def test_merge_on_the_command_line(hospitals, tmp_path, capsys):
     assert document["card"] == json.loads(json.dumps(loaded))
     assert main(arguments) == 0
     assert "6 scans" in capsys.readouterr().out
+    pattern = str(paths[0].with_name(f"*{paths[0].suffix}"))
+    assert main(["merge", pattern, "--out", str(out)]) == 0, "as the shells of Windows hand it on"
+    assert "6 scans" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
