@@ -11,6 +11,7 @@ from PIL import Image
 from dicom_files import ct_values, series_datasets
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.nifti_files import read_labels
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.settings import ReadSettings
 
@@ -37,6 +38,17 @@ def test_nifti_values_and_grid(tmp_path, ramp, suffix):
     np.testing.assert_array_equal(volume.values[:, :, ::-1], ramp.transpose(2, 1, 0))
     assert volume.geometry.shape == ramp.shape
     np.testing.assert_array_equal(volume.geometry.affine, np.diag([-2.0, 2.0, 3.0, 1.0]))
+
+
+def test_what_was_read_does_not_change_with_the_file(tmp_path, ramp):
+    """Where it lay in the file as it does in memory it was the file: one cut short meanwhile ended the process."""
+    path = save(tmp_path / "a.nii", ramp.astype(np.float32), np.eye(4))
+    for read in (read_volume, read_labels):
+        volume = read(path)
+        content = path.read_bytes()
+        path.write_bytes(bytes(len(content)))
+        np.testing.assert_array_equal(volume.values, ramp.transpose(2, 1, 0))
+        path.write_bytes(content)
 
 
 def test_slope_and_intercept_are_applied(tmp_path, ramp):

@@ -208,7 +208,7 @@ def _read(path: Path, frame: int | None, to_end: bool, as_type: type | None) -> 
     elif is_scaled:
         values = _scaled(geometry.to_canonical(stored), image, as_type)
     else:
-        values = _in_memory(geometry.to_canonical(stored), as_type)
+        values = _in_memory(geometry.to_canonical(stored), as_type, isinstance(stored, np.memmap))
     full_scale = None if is_scaled else FULL_SCALE.get(np.dtype(dtype).newbyteorder("="))
     return Volume(values, geometry, stem_of(path), header, full_scale, notes=tuple(notes), colours=colours)
 
@@ -233,12 +233,14 @@ def _scaled(values: np.ndarray, image: Any, as_type: type | None) -> np.ndarray:
     return scaled
 
 
-def _in_memory(values: np.ndarray, as_type: type | None) -> np.ndarray:
-    """Return contiguous values of a type, or of their own in this machine's order of bytes, apart from the file."""
-    if as_type is not None:
-        return np.ascontiguousarray(values, dtype=as_type)
-    # A copy: an uncompressed file is mapped into memory, and must be free to be replaced.
-    return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
+def _in_memory(values: np.ndarray, as_type: type | None, is_mapped: bool) -> np.ndarray:
+    """Return contiguous values of a type, or of their own in this machine's order of bytes, apart from the file.
+
+    An uncompressed file is mapped into memory: it must be free to be replaced, and whoever cut it short would end
+    this process.
+    """
+    kind = as_type or values.dtype.newbyteorder("=")
+    return np.array(values, dtype=kind, order="C", copy=True if is_mapped else None)
 
 
 def _load(image: Any, frame: int | None, path: Path, to_end: bool) -> tuple[np.ndarray, list[str]]:
