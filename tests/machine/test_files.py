@@ -20,6 +20,7 @@ from napari_dinoad.machine.files import (
     safe_stem,
     stem_of,
     write_json,
+    write_text,
 )
 from patience import PATIENCE_S
 from refused_files import forbid_removing_open_files
@@ -176,6 +177,26 @@ def test_long_stems_are_cut_and_stay_apart(tmp_path, letter):
     assert len(stems) == 2
     for stem in stems:
         (tmp_path / f"{stem}_anomaly.nii.gz").touch()
+
+
+def test_a_file_that_a_virus_scanner_looks_at_gets_its_name_a_little_later(tmp_path, monkeypatch):
+    refusals = [PermissionError(errno.EACCES, "Access is denied")] * 3
+    replace = Path.replace
+
+    def refused_at_first(path, target):
+        if refusals:
+            raise refusals.pop()
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refused_at_first)
+    monkeypatch.setattr("napari_dinoad.machine.files._WAITS_S", (0.0, 0.0))
+    path = tmp_path / "a.txt"
+    with pytest.raises(DinoadError, match="another program has the file open"):
+        write_text(path, "new")
+    assert list(tmp_path.iterdir()) == []
+    refusals += [PermissionError(errno.EACCES, "Access is denied")] * 2
+    write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

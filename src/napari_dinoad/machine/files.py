@@ -8,7 +8,9 @@ import json
 import os
 import re
 import stat
+import sys
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -219,8 +221,17 @@ def _force(temporary: Path, path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+_WAITS_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4) if sys.platform == "win32" else ()
+"""Virus scanners and search indexes of Windows open what was just written, and for that moment it keeps its name."""
+
+
 def _give_name(temporary: Path, path: Path) -> None:
     with telling_of_writing(path):
+        for wait_s in _WAITS_S:
+            with suppress(PermissionError):
+                temporary.replace(path)
+                return
+            time.sleep(wait_s)
         temporary.replace(path)
 
 
