@@ -119,7 +119,9 @@ def test_a_damaged_conversion_is_made_anew(openvino, tiny_timm, kept_here, fault
     backbone = by_openvino_of("dinov2_vits14")
     torch.testing.assert_close(backbone(images).values, expected, atol=1e-4, rtol=1e-4)
     assert all(backbone._by_openvino.values()), "PyTorch stepped in"
-    assert damaged.stat().st_size == len(content)
+    made = damaged.read_bytes()
+    # Nodes in the .xml have numbers, which go on within a process and may get longer.
+    assert len(made) >= len(content) if damaged is file else made == content
 
 
 def test_where_the_cache_cannot_be_written_the_conversion_is_not_kept(openvino, tiny_timm, kept_here):
