@@ -15,7 +15,7 @@ from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.gui.reader import read_layers
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
-from napari_dinoad.gui.viewer.viewer_parts import show_index
+from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
 from patience import PATIENCE_S
 
 
@@ -352,6 +352,40 @@ def test_a_dock_opened_anew_has_the_results_of_the_one_before(qtbot, ready, view
     assert again.finder.result is result
     viewer.layers.remove(mask)
     assert again.finder.result is None
+
+
+def test_a_dock_opened_anew_lays_no_map_of_another_scan_over_its_own(qtbot, ready, viewer, cohort):
+    patient = ready.scan.layer
+    (other,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    ready.scan.choose(patient)
+    find(qtbot, ready)
+    heatmap, mask = overlays(viewer)
+    dock = open_anew(qtbot, viewer, ready)
+    assert dock.scan.layer is other
+    assert not heatmap.visible and not mask.visible
+    heatmap.visible = mask.visible = True
+    assert dock.scan.cover.isHidden(), "what is of another scan is not offered to be laid over this one"
+    heatmap.visible = mask.visible = False
+    dock.scan.choose(patient)
+    assert heatmap.visible and mask.visible
+
+
+def test_two_results_are_seen_side_by_side_in_the_grid(qtbot, ready, viewer, cohort):
+    patient = ready.scan.layer
+    find(qtbot, ready)
+    first = ready.finder.found.overlay
+    viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    find(qtbot, ready)
+    second = ready.finder.found.overlay
+    assert not first.heatmap.visible and not first.mask.visible
+    grid_of(viewer).enabled = True
+    shown = (first.heatmap, first.mask, second.heatmap, second.mask)
+    assert all(layer.visible for layer in shown)
+    ready.scan.choose(patient)
+    assert all(layer.visible for layer in shown), "the other scan has cells of its own"
+    grid_of(viewer).enabled = False
+    assert first.heatmap.visible and first.mask.visible
+    assert not second.heatmap.visible and not second.mask.visible
 
 
 def test_of_a_run_that_ends_with_its_dock_the_next_one_says_how_far_it_came(qtbot, ready, viewer, gate):

@@ -19,7 +19,7 @@ from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.lone_maps import hand_on, take_hidden
 from napari_dinoad.gui.viewer.overlay import Overlay
-from napari_dinoad.gui.viewer.viewer_parts import point_in_layer, show_index
+from napari_dinoad.gui.viewer.viewer_parts import grid_of, point_in_layer, show_index
 from napari_dinoad.gui.work.jobs import DetectOutcome, ScanRead, SlicesScored
 from napari_dinoad.gui.work.worker import JobRunner
 
@@ -84,6 +84,8 @@ class FindController(QObject):
         self.runner.finished.connect(self._on_finished)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.point.connect(self._on_point)
+        grid_of(viewer).events.enabled.connect(self.review)
+        self._take_left()
 
     @property
     def result(self) -> ScanResult | None:
@@ -97,6 +99,11 @@ class FindController(QObject):
         return self._current
 
     @property
+    def layer_under_way(self) -> Layer | None:
+        """The layer whose scan is being scored."""
+        return None if self._request is None else self._request.layer
+
+    @property
     def standing(self) -> Standing:
         """How this result stands to what is shown and chosen."""
         return self._standing
@@ -106,13 +113,10 @@ class FindController(QObject):
         return None if self._shown_key is None else self._found.get(self._shown_key)
 
     def look_at(self, layer: Layer | None) -> None:
-        """Choose the layer whose result is asked about; heatmaps and masks of others are hidden meanwhile."""
+        """Choose the layer whose result is asked about; see `review` for what is hidden meanwhile."""
         key = None if layer is None else layer.unique_id
         if key != self._shown_key:
             self._shown_key = key
-            if layer is not None and key not in self._found and self._is_open:
-                left = take_result(self._viewer, layer)
-                self._found |= {} if left is None else {key: left}
             self._show_current()
             self._measurer.start_soon()
 
@@ -121,15 +125,19 @@ class FindController(QObject):
         self._chosen = None if model_path is None else ModelFile.of(model_path)
         self.review()
 
-    def review(self) -> None:
-        """Look anew whether the result is of what is shown and chosen; heatmap and mask are hidden where not."""
-        found = self._current
+    def review(self, event: object = None) -> None:
+        """Look anew whether the result is of what is shown and chosen; heatmap and mask are hidden where not.
+
+        Those of other scans are hidden too, but in napari's grid, where each scan has cells of its own.
+        """
+        found, in_grid = self._current, grid_of(self._viewer).enabled
         standing = Standing()
-        if found is not None:
-            standing = standing_of(found, self._viewer.dims.point, self._chosen)
         for known in self._found.values():
+            its_own = standing_of(known, self._viewer.dims.point, self._chosen)
+            if known is found:
+                standing = its_own
             if known.overlay is not None:
-                known.overlay.show(known is found and standing.is_of_picture)
+                known.overlay.show(its_own.is_of_picture and (known is found or in_grid))
         if standing != self._standing:
             self._standing = standing
             self.standing_changed.emit()
@@ -270,6 +278,12 @@ class FindController(QObject):
     def open_again(self) -> None:
         """Take up again what was left when it was closed; `look_at` shows it."""
         self._is_open = True
+        self._take_left()
+
+    def _take_left(self) -> None:
+        for layer in self._viewer.layers:
+            left = take_result(self._viewer, layer)
+            self._found |= {} if left is None else {layer.unique_id: left}
 
     def _on_delivered(self, item: object) -> None:
         if isinstance(item, ScanRead) and self._is_open:

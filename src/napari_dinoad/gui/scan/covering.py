@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.viewer.framing import share_inside
-from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.layer_marks import is_overlay, scan_id_of
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, layers_meet
 
@@ -63,12 +63,20 @@ def _layers_around(viewer: Viewer, layer: Layer) -> list[Layer]:
 def hidden_beneath(viewer: Viewer, layer: Layer) -> list[Layer]:
     """Return the visible maps and masks of the plugin that a scan's layer hides, the lowest first; none in the grid.
 
-    They are laid above their scan; a person can drag the scan over them in the list of layers.
+    They are laid above their scan; a person can drag the scan over them in the list of layers. Those of another scan
+    belong beneath.
     """
     if grid_of(viewer).enabled or layer not in viewer.layers or not _is_opaque(layer):
         return []
     below = list(viewer.layers)[: viewer.layers.index(layer)]
-    return [other for other in below if is_overlay(other) and other.visible and layers_meet(other, layer)]
+    return [
+        other for other in below if _may_be_of(other, layer) and other.visible and layers_meet(other, layer)
+    ]
+
+
+def _may_be_of(overlay: Layer, layer: Layer) -> bool:
+    """Whether a layer is a map or mask of the plugin that was not made for another scan's layer."""
+    return is_overlay(overlay) and scan_id_of(overlay) in (None, layer.unique_id)
 
 
 def lift_above(viewer: Viewer, layer: Layer) -> None:
