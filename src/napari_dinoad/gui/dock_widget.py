@@ -36,6 +36,7 @@ from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
 from napari_dinoad.gui.viewer.colour_bar import ColourBar
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
+from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back, show_map_alone
 from napari_dinoad.gui.viewer.looks import finish_look, warm_up
 from napari_dinoad.gui.viewer.opened_results import OpenedResults
@@ -224,6 +225,7 @@ class DockWidget(QWidget):
         self.finder.result_changed.connect(self._show_misfits)
         self.finder.standing_changed.connect(self._show_misfits)
         self.finder.runner.started.connect(self.masks.clear_note)
+        self.finder.runner.finished.connect(self._show_whose)
         self.finder.runner.finished.connect(self._show_misfits)
         self.finder.preparation.compared.connect(self._show_misfits)
         for runner in (self.finder.preparation.runner, self.finder.runner):
@@ -365,7 +367,12 @@ class DockWidget(QWidget):
         self.finder.look_at(self.scan.layer)
         self._opened.look_at(self.scan.layer)
         self._letters.follow(self.scan.layer)
+        self._show_whose()
         self._show_readiness()
+
+    def _show_whose(self) -> None:
+        layer = self.finder.layer_under_way
+        self.find.tell_whose("" if layer is None or same_layer(layer, self.scan.layer) else layer.name)
 
     def _on_scan_changed(self) -> None:
         """Take note that the chosen layer holds another scan now, or lies elsewhere."""

@@ -354,6 +354,21 @@ def test_a_dock_opened_anew_has_the_results_of_the_one_before(qtbot, ready, view
     assert again.finder.result is None
 
 
+def test_while_another_scan_is_chosen_the_run_says_whose_it_is(qtbot, ready, viewer, cohort, gate):
+    patient = ready.scan.layer
+    click(qtbot, ready.find.scan_button)
+    qtbot.waitUntil(lambda: ready.finder.result is not None, timeout=TIMEOUT_MS)
+    assert ready.find.whose.text() == ""
+    viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    assert f"“{patient.name}” is being scored, not the scan chosen here" in ready.find.whose.text()
+    ready.scan.choose(patient)
+    assert ready.find.whose.text() == ""
+    ready.scan.choose(viewer.layers[-1])
+    with qtbot.waitSignal(ready.finder.runner.finished, timeout=TIMEOUT_MS):
+        gate.set()
+    assert ready.find.whose.text() == ""
+
+
 def test_a_dock_opened_anew_lays_no_map_of_another_scan_over_its_own(qtbot, ready, viewer, cohort):
     patient = ready.scan.layer
     (other,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")

@@ -47,9 +47,11 @@ class FindStep(Step):
         self.devices.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.job = JobRow()
         self.job.follow(runner)
+        self.whose = NoteLabel()
         self.note = NoteLabel()
         self.rows.addWidget(FoldingRow((self.scan_button, (self.slice_button, self.devices))))
         self.rows.addWidget(self.job)
+        self.rows.addWidget(self.whose)
         self.rows.addWidget(self.note)
         self.scan_button.clicked.connect(self._ask_for_scan)
         self.slice_button.clicked.connect(self._ask_for_slice)
@@ -90,6 +92,10 @@ class FindStep(Step):
             self.note.tell("")
         self._missing = what
         self._show_enabled()
+
+    def tell_whose(self, other: str) -> None:
+        """Say the name of another scan than the chosen one while that is being scored; else empty."""
+        self.whose.tell(f"“{other}” is being scored, not the scan chosen here." if other else "")
 
     def _ask_for_scan(self) -> None:
         self.find_asked.emit(False)
