@@ -103,8 +103,6 @@ class DockWidget(QWidget):
         self._warm_up.setSingleShot(True)
         self._warm_up.timeout.connect(warm_up)
         self._warm_up.start(_WARM_UP_MS)
-        self._written = QTimer(self)
-        self._written.setSingleShot(True)
         self._prepare = QTimer(self)
         self._prepare.setSingleShot(True)
         self._prepare.setInterval(_PREPARE_MS)
@@ -237,8 +235,7 @@ class DockWidget(QWidget):
         self.masks.planes_asked.connect(self.planes.set_on)
         self.result.mask_changed.connect(self.planes.look)
         self.planes.closed.connect(self.masks.untick_planes)
-        self.result.exporter.finished.connect(self._written.start)
-        self._written.timeout.connect(self._show_what_was_written)
+        self.result.exporter.finished.connect(self._show_what_was_written)
         self.finder.runner.refused.connect(self._on_refused)
         self.session.configured.connect(self._on_configured)
         self.session.model_fitted.connect(self.normal.choose)
@@ -297,7 +294,7 @@ class DockWidget(QWidget):
 
     def _show_what_was_written(self) -> None:
         """Scroll to what is told of an export: on small screens it comes below the edge."""
-        self._scroll.ensureWidgetVisible(self.result.export_note)
+        self._scroll.bring_into_sight(self.result.export_note)
 
     def _on_refused(self, error: DinoadError) -> None:
         if isinstance(error, WeightsNotFoundError):

@@ -12,13 +12,13 @@ import napari.settings
 import numpy as np
 import pytest
 from napari.layers import Image
-from qtpy.QtCore import QPointF, Qt
+from qtpy.QtCore import QPointF, Qt, QTimer
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from contrast import AA, contrast
 from napari_dinoad import gui
-from napari_dinoad.gui.parts.folding import Folded, FoldingRow
+from napari_dinoad.gui.parts.folding import Folded, FoldingRow, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.parts.profile_plot import CurvePlot, ProfilePlot
@@ -540,3 +540,32 @@ def test_tab_reaches_nothing_that_is_folded(qtbot):
         qtbot.keyClick(folded.toggleButton(), Qt.Key.Key_Tab)
         assert window.focusWidget() is reached
         assert (inside.visibleRegion().isEmpty()) == (reached is after)
+
+
+def test_a_part_is_scrolled_to_as_large_as_it_gets(qtbot):
+    """Its height follows some rounds later, when all that holds it has been laid out."""
+    column, above, part = ScrolledColumn(), QWidget(), NoteLabel()
+    qtbot.addWidget(column)
+    above.setMinimumHeight(150)
+    column.rows.addWidget(above)
+    column.rows.addWidget(part)
+    column.resize(300, 200)
+    with qtbot.waitExposed(column):
+        column.show()
+    column.bring_into_sight(part)
+    QTimer.singleShot(10, lambda: part.tell("name_of_a_file.nii.gz " * 12))
+    bar = column.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0 and not column._laid_out.isActive())
+    shown = column.viewport().rect()
+    assert shown.contains(part.mapTo(column.viewport(), part.rect().bottomLeft()))
+
+
+def test_of_a_long_step_on_a_narrow_dock_the_time_left_is_what_stays(qtbot):
+    row = JobRow()
+    qtbot.addWidget(row)
+    row.show()
+    event = ProgressEvent("Reading and embedding", 3, 24, "scan 4")
+    row.show_progress(JobProgress(event, 19.0))
+    width = row.fontMetrics().horizontalAdvance("Reading and embedding  3 of 24  ·  19 s left ")
+    row.resize(width + 12, row.height())
+    qtbot.waitUntil(lambda: row.stage.text() == "Reading and embedding  3 of 24  ·  19 s left")

@@ -44,9 +44,6 @@ _USUAL_POINTS = 9.0
 _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
 
-_LAID_OUT_MS = 50
-"""A part that has become larger is scrolled to once nothing has moved for so long."""
-
 
 class FitPanel(QWidget):
     """The form, the findings, the progress and the report. All state is in the session's `FitController`."""
@@ -89,26 +86,12 @@ class FitPanel(QWidget):
         self.curves = CurvePlot()
         self.report = CohortView()
         self._scroll = ScrolledColumn()
-        self._laid_out = QTimer(self)
-        self._laid_out.setSingleShot(True)
-        self._to_show: QWidget = self.report
-        self._laid_out.setInterval(_LAID_OUT_MS)
-        self._laid_out.timeout.connect(self._bring_into_sight)
         self._build()
         self._connect()
         self._show_state()
 
-    def _show_once_laid_out(self, part: QWidget, is_open: bool = True) -> None:
-        """Scroll to a part that has just become larger."""
-        self._to_show = part
-        self._laid_out.start()
-
-    def _on_taller(self, *limits: int) -> None:
-        if self._laid_out.isActive():
-            self._laid_out.start()
-
-    def _bring_into_sight(self) -> None:
-        self._scroll.ensureWidgetVisible(self._to_show)
+    def _on_unfolded(self, part: QWidget, is_open: bool) -> None:
+        self._scroll.bring_into_sight(part)
 
     def _build(self) -> None:
         rows = self._scroll.rows
@@ -160,11 +143,8 @@ class FitPanel(QWidget):
         self.form.changed.connect(self._show_notes)
         self.start_button.clicked.connect(self.start)
         self.pause_button.clicked.connect(fit.pause)
-        bar = self._scroll.verticalScrollBar()
-        if bar is not None:
-            bar.rangeChanged.connect(self._on_taller)
         for part in (self.report.review, self.report.skipped, self.found.skipped, self.advanced):
-            part.toggled.connect(partial(self._show_once_laid_out, part))
+            part.toggled.connect(partial(self._on_unfolded, part))
         fit.discovered.connect(self._show_found)
         fit.sampled.connect(self._show_samples)
         fit.refused.connect(self._on_refused)
@@ -184,7 +164,7 @@ class FitPanel(QWidget):
             out = self._checked_out()
         except SettingError as error:
             self.report.show_nothing(str(error), error=True)
-            self._laid_out.start(0)
+            self._scroll.bring_into_sight(self.report)
             return
         if self._fit.discovery is not None:
             # After `_on_fit_started`, which all panels hear.
@@ -346,7 +326,7 @@ class FitPanel(QWidget):
         self._show_curves()
         if fit.outcome is not None:
             self.report.show_outcome(fit.outcome)
-            self._show_once_laid_out(self.report)
+            self._scroll.bring_into_sight(self.report)
         else:
             self.report.show_nothing(
                 fit.message, error=bool(fit.message) and not fit.message.startswith(("Cancelled", "Paused"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QPointF, QSize, Qt
+from qtpy.QtCore import QEvent, QPointF, QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -33,6 +33,9 @@ _ARROW_COLOUR = "#788290"
 _ARROW_PX = 16
 
 _ROW_SPACING_PX = 4
+
+_LAID_OUT_MS = 50
+"""A part that has become larger is scrolled to once nothing has moved for so long."""
 
 _WRAPPING_PX = 20
 """What a text in two lines is wider than half of it, for its words do not end in the middle."""
@@ -122,6 +125,26 @@ class ScrolledColumn(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidget(self.content)
         self._guard = WheelGuard(self)
+        self._to_show = self.content
+        self._laid_out = QTimer(self)
+        self._laid_out.setSingleShot(True)
+        self._laid_out.setInterval(_LAID_OUT_MS)
+        self._laid_out.timeout.connect(self._scroll_to_part)
+        bar = self.verticalScrollBar()
+        if bar is not None:
+            bar.rangeChanged.connect(self._on_taller)
+
+    def bring_into_sight(self, part: QWidget) -> None:
+        """Scroll to a part that has just become larger, once it is."""
+        self._to_show = part
+        self._laid_out.start()
+
+    def _on_taller(self, *limits: int) -> None:
+        if self._laid_out.isActive():
+            self._laid_out.start()
+
+    def _scroll_to_part(self) -> None:
+        self.ensureWidgetVisible(self._to_show)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """See to it that the wheel scrolls, and changes nothing on its way."""

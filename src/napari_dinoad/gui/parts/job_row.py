@@ -131,12 +131,11 @@ class JobRow(QWidget):
         text = event.stage
         if event.total:
             text += f"  {min(event.done, event.total)} of {event.total}"
-        if event.detail:
-            text += f"  ({event.detail})"
-        versions: tuple[str, ...] = (text,)
+        whole = f"{text}  ({event.detail})" if event.detail else text
+        versions: tuple[str, ...] = (whole, text)
         if progress.remaining_s is not None and event.done < event.total:
-            left = f"{text}  ·  {duration_in_words(progress.remaining_s)} left"
-            versions = (f"{left} in this step", left)
+            left = f"  ·  {duration_in_words(progress.remaining_s)} left"
+            versions = (f"{whole}{left} in this step", f"{whole}{left}", f"{text}{left}")
         if self.cancel_button.isEnabled():
             self.stage.tell(*versions)
         self.bar.setRange(0, event.total)
