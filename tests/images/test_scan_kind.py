@@ -19,6 +19,7 @@ from napari_dinoad.images.scan_kind import (
     brightness_range,
     choose_preset,
     look_at,
+    mixed_in_words,
     scans_to_look_at,
     suitable_preset,
 )
@@ -248,3 +249,11 @@ def test_what_headers_say_counts_without_a_look(tmp_path):
     save_dicom_head(tmp_path / "head", 1, Modality="OPT")
     found = discover_scans(tmp_path)
     assert suitable_preset(found, [VOLUME_OF_CT]).name == "oct"
+
+
+def test_ct_among_other_scans_is_told():
+    other = ScanLook(is_ct=False, lung_share=0.0, field_mm=250.0, brightness=None)
+    assert mixed_in_words([VOLUME_OF_CT] * 3) == mixed_in_words([other] * 3) == mixed_in_words([]) == ""
+    words = "of the 5 scans looked at {} CT, the others are not: fit a model of each kind."
+    assert mixed_in_words([other, VOLUME_OF_CT, other, other, other]) == "1 " + words.format("is")
+    assert mixed_in_words([VOLUME_OF_CT] * 4 + [other]) == "4 " + words.format("are")

@@ -29,6 +29,7 @@ __all__ = [
     "brightness_range",
     "choose_preset",
     "look_at",
+    "mixed_in_words",
     "scans_to_look_at",
     "suitable_preset",
 ]
@@ -257,6 +258,17 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     if lung > _LUNG_SHARE:
         return PresetChoice("ct-chest", f"CT with {100 * lung:.0f} % lung", is_guess=True)
     return PresetChoice("ct-abdomen", "CT of the trunk with little lung", is_guess=True)
+
+
+def mixed_in_words(looks: Sequence[ScanLook]) -> str:
+    """Return a sentence where some of the scans looked at are CT and others are not; else nothing."""
+    n_ct = sum(look.is_ct for look in looks)
+    if n_ct in (0, len(looks)):
+        return ""
+    return (
+        f"{n_ct} of the {len(looks)} scans looked at {'is' if n_ct == 1 else 'are'} CT, the others are not: fit a "
+        "model of each kind."
+    )
 
 
 def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:

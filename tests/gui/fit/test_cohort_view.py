@@ -17,6 +17,7 @@ from napari_dinoad.gui.find.result import scan_level_words
 from napari_dinoad.gui.fit.cohort_view import _spacings, discovery_in_words, outcome_in_words
 from napari_dinoad.gui.fit.fit_costs import fit_duration_in_words
 from napari_dinoad.gui.models.model_library import read_model_summary
+from napari_dinoad.gui.parts.parts import without_options
 from napari_dinoad.gui.work.jobs import DetectOutcome, DiscoverJob, FitOutcome
 from napari_dinoad.images.scan_file import ScanFile
 
@@ -97,3 +98,24 @@ def test_a_fit_on_few_persons_takes_folds():
         fit_duration_in_words(n, 20_000, "dpmm", find_backbone("dinov2_vits14"), 448) for n in (50, 200)
     )
     assert few != many
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        (
+            "a series of 10 frames; expected one volume. Choose one with --frame",
+            "a series of 10 frames; expected one volume.",
+        ),
+        (
+            "2 series; expected one. Choose with --series (number). Or split it.",
+            "2 series; expected one. Or split it.",
+        ),
+        (
+            "not a scan (neither DICOM nor one of .nii.gz, .nii)",
+            "not a scan (neither DICOM nor one of .nii.gz, .nii)",
+        ),
+    ],
+)
+def test_windows_give_no_advice_on_options_of_the_command_line(reason, shown):
+    assert without_options(reason) == shown

@@ -40,6 +40,8 @@ def test_colour_takes_longer_where_the_backbone_sees_it_apart(monkeypatch):
     lines = [backbone_line(find_backbone("embedded"), in_colour) for in_colour in (False, True)]
     assert "25 ms a slice" in lines[0] and "40 ms a slice" in lines[1]
     vit = find_backbone("dinov2_vits14")
+    assert "Licence" not in lines[0], "it has no weights"
+    assert "Licence of the weights: Apache-2.0." in backbone_line(vit)
     same = [seconds(500, 1000, "dpmm", vit, 448, is_, monkeypatch=monkeypatch) for is_ in (False, True)]
     assert same[0] == same[1]
 

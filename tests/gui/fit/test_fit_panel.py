@@ -6,6 +6,7 @@ import shutil
 import threading
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from magicgui.widgets import FileEdit
@@ -495,6 +496,31 @@ def test_a_folder_of_volumes_and_pictures_is_warned_of_before_the_fit(qtbot, doc
     panel.folder.value = mixed
     qtbot.waitUntil(lambda: "2D image" in panel.found.text.text(), timeout=TIMEOUT_MS)
     assert "fit a model of each kind" in panel.found.text.text()
+
+
+def test_ct_among_mr_is_warned_of_before_the_fit(qtbot, dock, folder, tmp_path):
+    import shutil
+
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    path = sorted(mixed.glob("normal*.nii.gz"))[0]
+    image = nib.load(path)
+    values = np.where(np.asarray(image.dataobj) > 0, 40, -1000).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, image.affine), path)
+    panel = open_panel(qtbot, dock, mixed)
+    qtbot.waitUntil(lambda: "scans looked at is CT" in panel.guess.text(), timeout=TIMEOUT_MS)
+    assert "fit a model of each kind" in panel.guess.text()
+
+
+def test_the_window_takes_the_height_of_a_small_screen(qtbot, dock, viewer, monkeypatch):
+    from qtpy.QtCore import QSize
+    from qtpy.QtGui import QScreen
+
+    viewer.show()
+    monkeypatch.setattr(QScreen, "availableSize", lambda screen: QSize(1280, 720))
+    dock.normal.fit_button.click()
+    window = dock.windows.fit
+    qtbot.waitUntil(window.isVisible)
+    assert window.height() == 648
 
 
 def test_weights_that_are_missing_are_told_in_one_line(qtbot, dock, folder, notifications):

@@ -14,7 +14,7 @@ from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
 from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.job_row import JobRow
-from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field
+from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field, without_options
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
 
@@ -168,7 +168,7 @@ class FolderScoringDialog(QDialog):
         if outcome.failed:
             name, reason = outcome.failed[0]
             more = len(outcome.failed) - 1
-            text += f" Not scored: {name} ({' '.join(reason.split()).rstrip('.')})"
+            text += f" Not scored: {name} ({' '.join(without_options(reason).split()).rstrip('.')})"
             text += f", and {more} more, which the worklist names." if more else "."
         self.note.tell(text, warning=bool(outcome.failed))
 

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.folding import Folded
-from napari_dinoad.gui.parts.parts import NoteLabel
+from napari_dinoad.gui.parts.parts import NoteLabel, without_options
 from napari_dinoad.gui.work.remaining_time import duration_in_words
 from napari_dinoad.images.persons import of_persons
 
@@ -199,7 +199,7 @@ class CohortView(QWidget):
         for item in skipped:
             inside = folder is not None and item.path.is_relative_to(folder)
             name = str(item.path.relative_to(folder)) if folder and inside else item.path.name
-            rows.append((name, item.reason))
+            rows.append((name, without_options(item.reason)))
         self.skipped.show_rows(f"Skipped ({len(rows)})" if rows else "", rows)
 
 

@@ -68,7 +68,8 @@ def backbone_line(spec: BackboneSpec, in_colour: bool = False) -> str:
     """Return one line on what a backbone costs and gives."""
     cost = f"about {duration_in_words_of_slice(spec, in_colour)} a slice on this CPU"
     size = f", {spec.parameters / 1e6:.0f} million weights" if spec.parameters else ""
-    return f"{spec.name}: {spec.description}{size}; {cost}. Licence of the weights: {spec.licence}."
+    licence = f" Licence of the weights: {spec.licence}." if spec.needs_weights else ""
+    return f"{spec.name}: {spec.description}{size}; {cost}.{licence}"
 
 
 def duration_in_words_of_slice(spec: BackboneSpec, in_colour: bool) -> str:

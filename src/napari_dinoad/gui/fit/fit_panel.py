@@ -22,7 +22,7 @@ from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.parts.profile_plot import CurvePlot
-from napari_dinoad.images.scan_kind import suitable_preset
+from napari_dinoad.images.scan_kind import mixed_in_words, suitable_preset
 from napari_dinoad.machine.files import MODEL_SUFFIX
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ _USUAL_POINTS = 9.0
 
 _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
+
+
+_SHARE_OF_SCREEN = 0.9
+"""Of its height and width, that the window takes at most; the rest is for its frame and the desktop's bar."""
 
 
 class FitPanel(QWidget):
@@ -242,14 +246,15 @@ class FitPanel(QWidget):
         if discovery is None or not discovery.scans or not (samples or discovery.is_mostly_2d):
             self.guess.tell("")
             return
-        suitable = suitable_preset(discovery, [sample.look for sample in samples])
+        looks = [sample.look for sample in samples]
+        suitable, mixed = suitable_preset(discovery, looks), mixed_in_words(looks)
         if not self._preset_by_user and self._fit.job_under_way is None:
             self.form.preset.value = suitable.name
-            self.guess.tell(f"Kind guessed from the scans: {suitable.why}.")
+            self.guess.tell(mixed or f"Kind guessed from the scans: {suitable.why}.", warning=bool(mixed))
         elif self.form.preset.value not in (suitable.name, *suitable.also):
             self.guess.tell(f"The scans look like another kind: {suitable.why}.", warning=True)
         else:
-            self.guess.tell("")
+            self.guess.tell(mixed, warning=True)
 
     def _show_estimate(self) -> None:
         discovery = self._fit.discovery
@@ -358,6 +363,12 @@ class FitDialog(QDialog):
             # Return ends the typing of a path; it presses nothing.
             button.setAutoDefault(False)
         self.panel.folder.line_edit.native.setFocus()
+        # Qt itself takes no more than two thirds of a screen, on a laptop too little for the form.
+        self.ensurePolished()
+        self.panel.notes.ensurePolished()
+        screen = self.screen()
+        if screen is not None:
+            self.resize(self.sizeHint().boundedTo(screen.availableSize() * _SHARE_OF_SCREEN))
 
     def sizeHint(self) -> QSize:
         """Leave room for as many letters, whatever their size."""

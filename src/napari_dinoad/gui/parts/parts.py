@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
 
-__all__ = ["NoteLabel", "Step", "WrappedLabel", "folder_of", "name_field", "take_letter_size"]
+__all__ = [
+    "NoteLabel",
+    "Step",
+    "WrappedLabel",
+    "folder_of",
+    "name_field",
+    "take_letter_size",
+    "without_options",
+]
 
 _Kind = Literal["plain", "warning", "error"]
 
@@ -133,6 +142,12 @@ def take_letter_size(widget: QWidget) -> None:
     label.deleteLater()
     if font != widget.font():
         widget.setFont(font)
+
+
+def without_options(reason: str) -> str:
+    """Return why a scan cannot be used without sentences on options of the command line, which no window has."""
+    sentences = re.split(r"(?<=\.)\s+", reason)
+    return " ".join(sentence for sentence in sentences if not re.search(r"(?<!\S)--\w", sentence))
 
 
 def name_field(field: FileEdit, name: str) -> None:
