@@ -28,12 +28,14 @@ def require_kind(what: str, value: object, kind: type, instead: str = "") -> Non
 def require_choice(what: str, value: object, choices: object) -> None:
     """Raise `SettingError` unless ``value`` is one of the names of a ``Literal``."""
     names = get_args(choices)
-    require(value in names, what, "one of " + ", ".join(map(str, names)), value)
+    is_one = isinstance(value, str) and value in names
+    require(is_one, what, "one of " + ", ".join(map(str, names)), value)
 
 
 def require_finite(settings: DataclassInstance, what: str) -> None:
     """Raise `SettingError` if a number among the settings is NaN or infinite: no model file could hold it."""
     for item in fields(settings):
         value = getattr(settings, item.name)
-        ok = not isinstance(value, float) or math.isfinite(value)
+        numbers = value if isinstance(value, tuple) else (value,)
+        ok = all(math.isfinite(number) for number in numbers if isinstance(number, float))
         require(ok, f"{what} {item.name.replace('_', ' ')}", "a finite number", value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from napari_dinoad.settings.checks import require, require_choice, require_kind
 from napari_dinoad.settings.choices import CalibrationMethod, Device, PersonGrouping, Plane, ScorerName
+from napari_dinoad.settings.kinds import settle
 from napari_dinoad.settings.scans import PreprocessingSettings, ReadSettings
 from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
 
@@ -54,6 +55,7 @@ class CalibrationSettings:
     n_kept_patches: int = 2_000
 
     def __post_init__(self) -> None:
+        settle(self)
         require_choice("calibration method", self.method, CalibrationMethod)
         require_choice("persons", self.persons, PersonGrouping)
         require(self.folds >= 2, "calibration folds", "at least 2", self.folds)
@@ -87,6 +89,7 @@ class CacheSettings:
     limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.limit_bytes is not None:
             require(self.limit_bytes > 0, "cache limit", "above 0 bytes", self.limit_bytes)
 
@@ -110,6 +113,7 @@ class ClusterSettings:
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
+        settle(self)
         require(self.workers >= 1, "workers", "at least 1", self.workers)
         require(self.timeout_s > 0, "cluster timeout", "above 0 seconds", self.timeout_s)
 
@@ -161,6 +165,7 @@ class FitSettings:
     resolution_px: int | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         object.__setattr__(self, "scorer", "+".join(split_scorer_names(self.scorer)))
         require_choice("device", self.device, Device)
         if self.preprocessing is not None:
@@ -182,7 +187,7 @@ class FitSettings:
         chosen = self.preprocessing or default
         return replace(
             chosen,
-            plane=self.plane or chosen.plane,
+            plane=chosen.plane if self.plane is None else self.plane,
             resolution_px=chosen.resolution_px if self.resolution_px is None else self.resolution_px,
         )
 

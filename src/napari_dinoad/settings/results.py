@@ -8,6 +8,7 @@ from math import inf
 from napari_dinoad.settings.checks import require, require_choice
 from napari_dinoad.settings.choices import AUPRO_FPR_LIMIT, Device, EvaluationProtocol
 from napari_dinoad.settings.fitting import CalibrationSettings
+from napari_dinoad.settings.kinds import settle
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class DetectSettings:
     batch_slices: int | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         require_choice("device", self.device, Device)
         # Maps end at −log10 p = 12: a smaller rate would mark nothing, whatever there is.
         share = "a share of at least 1e-12 and below 1 (0.01 is 1 %)"
@@ -67,6 +69,7 @@ class EvaluationSettings:
     frame: int | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         require_choice("protocol", self.protocol, EvaluationProtocol)
         for rate in self.false_positive_rates:
             require(0 < rate < 1, "false-positive rate", "above 0 and below 1", rate)

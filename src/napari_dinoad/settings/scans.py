@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.settings.checks import require, require_choice, require_kind
+from napari_dinoad.settings.checks import require, require_choice, require_finite
 from napari_dinoad.settings.choices import ANATOMICAL_PLANES, BodyMask, Intensity, Plane
+from napari_dinoad.settings.kinds import settle
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ReadSettings:
     stack_folders: bool = False
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.frame is not None:
             require(self.frame >= 0, "frame", "0 or more", self.frame)
 
@@ -88,6 +90,8 @@ class PreprocessingSettings:
     colour: bool = False
 
     def __post_init__(self) -> None:
+        settle(self)
+        require_finite(self, "preprocessing")
         require_choice("intensity", self.intensity, Intensity)
         require_choice("plane", self.plane, Plane)
         require_choice("body mask", self.body_mask, BodyMask)
@@ -100,7 +104,6 @@ class PreprocessingSettings:
             in_range = 32 <= self.resolution_px <= 4096
             require(in_range, "resolution", "32 to 4096 pixels", self.resolution_px)
         require(0 <= self.min_body_fraction < 1, "min body fraction", "0 to 1", self.min_body_fraction)
-        require_kind("colour", self.colour, bool)
 
     @property
     def planes(self) -> tuple[Plane, ...]:

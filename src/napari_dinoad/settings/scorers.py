@@ -17,6 +17,7 @@ from napari_dinoad.settings.choices import (
     MemoryReduction,
     ScorerName,
 )
+from napari_dinoad.settings.kinds import settle
 
 
 def split_scorer_names(text: str) -> tuple[ScorerName, ...]:
@@ -95,6 +96,7 @@ class DpmmSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         require_finite(self, "DPMM")
         require_choice("DPMM covariance", self.covariance, CovarianceType)
         require_choice("DPMM update", self.update, DpmmUpdate)
@@ -181,6 +183,7 @@ class ArCnnSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         require_finite(self, "AR-CNN")
         require_choice("AR-CNN network", self.network, ArCnnNetwork)
         require_choice("AR-CNN context", self.context, ArCnnContext)
@@ -229,6 +232,7 @@ class MemoryBankSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         require_choice("memory bank reduction", self.reduction, MemoryReduction)
         require(self.n_patches >= 1, "memory bank patches", "at least 1", self.n_patches)
         require(self.n_neighbours >= 1, "memory bank neighbours", "at least 1", self.n_neighbours)
