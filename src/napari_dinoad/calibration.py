@@ -19,6 +19,7 @@ import numpy as np
 
 from napari_dinoad.calibration_table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
+from napari_dinoad.given_arrays import real_array, require_number
 from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings.checks import require
 
@@ -95,7 +96,7 @@ def scan_score(body_scores: np.ndarray, top_fraction: float, *, overwrite: bool 
         If the share is not above 0 and at most 1.
     """
     require(0 < top_fraction <= 1, "top fraction", "a share above 0, at most 1", top_fraction)
-    body_scores = np.asarray(body_scores).reshape(-1)
+    body_scores = real_array("Scores", body_scores).reshape(-1)
     if body_scores.size == 0:
         return float("-inf")
     n_top = max(1, round(top_fraction * body_scores.size))
@@ -326,7 +327,7 @@ class Calibration:
         numpy.ndarray
             float32 of the same shape.
         """
-        scores = np.asarray(scores)
+        scores = real_array("Scores", scores)
         flat, levels = scores.reshape(-1), np.empty(scores.size, dtype=np.float32)
         for start in range(0, flat.size, _CHUNK):
             levels[start : start + _CHUNK] = self._exact_neg_log10_p(flat[start : start + _CHUNK])
@@ -364,7 +365,15 @@ class Calibration:
         ----------
         score : float
             The scan's own raw score; see `scan_score`.
+
+        Raises
+        ------
+        ScorerError
+            If it is NaN.
         """
+        require_number("Scan score", score)
+        if np.isnan(score):
+            raise ScorerError("Scan score: expected a number, got NaN.")
         # Summed exactly: three thirds are one.
         n_extreme = math.fsum(self.scan_weights[self.scan_scores >= score])
         return (1 + n_extreme) / (1 + self.n_persons)

@@ -44,6 +44,7 @@ __all__ = [
     "NormativeModel",
     "PlaneModel",
     "Provenance",
+    "require_model",
 ]
 
 
@@ -331,3 +332,12 @@ def _names(value: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
         parts = [(str(number), part) for number, part in enumerate(value)]
     names = {(*place, name) for name, _ in parts}
     return names.union(*(_names(part, (*place, name)) for name, part in parts))
+
+
+def require_model(model: object, what: str = "model") -> None:
+    """Raise `SettingError` unless it is a `NormativeModel`; ``what`` is what it was given as."""
+    if not isinstance(model, NormativeModel):
+        raise SettingError(
+            f"{what}: expected a NormativeModel, got {type(model).__name__}. Read a file with "
+            "NormativeModel.load(path)."
+        )

@@ -15,6 +15,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from napari_dinoad.errors import ScorerError, SettingError
+from napari_dinoad.given_arrays import real_array
 
 __all__ = ["DEFAULT_BITS", "RunningSum", "ScoreHistogram", "keys_of", "values_of"]
 
@@ -118,9 +119,9 @@ class ScoreHistogram:
         ScorerError
             If a score is NaN.
         SettingError
-            If ``bits`` is out of range.
+            If ``bits`` is out of range, or the scores are no real numbers.
         """
-        flat = np.asarray(scores).reshape(-1)
+        flat = real_array("Scores", scores).reshape(-1)
         total = cls.empty(bits)
         for start in range(0, flat.size, _CHUNK):
             total = total + _count(keys_of(flat[start : start + _CHUNK], bits), bits)

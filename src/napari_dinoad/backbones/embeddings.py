@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from napari_dinoad.errors import BackboneError
+from napari_dinoad.errors import BackboneError, SettingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +128,21 @@ class Backbone(Protocol):
             If the shape or the values do not fit.
         """
         ...
+
+
+_PARTS = (*(name for name, part in vars(Backbone).items() if isinstance(part, property)), "patch_grid")
+
+
+def require_backbone(backbone: Backbone) -> None:
+    """Raise `SettingError` unless an object has all that a `Backbone` has."""
+    missing = [name for name in _PARTS if not hasattr(backbone, name)]
+    if not callable(backbone):
+        missing.append("__call__")
+    if missing:
+        raise SettingError(
+            f"backbone: expected one that is loaded, got {type(backbone).__name__}, which has no "
+            f"{', '.join(missing)}. Load one with load_backbone(name)."
+        )
 
 
 def weights_identity(backbone: Backbone, in_colour: bool) -> str:

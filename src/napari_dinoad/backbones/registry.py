@@ -221,6 +221,8 @@ def find_backbone(name: str) -> BackboneSpec:
     BackboneError
         If there is none; the message names those that were probably meant.
     """
+    if not isinstance(name, str):
+        raise BackboneError(f"Backbone: expected a name, got {name!r}. {_suggestion('')}")
     layers = _LAYERS.match(name)
     if layers:
         return _with_layers(find_backbone(layers["name"]), int(layers["n"]))

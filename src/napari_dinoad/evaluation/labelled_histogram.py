@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_dinoad.errors import SettingError
+from napari_dinoad.given_arrays import real_array
 from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of, values_of
 
 __all__ = ["BestDice", "LabelledHistogram", "RocCurve", "are_abnormal", "threshold_at_fpr"]
@@ -67,11 +68,11 @@ class LabelledHistogram:
         Raises
         ------
         SettingError
-            If the shapes differ.
+            If the shapes differ, or a label is NaN.
         ScorerError
             If a score is NaN.
         """
-        scores, abnormal = np.asarray(scores), are_abnormal(scores, labels)
+        scores, abnormal = real_array("Scores", scores), are_abnormal(scores, labels)
         return cls(
             ScoreHistogram.of(scores[~abnormal], bits),
             ScoreHistogram.of(scores[abnormal], bits),
@@ -182,10 +183,19 @@ def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
 
 
 def are_abnormal(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return where labels are above 0, bool in the scores' shape; `SettingError` if theirs is another."""
+    """Return where labels are above 0, bool in the scores' shape; `SettingError` if theirs is another, or one NaN."""
     if np.shape(scores) != np.shape(labels):
         raise SettingError(f"Truth: expected the scores' shape {np.shape(scores)}, got {np.shape(labels)}.")
-    return np.asarray(labels) > 0
+    return is_set("Truth", labels)
+
+
+def is_set(what: str, mask: np.ndarray) -> np.ndarray:
+    """Return where a mask is above 0, bool; `SettingError` if it holds NaN, which is neither."""
+    values = real_array(what, mask)
+    n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+    if n_nan:
+        raise SettingError(f"{what}: expected numbers, got {n_nan} NaN. Leave out what is not known.")
+    return np.asarray(values > 0)
 
 
 def _shares(counts: np.ndarray, total: int) -> np.ndarray:

@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import SettingError
-from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram, are_abnormal
+from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram, are_abnormal, is_set
+from napari_dinoad.given_arrays import real_array
 from napari_dinoad.score_histogram import refuse_nan
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
     Raises
     ------
     SettingError
-        If the shapes differ.
+        If the shapes differ, or a label is NaN.
     ScorerError
         If a score is NaN.
     """
@@ -88,11 +89,11 @@ def dice(mask: np.ndarray, truth: np.ndarray) -> float:
     Raises
     ------
     SettingError
-        If the shapes differ.
+        If the shapes differ, or one holds NaN.
     """
-    if mask.shape != truth.shape:
-        raise SettingError(f"Truth: expected the mask's shape {mask.shape}, got {truth.shape}.")
-    marked, true = mask > 0, truth > 0
+    marked, true = is_set("Mask", mask), is_set("Truth", truth)
+    if marked.shape != true.shape:
+        raise SettingError(f"Truth: expected the mask's shape {marked.shape}, got {true.shape}.")
     both = int(np.count_nonzero(marked)) + int(np.count_nonzero(true))
     return 2 * int(np.count_nonzero(marked & true)) / both if both else 1.0
 
@@ -129,7 +130,11 @@ def image_score(score_map: np.ndarray, top_fraction: float | None = None) -> flo
     ------
     SettingError
         If the map is empty or the share is not above 0 and at most 1.
+    ScorerError
+        If a score is NaN.
     """
+    score_map = real_array("Score map", score_map)
+    refuse_nan(score_map)
     if score_map.size == 0:
         raise SettingError(f"Score map: expected at least one score, got shape {score_map.shape}.")
     if top_fraction is None:
@@ -162,6 +167,8 @@ def image_auroc(
     ------
     SettingError
         If the numbers differ, a map is empty, or the share is out of range.
+    ScorerError
+        If a score is NaN.
     """
     if len(score_maps) != len(is_abnormal):
         raise SettingError(
@@ -174,7 +181,7 @@ def image_auroc(
 def _flat(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (n,) float32, finite in the same order, and whether each is of an abnormal voxel (n,) bool."""
     is_abnormal = are_abnormal(scores, labels)
-    flat = np.asarray(scores, dtype=np.float32).reshape(-1)
+    flat = real_array("Scores", scores).astype(np.float32, copy=False).reshape(-1)
     refuse_nan(flat)
     # scikit-learn takes no infinity; nothing but the largest number is tied with it then.
     return np.nan_to_num(flat), is_abnormal.reshape(-1)

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.evaluation.labelled_histogram import are_abnormal
+from napari_dinoad.given_arrays import real_array
 from napari_dinoad.score_histogram import DEFAULT_BITS, RunningSum, ScoreHistogram, keys_of
 from napari_dinoad.settings import AUPRO_FPR_LIMIT as DEFAULT_FPR_LIMIT
 
@@ -58,13 +59,17 @@ class RegionOverlap:
         Raises
         ------
         SettingError
-            If the shapes differ.
+            If the shapes differ, a map is not 2D or 3D, or its truth holds NaN.
         ScorerError
             If a score is NaN.
         """
-        abnormal = are_abnormal(scores, truth)
+        scores, abnormal = real_array("Scores", scores), are_abnormal(scores, truth)
+        if abnormal.ndim not in (2, 3):
+            raise SettingError(
+                f"Scores: expected a map of two or three axes, got the shape {abnormal.shape}."
+            )
         labels, n_regions = cc3d.connected_components(
-            abnormal, connectivity=8 if truth.ndim == 2 else 26, binary_image=True, return_N=True
+            abnormal, connectivity=8 if abnormal.ndim == 2 else 26, binary_image=True, return_N=True
         )
         regions = labels[abnormal]
         normal = ScoreHistogram.of(scores[~abnormal], bits)

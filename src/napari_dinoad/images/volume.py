@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from nibabel.orientations import (
 )
 
 from napari_dinoad.errors import GeometryError
+from napari_dinoad.given_arrays import require_array
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 
 if TYPE_CHECKING:
@@ -63,10 +65,17 @@ class Geometry:
     is_physical: bool = True
 
     def __post_init__(self) -> None:
-        affine = np.array(self.affine, dtype=np.float64)
+        try:
+            given = np.asarray(self.affine)
+            affine = np.array(given if given.dtype.kind in "biufO" else None, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise GeometryError(f"Affine: expected a finite (4, 4) matrix, got {self.affine!r}.") from error
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        try:
+            object.__setattr__(self, "shape", tuple(index(n) for n in self.shape))
+        except TypeError as error:
+            raise GeometryError(f"Grid: expected a shape of whole numbers, got {self.shape!r}.") from error
         if len(self.shape) < 2 or min(self.shape) < 1 or any(n > 1 for n in self.shape[3:]):
             raise GeometryError(f"Grid: expected a 2D or 3D shape without empty axes, got {self.shape}.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
@@ -253,8 +262,8 @@ class Volume:
     Raises
     ------
     GeometryError
-        If the values are no array of real numbers, or the geometry is no `Geometry`, or values or colours are not of
-        its `Geometry.canonical_shape`.
+        If the values are no array of real numbers, or some are masked, or the geometry is no `Geometry`, or values or
+        colours are not of its `Geometry.canonical_shape`.
     """
 
     values: np.ndarray
@@ -270,9 +279,7 @@ class Volume:
     colours: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
-            got = getattr(self.values, "dtype", type(self.values).__name__)
-            raise GeometryError(f"Volume: expected a NumPy array of real numbers, got {got}.")
+        require_array("Volume", self.values, GeometryError)
         if not isinstance(self.geometry, Geometry):
             raise GeometryError(
                 f"Volume: expected a Geometry, got {type(self.geometry).__name__}. Give Geometry(shape, affine)."
@@ -281,6 +288,8 @@ class Volume:
             raise GeometryError(
                 f"Volume: expected values of shape {self.geometry.canonical_shape}, got {self.values.shape}."
             )
+        if self.colours is not None:
+            require_array("Volume's colours", self.colours, GeometryError)
         if self.colours is not None and (
             self.colours.shape != (*self.values.shape, 3) or self.colours.dtype.kind not in "uf"
         ):

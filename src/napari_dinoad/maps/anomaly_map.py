@@ -11,6 +11,7 @@ import cc3d
 import numpy as np
 
 from napari_dinoad.errors import GeometryError, SettingError
+from napari_dinoad.given_arrays import require_array, require_number
 from napari_dinoad.images.blocks import blocks
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
@@ -49,6 +50,7 @@ class AnomalyMap:
     source: Volume
 
     def __post_init__(self) -> None:
+        require_array("Anomaly map", self.values, GeometryError)
         if self.values.shape != self.geometry.canonical_shape:
             raise GeometryError(
                 f"Anomaly map: expected shape {self.geometry.canonical_shape}, got {self.values.shape}."
@@ -158,10 +160,14 @@ class AnomalyMask:
         Raises
         ------
         SettingError
-            If ``fpr`` is not between 0 and 1.
+            If ``fpr`` is not between 0 and 1, or the volume is below 0.
         """
+        require_number("False-positive rate", fpr)
         if not 0 < fpr < 1:
             raise SettingError(f"False-positive rate: expected above 0 and below 1, got {fpr}.")
+        require_number("Minimum volume", min_volume_mm3)
+        if not min_volume_mm3 >= 0:
+            raise SettingError(f"Minimum volume: expected 0 or more, got {min_volume_mm3}.")
         marked = anomaly_map.values >= np.float32(-np.log10(fpr))
         labels, n_regions = cc3d.connected_components(
             marked, connectivity=26, binary_image=True, return_N=True

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.backbones.embeddings import weights_identity
+from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
 from napari_dinoad.cohort_norms import unlike_all
 from napari_dinoad.errors import SettingError, first_line
 from napari_dinoad.images.intensity import darkness_note
@@ -23,7 +23,7 @@ from napari_dinoad.images.volume import Volume
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.model_format import are_volumes
-from napari_dinoad.normative_model import NormativeModel
+from napari_dinoad.normative_model import NormativeModel, require_model
 from napari_dinoad.pipeline.detection.scan_run import ScanRun
 from napari_dinoad.pipeline.slices.device_slices import sent_voxels
 from napari_dinoad.pipeline.slices.scan_facts import scan_facts
@@ -172,15 +172,12 @@ class Detector:
         progress: Progress | None = None,
         backbone: Backbone | None = None,
     ) -> None:
-        if not isinstance(model, NormativeModel):
-            raise SettingError(
-                f"model: expected a NormativeModel, got {type(model).__name__}. Read a file with "
-                "NormativeModel.load(path)."
-            )
+        require_model(model)
         self.settings = settings or DetectSettings()
         require_kind("settings", self.settings, DetectSettings)
         if backbone is None:
             backbone = load_backbone(model.backbone.name, weights, self.settings.device, progress)
+        require_backbone(backbone)
         self.backbone: Backbone = backbone
         model.require_weights(weights_identity(self.backbone, model.preprocessing.colour))
         self.model = model.on_device(self.backbone.device)

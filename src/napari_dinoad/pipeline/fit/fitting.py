@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.backbones.embeddings import weights_identity
+from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
 from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
@@ -231,6 +231,7 @@ def _fit(
 
 
 def _require_own(backbone: Backbone, settings: FitSettings, cluster: ClusterSettings | None) -> None:
+    require_backbone(backbone)
     if backbone.name != settings.backbone:
         raise SettingError(
             f"backbone: expected {settings.backbone!r}, which the settings name, got {backbone.name!r}; "

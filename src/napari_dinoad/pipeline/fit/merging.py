@@ -13,7 +13,7 @@ from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.fingerprints import in_order
 from napari_dinoad.held_out_patches import HeldOutPatches
-from napari_dinoad.normative_model import NormativeModel, Provenance
+from napari_dinoad.normative_model import NormativeModel, Provenance, require_model
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_merged
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
@@ -55,6 +55,9 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     ModelFileError
         If the models do not go together; the message says what differs.
     """
+    models = tuple(models)
+    for number, model in enumerate(models, start=1):
+        require_model(model, f"Models to merge, number {number}")
     if len(models) < 2:
         raise SettingError(f"Models to merge: expected at least 2, got {len(models)}.")
     scorers = [require_mixture(model, "merged") for model in models]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_dinoad.normative_model import require_model
 from napari_dinoad.pipeline.fit.fitting import fit_folder
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS
 from napari_dinoad.pipeline.fit.merging import require_mixture
 from napari_dinoad.settings import FitSettings
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +62,10 @@ def update_model(
     ScanReadError
         If too few scans can be used.
     """
+    require_model(model)
     mixture = require_mixture(model, "updated")
     settings = settings or FitSettings()
+    require_kind("settings", settings, FitSettings)
     settings = replace(
         settings,
         scorer=mixture.name,
