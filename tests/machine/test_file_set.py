@@ -63,6 +63,16 @@ def test_what_is_whole_when_the_block_fails_gets_its_name(tmp_path, steps):
     assert [path.name for path in tmp_path.iterdir()] == [NAMES[0]]
 
 
+def test_no_earlier_file_is_replaced_when_the_block_fails(tmp_path):
+    """The new map of a scan lay beside the earlier report, of another model: which was which, nothing told."""
+    (tmp_path / NAMES[1]).write_text("old")
+    with pytest.raises(KeyError), written_together():
+        write_text(tmp_path / NAMES[0], "new")
+        write_text(tmp_path / NAMES[1], "new")
+        raise KeyError
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {NAMES[1]: "old"}
+
+
 def test_a_disk_that_fails_is_told_by_the_file_and_nothing_gets_its_name(tmp_path, monkeypatch):
     def fail(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

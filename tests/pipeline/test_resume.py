@@ -18,7 +18,9 @@ import torch
 from PIL import Image
 from safetensors.torch import safe_open, save_file
 
+from napari_dinoad import normative_model
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
+from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort import embedding_cache, work_folder
 from napari_dinoad.pipeline.fit import fitting, holdout
@@ -275,6 +277,25 @@ def test_a_full_disk_ends_the_fit_and_the_next_one_goes_on(slices, tmp_path, mon
     fit_folder(slices, SMALL, cache=cache, out=out)
     fit_folder(slices, SMALL, out=tmp_path / "undisturbed.dinoad")
     assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")
+
+
+def test_no_report_lies_beside_a_model_of_another_fit(slices, tmp_path, monkeypatch):
+    """The disk was full when the model was to be written, and the report was there already."""
+    out, report = tmp_path / "m.dinoad", tmp_path / "m.report.html"
+    for path in (out, report):
+        path.write_text("of before")
+
+    def full(path, document, tensors):
+        with atomic_path(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(normative_model, "write_model_file", full)
+    with pytest.raises(DinoadError, match=r"Cannot write .*m\.dinoad: No space left on device"):
+        fit_folder(slices, SMALL, out=out)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "m.dinoad": "of before",
+        "m.report.html": "of before",
+    }
 
 
 @pytest.mark.slow

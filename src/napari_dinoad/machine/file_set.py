@@ -11,6 +11,7 @@ from napari_dinoad.errors import DinoadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 __all__ = ["FileSet", "current_file_set", "written_together"]
 
@@ -29,13 +30,27 @@ class FileSet:
     def __init__(self) -> None:
         self._forcing: list[Callable[[], None]] = []
         self._naming: list[Callable[[], None]] = []
+        self._paths: list[Path] = []
         self._temporaries = ExitStack()
 
-    def take(self, force: Callable[[], None], give_name: Callable[[], None], temporary: ExitStack) -> None:
+    def take(
+        self, path: Path, force: Callable[[], None], give_name: Callable[[], None], temporary: ExitStack
+    ) -> None:
         """Take in a file: how it is forced to the disk, how it gets its name, and what removes it if it gets none."""
         self._temporaries.push(temporary)
+        self._paths.append(path)
         self._forcing.append(force)
         self._naming.append(give_name)
+
+    def close_unfinished(self) -> None:
+        """Close a set of which files are missing: where some would replace earlier ones, no file gets its name.
+
+        What a scan had before, of another model perhaps, and what it has now are not to lie side by side.
+        """
+        if any(path.exists() for path in self._paths):
+            self._temporaries.close()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Force all files to the disk, and then give them their names, in the order in which they came.
@@ -68,7 +83,8 @@ def current_file_set() -> FileSet | None:
 def written_together() -> Iterator[None]:
     """Let files that are written in the block get their names at its end, all forced to the disk at once.
 
-    Those that are whole when the block raises get theirs too. Files that other threads write do not belong to it.
+    Those that are whole when the block raises get theirs too, unless one of them would replace an earlier file: all
+    earlier ones stay then. Files that other threads write do not belong to it.
 
     Raises
     ------
@@ -80,8 +96,8 @@ def written_together() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(DinoadError):
-            files.close()
+        with suppress(DinoadError, OSError):
+            files.close_unfinished()
         raise
     finally:
         _OPEN.reset(token)

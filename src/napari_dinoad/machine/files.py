@@ -211,7 +211,7 @@ def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
             _give_name(temporary, path)
         else:
             files.take(
-                partial(_force, temporary, path), partial(_give_name, temporary, path), stack.pop_all()
+                path, partial(_force, temporary, path), partial(_give_name, temporary, path), stack.pop_all()
             )
 
 

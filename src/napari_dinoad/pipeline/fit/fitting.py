@@ -21,6 +21,7 @@ from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset
+from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.normative_model import (
@@ -146,10 +147,12 @@ def fit_folder(
         model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
-            if model.fit_report is not None:
-                write_cohort_report(model, model.fit_report, Path(out))
-            # Last: an update that has replaced its model does not begin again where it was.
-            model.save(out)
+            # Together: no report of this fit lies beside a model of another one.
+            with written_together():
+                if model.fit_report is not None:
+                    write_cohort_report(model, model.fit_report, Path(out))
+                # Last: an update that has replaced its model does not begin again where it was.
+                model.save(out)
     if model.fit_report is not None:
         for note in fit_notes(model, model.fit_report):
             logger.warning(note)
