@@ -50,6 +50,7 @@ __all__ = [
     "short_stem",
     "stem_of",
     "telling_of_writing",
+    "version_of",
     "write_json",
     "write_text",
 ]
@@ -328,6 +329,15 @@ def require_readable(path: Path, error: type[DinoadError] = DinoadError) -> None
             f"{path}: cannot be opened ({refused.strerror or refused}). Ask for access, or close the program that "
             "holds it."
         ) from refused
+
+
+def version_of(path: Path) -> object:
+    """Return what is another one as soon as a file has been replaced or written; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def sha256_of_file(path: Path) -> str:

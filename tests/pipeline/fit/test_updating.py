@@ -187,6 +187,25 @@ def test_an_update_that_was_killed_once_its_model_was_there_adds_nothing_twice(
     assert model.read_bytes() == content
 
 
+def test_an_update_that_another_one_overtook_loses_none_of_its_scans(folders, earlier_path, tmp_path):
+    """Both began with one model, and that which ended last replaced what the first had made of it."""
+    model = tmp_path / "replaced.dinoad"
+    model.write_bytes(earlier_path.read_bytes())
+    is_overtaken = False
+
+    def overtake(event):
+        nonlocal is_overtaken
+        if event.stage == "Saving the model" and not is_overtaken:
+            is_overtaken = True
+            update_model(NormativeModel.load(model), folders[1], UPDATE, out=model)
+
+    with pytest.raises(ModelFileError, match=r"replaced\.dinoad: it was replaced while this update ran"):
+        update_model(NormativeModel.load(model), folders[1], UPDATE, overtake, out=model)
+    assert is_overtaken
+    assert NormativeModel.load(model).provenance.n_scans == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["replaced.dinoad", "replaced.report.html"]
+
+
 def test_of_a_folder_that_grew_only_new_scans_are_added(normal_folder, folders, earlier_path, updated):
     grown = update_model(NormativeModel.load(earlier_path), normal_folder, UPDATE)
     assert grown.provenance.n_scans == 6

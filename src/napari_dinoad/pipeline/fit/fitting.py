@@ -14,7 +14,7 @@ import numpy as np
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
 from napari_dinoad.cohort_norms import CohortNorms
-from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.errors import ModelFileError, ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
@@ -22,7 +22,7 @@ from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import require_writable
+from napari_dinoad.machine.files import require_writable, version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.normative_model import (
     BackboneIdentity,
@@ -119,6 +119,8 @@ def fit_folder(
         If fewer than `MIN_SCANS` scans can be used.
     BackboneError
         If the backbone or its weights cannot be had.
+    ModelFileError
+        If another process has replaced ``out`` while scans were added to ``earlier``.
     DinoadError
         If ``out`` cannot be written (told before anything is read), the disk is full (what was done so far stays
         usable), or the same fit is running in another process.
@@ -131,6 +133,7 @@ def fit_folder(
         require_writable(Path(out))
     if backbone is not None:
         _require_own(backbone, settings, cluster)
+    before = None if out is None else version_of(Path(out))
     # Workers need not stand in the same folder.
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
@@ -147,6 +150,8 @@ def fit_folder(
         model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
+            if earlier is not None:
+                _require_same(Path(out), before)
             # Together: no report of this fit lies beside a model of another one.
             with written_together():
                 if model.fit_report is not None:
@@ -231,6 +236,15 @@ def _fit(
     if is_mixture(fresh):
         fresh = replace(fresh, fingerprints=cohort.fingerprints)
     return fresh if earlier is None else with_earlier_counts(fresh, earlier)
+
+
+def _require_same(out: Path, before: object) -> None:
+    """Refuse to replace the model of another update that has ended meanwhile: its scans would be lost."""
+    if before is not None and version_of(out) != before:
+        raise ModelFileError(
+            f"{out}: it was replaced while this update ran, by another one it seems, whose scans would be lost. Run "
+            "the same again, which adds the scans to what is there now, or name another file (--out)."
+        )
 
 
 def _require_own(backbone: Backbone, settings: FitSettings, cluster: ClusterSettings | None) -> None:

@@ -58,7 +58,7 @@ def update_model(
     SettingError
         If the model has another scorer than ``dpmm``, or several.
     ModelFileError
-        If the backbone's weights are not those of the model.
+        If the backbone's weights are not those of the model, or another process has replaced ``out`` meanwhile.
     ScanReadError
         If too few scans can be used.
     """
