@@ -279,6 +279,17 @@ def test_a_full_disk_ends_the_fit_and_the_next_one_goes_on(slices, tmp_path, mon
     assert without_date(out) == without_date(tmp_path / "undisturbed.dinoad")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="other lengths")
+def test_a_name_that_is_too_long_for_the_report_is_told_before_anything_is_read(slices, tmp_path):
+    out = tmp_path / f"{'m' * 246}.dinoad"
+
+    def fail(event):
+        raise AssertionError(event)
+
+    with pytest.raises(DinoadError, match=r"Cannot write .*\.report\.html: File name too long"):
+        fit_folder(slices, SMALL, fail, out=out)
+
+
 def test_no_report_lies_beside_a_model_of_another_fit(slices, tmp_path, monkeypatch):
     """The disk was full when the model was to be written, and the report was there already."""
     out, report = tmp_path / "m.dinoad", tmp_path / "m.report.html"

@@ -36,7 +36,7 @@ from napari_dinoad.pipeline.cohort.outliers import grid_unlikeness
 from napari_dinoad.pipeline.cohort.preparation import embed_cohort
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
 from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
-from napari_dinoad.pipeline.fit.cohort_report import fit_notes, write_cohort_report
+from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
@@ -131,6 +131,8 @@ def fit_folder(
     require_kind("cluster", cluster or ClusterSettings(), ClusterSettings)
     if out is not None:
         require_writable(Path(out))
+        # Its name is longer.
+        require_writable(report_path(Path(out)))
     if backbone is not None:
         _require_own(backbone, settings, cluster)
     before = None if out is None else version_of(Path(out))
