@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dinoad import Detector, Geometry, Volume, fit_folder, load_backbone, merge_models, update_model
+from napari_dinoad import (
+    ArCnnScorer,
+    Detector,
+    DpmmScorer,
+    Geometry,
+    MemoryBankScorer,
+    Volume,
+    fit_folder,
+    load_backbone,
+    merge_models,
+    update_model,
+)
 from napari_dinoad.calibration import Calibration, ScanScores, scan_score
 from napari_dinoad.errors import BackboneError, DinoadError, GeometryError, ScorerError, SettingError
 from napari_dinoad.evaluation import (
@@ -170,3 +181,34 @@ def test_backbones_are_not_given_by_name(tmp_path):
 def test_a_detector_is_not_made_of_a_path():
     with pytest.raises(DinoadError, match="model: expected a NormativeModel, got str"):
         Detector("t1.dinoad")
+
+
+@pytest.mark.parametrize("scorer", [DpmmScorer, ArCnnScorer, MemoryBankScorer])
+@pytest.mark.parametrize("wrong", [20, {}, FitSettings(), np.zeros(2)])
+def test_scorers_have_settings_of_their_own(scorer, wrong):
+    with pytest.raises(SettingError, match=r"settings: expected (Dpmm|ArCnn|MemoryBank)Settings, got "):
+        scorer(wrong)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.full((1, 32, 32), 255.0),
+            r"expected values in \[0, 1\], got 255 to 255. Divide them by what is white",
+        ),
+        (np.full((1, 32, 32), -1.0), r"expected values in \[0, 1\], got -1 to -1"),
+        (torch.full((1, 3, 32, 32), 255.0), r"expected values in \[0, 1\]"),
+        (np.ma.masked_less(np.ones((1, 32, 32)), 2), "Images: expected an array without a mask"),
+        (np.ones((1, 32, 32), dtype=object), "Images: expected grey slices .* got ndarray .* object"),
+    ],
+)
+def test_slices_of_other_values_are_not_embedded(images, message):
+    """Those of 0 to 255 were, and embeddings were other ones."""
+    with pytest.raises(BackboneError, match=message):
+        load_backbone("embedded")(images)
+
+
+def test_slices_may_overshoot_a_little():
+    load_backbone("embedded")(np.full((1, 32, 32), 1.1))
+    assert len(load_backbone("embedded")(np.ones((0, 32, 32)))) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from napari_dinoad.errors import BackboneError, SettingError
+from napari_dinoad.given_arrays import require_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +168,10 @@ def grid_of(name: str, height: int, width: int, patch_size_px: int) -> tuple[int
     return height // patch_size_px, width // patch_size_px
 
 
+_BEYOND = 0.5
+"""So far beyond black and white values may lie: interpolation overshoots at edges."""
+
+
 def as_images(images: Images) -> torch.Tensor:
     """Return slices as a (n, H, W) or (n, 3, H, W) float32 tensor, checked, on the device where they are.
 
@@ -174,10 +180,12 @@ def as_images(images: Images) -> torch.Tensor:
     Raises
     ------
     BackboneError
-        If there are not three axes, or four with three channels, the type is not a float, or a value is not finite.
+        If there are not three axes, or four with three channels, the type is not a float, a value is masked or not
+        finite, or far from [0, 1].
     """
     tensor = images
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.ndarray) and images.dtype.kind == "f":
+        require_array("Images", images, BackboneError)
         # PyTorch knows only the machine's own byte order.
         tensor = torch.as_tensor(np.ascontiguousarray(images, images.dtype.newbyteorder("=")))
     if not (isinstance(tensor, torch.Tensor) and _is_of_slices(tensor.shape) and tensor.is_floating_point()):
@@ -187,8 +195,15 @@ def as_images(images: Images) -> torch.Tensor:
             f"colour, float32 in [0, 1], got {got}."
         )
     tensor = tensor.to(dtype=torch.float32)
-    if tensor.device.type == "cpu" and not bool(torch.isfinite(tensor).all()):
-        raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
+    if tensor.device.type == "cpu" and tensor.numel():
+        low, high = (float(bound) for bound in tensor.aminmax())
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise BackboneError("Images: expected finite values in [0, 1], got NaN or infinity.")
+        if low < -_BEYOND or high > 1 + _BEYOND:
+            raise BackboneError(
+                f"Images: expected values in [0, 1], got {low:g} to {high:g}. Divide them by what is white (255 for "
+                "8 bits)."
+            )
     return tensor
 
 

@@ -22,6 +22,7 @@ from napari_dinoad.scoring.patches import checked_embeddings, require_reiterable
 from napari_dinoad.scoring.protocol import ScorerState
 from napari_dinoad.scoring.saved_state import require_scorer, saved_settings, saved_tensor, saved_value
 from napari_dinoad.settings import ArCnnSettings
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +53,8 @@ class ArCnnScorer:
     name: ClassVar[str] = "ar-cnn"
 
     def __init__(self, settings: ArCnnSettings | None = None, *, device: str | torch.device = "cpu") -> None:
-        self.settings = settings or ArCnnSettings()
+        self.settings = ArCnnSettings() if settings is None else settings
+        require_kind("settings", self.settings, ArCnnSettings)
         self.device = torch.device(device)
         self._training: Training | None = None
 

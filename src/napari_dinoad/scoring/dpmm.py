@@ -15,6 +15,7 @@ from napari_dinoad.scoring.mixture import ComponentDensities
 from napari_dinoad.scoring.patches import in_chunks, require_reiterable, unit_length, unit_patches
 from napari_dinoad.scoring.saved_state import require_scorer
 from napari_dinoad.settings import DpmmSettings
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +48,8 @@ class DpmmScorer:
     name: ClassVar[str] = "dpmm"
 
     def __init__(self, settings: DpmmSettings | None = None, *, device: str | torch.device = "cpu") -> None:
-        self.settings = settings or DpmmSettings()
+        self.settings = DpmmSettings() if settings is None else settings
+        require_kind("settings", self.settings, DpmmSettings)
         device = torch.device(device)
         self.device = torch.device("cpu") if device.type == "mps" else device
         self._point: FitPoint | None = None

@@ -22,6 +22,7 @@ from napari_dinoad.scoring.protocol import ScorerState
 from napari_dinoad.scoring.saved_state import require_scorer, saved_settings, saved_tensor
 from napari_dinoad.scoring.seeding import greedy_k_centre, k_means
 from napari_dinoad.settings import MemoryBankSettings
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,7 +74,8 @@ class MemoryBankScorer:
     def __init__(
         self, settings: MemoryBankSettings | None = None, *, device: str | torch.device = "cpu"
     ) -> None:
-        self.settings = settings or MemoryBankSettings()
+        self.settings = MemoryBankSettings() if settings is None else settings
+        require_kind("settings", self.settings, MemoryBankSettings)
         self.device = torch.device(device)
         self._bank: torch.Tensor | None = None
 
