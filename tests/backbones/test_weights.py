@@ -221,6 +221,20 @@ def test_a_full_disk_is_told_where_parts_are_put_together(state, tmp_path, monke
     assert list(weights_folder().iterdir()) == []
 
 
+def test_a_settings_folder_that_takes_no_file_is_told_with_how_to_name_another(state, tmp_path, monkeypatch):
+    def fill(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "model.safetensors"
+    save_file(state, file)
+    monkeypatch.setattr("shutil.copyfile", fill)
+    with pytest.raises(
+        WeightsError, match=r"No space left on device.*the environment variable DINOAD_WEIGHTS"
+    ):
+        add_weights(file, SPEC.name)
+    assert list(weights_folder().iterdir()) == []
+
+
 def test_missing_path_and_empty_folder_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere\.pth is not there"):
         find_weights(SPEC, tmp_path / "nowhere.pth")

@@ -20,7 +20,7 @@ from napari_dinoad.backbones.hub import (
 )
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import TIMM_PREFIX, find_backbone, list_backbones
-from napari_dinoad.errors import WeightsError, WeightsNotFoundError
+from napari_dinoad.errors import DinoadError, WeightsError, WeightsNotFoundError
 from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.machine.user_folders import data_folder, expanded
@@ -162,7 +162,8 @@ def add_weights(file: str | Path, name: str) -> Path:
     Raises
     ------
     WeightsError
-        If the folder holds another file of this backbone: models that were fitted with it need it.
+        If the folder holds another file of this backbone: models that were fitted with it need it; if it cannot be
+        written, or its disk is full.
     """
     spec = find_backbone(name)
     source = given_weights(expanded(file, "Weights"), spec.base_name)
@@ -173,14 +174,20 @@ def add_weights(file: str | Path, name: str) -> Path:
             return there
         raise WeightsError(f"Weights of {spec.base_name}: {there} is there already. Remove it first.")
     suffix = ".safetensors" if is_index else source.suffix if source.suffix in SUFFIXES else ".pth"
-    folder = require_folder(weights_folder())
-    remove_abandoned(folder)
-    target = folder / f"{_file_name(spec.base_name)}{suffix}"
-    with atomic_path(target) as temporary:
-        if is_index:
-            _put_together(source, temporary)
-        else:
-            shutil.copyfile(source, temporary)
+    target = weights_folder() / f"{_file_name(spec.base_name)}{suffix}"
+    try:
+        remove_abandoned(require_folder(target.parent))
+        with atomic_path(target) as temporary:
+            if is_index:
+                _put_together(source, temporary)
+            else:
+                shutil.copyfile(source, temporary)
+    except WeightsError:
+        raise
+    except DinoadError as error:
+        raise WeightsError(
+            f"{error} Weights are kept there: name another folder in the environment variable {WEIGHTS_VARIABLE}."
+        ) from error
     return target
 
 
