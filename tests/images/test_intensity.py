@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from napari_dinoad.images import intensity
-from napari_dinoad.images.intensity import darkness_note, sample_inside
+from napari_dinoad.images.intensity import darkness_note, intensity_range, sample_inside
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import preset
 
 
@@ -42,6 +43,16 @@ def test_percentiles_of_a_large_scan_are_near_those_of_all_its_voxels(monkeypatc
         np.mean(values[body] < cut) for cut in np.percentile(sample_inside(values, body), (0.5, 50, 99.5))
     ]
     np.testing.assert_allclose(ranks, (0.005, 0.5, 0.995), atol=0.005)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_the_range_is_that_of_numpys_percentiles_inside_the_body(dtype):
+    rng = np.random.default_rng(0)
+    values = rng.gamma(2.0, 300.0, (9, 40, 50)).astype(dtype)
+    volume = Volume(values, Geometry((50, 40, 9), np.eye(4)))
+    body = rng.random(values.shape) < 0.7
+    settings = preset("mr-brain")
+    assert intensity_range(volume, body, settings) == tuple(np.percentile(values[body], settings.percentiles))
 
 
 def save_picture(path, pixels):

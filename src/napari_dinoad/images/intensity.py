@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError, SettingError
+from napari_dinoad.images.percentiles import percentile
 from napari_dinoad.images.sampling import evenly_spread
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def intensity_range(
         return settings.window
     if settings.intensity == "as-stored":
         return 0.0, _full_scale(volume)
-    low, high = np.percentile(sample_inside(volume.values, body), settings.percentiles)
+    inside = sample_inside(volume.values, body)
+    low, high = (percentile(inside, percent) for percent in settings.percentiles)
     if high <= low:
         raise ScanReadError(
             f"{volume.name}: all but constant: percentiles {settings.percentiles} both are {low:g}."

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_dinoad.images.colours import colourfulness
 from napari_dinoad.images.intensity import darkness_note, sample_inside
+from napari_dinoad.images.percentiles import percentile
 from napari_dinoad.images.scan_kind import BRIGHT_PERCENTILE, brightness_range
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.settings import ANATOMICAL_PLANES, COLOURED
@@ -47,15 +48,15 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         extent.append(float(where[-1] - where[0] + 1) * step if where.size else 0.0)
     white = volume.full_scale or float(volume.values.max()) or 1.0
     inside = sample_inside(volume.values, body)
-    intensity = np.percentile(inside, PERCENTILES) if inside.size else np.zeros(len(PERCENTILES))
+    intensity = [float(percentile(inside, percent)) if inside.size else 0.0 for percent in PERCENTILES]
     return {
         "shape": [int(n) for n in volume.values.shape],
         "spacing": spacing,
         "is_physical": bool(geometry.is_physical),
         "n_slices": len(prepared.indices),
-        "body_fraction": float(body.mean()),
+        "body_fraction": float(np.count_nonzero(body) / body.size),
         "body_size": extent,
-        "intensity": [float(value) for value in intensity],
+        "intensity": intensity,
         "notes": [
             *volume.seen(prepared.colour).notes,
             *filter(None, [darkness_note(volume, prepared.intensity)]),
