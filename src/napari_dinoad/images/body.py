@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.filters import threshold_otsu
 
+from napari_dinoad.images.blocks import blocks
 from napari_dinoad.images.grey_levels import GreyLevels
 from napari_dinoad.images.packed_masks import (
     FRAME,
@@ -75,6 +76,9 @@ _CLOSED_VOXELS = 3
 
 _LINES_PIXELS = 2**20
 """Neighbours are compared in so many rows at a time as have about this many pixels."""
+
+_COUNTED_VOXELS = 2**18
+"""Voxels are counted so many at a time: what is in between stays in the cache."""
 
 _WORKING_VOXELS = 500_000
 """Otsu's threshold is taken from about this many voxels of a larger scan."""
@@ -151,11 +155,16 @@ def _value_around(values: np.ndarray) -> float | None:
     value = float(np.median(border))
     if np.count_nonzero(border == value) <= _BORDER_FRACTION * border.size:
         return None
-    n_darker = np.count_nonzero(values < value)
+    n_darker = _count(values, lambda some: some < value)
     if not n_darker:
         return None
-    darker = 100 * n_darker / np.count_nonzero(values != value)
+    darker = 100 * n_darker / _count(values, lambda some: some != value)
     return value if _NOT_DARK < darker < 100 - _NOT_DARK else None
+
+
+def _count(values: np.ndarray, told: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Return of how many voxels something is told; some at a time, as a mask of all is slow to come by."""
+    return sum(int(np.count_nonzero(told(values[block]))) for block in blocks(values.shape, _COUNTED_VOXELS))
 
 
 def _is_tissue_around(values: np.ndarray, body: np.ndarray, levels: GreyLevels) -> bool:
@@ -249,14 +258,17 @@ def _largest_object(values: np.ndarray, is_bright: Callable[[np.ndarray], np.nda
 
 def _filled(words: np.ndarray) -> np.ndarray:
     """Fill what is enclosed within single slices of any plane (an open neck does not empty the head)."""
+    spans: dict[int, np.ndarray] = {}
     for plane in ((1, 2), (0, 2), (0, 1)) if words.shape[0] > 1 else ((1, 2),):
+        spans = {axis: spans[axis] if axis in spans else span(words, axis) for axis in (*plane, *spans)}
         # Only what has body on both sides, along both axes, can be enclosed.
-        between = span(words, plane[0])
-        between &= span(words, plane[1])
+        between = spans[plane[0]] & spans[plane[1]]
         between &= ~words
         if not between.any():
             continue
         leaks = dilated(~(words | between), plane)
         leaks &= between
         words = words | closed_parts(between, leaks, plane)
+        # What lies between body along the plane's axes leaves the spans along them as they were.
+        spans = {axis: spans[axis] for axis in plane}
     return words

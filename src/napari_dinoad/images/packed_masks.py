@@ -75,7 +75,7 @@ class _Pieces:
         self._starts = self._firsts(words.reshape(-1))
         counts = np.bitwise_count(self._starts)
         ends = np.cumsum(counts, dtype=np.int64)
-        self._before, self.n = ends - counts, int(ends[-1])
+        self._before, self.n = (ends - counts).astype(np.int32), int(ends[-1])
 
     def _firsts(self, flat: np.ndarray) -> np.ndarray:
         return _first_bits(flat) if self._along_rows else flat
@@ -90,11 +90,13 @@ class _Pieces:
         flat = self._words.reshape(-1)
         pairs = []
         for axis in axes:
-            stride = self._words[0].size if axis == 0 else self._words.shape[2]
+            stride = _stride(self._words, axis)
             lower = _bits_of(self._firsts(flat[:-stride] & flat[stride:]))
             pairs.append((self.holding(lower), self.holding(_Bits(lower.at + stride, lower.bit))))
         first, second = (np.concatenate(runs) for runs in zip(*pairs, strict=True))
-        graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(self.n, self.n))
+        # In SciPy's own types, and as no pair comes twice, it neither copies nor sorts them.
+        graph = coo_array((np.ones(len(first)), (first, second)), shape=(self.n, self.n))
+        graph.has_canonical_format = True
         n_parts, labels = connected_components(graph, directed=False)
         return int(n_parts), np.asarray(labels)
 
@@ -159,37 +161,32 @@ def _count(words: np.ndarray) -> int:
 
 def eroded(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     """Return the voxels all of whose neighbours along these axes are True."""
-    out = words.copy()
-    for axis in axes:
-        if axis == 2:
-            flat = out.reshape(-1)
-            flat &= _towards_last(words.reshape(-1))
-            flat &= _towards_first(words.reshape(-1))
-        else:
-            lower, upper = _shifts(axis)
-            out[lower] &= words[upper]
-            out[upper] &= words[lower]
-    return out
+    return _with_neighbours(words, axes, np.bitwise_and)
 
 
 def dilated(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     """Return the True voxels and all their neighbours along these axes."""
-    out = words.copy()
+    return _with_neighbours(words, axes, np.bitwise_or)
+
+
+def _with_neighbours(words: np.ndarray, axes: Sequence[int], combine: np.ufunc) -> np.ndarray:
+    flat = words.reshape(-1)
+    out = flat.copy()
     for axis in axes:
         if axis == 2:
-            flat = out.reshape(-1)
-            flat |= _towards_last(words.reshape(-1))
-            flat |= _towards_first(words.reshape(-1))
+            combine(out, _towards_last(flat), out=out)
+            combine(out, _towards_first(flat), out=out)
         else:
-            lower, upper = _shifts(axis)
-            out[lower] |= words[upper]
-            out[upper] |= words[lower]
-    return out
+            # One long array is gone through in a quarter of the time of its lines; the frame parts slices.
+            stride = _stride(words, axis)
+            combine(out[:-stride], flat[stride:], out=out[:-stride])
+            combine(out[stride:], flat[:-stride], out=out[stride:])
+    return out.reshape(words.shape)
 
 
-def _shifts(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    before = (slice(None),) * axis
-    return (*before, slice(None, -1)), (*before, slice(1, None))
+def _stride(words: np.ndarray, axis: int) -> int:
+    """Return how many words a neighbour across rows, or slices, lies ahead."""
+    return int(words[0].size if axis == 0 else words.shape[2])
 
 
 def _towards_last(flat: np.ndarray) -> np.ndarray:
@@ -216,7 +213,7 @@ def _first_bits(flat: np.ndarray) -> np.ndarray:
 
 def _bits_of(flat: np.ndarray) -> _Bits:
     """Return all bits of words (n,) that are set, in no order."""
-    at = np.flatnonzero(flat)
+    at = np.flatnonzero(flat != 0)  # Of numbers NumPy takes three times as long.
     rest = flat[at]
     found = []
     while at.size:
