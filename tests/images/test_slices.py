@@ -10,7 +10,7 @@ import pytest
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.images.body import find_body
 from napari_dinoad.images.grey import to_grey
-from napari_dinoad.images.slices import SliceStack, prepare_scan, slice_axis
+from napari_dinoad.images.slices import SliceStack, counts_across, prepare_scan, slice_axis
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import PRESETS, PreprocessingSettings, preset
 
@@ -266,6 +266,13 @@ def test_slices_have_the_same_content_exactly_where_all_voxels_are_the_same(plan
     contents = scan.contents(range(len(stack)))
     assert contents[5] == contents[9]
     assert len(set(contents)) == len(stack) - 1
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_body_voxels_are_counted_slice_by_slice(axis):
+    body = np.random.default_rng(0).random((5, 300, 280)) < 0.9
+    others = tuple(a for a in range(3) if a != axis)
+    np.testing.assert_array_equal(counts_across(body, axis), np.count_nonzero(body, axis=others))
 
 
 @pytest.mark.parametrize("intensity", ["as-stored", "robust-percentiles", "slice-percentiles"])

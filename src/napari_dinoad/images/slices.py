@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.settings import PreprocessingSettings
 
-__all__ = ["BODY_MARGIN", "PreparedScan", "SliceStack", "prepare_planes", "prepare_scan", "slice_axis"]
+__all__ = [
+    "BODY_MARGIN",
+    "PreparedScan",
+    "SliceStack",
+    "counts_across",
+    "prepare_planes",
+    "prepare_scan",
+    "slice_axis",
+]
 
 BODY_MARGIN = 0.03
 """Margin around the body, as a share of its longer side."""
@@ -341,8 +349,7 @@ def _prepare_plane(
     axis: int,
     resolution_px: int,
 ) -> PreparedScan:
-    in_plane = tuple(a for a in range(3) if a != axis)
-    counts = np.count_nonzero(body, axis=in_plane)
+    counts = counts_across(body, axis)
     indices = tuple(int(i) for i in np.flatnonzero(counts > settings.min_body_fraction * counts.max()))
     if not indices:
         raise ScanReadError(f"{volume.name}: no body was found in any slice.")
@@ -350,6 +357,14 @@ def _prepare_plane(
     return PreparedScan(
         volume, axis, body, indices, placement, intensity, settings.percentiles, settings.colour
     )
+
+
+def counts_across(body: np.ndarray, axis: int) -> np.ndarray:
+    """Return how many voxels of a body (z, y, x) bool each slice across an axis has: (n,) int."""
+    if axis == 0:
+        return np.array([np.count_nonzero(image) for image in body])
+    # NumPy's own count along axes takes four times as long.
+    return np.asarray(body.sum(axis=0, dtype=np.uint32).sum(axis=2 - axis, dtype=np.int64))
 
 
 def _placement(volume: Volume, body: np.ndarray, axis: int, resolution_px: int) -> Placement:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_dinoad.calibration import scan_score
+from napari_dinoad.images.slices import counts_across
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,6 +166,5 @@ class HostSlices:
 
     def gather(self, indices: Sequence[int]) -> HostScores:
         """See `ScanSlices.gather`."""
-        in_plane = tuple(a for a in range(3) if a != self._prepared.axis)
-        counts = np.count_nonzero(self._prepared.body, axis=in_plane)
+        counts = counts_across(self._prepared.body, self._prepared.axis)
         return HostScores(int(counts[list(indices)].sum()))
