@@ -22,6 +22,7 @@ from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.preparation import LoadedScan, stored
 from napari_dinoad.pipeline.cohort.work_folder import work_folder
 from napari_dinoad.pipeline.detection import detector as detector_module
+from napari_dinoad.pipeline.detection import scan_run
 from napari_dinoad.pipeline.slices.arriving import Arriving
 from napari_dinoad.pipeline.slices.device_slices import DeviceSlices, sent_voxels, slices_of_planes
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
@@ -149,6 +150,22 @@ def test_a_gpu_waits_for_nothing_that_the_cpu_may_do_meanwhile(one_model, patien
         )
     assert on_threads == [True, True, False]
     assert found.unlike == detector_of(one_model, "cpu").detect(patient).unlike
+
+
+def test_a_gpu_does_not_wait_for_how_slices_are_averaged(one_model, patient, monkeypatch):
+    """The network is at work by the time that this is worked out."""
+    begun = []
+    averaging_like = scan_run.averaging_like
+    monkeypatch.setattr(
+        scan_run, "averaging_like", lambda *args: begun.append("averaging") or averaging_like(*args)
+    )
+    with pretended_gpu():
+        detector = detector_of(one_model, "cuda")
+        owner = type(detector.backbone)
+        monkeypatch.setattr(owner, "__call__", noted(owner.__call__, begun, "network"))
+        detector.detect(patient)
+    assert begun[:2] == ["network", "averaging"]
+    assert begun.count("averaging") == 1
 
 
 def test_slices_alone_and_what_scorers_see(model_path, patient):

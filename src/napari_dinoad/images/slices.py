@@ -39,7 +39,7 @@ __all__ = [
 BODY_MARGIN = 0.03
 """Margin around the body, as a share of its longer side."""
 
-_SAMPLED_VOXELS = 64
+_SAMPLED_VOXELS = 32
 """Rows, and columns, of which at least so many tell whether two slices can be alike."""
 
 _AXES = {"axial": 0, "coronal": 1, "sagittal": 2}

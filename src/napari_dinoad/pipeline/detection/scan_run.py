@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,11 +95,8 @@ class _PlaneRun:
 
     Attributes
     ----------
-    plane : PlaneModel
-        With the calibrations that hold for what is scored here.
     single : PlaneModel
-        With those for a slice that is shown before its neighbours are scored.
-    in_progress : SlicesInProgress
+        With the calibrations for a slice that is shown before its neighbours are scored.
     """
 
     def __init__(
@@ -112,15 +109,29 @@ class _PlaneRun:
     ) -> None:
         self.placing = placing
         self.single = plane.for_single_slices
-        indices = sorted(set(prepared.indices if slices is None else slices))
-        smoothing = None
+        self._whole = plane
+        self._spacing_mm, self._smoothing_mm = prepared.stack.spacing_mm, smoothing_mm
+        self._indices = sorted(set(prepared.indices if slices is None else slices))
         # Slices that were asked for one by one lack neighbours; a cohort of single images had none to average.
-        if slices is None and plane.alone is not None:
-            spacing_mm = prepared.stack.spacing_mm
-            smoothing = averaging_like(indices, spacing_mm, smoothing_mm, plane.noise_share)
-        self.plane = plane if smoothing is not None else self.single
+        self._may_average = slices is None and plane.alone is not None
         self._levels: Any = None
-        self.in_progress = SlicesInProgress(smoothing or SliceSmoothing(indices, None, 0.0))
+
+    # What the CPU takes some time to tell is told once it is asked for: a GPU is at work then.
+    @cached_property
+    def _smoothing(self) -> SliceSmoothing | None:
+        if not self._may_average:
+            return None
+        return averaging_like(self._indices, self._spacing_mm, self._smoothing_mm, self._whole.noise_share)
+
+    @property
+    def plane(self) -> PlaneModel:
+        """With the calibrations that hold for what is scored here."""
+        return self._whole if self._smoothing is not None else self.single
+
+    @cached_property
+    def in_progress(self) -> SlicesInProgress:
+        """The slices, each of which leaves with its neighbours."""
+        return SlicesInProgress(self._smoothing or SliceSmoothing(self._indices, None, 0.0))
 
     def compare(self, indices: Sequence[int], embeddings: torch.Tensor) -> None:
         """Note what is usual of slices that look like these, where their averaged scores are divided by it.
@@ -137,7 +148,7 @@ class _PlaneRun:
         looks = looks_of(embeddings.float(), on_device(body, embeddings.device))
         levels = self.placing.taken(self.plane.usual_levels(looks).T)
         if self._levels is None:
-            n_slices = 1 + self.in_progress.indices[-1]
+            n_slices = 1 + self._indices[-1]
             self._levels = zeros_like(levels, n_slices)
         self._levels[as_index(indices, levels)] = levels
 
