@@ -32,10 +32,11 @@ from napari_dinoad import Detector, NormativeModel, fit_folder
 from napari_dinoad.backbones import timm_vit, untrained_backbone
 from napari_dinoad.backbones.embeddings import PatchEmbeddings, as_images, grid_of
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.slices import PreparedScan
 from napari_dinoad.machine.sending import on_device
 from napari_dinoad.pipeline.detection import detector as detector_module
 from napari_dinoad.pipeline.detection import speed
-from napari_dinoad.pipeline.detection.scan_run import ScanRun
+from napari_dinoad.pipeline.detection.scan_run import ScanRun, _PlaneRun
 from napari_dinoad.pipeline.slices.device_slices import DeviceVolume
 from napari_dinoad.pipeline.slices.slice_embedding import SliceEmbedder
 from napari_dinoad.settings import (
@@ -63,7 +64,8 @@ BEGUN_SECONDS, WAITED_SECONDS = 7e-6, 30e-6
 
 PINNED_BYTES_A_SECOND, PAGEABLE_BYTES_A_SECOND = 40e9, 6e9
 
-BODY, VOXELS, UNLIKE, PLAN, ARRIVES = "body, range", "voxels there", "unlike", "plan", "map arrives"
+BODY, VOXELS, UNLIKE, ARRIVES = "body, range", "voxels there", "unlike", "map arrives"
+PLAN, ALIKE = "plan", "alike slices"
 ASIDE = (VOXELS, UNLIKE)
 """Stages that have a thread of their own."""
 
@@ -259,6 +261,8 @@ def stages_of(model_path: Path, patient: Path) -> dict[str, Stage]:
                     (detector_module, "sent_voxels", VOXELS),
                     (ScanRun, "__init__", PLAN),
                     (ScanRun, "_inputs", "inputs"),
+                    (PreparedScan, "contents", ALIKE),
+                    (_PlaneRun, "compare", "averaging"),
                     (SliceEmbedder, "__call__", "embed"),
                     (StandIn, "__call__", "network"),
                     (ScanRun, "_place", "map"),
@@ -293,8 +297,9 @@ def shares_of(stages: dict[str, Stage], n_batches: int) -> tuple[float, float]:
     cpu = sum(stage.host_seconds for stage in scored.values())
     back = sum(stage.pinned_bytes for stage in scored.values()) / PINNED_BYTES_A_SECOND
     last = (back + stages[ARRIVES].host_seconds) / n_batches
-    plan = stages[PLAN].host_seconds
-    alone = sent + waits + plan + max(gpu, cpu - plan) + last
+    # Nearly all of what tells alike slices is told before the first batch.
+    first = stages[PLAN].host_seconds + stages[ALIKE].host_seconds
+    alone = sent + waits + first + max(gpu, cpu - first) + last
     network = stages["network"].gpu_seconds
     return network / (stages[BODY].host_seconds + alone), network / alone
 
