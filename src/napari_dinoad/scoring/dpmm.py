@@ -230,6 +230,21 @@ class DpmmScorer:
         )
         return merged
 
+    @classmethod
+    def clustered(
+        cls,
+        batches: Iterable[torch.Tensor],
+        settings: DpmmSettings,
+        *,
+        device: str | torch.device = "cpu",
+        progress: Progress | None = None,
+    ) -> Self:
+        """Return a scorer with the clusters that a fit on ``batches`` starts from; parameters as of `fit`."""
+        require_reiterable(batches)
+        scorer = cls(settings, device=device)
+        scorer._set(dpmm_start.start(batches, settings, scorer.device, progress))
+        return scorer
+
     def _set(self, point: FitPoint) -> None:
         self._point = point
         self._densities = self._counted_densities = self._directions = None

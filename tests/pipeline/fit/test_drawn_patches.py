@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dinoad import Detector, NormativeModel, merge_models, read_volume
+from napari_dinoad import Detector, NormativeModel, merge_models, read_volume, update_model
 from napari_dinoad.cli.main import main
 from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.model_card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
-from napari_dinoad.pipeline.fit.patch_scores import scores_in_merged
+from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.settings import CalibrationSettings, DpmmSettings, FitSettings, preset
 from small_heads import save_head
@@ -29,15 +29,19 @@ SETTINGS = FitSettings(
 
 
 @pytest.fixture(scope="module")
-def hospitals(tmp_path_factory):
-    """Three models of heads of one kind."""
-    models = []
+def folders(tmp_path_factory):
+    made = []
     for number in range(3):
-        folder = tmp_path_factory.mktemp(f"hospital_{number}")
+        made.append(tmp_path_factory.mktemp(f"hospital_{number}"))
         for seed in range(100 * number, 100 * number + N_PERSONS):
-            save_head(folder / f"head_{seed}.nii.gz", seed)
-        models.append(fit_folder(folder, SETTINGS))
-    return models
+            save_head(made[-1] / f"head_{seed}.nii.gz", seed)
+    return made
+
+
+@pytest.fixture(scope="module")
+def hospitals(folders):
+    """Three models of heads of one kind."""
+    return [fit_folder(folder, SETTINGS) for folder in folders]
 
 
 def without_patches(model):
@@ -72,6 +76,15 @@ def test_scans_as_a_whole_are_calibrated_too(merged, new_heads):
     kept, bound = (np.mean([Detector(model).detect(head).p_value for head in new_heads]) for model in merged)
     assert bound > 0.7
     assert 0.3 < kept < 0.7
+
+
+def test_updated_models_are_calibrated_too(hospitals, folders, new_heads):
+    """The earlier persons' patches are scored by clusters of the new ones."""
+    p_values = []
+    for earlier in (hospitals[0], without_patches(hospitals[0])):
+        updated = update_model(earlier, folders[1], SETTINGS)
+        p_values.append(np.mean([Detector(updated).detect(head).p_value for head in new_heads]))
+    assert 0.3 < p_values[0] < 0.95 * p_values[1]
 
 
 def test_single_slices_are_calibrated_too(merged):
@@ -179,7 +192,7 @@ def test_what_another_part_knows_is_near_to_the_whole_and_own_persons_are_left_o
     whole = DpmmScorer.merged(parts)
     directions = torch.stack([x, y, torch.tensor([0.0, 0, 1])]).half()
     held_out = torch.tensor([0.4, 0.5, 0.3])
-    found = scores_in_merged(0, parts, whole, HeldOutPatches(directions, held_out, held_out, held_out))
+    found = scores_in_joint(0, parts, whole, HeldOutPatches(directions, held_out, held_out, held_out))
     # The first is known to its own part alone, which is not asked; the second to the other; the third to none.
     np.testing.assert_allclose(found, [0.4, 0.0, 0.3], atol=0.03)
 
@@ -188,7 +201,7 @@ def test_what_the_whole_lost_is_added():
     x, y = torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0])
     parts, whole = [mixture(x), mixture(y)], mixture(x)
     one = torch.tensor([0.4])
-    found = scores_in_merged(0, parts, whole, HeldOutPatches(y[None].half(), one, one, one))
+    found = scores_in_joint(0, parts, whole, HeldOutPatches(y[None].half(), one, one, one))
     np.testing.assert_allclose(found, [1.0], atol=0.03)
 
 

@@ -91,7 +91,7 @@ def test_an_updated_model_tells_how_old_and_new_scans_were_read(updated, earlier
         replace(earlier.provenance, reading=("one", "both")),
         replace(updated.provenance, reading=("both", "new")),
     )
-    joined = with_earlier_counts(replace(updated, provenance=new), replace(earlier, provenance=old))
+    joined = with_earlier_counts(replace(updated, provenance=new), replace(earlier, provenance=old), None)
     assert joined.provenance.reading == ("one", "both", "new")
 
 

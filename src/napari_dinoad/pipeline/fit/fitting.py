@@ -38,7 +38,7 @@ from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
 from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
 from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
-from napari_dinoad.pipeline.fit.holdout import fit_and_calibrate, hash_of_mixture
+from napari_dinoad.pipeline.fit.holdout import cluster_all, fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
 from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.progress import report
@@ -208,6 +208,9 @@ def _fit(
             checkpoints,
             None if earlier is None else require_mixture(earlier, "updated"),
         )
+        newcomers = None
+        if earlier is not None and earlier.planes[0].patches is not None:
+            newcomers = cluster_all(cohort.cache, settings, backbone.device, progress)
         seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
         # The report compares the embeddings themselves: while the workers that may hold them are there.
         fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
@@ -237,7 +240,7 @@ def _fit(
     )
     if is_mixture(fresh):
         fresh = replace(fresh, fingerprints=cohort.fingerprints)
-    return fresh if earlier is None else with_earlier_counts(fresh, earlier)
+    return fresh if earlier is None else with_earlier_counts(fresh, earlier, newcomers)
 
 
 def _require_same(out: Path, before: object) -> None:

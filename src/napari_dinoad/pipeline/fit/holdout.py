@@ -17,6 +17,7 @@ from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, fuse_planes
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
+from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.scoring.summation import DistributedBatches
 from napari_dinoad.settings import DpmmSettings, MemoryBankSettings
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.fit.held_out import HeldOutScores
     from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress, ProgressEvent
-    from napari_dinoad.scoring.dpmm import DpmmScorer
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import (
         ArCnnSettings,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         ScorerName,
     )
 
-__all__ = ["FittedPlanes", "fit_and_calibrate", "hash_of_mixture"]
+__all__ = ["FittedPlanes", "cluster_all", "fit_and_calibrate", "hash_of_mixture"]
 
 logger = logging.getLogger(__name__)
 
@@ -144,9 +144,8 @@ def _fit(
         fitting, validating = scans, scans[:0]
     validation = cache.batches(validating.tolist(), device, seed) if len(validating) else None
     batches = cache.batches(fitting.tolist(), device, seed)
-    if isinstance(batches, DistributedBatches) and isinstance(chosen, DpmmSettings):
-        # The mixture is sent to the workers, who may have no GPU.
-        device = torch.device("cpu")
+    if isinstance(chosen, DpmmSettings):
+        device = _device_of_mixture(batches, device)
     name = _checkpoint_name(cache, chosen, fitting, validating, earlier)
     kept = _kept(checkpoints, name, device)
     keep = partial(checkpoints.save, name)
@@ -166,6 +165,20 @@ def _fit(
     else:
         scorer = make_scorer(chosen, device)
     return scorer.fit(batches, validation=validation, progress=progress, checkpoint=keep)
+
+
+def cluster_all(
+    cache: EmbeddingCache, settings: FitSettings, device: torch.device, progress: Progress | None
+) -> DpmmScorer:
+    """Return the clusters of all cached scans, which a mixture of them alone would start from."""
+    batches = cache.batches(list(range(len(cache.scans))), device, settings.seed)
+    device = _device_of_mixture(batches, device)
+    return DpmmScorer.clustered(batches, settings.dpmm, device=device, progress=progress)
+
+
+def _device_of_mixture(batches: object, device: torch.device) -> torch.device:
+    """Return where a mixture is fitted: one that is sent to workers, who may have no GPU, on the CPU."""
+    return torch.device("cpu") if isinstance(batches, DistributedBatches) else device
 
 
 def _kept(checkpoints: Checkpoints, name: str, device: torch.device) -> tuple[Scorer, bool] | None:

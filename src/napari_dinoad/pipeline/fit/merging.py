@@ -15,7 +15,7 @@ from napari_dinoad.fingerprints import in_order
 from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.normative_model import NormativeModel, Provenance, require_model
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
-from napari_dinoad.pipeline.fit.patch_scores import scores_in_merged
+from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.slice_levels import SliceLevels, common_units
@@ -77,7 +77,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
     known = [
-        _with_scores(model, partial(scores_in_merged, number, scorers, merged))
+        _with_scores(model, partial(scores_in_joint, number, scorers, merged))
         for number, model in enumerate(models)
     ]
     joined = replace(_joined(first, known, scorers, merged), provenance=provenance, cohorts=cohorts)
@@ -118,7 +118,9 @@ def _fingerprints(models: Sequence[NormativeModel]) -> tuple[int, ...]:
     return in_order(fingerprint for model in models for fingerprint in model.fingerprints)
 
 
-def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> NormativeModel:
+def with_earlier_counts(
+    updated: NormativeModel, earlier: NormativeModel, newcomers: DpmmScorer | None
+) -> NormativeModel:
     """Return an updated model with what is known of the earlier one's scans: their calibration and their numbers.
 
     Parameters
@@ -126,10 +128,16 @@ def with_earlier_counts(updated: NormativeModel, earlier: NormativeModel) -> Nor
     updated : NormativeModel
         Its mixture holds the earlier one; its calibration and counts are of the new scans alone.
     earlier : NormativeModel
+    newcomers : DpmmScorer, optional
+        Clusters of the new scans alone, by which the patches that the earlier model keeps are scored; None: its
+        calibration stays as it is.
     """
     mixture, before = require_mixture(updated, "updated"), require_mixture(earlier, "updated")
     # The new scans were scored by mixtures that held the earlier one, like the whole.
-    whole = _joined(updated, [earlier, updated], [before, mixture], mixture)
+    known = earlier
+    if newcomers is not None:
+        known = _with_scores(earlier, partial(scores_in_joint, 0, [before, newcomers], mixture))
+    whole = _joined(updated, [known, updated], [before, mixture], mixture)
     old, new = earlier.provenance, updated.provenance
     provenance = replace(
         new,
