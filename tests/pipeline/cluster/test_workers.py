@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from ipaddress import ip_address
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -330,6 +332,26 @@ def test_a_system_that_starts_no_process_is_told_without_a_traceback(normal_fold
     with pytest.raises(SettingError, match=r"1 worker processes .* the system says Read-only .*/dev/shm"):
         fit_folder(normal_folder, cluster=ClusterSettings(workers=1))
     assert "Traceback" not in caplog.text
+
+
+def listening():
+    """Return the addresses (IP, port) at which this process and its children can be called."""
+    here = psutil.Process()
+    return {
+        connection.laddr
+        for process in (here, *here.children(recursive=True))
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def test_own_workers_are_heard_on_this_machine_only():
+    """Neither they nor Dask's page of progress are for the network that the machine is in."""
+    before = listening()
+    with open_cluster(ClusterSettings(workers=1)):
+        opened = listening() - before
+    assert opened
+    assert all(ip_address(address.ip).is_loopback for address in opened)
 
 
 def test_cancelling_leaves_no_worker_behind(normal_folder):

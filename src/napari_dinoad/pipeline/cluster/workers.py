@@ -115,7 +115,7 @@ def _local_cluster(workers: int) -> LocalCluster:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=":0",
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.WARNING,
                 env=threads,
             )
