@@ -136,3 +136,9 @@ def test_what_is_damaged_is_refused(name, wrong):
         tensors[name] = wrong
     with pytest.raises(ModelFileError, match="Held-out patches"):
         HeldOutPatches.from_tensors(tensors)
+
+
+def test_no_patches_are_refused():
+    tensors = {name: tensor[:0] for name, tensor in patches().tensors().items()}
+    with pytest.raises(ModelFileError, match="Held-out patches"):
+        HeldOutPatches.from_tensors(tensors)

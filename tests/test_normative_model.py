@@ -218,6 +218,14 @@ def test_a_wrong_shape_is_noticed(tmp_path, model_path):
     assert np.isfinite(tensors["calibration.table_scores"].numpy()).all()
 
 
+def test_held_out_patches_of_another_backbone_are_noticed(tmp_path, model_path):
+    """They would be found out when the model is merged."""
+    tensors, document = parts(model_path)
+    tensors["axial.patches.embeddings"] = tensors["axial.patches.embeddings"][:, :-1].contiguous()
+    with pytest.raises(ModelFileError):
+        NormativeModel.load(resealed(tmp_path / "m.dinoad", tensors, document))
+
+
 def test_damage_that_no_shape_tells_is_noticed(tmp_path, model_path):
     content = bytearray(model_path.read_bytes())
     content[-1000] ^= 0x80

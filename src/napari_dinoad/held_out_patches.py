@@ -172,7 +172,7 @@ class HeldOutPatches:
         Raises
         ------
         ModelFileError
-            If something is missing, of another shape or type, or no number.
+            If something is missing, of another shape or type, or no number, or there are no patches.
         """
         try:
             embeddings, *of_each = own = [tensors[name] for name in _NAMES]
@@ -180,7 +180,8 @@ class HeldOutPatches:
         except (KeyError, ValueError) as error:
             raise ModelFileError(f"Held-out patches: {error!r}.") from error
         sound = (
-            embeddings.dtype == torch.float16
+            n > 0
+            and embeddings.dtype == torch.float16
             and all(tensor.dtype == torch.float32 and tensor.shape == (n,) for tensor in of_each)
             and all(bool(tensor.isfinite().all()) for tensor in own)
             and bool((of_each[-1] > 0).all())

@@ -321,6 +321,12 @@ def _require_whole(model: NormativeModel, scorer: str) -> None:
     for plane in model.planes:
         if any(len(levels.levels) != len(plane.members) for levels in plane.levels):
             raise ModelFileError("levels of slices: expected those of each scorer. Fit or copy it again.")
+        kept, expected_dim = plane.patches, model.backbone.embedding_dim
+        if kept is not None and kept.embeddings.shape[1] != expected_dim:
+            raise ModelFileError(
+                f"held-out patches: expected embeddings of {expected_dim} numbers, got "
+                f"{kept.embeddings.shape[1]}. Fit or copy it again."
+            )
 
 
 def _names(value: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
