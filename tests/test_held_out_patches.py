@@ -99,6 +99,17 @@ def test_of_differences_between_patches_averaging_leaves_a_share():
         np.testing.assert_allclose([told[::2].mean(), told[1::2].mean()], wanted, atol=0.03)
 
 
+def test_what_is_averaged_rises_by_no_more_than_a_patch_of_next_to_no_score():
+    """A flat patch among others: 0 but for rounding, which a merged component multiplies."""
+    own = patches()
+    own.scores[::30], own.averaged[::30], own.weights[::30] = 1e-7, 0.1, 50.0
+    scores = 0.5 * own.scores.numpy()
+    scores[::30] = 1e-3
+    other, ratio, _ = own.rescored(scores, 0.5)
+    assert float((other.averaged[::30] - own.averaged[::30]).max()) <= 1e-3
+    np.testing.assert_allclose(ratio(np.array([0.2, 0.4])), 0.5, atol=0.1)
+
+
 def test_patches_without_score_keep_what_is_averaged():
     own = patches()
     zeros = replace(own, scores=torch.zeros(300))

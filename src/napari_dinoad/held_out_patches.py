@@ -109,7 +109,8 @@ class HeldOutPatches:
         """Return the patches with other scores (n,), and the ratios to before: of what is calibrated, and of these.
 
         What is averaged changes as patches of its height do on average. From that the patch's own change differs, as
-        its neighbours' do, each in its way: of such differences averaging leaves as much as of noise.
+        its neighbours' do, each in its way: of such differences averaging leaves as much as of noise. It rises
+        by no more than the patch itself: a flat one that scores next to nothing may rise a thousandfold.
 
         Parameters
         ----------
@@ -120,7 +121,10 @@ class HeldOutPatches:
         own, averaged, weights = (
             t.numpy().astype(np.float64) for t in (self.scores, self.averaged, self.weights)
         )
-        ratios = np.divide(scores, own, out=np.ones_like(own), where=own > 0)
+        rise = scores - own
+        ratios = 1 + np.divide(
+            rise, np.where(rise > 0, np.maximum(own, averaged), own), out=np.zeros_like(own), where=own > 0
+        )
         usual = _means_at(averaged, ratios, own)
         other = averaged * (usual + noise_share**0.5 * (ratios - usual))
         patches = replace(self, scores=_float32(scores), averaged=_float32(other))
