@@ -77,6 +77,17 @@ def test_what_is_pooled_has_patches_of_each_part_by_its_share():
     assert len(HeldOutPatches.pooled([patches(10), patches(20)], [1.0, 0.0])) == 10
 
 
+def test_which_are_left_of_many_does_not_depend_on_the_order_of_parts():
+    """What was merged from the same models in another order is merged on alike."""
+    n, halves = MOST_PATCHES // 2, (0.5, 0.5)
+    parts = [patches(n, 1), patches(n, 2)]
+    left = [
+        HeldOutPatches.pooled([HeldOutPatches.pooled(pair, halves), patches(n, 3)], halves).scores
+        for pair in (parts, parts[::-1])
+    ]
+    assert torch.equal(*left)
+
+
 def test_scores_that_all_fall_alike_lower_what_is_averaged_by_as_much():
     own = patches()
     other, ratio, of_single = own.rescored(own.scores.numpy() * 0.25, 0.5)

@@ -140,12 +140,11 @@ class HeldOutPatches:
         return self.embeddings.float()[None, :, None]
 
     def thinned(self, n: int) -> HeldOutPatches:
-        """Return ``n`` of the patches, evenly drawn; all where there are no more."""
+        """Return ``n`` of the patches, evenly from low to high, whatever their order; all where there are no more."""
         if n >= len(self):
             return self
-        rows = (
-            torch.linspace(0, len(self) - 1, n).round().long() if n > 0 else torch.zeros(0, dtype=torch.long)
-        )
+        ascending = np.lexsort((self.weights.numpy(), self.scores.numpy(), self.averaged.numpy()))
+        rows = torch.from_numpy(ascending[np.linspace(0, len(self) - 1, n).round().astype(np.int64)])
         return HeldOutPatches(*(tensor[rows] for tensor in self._all()))
 
     @classmethod
