@@ -10,6 +10,7 @@ import torch
 
 from napari_dinoad import Detector, NormativeModel, merge_models, read_volume, update_model
 from napari_dinoad.cli.main import main
+from napari_dinoad.errors import SettingError
 from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.model_card import stored_card
 from napari_dinoad.pipeline import fit_folder
@@ -219,6 +220,12 @@ def test_none_are_kept_of_likelihoods_other_scorers_or_where_none_are_wanted(hos
         model = fit_folder(tmp_path, settings)
         assert all(plane.patches is None for plane in model.planes)
         assert model.card()["calibration"]["n_kept_patches"] == 0
+
+
+@pytest.mark.parametrize("n", [-1, 1, 49])
+def test_so_few_that_chance_would_decide_are_refused(n):
+    with pytest.raises(SettingError, match=f"kept patches: expected 0 or at least 50, got {n}"):
+        CalibrationSettings(n_kept_patches=n)
 
 
 def test_from_the_command_line(tmp_path, capsys):
