@@ -180,6 +180,22 @@ def test_scans_without_body_give_none():
     assert draw_patches({0: Empty()}, scores, scores, 80) is None
 
 
+def test_so_few_that_chance_would_decide_are_not_kept():
+    """Of a cohort of one small picture, for example."""
+
+    class Small(Scan):
+        def __init__(self, n):
+            self.n = n
+
+        def outline(self, cells):
+            inside = np.zeros((1, cells, 1), dtype=np.float32)
+            inside[:, : self.n] = 1.0
+            return inside
+
+    assert draw_patches({0: Small(49)}, scores, scores, 80) is None
+    assert len(draw_patches({0: Small(50)}, scores, scores, 80)) == 50
+
+
 def mixture(centre, n_components=4):
     """Fitted on patches around a direction."""
     rng = torch.Generator().manual_seed(1)

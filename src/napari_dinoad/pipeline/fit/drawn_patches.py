@@ -10,6 +10,7 @@ import torch
 from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.progress import report
 from napari_dinoad.scoring.patches import unit_length
+from napari_dinoad.settings.fitting import LEAST_KEPT_PATCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ def draw_patches(
 ) -> HeldOutPatches | None:
     """Draw patches of the body: from each scan as many, evenly in −log10 of their rank, so that most score high.
 
-    None where no scan has a patch of the body.
+    None where there are fewer than `LEAST_KEPT_PATCHES`, of which chance would decide.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ def draw_patches(
             embeddings = scan.compute(_at, slices, rows, columns)
             of_each = own.reshape(-1)[places], calibrated.reshape(-1)[places], weights
             drawn.append(HeldOutPatches(embeddings, *map(torch.from_numpy, of_each)))
-    return HeldOutPatches.joined(drawn) if drawn else None
+    n_drawn = sum(len(patches) for patches in drawn)
+    return HeldOutPatches.joined(drawn) if n_drawn >= LEAST_KEPT_PATCHES else None
 
 
 def _ranks(n: int, n_drawn: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
