@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VOLUME_OF_CT = ScanLook(is_ct=True, lung_share=0.0, field_mm=250.0, brightness=None)
+OTHER = ScanLook(is_ct=False, lung_share=0.0, field_mm=250.0, brightness=None)
 
 
 def save(path: Path, values: np.ndarray, spacing: float) -> None:
@@ -251,9 +252,56 @@ def test_what_headers_say_counts_without_a_look(tmp_path):
     assert suitable_preset(found, [VOLUME_OF_CT]).name == "oct"
 
 
-def test_ct_among_other_scans_is_told():
-    other = ScanLook(is_ct=False, lung_share=0.0, field_mm=250.0, brightness=None)
-    assert mixed_in_words([VOLUME_OF_CT] * 3) == mixed_in_words([other] * 3) == mixed_in_words([]) == ""
+def test_ct_among_other_scans_is_told(tmp_path):
+    found = discover_scans(tmp_path)
+    assert mixed_in_words(found, [VOLUME_OF_CT] * 3) == mixed_in_words(found, [OTHER] * 3) == ""
+    assert mixed_in_words(found) == ""
     words = "of the 5 scans looked at {} CT, the others are not: fit a model of each kind."
-    assert mixed_in_words([other, VOLUME_OF_CT, other, other, other]) == "1 " + words.format("is")
-    assert mixed_in_words([VOLUME_OF_CT] * 4 + [other]) == "4 " + words.format("are")
+    assert mixed_in_words(found, [OTHER, VOLUME_OF_CT, OTHER, OTHER, OTHER]) == "1 " + words.format("is")
+    assert mixed_in_words(found, [VOLUME_OF_CT] * 4 + [OTHER]) == "4 " + words.format("are")
+
+
+def save_series(folder, *modalities):
+    for number, modality in enumerate(modalities):
+        save_dicom_head(folder / f"{number}", number, Modality=modality, SeriesInstanceUID=f"1.2.{number}")
+
+
+@pytest.mark.parametrize(
+    ("modalities", "told"),
+    [
+        (("MR", "CT", "MR", "MR"), "By their headers the scans are 3 × MR, 1 × CT"),
+        (("PT", "CT"), "By their headers the scans are 1 × PT, 1 × CT"),
+        (("MR", "MR"), ""),
+        (("CR", "DX", "OT"), ""),
+    ],
+)
+def test_modalities_of_headers_are_told_without_a_look(tmp_path, modalities, told):
+    """The five scans looked at need not be of each kind, and CT that was cut out has no air."""
+    save_series(tmp_path, *modalities)
+    found = discover_scans(tmp_path)
+    assert mixed_in_words(found) == (f"{told}: fit a model of each kind." if told else "")
+    assert suitable_preset(found, [OTHER] * len(modalities)).mixed == mixed_in_words(found)
+
+
+@pytest.mark.parametrize(("modality", "looks"), [("CT", [OTHER] * 3), ("MR", [VOLUME_OF_CT] * 3)])
+def test_a_modality_other_than_what_was_looked_at_is_told(tmp_path, modality, looks):
+    save_series(tmp_path, modality)
+    for letter in "abc":
+        save(tmp_path / f"{letter}.nii.gz", trunk(0), 4.0)
+    suitable = suitable_preset(discover_scans(tmp_path), looks)
+    assert suitable.mixed.startswith(f"1 of the 4 scans is {modality} by the header")
+    assert "volumes with no values as low" not in suitable.why
+
+
+def test_the_header_counts_more_than_the_values():
+    """Phase images of MR go down to −4096, and CT of which the air was cut out does not."""
+    geometry = Geometry(trunk(0).shape, np.eye(4))
+    volume = Volume(trunk(-4096).transpose(2, 1, 0), geometry)
+    assert [look_at(volume, modality).is_ct for modality in ("", "OT", "MR", "CT")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    empty = Volume(trunk(0).transpose(2, 1, 0), geometry)
+    assert [look_at(empty, modality).is_ct for modality in ("", "CT")] == [False, True]

@@ -361,6 +361,17 @@ def test_the_default_preset_follows_the_modality_of_dicom(tmp_path, modality, na
     assert warned == ("guessed from the scans: CT with a field of view of" in caplog.text)
 
 
+def test_a_fit_of_several_modalities_says_so(tmp_path, caplog):
+    for number, modality in enumerate(("MR", "MR", "CT")):
+        save_dicom_head(tmp_path / f"{number}", number, Modality=modality, SeriesInstanceUID=f"1.2.{number}")
+    told = "By their headers the scans are 2 × MR, 1 × CT: fit a model of each kind."
+    default_preprocessing(discover_scans(tmp_path))
+    assert told in caplog.text
+    caplog.clear()
+    fit_folder(tmp_path, SMALL)
+    assert [record.getMessage() for record in caplog.records].count(told) == 1
+
+
 def test_a_backbone_that_is_loaded_already_is_used(normal_folder, patient_path, monkeypatch):
     settings = FitSettings(scorer="memory-bank", device="cpu", resolution_px=96)
     expected = fit_folder(normal_folder, settings)

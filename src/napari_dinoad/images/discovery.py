@@ -89,7 +89,7 @@ class Discovery:
     @property
     def modality(self) -> str:
         """The modality that most scans name (``"CT"``, ``"MR"``, …); empty when most name none."""
-        named = Counter("" if scan.series is None else scan.series.modality for scan in self.scans)
+        named = Counter(scan.modality for scan in self.scans)
         return named.most_common(1)[0][0] if named else ""
 
 

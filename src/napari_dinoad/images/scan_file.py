@@ -72,6 +72,11 @@ class ScanFile:
     notes: tuple[str, ...] = ()
     holding: Holding = "scan"
 
+    @property
+    def modality(self) -> str:
+        """The modality in its DICOM header (``"CT"``, ``"MR"``, …); empty where there is none."""
+        return "" if self.series is None else self.series.modality
+
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:
         """Return the scan that a file stands for, without looking into it; reading it may fail."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +80,12 @@ _OF_IMAGES = ("image-2d", "image-colour", "mr-slices", "mr-brain", "oct", "bmad"
 
 _OF_CT = ("ct-head", "ct-chest", "ct-abdomen")
 
+_NO_KIND = ("", "OT", "SC")
+"""Modalities by which a header does not say what kind its scan is: none, other, secondary capture."""
+
+_SAME_KIND = {"DX": "CR"}
+"""Modalities of one kind under two names: digital and computed radiographs."""
+
 
 @dataclass(frozen=True)
 class ScanLook:
@@ -87,7 +94,7 @@ class ScanLook:
     Attributes
     ----------
     is_ct : bool
-        Whether it has values of air as in CT.
+        By its DICOM modality; where that is not known, whether it has values of air as in CT.
     lung_share : float
         Of its voxels.
     field_mm : float, optional
@@ -120,12 +127,15 @@ class PresetChoice:
         Whether it was chosen by what a few scans look like, and may be wrong.
     also : tuple of str
         Presets that may suit the scans as well: only their owner knows.
+    mixed : str
+        A sentence where the folder mixes kinds of scans; else empty.
     """
 
     name: str
     why: str
     is_guess: bool = False
     also: tuple[str, ...] = ()
+    mixed: str = ""
 
 
 def brightness_range(brightness: Sequence[float]) -> tuple[float, float] | None:
@@ -158,8 +168,8 @@ def _spread(n: int, n_wanted: int) -> list[int]:
     return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n_wanted, n)).round())]
 
 
-def look_at(volume: Volume) -> ScanLook:
-    """Return what a scan says about its kind."""
+def look_at(volume: Volume, modality: str = "") -> ScanLook:
+    """Return what a scan, of this modality by its DICOM header, says about its kind."""
     values, geometry = volume.values, volume.geometry
     # Of a single slice, the axis that it lacks.
     axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
@@ -169,7 +179,7 @@ def look_at(volume: Volume) -> ScanLook:
         n * step for a, (n, step) in enumerate(zip(values.shape, geometry.spacing, strict=True)) if a != axis
     ]
     return ScanLook(
-        bool(coarse.min() <= CT_AIR_HU),
+        modality == "CT" if modality not in _NO_KIND else bool(coarse.min() <= CT_AIR_HU),
         lung,
         max(lengths) if geometry.is_physical else None,
         _brightness(volume) if volume.is_2d else None,
@@ -217,7 +227,7 @@ def choose_preset(
     for done, scan in enumerate(chosen):
         report(progress, "Looking at some scans", done, len(chosen))
         try:
-            looks.append(look_at(scan.read(reading)))
+            looks.append(look_at(scan.read(reading), scan.modality))
         except DinoadError:
             continue
     return suitable_preset(discovery, looks)
@@ -238,6 +248,10 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     looks : sequence of ScanLook
         At `scans_to_look_at`, as far as they can be read.
     """
+    return replace(_most_suitable(discovery, looks), mixed=mixed_in_words(discovery, looks))
+
+
+def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetChoice:
     if discovery.modality == "OPT":
         return PresetChoice("oct", "the series are OCT")
     if discovery.is_mostly_2d:
@@ -248,7 +262,8 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
     if 2 * n_ct <= len(looks):
-        return PresetChoice("mr-brain", "volumes with no values as low as air in CT")
+        most = "most volumes have" if n_ct or "CT" in _kinds(discovery) else "volumes with"
+        return PresetChoice("mr-brain", f"{most} no values as low as air in CT")
     fields = [look.field_mm for look in looks if look.field_mm is not None]
     if fields and float(np.median(fields)) < _HEAD_FIELD_MM:
         return PresetChoice(
@@ -260,15 +275,37 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     return PresetChoice("ct-abdomen", "CT of the trunk with little lung", is_guess=True)
 
 
-def mixed_in_words(looks: Sequence[ScanLook]) -> str:
-    """Return a sentence where some of the scans looked at are CT and others are not; else nothing."""
+def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:
+    """Return a sentence where a folder mixes kinds of scans; else nothing.
+
+    Kinds are told by the modalities in all DICOM headers; scans without one by whether those looked at are CT.
+    """
+    kinds = _kinds(discovery)
     n_ct = sum(look.is_ct for look in looks)
-    if n_ct in (0, len(looks)):
+    if len(kinds) > 1:
+        told = (
+            f"By their headers the scans are {', '.join(f'{n} × {kind}' for kind, n in kinds.most_common())}"
+        )
+    elif n_ct not in (0, len(looks)):
+        told = f"{n_ct} of the {len(looks)} scans looked at {_are(n_ct)} CT, the others are not"
+    elif any((kind == "CT") != (n_ct > 0) for kind in kinds) and looks:
+        ((kind, n),) = kinds.items()
+        told = (
+            f"{n} of the {len(discovery.scans)} scans {_are(n)} {kind} by the header, those looked at are not"
+        )
+    else:
         return ""
-    return (
-        f"{n_ct} of the {len(looks)} scans looked at {'is' if n_ct == 1 else 'are'} CT, the others are not: fit a "
-        "model of each kind."
-    )
+    return f"{told}: fit a model of each kind."
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _kinds(discovery: Discovery) -> Counter[str]:
+    """Return how many scans have each modality, of those whose header names one."""
+    named = (scan.modality for scan in discovery.scans)
+    return Counter(_SAME_KIND.get(name, name) for name in named if name not in _NO_KIND)
 
 
 def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:

@@ -30,6 +30,7 @@ from napari_dinoad.gui.work import jobs
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.scan_kind import ScanLook
 from patience import PATIENCE_S, TIMEOUT_MS
+from small_heads import save_dicom_head
 
 
 @pytest.fixture
@@ -509,6 +510,22 @@ def test_ct_among_mr_is_warned_of_before_the_fit(qtbot, dock, folder, tmp_path):
     panel = open_panel(qtbot, dock, mixed)
     qtbot.waitUntil(lambda: "scans looked at is CT" in panel.guess.text(), timeout=TIMEOUT_MS)
     assert "fit a model of each kind" in panel.guess.text()
+
+
+def test_a_series_of_ct_among_mr_is_warned_of_unseen(qtbot, dock, tmp_path):
+    """Pictures are read of five of the seven."""
+    for number in range(7):
+        modality = "CT" if number == 1 else "MR"
+        save_dicom_head(
+            tmp_path / f"{number}",
+            number,
+            Modality=modality,
+            SeriesInstanceUID=f"1.2.{number}",
+            SeriesNumber=1,
+        )
+    panel = open_panel(qtbot, dock, tmp_path)
+    qtbot.waitUntil(lambda: bool(panel.guess.text()), timeout=TIMEOUT_MS)
+    assert panel.guess.text() == ("By their headers the scans are 6 × MR, 1 × CT: fit a model of each kind.")
 
 
 def test_the_window_takes_the_height_of_a_small_screen(qtbot, dock, viewer, monkeypatch):

@@ -22,7 +22,7 @@ from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.parts.profile_plot import CurvePlot
-from napari_dinoad.images.scan_kind import mixed_in_words, suitable_preset
+from napari_dinoad.images.scan_kind import suitable_preset
 from napari_dinoad.machine.files import MODEL_SUFFIX
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ class FitPanel(QWidget):
         if discovery is None or not discovery.scans or not (samples or discovery.is_mostly_2d):
             self.guess.tell("")
             return
-        looks = [sample.look for sample in samples]
-        suitable, mixed = suitable_preset(discovery, looks), mixed_in_words(looks)
+        suitable = suitable_preset(discovery, [sample.look for sample in samples])
+        mixed = suitable.mixed
         if not self._preset_by_user and self._fit.job_under_way is None:
             self.form.preset.value = suitable.name
             self.guess.tell(mixed or f"Kind guessed from the scans: {suitable.why}.", warning=bool(mixed))

@@ -81,7 +81,7 @@ def _sample(scan: ScanFile, volume: Volume) -> ScanSample:
         scan.name or scan.path.name,
         _picture(middle[::-1, ::-1] if geometry.is_physical else middle, lengths, window),
         f"{size}, {steps} mm" if geometry.is_physical else f"{size} pixels",
-        look_at(volume),
+        look_at(volume, scan.modality),
     )
 
 

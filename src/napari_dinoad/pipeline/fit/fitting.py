@@ -20,7 +20,7 @@ from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
-from napari_dinoad.images.scan_kind import choose_preset
+from napari_dinoad.images.scan_kind import choose_preset, mixed_in_words
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable, version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
@@ -143,6 +143,8 @@ def fit_folder(
     preprocessing = settings.preprocessing_or(
         settings.preprocessing or default_preprocessing(found, settings.reading, progress)
     )
+    if settings.preprocessing is not None:
+        _warn_of_a_mix(mixed_in_words(found))
     estimate = estimate_fit(found, backbone or settings.backbone, preprocessing, cache)
     estimate.require_limit(None if cache is None else cache.limit_bytes)
     logger.info(estimate.in_words())
@@ -292,7 +294,7 @@ def _embed(
 def default_preprocessing(
     found: Discovery, reading: ReadSettings | None = None, progress: Progress | None = None
 ) -> PreprocessingSettings:
-    """Return the preset that suits what was found, and tell which where it was guessed; see `suitable_preset`."""
+    """Return the preset that suits what was found, and tell which, and of a mix of kinds; see `suitable_preset`."""
     suitable = choose_preset(found, reading, progress)
     logger.log(
         logging.WARNING if suitable.is_guess else logging.INFO,
@@ -300,7 +302,13 @@ def default_preprocessing(
         suitable.name,
         suitable.why,
     )
+    _warn_of_a_mix(suitable.mixed)
     return preset(suitable.name)
+
+
+def _warn_of_a_mix(mixed: str) -> None:
+    if mixed:
+        logger.warning(mixed)
 
 
 def _fit_key(
