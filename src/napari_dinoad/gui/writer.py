@@ -11,8 +11,9 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.gui.viewer.layer_marks import holding_of_layer
+from napari_dinoad.gui.viewer.layer_marks import holding_of_layer, is_found_mask
 from napari_dinoad.gui.viewer.layers import scan_of_layer
+from napari_dinoad.gui.viewer.looks import without_choice
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.maps.export import nifti_on_grid
@@ -42,6 +43,8 @@ def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a labels layer as NIfTI (npe2 writer contribution), unsigned and small where its labels allow it."""
     array = np.asarray(data)
+    if is_found_mask(meta.get("metadata") or {}):
+        array = without_choice(array)
     ends = (int(array.min(initial=0)), max(int(array.max(initial=0)), 1))
     array = array.astype(np.promote_types(*map(np.min_scalar_type, ends)))
     return _write(Path(path), Labels(array, **_arguments(meta, ())), array, "mask")

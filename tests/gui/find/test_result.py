@@ -10,7 +10,7 @@ import pytest
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find.export_job import export_of
-from napari_dinoad.gui.find.result import ScanResult, scan_level_words
+from napari_dinoad.gui.find.result import CHOSEN, ScanResult, scan_level_words
 from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.volume import Geometry, Volume
@@ -55,6 +55,24 @@ def test_going_back_takes_map_mask_and_regions_back(result, values):
     np.testing.assert_array_equal(result.profile, profile)
     assert not result.is_measured
     assert not result.accept(measurement.work()), "regions of what was taken back"
+
+
+def test_the_chosen_region_is_marked_where_it_is_ticked(result):
+    measure(result)
+    first, second = result.regions
+    plain, labels = result.mask.copy(), result.labels()
+    assert result.choose(second)
+    assert not result.choose(second)
+    np.testing.assert_array_equal(result.mask, np.where(labels == second.label, CHOSEN, plain))
+    result.set_ticked([second], False)
+    np.testing.assert_array_equal(result.mask, labels == first.label)
+    result.set_ticked([second], True)
+    result.set_rate(0.001)
+    assert result.mask.max() == 1, "not measured yet"
+    measure(result)
+    np.testing.assert_array_equal(result.mask == CHOSEN, result.labels() == 2)
+    assert result.choose(None)
+    assert result.mask.max() == 1
 
 
 def test_slices_fill_map_mask_and_profile(result, values):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from napari_dinoad.gui.find.result import CHOSEN
 from napari_dinoad.gui.viewer.looks import hand_look, heatmap_look, mask_look
 
 SEEN_AS = {
@@ -32,10 +33,26 @@ def laid_over(ground, colours, opacity):
 
 
 @pytest.mark.parametrize("sight", SEEN_AS)
-@pytest.mark.parametrize("look", [mask_look(), hand_look()], ids=["found", "by hand"])
-def test_a_mask_is_told_from_the_heatmap_it_lies_on(look, sight):
+def seen_on_heatmaps(look, label, sight):
+    """Return heatmaps on grey, and the same beneath a label, as seen."""
     heat = heatmap_look()["colormap"].map(np.linspace(0, 1, 32))
     greys = np.linspace(0.1, 0.9, 9)[:, None, None] * np.ones(3)
     ground = laid_over(greys, heat[:, :3], heat[:, 3:])
-    masked = laid_over(ground, look["colormap"].colors[1][:3], look["opacity"])
-    assert deltaE_ciede2000(as_seen(ground, sight), as_seen(masked, sight)).min() > PLAINLY_OTHER
+    masked = laid_over(ground, look["colormap"].colors[label][:3], look["opacity"])
+    return as_seen(ground, sight), as_seen(masked, sight)
+
+
+@pytest.mark.parametrize("sight", SEEN_AS)
+@pytest.mark.parametrize(
+    ("look", "label"),
+    [(mask_look(), 1), (mask_look(), CHOSEN), (hand_look(), 1)],
+    ids=["found", "chosen", "by hand"],
+)
+def test_a_mask_is_told_from_the_heatmap_it_lies_on(look, label, sight):
+    assert deltaE_ciede2000(*seen_on_heatmaps(look, label, sight)).min() > PLAINLY_OTHER
+
+
+@pytest.mark.parametrize("sight", SEEN_AS)
+def test_the_chosen_region_is_told_from_the_others(sight):
+    (_, others), (_, chosen) = (seen_on_heatmaps(mask_look(), label, sight) for label in (1, CHOSEN))
+    assert deltaE_ciede2000(others, chosen).min() > PLAINLY_OTHER

@@ -234,10 +234,17 @@ class FindController(QObject):
             if found.overlay is not None:
                 found.overlay.refresh_mask()
 
+    def mark_region(self, region: Region | None) -> None:
+        """Draw a region, or none, in a colour of its own."""
+        found = self._current
+        if found is not None and found.result.choose(region) and found.overlay is not None:
+            found.overlay.refresh_mask()
+
     def jump_to_region(self, region: Region) -> None:
-        """Show the peak of a region."""
+        """Show the peak of a region, and mark it."""
         found = self._current
         if found is not None:
+            self.mark_region(region)
             show_index(self._viewer, found.layer, found.scan.data_index(region.peak_zyx))
 
     def jump_to_slice(self, index: int) -> None:
@@ -272,6 +279,10 @@ class FindController(QObject):
         self._measurer.stop()
         if self._run is not None:
             self._run.settle()
+        # There is no table any more in which it is chosen.
+        for found in self._found.values():
+            if found.result.choose(None) and found.overlay is not None:
+                found.overlay.refresh_mask()
         leave_results(found for found in self._found.values() if found.result.scored.any())
         self._run, self._found, self._shown_key, self._is_open = None, {}, None, False
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Geometry, Volume
 
-__all__ = ["KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
+__all__ = ["CHOSEN", "KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
+
+CHOSEN = 2
+"""In the mask that is shown, the value of the region that was chosen in the table."""
 
 _EQUALS = "\u00a0=\u00a0"
 """Between two spaces at which no line breaks."""
@@ -97,7 +100,7 @@ class ScanResult:
     values : numpy.ndarray
         (z, y, x) float32, −log10 p; 0 where nothing was scored. Changed in place.
     mask : numpy.ndarray
-        (z, y, x) uint8, 1 in what would be exported. Changed in place.
+        (z, y, x) uint8, 1 in what would be exported, `CHOSEN` in the chosen region. Changed in place.
     scored : numpy.ndarray
         (n_slices,) bool.
     preliminary : set of int
@@ -132,6 +135,7 @@ class ScanResult:
         self._labels: MarkedValues | None = None
         self._version = 0
         self._unticked_peaks: set[tuple[int, int, int]] = set()
+        self._chosen_peak: tuple[int, int, int] | None = None
 
     @property
     def fpr(self) -> float:
@@ -225,6 +229,15 @@ class ScanResult:
             self._unticked_peaks |= peaks
         self._draw()
 
+    def choose(self, region: Region | None) -> bool:
+        """Mark a region, or none, in the mask; return whether another one was marked before."""
+        peak = None if region is None else region.peak_zyx
+        is_other = peak != self._chosen_peak
+        self._chosen_peak = peak
+        if is_other:
+            self._draw()
+        return is_other
+
     def labels(self) -> np.ndarray:
         """Return the regions as numbers (z, y, x) int32, ticked or not; zero elsewhere, or while not measured."""
         return np.zeros(self.values.shape, np.int32) if self._labels is None else self._labels.whole(np.int32)
@@ -260,7 +273,12 @@ class ScanResult:
         if self._labels is None:
             return
         self.mask[...] = 0
-        self.mask[self._labels.where()] = self._is_shown(self._labels.values)
+        labels = self._labels.values
+        shown = self._is_shown(labels).astype(np.uint8)
+        for region in self._regions:
+            if region.peak_zyx == self._chosen_peak:
+                shown[labels == region.label] *= CHOSEN
+        self.mask[self._labels.where()] = shown
 
     def _is_shown(self, labels: np.ndarray) -> np.ndarray:
         """Return whether the regions of these numbers (n,) are ticked."""

@@ -21,7 +21,7 @@ from napari_dinoad.gui.viewer.layer_marks import (
 )
 from napari_dinoad.gui.viewer.layer_scan import frame_in_words
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer, title_of
-from napari_dinoad.gui.viewer.looks import hand_look
+from napari_dinoad.gui.viewer.looks import hand_look, without_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +186,7 @@ class HandMasks:
             return None
         mask = found.overlay.mask
         layer = Labels(
-            np.array(mask.data),
+            without_choice(mask.data),
             name=f"{found.overlay.title} · corrected",
             **hand_look(),
             **found.scan.overlay_arguments(found.layer),

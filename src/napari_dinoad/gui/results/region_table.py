@@ -112,7 +112,8 @@ class RegionTable(QTreeWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setAccessibleName("Regions")
         self.setToolTip(
-            "Click a region to go to its peak. Untick one to take it out of the mask and of what is exported.\n"
+            "Click a region to go to its peak; its outline turns magenta. Untick one to take it out of the mask and "
+            "of what is exported.\n"
             "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
             "S/I head/foot.\n"
             "Right-click: tick several at once, or copy them as text (Ctrl+C)."

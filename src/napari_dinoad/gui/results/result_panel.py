@@ -145,6 +145,7 @@ class ResultPanel(Step):
         self.scan_words.setText(words)
         self.scan_words.setVisible(bool(words))
         self.table.show_regions(result.regions, result.is_ticked)
+        self._controller.mark_region(self.table.chosen_region())
         self._show_profile()
 
     def _show_standing(self) -> None:

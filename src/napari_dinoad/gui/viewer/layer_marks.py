@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
@@ -22,6 +22,7 @@ __all__ = [
     "holding_of_layer",
     "is_copy_over",
     "is_drawn_over",
+    "is_found_mask",
     "is_from_file",
     "is_kept_by_plugin",
     "is_overlay",
@@ -121,8 +122,15 @@ def scan_id_of(layer: Layer) -> Hashable | None:
 
 
 def mark_copy(copy: Layer, mask: Layer) -> None:
-    """Note in a layer's metadata that it was copied from a mask, as napari's own duplicates do."""
+    """Note in a layer's metadata that it was copied from a mask: what is in it is a person's from now on."""
     copy.metadata.update(mask.metadata)
+    copy.metadata[OVERLAY_KEY] = replace(mask.metadata[OVERLAY_KEY], own_id=None)
+
+
+def is_found_mask(metadata: dict[str, Any]) -> bool:
+    """Whether a layer of these metadata is the mask that was found, or a duplicate that is not marked as a copy."""
+    mark = metadata.get(OVERLAY_KEY)
+    return isinstance(mark, _Mark) and mark.holding == "mask" and mark.own_id is not None
 
 
 def overlays_of(viewer: Viewer, layer: Layer) -> list[Layer]:

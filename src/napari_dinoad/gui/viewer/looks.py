@@ -8,7 +8,13 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
-from napari_dinoad.gui.viewer.layer_marks import is_from_file, mark_of_file
+from napari_dinoad.gui.viewer.layer_marks import (
+    is_found_mask,
+    is_from_file,
+    is_kept_by_plugin,
+    mark_copy,
+    mark_of_file,
+)
 from napari_dinoad.settings import HEATMAP_LIMITS, HEATMAP_STOPS
 
 if TYPE_CHECKING:
@@ -16,7 +22,15 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.nifti_files import Holding
 
-__all__ = ["as_saved_result", "finish_look", "hand_look", "heatmap_look", "mask_look", "warm_up"]
+__all__ = [
+    "as_saved_result",
+    "finish_look",
+    "hand_look",
+    "heatmap_look",
+    "mask_look",
+    "warm_up",
+    "without_choice",
+]
 
 _Colour = tuple[float, float, float, float]
 
@@ -28,6 +42,9 @@ _HEAT = Colormap(
 )
 
 _MASK_COLOUR = (0.0, 0.95, 1.0, 1.0)
+
+_CHOSEN_COLOUR = (1.0, 0.0, 1.0, 1.0)
+"""Of the region that is chosen in the table; white would be lost on the heatmap's brightest yellow."""
 
 _OPENED_COLOUR = (0.3, 0.5, 1.0, 1.0)
 """Of masks from files or corrected by hand, which may lie beside what was just found.
@@ -56,9 +73,9 @@ def heatmap_look() -> dict[str, Any]:
     }
 
 
-def mask_look(colour: _Colour = _MASK_COLOUR) -> dict[str, Any]:
-    """Return the arguments that give a labels layer the look of a mask."""
-    return {"colormap": _mask_colours(colour), "opacity": 0.9}
+def mask_look(*colours: _Colour) -> dict[str, Any]:
+    """Return the arguments that give a labels layer the look of a mask, and of the chosen region in it."""
+    return {"colormap": _mask_colours(*(colours or (_MASK_COLOUR, _CHOSEN_COLOUR))), "opacity": 0.9}
 
 
 def hand_look() -> dict[str, Any]:
@@ -86,8 +103,19 @@ def as_saved_result(
     return whole, kept | look, "labels"
 
 
+def without_choice(mask: np.ndarray) -> np.ndarray:
+    """Return a copy of the mask that was found in which the chosen region is as the others."""
+    return np.asarray(np.minimum(mask, 1))
+
+
 def finish_look(layer: Layer) -> None:
-    """Give a mask that was read from a file what no layer data tuple can say: an outline."""
+    """Give a mask that was read from a file what no layer data tuple can say: an outline.
+
+    A duplicate of the mask that was found has no chosen region from then on.
+    """
+    if isinstance(layer, Labels) and is_found_mask(layer.metadata) and not is_kept_by_plugin(layer):
+        layer.data = without_choice(layer.data)
+        mark_copy(layer, layer)
     if is_from_file(layer) and isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
         layer.contour = 1
         layer.opacity = mask_look()["opacity"]
