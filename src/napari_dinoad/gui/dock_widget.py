@@ -38,10 +38,11 @@ from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back, show_map_alone
-from napari_dinoad.gui.viewer.looks import finish_look, warm_up
+from napari_dinoad.gui.viewer.looks import finish_look
 from napari_dinoad.gui.viewer.opened_results import OpenedResults
 from napari_dinoad.gui.viewer.orientation import OrientationLetters
 from napari_dinoad.gui.viewer.overlay import lay_on_scans
+from napari_dinoad.gui.viewer.warming_up import WarmUp, steps_of_warm_up
 from napari_dinoad.machine.files import MODEL_SUFFIX
 from napari_dinoad.settings import DetectSettings, demo_settings
 
@@ -99,9 +100,7 @@ class DockWidget(QWidget):
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
-        self._warm_up = QTimer(self)
-        self._warm_up.setSingleShot(True)
-        self._warm_up.timeout.connect(warm_up)
+        self._warm_up = WarmUp(self, steps_of_warm_up())
         self._warm_up.start(_WARM_UP_MS)
         self._prepare = QTimer(self)
         self._prepare.setSingleShot(True)
@@ -198,6 +197,7 @@ class DockWidget(QWidget):
         """Stop at once: Python may let the dock live on for long after napari has closed it."""
         self._room.set_on(False)
         self._prepare.stop()
+        self._warm_up.stop()
         self.finder.close()
         self.explainer.runner.cancel()
         self.planes.set_on(False)

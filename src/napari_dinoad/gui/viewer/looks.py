@@ -28,7 +28,6 @@ __all__ = [
     "hand_look",
     "heatmap_look",
     "mask_look",
-    "warm_up",
     "without_choice",
 ]
 
@@ -119,8 +118,3 @@ def finish_look(layer: Layer) -> None:
     if is_from_file(layer) and isinstance(layer, Labels) and layer.opacity == _FILLED_OPACITY:
         layer.contour = 1
         layer.opacity = mask_look()["opacity"]
-
-
-def warm_up() -> None:
-    """Make a first labels layer, which takes napari half a second, while nobody waits for it."""
-    Labels(np.zeros((1, 1), np.uint8), colormap=_mask_colours(_MASK_COLOUR))
