@@ -811,11 +811,15 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     layer = next(layer for layer in viewer.layers if "nearest normal patch" in layer.name)
     assert np.flatnonzero(layer.data.any(axis=(1, 2))).tolist() == [9]
     assert np.array_equal(layer.affine.affine_matrix, ready.scan.layer.affine.affine_matrix)
+    assert ready.result.explain_note.text() == (
+        "From purple to yellow: how unlike a place is to the nearest normal patch."
+    )
     ready.finder.jump_to_slice(11)
     qtbot.waitUntil(lambda: layer.data[11].any(), timeout=TIMEOUT_MS)
     assert [known for known in ready.scan.layers.choices if known is not None] == [ready.scan.layer]
     ready.result.explain_box.click()
     qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=TIMEOUT_MS)
+    assert ready.result.explain_note.isHidden()
 
 
 def test_export_dialog_writes_what_is_ticked_in_it(qtbot, ready, viewer, tmp_path):

@@ -231,6 +231,7 @@ class DockWidget(QWidget):
             runner.finished.connect(self._prepare.start)
         self.finder.told.connect(self.find.note.tell)
         self.explainer.failed.connect(self.find.note.tell_error)
+        self.explainer.told.connect(self.result.explain_note.tell)
         self.result.explain_asked.connect(self.explainer.set_on)
         self.masks.planes_asked.connect(self.planes.set_on)
         self.result.mask_changed.connect(self.planes.look)

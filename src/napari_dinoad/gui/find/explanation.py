@@ -29,11 +29,19 @@ _TITLES = {
     "memory-bank": "distance to the nearest normal patch",
 }
 
+_WORDS = {
+    "dpmm": "Colours: which kind of normal patch (component) a place is most like.",
+    "ar-cnn": "From purple to yellow: how badly a place is predicted from what surrounds it.",
+    "memory-bank": "From purple to yellow: how unlike a place is to the nearest normal patch.",
+}
+"""What the colours say."""
+
 
 class Explainer(QObject):
     """While it is on, explains each slice that comes into view once its scan has a result."""
 
     failed = Signal(str)
+    told = Signal(str)  # what the colours say; empty when there are none
 
     def __init__(self, viewer: Viewer, finder: FindController, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -98,6 +106,7 @@ class Explainer(QObject):
         for explanation in explanations:
             self._show(found, explanation)
             self._done.add(explanation.index)
+        self.told.emit("\n".join(_WORDS[name] for name in self._layers if name in _WORDS))
 
     def _show(self, found: Found, explanation: Explanation) -> None:
         name = explanation.scorer
@@ -140,3 +149,4 @@ class Explainer(QObject):
         self._removal.add(*self._layers.values())
         self._layers, self._values, self._done = {}, {}, set()
         self._asked = self._found = None
+        self.told.emit("")

@@ -63,6 +63,7 @@ class ResultPanel(Step):
         self.table = RegionTable()
         self.summary = NoteLabel()
         self.explain_box = QCheckBox("Explain")
+        self.explain_note = NoteLabel()
         self.edit_button = QPushButton("Edit mask")
         self.export_button = QPushButton("Export result…")
         self.export_dialog: ExportDialog | None = None
@@ -95,6 +96,7 @@ class ResultPanel(Step):
         self.explain_box.toggled.connect(self.explain_asked)
         self.rows.addWidget(self.summary)
         self.rows.addWidget(FoldingRow(((self.explain_box,), (self.edit_button, self.export_button)), (1, 0)))
+        self.rows.addWidget(self.explain_note)
         self.rows.addWidget(self.export_note)
 
     def _connect(self) -> None:
