@@ -802,6 +802,20 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
     assert dock.scan.resample_button.isHidden()
 
 
+@pytest.mark.parametrize("shape", [(24, 32), (1, 24, 32)])
+def test_a_slice_alone_is_offered_of_volumes_only(dock, viewer, shape):
+    assert not dock.find.slice_button.isHidden()
+    rng = np.random.default_rng(0)
+    image = viewer.add_image(rng.random(shape))
+    dock.scan.choose(image)
+    assert dock.find.slice_button.isHidden()
+    volume = viewer.add_image(rng.random((4, 24, 32)))
+    dock.scan.choose(volume)
+    assert not dock.find.slice_button.isHidden()
+    dock.scan.choose(image)
+    assert dock.find.slice_button.isHidden()
+
+
 def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer):
     find(qtbot, ready)
     n = len(viewer.layers)

@@ -385,6 +385,8 @@ class DockWidget(QWidget):
     def _show_readiness(self) -> None:
         missing = []
         self.finder.compare_with(None if self.normal.model is None else self.normal.model.path)
+        scan = self.scan.scan
+        self.find.set_is_single(scan is not None and scan.source.dropped_axis is not None)
         if self.scan.layer is None:
             missing.append("a scan")
         if self.normal.model is None:

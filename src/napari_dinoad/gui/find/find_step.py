@@ -93,6 +93,10 @@ class FindStep(Step):
         self._missing = what
         self._show_enabled()
 
+    def set_is_single(self, is_single: bool) -> None:
+        """Say whether the scan is a single image, of which one slice is all that there is."""
+        self.slice_button.setVisible(not is_single)
+
     def tell_whose(self, other: str) -> None:
         """Say the name of another scan than the chosen one while that is being scored; else empty."""
         self.whose.tell(f"“{other}” is being scored, not the scan chosen here." if other else "")
