@@ -16,7 +16,7 @@ from napari_dinoad.model_card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.fit import held_out_levels
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS
-from napari_dinoad.pipeline.fit.merging import in_common_units
+from napari_dinoad.pipeline.fit.joined_calibrations import in_common_units
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,

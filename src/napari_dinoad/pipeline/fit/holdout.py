@@ -112,7 +112,7 @@ def fit_and_calibrate(
                 scorers[name] = fit(every, _labelled(progress, part))
         planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
         models.append(planes[-1].model(scorers, is_whole=len(caches) == 1))
-    # A likelihood is joined by the weights of its parts; see `join_calibrations`.
+    # A likelihood is joined by the weights of its parts; see ``joined_calibrations``.
     if len(planes) == 1 and list(scorers) == ["dpmm"] and settings.dpmm.score != "negative-log-likelihood":
         models = [replace(models[0], patches=planes[0].patches("dpmm"))]
     if len(planes) == 1:

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.fingerprints import in_order
-from napari_dinoad.held_out_patches import HeldOutPatches
 from napari_dinoad.normative_model import NormativeModel, Provenance, require_model
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
+from napari_dinoad.pipeline.fit.joined_calibrations import joined, rescored
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
-from napari_dinoad.pipeline.slices.slice_smoothing import is_like
 from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.slice_levels import SliceLevels, common_units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from napari_dinoad.plane_model import PlaneModel
-
-__all__ = [
-    "in_common_units",
-    "is_mixture",
-    "join_calibrations",
-    "merge_models",
-    "require_mixture",
-    "with_earlier_counts",
-]
+__all__ = ["is_mixture", "merge_models", "require_mixture", "with_earlier_counts"]
 
 
 def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     """Merge models of the Dirichlet-process mixture: the model of all their normal scans.
 
     The components are put together, each with the number of patches that it stands for, and alike ones are merged
-    (see `DpmmScorer.merged`). The calibrations are joined by counts (see `join_calibrations`); the numbers of scans
-    and slices add. The order of the models has no influence on the mixture.
+    (see `DpmmScorer.merged`). The calibrations are joined by counts (see ``joined_calibrations``); the numbers of
+    scans and slices add. The order of the models has no influence on the mixture.
 
     Parameters
     ----------
@@ -77,11 +62,11 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     )
     cohorts = tuple(cohort for model in models for cohort in model.cohorts)
     known = [
-        _with_scores(model, partial(scores_in_joint, number, scorers, merged))
+        rescored(model, partial(scores_in_joint, number, scorers, merged))
         for number, model in enumerate(models)
     ]
-    joined = replace(_joined(first, known, scorers, merged), provenance=provenance, cohorts=cohorts)
-    return replace(joined, fingerprints=_fingerprints(models))
+    whole = replace(joined(first, known, scorers, merged), provenance=provenance, cohorts=cohorts)
+    return replace(whole, fingerprints=_fingerprints(models))
 
 
 def _number(models: Sequence[NormativeModel], number: int) -> str:
@@ -136,8 +121,8 @@ def with_earlier_counts(
     # The new scans were scored by mixtures that held the earlier one, like the whole.
     known = earlier
     if newcomers is not None:
-        known = _with_scores(earlier, partial(scores_in_joint, 0, [before, newcomers], mixture))
-    whole = _joined(updated, [known, updated], [before, mixture], mixture)
+        known = rescored(earlier, partial(scores_in_joint, 0, [before, newcomers], mixture))
+    whole = joined(updated, [known, updated], [before, mixture], mixture)
     old, new = earlier.provenance, updated.provenance
     provenance = replace(
         new,
@@ -160,116 +145,6 @@ def with_earlier_counts(
 def _readings(models: Sequence[NormativeModel]) -> tuple[str, ...]:
     """Return how the normal scans of any of the models were read, each way once."""
     return tuple(dict.fromkeys(told for model in models for told in model.provenance.reading))
-
-
-def _with_scores(model: NormativeModel, scores: Callable[[HeldOutPatches], np.ndarray]) -> NormativeModel:
-    """Return a model calibrated for other scores (n,) of the patches that it keeps, by their ratio; see `ScoreRatio`.
-
-    One that keeps none is returned as it is.
-    """
-    (plane,) = model.planes
-    if plane.patches is None:
-        return model
-    patches, ratio, ratio_of_single = plane.patches.rescored(scores(plane.patches), plane.noise_share)
-    alone = None if plane.alone is None else plane.alone.calibration.scaled(ratio_of_single)
-    calibration = plane.calibration.scaled(ratio)
-    return model.with_scorer(model.scorer, calibration, alone, plane.noise_share, plane.levels, patches)
-
-
-def _joined(
-    base: NormativeModel, models: Sequence[NormativeModel], scorers: Sequence[DpmmScorer], mixture: DpmmScorer
-) -> NormativeModel:
-    """Return ``base`` with the joint mixture and the joined calibrations of ``models``, made with ``scorers``."""
-
-    def join(calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer]) -> Calibration:
-        return join_calibrations(calibrations, scorers, mixture.settings.score, mixture.n_patches)
-
-    planes = [model.planes[0] for model in models]
-    alone = join([plane.for_single_slices.calibration for plane in planes], scorers)
-    # Models of single images say nothing of averaged slices; and where slices lie farther apart in one hospital than
-    # in another, what is usual of averaged ones differs: then each slice is scored for itself.
-    averaged = [number for number, plane in enumerate(planes) if plane.alone is not None]
-    shares = [planes[number].noise_share for number in averaged]
-    if not averaged or not is_like(min(shares), max(shares)):
-        single = [replace(plane, alone=None, patches=_of_single_slices(plane)) for plane in planes]
-        return base.with_scorer(mixture, alone, patches=_pooled_patches(single))
-    of_averaged, levels = in_common_units([planes[number] for number in averaged])
-    calibration = join([plane.calibration for plane in of_averaged], [scorers[number] for number in averaged])
-    return base.with_scorer(
-        mixture, calibration, alone, max(shares), levels, patches=_pooled_patches(of_averaged)
-    )
-
-
-def _of_single_slices(plane: PlaneModel) -> HeldOutPatches | None:
-    """Return the patches that a plane keeps, where each slice is for itself from now on."""
-    return None if plane.patches is None else replace(plane.patches, averaged=plane.patches.scores)
-
-
-def _pooled_patches(planes: Sequence[PlaneModel]) -> HeldOutPatches | None:
-    """Return the patches that several planes keep, by their shares of the normal voxels; None where none does."""
-    kept = [(plane.patches, plane.calibration.n_voxels) for plane in planes if plane.patches is not None]
-    if not kept:
-        return None
-    total = sum(n_voxels for _, n_voxels in kept)
-    return HeldOutPatches.pooled([patches for patches, _ in kept], [n_voxels / total for _, n_voxels in kept])
-
-
-def in_common_units(planes: Sequence[PlaneModel]) -> tuple[list[PlaneModel], tuple[SliceLevels, ...]]:
-    """Return planes calibrated for scores divided by what all levels of slices tell, and these levels.
-
-    A plane without levels was calibrated on undivided scores: it says nothing, and no score is raised for it.
-    """
-    told = [levels for plane in planes for levels in plane.levels]
-    if not told:
-        return list(planes), ()
-    common = common_units(told)
-    scaled = [
-        _times(plane, float(common / common_units(plane.levels))) if plane.levels else plane
-        for plane in planes
-    ]
-    return scaled, tuple(
-        levels for plane in planes for levels in plane.levels or (SliceLevels.silent(common),)
-    )
-
-
-def _times(plane: PlaneModel, factor: float) -> PlaneModel:
-    """Return a plane calibrated for averaged scores that are so many times as high."""
-
-    def ratio(scores: np.ndarray) -> np.ndarray:
-        return np.full(scores.shape, factor)
-
-    patches = plane.patches
-    if patches is not None:
-        patches = replace(patches, averaged=patches.averaged * factor)
-    return replace(plane, calibration=plane.calibration.scaled(ratio), patches=patches)
-
-
-def join_calibrations(
-    calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer], score: str, n_patches: int
-) -> Calibration:
-    """Join the calibrations of mixtures for the mixture of all their patches.
-
-    Each table was made with its own mixture, of which the scorers are parts in the joint one. The joint mixture holds
-    the components of each part (or ones close to them), so by it a patch is no farther from normal than by the part:
-    the distances of the part bound those of the whole from above, and so do the p-values. A density loses weight, by
-    the part's share w of all patches: −log p(x) ≤ −log p_part(x) − log w; the part's table is moved by that.
-
-    Parameters
-    ----------
-    calibrations : sequence of Calibration
-    scorers : sequence of DpmmScorer
-        The mixture that each was made with.
-    score : str
-        Of the joint mixture, see `DpmmSettings.score`.
-    n_patches : int
-        Patches behind the joint mixture.
-    """
-    if score == "negative-log-likelihood":
-        calibrations = [
-            calibration.shifted(-math.log(scorer.n_patches / n_patches))
-            for calibration, scorer in zip(calibrations, scorers, strict=True)
-        ]
-    return Calibration.joined(calibrations)
 
 
 def is_mixture(model: NormativeModel) -> bool:
