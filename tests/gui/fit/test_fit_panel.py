@@ -435,6 +435,20 @@ def test_cancel_and_pause_stay_in_their_places_when_the_losses_come(qtbot, dock,
     assert places() == before
 
 
+def test_plain_words_are_shown_and_terms_are_in_tool_tips(qtbot, dock, folder, monkeypatch):
+    panel = open_panel(qtbot, dock, folder)
+    fit, drawn = dock.session.fit, {}
+    monkeypatch.setattr(panel.curves, "show_curves", drawn.update)
+    fit.curves = {"train_loss": [3.0, 2.0], "validation_loss": [3.5, 2.5], "components": [4.0, 5.0]}
+    fit.curves_changed.emit()
+    assert list(drawn) == ["misfit", "misfit of scans not learnt from"]
+    shown = f"{panel.notes.text()} {panel.form.advanced.epochs.label} {' '.join(drawn)}"
+    for term, place in (("loss", panel.curves), ("Epochs", panel.form.advanced.epochs.native)):
+        assert term.casefold() not in shown.casefold()
+        assert term in place.toolTip()
+    assert "mixture" not in shown and "mixture" in panel.form.scorer.native.toolTip()
+
+
 def choose_kind(panel, preset):
     """Choose a kind of scan as a user does."""
     box = panel.form.preset.native
@@ -606,7 +620,7 @@ def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
     own = [field for field in fields if not isinstance(field.parent(), QAbstractSpinBox)]
     assert {field.accessibleName() for field in own} == {
         "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
-        "Weights file", "Plane", "Resolution (0: own)", "Epochs (0: own)", "Device", "Seed",
+        "Weights file", "Plane", "Resolution (0: as usual)", "Rounds (0: as usual)", "Device", "Seed",
     }  # fmt: skip
     panel.found.skipped.show_rows("Skipped (1)", [("letter.txt", "no scan")])
     assert panel.found.skipped.tree.accessibleName() == "Skipped (1)"
@@ -618,7 +632,7 @@ def test_a_number_that_stands_for_none_says_so(qtbot, dock):
     for box in (advanced.resolution_px, advanced.epochs):
         # napari's kind of number field shows no words in place of a number.
         assert box.native.text() == "0"
-        assert "0: own" in box.label
+        assert "0: as usual" in box.label
         assert "0: " in box.tooltip
 
 

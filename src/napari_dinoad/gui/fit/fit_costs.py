@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["backbone_line", "fit_duration_in_words", "scorer_line", "scorer_title"]
 
 _SCORERS = {
-    "dpmm": ("DPMM", "mixture of normal patches; fits in minutes, small model, scores fastest."),
+    "dpmm": ("DPMM", "sorts normal patches into kinds; fits in minutes, small model, scores fastest."),
     "ar-cnn": ("AR-CNN", "predicts patches from their surroundings; longest to fit, usually sharpest."),
-    "memory-bank": ("Memory bank", "nearest normal patch; fits at once, largest model, scores slowest."),
+    "memory-bank": (
+        "Memory bank",
+        "keeps normal patches to compare with; fits at once, largest model, scores slowest.",
+    ),
 }
 
 _MS_A_SLICE = {"embedded": 25.0}

@@ -69,7 +69,8 @@ class FitForm(QWidget):
             label="Method",
             choices=[(scorer_title(name), name) for name in _SCORERS],
             value=defaults.scorer,
-            tooltip="What learns the normal patches.",
+            tooltip="What learns the normal patches: a Dirichlet-process mixture model (DPMM), an autoregressive "
+            "convolutional network (AR-CNN), or a memory bank.",
         )
         self.backbone = ComboBox(
             label="Backbone",
@@ -166,7 +167,7 @@ class _AdvancedForm(QWidget):
             tooltip="Local weights of the backbone, kept for scoring; empty to search for them.",
         )
         self.resolution_px = SpinBox(
-            label="Resolution (0: own)",
+            label="Resolution (0: as usual)",
             value=_OWN,
             min=_OWN,
             max=4096,
@@ -180,11 +181,11 @@ class _AdvancedForm(QWidget):
             tooltip="In which slices are taken. All three take three times as long and find more.",
         )
         self.epochs = SpinBox(
-            label="Epochs (0: own)",
+            label="Rounds (0: as usual)",
             value=_OWN,
             min=_OWN,
             max=1000,
-            tooltip="How often the method sees all slices; 0: as often as is usual for it.",
+            tooltip="Epochs: how often the method sees all slices; 0: as often as is usual for it.",
         )
         self.device = ComboBox(
             label="Device", choices=list(get_args(Device)), value=device, tooltip="Where the work is done."

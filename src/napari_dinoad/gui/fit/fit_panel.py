@@ -45,6 +45,9 @@ _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
 
 
+_CURVES = {"train_loss": "misfit", "validation_loss": "misfit of scans not learnt from"}
+"""What curves are called, by the name of their figure."""
+
 _SHARE_OF_SCREEN = 0.9
 """Of its height and width, that the window takes at most; the rest is for its frame and the desktop's bar."""
 
@@ -88,6 +91,10 @@ class FitPanel(QWidget):
         self._typed.setSingleShot(True)
         self._typed.setInterval(_TYPING_MS)
         self.curves = CurvePlot()
+        self.curves.setToolTip(
+            "How ill the model fits the normal scans (train loss, validation loss), round by round (epochs): lower "
+            "is better."
+        )
         self.report = CohortView()
         self._scroll = ScrolledColumn()
         self._build()
@@ -311,7 +318,9 @@ class FitPanel(QWidget):
             part.setEnabled(job is None)
 
     def _show_curves(self) -> None:
-        losses = {name: values for name, values in self._fit.curves.items() if "loss" in name}
+        losses = {
+            _CURVES.get(name, name): values for name, values in self._fit.curves.items() if "loss" in name
+        }
         self.curves.setVisible(bool(losses))
         self.curves.show_curves(losses)
 

@@ -159,7 +159,6 @@ class CurvePlot(QWidget):
         super().__init__(parent)
         self._curves: dict[str, list[float]] = {}
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setToolTip("How the fit goes: lower is better.")
 
     def sizeHint(self) -> QSize:
         """Return a strip."""
