@@ -288,12 +288,17 @@ def test_grey_is_the_same_however_colours_lie_in_memory(kind):
 def test_colours_that_do_not_lie_on_the_grid_are_refused():
     geometry = Geometry.of_pixels((4, 5))
     values = np.zeros((1, 4, 5), np.float32)
-    for wrong in (
-        np.zeros((1, 5, 4, 3), np.uint8),
-        np.zeros((1, 4, 5), np.uint8),
-        np.zeros((1, 4, 5, 3), "O"),
+    of_shape, of_kind = (
+        r"expected colours of shape \(1, 4, 5, 3\)",
+        "colours: expected a NumPy array of real numbers",
+    )
+    for wrong, told in (
+        (np.zeros((1, 5, 4, 3), np.uint8), of_shape),
+        (np.zeros((1, 4, 5), np.uint8), of_shape),
+        (np.zeros((1, 4, 5, 3), np.int8), of_shape),
+        (np.zeros((1, 4, 5, 3), "O"), of_kind),
     ):
-        with pytest.raises(GeometryError, match=r"expected colours of shape \(1, 4, 5, 3\)"):
+        with pytest.raises(GeometryError, match=told):
             Volume(values, geometry, colours=wrong)
 
 
