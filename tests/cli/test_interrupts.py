@@ -191,6 +191,30 @@ sys.exit(main.main(["info", "m.dinoad"]))
     assert (ended.returncode, ended.stderr.splitlines()) == (130, [TOLD])
 
 
+def test_what_cannot_be_logged_any_more_is_not_told(tmp_path):
+    """Dask's threads log that their connections are gone, to a stream that may be gone, too."""
+    program = """
+import io, logging, os, signal, sys, time
+from napari_dinoad.cli import info, main
+
+def run(options):
+    stream, library = io.StringIO(), logging.getLogger("library")
+    library.addHandler(logging.StreamHandler(stream))
+    library.propagate = False
+    stream.close()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    finally:
+        library.error("gone")
+
+info.run = run
+sys.exit(main.main(["info", "m.dinoad"]))
+"""
+    ended = run_python("-c", program, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.splitlines()) == (130, [TOLD])
+
+
 def test_an_evaluation_writes_nothing(normal_folder, tmp_path, model_path):
     folder = tmp_path / "set"
     for kind in ("img", "mask"):

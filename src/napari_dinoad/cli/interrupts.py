@@ -79,12 +79,14 @@ def listening_for_interrupts(*, ends_process: bool = False) -> Iterator[None]:
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, listener)
-    hook = sys.unraisablehook
+    hook, tells_of_logging = sys.unraisablehook, logging.raiseExceptions
     sys.unraisablehook = lambda told: listener.on_dropped(told) or hook(told)
     try:
         yield
     finally:
         sys.unraisablehook = hook
+        if not ends_process:
+            logging.raiseExceptions = tells_of_logging
         if not listener.has_heard:
             for number, handler in before.items():
                 if handler is not None:
@@ -157,6 +159,8 @@ class _Listener:
         # A call that is cut off before it began is an error with a traceback to it, told by another thread, and what
         # is lost by it a warning.
         silence_dask()
+        # What a thread was about to log, to a stream that is gone meanwhile, is no fault to be shown.
+        logging.raiseExceptions = False
         if is_heeded:
             raise Interrupt
 
