@@ -203,7 +203,7 @@ class FitSettings:
 
     def is_levelled(self, name: ScorerName) -> bool:
         """Whether a scorer's averaged scores are divided by what is usual of alike slices: not likelihoods."""
-        of_likelihood = name == "dpmm" and self.dpmm.score == "negative-log-likelihood"
+        of_likelihood = name == "dpmm" and self.dpmm.is_of_likelihood
         return self.calibration.slice_levels and not of_likelihood
 
     def scorer_settings(self, name: ScorerName) -> DpmmSettings | ArCnnSettings | MemoryBankSettings:

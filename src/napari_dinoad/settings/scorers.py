@@ -125,6 +125,11 @@ class DpmmSettings:
             return self.regularisation
         return 1e-3 if self.covariance == "full" else 1e-6
 
+    @property
+    def is_of_likelihood(self) -> bool:
+        """Whether scores are −log p(x), not distances to the nearest component."""
+        return self.score == "negative-log-likelihood"
+
 
 @dataclass(frozen=True)
 class ArCnnSettings:

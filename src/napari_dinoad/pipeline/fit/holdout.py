@@ -113,7 +113,7 @@ def fit_and_calibrate(
         planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
         models.append(planes[-1].model(scorers, is_whole=len(caches) == 1))
     # A likelihood is joined by the weights of its parts; see ``joined_calibrations``.
-    if len(planes) == 1 and list(scorers) == ["dpmm"] and settings.dpmm.score != "negative-log-likelihood":
+    if len(planes) == 1 and list(scorers) == ["dpmm"] and not settings.dpmm.is_of_likelihood:
         models = [replace(models[0], patches=planes[0].patches("dpmm"))]
     if len(planes) == 1:
         return FittedPlanes(tuple(models), models[0].calibration, planes[0].scan_scores)

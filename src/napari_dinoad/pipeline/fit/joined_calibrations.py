@@ -41,21 +41,18 @@ def joined(
     base: NormativeModel, models: Sequence[NormativeModel], scorers: Sequence[DpmmScorer], mixture: DpmmScorer
 ) -> NormativeModel:
     """Return ``base`` with the joint mixture and the joined calibrations of ``models``, made with ``scorers``."""
-
-    def join(calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer]) -> Calibration:
-        return _join_calibrations(calibrations, scorers, mixture.settings.score, mixture.n_patches)
-
     planes = [model.planes[0] for model in models]
-    alone = join([plane.for_single_slices.calibration for plane in planes], scorers)
+    alone = _join([plane.for_single_slices.calibration for plane in planes], scorers, mixture)
     # Models of single images say nothing of averaged slices; and where slices lie farther apart in one hospital than
     # in another, what is usual of averaged ones differs: then each slice is scored for itself.
     averaged = [number for number, plane in enumerate(planes) if plane.alone is not None]
     shares = [planes[number].noise_share for number in averaged]
     if not averaged or not is_like(min(shares), max(shares)):
-        single = [replace(plane, alone=None, patches=_of_single_slices(plane)) for plane in planes]
+        single = [replace(plane, patches=_of_single_slices(plane)) for plane in planes]
         return base.with_scorer(mixture, alone, patches=_pooled_patches(single))
     of_averaged, levels = in_common_units([planes[number] for number in averaged])
-    calibration = join([plane.calibration for plane in of_averaged], [scorers[number] for number in averaged])
+    calibrations = [plane.calibration for plane in of_averaged]
+    calibration = _join(calibrations, [scorers[number] for number in averaged], mixture)
     return base.with_scorer(
         mixture, calibration, alone, max(shares), levels, patches=_pooled_patches(of_averaged)
     )
@@ -105,8 +102,8 @@ def _times(plane: PlaneModel, factor: float) -> PlaneModel:
     return replace(plane, calibration=plane.calibration.scaled(ratio), patches=patches)
 
 
-def _join_calibrations(
-    calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer], score: str, n_patches: int
+def _join(
+    calibrations: Sequence[Calibration], scorers: Sequence[DpmmScorer], mixture: DpmmScorer
 ) -> Calibration:
     """Join the calibrations of mixtures for the mixture of all their patches.
 
@@ -120,14 +117,12 @@ def _join_calibrations(
     calibrations : sequence of Calibration
     scorers : sequence of DpmmScorer
         The mixture that each was made with.
-    score : str
-        Of the joint mixture, see `DpmmSettings.score`.
-    n_patches : int
-        Patches behind the joint mixture.
+    mixture : DpmmScorer
+        The joint one.
     """
-    if score == "negative-log-likelihood":
+    if mixture.settings.is_of_likelihood:
         calibrations = [
-            calibration.shifted(-math.log(scorer.n_patches / n_patches))
+            calibration.shifted(-math.log(scorer.n_patches / mixture.n_patches))
             for calibration, scorer in zip(calibrations, scorers, strict=True)
         ]
     return Calibration.joined(calibrations)
