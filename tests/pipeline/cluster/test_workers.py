@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -337,12 +338,12 @@ def test_a_system_that_starts_no_process_is_told_without_a_traceback(normal_fold
 def listening():
     """Return the addresses (IP, port) at which this process and its children can be called."""
     here = psutil.Process()
-    return {
-        connection.laddr
-        for process in (here, *here.children(recursive=True))
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    }
+    addresses = set()
+    for process in (here, *here.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # children of the tests before are still ending
+            connections = process.net_connections()
+            addresses.update(c.laddr for c in connections if c.status == psutil.CONN_LISTEN)
+    return addresses
 
 
 def test_own_workers_are_heard_on_this_machine_only():
