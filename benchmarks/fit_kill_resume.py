@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, chance: random.Random, folder: Path) -> d
     plain, killed = folder / "plain", folder / "killed"
     plain.mkdir()
     killed.mkdir()
-    base = [sys.executable, "-m", "napari_dinoad.cli.main", "fit", str(arguments.folder), *arguments.options]
+    base = [sys.executable, "-m", "napari_dinoad", "fit", str(arguments.folder), *arguments.options]
     begin = time.perf_counter()
     command = [*base, "--out", str(plain / "m.dinoad"), "--cache", str(folder / "plain-cache")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

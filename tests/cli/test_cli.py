@@ -157,7 +157,7 @@ def test_only_bad_scans_is_exit_code_2_and_one_line(tmp_path):
     folder = tmp_path / "bad"
     folder.mkdir()
     add_bad_scans(folder)
-    command = [sys.executable, "-m", "napari_dinoad.cli.main", *fit_arguments(folder, tmp_path / "m.dinoad")]
+    command = [sys.executable, "-m", "napari_dinoad", *fit_arguments(folder, tmp_path / "m.dinoad")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -198,7 +198,7 @@ def test_pixels_that_cannot_be_decoded_are_one_line_and_no_traceback(model_path,
     dataset.PixelData = dataset.PixelData[:200]
     path = tmp_path / "cut.dcm"
     dataset.save_as(path)
-    command = [sys.executable, "-m", "napari_dinoad.cli.main", "score", str(path), "--model", str(model_path)]
+    command = [sys.executable, "-m", "napari_dinoad", "score", str(path), "--model", str(model_path)]
     done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
@@ -490,7 +490,7 @@ def run_in_shell(command, model_path, **environment):
     """Run a shell's command, ``{dinoad}`` in it being `dinoad info`; its output is buffered."""
     if sys.platform == "win32":
         pytest.skip("written for a POSIX shell")
-    dinoad = f"'{sys.executable}' -m napari_dinoad.cli.main info '{model_path}'"
+    dinoad = f"'{sys.executable}' -m napari_dinoad info '{model_path}'"
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["sh", "-c", command.format(dinoad=dinoad)],
@@ -517,7 +517,7 @@ def test_all_is_done_and_told_by_the_exit_code_when_the_reader_goes_away(
     (tmp_path / "bad.nii.gz").write_text("no scan")
     shutil.copy(patient_path, tmp_path / "good.nii.gz")
     score = f"score '{tmp_path}' --model '{model_path}' --out '{tmp_path / 'out'}' --save mask,report {more}"
-    command = f"'{sys.executable}' -m napari_dinoad.cli.main {score}"
+    command = f"'{sys.executable}' -m napari_dinoad {score}"
     # The pipe's end is closed before anything is written to it.
     run_in_shell(
         f"{{{{ sleep 0.1; {command}; echo $? > '{tmp_path}/code'; }}}} | true", model_path, **environment
@@ -559,7 +559,7 @@ def test_a_disk_that_fails_while_a_fit_reads_is_not_taken_for_that_of_the_output
 def test_closed_streams_end_no_run(model_path, patient_path, tmp_path, closed):
     score = "score '{scan}' --model '{model}' --out '{out}'"
     score = score.format(scan=patient_path, model=model_path, out=tmp_path)
-    command = f"'{sys.executable}' -m napari_dinoad.cli.main {score} --save mask {closed}"
+    command = f"'{sys.executable}' -m napari_dinoad {score} --save mask {closed}"
     assert run_in_shell(command.replace("{", "{{").replace("}", "}}"), model_path).returncode == 0
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -569,5 +569,5 @@ def test_no_name_ends_a_run_whose_output_is_closed(model_path, patient_path, tmp
     odd = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
     shutil.copy(patient_path, odd)
     score = f"score '{odd}' --model '{model_path}' --out '{tmp_path}' --save mask"
-    done = run_in_shell(f"'{sys.executable}' -m napari_dinoad.cli.main {score} >&-", model_path)
+    done = run_in_shell(f"'{sys.executable}' -m napari_dinoad {score} >&-", model_path)
     assert done.returncode == 0, done.stderr

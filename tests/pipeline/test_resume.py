@@ -314,7 +314,7 @@ def test_no_report_lies_beside_a_model_of_another_fit(slices, tmp_path, monkeypa
 def test_a_killed_process_leaves_nothing_that_hinders(slices, tmp_path):
     """Killed while it embeds, then run to the end by the same command."""
     out, cache = tmp_path / "m.dinoad", tmp_path / "cache"
-    command = [sys.executable, "-m", "napari_dinoad.cli.main", "fit", str(slices), "--out", str(out)]
+    command = [sys.executable, "-m", "napari_dinoad", "fit", str(slices), "--out", str(out)]
     command += ["--scorer", "memory-bank", "--preset", "oct", "--cache", str(cache), "--json"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
         while killed.poll() is None and len(list(cache.glob("embeddings/*"))) < 2:

@@ -41,7 +41,3 @@ def main(arguments: Sequence[str] | None = None, *, ends_process: bool = False) 
         # Once it has begun, the verb may have printed its object.
         as_json = not has_begun and "--json" in (sys.argv[1:] if arguments is None else arguments)
         return tell_cancelled(error, as_json=as_json)
-
-
-if __name__ == "__main__":
-    sys.exit(command())
