@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import torch
-from torch.nn.functional import adaptive_avg_pool2d
+
+from napari_dinoad.machine.sending import on_device
 
 __all__ = ["looks_of"]
 
@@ -25,10 +29,29 @@ def looks_of(embeddings: torch.Tensor, body: torch.Tensor) -> torch.Tensor:
     body : torch.Tensor
         (n, gh, gw) float32, how much of each patch is body.
     """
-    n, _, _, d = embeddings.shape
-    weighted = (embeddings * body[..., None]).movedim(-1, 1)
-    share = body[:, None]
-    of_parts, whole = adaptive_avg_pool2d(share, PARTS), share.mean((2, 3), keepdim=True)
-    parts = adaptive_avg_pool2d(weighted, PARTS).div_(of_parts.clamp_min(_LEAST_BODY))
-    mean = weighted.mean((2, 3), keepdim=True).div_(whole.clamp_min(_LEAST_BODY))
-    return torch.lerp(mean, parts, (PARTS * of_parts).clamp_max_(1.0)).reshape(n, PARTS * PARTS * d)
+    n, gh, gw, d = embeddings.shape
+    weights = _averages(gh, gw, embeddings.device) * body.reshape(n, 1, gh * gw)
+    of_body = weights.sum(2, keepdim=True)
+    means = (weights @ embeddings.reshape(n, gh * gw, d)).div_(of_body.clamp_min(_LEAST_BODY))
+    parts, whole = means[:, 1:], means[:, :1]
+    looks = torch.lerp(whole, parts, (PARTS * of_body[:, 1:]).clamp_max_(1.0))
+    return looks.transpose(1, 2).reshape(n, PARTS * PARTS * d)
+
+
+@lru_cache(maxsize=8)
+def _averages(gh: int, gw: int, device: torch.device) -> torch.Tensor:
+    """Return the matrix (1 + `PARTS`², gh·gw) float32 that takes the mean of all patches, and of each part's.
+
+    As a product, since PyTorch's adaptive pooling refuses on Apple's MPS grids that `PARTS` does not divide.
+    """
+    parts = torch.kron(_averages_along(gh), _averages_along(gw))
+    return on_device(torch.cat([torch.full((1, gh * gw), 1 / (gh * gw)), parts]), device)
+
+
+def _averages_along(size: int) -> torch.Tensor:
+    """Return the matrix (`PARTS`, size) that takes the mean of each part along one side."""
+    averages = torch.zeros(PARTS, size)
+    for i in range(PARTS):
+        part = slice(i * size // PARTS, math.ceil((i + 1) * size / PARTS))
+        averages[i, part] = 1 / (part.stop - part.start)
+    return averages
