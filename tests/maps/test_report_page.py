@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.maps import AnomalyMap, Findings, slice_view
+from napari_dinoad.maps import AnomalyMap, Findings, slice_choice
 from napari_dinoad.maps import report_page as report_page_module
 from napari_dinoad.maps.report_page import MAX_LISTED, report_page, save_report_page
-from napari_dinoad.maps.slice_view import SliceView, heat_loads, marked_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_choice import heat_loads, marked_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
 CARD = {
@@ -308,7 +309,7 @@ def test_rates_are_percentages_with_two_digits():
 
 @pytest.mark.parametrize("at_once", [1, 70, 10_000])
 def test_loads_are_those_of_all_slices_of_each_axis(monkeypatch, at_once):
-    monkeypatch.setattr(slice_view, "_VOXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(slice_choice, "_VOXELS_AT_ONCE", at_once)
     rng = np.random.default_rng(0)
     values = rng.gamma(1, 2, (9, 5, 7)).astype(np.float32)
     labels = (rng.random(values.shape) < 0.2).astype(np.int32) * 3

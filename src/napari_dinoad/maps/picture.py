@@ -18,7 +18,8 @@ from napari_dinoad.maps.panels import (
     overlay_panel,
     scan_panel,
 )
-from napari_dinoad.maps.slice_view import SliceView, heat_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_choice import heat_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:

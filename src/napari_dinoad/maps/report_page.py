@@ -29,7 +29,8 @@ from napari_dinoad.maps.panels import (
     overlay_panel,
     scan_panel,
 )
-from napari_dinoad.maps.slice_view import SliceView, heat_loads, marked_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_choice import heat_loads, marked_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
 if TYPE_CHECKING:

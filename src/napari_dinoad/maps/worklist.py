@@ -20,7 +20,8 @@ from napari_dinoad.maps.export import csv_table
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_window, overlay_panel, scan_panel
 from napari_dinoad.maps.regions import rounded_size
-from napari_dinoad.maps.slice_view import SliceView, heat_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_choice import heat_loads, most_abnormal_slices
+from napari_dinoad.maps.slice_view import SliceView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
