@@ -75,7 +75,7 @@ def main() -> int:
                     if not path.exists():
                         save_head(path, 1000 * cohort + head, session)
                 chosen = replace(settings, seed=cohort, calibration=CalibrationSettings(persons=how))
-                detector = Detector(fit_folder(folder, chosen).without_report())
+                detector = Detector(fit_folder(folder, chosen))
                 smallest = detector.model.calibration.smallest_scan_p_value
                 own = figures.setdefault(
                     f"{name}, {how}", {"least": [], "marked": [], "smallest": [smallest]}

@@ -193,6 +193,15 @@ class NormativeModel:
     def save(self, path: str | Path) -> Path:
         """Write the model, atomically.
 
+        Parameters
+        ----------
+        path : str or Path
+            Its name usually ends in ``.dinoad``.
+
+        Returns
+        -------
+        Path
+
         Raises
         ------
         DinoadError
@@ -228,7 +237,16 @@ class NormativeModel:
 
     @classmethod
     def load(cls, path: str | Path) -> NormativeModel:
-        """Read a model.
+        """Read a model; it computes on the CPU until a `Detector` takes it.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        NormativeModel
+            With ``path`` set, and without ``fit_report``, which lies beside it.
 
         Raises
         ------
@@ -292,10 +310,6 @@ class NormativeModel:
     def on_device(self, device: torch.device) -> NormativeModel:
         """Return the model with scorers that compute on ``device``; one that is loaded computes on the CPU."""
         return replace(self, planes=tuple(plane.on_device(device) for plane in self.planes))
-
-    def without_report(self) -> NormativeModel:
-        """Return the model without its fit report (as it would be loaded)."""
-        return replace(self, fit_report=None)
 
     def card(self) -> dict[str, Any]:
         """Return what the model is, as JSON values, for people and for ``dinoad info``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from napari_dinoad.pipeline.detection.detector import Detection, Detector, detect
+from napari_dinoad.pipeline.detection.detection import Detection
+from napari_dinoad.pipeline.detection.detector import Detector, detect
 from napari_dinoad.pipeline.fit.fitting import fit_folder
 from napari_dinoad.pipeline.fit.merging import merge_models
 from napari_dinoad.pipeline.fit.updating import update_model

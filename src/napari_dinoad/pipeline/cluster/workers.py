@@ -225,11 +225,6 @@ class Cluster:
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    @property
-    def n_workers(self) -> int:
-        """How many workers there are now."""
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
-
     def sees(self, path: Path) -> bool:
         """Return whether all workers see this file or folder of this machine."""
         return all(self.ask(os.path.exists, str(path)))

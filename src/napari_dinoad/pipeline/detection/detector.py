@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,9 +20,10 @@ from napari_dinoad.images.intensity import darkness_note
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.machine.faults import is_of_memory
-from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
+from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.model_format import are_volumes
 from napari_dinoad.normative_model import NormativeModel, require_model
+from napari_dinoad.pipeline.detection.detection import Detection
 from napari_dinoad.pipeline.detection.scan_run import ScanRun
 from napari_dinoad.pipeline.slices.device_slices import sent_voxels
 from napari_dinoad.pipeline.slices.scan_facts import scan_facts
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.progress import Progress
-    from napari_dinoad.settings import Plane
 
-__all__ = ["Detection", "Detector", "OnSlices", "detect"]
+__all__ = ["Detector", "OnSlices", "detect"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,91 +51,6 @@ _NOT_COMPARABLE = {
 
 OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Detection:
-    """What was found in a scan.
-
-    Attributes
-    ----------
-    anomaly_map : AnomalyMap
-        −log10 p on the scan's own grid.
-    scan_score : float
-        The scan's own raw score (only of the slices that were scored).
-    p_value : float, optional
-        Of the whole scan: how often a normal scan is at least as extreme. None when only some of its slices
-        were scored, since the normal scans were scored whole, and where one is a single slice and the others are
-        volumes, or the other way round.
-    n_calibration_scans : int
-        Normal scans behind ``p_value``.
-    n_calibration_persons : int
-        Persons that these scans are of; nothing below 1 / (n + 1) can be claimed.
-    n_more_normal : int
-        How many of these normal scans are less extreme than this one.
-    slices : tuple of int
-        The slices that were scored, along the axis of the first plane.
-    planes : tuple of str
-        The planes that the map was made from.
-    seconds : dict of float
-        By stage: ``prepare``, ``embed``, ``score``, ``map``, and ``total``.
-    unlike : tuple of str
-        In what the scan as such is unlike the model's normal scans, a sentence each; see `Detector.unlike`.
-    settings : DetectSettings
-        Those that it was made with.
-    scan_neg_log10_p : float
-        What a voxel with the scan's own score would have: it compares scans whose slices were averaged with others,
-        which have another calibration.
-    is_whole : bool
-        Whether all slices that the model looks at were scored.
-    """
-
-    anomaly_map: AnomalyMap
-    scan_score: float
-    p_value: float | None
-    n_calibration_scans: int
-    n_calibration_persons: int
-    n_more_normal: int
-    slices: tuple[int, ...]
-    planes: tuple[Plane, ...]
-    seconds: dict[str, float]
-    unlike: tuple[str, ...] = ()
-    settings: DetectSettings = field(default_factory=DetectSettings)
-    scan_neg_log10_p: float = 0.0
-    is_whole: bool = True
-
-    def __repr__(self) -> str:
-        p = "no p-value of the whole scan" if self.p_value is None else f"scan-level p = {self.p_value:.3g}"
-        return f"<Detection, slices scored: {len(self.slices)}, {p}, {self.anomaly_map!r}>"
-
-    def mask(self, fpr: float | None = None, min_volume_mm3: float | None = None) -> AnomalyMask:
-        """Return the mask at a false-positive rate; see `AnomalyMask.of`.
-
-        Parameters
-        ----------
-        fpr, min_volume_mm3 : float, optional
-            None: those of `settings`.
-        """
-        return AnomalyMask.of(
-            self.anomaly_map,
-            self.settings.fpr if fpr is None else fpr,
-            self.settings.min_volume_mm3 if min_volume_mm3 is None else min_volume_mm3,
-        )
-
-    def findings(self, mask: AnomalyMask, scan: str, card: Mapping[str, Any] | None = None) -> Findings:
-        """Return what is to be written about the scan; ``scan`` is its file name, ``card`` the model's."""
-        return Findings(
-            mask,
-            scan,
-            self.p_value,
-            self.n_calibration_scans,
-            self.n_more_normal,
-            self.seconds,
-            card,
-            self.unlike,
-            self.n_calibration_persons,
-            self.is_whole,
-        )
 
 
 class Detector:
@@ -188,7 +102,19 @@ class Detector:
         return f"<Detector on {self.backbone.device}: {self.model!r}>"
 
     def prepare(self, volume: Volume) -> tuple[PreparedScan, ...]:
-        """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept."""
+        """Return the scan with its body, crop and intensity range for each plane; the one prepared last is kept.
+
+        Parameters
+        ----------
+        volume : Volume
+
+        Raises
+        ------
+        ScanReadError
+            If no body is found.
+        SettingError
+            If the intensity setting does not suit the scan, or a path was given in place of one.
+        """
         if not isinstance(volume, Volume):
             raise SettingError(
                 f"scan: expected a Volume, got {type(volume).__name__}. Read a file with read_volume(path)."
@@ -211,7 +137,7 @@ class Detector:
 
         One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. That
         a scan is nearly black to the model is told whatever the normal ones were. An abnormal map of such a scan says
-        little.
+        little. Errors are those of `prepare`.
         """
         prepared = self.prepare(volume)
         kept = self._unlike

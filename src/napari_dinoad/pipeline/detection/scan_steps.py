@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.machine.ordered_logs import OrderedLogs
     from napari_dinoad.maps.findings import Findings
-    from napari_dinoad.pipeline.detection.detector import Detection, Detector
+    from napari_dinoad.pipeline.detection.detection import Detection
+    from napari_dinoad.pipeline.detection.detector import Detector
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import ReadSettings, SegSegments
 
