@@ -20,6 +20,7 @@ import numpy as np
 from napari_dinoad.calibration_table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
 from napari_dinoad.given_arrays import real_array, require_number
+from napari_dinoad.scan_scores import ScanScores, scan_score
 from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings.checks import require
 
@@ -35,74 +36,6 @@ _METHODS_IN_WORDS = {"split": "one split", "cross": "on folds", "joined": "joine
 
 _CHUNK = 2**20
 """Scores that are calibrated at a time: in float64 each takes 40 bytes meanwhile."""
-
-
-@dataclass(frozen=True, eq=False)
-class ScanScores:
-    """What calibration needs of one normal scan that the scorer had not seen.
-
-    Attributes
-    ----------
-    histogram : ScoreHistogram
-        Raw scores of its body voxels.
-    score : float
-        Its own score, see `scan_score`.
-    """
-
-    histogram: ScoreHistogram
-    score: float
-
-    @classmethod
-    def of(cls, body_scores: np.ndarray, top_fraction: float) -> ScanScores:
-        """Return the figures of a scan.
-
-        Parameters
-        ----------
-        body_scores : numpy.ndarray
-            Raw scores of its body voxels, any shape.
-        top_fraction : float
-            See `scan_score`.
-
-        Raises
-        ------
-        SettingError
-            If the share is not above 0 and at most 1.
-        ScorerError
-            If a score is NaN.
-        """
-        return cls(ScoreHistogram.of(body_scores), scan_score(body_scores, top_fraction))
-
-
-def scan_score(body_scores: np.ndarray, top_fraction: float, *, overwrite: bool = False) -> float:
-    """Return a scan's own score: the mean of the highest raw scores of its body voxels.
-
-    Parameters
-    ----------
-    body_scores : numpy.ndarray
-        Any shape.
-    top_fraction : float
-        Share of the voxels that count; see `CalibrationSettings.scan_top_fraction`.
-    overwrite : bool
-        Whether ``body_scores`` may be put into another order: it is not copied then.
-
-    Returns
-    -------
-    float
-        −∞ when there is no body voxel: nothing in it is unusual.
-
-    Raises
-    ------
-    SettingError
-        If the share is not above 0 and at most 1.
-    """
-    require(0 < top_fraction <= 1, "top fraction", "a share above 0, at most 1", top_fraction)
-    body_scores = real_array("Scores", body_scores).reshape(-1)
-    if body_scores.size == 0:
-        return float("-inf")
-    n_top = max(1, round(top_fraction * body_scores.size))
-    partitioned = body_scores if overwrite else body_scores.copy()
-    partitioned.partition(partitioned.size - n_top)
-    return float(partitioned[-n_top:].mean(dtype=np.float64))
 
 
 def fused_scores(scores: Sequence[np.ndarray], calibrations: Sequence[Calibration]) -> np.ndarray:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.calibration import scan_score
 from napari_dinoad.errors import SettingError
 from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram, are_abnormal, is_set
 from napari_dinoad.given_arrays import real_array
+from napari_dinoad.scan_scores import scan_score
 from napari_dinoad.score_histogram import refuse_nan
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.calibration import Calibration, fused_scores, scan_score
+from napari_dinoad.calibration import Calibration, fused_scores
 from napari_dinoad.machine.files import telling_of_writing
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS, HeldOutLevels
@@ -22,6 +22,7 @@ from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
 from napari_dinoad.plane_model import Member, PlaneModel
 from napari_dinoad.progress import report
+from napari_dinoad.scan_scores import scan_score
 from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_dinoad.calibration import scan_score
 from napari_dinoad.images.slices import counts_across
+from napari_dinoad.scan_scores import scan_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
