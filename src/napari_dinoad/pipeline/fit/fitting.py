@@ -218,6 +218,20 @@ def _fit(
         fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
     # Of colours seen as grey it was told.
     _tell_what_was_assumed(fit_report, {COLOUR_AS_GREY} if is_told_of_grey else set())
+    fresh = _fresh_model(fitted, cohort, persons, settings, preprocessing, backbone, fit_report)
+    return fresh if earlier is None else with_earlier_counts(fresh, earlier, newcomers)
+
+
+def _fresh_model(
+    fitted: FittedPlanes,
+    cohort: Cohort,
+    persons: Persons,
+    settings: FitSettings,
+    preprocessing: PreprocessingSettings,
+    backbone: Backbone,
+    fit_report: FitReport,
+) -> NormativeModel:
+    """Return the model of the scans of this folder alone."""
     fresh = NormativeModel(
         fitted.planes,
         BackboneIdentity(
@@ -241,8 +255,8 @@ def _fit(
         fit_report,
     )
     if is_mixture(fresh):
-        fresh = replace(fresh, fingerprints=cohort.fingerprints)
-    return fresh if earlier is None else with_earlier_counts(fresh, earlier, newcomers)
+        return replace(fresh, fingerprints=cohort.fingerprints)
+    return fresh
 
 
 def _require_same(out: Path, before: object) -> None:
