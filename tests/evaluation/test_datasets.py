@@ -83,7 +83,9 @@ def test_scans_of_one_name_in_two_classes_keep_their_own_masks(tmp_path):
     lay_out(
         tmp_path, "test/good/img/1.png test/good/label/1.png test/Ungood/img/1.png test/Ungood/label/1.png"
     )
-    for scan in find_dataset(tmp_path).test:
+    scans = find_dataset(tmp_path).test
+    assert len(scans) == 2
+    for scan in scans:
         assert scan.mask.parent.parent == scan.path.parent.parent
 
 
