@@ -12,7 +12,7 @@ import pytest
 
 from napari_dinoad.cli.fit import settings_from
 from napari_dinoad.cli.verbs import build_parser
-from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings, preset
+from napari_dinoad.settings import PRESETS, ArCnnSettings, DpmmSettings, MemoryBankSettings, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,6 +66,22 @@ def test_every_setting_of_the_scorers_is_named_with_its_default():
         for name, value in told.items():
             default, text = getattr(settings, name), value.strip("`").replace(",", "")
             assert text == str(default).lower() or float(text) == default
+
+
+def test_every_preset_is_told_with_its_window_and_plane():
+    section = TEXTS[ROOT / "docs" / "fitting.md"].split("## Presets")[1].split("\n## ")[0]
+    told = {}
+    for names, values, slices in re.findall(r"^\| (`.+?) \| (.+?) \| (.+?) \|", section, re.MULTILINE):
+        numbers = [float(number.replace("−", "-")) for number in re.findall(r"−?\d+(?:\.\d+)?", values)]
+        names = re.findall(r"`([\w-]+)`", names)
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=False))
+        for place, name in enumerate(names):
+            told[name] = (pairs[place] if len(names) == len(pairs) else None, slices.removeprefix("as "))
+    assert set(told) == set(PRESETS)
+    for name, (pair, plane) in told.items():
+        scaled = PRESETS[name]
+        by = {"window": scaled.window, "as-stored": None}.get(scaled.intensity, scaled.percentiles)
+        assert (pair, plane) == (by, scaled.plane), name
 
 
 def test_the_papers_settings_are_understood():
