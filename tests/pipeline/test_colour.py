@@ -18,8 +18,8 @@ from napari_dinoad.errors import ModelFileError, ScanReadError
 from napari_dinoad.evaluation import auroc
 from napari_dinoad.images import image_files
 from napari_dinoad.images.grey import COLOUR_AS_GREY
+from napari_dinoad.pipeline.cohort.cohort_notes import colour_note
 from napari_dinoad.pipeline.fit.updating import update_model
-from napari_dinoad.pipeline.slices.scan_facts import colour_note
 from napari_dinoad.settings import (
     CacheSettings,
     ClusterSettings,

@@ -25,10 +25,10 @@ from napari_dinoad.errors import (
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.pipeline import Detector, detect, fit_folder
+from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.pipeline.detection import detector as detection
 from napari_dinoad.pipeline.fit import fitting
 from napari_dinoad.pipeline.fit.fitting import default_preprocessing
-from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,

@@ -29,6 +29,7 @@ from napari_dinoad.normative_model import (
     NormativeModel,
     Provenance,
 )
+from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.layout import unlikeness
 from napari_dinoad.pipeline.cohort.order import shares_at_least, unusualness
@@ -40,7 +41,6 @@ from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, wri
 from napari_dinoad.pipeline.fit.held_out import HeldOutScores
 from napari_dinoad.pipeline.fit.holdout import cluster_all, fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
-from napari_dinoad.pipeline.slices.scan_facts import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.progress import report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
 from napari_dinoad.settings.checks import require_kind
