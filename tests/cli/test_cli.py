@@ -23,7 +23,9 @@ from pydicom.uid import generate_uid
 
 from dicom_files import PATIENT_TAGS
 from napari_dinoad.cli import score
+from napari_dinoad.cli.fit import settings_from
 from napari_dinoad.cli.main import main
+from napari_dinoad.cli.verbs import build_parser
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
 
@@ -73,6 +75,16 @@ def test_type_checkers_know_every_public_name_and_where_it_comes_from():
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     typed = {alias.asname: node.module for node in imports for alias in node.names}
     assert typed == {name: f"napari_dinoad.{module}" for name, module in napari_dinoad._EXPORTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "folds"),
+    [("--folds 3", "cross", 3), ("--holdout 0.1", "split", 5), ("", "auto", 5)],
+)
+def test_how_persons_are_held_out_can_be_chosen(options, method, folds):
+    parsed = build_parser().parse_args(["fit", "normals", "--out", "m.dinoad", *options.split()])
+    calibration = settings_from(parsed).calibration
+    assert (calibration.method, calibration.folds) == (method, folds)
 
 
 def test_planes_and_scorers_together(normal_folder, patient_path, tmp_path, capsys):
@@ -240,6 +252,8 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
         (["merge", "none.dinoad", "none.dinoad", "--out", "/sys/m.dinoad"], "--out: Cannot write"),
         (["fit", ".", "--out", "m.dinoad", "--epochs", "0"], "epochs"),
         (["fit", ".", "--out", "m.dinoad", "--holdout", "1"], "holdout"),
+        (["fit", ".", "--out", "m.dinoad", "--folds", "1"], "calibration folds: expected at least 2"),
+        (["fit", ".", "--out", "m.dinoad", "--folds", "3", "--holdout", "0.1"], "not allowed with"),
         (["fit", ".", "--out", "m.dinoad", "--resolution", "5"], "resolution: expected 32 to 4096 pixels"),
         (["fit", ".", "--out", "m.dinoad", "--scorer", "dpmm+knn"], "several of them joined by '+'"),
         (["fit", ".", "--plane", "diagonal"], "'diagonal'"),

@@ -121,12 +121,19 @@ def _add_model_arguments(parser: argparse.ArgumentParser, defaults: FitSettings)
 
 
 def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: CalibrationSettings) -> None:
-    parser.add_argument(
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument(
         "--holdout",
         type=float,
         metavar="SHARE",
-        help="calibrate on one split with this share of the persons (default: on folds below "
-        f"{defaults.cross_below} persons, {defaults.holdout} from there on)",
+        help=f"calibrate on one split with this share of the persons (default: {defaults.folds} folds below "
+        f"{defaults.cross_below} persons, a split of {defaults.holdout} from there on)",
+    )
+    held_out.add_argument(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="calibrate on all persons, by N folds that are held out in turn, however many persons there are",
     )
     parser.add_argument(
         "--smooth",
@@ -232,6 +239,8 @@ def settings_from(options: argparse.Namespace) -> FitSettings:
     )
     if options.holdout is not None:
         calibration = replace(calibration, method="split", holdout=options.holdout)
+    if options.folds is not None:
+        calibration = replace(calibration, method="cross", folds=options.folds)
     settings = FitSettings(
         scorer=options.scorer,
         backbone=options.backbone,
