@@ -9,8 +9,16 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from small_heads import add_bad_scans, save_head
+
+# Examples are the same in each run, and may take any time: a busy machine stops a process for more than the 200 ms
+# after which Hypothesis takes an example for a failed one. Others are drawn by --hypothesis-profile=default.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

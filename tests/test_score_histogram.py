@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -15,7 +15,6 @@ FLOATS = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(width=32
 BITS = st.integers(9, 32)
 
 
-@settings(deadline=None)
 @given(FLOATS, BITS)
 def test_keys_keep_the_order(scores: np.ndarray, bits: int) -> None:
     ascending = np.sort(scores)
@@ -24,7 +23,6 @@ def test_keys_keep_the_order(scores: np.ndarray, bits: int) -> None:
     assert int(keys.max()) < 2**bits
 
 
-@settings(deadline=None)
 @given(FLOATS, BITS)
 def test_the_lower_edge_has_the_same_key_and_is_not_above_the_score(scores: np.ndarray, bits: int) -> None:
     keys = keys_of(scores, bits)
@@ -33,7 +31,6 @@ def test_the_lower_edge_has_the_same_key_and_is_not_above_the_score(scores: np.n
     assert np.array_equal(keys_of(edges, bits), keys)
 
 
-@settings(deadline=None)
 @given(FLOATS)
 def test_at_32_bits_nothing_is_lost(scores: np.ndarray) -> None:
     assert np.array_equal(values_of(keys_of(scores, 32), 32), scores)
@@ -52,7 +49,6 @@ def test_zero_and_minus_zero_are_one_score() -> None:
     assert histogram.values.tolist() == [0.0]
 
 
-@settings(deadline=None)
 @given(FLOATS, FLOATS, BITS)
 def test_the_sum_is_the_histogram_of_all_scores(a: np.ndarray, b: np.ndarray, bits: int) -> None:
     together = ScoreHistogram.of(np.concatenate([a, b]), bits)
@@ -63,7 +59,6 @@ def test_the_sum_is_the_histogram_of_all_scores(a: np.ndarray, b: np.ndarray, bi
     assert np.all(np.diff(summed.values.astype(np.float64)[np.isfinite(summed.values)]) > 0)
 
 
-@settings(deadline=None)
 @given(FLOATS)
 def test_survival_counts_scores_at_least_as_high(scores: np.ndarray) -> None:
     histogram = ScoreHistogram.of(scores, 32)
@@ -85,7 +80,6 @@ def test_chunks_and_both_ways_of_counting_agree(monkeypatch: pytest.MonkeyPatch)
         assert histogram.counts.dtype == np.int64
 
 
-@settings(deadline=None)
 @given(FLOATS, FLOATS)
 def test_a_part_can_be_left_out(kept: np.ndarray, left_out: np.ndarray) -> None:
     both = ScoreHistogram.of(np.concatenate([kept, left_out]))

@@ -71,7 +71,7 @@ def test_roc_agrees_with_scikit_learn() -> None:
     np.testing.assert_allclose(roc.thresholds, thresholds)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(-100, 100, width=32), st.booleans()), min_size=1, max_size=60), st.data())
 def test_parts_sum_to_the_whole(pairs: list[tuple[float, bool]], data: st.DataObject) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32)
@@ -88,7 +88,7 @@ def test_parts_sum_to_the_whole(pairs: list[tuple[float, bool]], data: st.DataOb
     np.testing.assert_array_equal(parts.average_precision(), whole.average_precision())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=60))
 def test_auroc_of_negated_scores_is_its_complement(pairs: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32)

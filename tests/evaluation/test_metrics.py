@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
@@ -22,7 +22,6 @@ from napari_dinoad.evaluation import (
 PAIRS = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=80)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_voxel_metrics_are_exact_with_ties(pairs: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32) / 3
@@ -45,7 +44,6 @@ def test_infinite_scores_are_ordered_and_nan_is_refused() -> None:
         auroc(np.array([0, np.nan, 1, 1]), labels)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_dice_is_the_f1_score(pairs: list[tuple[bool, bool]]) -> None:
     mask, truth = np.array(pairs).T
@@ -56,7 +54,6 @@ def test_dice_is_the_f1_score(pairs: list[tuple[bool, bool]]) -> None:
     assert dice(mask, truth) == dice(truth, mask)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_no_threshold_beats_the_best_dice(pairs: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32)

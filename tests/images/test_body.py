@@ -53,7 +53,7 @@ def test_the_body_is_what_scipys_operators_make_of_the_whole_array(shape, packed
             assert found.all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 5, 9, 70])),
     share=st.floats(0.2, 0.9),

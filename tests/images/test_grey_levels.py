@@ -22,7 +22,7 @@ def sample_of(kind, n, spread, is_whole, seed):
     return (np.abs(values) % 255 if kind[0] == "u" else values).astype(kind)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from(KINDS),
     st.integers(1, 60),
@@ -41,7 +41,7 @@ def test_percentiles_and_deviations_are_those_of_numpy(kind, n, spread, is_whole
     assert levels.median_deviation(middle) == np.median(np.abs(exact - middle))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(1, 60), st.sampled_from([0, 1, 20, 3000]), st.integers(0, 999))
 def test_whole_numbers_are_counted_as_they_would_be_sorted(kind, n, spread, seed):
     sample = sample_of(kind, n, spread, True, seed)

@@ -29,7 +29,7 @@ MASKS = st.builds(
     st.sampled_from([0.0, 1.0, 2.0]),
     st.integers(0, 999),
 )
-many = settings(deadline=None, max_examples=40)
+many = settings(max_examples=40)
 
 
 def smoothed(shape, share, smooth, seed):

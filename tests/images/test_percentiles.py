@@ -26,7 +26,7 @@ def some_values(rng, shape, dtype):
     return np.clip(values, 0, 250).astype(dtype)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     shape=st.tuples(st.integers(1, 50), st.integers(1, 50)),
     dtype=st.sampled_from(TYPES),

@@ -138,7 +138,7 @@ def affines(draw):
     return affine
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     affine=affines(),
     shape=hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=6),

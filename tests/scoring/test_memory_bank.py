@@ -10,7 +10,7 @@ from napari_dinoad.scoring.memory_bank import MemoryBankScorer, nearest_similari
 from napari_dinoad.settings import MemoryBankSettings
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_queries=st.integers(1, 30),
     n_bank=st.integers(1, 2500),

@@ -21,7 +21,6 @@ from napari_dinoad.scoring.seeding import (
 from napari_dinoad.scoring.statistics import hard_statistics
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any), wanted=st.integers(1, 60))
 def test_a_sample_is_without_replacement_and_in_bounds(sizes, wanted):
     total = 4 * sum(sizes)
@@ -183,7 +182,7 @@ def test_a_classification_likelihood_is_that_of_its_formula_and_takes_few_logari
 
 
 @given(seed=st.integers(0, 50), k=st.integers(2, 14), at_most=st.integers(1, 14))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_groups_are_the_best_mixture_on_the_greedy_path(seed, k, at_most):
     """Against the path taken one merge at a time, with every pair evaluated anew each time."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.special import digamma
 
@@ -59,7 +59,6 @@ def test_a_single_component_takes_all_and_keeps_its_concentration():
     assert log_prior(update.sticks, update.alpha) == 0
 
 
-@settings(deadline=None)
 @given(values=sizes, earlier=sizes, alpha=alphas, n=st.floats(10.0, 1e6))
 @example(values=[5e-324, 1.0], earlier=[0.0, 1.0], alpha=11.0, n=10.0)  # a stick too small for a float64
 def test_the_guarded_update_never_lowers_the_expected_penalised_likelihood(values, earlier, alpha, n):

@@ -115,7 +115,7 @@ def test_inputs_of_colours_are_alike(device, kind):
     np.testing.assert_allclose(got.cpu().numpy(), HostSlices(prepared[0]).inputs([3, 0]), atol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31), st.integers(1, 3000), st.integers(0, 500))
 def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
     rng = np.random.default_rng(seed)

@@ -59,7 +59,7 @@ def test_nothing_is_averaged(spacing_mm, sigma_mm):
     np.testing.assert_array_equal(smoothing.smoothed(scores), scores)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sets(st.integers(0, 40), min_size=1, max_size=25),
     st.floats(0.3, 12),
