@@ -190,6 +190,14 @@ def test_workers_that_die_while_they_are_asked_are_asked_again(scheduler):
     assert len(attempts) == 3
 
 
+def test_where_all_workers_die_the_next_one_is_asked(scheduler):
+    """No answer at all was taken for that of all: they saw any folder, and had no version."""
+    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+        kill_workers(2)
+        assert not cluster.sees("/no/such/folder")
+        assert cluster.ask(os.getpid)
+
+
 def test_a_worker_that_dies_when_it_is_asked_for_its_version_is_asked_again(scheduler, monkeypatch):
     run, attempts = distributed.Client.run, []
 

@@ -43,6 +43,9 @@ ATTEMPTS = 4
 PAUSE_S = 0.5
 """Before the second attempt, and longer before each next one: until the scheduler has noticed who is gone."""
 
+COMES_AGAIN_S = 60.0
+"""How long a worker that died is waited for where no other is left: Dask starts a new one in its place."""
+
 CONFIGURATION = {
     # Dask's profiler walks other threads' frames while they run, which crashes Python 3.11 now and then.
     "distributed.worker.profile.enabled": False,
@@ -332,7 +335,7 @@ class Cluster:
             raise _lost_scheduler(error) from error
 
     def ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
-        """Return what the function gives on each worker, asked anew when a worker dies meanwhile.
+        """Return what the function gives on each worker, of one at least; asked anew when a worker dies meanwhile.
 
         Raises
         ------
@@ -341,7 +344,10 @@ class Cluster:
         """
         for attempt in range(ATTEMPTS):
             try:
-                return list(self.client.run(function, *arguments).values())
+                answers = list(self.client.run(function, *arguments).values())
+                if answers:
+                    return answers
+                self.client.wait_for_workers(1, timeout=COMES_AGAIN_S)
             except (OSError, TimeoutError) as error:
                 logger.info("A worker died when it was asked (%s); all are asked again.", error)
                 time.sleep(PAUSE_S * (attempt + 1))
