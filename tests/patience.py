@@ -18,3 +18,19 @@ def wait_until(has_come, poll_s=0.01):
         if time.monotonic() > deadline:
             raise TimeoutError(f"Waited {PATIENCE_S} s in vain.")
         time.sleep(poll_s)
+
+
+def at_rest(qtbot, state, rounds=30):
+    """Let Qt work until what a call returns is the same for so many rounds of its event loop; return that.
+
+    A wait of a fixed time may be over before the timers and the pictures that it is for: a busy machine stops a
+    process for longer.
+    """
+    seen = []
+
+    def is_at_rest():
+        seen.append(state())
+        return len(seen) >= rounds and all(one == seen[-1] for one in seen[-rounds:])
+
+    qtbot.waitUntil(is_at_rest, timeout=TIMEOUT_MS)
+    return seen[-1]

@@ -136,7 +136,7 @@ def test_ctrl_c_that_ends_the_reader_of_the_lines_too(normal_folder, tmp_path):
                 if line.startswith("Training AR-CNN"):
                     break
             child.send_signal(signal.SIGINT)
-            child.communicate(timeout=120)
+            child.communicate(timeout=PATIENCE_S)
         finally:
             child.kill()
     assert child.returncode == 130

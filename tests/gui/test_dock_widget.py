@@ -28,6 +28,7 @@ from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.work import processes
 from napari_dinoad.gui.work.jobs import SlicesScored
 from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
+from patience import at_rest
 from small_heads import save_dicom_head
 
 
@@ -565,8 +566,8 @@ def test_the_foot_of_the_dock_stays_in_sight_while_finding_on_a_small_laptop(qtb
     try:
         qtbot.waitUntil(lambda: ready.finder.result is not None, timeout=TIMEOUT_MS)
         qtbot.waitUntil(ready.find.job.isVisible)
-        qtbot.wait(100)
-        assert ready.findChild(QScrollArea).verticalScrollBar().maximum() == 0
+        bar = ready.findChild(QScrollArea).verticalScrollBar()
+        assert at_rest(qtbot, bar.maximum) == 0
     finally:
         gate.set()
 

@@ -21,6 +21,7 @@ from napari_dinoad.images import itk_files
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
+from patience import PATIENCE_S
 
 AFFINE = np.array([[-1.1, 0.02, 0, 40], [0.02, 1.1, 0.05, -30.5], [0, -0.05, 2.2, 7.25], [0, 0, 0, 1]])
 
@@ -333,7 +334,8 @@ def refused_in_a_process_of_its_own(path, told):
         "try: read_volume(sys.argv[1])\n"
         "except ScanReadError as error: print(error)"
     )
-    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, path]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert run.returncode == 0
     assert str(path) in run.stdout
     assert told in run.stdout

@@ -12,6 +12,7 @@ import pytest
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import atomic_path, write_text
+from patience import PATIENCE_S
 
 NAMES = ("a.csv", "b.json", "c.html")
 
@@ -45,7 +46,7 @@ def test_names_are_given_when_all_contents_are_on_the_disk(tmp_path, steps):
 
 def test_contents_are_forced_to_the_disk_at_one_time(tmp_path, monkeypatch):
     """One after the other they would each wait for the disk's journal: here each waits for all others."""
-    meeting = threading.Barrier(len(NAMES), timeout=60)
+    meeting = threading.Barrier(len(NAMES), timeout=PATIENCE_S)
     monkeypatch.setattr(os, "fsync", lambda _: meeting.wait())
     with written_together():
         for name in NAMES:

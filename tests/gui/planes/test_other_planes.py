@@ -21,6 +21,7 @@ from napari_dinoad.gui.viewer.viewer_parts import camera_of
 from napari_dinoad.gui.work.processes import pool
 from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
+from patience import at_rest
 
 
 @pytest.fixture
@@ -141,6 +142,11 @@ def test_the_wheel_goes_through_the_slices_of_a_plane_and_stops_at_the_last(qtbo
     assert point_of(found, viewer) == (start[0], start[1], found.finder.result.values.shape[2] - 1)
 
 
+def seen_of(viewer):
+    """Return how large the canvas is, and at which scale it shows."""
+    return viewer.canvas.size, camera_of(viewer).zoom
+
+
 def of_planes(viewer):
     """Return what the planes do when the canvas is pressed."""
     return [
@@ -229,7 +235,7 @@ def test_the_dock_is_there_only_while_the_chosen_scan_has_other_planes(qtbot, fo
     qtbot.waitUntil(lambda: pictures_of(found) == [1, 2], timeout=TIMEOUT_MS)
     assert not dock.isHidden()
     viewer.layers.clear()
-    qtbot.waitUntil(dock.isHidden, timeout=5_000)
+    qtbot.waitUntil(dock.isHidden, timeout=TIMEOUT_MS)
     assert found.planes.is_on
 
 
@@ -239,7 +245,7 @@ def test_a_scan_that_is_seen_whole_still_is_when_the_planes_take_their_room(qtbo
     viewer.window._qt_window.show()
     viewer.window.resize(1200, 800)
     layer = ready.scan.layer
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     viewer.reset_view()
     assert is_seen_whole(viewer, layer)
     height, zoom = viewer.canvas.size[0], camera_of(viewer).zoom
@@ -248,11 +254,11 @@ def test_a_scan_that_is_seen_whole_still_is_when_the_planes_take_their_room(qtbo
     qtbot.waitUntil(lambda: is_seen_whole(viewer, layer), timeout=TIMEOUT_MS)
     ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: viewer.canvas.size[0] == height, timeout=TIMEOUT_MS)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     camera_of(viewer).zoom = close = 4 * zoom
     ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     assert camera_of(viewer).zoom == close, "what is looked at closely stays in view"
 
 
@@ -262,7 +268,7 @@ def test_a_scan_that_filled_the_canvas_does_again_when_the_planes_are_closed(qtb
         pytest.skip("napari before 0.9 does not say how large its canvas is")
     viewer.window._qt_window.show()
     viewer.window.resize(1200, 800)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     viewer.reset_view()
     height, zoom = viewer.canvas.size[0], camera_of(viewer).zoom
     ready.masks.planes_box.click()
@@ -285,16 +291,16 @@ def test_what_is_looked_at_closely_stays_as_large_when_the_planes_are_closed(qtb
         pytest.skip("napari before 0.9 does not say how large its canvas is")
     viewer.window._qt_window.show()
     viewer.window.resize(1200, 800)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     viewer.reset_view()
     height = viewer.canvas.size[0]
     ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: viewer.canvas.size[0] < height, timeout=TIMEOUT_MS)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     camera_of(viewer).zoom = close = 3 * camera_of(viewer).zoom
     ready.masks.planes_box.click()
     qtbot.waitUntil(lambda: viewer.canvas.size[0] == height, timeout=TIMEOUT_MS)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     assert camera_of(viewer).zoom == close, "what is looked at closely stays as large"
 
 
@@ -480,13 +486,13 @@ def test_a_plane_is_drawn_anew_only_where_another_slice_or_other_content_is_in_i
     opened.masks.draw_button.click()
     layer = viewer.layers.selection.active
     qtbot.waitUntil(lambda: set(axes) == {1, 2}, timeout=TIMEOUT_MS)
-    qtbot.wait(300)
+    at_rest(qtbot, lambda: len(axes))
 
     def drawn_by(action, at_least):
         axes.clear()
         action()
         qtbot.waitUntil(lambda: set(axes) >= at_least)
-        qtbot.wait(300)
+        at_rest(qtbot, lambda: len(axes))
         return set(axes)
 
     assert drawn_by(lambda: viewer.dims.set_current_step(0, 7), set()) == set()
@@ -501,8 +507,8 @@ def test_steps_and_strokes_are_seen_in_the_same_frame_as_on_the_canvas(qtbot, op
     """Each frame of a window with a canvas costs: one that comes later for the planes alone would double that."""
     opened.masks.draw_button.click()
     layer = viewer.layers.selection.active
-    qtbot.wait(300)
     picture = opened.planes.view.pictures[1]
+    at_rest(qtbot, lambda: picture._scene.version)
     viewer.dims.set_current_step(0, 7)
     assert picture._scene.point[0] == 2
     before = picture._scene.version

@@ -12,6 +12,7 @@ from napari_dinoad.gui.viewer.framing import fills_canvas, is_seen_whole
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.viewer_parts import camera_of
 from napari_dinoad.images.volume import Geometry, Volume
+from patience import at_rest
 
 napari_with_canvas = pytest.mark.skipif(
     "canvas" not in napari.components.ViewerModel.model_fields,
@@ -34,6 +35,11 @@ def view_of(viewer):
     half = np.asarray(viewer.canvas.size) / (2 * camera_of(viewer).zoom)
     centre = np.asarray(camera_of(viewer).center)[-2:]
     return centre - half, centre + half
+
+
+def seen_of(viewer):
+    """Return how large the canvas is, and at which scale it shows."""
+    return viewer.canvas.size, camera_of(viewer).zoom
 
 
 def is_seen(viewer, layer):
@@ -163,7 +169,7 @@ def test_a_scan_that_is_seen_whole_still_is_when_the_dock_takes_its_room(
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1000, 700)
     (layer,) = viewer.open(str(patient), plugin="napari-dinoad")
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     viewer.reset_view()
     if is_close:
         camera_of(viewer).zoom *= 4
@@ -171,7 +177,7 @@ def test_a_scan_that_is_seen_whole_still_is_when_the_dock_takes_its_room(
     width, zoom = viewer.canvas.size[1], camera_of(viewer).zoom
     viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     assert is_seen_whole(viewer, layer) != is_close
     assert (camera_of(viewer).zoom == zoom) == is_close, "what is looked at closely stays in view"
 
@@ -182,7 +188,7 @@ def test_the_first_scan_is_seen_whole_beside_its_controls(qtbot, make_napari_vie
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1200, 800)
     viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     width = viewer.canvas.size[1]
     layer = add_scan(viewer, shape=(20, 40, 120))
     qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
@@ -198,13 +204,15 @@ def test_a_scan_fills_the_window_also_when_that_becomes_smaller_or_larger(
     viewer.window.resize(1200, 800)
     viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     layer = add_scan(viewer, shape=(20, 64, 70))
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     if is_close:
         camera_of(viewer).zoom *= 4
     zoom = camera_of(viewer).zoom
     for width, height in ((1000, 700), (1400, 900)):
+        before = viewer.canvas.size
         viewer.window.resize(width, height)
-        qtbot.wait(300)
+        qtbot.waitUntil(lambda before=before: viewer.canvas.size != before)
+        at_rest(qtbot, lambda: seen_of(viewer))
         if is_close:
             assert camera_of(viewer).zoom == zoom, "what is looked at closely stays in view"
         else:
@@ -219,18 +227,18 @@ def test_a_scan_fills_the_canvas_when_the_dock_floats_and_when_it_is_closed(
     viewer.window.resize(1000, 800)
     dock, widget = viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
     layer = add_scan(viewer, shape=(20, 40, 120))
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     assert fills_canvas(viewer, layer)
     for is_floating in (True, False):
         width = viewer.canvas.size[1]
         dock.setFloating(is_floating)
         qtbot.waitUntil(lambda before=width: viewer.canvas.size[1] != before)
-        qtbot.wait(200)
+        at_rest(qtbot, lambda: seen_of(viewer))
         assert fills_canvas(viewer, layer)
     width = viewer.canvas.size[1]
     viewer.window.remove_dock_widget(widget)
     qtbot.waitUntil(lambda: viewer.canvas.size[1] > width)
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     assert fills_canvas(viewer, layer)
 
 
@@ -239,12 +247,14 @@ def test_a_scan_that_comes_while_the_canvas_changes_fills_it_too(qtbot, make_nap
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1200, 800)
     viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
-    qtbot.wait(200)
+    at_rest(qtbot, lambda: seen_of(viewer))
     sizes = []
     viewer.canvas.events.size.connect(lambda event: sizes.append(event.value))
     viewer.window.resize(1300, 850)
     qtbot.waitUntil(lambda: bool(sizes))
     layer = add_scan(viewer, shape=(20, 64, 70))
+    width = viewer.canvas.size[1]
     viewer.window.resize(1000, 700)
-    qtbot.wait(400)
+    qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
+    at_rest(qtbot, lambda: seen_of(viewer))
     assert fills_canvas(viewer, layer)

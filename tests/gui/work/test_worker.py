@@ -256,9 +256,12 @@ def test_job_is_let_go_of_when_it_has_run(qtbot, runner, make_napari_viewer):
     with qtbot.waitSignal(runner.finished, timeout=TIMEOUT_MS):
         runner.start(lambda channel, payload=payload: None, "Job", keep_alive=owner)
     del payload, owner
-    qtbot.wait(20)
-    gc.collect()
-    assert [reference() for reference in gone] == [None, None]
+
+    def are_gone():
+        gc.collect()
+        return [reference() for reference in gone] == [None, None]
+
+    qtbot.waitUntil(are_gone, timeout=TIMEOUT_MS)
     assert viewer.layers is not None
 
 

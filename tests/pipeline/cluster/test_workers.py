@@ -325,7 +325,7 @@ def test_a_script_without_a_main_guard_is_told(tmp_path):
         "    print('open')\n"
     )
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.stdout == ""
     assert 'must stand under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
