@@ -56,6 +56,16 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before(monkeypatch):
+    """Leave logging as it was: a listener that hears a signal in this process changes it for good."""
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    before = {name: logging.getLogger(name).level for name in dask_logs._LOGGERS}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
 def run_python(*arguments, cwd):
     """Run Python with these arguments and return the process that has ended, with what it printed."""
     command = [sys.executable, *arguments]
@@ -511,22 +521,15 @@ def test_what_dask_tells_of_calls_that_are_cut_off_is_not_passed_on(name):
     And its client, which has a level of its own, warns of keys that it could not gather.
     """
     told = logging.getLogger(name)
-    names = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
-    before = {other: logging.getLogger(other).level for other in names}
-    try:
-        told.setLevel(logging.WARNING)
-        with pytest.raises(Interrupt):
-            _Listener()(signal.SIGINT, None)
-        assert not told.isEnabledFor(logging.ERROR)
-    finally:
-        for other, level in before.items():
-            logging.getLogger(other).setLevel(level)
+    told.setLevel(logging.WARNING)
+    with pytest.raises(Interrupt):
+        _Listener()(signal.SIGINT, None)
+    assert not told.isEnabledFor(logging.ERROR)
 
 
 def test_dask_tells_nothing_from_when_a_request_was_deferred():
     """It goes to worker processes too; that they were ended by it was now and then told in a line of Dask's."""
     heard, told = [], logging.getLogger("distributed.nanny")
-    before = {name: logging.getLogger(name).level for name in dask_logs._LOGGERS}
     handler = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:
         logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -538,8 +541,6 @@ def test_dask_tells_nothing_from_when_a_request_was_deferred():
         assert heard == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, handler)
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def test_what_is_left_in_the_end_is_not_looked_through(tmp_path):
