@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels import get_encoder
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 PATIENT_NAME = "Secret^Patient"
@@ -162,6 +163,13 @@ def sequence_item(**tags):
     for name, value in tags.items():
         setattr(item, name, value)
     return item
+
+
+def compress(dataset, syntax):
+    """Compress the pixels of a data set in place."""
+    if not get_encoder(syntax).is_available:
+        pytest.skip(f"nothing here compresses by {syntax.name} (the extra dicom-codecs)")
+    dataset.compress(syntax, generate_instance_uid=False)
 
 
 def converted_by_dcm2niix(folder, out):

@@ -25,6 +25,9 @@ def names_of(requirements):
     return {re.match(r"[\w.-]+", text)[0].lower().replace("_", "-") for text in requirements}
 
 
+OF_THE_WINDOW = ("napari_dinoad.gui", "napari", "qtpy", "pytestqt")
+
+
 def imported():
     """Return the packages that hold the modules which ours import."""
     modules = set()
@@ -64,3 +67,15 @@ def test_the_readme_names_the_versions_of_python_that_the_package_claims():
     assert PROJECT["requires-python"] == f">={versions[0]}"
     for page in ("README.md", "docs/napari.md"):
         assert f"Python {versions[0]} to {versions[-1]} " in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_only_the_tests_of_the_window_need_it_to_be_collected():
+    """Without a Qt binding the tests of the command line and the library run, and those that need one are skipped."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        # What stands within a test is imported when it runs.
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            found += [path for name in names if f"{name}.".startswith(tuple(f"{n}." for n in OF_THE_WINDOW))]
+    assert [path.name for path in found if ROOT / "tests" / "gui" not in path.parents] == []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 
 import pytest
 
@@ -30,6 +31,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals"),
 ]
+
+needs_dask = pytest.mark.skipif(find_spec("distributed") is None, reason="the extra dask is not installed")
+with_and_without_workers = pytest.mark.parametrize("workers", [0, pytest.param(2, marks=needs_dask)])
 
 TELLING = """
 import sys
@@ -111,7 +115,7 @@ def fit_arguments(folder, out, *more):
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("workers", [0, 2])
+@with_and_without_workers
 @pytest.mark.parametrize("stage", ["Reading and embedding 2", "Training AR-CNN"])
 def test_a_fit_ends_with_one_line_and_nothing_half_written(normal_folder, tmp_path, stage, workers, n):
     arguments = fit_arguments(normal_folder, tmp_path, *(("--workers", workers) if workers else ()))
@@ -122,7 +126,7 @@ def test_a_fit_ends_with_one_line_and_nothing_half_written(normal_folder, tmp_pa
 
 
 @pytest.mark.parametrize("number", REQUESTS)
-@pytest.mark.parametrize("workers", [0, 2])
+@with_and_without_workers
 def test_a_request_to_end_is_as_ctrl_c(normal_folder, tmp_path, workers, number):
     arguments = fit_arguments(normal_folder, tmp_path, *(("--workers", workers) if workers else ()))
     assert interrupt(TELLING, arguments, "Training AR-CNN", number=number) == (130, [TOLD])

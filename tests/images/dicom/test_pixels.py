@@ -21,7 +21,15 @@ from pydicom.uid import (
     UltrasoundMultiFrameImageStorage,
 )
 
-from dicom_files import ct_values, enhanced_dataset, image_dataset, save_all, series_datasets, set_pixels
+from dicom_files import (
+    compress,
+    ct_values,
+    enhanced_dataset,
+    image_dataset,
+    save_all,
+    series_datasets,
+    set_pixels,
+)
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.readers import read_volume
@@ -51,7 +59,7 @@ def test_overlays_in_unused_bits_are_left_out_and_told(tmp_path, syntax):
     change_bits(datasets, lambda bits: bits | (np.arange(bits.size) % 3 == 0) << 14)
     for dataset in datasets:
         if syntax:
-            dataset.compress(syntax, generate_instance_uid=False)
+            compress(dataset, syntax)
     values, volume = read(datasets, tmp_path)
     np.testing.assert_array_equal(values, VALUES)
     assert any("Bits beyond" in note for note in volume.notes)
@@ -120,7 +128,7 @@ def compress_unsigned(dataset, syntax):
     dataset.BitsStored, dataset.HighBit = 12, 11
     bits = np.frombuffer(dataset.PixelData, np.uint16) & 0x0FFF
     dataset.PixelData = bits.tobytes()
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     dataset.PixelRepresentation = 1
 
 
@@ -349,7 +357,7 @@ def test_some_frames_of_a_compressed_file(tmp_path):
     )
     set_pixels(one, pixels)
     one.NumberOfFrames = 5
-    one.compress(RLELossless, generate_instance_uid=False)
+    compress(one, RLELossless)
     [path] = save_all([one], tmp_path)
     np.testing.assert_array_equal(read_volume(path, frame=3).values[0], pixels[3])
     np.testing.assert_array_equal(read_volume(path).values, pixels)
@@ -358,7 +366,7 @@ def test_some_frames_of_a_compressed_file(tmp_path):
 def test_damage_over_which_a_decoder_would_end_the_process(tmp_path):
     """A precision of 128 bits: GDCM throws what nobody catches."""
     (dataset,) = series_datasets(SIGNED[:1].astype(np.uint16))
-    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    compress(dataset, JPEG2000Lossless)
     stream = bytearray(get_frame(dataset.PixelData, 0))
     stream[42] = 255
     dataset.PixelData = encapsulate([bytes(stream)])
@@ -370,7 +378,7 @@ def test_damage_over_which_a_decoder_would_end_the_process(tmp_path):
 def test_damage_over_which_a_decoder_panics(tmp_path):
     """The RLE decoder in Rust then raises what is no `Exception`."""
     (dataset,) = series_datasets(VALUES[:1])
-    dataset.compress(RLELossless, generate_instance_uid=False)
+    compress(dataset, RLELossless)
     too_long = bytes([0x81, 5])
     offsets = np.array([2, 64, 66] + [0] * 13, "<u4").tobytes()
     dataset.PixelData = encapsulate([offsets + too_long + too_long])

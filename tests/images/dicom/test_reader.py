@@ -18,6 +18,7 @@ from pydicom.uid import (
 from dicom_files import (
     PATIENT_TAGS,
     as_one_series,
+    compress,
     converted_by_dcm2niix,
     ct_values,
     enhanced_dataset,
@@ -273,7 +274,7 @@ def test_compressed_pixels(tmp_path, syntax):
     values = ct_values(n=2, rows=64, columns=64)
     datasets = series_datasets(values, RescaleIntercept=-1024)
     for dataset in datasets:
-        dataset.compress(syntax, generate_instance_uid=False)
+        compress(dataset, syntax)
     save_all(datasets, tmp_path)
     np.testing.assert_array_equal(
         np.sort(read_volume(tmp_path).values.ravel()), np.arange(values.size) - 1024
@@ -317,7 +318,7 @@ def test_pixels_that_cannot_be_decoded_name_the_extra(tmp_path, monkeypatch):
     values = ct_values(n=2, rows=64, columns=64)
     datasets = series_datasets(values)
     for dataset in datasets:
-        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+        compress(dataset, JPEG2000Lossless)
     save_all(datasets, tmp_path)
     from pydicom.pixels.decoders import JPEG2000LosslessDecoder
 
