@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from dicom_files import image_dataset
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_kind import (
     N_IMAGES,
@@ -61,6 +62,7 @@ def save_pictures(folder, whites):
         (0, 4.0, False, "mr-brain", False),
         (-1000, 3.5, False, "ct-head", True),
         (-1000, 6.0, True, "ct-chest", True),
+        (-1000, 4.0, True, "ct-chest", True),
         (-1000, 6.0, False, "ct-abdomen", True),
     ],
 )
@@ -70,6 +72,41 @@ def test_volumes(tmp_path, background, spacing, lung, name, is_guess):
     chosen = choose_preset(discover_scans(tmp_path))
     assert (chosen.name, chosen.is_guess) == (name, is_guess)
     assert chosen.why
+
+
+@pytest.mark.parametrize(("spacing", "name"), [(3.5, "ct-head"), (6.0, "ct-abdomen")])
+def test_foam_beside_the_body_is_no_lung(tmp_path, spacing, name):
+    """Heads lie in holders, trunks on mattresses: their values are those of lung."""
+    values = trunk(-1000)
+    values[52:, :, 1:11] = -800
+    for letter in "ab":
+        save(tmp_path / f"{letter}.nii.gz", values, spacing)
+    assert choose_preset(discover_scans(tmp_path)).name == name
+
+
+def save_film(path: Path, modality: str, *, in_colour: bool = False) -> None:
+    rng = np.random.default_rng(0)
+    frames = np.zeros((6, 40, 48, 3) if in_colour else (6, 40, 48), np.uint8)
+    frames[:, 8:32, 8:40] = rng.integers(60, 250, frames[:, 8:32, 8:40].shape)
+    film = image_dataset(frames[0], Modality=modality, NumberOfFrames=6, SeriesInstanceUID=f"1.2.{path.stem}")
+    film.PixelData = frames.tobytes()
+    film.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    ("modality", "in_colour", "name"),
+    [
+        ("XA", False, "image-2d"),
+        ("US", True, "image-colour"),
+        ("MR", False, "mr-slices"),
+        ("OPT", False, "oct"),
+    ],
+)
+def test_stacks_without_a_place_are_taken_as_pictures(tmp_path, modality, in_colour, name):
+    """Angiographies were fitted as heads in MR, scaled film by film."""
+    for number in (1, 2):
+        save_film(tmp_path / f"{number}.dcm", modality, in_colour=in_colour)
+    assert choose_preset(discover_scans(tmp_path)).name == name
 
 
 @pytest.mark.parametrize(("modality", "name"), [("MR", "mr-brain"), ("CT", "ct-head"), ("OPT", "oct")])

@@ -45,9 +45,10 @@ _LOOKED_PX = 256
 """An image is looked at in about so many pixels a side."""
 
 _LUNG_HU = (-950.0, -550.0)
-"""Values between these inside the field of view are lung, where the air around the patient is not."""
+"""Values between these inside the body are lung; around it they are foam that the patient lies on."""
 
-_LUNG_SHARE = 0.06
+_LUNG_SHARE = 0.1
+"""Of the body in a CT of the chest. Real chests have 0.18 to 0.25, heads and abdomens 0.01, an empty skull 0.07."""
 
 _AIR_HU, _SKIN_HU, _TISSUE_HU = (-1050.0, -950.0), (-900.0, -200.0), (-150.0, 150.0)
 """Where a slice of CT has air, what is partly air (skin, lung), and fat and other tissue."""
@@ -59,7 +60,7 @@ _PADDING_HU = -1100.0
 """Below this there is nothing but one value around the field of view."""
 
 _HEAD_FIELD_MM = 330.0
-"""The field of view of a head CT is smaller than this, that of a trunk larger."""
+"""The field of view of a head CT is smaller than this, that of a trunk without lung larger."""
 
 
 BRIGHT_PERCENTILE = 99
@@ -96,11 +97,12 @@ class ScanLook:
     is_ct : bool
         By its DICOM modality; where that is not known, whether it has values of air as in CT.
     lung_share : float
-        Of its voxels.
+        Of the voxels of the body in CT; 0 of other scans.
     field_mm : float, optional
         The longer side of a slice.
     brightness : float, optional
-        Of a 2D image: its brightest tissue as a share of white; None where white is not known.
+        Of a 2D image, or a stack of them without a place in the patient: its brightest tissue as a share of white;
+        None where white is not known.
     is_coloured : bool
         Not so where grey is stored as colour, nor where colour is hardly any.
     is_hounsfield : bool
@@ -174,18 +176,26 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
     # Of a single slice, the axis that it lacks.
     axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
     coarse = values[:, ::4, ::4] if min(values.shape) > 1 else values
-    lung = np.count_nonzero((coarse > _LUNG_HU[0]) & (coarse < _LUNG_HU[1])) / coarse.size
+    is_ct = modality == "CT" if modality not in _NO_KIND else bool(coarse.min() <= CT_AIR_HU)
     lengths = [
         n * step for a, (n, step) in enumerate(zip(values.shape, geometry.spacing, strict=True)) if a != axis
     ]
     return ScanLook(
-        modality == "CT" if modality not in _NO_KIND else bool(coarse.min() <= CT_AIR_HU),
-        lung,
+        is_ct,
+        _lung_share(coarse) if is_ct else 0.0,
         max(lengths) if geometry.is_physical else None,
-        _brightness(volume) if volume.is_2d else None,
+        _brightness(volume) if volume.is_2d or not geometry.is_physical else None,
         colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
         volume.is_2d and volume.full_scale is None and _are_hounsfield(values),
     )
+
+
+def _lung_share(values: np.ndarray) -> float:
+    """Return how much of the body is lung; values are Hounsfield units."""
+    from napari_dinoad.images.body import find_body
+
+    inside = values[find_body(values, is_ct=True)]
+    return float(np.mean((inside > _LUNG_HU[0]) & (inside < _LUNG_HU[1])))
 
 
 def _are_hounsfield(values: np.ndarray) -> bool:
@@ -237,10 +247,11 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     """Return the preset that suits the scans of a folder.
 
     2D images are taken as stored, in colour where most are (``image-colour``), else in grey (``image-2d``); but where
-    they are unevenly bright, as slices of MR are, or do not say what is white, each is scaled by itself
-    (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. Volumes of which most are in
-    colour are ``image-colour``, CT is of the head, chest or abdomen, by its field of view and how much lung there is,
-    and all others are ``mr-brain``. Slices of CT as pictures say nothing of their field of view.
+    they are unevenly bright, as slices of MR are, or MR by their headers, or do not say what is white, each is scaled
+    by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. Volumes of which most
+    are in colour are ``image-colour``; films, and other images of DICOM without a place in the patient, are taken as
+    2D images are. CT is of the head, chest or abdomen, by how much lung there is and its field of view, and all
+    others are ``mr-brain``. Slices of CT as pictures say nothing of their field of view.
 
     Parameters
     ----------
@@ -255,23 +266,27 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
     if discovery.modality == "OPT":
         return PresetChoice("oct", "the series are OCT")
     if discovery.is_mostly_2d:
-        return _of_images(looks)
+        return _of_images(looks, discovery.modality)
     if 2 * sum(look.is_coloured for look in looks) > len(looks):
         return PresetChoice("image-colour", "most volumes are in colour", is_guess=True)
     if any(scan.images for scan in discovery.scans):
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
+    if 2 * sum(look.field_mm is None for look in looks) > len(looks):
+        return _of_images(looks, discovery.modality)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
     if 2 * n_ct <= len(looks):
         most = "most volumes have" if n_ct or "CT" in _kinds(discovery) else "volumes with"
         return PresetChoice("mr-brain", f"{most} no values as low as air in CT")
+    lung = float(np.median([look.lung_share for look in looks]))
+    if lung > _LUNG_SHARE:
+        return PresetChoice("ct-chest", f"CT of a body with {100 * lung:.0f} % lung", is_guess=True)
     fields = [look.field_mm for look in looks if look.field_mm is not None]
     if fields and float(np.median(fields)) < _HEAD_FIELD_MM:
         return PresetChoice(
-            "ct-head", f"CT with a field of view of {np.median(fields):.0f} mm", is_guess=True
+            "ct-head",
+            f"CT with a field of view of {np.median(fields):.0f} mm and little lung",
+            is_guess=True,
         )
-    lung = float(np.median([look.lung_share for look in looks]))
-    if lung > _LUNG_SHARE:
-        return PresetChoice("ct-chest", f"CT with {100 * lung:.0f} % lung", is_guess=True)
     return PresetChoice("ct-abdomen", "CT of the trunk with little lung", is_guess=True)
 
 
@@ -308,7 +323,7 @@ def _kinds(discovery: Discovery) -> Counter[str]:
     return Counter(_SAME_KIND.get(name, name) for name in named if name not in _NO_KIND)
 
 
-def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:
+def _of_images(looks: Sequence[ScanLook], modality: str) -> PresetChoice:
     brightness = [look.brightness for look in looks if look.brightness is not None]
     if 2 * sum(look.is_hounsfield for look in looks) > len(looks):
         return PresetChoice(
@@ -329,9 +344,13 @@ def _of_images(looks: Sequence[ScanLook]) -> PresetChoice:
         return PresetChoice(
             "image-colour", "most files are pictures in colour", is_guess=True, also=_OF_IMAGES
         )
+    if modality == "MR":
+        return PresetChoice(
+            "mr-slices", "MR without a place in the patient; each is scaled by itself", also=_OF_IMAGES
+        )
     uneven = brightness_range(brightness)
     if uneven is None:
-        return PresetChoice("image-2d", "most files are 2D images, about evenly bright", also=_OF_IMAGES)
+        return PresetChoice("image-2d", "most files are pictures, about evenly bright", also=_OF_IMAGES)
     dark, bright = uneven
     return PresetChoice(
         "mr-slices",
