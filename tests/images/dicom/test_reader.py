@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import (
     EnhancedMRImageStorage,
     JPEG2000Lossless,
@@ -351,6 +352,20 @@ def test_frames_without_a_place_are_a_stack_of_pixels(tmp_path):
     assert volume.geometry.shape == (5, 8, 9)
     assert not volume.geometry.is_physical
     np.testing.assert_array_equal(read_volume(path, frame=2).values[0], pixels[2])
+
+
+@pytest.mark.parametrize("pointer", ["FrameTime", "FrameTimeVector", None])
+def test_a_film_says_that_its_images_follow_in_time(tmp_path, pointer):
+    """Angiographies and ultrasound were read as stacks without a word: their regions reach over time, not space."""
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 8, 9), dtype=np.uint8)
+    one = image_dataset(pixels[0], Modality="XA", SeriesInstanceUID="1.2.3", NumberOfFrames=5)
+    set_pixels(one, pixels)
+    if pointer:
+        one.FrameIncrementPointer = tag_for_keyword(pointer)
+    [path] = save_all([one], tmp_path)
+    told = "5 images that follow in time (a film), read as the slices of a stack."
+    assert (told in read_volume(path).notes) == (pointer is not None)
+    assert told not in read_volume(path, frame=2).notes
 
 
 def test_a_single_slice_with_a_place_has_an_area(tmp_path):

@@ -11,6 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
@@ -59,7 +60,8 @@ GEOMETRY_TAGS = (
     "SOPClassUID", "Manufacturer", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
-    "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient",
+    "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "FrameIncrementPointer",
+    "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
 )  # fmt: skip
@@ -94,6 +96,9 @@ _NOT_SCANS = {
 }
 """SOP classes that hold pixels or names of files, but no scan of a patient."""
 
+
+_FRAME_TIMES = {tag_for_keyword("FrameTime"), tag_for_keyword("FrameTimeVector")}
+"""Tags by which frames of a film (cine) follow each other."""
 
 _CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """SOP class of secondary captures (screenshots, dose reports), and the beginning of those of several frames."""
@@ -232,8 +237,14 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         study_uid=uid_of(header, "StudyInstanceUID"),
         n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
         assumed=assumed,
+        is_film=is_multi_frame and not is_placed and _follow_in_time(header),
         is_capture=not is_placed and (sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")),
     )
+
+
+def _follow_in_time(header: Dataset) -> bool:
+    pointers = listed(header.get("FrameIncrementPointer"))
+    return any(int(tag) in _FRAME_TIMES for tag in pointers)
 
 
 def _series_number(header: Dataset) -> int | None:

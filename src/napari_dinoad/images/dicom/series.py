@@ -155,6 +155,8 @@ class DicomSeries:
         StudyInstanceUID: some de-identifiers give series of several patients one UID.
     n_parts : int
         Files that a multi-frame image is stored in; 0 where the header does not say how many.
+    is_film : bool
+        Whether its frames follow each other in time, without a place in the patient.
     is_capture : bool
         Whether it is a picture of a screen or a page (secondary capture) without a place in the patient.
     assumed : tuple of str
@@ -172,6 +174,7 @@ class DicomSeries:
     unreadable: tuple[str, ...] = ()
     study_uid: str = ""
     n_parts: int = 1
+    is_film: bool = False
     is_capture: bool = False
     assumed: tuple[str, ...] = ()
 

@@ -62,6 +62,8 @@ _FEWEST_EVEN = 3
 MAX_BRIDGED_GAP = 3.0
 """Resampling bridges gaps up to this many times the usual one; over a wider one it would invent tissue."""
 
+_FILM = "{} images that follow in time (a film), read as the slices of a stack."
+
 _ANY_DIRECTION = 3.0
 """highdicom's limit on 1 − cosine, out of use: shifts are judged in pixels (`SHIFT_TOLERANCE_PX`)."""
 
@@ -125,7 +127,7 @@ def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
     notes = (*of_stack, *notes)
     _require_one_kind(frames)
     if not frames[0].is_placed:
-        return _unplaced(frames, frame, notes)
+        return _unplaced(frames, frame, notes, is_film=series.is_film)
     frames, more = choose_frame(frames, frame)
     try:
         return _ordered(frames, (*notes, *more, *series.assumed))
@@ -186,11 +188,15 @@ def _require_one_orientation(frames: Sequence[DicomFrame]) -> None:
         )
 
 
-def _unplaced(frames: list[DicomFrame], frame: int | None, notes: tuple[str, ...]) -> SliceStack:
-    """Return images without a place in the patient, as they lie in their file: X-rays, ultrasound, OCT."""
+def _unplaced(
+    frames: list[DicomFrame], frame: int | None, notes: tuple[str, ...], *, is_film: bool
+) -> SliceStack:
+    """Return images without a place in the patient, as they lie in their file: X-rays, ultrasound, OCT, films."""
     if frame is not None:
         frames = [pick(frames, frame)]
         notes = (*notes, f"Image {frame} of the series, counted from 0.")
+    elif is_film:
+        notes = (*notes, _FILM.format(len(frames)))
     told = "No place in the patient in the header: sizes are in pixels."
     return SliceStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
 
