@@ -37,6 +37,12 @@ def test_scan_like_those_of_the_model_is_no_misfit():
     assert misfits(model("oct"), traits((1, 20, 18))) == [], "a slice alone has no size of a head"
 
 
+@pytest.mark.parametrize("preset", ["oct", "bmad", "image-2d", "image-colour", "mr-slices"])
+def test_a_model_of_stacks_of_pictures_suits_a_stack_without_physical_size(preset):
+    """B-scans in TIFF, and films, were told that the model is of scans in millimetres, which theirs is not."""
+    assert misfits(model(preset, "acquired", n_slices=90), traits((10, 300, 200), None)) == []
+
+
 def test_a_model_of_pictures_of_mr_is_of_2d_images_though_its_preset_is_that_of_volumes():
     pictures = model(n_slices=9)
     assert misfits(pictures, traits((1, 300, 200), None)) == []

@@ -26,6 +26,9 @@ _SAMPLED_COLOURS = 300_000
 
 _HEAD_PRESETS = ("mr-brain", "ct-head")
 
+_OF_MILLIMETRES = ("mr-brain", "ct-head", "ct-chest", "ct-abdomen")
+"""Presets of scans that have a physical size; stacks of pictures, such as B-scans and films, need have none."""
+
 _OF_SLICES_TOO = ("oct", "bmad")
 """Kinds of which slices come one by one as well as together."""
 
@@ -106,7 +109,8 @@ def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
 
 def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
     if scan.spacing_mm is None:
-        return ["This scan has no physical size; the model is of scans in millimetres."]
+        has_sizes = model.preset in _OF_MILLIMETRES
+        return ["This scan has no physical size; the model is of scans in millimetres."] if has_sizes else []
     reasons = []
     lengths = [n * step for n, step in zip(scan.shape, scan.spacing_mm, strict=True)]
     if model.preset in _HEAD_PRESETS:
