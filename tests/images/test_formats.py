@@ -467,6 +467,11 @@ def test_scans_in_formats_that_are_not_read_say_what_to_convert_them_to(tmp_path
         ("a.nii.bz2", "compress it with gzip"),
         ("a.gipl.gz", "for instance with SimpleITK"),
         ("a.mif", "with mrconvert"),
+        ("a.svs", "Export regions of it as TIFF"),
+        ("a.CZI", "Export regions of it as TIFF"),
+        ("a.E2E", "Export it as DICOM or TIFF"),
+        ("a.mp4", "Save its frames as PNG"),
+        ("a.v", "Convert it to .nii.gz"),
     ],
 )
 def test_files_of_kinds_that_are_not_read_say_what_to_do(tmp_path, name, told):

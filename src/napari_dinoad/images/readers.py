@@ -58,6 +58,7 @@ _UNREAD: dict[tuple[str, ...], str] = {
     (".head", ".brik", ".brik.gz"):
         f"one of two files of an AFNI pair (.HEAD, .BRIK), which are not read. {_WITH_NIBABEL}",
     (".mnc", ".mnc.gz"): f"a MINC file, which is not read. {_WITH_NIBABEL}",
+    (".v",): f"an ECAT file, which is not read. {_WITH_NIBABEL}",
     (".vtk", ".gipl", ".gipl.gz"):
         "a VTK or GIPL file, which is not read. Convert it to .nii.gz, for instance with SimpleITK",
     (".mif", ".mif.gz", ".mih"): "an MRtrix file, which is not read. Convert it to .nii.gz with mrconvert",
@@ -65,6 +66,12 @@ _UNREAD: dict[tuple[str, ...], str] = {
         "a NIfTI file that is compressed in a way that is not read. Unpack it, or compress it with gzip",
     (".webp", ".jp2", ".j2k", ".j2c", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".gif"):
         "a picture of a kind that is not read. Save it as PNG or TIFF",
+    (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".czi", ".vsi", ".lif", ".nd2", ".lsm", ".oir", ".ims"):
+        "a whole slide, or another microscope's own file, which is not read. Export regions of it as TIFF or PNG",
+    (".e2e", ".fda", ".fds", ".vol", ".oct"):
+        "a file of an OCT device's own kind, which is not read. Export it as DICOM or TIFF",
+    (".avi", ".mp4", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".webm"):
+        "a film, which is not read. Save its frames as PNG, or export it as DICOM",
     (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"): "a picture of a kind that is not read. Save it as PNG or TIFF",
 }  # fmt: skip
 """Endings of scans in formats that nobody reads here, what they are, and what to do."""
