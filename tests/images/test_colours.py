@@ -56,6 +56,13 @@ def test_palettes_are_looked_up(tmp_path, pixels):
     require_beside(read_volume(tmp_path / "a.png"), np.asarray(image.convert("RGB"))[None])
 
 
+def test_transparent_colours_of_a_palette_are_read_without_a_warning(tmp_path, pixels):
+    """Pillow's own warning came on stderr, of each file."""
+    image = Image.fromarray(pixels).quantize(20)
+    image.save(tmp_path / "a.png", transparency=bytes(range(0, 200, 10)))
+    require_beside(read_volume(tmp_path / "a.png"), np.asarray(image.convert("RGB"))[None])
+
+
 def test_cmyk_jpeg(tmp_path, pixels):
     Image.fromarray(pixels).convert("CMYK").save(tmp_path / "a.jpg", quality=98)
     with Image.open(tmp_path / "a.jpg") as image:

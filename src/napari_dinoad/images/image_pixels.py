@@ -140,6 +140,7 @@ def read_page(image: Any, path: Path) -> Page:
     if image.mode == "P" and image.palette is not None and not any(image.palette.palette):
         # Pillow stores indices without a palette with one of black alone. (getpalette() would read all pixels.)
         mode = None
+    image.info.pop("transparency", None)  # Left out, as all alpha is; Pillow warns of that of palettes.
     tags = image.tag_v2 if image.format == "TIFF" else {}
     if tags:
         page_header(image).require_image(path)
