@@ -213,6 +213,18 @@ def test_the_pages_of_a_tiff_are_slices(tmp_path, dtype):
         read_volume(tmp_path / "b_scans.tif", frame=3)
 
 
+def test_pages_of_several_sizes_say_that_one_can_be_chosen(tmp_path):
+    """The levels of a whole slide, in TIFF by a scanner that does not call them reduced."""
+    path = tmp_path / "slide.tif"
+    for size in (40, 20, 10):
+        tifffile.imwrite(path, np.arange(size**2, dtype=np.uint8).reshape(size, size), append=path.exists())
+    with pytest.raises(
+        ScanReadError, match=r"got 10 × 10, 20 × 20, 40 × 40 pixels\. Choose one page with --frame"
+    ):
+        read_volume(path)
+    assert read_volume(path, frame=1).values.shape == (1, 20, 20)
+
+
 def test_the_images_of_a_folder_are_slices_in_natural_order(tmp_path):
     for number in (1, 2, 10):
         Image.fromarray(np.full((6, 7), number, np.uint8)).save(tmp_path / f"b{number}.png")
@@ -220,7 +232,7 @@ def test_the_images_of_a_folder_are_slices_in_natural_order(tmp_path):
     assert volume.values[:, 0, 0].tolist() == [1, 2, 10]
     assert "3 images" in volume.notes[0]
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "b3.png")
-    with pytest.raises(ScanReadError, match="one size"):
+    with pytest.raises(ScanReadError, match=r"one size.*Name a file to read it alone"):
         read_volume(tmp_path)
 
 

@@ -175,7 +175,8 @@ def _volume(pages: list[Page], path: Path, notes: list[str]) -> Volume:
     sizes = {page.pixels.shape[:2] for page in pages}
     if len(sizes) > 1:
         told = ", ".join(f"{rows} × {columns}" for rows, columns in sorted(sizes)[:4])
-        raise ScanReadError(f"{path}: expected slices of one size, got {told} pixels.")
+        advice = "Name a file to read it alone." if path.is_dir() else "Choose one page with --frame."
+        raise ScanReadError(f"{path}: expected slices of one size, got {told} pixels. {advice}")
     white, told_white = _white(pages)
     values: np.ndarray
     if len(pages) == 1:
