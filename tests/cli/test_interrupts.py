@@ -17,7 +17,7 @@ import pytest
 from napari_dinoad.cli import interrupts
 from napari_dinoad.cli.interrupts import Interrupt, _Listener
 from napari_dinoad.machine import dask_logs, streams
-from napari_dinoad.pipeline.interrupts import interrupts_deferred
+from napari_dinoad.machine.interrupts import interrupts_deferred
 from patience import PATIENCE_S
 
 if sys.platform != "win32":
@@ -183,6 +183,54 @@ def test_scored_scans_are_whole_and_the_others_are_not_there(normal_folder, tmp_
     )
     assert told == [TOLD], "\n".join(told)
     assert code == 130
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+
+
+STOPPED = """
+import os, signal, sys
+from napari_dinoad.cli import main
+from {module} import {name} as do
+
+def stopped(*given, **named):
+    if {where!r} not in str(given):
+        return do(*given, **named)
+    if {is_before}:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return do(*given, **named)
+    done = do(*given, **named)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return done
+
+import {module}
+{module}.{name} = stopped
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "where", "is_before"),
+    [
+        # Its files are written, and it is in no list yet.
+        ("napari_dinoad.pipeline.detection.scan_steps", "save_result", "normal_2", False),
+        # It has its map, and not yet its other files.
+        ("napari_dinoad.machine.files", "_give_name", "normal_2_mask", True),
+        # All are scored, and the list is still that of before.
+        ("napari_dinoad.maps.worklist", "write_text", "normal_2", True),
+    ],
+)
+def test_each_scan_whose_results_are_there_is_in_the_worklist(
+    module, name, where, is_before, normal_folder, tmp_path, model_path
+):
+    out = tmp_path / "out"
+    ended = run_python(
+        "-c",
+        STOPPED.format(module=module, name=name, where=where, is_before=is_before),
+        *("score", *sorted(normal_folder.iterdir())[:3], "--model", model_path, "--out", out),
+        cwd=tmp_path,
+    )
+    assert (ended.returncode, ended.stderr.splitlines()) == (130, [TOLD])
+    assert len(list(out.glob("normal_0_*"))) == len(list(out.glob("normal_2_*"))) == 5
+    assert len((out / "worklist.csv").read_text().splitlines()) == 4
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 
 

@@ -16,6 +16,7 @@ from napari_dinoad import html
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import write_text
+from napari_dinoad.machine.interrupts import interrupts_deferred
 from napari_dinoad.maps.export import csv_table
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_window, overlay_panel, scan_panel
@@ -139,8 +140,8 @@ class WorklistEntry:
 class Worklist:
     """``worklist.html`` and ``worklist.csv`` in a folder, which grow with the scans; of several scans only.
 
-    A context manager: at its end, also by an error, the files hold all scans so far. A `DinoadError` that ends it (of
-    a full disk, for instance) is told with how many scans are done.
+    A context manager: at its end, also by an error or a signal, the files hold all scans so far. A `DinoadError` that
+    ends it (of a full disk, for instance) is told with how many scans are done.
 
     Parameters
     ----------
@@ -170,7 +171,9 @@ class Worklist:
         unwritten = None
         if self.is_due:
             try:
-                self.write()
+                # A signal that comes when all is scored must not leave the last scans out.
+                with interrupts_deferred():
+                    self.write()
             except DinoadError as refused:
                 # What ended the scoring is told, not that the worklist met the same full disk afterwards.
                 logger.info("%s", refused)

@@ -179,24 +179,22 @@ def test_the_time_of_preparing_on_the_thread_is_told(detector, scans, tmp_path, 
 
 def test_large_scans_are_alone_in_memory(detector, scans, tmp_path, monkeypatch):
     monkeypatch.setattr(scans_ahead, "MOST_VOXELS", 0)
-    threads, held = set(), []
-
-    def note_thread(*_):
-        threads.add(threading.current_thread().name)
+    readers, held = set(), []
 
     def writing(findings, *_):
-        note_thread()
         held.append(weakref.ref(findings.mask.anomaly_map))
 
     def reading(*_):
-        note_thread()
+        readers.add(threading.current_thread().name)
+        assert len(written) == len(held)
         assert [one() for one in held if one() is not None] == []
 
     told_around(monkeypatch, ScanFile, "read", before=reading)
-    told_around(monkeypatch, scan_steps, "save_outputs", before=writing)
+    written = []
+    told_around(monkeypatch, scan_steps, "save_outputs", before=writing, after=lambda *_: written.append(1))
     run(detector, scans, tmp_path / "out")
     assert len(held) == len(scans)
-    assert threads == {threading.current_thread().name}
+    assert readers == {threading.current_thread().name}
 
 
 def test_one_after_a_large_one_waits_for_it(detector, scans, tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.machine.dask_logs import dask_without_chatter, silence_dask
+from napari_dinoad.machine.interrupts import interrupts_deferred, processes_without_interrupts
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
-from napari_dinoad.pipeline.interrupts import interrupts_deferred, processes_without_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -54,9 +54,9 @@ def score_scans(
 
     While a scan is scored the next one is read and prepared on a thread, and what was found in the one before is
     written on another; a large one is alone (see `scans_ahead`). Items, logs and the list come scan by scan as if
-    each were done before the next begins. However it ends, also by Ctrl-C, what is being written on the thread is
-    written whole and listed, and what was logged is told. What ended it is raised; that the scan before could not
-    be written either is logged.
+    each were done before the next begins. However it ends, also by Ctrl-C, what is being written is written whole and
+    listed, on its thread, where no signal cuts in between, and what was logged is told. What ended it is raised; that
+    the scan before could not be written either is logged.
 
     Parameters
     ----------
@@ -94,24 +94,23 @@ def score_scans(
                 with logs.holding(own.records):
                     with nullcontext() if progress is None else progress(n_begun, own.name) as follow:
                         scored = _scored(steps, own.scan, loaded_apart, writer, follow)
-                for before in writer.finished():
-                    yield _listed(before, worklist)
+                yield from _finished(writer)
                 tell(own.records)
                 if isinstance(scored, DinoadError):
-                    yield _listed(WrittenScan(BatchItem(own.scan, own.name, error=scored)), worklist)
-                elif scored.is_large or n_begun == len(batch):
-                    # Nothing is done beside it.
-                    yield _listed(steps.write(own, scored), worklist)
-                else:
-                    writer.begin(partial(steps.write, own, scored))
+                    yield _listed(WrittenScan(BatchItem(own.scan, own.name, error=scored)), worklist).item
+                    continue
+                is_alone = scored.is_large or n_begun == len(batch)
+                writer.begin(partial(_written_and_listed, steps, own, scored, worklist))
                 # A large one is not held while the next one is read.
                 del scored
+                if is_alone:
+                    yield from _finished(writer)
         except Exception:
-            yield from _left_behind(writer, worklist, batch[:n_begun])
+            yield from _left_behind(writer, batch[:n_begun])
             raise
         finally:
             # By Ctrl-C, or where the caller stops.
-            _left_behind(writer, worklist, batch[:n_begun])
+            _left_behind(writer, batch[:n_begun])
             for own in batch[:n_begun]:
                 tell(own.records)
 
@@ -135,19 +134,14 @@ def _scored(
         return error
 
 
-def _left_behind(
-    writer: WriteBehind[WrittenScan], worklist: Worklist, begun: Sequence[BatchScan]
-) -> list[BatchItem]:
-    """List the scan that is being written, if there is one, once it is; what fails is logged, not raised.
+def _left_behind(writer: WriteBehind[WrittenScan], begun: Sequence[BatchScan]) -> list[BatchItem]:
+    """Wait for the scan that is being written, if there is one, and return it; what fails is logged, not raised.
 
     Something else has ended the batch, and is not to be hidden by it.
     """
     error = writer.failure()
     if error is None:
-        try:
-            return [_listed(written, worklist) for written in writer.finished()]
-        except DinoadError as refused:
-            error = refused
+        return list(_finished(writer))
     for own in begun[:-1]:
         tell(own.records)
     trace = None if isinstance(error, DinoadError) else error
@@ -155,15 +149,28 @@ def _left_behind(
     return []
 
 
-def _listed(written: WrittenScan, worklist: Worklist) -> BatchItem:
-    """Tell what was logged of a scan, list it, and return what became of it."""
-    tell(written.records)
+def _finished(writer: WriteBehind[WrittenScan]) -> Iterator[BatchItem]:
+    """Wait for the scan that is being written, if there is one, tell what was logged of it, and yield it."""
+    for written in writer.finished():
+        tell(written.records)
+        yield written.item
+
+
+def _written_and_listed(
+    steps: ScanSteps, own: BatchScan, scored: ScoredScan, worklist: Worklist
+) -> WrittenScan:
+    """Write a scan and list it."""
+    return _listed(steps.write(own, scored), worklist)
+
+
+def _listed(written: WrittenScan, worklist: Worklist) -> WrittenScan:
+    """List a scan, or that it cannot be used, and return it."""
     item = written.item
     if written.entry is None:
         worklist.add_failed(item.scan.path.name or item.name, item.reason)
     else:
         worklist.add(written.entry)
-    return item
+    return written
 
 
 def output_names(scans: Sequence[ScanFile]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Ctrl-C where other processes are started and ended: it goes to none of them, and waits until that is done."""
+"""Ctrl-C where it must not cut in: it waits until that is done, and goes to none of the processes started there."""
 
 from __future__ import annotations
 
