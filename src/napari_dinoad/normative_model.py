@@ -175,6 +175,10 @@ class NormativeModel:
         plane = PlaneModel(name, members, calibration, single, noise_share, levels, patches)
         return replace(self, planes=(plane,), calibration=calibration, fit_report=None, path=None)
 
+    def without_patches(self) -> NormativeModel:
+        """Return this model without embeddings of held-out patches; see `PlaneModel.patches`."""
+        return replace(self, planes=tuple(replace(plane, patches=None) for plane in self.planes), path=None)
+
     def require_weights(self, weights_sha256: str) -> None:
         """Refuse a backbone with other weights than the model was fitted with; the `ModelFileError` names its file.
 

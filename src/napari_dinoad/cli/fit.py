@@ -156,7 +156,7 @@ def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: Calibr
         default=defaults.n_kept_patches,
         metavar="N",
         help="a model of dpmm keeps the embeddings of so many held-out patches, on which models that it is merged "
-        "into are calibrated; 0: none, else at least 50 (default: %(default)s)",
+        "into are calibrated; 0: none, also of those that --update finds; else 50 to 20000 (default: %(default)s)",
     )
     parser.add_argument(
         "--persons",

@@ -13,6 +13,9 @@ from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBa
 LEAST_KEPT_PATCHES = 50
 """Of fewer chance decides how much a merged model marks: of 16 from each of two models, four times the rate."""
 
+MOST_KEPT_PATCHES = 20_000
+"""A model of several keeps 4,000 in all; so many embeddings of length 384 take 15 MB in each model file."""
+
 
 @dataclass(frozen=True)
 class CalibrationSettings:
@@ -44,8 +47,8 @@ class CalibrationSettings:
         look alike. From five held-out persons with volumes on; where scores are likelihoods, never.
     n_kept_patches : int
         A model of ``"dpmm"`` alone, in one plane, keeps the embeddings of about so many held-out patches, on which a
-        model that it is merged into is calibrated. 0: none; then merged models mark less than the rate says. Else at
-        least `LEAST_KEPT_PATCHES`.
+        model that it is merged into is calibrated. 0: none; then merged models mark less than the rate says, and
+        of an updated model those that it had go. Else `LEAST_KEPT_PATCHES` to `MOST_KEPT_PATCHES`.
     """
 
     method: CalibrationMethod = "auto"
@@ -63,8 +66,9 @@ class CalibrationSettings:
         require_choice("calibration method", self.method, CalibrationMethod)
         require_choice("persons", self.persons, PersonGrouping)
         require(self.folds >= 2, "calibration folds", "at least 2", self.folds)
-        ok = self.n_kept_patches == 0 or self.n_kept_patches >= LEAST_KEPT_PATCHES
-        require(ok, "kept patches", f"0 or at least {LEAST_KEPT_PATCHES}", self.n_kept_patches)
+        ok = self.n_kept_patches == 0 or LEAST_KEPT_PATCHES <= self.n_kept_patches <= MOST_KEPT_PATCHES
+        expected = f"0 or {LEAST_KEPT_PATCHES} to {MOST_KEPT_PATCHES}"
+        require(ok, "kept patches", expected, self.n_kept_patches)
         require(0 < self.holdout < 1, "holdout", "above 0 and below 1", self.holdout)
         ok = 0 < self.scan_top_fraction <= 1
         require(ok, "scan top fraction", "above 0, at most 1", self.scan_top_fraction)

@@ -238,9 +238,9 @@ def test_none_are_kept_of_likelihoods_other_scorers_or_where_none_are_wanted(hos
         assert model.card()["calibration"]["n_kept_patches"] == 0
 
 
-@pytest.mark.parametrize("n", [-1, 1, 49])
-def test_so_few_that_chance_would_decide_are_refused(n):
-    with pytest.raises(SettingError, match=f"kept patches: expected 0 or at least 50, got {n}"):
+@pytest.mark.parametrize("n", [-1, 1, 49, 20_001, 10**9])
+def test_so_few_that_chance_would_decide_and_files_of_any_size_are_refused(n):
+    with pytest.raises(SettingError, match=f"kept patches: expected 0 or 50 to 20000, got {n}"):
         CalibrationSettings(n_kept_patches=n)
 
 

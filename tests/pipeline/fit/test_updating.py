@@ -13,8 +13,9 @@ from napari_dinoad.cli.main import main
 from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
-from napari_dinoad.pipeline.fit import held_out, updating
+from napari_dinoad.pipeline.fit import fitting, held_out, updating
 from napari_dinoad.pipeline.fit.merging import with_earlier_counts
+from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
@@ -112,6 +113,39 @@ def test_an_interrupted_update_goes_on_to_the_same_model(updated, folders, earli
     for name, tensor in updated.scorer.state().tensors.items():
         assert np.array_equal(resumed.scorer.state().tensors[name].numpy(), tensor.numpy()), name
     np.testing.assert_array_equal(resumed.calibration.table_scores, updated.calibration.table_scores)
+
+
+def test_an_update_that_was_stopped_late_clusters_the_new_patches_no_more(
+    updated, folders, earlier_path, tmp_path, monkeypatch
+):
+    cache = CacheSettings(folder=str(tmp_path / "cache"))
+    clustered, n_clustered = DpmmScorer.clustered, []
+
+    def counted(*args, **kwargs):
+        n_clustered.append(1)
+        return clustered(*args, **kwargs)
+
+    def stop(*_):
+        raise Cancelled("stop")
+
+    monkeypatch.setattr(DpmmScorer, "clustered", counted)
+    earlier = NormativeModel.load(earlier_path)
+    with monkeypatch.context() as patch, pytest.raises(Cancelled):
+        patch.setattr(fitting, "_fit_report", stop)
+        update_model(earlier, folders[1], UPDATE, cache=cache)
+    resumed = update_model(earlier, folders[1], UPDATE, cache=cache)
+    assert len(n_clustered) == 1
+    np.testing.assert_array_equal(resumed.calibration.table_scores, updated.calibration.table_scores)
+
+
+def test_an_update_that_is_to_keep_no_patches_keeps_none_of_before(updated, folders, earlier_path):
+    earlier = NormativeModel.load(earlier_path)
+    assert len(updated.planes[0].patches) > len(earlier.planes[0].patches) > 0
+    chosen = replace(UPDATE, calibration=replace(UPDATE.calibration, n_kept_patches=0))
+    without = update_model(earlier, folders[1], chosen)
+    assert [plane.patches for plane in without.planes] == [None]
+    # Once more those of before tell how the earlier table is to be scaled.
+    np.testing.assert_array_equal(without.calibration.table_scores, updated.calibration.table_scores)
 
 
 def test_other_weights_are_refused(folders, earlier_path):

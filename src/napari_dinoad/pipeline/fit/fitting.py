@@ -212,14 +212,17 @@ def _fit(
         )
         newcomers = None
         if earlier is not None and earlier.planes[0].patches is not None:
-            newcomers = cluster_all(cohort.cache, settings, backbone.device, progress)
+            newcomers = cluster_all(cohort.cache, settings, backbone.device, progress, checkpoints)
         seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
         # The report compares the embeddings themselves: while the workers that may hold them are there.
         fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
     # Of colours seen as grey it was told.
     _tell_what_was_assumed(fit_report, {COLOUR_AS_GREY} if is_told_of_grey else set())
     fresh = _fresh_model(fitted, cohort, persons, settings, preprocessing, backbone, fit_report)
-    return fresh if earlier is None else with_earlier_counts(fresh, earlier, newcomers)
+    if earlier is None:
+        return fresh
+    whole = with_earlier_counts(fresh, earlier, newcomers)
+    return whole if settings.calibration.n_kept_patches else whole.without_patches()
 
 
 def _fresh_model(

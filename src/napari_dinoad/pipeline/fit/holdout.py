@@ -168,12 +168,26 @@ def _fit(
 
 
 def cluster_all(
-    cache: EmbeddingCache, settings: FitSettings, device: torch.device, progress: Progress | None
+    cache: EmbeddingCache,
+    settings: FitSettings,
+    device: torch.device,
+    progress: Progress | None,
+    checkpoints: Checkpoints,
 ) -> DpmmScorer:
-    """Return the clusters of all cached scans, which a mixture of them alone would start from."""
-    batches = cache.batches(list(range(len(cache.scans))), device, settings.seed)
+    """Return the clusters of all cached scans, which a mixture of them alone would start from.
+
+    They are kept in ``checkpoints``, and found there by a fit that goes on.
+    """
+    every = np.arange(len(cache.scans))
+    batches = cache.batches(every.tolist(), device, settings.seed)
     device = _device_of_mixture(batches, device)
-    return DpmmScorer.clustered(batches, settings.dpmm, device=device, progress=progress)
+    name = f"{_checkpoint_name(cache, settings.dpmm, every, every[:0], None)}-clusters"
+    kept = _kept(checkpoints, name, device)
+    if kept is not None and isinstance(kept[0], DpmmScorer):
+        return kept[0]
+    clusters = DpmmScorer.clustered(batches, settings.dpmm, device=device, progress=progress)
+    checkpoints.save(name, clusters.state())
+    return clusters
 
 
 def _device_of_mixture(batches: object, device: torch.device) -> torch.device:
