@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from napari_dinoad.backbones.weights import (
     weights_folder,
 )
 from napari_dinoad.errors import BackboneError, DinoadError, WeightsError, WeightsNotFoundError
+from patience import PATIENCE_S
 
 from .tiny_networks import to_meta
 
@@ -129,6 +132,39 @@ def test_no_second_file_is_added_beside_or_over_one(tmp_path, kept_as):
         with pytest.raises(WeightsError, match="there already"):
             add_weights(tmp_path / other, "dinov2_vits14")
     assert find_weights(SPEC).path == kept
+
+
+@pytest.mark.parametrize("content", ["x", "y"])
+def test_two_that_add_at_once_leave_one_file(tmp_path, monkeypatch, content):
+    """Each found none there, and after both the backbone had two files, which every later search refused."""
+    first, second = touch(tmp_path / "a.pth"), touch(tmp_path / "b.safetensors")
+    second.write_text(content)
+    found = []
+
+    def add_second():
+        try:
+            found.append(add_weights(second, SPEC.name))
+        except WeightsError as error:
+            found.append(str(error))
+
+    other = threading.Thread(target=add_second)
+    copy = shutil.copyfile
+
+    def copyfile(source, target):
+        if source == first:
+            other.start()
+            other.join(0.3)
+        return copy(source, target)
+
+    monkeypatch.setattr("shutil.copyfile", copyfile)
+    kept = add_weights(first, SPEC.name)
+    other.join(PATIENCE_S)
+    assert find_weights(SPEC).path == kept
+    assert [path.name for path in weights_folder().iterdir()] == ["dinov2_vits14.pth"]
+    if content == "x":
+        assert found == [kept]
+    else:
+        assert len(found) == 1 and "is there already. Remove it first." in found[0]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,11 +21,14 @@ from napari_dinoad.backbones.hub import (
 from napari_dinoad.backbones.official import official_file
 from napari_dinoad.backbones.registry import TIMM_PREFIX, find_backbone, list_backbones
 from napari_dinoad.errors import DinoadError, WeightsError, WeightsNotFoundError
+from napari_dinoad.machine.file_lock import locked
 from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.machine.user_folders import data_folder, expanded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_dinoad.backbones.registry import BackboneSpec
     from napari_dinoad.progress import Progress
 
@@ -167,12 +170,42 @@ def add_weights(file: str | Path, name: str) -> Path:
     """
     spec = find_backbone(name)
     source = given_weights(expanded(file, "Weights"), spec.base_name)
+    with _adding_alone(spec):
+        return _kept_there(spec, source) or _copied_there(spec, source)
+
+
+@contextmanager
+def _adding_alone(spec: BackboneSpec) -> Iterator[None]:
+    """Hold what only one process may: adding weights of this backbone. On a disk without locks nothing is held.
+
+    Of two that found none there each would add its file, and the backbone had two.
+    """
+    with ExitStack() as stack:
+        lock = None
+        # What hinders the lock hinders the copy, which tells it.
+        with suppress(DinoadError):
+            folder = require_folder(weights_folder())
+            lock = stack.enter_context(locked(folder / f".{_file_name(spec.base_name)}.lock", wait=True))
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.remove()
+
+
+def _kept_there(spec: BackboneSpec, source: Path) -> Path | None:
+    """Return the same file where the settings folder holds it, None where it has none of this backbone."""
     is_index = source.name.endswith(INDEX_SUFFIX)
     there = _in_settings_folder(spec)
     if there is not None:
         if there.samefile(source) or (not is_index and sha256_of_file(there) == sha256_of_file(source)):
             return there
         raise WeightsError(f"Weights of {spec.base_name}: {there} is there already. Remove it first.")
+    return None
+
+
+def _copied_there(spec: BackboneSpec, source: Path) -> Path:
+    is_index = source.name.endswith(INDEX_SUFFIX)
     suffix = ".safetensors" if is_index else source.suffix if source.suffix in SUFFIXES else ".pth"
     target = weights_folder() / f"{_file_name(spec.base_name)}{suffix}"
     try:
