@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.errors import SettingError
+from napari_dinoad.machine.disk_room import size_in_words
 from napari_dinoad.machine.user_folders import cache_folder, expanded
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.settings import CacheSettings, PreprocessingSettings
 
-__all__ = ["FitEstimate", "cache_root", "estimate_fit", "size_in_words"]
+__all__ = ["FitEstimate", "cache_root", "estimate_fit"]
 
 _BYTES_PER_VALUE = 2
 """float16."""
@@ -142,11 +143,3 @@ def _most_slices(scan: ScanFile, plane: str) -> int:
         widest = max(scan.spacing_mm)
         return max(n for n, step in zip(shape, scan.spacing_mm, strict=False) if step == widest)
     return max(shape)
-
-
-def size_in_words(n_bytes: int) -> str:
-    """Return a size for people, in decimal units."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.3g} {unit}"
-    return f"{n_bytes / 1e3:.3g} kB"

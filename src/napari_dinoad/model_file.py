@@ -39,7 +39,7 @@ def write_model_file(path: Path, document: dict[str, Any], tensors: dict[str, to
     checked = {**document, _CHECKSUM_KEY: content_sha256(document, tensors)}
     content = save(tensors, {METADATA_KEY: json.dumps(checked, sort_keys=True, allow_nan=False)})
     remove_abandoned(path.parent)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, n_bytes=len(content)) as temporary:
         # A full disk is then an OSError, which tells what is wrong; safetensors' own writer has another error.
         temporary.write_bytes(content)
 

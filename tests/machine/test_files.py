@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +68,28 @@ def test_why_writing_failed_is_told_where_the_open_temporary_stays(tmp_path, mon
         left_open.append(temporary.open("w"))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     left_open[0].close()
+
+
+@pytest.mark.parametrize(
+    ("number", "n_bytes", "told"),
+    [
+        (errno.ENOSPC, None, "has 3 MB free."),
+        (errno.ENOSPC, 20_000_000, "has 3 MB free, and 20 MB are needed."),
+        # What other users may still fill is no room for this one.
+        (errno.EDQUOT, 20_000_000, "is used up, and 20 MB are needed."),
+    ],
+)
+def test_of_a_full_disk_it_is_told_which_has_how_much_room(tmp_path, monkeypatch, number, n_bytes, told):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1_000_000))
+    with (
+        pytest.raises(DinoadError, match=r"Free disk space or choose another folder\. ") as caught,
+        atomic_path(tmp_path / "a.json", n_bytes=n_bytes) as temporary,
+    ):
+        # Goes again, so it is room.
+        temporary.write_bytes(bytes(2_000_000))
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value).endswith(told)
+    assert f"disk of {tmp_path} " in str(caught.value)
 
 
 def test_a_missing_folder_is_told(tmp_path):

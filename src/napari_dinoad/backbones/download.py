@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, WeightsError
+from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 from napari_dinoad.machine.file_lock import LockedError, locked
-from napari_dinoad.machine.files import DISK_FULL, require_folder, sha256_of_file
+from napari_dinoad.machine.files import require_folder, sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _fetch(
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 part.unlink(missing_ok=True)
-                raise NoPlaceError(_too_small(part.parent)) from error
+                raise NoPlaceError(_too_small(error, part.parent)) from error
             reason = _reason(error)
         gained = (part.stat().st_size if part.is_file() else 0) - before
         if gained <= 0:
@@ -214,8 +215,9 @@ def _reason(error: Exception) -> str:
     return str(getattr(inner, "strerror", None) or inner)
 
 
-def _too_small(folder: Path) -> str:
-    return f"the disk of {folder} is full. Free disk space there, or choose another place"
+def _too_small(error: OSError, folder: Path) -> str:
+    room = room_in_words(error, folder).rstrip(".")
+    return f"the disk of {folder} is full. {room}. Free disk space there, or choose another place"
 
 
 def _require_room(folder: Path, n_bytes: int) -> None:

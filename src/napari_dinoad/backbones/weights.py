@@ -210,7 +210,7 @@ def _copied_there(spec: BackboneSpec, source: Path) -> Path:
     target = weights_folder() / f"{_file_name(spec.base_name)}{suffix}"
     try:
         remove_abandoned(require_folder(target.parent))
-        with atomic_path(target) as temporary:
+        with atomic_path(target, n_bytes=None if is_index else source.stat().st_size) as temporary:
             if is_index:
                 _put_together(source, temporary)
             else:

@@ -6,8 +6,10 @@ import errno
 import importlib.metadata
 import re
 import traceback
+from pathlib import Path
 
 from napari_dinoad.errors import DinoadError, first_line
+from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 
 __all__ = ["OUT_OF_MEMORY", "MachineError", "fault_of_machine", "is_of_memory"]
 
@@ -112,6 +114,8 @@ def _fault_of_disk(error: Exception) -> MachineError | None:
         )
     else:
         return None
+    if error.errno in DISK_FULL and isinstance(error.filename, str):
+        advice += f" {room_in_words(error, Path(error.filename).parent)}"
     return _caused(error, f"{what}. {advice}")
 
 

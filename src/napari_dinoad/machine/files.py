@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 from napari_dinoad.machine.file_set import current_file_set
 from napari_dinoad.machine.temporaries import temporary_file
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DICOM_SUFFIXES",
-    "DISK_FULL",
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
     "MAP_ENDING",
@@ -63,9 +63,6 @@ MODEL_SUFFIX = ".dinoad"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of errors by which a system says that a disk, or the share of it that a user may fill, is full."""
 
 MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", "_truth", "_gt")
 """What names of masks have behind the name of their scan, longest first; some have nothing."""
@@ -181,7 +178,7 @@ def safe_stem(name: str) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
+def atomic_path(path: Path, folder: Path | None = None, n_bytes: int | None = None) -> Iterator[Path]:
     """Give a temporary path that takes the name ``path`` when the block ends well.
 
     The temporary name keeps the ending, because writers choose the format by it. When the block
@@ -196,6 +193,8 @@ def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
         The final name.
     folder : Path, optional
         Where the temporary file lies until then, on the same file system; None: beside ``path``.
+    n_bytes : int, optional
+        How large it will be, where that is known: it is told where the disk is full.
     """
     path = Path(path)
     suffix = path.name[len(stem_of(path)) :]
@@ -203,8 +202,8 @@ def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
         try:
             temporary = stack.enter_context(temporary_file(folder or path.parent, suffix))
         except OSError as error:
-            raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
-        with telling_of_writing(path):
+            raise _refusal(path, error, folder or path.parent, n_bytes) from error
+        with telling_of_writing(path, temporary, n_bytes):
             yield temporary
         files = current_file_set()
         if files is None:
@@ -218,7 +217,7 @@ def atomic_path(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 def _force(temporary: Path, path: Path) -> None:
     """Have what will be the file ``path`` on the disk."""
-    with telling_of_writing(path), temporary.open("rb+") as stream:
+    with telling_of_writing(path, temporary), temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
 
 
@@ -237,10 +236,20 @@ def _give_name(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def telling_of_writing(path: Path) -> Iterator[None]:
+def telling_of_writing(
+    path: Path, temporary: Path | None = None, n_bytes: int | None = None
+) -> Iterator[None]:
     """Tell a system's error inside the block as a `DinoadError` of writing ``path``, with what to do.
 
     The block begins where it is known that the folder takes files.
+
+    Parameters
+    ----------
+    path : Path
+    temporary : Path, optional
+        What is written until it is whole, and goes where it cannot be.
+    n_bytes : int, optional
+        See `atomic_path`.
     """
     try:
         yield
@@ -249,12 +258,12 @@ def telling_of_writing(path: Path) -> Iterator[None]:
         # Pydicom raises them anew, without the number by which one knows what is wrong.
         while told.errno is None and isinstance(told.__cause__, OSError):
             told = told.__cause__
-        advice = (
-            "If another program has the file open, close it there; else choose another folder."
-            if isinstance(told, PermissionError)
-            else _advice(told)
-        )
-        raise DinoadError(f"Cannot write {path}: {told.strerror or told}. {advice}") from error
+        if isinstance(told, PermissionError):
+            raise DinoadError(
+                f"Cannot write {path}: {told.strerror or told}. If another program has the file open, close it "
+                "there; else choose another folder."
+            ) from error
+        raise _refusal(path, told, path.parent, n_bytes, temporary) from error
 
 
 def require_writable(path: Path) -> None:
@@ -270,13 +279,26 @@ def require_writable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         _try_writing(path.parent)
     except OSError as error:
-        raise DinoadError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
+        raise _refusal(path, error, path.parent) from error
 
 
 def _try_writing(folder: Path) -> None:
     # A real file: permissions tell neither of read-only disks nor of network shares.
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def _refusal(
+    path: Path, error: OSError, folder: Path, n_bytes: int | None = None, temporary: Path | None = None
+) -> DinoadError:
+    """Return what to tell of a file that cannot be written."""
+    told = f"Cannot write {path}: {error.strerror or error}. {_advice(error)}"
+    if error.errno in DISK_FULL:
+        written_bytes = 0
+        with suppress(OSError):
+            written_bytes = 0 if temporary is None else temporary.stat().st_size
+        told += f" {room_in_words(error, folder, n_bytes, written_bytes)}"
+    return DinoadError(told)
 
 
 def _advice(error: OSError) -> str:
@@ -302,8 +324,9 @@ def require_folder(folder: Path) -> Path:
     try:
         _try_writing(folder)
     except OSError as error:
+        room = f" {room_in_words(error, folder)}" if error.errno in DISK_FULL else ""
         raise DinoadError(
-            f"Cannot write into {folder}: {error.strerror or error}. {_advice(error)}"
+            f"Cannot write into {folder}: {error.strerror or error}. {_advice(error)}{room}"
         ) from error
     return folder
 
@@ -348,7 +371,7 @@ def sha256_of_file(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     r"""Write ``text`` as UTF-8, atomically; of names that are not UTF-8 the odd bytes as ``\udcfc``."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, n_bytes=len(text.encode(errors="backslashreplace"))) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

@@ -161,7 +161,8 @@ def test_a_disk_that_is_full_is_told_with_what_to_do(tmp_path, mask_of, monkeypa
 
     mask = mask_of()
     monkeypatch.setattr("pydicom.dataset.Dataset.save_as", fails)
-    told = r"Cannot write .*: No space left on device\. Free disk space or choose another folder\.$"
+    what, room = "Free disk space or choose another folder", "The disk of .* has .* free"
+    told = rf"Cannot write .*: No space left on device\. {what}\. {room}\.$"
     with pytest.raises(DinoadError, match=told):
         save_dicom_slices(tmp_path / "out", mask)
     with pytest.raises(DinoadError, match=told):

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.fit_estimate import cache_root, size_in_words
+from napari_dinoad.fit_estimate import cache_root
+from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words, size_in_words
 from napari_dinoad.machine.file_lock import locked
 from napari_dinoad.machine.files import require_folder, write_text
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
@@ -246,8 +247,10 @@ def _append_line(path: Path, line: str) -> None:
         with path.open("a", encoding="ascii") as stream:
             stream.write(f"\n{line}\n")
     except OSError as error:
+        room = f" {room_in_words(error, path.parent)}" if error.errno in DISK_FULL else ""
         raise DinoadError(
-            f"Cannot write {path}: {error.strerror or error}. Free disk space or choose another folder (--cache)."
+            f"Cannot write {path}: {error.strerror or error}. Free disk space or choose another folder "
+            f"(--cache).{room}"
         ) from error
 
 

@@ -44,7 +44,7 @@ class Checkpoints:
         document = {"name": state.name, "settings": dict(state.settings), "history": dict(state.history)}
         tensors = {key: tensor.contiguous() for key, tensor in state.tensors.items()}
         content = save(tensors, {_METADATA_KEY: json.dumps(document)})
-        with atomic_path(self._path(name), self.temporary_folder) as temporary:
+        with atomic_path(self._path(name), self.temporary_folder, len(content)) as temporary:
             temporary.write_bytes(content)
 
     def load(self, name: str) -> ScorerState | None:

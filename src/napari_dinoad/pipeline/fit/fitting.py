@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,14 @@ import numpy as np
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
 from napari_dinoad.cohort_norms import CohortNorms
-from napari_dinoad.errors import ModelFileError, ScanReadError, SettingError
+from napari_dinoad.errors import DinoadError, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset, mixed_in_words
+from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable, version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
@@ -46,9 +47,10 @@ from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, 
 from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from napari_dinoad.backbones import Backbone
+    from napari_dinoad.fit_estimate import FitEstimate
     from napari_dinoad.images.discovery import Discovery
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.images.scan_file import SkippedFile
@@ -151,7 +153,8 @@ def fit_folder(
     if not estimate.has_room:
         logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
     with work_folder(_fit_key(found, settings, preprocessing, earlier), cache) as work:
-        model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
+        with _telling_what_it_takes(estimate):
+            model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
         if out is not None:
             report(progress, "Saving the model", 0, 0)
             if earlier is not None:
@@ -166,6 +169,20 @@ def fit_folder(
         for note in fit_notes(model, model.fit_report):
             logger.warning(note)
     return model
+
+
+@contextmanager
+def _telling_what_it_takes(estimate: FitEstimate) -> Iterator[None]:
+    """Add to the message of a full disk, in the block, what the whole fit takes on it."""
+    try:
+        yield
+    except DinoadError as error:
+        # Weights go to another place, and say so.
+        is_of_work = type(error) is DinoadError and is_of_full_disk(error)
+        if is_of_work and estimate.n_bytes is not None:
+            size = size_in_words(estimate.n_bytes)
+            error.args = (f"{error} The embeddings of the whole fit take at most {size} there.",)
+        raise
 
 
 def _fit(

@@ -54,7 +54,7 @@ class HeldOutScores:
     def put(self, plane: Plane, scorer: str, scan: int, patch_scores: np.ndarray) -> None:
         """Keep what a scorer gave to the slices of a scan that it has not seen."""
         path = self._path(plane, scorer, scan)
-        with telling_of_writing(path), path.open("wb") as stream:
+        with telling_of_writing(path, path, 4 * patch_scores.size), path.open("wb") as stream:
             np.save(stream, patch_scores.astype(np.float32, copy=False), allow_pickle=False)
 
     def get(self, plane: Plane, scorer: str, scan: int) -> np.ndarray:
