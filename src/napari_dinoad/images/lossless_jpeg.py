@@ -15,10 +15,11 @@ import numpy as np
 
 __all__ = ["require_all_pixels"]
 
-_END = re.compile(rb"\xff+[^\x00\xff]")
-"""The next marker: what ends the pixels."""
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+"""What ends the pixels, or a part of them that is decoded for itself."""
 
-_LOSSLESS, _TABLES, _RESTARTS, _SCAN = 0xFFC3, 0xFFC4, 0xFFDD, 0xFFDA
+_LOSSLESS, _TABLES, _RESTARTS, _SCAN, _FILL = 0xFFC3, 0xFFC4, 0xFFDD, 0xFFDA, 0xFFFF
+_RESTART = range(0xD0, 0xD8)
 
 _MOST_SPARE_BYTES = 2
 """An encoder may leave so many at the end."""
@@ -26,77 +27,138 @@ _MOST_SPARE_BYTES = 2
 _CATEGORIES = 17
 """Of differences of 16 bits, by how many bits they take; the last stands for 32768 alone, which takes none."""
 
+_NOT_SUBSAMPLED = 0x11
+"""The sampling factors of a colour that is as fine as the image."""
+
 
 class _Scan(NamedTuple):
-    """How the pixels of one grey image are coded.
+    """How pixels of one image are coded: grey, one of its colours, or all of them, pixel by pixel.
 
     Attributes
     ----------
     bits : int
         Of a pixel.
-    code_lengths : numpy.ndarray
-        (17,) int64: bits of the code of each category of differences; 0 where there is none.
+    code_lengths : dict of numpy.ndarray
+        By the place of each colour: (17,) int64, bits of the code of each category of differences; 0 where there is
+        none.
     predictor : int
-    n_bytes : int
-        Of the coded pixels.
+    interval : int
+        So many pixels are coded as if another image began behind them; 0: all.
+    n_bytes : tuple of int
+        Of the coded pixels between two such beginnings.
     """
 
     bits: int
-    code_lengths: np.ndarray
+    code_lengths: dict[int, np.ndarray]
     predictor: int
-    n_bytes: int
+    interval: int
+    n_bytes: tuple[int, ...]
 
 
 def require_all_pixels(stream: bytes, pixels: np.ndarray) -> None:
     """Raise unless pixels take as many bits as a stream has.
 
-    Images of several colours, with restarts, or with shifted pixels, are taken as they are.
+    Images with shifted pixels, or of colours of several sizes, are taken as they are.
 
     Parameters
     ----------
     stream : bytes
         Found sound by `napari_dinoad.images.jpeg_stream.require_sound_jpeg`.
     pixels : numpy.ndarray
-        (rows, columns) integers as they were decoded.
+        (rows, columns), or (rows, columns, n) of n colours, integers as they were decoded.
 
     Raises
     ------
     ValueError
         If they do not.
     """
-    scan = _scan_of(stream)
-    if scan is None:
+    n_colours = pixels.shape[2] if pixels.ndim > 2 else 1
+    colours = pixels.reshape(*pixels.shape[:2], n_colours)
+    try:
+        scans = _scans_of(stream, n_colours)
+    except (struct.error, LookupError, ValueError) as error:
+        raise ValueError("a JPEG image that is damaged behind its first pixels") from error
+    if scans is None:
         return
-    counts = np.bincount(_categories()[_differences(pixels, scan)].ravel(), minlength=_CATEGORIES)
-    own_bits = np.arange(_CATEGORIES) % (_CATEGORIES - 1)
-    n_bytes = -(-int(counts @ (scan.code_lengths + own_bits)) // 8)
-    if not 0 <= scan.n_bytes - n_bytes <= _MOST_SPARE_BYTES or counts[scan.code_lengths == 0].any():
-        raise ValueError(f"a JPEG image with {scan.n_bytes} bytes of pixels, of which {n_bytes} are needed")
+    if sorted(colour for scan in scans for colour in scan.code_lengths) != list(range(n_colours)):
+        raise ValueError("a JPEG image in which a colour is missing")
+    for scan in scans:
+        _require_all(scan, colours)
 
 
-def _scan_of(stream: bytes) -> _Scan | None:
-    place, bits = 2, 0
+def _require_all(scan: _Scan, colours: np.ndarray) -> None:
+    rows, columns, _ = colours.shape
+    # Of whole rows, as the standard has it (ITU-T T.81, H.1.1).
+    n_rows, rest = divmod(scan.interval, columns) if scan.interval else (rows, 0)
+    if rest:
+        return
+    starts = range(0, rows, n_rows)
+    if len(starts) != len(scan.n_bytes):
+        raise ValueError(f"a JPEG image of {len(starts)} parts, of which {len(scan.n_bytes)} are there")
+    for start, n_bytes in zip(starts, scan.n_bytes, strict=True):
+        n_bits = 0
+        for colour, code_lengths in scan.code_lengths.items():
+            differences = _differences(colours[start : start + n_rows, :, colour], scan)
+            counts = np.bincount(_categories()[differences].ravel(), minlength=_CATEGORIES)
+            own_bits = np.arange(_CATEGORIES) % (_CATEGORIES - 1)
+            n_bits += int(counts @ (code_lengths + own_bits))
+            if counts[code_lengths == 0].any():
+                raise ValueError("a JPEG image with bytes of pixels for which there is no code")
+        needed = -(-n_bits // 8)
+        if not 0 <= n_bytes - needed <= _MOST_SPARE_BYTES:
+            raise ValueError(f"a JPEG image with {n_bytes} bytes of pixels, of which {needed} are needed")
+
+
+def _scans_of(stream: bytes, n_colours: int) -> list[_Scan] | None:
+    """Return the scans of an image; None where one is coded in a way that is not checked."""
+    place, bits, interval = 2, 0, 0
     tables: dict[int, np.ndarray] = {}
-    while True:
+    numbers: dict[int, int] = {}
+    scans: list[_Scan] = []
+    while sum(len(scan.code_lengths) for scan in scans) < n_colours:
+        if place + 4 > len(stream):
+            break
         marker, length = struct.unpack_from(">HH", stream, place)
-        if marker == 0xFFFF:
+        if marker == _FILL:
             place += 1
             continue
         segment = stream[place + 4 : place + 2 + length]
         place += 2 + length
         if marker == _LOSSLESS:
-            bits = segment[0] if segment[5] == 1 else 0
+            bits = segment[0]
+            of_each = [segment[6 + 3 * number : 9 + 3 * number] for number in range(segment[5])]
+            if len(of_each) > 1 and any(colour[1] != _NOT_SUBSAMPLED for colour in of_each):
+                return None
+            numbers = {colour[0]: number for number, colour in enumerate(of_each)}
         elif marker == _TABLES:
             tables |= _code_lengths(segment)
-        elif marker == _RESTARTS and any(segment):
-            return None
+        elif marker == _RESTARTS:
+            (interval,) = struct.unpack(">H", segment)
         elif marker == _SCAN:
-            break
-    if not bits or segment[0] != 1 or segment[5] & 15:
-        return None
-    end = _END.search(stream, place)
-    coded = stream[place : None if end is None else end.start()]
-    return _Scan(bits, tables[segment[2] >> 4], segment[3], len(coded) - coded.count(b"\xff\x00"))
+            predictor, _, shift = segment[-3:]
+            if not bits or shift & 15:
+                return None
+            pairs = [segment[1 + 2 * number : 3 + 2 * number] for number in range(segment[0])]
+            code_lengths = {numbers[name]: tables[table >> 4] for name, table in pairs}
+            place, n_bytes = _coded_parts(stream, place)
+            scans.append(_Scan(bits, code_lengths, predictor, interval, n_bytes))
+    return scans
+
+
+def _coded_parts(stream: bytes, place: int) -> tuple[int, tuple[int, ...]]:
+    """Return where the coded pixels that begin at ``place`` end, and how many bytes each part of them has."""
+    n_bytes = []
+    for found in _MARKER.finditer(stream, place):
+        n_bytes.append(_n_coded(stream[place : found.start()]))
+        place = found.end() - 2
+        if stream[found.end() - 1] not in _RESTART:
+            return place, tuple(n_bytes)
+        place = found.end()
+    return len(stream), (*n_bytes, _n_coded(stream[place:]))
+
+
+def _n_coded(part: bytes) -> int:
+    return len(part) - part.count(b"\xff\x00")
 
 
 def _code_lengths(segment: bytes) -> dict[int, np.ndarray]:

@@ -67,11 +67,14 @@ def require_all_decoded(dataset: Dataset, pixels: np.ndarray, numbers: Sequence[
     dataset : Dataset
         As it was decoded.
     pixels : numpy.ndarray
-        (n, rows, columns), or (n, rows, columns, 3) of colour, which is not looked at.
+        (n, rows, columns), or (n, rows, columns, 3) of colour.
     numbers : sequence of int
         Of the frames, from 1.
     """
-    if dataset.file_meta.TransferSyntaxUID not in _LOSSLESS or pixels.ndim > 3:
+    if dataset.file_meta.TransferSyntaxUID not in _LOSSLESS:
+        return
+    if pixels.ndim > 3 and dataset.PhotometricInterpretation != "RGB":
+        # As decoded they have been made red, green and blue.
         return
     decoded = dict(zip(numbers, pixels, strict=True))
     for number, stream in enumerate(_streams(dataset), start=1):
