@@ -31,9 +31,9 @@ def framed(image, value):
     return np.pad(image, ((12, 7), (9, 16)), constant_values=value)
 
 
-def as_jpeg(image):
+def as_jpeg(image, quality=85):
     stream = io.BytesIO()
-    Image.fromarray(image.astype(np.uint8)).save(stream, "JPEG", quality=85)
+    Image.fromarray(image.astype(np.uint8)).save(stream, "JPEG", quality=quality)
     return np.asarray(Image.open(stream), dtype=float)
 
 
@@ -76,6 +76,21 @@ def test_black_bars_beside_noisy_air_leave_the_body_as_it_is(stored, axis):
     bars[axis] = (40, 30)
     box = tuple(slice(before, before + n) for (before, _), n in zip(bars, SHAPE, strict=True))
     assert is_same(find_body(stored(np.pad(image, bars))[np.newaxis])[0], inside, box)
+
+
+@pytest.mark.parametrize("quality", [75, 85, 95])
+@pytest.mark.parametrize("value", [0.0, 90.0, 255.0])
+@pytest.mark.parametrize("widths", [(37, 29), (33, 35), (20, 44)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_bars_that_end_within_a_block_of_jpeg_belong_to_no_picture(quality, value, widths, axis):
+    """Their last lines swing around their value, so the bars did not end at once, and were the body or its air."""
+    image, inside = head(air=20.0, noise=6.0)
+    bars = [(0, 0), (0, 0)]
+    bars[axis] = widths
+    box = tuple(slice(before, before + n) for (before, _), n in zip(bars, SHAPE, strict=True))
+    stored = as_jpeg(np.pad(image, bars, constant_values=value), quality)
+    assert within_bars(stored) == box
+    assert is_same(find_body(stored[np.newaxis])[0], inside, box)
 
 
 def test_a_page_around_black_bars_is_no_body_either():

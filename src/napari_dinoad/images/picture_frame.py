@@ -53,6 +53,12 @@ _WIDEST_FRAME = 0.25
 _BLURRED_LINES = 2
 """A bar ends within so many lines."""
 
+_BLOCK = 8
+"""Lines of a block of JPEG."""
+
+_RINGING_FALL = 4
+"""The step that ends a bar is at least so many times as high as what JPEG makes of it in the block where it lies."""
+
 
 def within_bars(image: np.ndarray) -> Box | None:
     """Return the part of an image that lies within flat bars along its sides; None where there is no bar.
@@ -68,10 +74,14 @@ def within_bars(image: np.ndarray) -> Box | None:
     darkest, brightest = _darkest_and_brightest(image)
     value_range = float(brightest - darkest)
 
-    def n_lines(part: np.ndarray, _: np.ndarray) -> int:
+    def n_lines(part: np.ndarray, _: np.ndarray, first: int) -> int:
         value = float(np.median(part[0]))
         most = int(_WIDEST_BAR * len(part))
         like = _lines_like(part[:most], value, _LIKE_SHARE * value_range)[0]
+        if like:
+            # As far as the block in which the bar ends goes, and the line behind it.
+            block = part[like:most][: _BLOCK - (first + like) % _BLOCK + 1]
+            like += _n_ringing(np.abs(block - value), _STEP_SHARE * value_range)
         behind = part[like : like + _BLURRED_LINES]
         ends = like < most and any(
             _near(line, value, _STEP_SHARE * value_range) <= _STEP_PIXELS for line in behind
@@ -95,17 +105,19 @@ def within_frame(image: np.ndarray, foreground: np.ndarray) -> Box | None:
     darkest, brightest = _darkest_and_brightest(image)
     value_range = float(brightest - darkest)
 
-    def n_lines(part: np.ndarray, bright: np.ndarray) -> int:
+    def n_lines(part: np.ndarray, bright: np.ndarray, _: int) -> int:
         most = int(_WIDEST_FRAME * len(part))
         n_like, has_text = _lines_like(part[:most], float(np.median(part[0])), _LIKE_SHARE * value_range)
         first = n_like - 1 if has_text else 0
+        # JPEG makes the last lines of a frame uneven, as far as the block goes in which it ends.
+        most_uneven = _UNEVEN_LINES + (_BLOCK - 1 if n_like else 0)
         least, n_uneven = 1.0, 0
         for place in range(first, most):
             share = float(bright[place].mean())
             if place > first and least - share >= _FALL:
                 return place
             n_uneven += np.subtract(*np.percentile(part[place], (90, 10))) > _EVEN_SHARE * value_range
-            if n_uneven > _UNEVEN_LINES:
+            if n_uneven > most_uneven:
                 return 0
             least = min(least, share)
         return 0
@@ -114,18 +126,36 @@ def within_frame(image: np.ndarray, foreground: np.ndarray) -> Box | None:
 
 
 def _peeled(
-    image: np.ndarray, other: np.ndarray, n_lines: Callable[[np.ndarray, np.ndarray], int]
+    image: np.ndarray, other: np.ndarray, n_lines: Callable[[np.ndarray, np.ndarray, int], int]
 ) -> Box | None:
-    """Return what is left of an image once ``n_lines`` has told of each side in turn how many lines to leave out."""
+    """Return what is left of an image once ``n_lines`` has told of each side in turn how many lines to leave out.
+
+    It is given what is left from that side on, of both, and how many lines of JPEG's block it begins behind.
+    """
     ends = [0, image.shape[0], 0, image.shape[1]]
     # Twice: a line across a bar is not like the bar's other lines until the bars beside it are away.
     for _ in range(2):
         for side in range(4):
             box = slice(ends[0], ends[1]), slice(ends[2], ends[3])
             part, of_other = (_from_side(array[box], side) for array in (image, other))
-            ends[side] += n_lines(part, of_other) * (-1 if side % 2 else 1)
+            inwards = -1 if side % 2 else 1
+            ends[side] += inwards * n_lines(part, of_other, inwards * ends[side] % _BLOCK)
     box = slice(ends[0], ends[1]), slice(ends[2], ends[3])
     return None if image[box].shape == image.shape else box
+
+
+def _n_ringing(off: np.ndarray, least: float) -> int:
+    """Return how many lines belong to a bar yet, of lines (n, pixels) that are off its value by so much.
+
+    In the block in which a bar ends JPEG lets its lines swing around its value, by far less than the step that
+    ends it.
+    """
+    swings = np.quantile(off, _LIKE_PIXELS, axis=1)
+    steps = np.quantile(off, _STEP_PIXELS, axis=1)
+    for n in range(1, len(off)):
+        if steps[n] > max(least, _RINGING_FALL * swings[:n].max()):
+            return n
+    return 0
 
 
 def _has_air_around(part: np.ndarray, darkest: np.float64, brightest: np.float64) -> bool:
