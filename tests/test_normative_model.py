@@ -14,6 +14,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from napari_dinoad import NormativeModel, model_file
 from napari_dinoad.errors import ModelFileError
+from napari_dinoad.model_card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
 from refused_files import forbid_removing_open_files, refuse_opening
@@ -180,6 +181,16 @@ def test_tensors_that_another_version_has_added_are_not_passed_over(tmp_path, mo
     tensors[name] = torch.zeros(3)
     with pytest.raises(ModelFileError, match="another version"):
         NormativeModel.load(resealed(tmp_path / "m.dinoad", tensors, document))
+
+
+def test_a_plane_without_scorers_is_no_model(tmp_path, model_path):
+    """What is asked of it was a StopIteration, with a traceback."""
+    tensors, document = parts(model_path)
+    document["planes"][0]["members"] = []
+    path = resealed(tmp_path / "m.dinoad", tensors, document)
+    assert stored_card(path) is None
+    with pytest.raises(ModelFileError, match="another version"):
+        NormativeModel.load(path)
 
 
 def test_a_choice_that_another_version_knows_is_told_as_that(tmp_path, model_path):

@@ -56,10 +56,11 @@ def card_of(
         Held-out patches in it, of all planes; see `PlaneModel.patches`.
     """
     settings = {name: _in_order(values) for name, values in scorers.items()}
+    first, *others = settings.values()
     return {
         "format_version": MODEL_FORMAT_VERSION,
         "scorer": "+".join(scorers),
-        "scorer_settings": settings if len(settings) > 1 else next(iter(settings.values())),
+        "scorer_settings": settings if others else first,
         "planes": list(planes),
         "backbone": asdict(backbone),
         "preprocessing": asdict(preprocessing),
