@@ -69,6 +69,8 @@ class FitReport:
         By stage.
     persons : Persons, optional
         Whose the scans are; None: each is of a person of its own.
+    mixed : str
+        A sentence where the folder mixes kinds of scans, of which it was told before the fit; else empty.
     """
 
     scans: tuple[NormalScan, ...]
@@ -76,6 +78,7 @@ class FitReport:
     history: dict[str, list[float]]
     seconds: dict[str, float]
     persons: Persons | None = None
+    mixed: str = ""
 
     @property
     def n_persons(self) -> int:

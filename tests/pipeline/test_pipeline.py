@@ -28,7 +28,8 @@ from napari_dinoad.pipeline import Detector, detect, fit_folder
 from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.pipeline.detection import detector as detection
 from napari_dinoad.pipeline.fit import fitting
-from napari_dinoad.pipeline.fit.fitting import default_preprocessing
+from napari_dinoad.pipeline.fit.cohort_report import fit_notes
+from napari_dinoad.pipeline.fit.fitting import guessed_preset
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -356,7 +357,7 @@ def test_other_weights_are_refused(model, tmp_path):
 )
 def test_the_default_preset_follows_the_modality_of_dicom(tmp_path, modality, name, warned, caplog):
     save_dicom_head(tmp_path / "head", 1, Modality=modality)
-    assert default_preprocessing(discover_scans(tmp_path)) == preset(name)
+    assert guessed_preset(discover_scans(tmp_path)).name == name
     assert len(caplog.records) == warned
     assert warned == ("guessed from the scans: CT with a field of view of" in caplog.text)
 
@@ -365,11 +366,12 @@ def test_a_fit_of_several_modalities_says_so(tmp_path, caplog):
     for number, modality in enumerate(("MR", "MR", "CT")):
         save_dicom_head(tmp_path / f"{number}", number, Modality=modality, SeriesInstanceUID=f"1.2.{number}")
     told = "By their headers the scans are 2 × MR, 1 × CT: fit a model of each kind."
-    default_preprocessing(discover_scans(tmp_path))
-    assert told in caplog.text
-    caplog.clear()
-    fit_folder(tmp_path, SMALL)
-    assert [record.getMessage() for record in caplog.records].count(told) == 1
+    for settings in (SMALL, replace(SMALL, preprocessing=None, resolution_px=160)):
+        caplog.clear()
+        model = fit_folder(tmp_path, settings, out=tmp_path / "m.dinoad")
+        assert [record.getMessage() for record in caplog.records].count(told) == 1
+        assert told in (tmp_path / "m.report.html").read_text(encoding="utf-8")
+        assert told in fit_notes(model, model.fit_report), "the window tells it when the fit has ended"
 
 
 def test_a_backbone_that_is_loaded_already_is_used(normal_folder, patient_path, monkeypatch):

@@ -135,6 +135,7 @@ def fit_notes(model: NormativeModel, report: FitReport) -> list[str]:
     notes = (
         few_scans_note(made.n_scans, made.n_persons, model.calibration.n_persons),
         persons_note(report),
+        report.mixed,
         mixed or slice_gaps_note(model.planes),
     )
     return [note for note in notes if note]

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.discovery import Discovery
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.images.scan_file import SkippedFile
+    from napari_dinoad.images.scan_kind import PresetChoice
     from napari_dinoad.pipeline.cohort.preparation import Cohort
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
     from napari_dinoad.pipeline.fit.holdout import FittedPlanes
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import PreprocessingSettings, ReadSettings
 
-__all__ = ["MIN_SCANS", "default_preprocessing", "fit_folder"]
+__all__ = ["MIN_SCANS", "fit_folder", "guessed_preset"]
 
 logger = logging.getLogger(__name__)
 
@@ -142,11 +143,13 @@ def fit_folder(
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
-    preprocessing = settings.preprocessing_or(
-        settings.preprocessing or default_preprocessing(found, settings.reading, progress)
-    )
-    if settings.preprocessing is not None:
-        _warn_of_a_mix(mixed_in_words(found))
+    chosen, mixed = settings.preprocessing, mixed_in_words(found)
+    if chosen is None:
+        suitable = guessed_preset(found, settings.reading, progress)
+        chosen, mixed = preset(suitable.name), suitable.mixed
+    if mixed:
+        logger.warning(mixed)
+    preprocessing = settings.preprocessing_or(chosen)
     estimate = estimate_fit(found, backbone or settings.backbone, preprocessing, cache)
     estimate.require_limit(None if cache is None else cache.limit_bytes)
     logger.info(estimate.in_words())
@@ -155,6 +158,8 @@ def fit_folder(
     with work_folder(_fit_key(found, settings, preprocessing, earlier), cache) as work:
         with _telling_what_it_takes(estimate):
             model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
+        if model.fit_report is not None:
+            model = replace(model, fit_report=replace(model.fit_report, mixed=mixed))
         if out is not None:
             report(progress, "Saving the model", 0, 0)
             if earlier is not None:
@@ -167,7 +172,8 @@ def fit_folder(
                 model.save(out)
     if model.fit_report is not None:
         for note in fit_notes(model, model.fit_report):
-            logger.warning(note)
+            if note != mixed:
+                logger.warning(note)
     return model
 
 
@@ -325,10 +331,10 @@ def _embed(
     return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress, behind)
 
 
-def default_preprocessing(
+def guessed_preset(
     found: Discovery, reading: ReadSettings | None = None, progress: Progress | None = None
-) -> PreprocessingSettings:
-    """Return the preset that suits what was found, and tell which, and of a mix of kinds; see `suitable_preset`."""
+) -> PresetChoice:
+    """Return the preset that suits what was found, and tell which; see `suitable_preset`."""
     suitable = choose_preset(found, reading, progress)
     logger.log(
         logging.WARNING if suitable.is_guess else logging.INFO,
@@ -336,13 +342,7 @@ def default_preprocessing(
         suitable.name,
         suitable.why,
     )
-    _warn_of_a_mix(suitable.mixed)
-    return preset(suitable.name)
-
-
-def _warn_of_a_mix(mixed: str) -> None:
-    if mixed:
-        logger.warning(mixed)
+    return suitable
 
 
 def _fit_key(
