@@ -140,14 +140,14 @@ def test_a_mask_of_a_series_is_of_the_frame_on_which_it_was_drawn(qtbot, dock, v
     viewer.dims.set_current_step(0, 1)
     dock.scan.describe()
     layer = drawn_layer(qtbot, dock, viewer)
-    assert layer.name == "series · frame 2 · drawn"
+    assert layer.name == "series · frame 1 · drawn"
     layer.data[1, 2, 3] = 1
     viewer.dims.set_current_step(0, 2)
     click(qtbot, dock.masks.export_button)
-    assert "it is of frame 2, not of 3. Show frame 2 first." in dock.masks.note.text()
+    assert "it is of frame 1, not of 2. Show frame 1 first." in dock.masks.note.text()
     viewer.dims.set_current_step(0, 1)
     export(qtbot, dock, tmp_path, ("mask",))
-    assert (tmp_path / "series_frame2_by_hand_mask.nii.gz").is_file()
+    assert (tmp_path / "series_frame1_by_hand_mask.nii.gz").is_file()
 
 
 def test_what_was_drawn_stays_with_its_scan(qtbot, dock, viewer):

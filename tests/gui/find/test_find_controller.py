@@ -16,6 +16,7 @@ from napari_dinoad import NormativeModel
 from napari_dinoad.gui.reader import read_layers
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
+from napari_dinoad.images.readers import read_volume
 from patience import PATIENCE_S
 
 
@@ -151,11 +152,11 @@ def test_a_layer_that_is_gone_is_followed_no_more(qtbot, dock, viewer, foreign):
 def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock, viewer, series, tmp_path):
     find(qtbot, dock)
     heatmap, mask = overlays(viewer)
-    assert "frame 1" in heatmap.name
-    assert dock.result.standing.text() == "This is the result of frame 1."
-    assert "Frame 1 of a series." in dock.finder.result.volume.notes
+    assert "frame 0" in heatmap.name
+    assert dock.result.standing.text() == "This is the result of frame 0."
+    assert "Frame 0 of 2, counted from 0." in dock.finder.result.volume.notes
     viewer.dims.set_current_step(0, 1)
-    assert "Frame 2 is shown" in dock.result.standing.text()
+    assert "Frame 1 is shown" in dock.result.standing.text()
     assert not heatmap.visible
     assert not mask.visible
     dock.finder.jump_to_slice(7)
@@ -163,12 +164,27 @@ def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock,
     assert heatmap.visible
     viewer.dims.set_current_step(0, 1)
     find(qtbot, dock)
-    assert dock.result.standing.text() == "This is the result of frame 2."
-    assert "frame 2" in overlays(viewer)[0].name
+    assert dock.result.standing.text() == "This is the result of frame 1."
+    assert "frame 1" in overlays(viewer)[0].name
     with qtbot.waitSignal(dock.result.exporter.finished, timeout=TIMEOUT_MS):
         dock.result.export(tmp_path / "out", ("map", "mask"))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["series_frame2_anomaly.nii.gz", "series_frame2_mask.nii.gz"]
+    assert names == ["series_frame1_anomaly.nii.gz", "series_frame1_mask.nii.gz"]
+
+
+def test_frames_have_the_numbers_of_the_slider_and_of_the_command_line(qtbot, dock, viewer, series):
+    for number in (1, 0):
+        viewer.dims.set_current_step(0, number)
+        qtbot.waitUntil(lambda n=number: dock.scan.scan.frame == (n,))
+        assert (
+            f"Series of 2 frames, counted from 0: the shown one ({number}) is used."
+            in dock.scan.assumed.text()
+        )
+    assert viewer.dims.axis_labels[0] == "frame"
+    path = series.source.path
+    shown = dock.scan.scan.volume()
+    assert read_volume(path, frame=0).notes[0] == shown.notes[-1] == "Frame 0 of 2, counted from 0."
+    np.testing.assert_array_equal(read_volume(path, frame=0).values, shown.values)
 
 
 def test_a_slice_alone_leaves_the_whole_scans_result_as_it_is(qtbot, ready):

@@ -403,7 +403,7 @@ def test_the_copy_of_a_series_names_its_frame(qtbot, dock, viewer, model_path, p
     dock.normal.choose(model_path)
     find(qtbot, dock, dock.find.slice_button)
     click(qtbot, dock.result.edit_button)
-    assert viewer.layers.selection.active.name == "series · frame 2 · corrected"
+    assert viewer.layers.selection.active.name == "series · frame 1 · corrected"
 
 
 def test_a_mask_by_hand_is_seen_over_its_own_frame_only(qtbot, dock, viewer, model_path, patient):

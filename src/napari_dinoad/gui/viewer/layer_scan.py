@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
-__all__ = ["METADATA_KEY", "LayerScan", "ScanSource", "data_to_world", "frame_in_words", "shown_colours"]
+__all__ = [
+    "METADATA_KEY",
+    "LayerScan",
+    "ScanSource",
+    "data_to_world",
+    "frame_in_words",
+    "frames_in_words",
+    "shown_colours",
+]
 
 METADATA_KEY = "dinoad"
 """Key in ``layer.metadata`` under which a `ScanSource` rides."""
@@ -146,11 +154,13 @@ class LayerScan:
             if self.is_rgb:
                 low, high = float(np.nanmin(stored)), float(np.nanmax(stored))
             volume = replace(volume, full_scale=white_of_picture(stored.dtype, low, high))
-        more = [f"Frame {frame_in_words(self.frame)} of a series."] if self.frame else []
+        more = []
         if self.frame:
             # Outputs are named so: those of one frame must not replace those of another.
-            number = "-".join(str(index + 1) for index in self.frame)
+            number = "-".join(map(str, self.frame))
             volume = replace(volume, name=f"{volume.name}_frame{number}")
+            n_frames = frames_in_words(self.data, self.frame)
+            more = [f"Frame {frame_in_words(self.frame)} of {n_frames}, counted from 0."]
         return replace(volume, notes=(*volume.notes, *more, *filter(None, [note])))
 
     def in_units_of_scan(self, colours: np.ndarray) -> np.ndarray:
@@ -252,5 +262,10 @@ def data_to_world(layer: Layer) -> np.ndarray:
 
 
 def frame_in_words(frame: tuple[int, ...]) -> str:
-    """Return the number of a frame as people count, from 1; nothing where a scan has one only."""
-    return ", ".join(str(index + 1) for index in frame)
+    """Return the number of a frame, from 0 as on napari's slider and by ``--frame``; nothing of a single volume."""
+    return ", ".join(map(str, frame))
+
+
+def frames_in_words(data: Any, frame: tuple[int, ...]) -> str:
+    """Return how many frames a layer's array has of which this is one: ``"60"``, ``"60 × 3"``."""
+    return " × ".join(str(int(n)) for n in data.shape[: len(frame)])

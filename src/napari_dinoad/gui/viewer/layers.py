@@ -19,6 +19,7 @@ from napari_dinoad.gui.viewer.layer_scan import (
     ScanSource,
     data_to_world,
     frame_in_words,
+    frames_in_words,
     shown_colours,
 )
 
@@ -44,6 +45,9 @@ _SAME_STEPS = 1e-3
 """Grids whose steps differ by less than this share of a voxel are of one scan: files round them."""
 
 _AXIS_LABELS = ("z", "y", "x")
+
+_FRAME_LABEL = "frame"
+"""Beside napari's slider, whose numbers are those that the dock tells."""
 
 
 def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
@@ -84,7 +88,7 @@ def placed(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str
     if geometry.is_physical:
         spatial = [a for a in range(3) if a != axis]
         arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
-        arguments["axis_labels"] = ("t",) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
+        arguments["axis_labels"] = (_FRAME_LABEL,) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
         arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
         arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
     return values, arguments
@@ -143,13 +147,20 @@ def scan_of_layer(layer: Layer, point: Sequence[float]) -> LayerScan:
         shape = tuple(data.shape[:-1] if is_rgb else data.shape)
         if shape[-len(expected) :] == expected:
             frame = _shown_frame(layer, point, layer.ndim - len(expected))
-            return LayerScan(data, source, frame, is_rgb, notes=_own_notes(source, frame))
+            notes = (*_note_of_frame(data, frame), *_own_notes(source))
+            return LayerScan(data, source, frame, is_rgb, notes=notes)
     return _scan_of_foreign_layer(layer, data, is_rgb, point)
 
 
-def _own_notes(source: ScanSource, frame: tuple[int, ...]) -> tuple[str, ...]:
-    notes = [f"Series: the shown frame ({frame_in_words(frame)}) is used."] if frame else []
-    notes.extend(source.notes)
+def _note_of_frame(data: Any, frame: tuple[int, ...]) -> list[str]:
+    if not frame:
+        return []
+    n_frames, shown = frames_in_words(data, frame), frame_in_words(frame)
+    return [f"Series of {n_frames} frames, counted from 0: the shown one ({shown}) is used."]
+
+
+def _own_notes(source: ScanSource) -> tuple[str, ...]:
+    notes = list(source.notes)
     if source.geometry.is_physical and source.geometry.is_oblique:
         notes.append(
             f"Oblique scan ({source.geometry.obliquity_deg:.0f}°): shown de-obliqued; "
@@ -191,9 +202,7 @@ def _scan_of_foreign_layer(layer: Layer, data: Any, is_rgb: bool, point: Sequenc
     frame = _shown_frame(layer, point, layer.ndim - n_axes)
     shape = tuple(int(n) for n in data.shape[len(frame) : len(frame) + n_axes])
     factors = _millimetres(layer.units[-n_axes:])
-    notes: list[str] = []
-    if frame:
-        notes.append(f"Series: the shown frame ({frame_in_words(frame)}) is used.")
+    notes = _note_of_frame(data, frame)
     # nibabel is loaded here: the dock opens without it.
     from napari_dinoad.images.volume import Geometry
 
