@@ -15,6 +15,7 @@ from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from dock_driver import TIMEOUT_MS, find_planted
+from napari_dinoad.gui.find.result import CHOSEN
 from napari_dinoad.gui.viewer.framing import is_seen_whole
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.viewer_parts import camera_of
@@ -58,9 +59,10 @@ def drawn(picture):
 
 
 def n_of_heat(picture):
-    """Return how many pixels have the heatmap's colours; letters and scale are yellow."""
+    """Return how many pixels have the heatmap's colours; letters and scale are yellow, the chosen region magenta."""
     pixels = drawn(picture)
-    return int((pixels[..., 0] - pixels[..., 1] > 45).sum())
+    is_outline = (pixels == (255, 0, 255)).all(axis=-1)
+    return int((~is_outline & (pixels[..., 0] - pixels[..., 1] > 45)).sum())
 
 
 def docks_of(viewer):
@@ -211,6 +213,32 @@ def test_the_mask_follows_rate_and_ticks(qtbot, found, viewer):
     for row in range(found.result.table.topLevelItemCount()):
         found.result.table.topLevelItem(row).setCheckState(0, Qt.CheckState.Unchecked)
     qtbot.waitUntil(lambda: n_outlined() == 0, timeout=TIMEOUT_MS)
+
+
+def test_the_region_that_is_chosen_in_the_table_has_its_colour_there_too(qtbot, found, viewer):
+    table = found.result.table
+    mask = found.finder.found.overlay.mask
+    magenta = tuple(round(255 * float(part)) for part in mask.get_color(CHOSEN)[:3])
+    picture = found.planes.view.pictures[1]
+
+    def rows_of(colour):
+        return np.flatnonzero((drawn(picture) == colour).all(axis=-1).any(axis=1))
+
+    middles = []
+    for row in (1, 2):
+        table.setCurrentItem(table.topLevelItem(row))
+        region = table.chosen_region()
+        y, _ = picture._view.to_panel(region.peak_zyx[0], region.peak_zyx[2], picture._side)
+        qtbot.waitUntil(lambda y=y: rows_of(magenta).size > 0 and abs(rows_of(magenta).mean() - y) < 12)
+        assert rows_of((0, 230, 255)).size > 0, "the others keep theirs"
+        middles.append(y)
+    assert abs(middles[1] - middles[0]) > 24
+    mask.visible = False
+    qtbot.waitUntil(lambda: rows_of(magenta).size == 0)
+    mask.visible = True
+    qtbot.waitUntil(lambda: rows_of(magenta).size > 0)
+    table.topLevelItem(2).setCheckState(0, Qt.CheckState.Unchecked)
+    qtbot.waitUntil(lambda: rows_of(magenta).size == 0)
 
 
 def test_other_values_of_the_layer_are_shown_without_the_result_of_those_before(qtbot, found, viewer):

@@ -52,13 +52,15 @@ class FindController(QObject):
 
     `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
     `regions_changed` when regions, ticks or the scan-level figures are others; `standing_changed` when a result is
-    no more, or again, of what is shown and chosen. `told` is what the user should know of a run that has ended.
+    no more, or again, of what is shown and chosen; `region_marked` when another region, or none, has a colour of its
+    own. `told` is what the user should know of a run that has ended.
     """
 
     result_changed = Signal()
     map_changed = Signal()
     regions_changed = Signal()
     standing_changed = Signal()
+    region_marked = Signal()
     told = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
@@ -237,8 +239,11 @@ class FindController(QObject):
     def mark_region(self, region: Region | None) -> None:
         """Draw a region, or none, in a colour of its own."""
         found = self._current
-        if found is not None and found.result.choose(region) and found.overlay is not None:
+        if found is None or not found.result.choose(region):
+            return
+        if found.overlay is not None:
             found.overlay.refresh_mask()
+        self.region_marked.emit()
 
     def jump_to_region(self, region: Region) -> None:
         """Show the peak of a region, and mark it."""

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.find.result import CHOSEN
 from napari_dinoad.gui.results.hand_masks import Ground
 from napari_dinoad.gui.viewer.viewer_parts import axis_in_view, moves_of, point_in_layer, show_index
 
@@ -109,6 +110,7 @@ class OtherPlanes(QObject):
             finder.map_changed,
             finder.regions_changed,
             finder.standing_changed,
+            finder.region_marked,
         ):
             signal.connect(self.look)
 
@@ -277,6 +279,16 @@ class OtherPlanes(QObject):
         has_heatmap, has_mask = (
             (True, True) if overlay is None else (overlay.heatmap.visible, overlay.mask.visible)
         )
+        by_hand = [
+            DrawnLabels(one.plane, partial(_colour_of, one.layer))
+            for one in looked.drawn
+            if one.layer.visible
+        ]
+        chosen = (
+            []
+            if found is None or overlay is None or not has_mask
+            else [DrawnLabels(partial(_chosen_in, found.result.mask), partial(_colour_of, overlay.mask))]
+        )
         return Scene(
             values=looked.values,
             neg_log10_p=found.result.values if found is not None and has_heatmap else None,
@@ -285,11 +297,7 @@ class OtherPlanes(QObject):
             window=(float(low), float(high)),
             point=self._point(looked),
             axes=tuple(axis for axis in range(3) if axis != shown),
-            drawn=tuple(
-                DrawnLabels(one.plane, partial(_colour_of, one.layer))
-                for one in looked.drawn
-                if one.layer.visible
-            ),
+            drawn=(*chosen, *by_hand),
             version=self._version,
         )
 
@@ -365,6 +373,12 @@ def _strokes_of(layer: Labels) -> tuple[Any, ...]:
     """Return the events of strokes, while they are made (where napari tells of that) and when they have ended."""
     made = getattr(layer.events, "labels_update", None)
     return (layer.events.paint,) if made is None else (made, layer.events.paint)
+
+
+def _chosen_in(mask: np.ndarray, axis: int, index: int) -> np.ndarray:
+    """Return a plane of the mask that was found in which there is the chosen region alone."""
+    plane = np.take(mask, index, axis=axis)
+    return np.where(plane == CHOSEN, plane, 0)
 
 
 def _colour_of(layer: Labels, label: int) -> tuple[int, int, int] | None:

@@ -39,7 +39,7 @@ _MARGIN_PX = 12
 
 @dataclass(frozen=True, eq=False)
 class DrawnLabels:
-    """Labels by hand that are outlined.
+    """Labels that are outlined: those by hand, and the region that is chosen.
 
     Attributes
     ----------
