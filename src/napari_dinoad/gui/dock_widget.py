@@ -30,6 +30,7 @@ from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.planes.other_planes import OtherPlanes
 from napari_dinoad.gui.results.hand_masks import HandMasks
 from napari_dinoad.gui.results.result_panel import ResultPanel
+from napari_dinoad.gui.scan.scan_names import tell_apart
 from napari_dinoad.gui.scan.scan_step import ScanStep
 from napari_dinoad.gui.scan.study_opener import StudyOpener
 from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
@@ -347,6 +348,7 @@ class DockWidget(QWidget):
             if not self.opener.is_busy:
                 self.scan.clear_fault()
             if METADATA_KEY in event.value.metadata:
+                tell_apart(self._viewer, event.value)
                 self.scan.show(event.value)
             else:
                 # Of others it is left to them how they show it: pictures of a mosaic, what a filter has made.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -14,9 +15,11 @@ from napari_dinoad.gui.parts.job_row import STOPS, JobRow
 from napari_dinoad.gui.planes.other_planes import has_planes
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.gui.results.written_note import WrittenNote
+from napari_dinoad.gui.viewer.layer_scan import identity_of
 from napari_dinoad.gui.work.worker import JobRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
     from napari_dinoad.gui.parts.last_folder import LastFolder
@@ -46,6 +49,7 @@ class MaskRow(QWidget):
         self._hand_masks = hand_masks
         self._ground: Ground | None = None
         self._last_folder = last_folder
+        self._exported: Hashable = None
         self.reader = JobRunner(self)
         self.exporter = JobRunner(self)
         self.export_dialog: ExportDialog | None = None
@@ -149,6 +153,7 @@ class MaskRow(QWidget):
             layers,
             self._hand_masks.selected(layers),
             has_found=False,
+            is_of_another=partial(self._last_folder.is_of_another, scan=identity_of(ground.layer)),
         )
         dialog.accepted.connect(self._on_export_chosen)
         dialog.rejected.connect(self._on_export_closed)
@@ -167,6 +172,7 @@ class MaskRow(QWidget):
         if one is None or making is None:
             return
         self._last_folder.path = dialog.path
+        self._exported = identity_of(ground.layer)
         try:
             mask = self._hand_masks.mask_of(one, making, ground)
         except DinoadError as error:
@@ -177,4 +183,5 @@ class MaskRow(QWidget):
         )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
+        self._last_folder.note(paths, self._exported)
         self.note.tell_written(paths)

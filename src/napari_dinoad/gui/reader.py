@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.viewer.busy_pointer import busy_pointer
-from napari_dinoad.gui.viewer.layer_scan import ScanSource
+from napari_dinoad.gui.viewer.layer_scan import PATH_KEY, ScanSource
 from napari_dinoad.gui.viewer.layers import colour_layer, layer_of_volume, placed, source_layer
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import (
@@ -121,6 +121,13 @@ def read_layers(scan: ScanFile | str | Path, *, resample: bool = False) -> list[
         If it cannot be read; the message names it and says why.
     """
     scan = scan if isinstance(scan, ScanFile) else ScanFile(Path(scan), "volume", ())
+    layers = _layers_of(scan, resample=resample)
+    for _, arguments, _ in layers:
+        arguments["metadata"][PATH_KEY] = scan.path.absolute()
+    return layers
+
+
+def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
     path = scan.path
     if scan.series is None and path.is_file() and is_dicom_mask(path):
         return _read_segments(path)

@@ -95,8 +95,9 @@ def short_paths(paths: Sequence[Path]) -> list[str]:
     parents = {path.parent for path in paths}
     if len(parents) == 1:
         return [path.name for path in paths]
-    common = Path(*_common_parts([parent.parts for parent in parents]))
-    return [str(path.relative_to(common)) for path in paths]
+    # Nothing is shared by those on different drives of Windows.
+    n_shared = len(_common_parts([parent.parts for parent in parents]))
+    return [str(type(path)(*path.parts[n_shared:])) for path in paths]
 
 
 def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:

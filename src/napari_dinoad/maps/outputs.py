@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     _Writer = Callable[[Findings, Path, str], dict[str, Path]]
 
 __all__ = [
+    "ENDINGS",
     "OUTPUTS",
     "available_outputs",
     "check_outputs",
@@ -47,6 +48,19 @@ OUTPUTS = {
     "dicom-slices": "Slices under the heatmap (DICOM, for any viewer)",
 }
 """What can be written, with its title. ``seg`` and ``dicom-…`` need a scan from DICOM, ``png`` a 2D scan."""
+
+ENDINGS = {
+    "map": ("_anomaly.nii.gz",),
+    "mask": ("_mask.nii.gz",),
+    "regions": ("_regions.csv",),
+    "report": ("_report.json", "_report.html"),
+    "seg": ("_seg.dcm",),
+    "png": ("_mask.png", "_heatmap.png"),
+    "picture": ("_picture.png",),
+    "dicom-map": ("_anomaly.dcm",),
+    "dicom-slices": ("_slices",),
+}
+"""What the names of each output's files (or folder) have behind the scan's name."""
 
 _DEFAULT = ("map", "mask", "regions", "report")
 
@@ -212,16 +226,20 @@ def _warn(_: str, reason: str) -> None:
     logger.warning("%s", reason)
 
 
+def _paths(folder: Path, stem: str, output: str) -> list[Path]:
+    return [folder / f"{stem}{ending}" for ending in ENDINGS[output]]
+
+
 def _save_map(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    return {"map": findings.mask.anomaly_map.save(folder / f"{stem}_anomaly.nii.gz")}
+    return {"map": findings.mask.anomaly_map.save(_paths(folder, stem, "map")[0])}
 
 
 def _save_mask(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    return {"mask": findings.mask.save(folder / f"{stem}_mask.nii.gz")}
+    return {"mask": findings.mask.save(_paths(folder, stem, "mask")[0])}
 
 
 def _save_regions(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    path = folder / f"{stem}_regions.csv"
+    (path,) = _paths(folder, stem, "regions")
     write_regions_csv(path, [region.to_dict() for region in findings.mask.regions()])
     return {"regions": path}
 
@@ -229,21 +247,21 @@ def _save_regions(findings: Findings, folder: Path, stem: str) -> dict[str, Path
 def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.report_page import save_report_page
 
-    path = folder / f"{stem}_report.json"
+    path, page = _paths(folder, stem, "report")
     document: dict[str, Any] = {**findings.to_dict(), "use": RESEARCH_USE}
     if findings.card is not None:
         document["model"] = dict(findings.card)
     write_json(path, document)
-    return {"report": path, "report_page": save_report_page(folder / f"{stem}_report.html", findings)}
+    return {"report": path, "report_page": save_report_page(page, findings)}
 
 
 def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
 
-    mask = folder / f"{stem}_mask.png"
+    mask, heatmap = _paths(folder, stem, "png")
     return {
         "mask_png": save_mask_png(mask, findings.mask.values, findings.volume, is_found=True),
-        "heatmap_png": save_heatmap_png(folder / f"{stem}_heatmap.png", findings.mask),
+        "heatmap_png": save_heatmap_png(heatmap, findings.mask),
     }
 
 
@@ -251,27 +269,28 @@ def _save_picture(findings: Findings, folder: Path, stem: str) -> dict[str, Path
     from napari_dinoad.maps.picture import save_picture
 
     preprocessing = (findings.card or {}).get("preprocessing")
-    path = folder / f"{stem}_picture.png"
+    (path,) = _paths(folder, stem, "picture")
     return {"picture": save_picture(path, findings.mask, preprocessing=preprocessing)}
 
 
 def _save_seg(findings: Findings, folder: Path, stem: str, segments: SegSegments) -> dict[str, Path]:
     from napari_dinoad.maps.dicom.seg import save_seg
 
-    return {"seg": save_seg(folder / f"{stem}_seg.dcm", findings.mask, findings.card, segments)}
+    return {"seg": save_seg(_paths(folder, stem, "seg")[0], findings.mask, findings.card, segments)}
 
 
 def _save_dicom_map(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 
-    path = folder / f"{stem}_anomaly.dcm"
+    (path,) = _paths(folder, stem, "dicom-map")
     return {"dicom_map": save_dicom_map(path, findings.mask.anomaly_map, findings.card)}
 
 
 def _save_dicom_slices(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.dicom.colour_slices import save_dicom_slices
 
-    return {"dicom_slices": save_dicom_slices(folder / f"{stem}_slices", findings.mask, findings.card)}
+    (path,) = _paths(folder, stem, "dicom-slices")
+    return {"dicom_slices": save_dicom_slices(path, findings.mask, findings.card)}
 
 
 _WRITERS: dict[str, _Writer] = {

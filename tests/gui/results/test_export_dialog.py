@@ -9,6 +9,7 @@ from qtpy.QtCore import QPoint
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import safe_stem
+from napari_dinoad.maps.export import save_on_grid
 
 
 @pytest.fixture
@@ -39,8 +40,28 @@ def test_files_that_would_be_replaced_are_counted_whatever_the_name(open_dialog,
     (tmp_path / f"{safe_stem(name)}_mask.nii.gz").touch()
     dialog = open_dialog(name)
     dialog.folder.value = tmp_path
-    assert dialog.note.text().startswith("1 file of this scan is there already")
+    assert dialog.note.text().startswith(f"1 file named “{safe_stem(name)}_…” is there already")
     assert can_save(dialog)
+    dialog.choices["mask"].setChecked(False)
+    assert dialog.note.text() == "", "nothing of it is replaced"
+
+
+@pytest.mark.parametrize(
+    ("moved", "is_other"), [((0, 0, 0), False), ((0, 0, 0.00001), False), ((0, 3, 0), True), (None, True)]
+)
+def test_files_of_another_scan_of_the_same_name_are_not_replaced(open_dialog, tmp_path, moved, is_other):
+    affine = np.eye(4)
+    affine[:3, 3] = moved or 0
+    other = Volume(
+        np.ones((3, 4, 5 if moved else 6), np.float32), Geometry((5 if moved else 6, 4, 3), affine), "t1"
+    )
+    save_on_grid(tmp_path / "t1_anomaly.nii.gz", other.values, other, "map")
+    dialog = open_dialog("t1")
+    dialog.folder.value = tmp_path
+    assert ("of another scan" in dialog.note.text()) == is_other
+    assert can_save(dialog) != is_other
+    dialog.folder.value = tmp_path / "elsewhere"
+    assert dialog.note.text() == "" and can_save(dialog)
 
 
 def test_the_choices_stay_where_they_are_when_a_folder_is_chosen(qtbot, open_dialog, tmp_path):

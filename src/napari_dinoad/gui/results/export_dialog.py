@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 from typing import TYPE_CHECKING
 
+import numpy as np
 from magicgui.widgets import FileEdit
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -20,15 +20,15 @@ from qtpy.QtWidgets import (
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.parts import NoteLabel, WrappedLabel, folder_of, name_field
 from napari_dinoad.machine.files import safe_stem
-from napari_dinoad.maps.hand_outputs import HAND_OUTPUTS
-from napari_dinoad.maps.outputs import OUTPUTS, available_outputs, default_outputs
+from napari_dinoad.maps.hand_outputs import BY_HAND, HAND_OUTPUTS
+from napari_dinoad.maps.outputs import ENDINGS, OUTPUTS, available_outputs, default_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_dinoad.gui.results.hand_masks import HandLayer
-    from napari_dinoad.images.volume import Volume
+    from napari_dinoad.images.volume import Geometry, Volume
     from napari_dinoad.maps.hand_mask import Making
     from napari_dinoad.settings import SegSegments
 
@@ -42,6 +42,9 @@ _SEGMENTS = {
 """What a DICOM-SEG may have, of a mask by hand or not."""
 
 _LEAST_WIDTH_PX = 420
+
+_ROUNDED = 1e-3
+"""Millimetres, or share, by which the affine of a written file may differ from its scan's."""
 
 _OF_HAND = "Files hold this layer as it is now and say that it is by hand, without probabilities."
 
@@ -61,6 +64,8 @@ class ExportDialog(QDialog):
         That of them which is chosen at first; None: the found regions are, or the first that can be exported.
     has_found : bool
         Whether there are found regions to export.
+    is_of_another : callable, optional
+        Takes a file that is there, and tells whether it is known to be of another scan.
     """
 
     def __init__(
@@ -72,10 +77,13 @@ class ExportDialog(QDialog):
         selected: HandLayer | None = None,
         *,
         has_found: bool = True,
+        is_of_another: Callable[[Path], bool] = lambda path: False,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export result" if has_found else "Export mask")
         self._name = safe_stem(volume.name)
+        self._geometry = volume.geometry
+        self._is_of_another = is_of_another
         self.masks = QComboBox()
         self.masks.setAccessibleName("Mask")
         self.masks.setToolTip(
@@ -100,7 +108,7 @@ class ExportDialog(QDialog):
             self.segments.addItem(words, key)
         self.segments.setAccessibleName("Segments of the DICOM-SEG")
         self.segments.setToolTip("How the regions or labels lie in the DICOM-SEG.")
-        self.folder = FileEdit(mode="d", tooltip="Existing files of the same names are replaced.")
+        self.folder = FileEdit(mode="d", tooltip="Where the files are written; it is made if needed.")
         name_field(self.folder, "Folder")
         if folder is not None:
             self.folder.value = folder
@@ -211,23 +219,54 @@ class ExportDialog(QDialog):
         self._show_words()
         self._show_state()
 
+    def _there(self) -> list[Path]:
+        """Return the files that would be replaced."""
+        stem = self._name if self.by_hand is None else self._name + BY_HAND
+        endings = (ending for output in self.outputs for ending in ENDINGS[output])
+        try:
+            folder = self.path
+            return (
+                []
+                if folder is None
+                else [path for path in (folder / f"{stem}{end}" for end in endings) if path.exists()]
+            )
+        except (OSError, ValueError):
+            return []
+
     def _show_state(self) -> None:
         missing = "" if self.outputs else "Choose what to export."
         if self.by_hand is not None and self.making is None:
             missing = missing or "Choose how this mask was made: the files will say so."
         if self.path is None:
             missing = missing or "Choose a folder."
-        n_there = 0 if self.path is None else _count_files(self.path, self._name)
-        files = "1 file of this scan is" if n_there == 1 else f"{n_there} files of this scan are"
-        replaced = f"{files} there already; those of the same names are replaced."
+        there = self._there()
+        if any(self._is_of_another(path) or _is_on_another_grid(path, self._geometry) for path in there):
+            missing = missing or (
+                f"The files named “{self._name}_…” there are of another scan of this name. Choose another folder."
+            )
+        n_there = len(there)
+        files = f"{n_there} file{'' if n_there == 1 else 's'} named “{self._name}_…”"
+        replaced = (
+            f"{files} {'is' if n_there == 1 else 'are'} there already and will be replaced. Choose another folder if "
+            "another scan of this name was meant."
+        )
         self.note.tell(missing or (replaced if n_there else ""), warning=not missing)
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
 
 
-def _count_files(folder: Path, stem: str) -> int:
-    """Return how many files of a scan a folder holds; none where there is no such folder, or none can be."""
+def _is_on_another_grid(path: Path, geometry: Geometry) -> bool:
+    """Whether a file is NIfTI on another grid than a scan's; not so where that cannot be read."""
+    if not path.name.endswith(".nii.gz"):
+        return False
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
     try:
-        return sum(1 for _ in folder.glob(f"{glob.escape(stem)}_*")) if folder.is_dir() else 0
-    except (OSError, ValueError):
-        return 0
+        image = nib.load(path)
+        shape, affine = image.shape, image.affine
+    except (OSError, ValueError, EOFError, ImageFileError):
+        return False
+    n = len(geometry.shape)
+    is_same_shape = shape[:n] == geometry.shape and set(shape[n:]) <= {1}
+    return not (is_same_shape and np.allclose(affine, geometry.affine, rtol=_ROUNDED, atol=_ROUNDED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,12 @@ from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.gui.results.rate_slider import RateSlider
 from napari_dinoad.gui.results.region_table import MAX_ROWS, RegionTable
 from napari_dinoad.gui.results.written_note import WrittenNote
+from napari_dinoad.gui.viewer.layer_scan import identity_of
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
     from napari_dinoad.gui.find.export_job import ExportJob
@@ -68,6 +71,7 @@ class ResultPanel(Step):
         self.export_button = QPushButton("Export result…")
         self.export_dialog: ExportDialog | None = None
         self._last_folder = last_folder
+        self._exported: Hashable = None
         self.export_note = WrittenNote()
         self._build()
         self._connect()
@@ -216,6 +220,8 @@ class ResultPanel(Step):
 
     def _start_export(self, job: ExportJob | HandExportJob) -> None:
         self.export_note.tell("")
+        ground = self._hand_masks.of_result()
+        self._exported = None if ground is None else identity_of(ground.layer)
         self.exporter.start(job, "Exporting")
         self.export_button.setEnabled(False)
 
@@ -258,7 +264,14 @@ class ResultPanel(Step):
             return
         by_hand = self._hand_masks.layers(ground)
         corrected = self._hand_masks.selected(by_hand, only="corrected")
-        dialog = ExportDialog(result.volume, self._last_folder.path, self, by_hand, corrected)
+        dialog = ExportDialog(
+            result.volume,
+            self._last_folder.path,
+            self,
+            by_hand,
+            corrected,
+            is_of_another=partial(self._last_folder.is_of_another, scan=identity_of(ground.layer)),
+        )
         dialog.accepted.connect(self._on_export_chosen)
         dialog.rejected.connect(self._on_export_closed)
         self.export_dialog = dialog
@@ -293,4 +306,5 @@ class ResultPanel(Step):
             )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
+        self._last_folder.note(paths, self._exported)
         self.export_note.tell_written(paths)

@@ -16,6 +16,7 @@ from napari_dinoad.gui.scan.covering import CoverNote, show_scan
 from napari_dinoad.gui.scan.window_box import WindowBox
 from napari_dinoad.gui.viewer.framing import bring_into_view
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.layer_scan import path_of_layer
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import moves_of
 from napari_dinoad.machine.files import SCAN_SUFFIXES
@@ -155,8 +156,11 @@ class ScanStep(Step):
             self.assumed.tell("")
             return
         self.about.tell(scan_in_words(scan))
+        path = None if layer is None else path_of_layer(layer)
+        tips = [] if path is None else [str(path)]
         if scan.source.dropped_axis is None and scan.source.geometry.is_physical:
-            self.about.setToolTip("Across (right–left) × deep (front–back) × high (head–foot).")
+            tips.append("Across (right–left) × deep (front–back) × high (head–foot).")
+        self.about.setToolTip("\n".join(tips))
         self.assumed.tell(" ".join(scan.notes), warning=True)
 
     def _choices(self, widget: object = None) -> list[Layer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.intensity import with_finite_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Hashable, Sequence
 
     from napari.layers import Layer
 
@@ -22,16 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METADATA_KEY",
+    "PATH_KEY",
     "LayerScan",
     "ScanSource",
     "data_to_world",
     "frame_in_words",
     "frames_in_words",
+    "identity_of",
+    "path_of_layer",
     "shown_colours",
 ]
 
 METADATA_KEY = "dinoad"
 """Key in ``layer.metadata`` under which a `ScanSource` rides."""
+
+PATH_KEY = "dinoad_path"
+"""Key in ``layer.metadata`` of the file or folder that a scan was read from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,6 +265,19 @@ def data_to_world(layer: Layer) -> np.ndarray:
     for axis, unit_vector in enumerate(np.eye(n)):
         matrix[:n, axis] = np.asarray(layer.data_to_world(unit_vector), dtype=float) - origin
     return matrix
+
+
+def path_of_layer(layer: Layer) -> Path | None:
+    """Return the file or folder that a layer was read from, as far as that is known."""
+    path = layer.metadata.get(PATH_KEY) or layer.source.path
+    return None if path is None else Path(path)
+
+
+def identity_of(layer: Layer) -> Hashable:
+    """Return what tells a layer's scan from others, where that is known also after it was closed and opened again."""
+    source = layer.metadata.get(METADATA_KEY)
+    files = source.dicom_files if isinstance(source, ScanSource) else None
+    return files or path_of_layer(layer) or layer.unique_id
 
 
 def frame_in_words(frame: tuple[int, ...]) -> str:
