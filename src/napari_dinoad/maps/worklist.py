@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
 
-__all__ = ["WORKLIST_COLUMNS", "Worklist", "WorklistEntry"]
+__all__ = ["WORKLIST_COLUMNS", "WORKLIST_PAGE", "Worklist", "WorklistEntry"]
 
 logger = logging.getLogger(__name__)
+
+WORKLIST_PAGE = "worklist.html"
 
 WORKLIST_COLUMNS = (
     "rank", "scan", "results", "p_value", "n_more_normal", "n_calibration_scans", "n_calibration_persons",
@@ -154,7 +156,7 @@ class Worklist:
     """
 
     def __init__(self, folder: Path, model: str, fpr: float) -> None:
-        self.page = folder / "worklist.html"
+        self.page = folder / WORKLIST_PAGE
         self.table = folder / "worklist.csv"
         self._model = model
         self._fpr = fpr

@@ -68,6 +68,24 @@ def test_all_scans_of_a_folder_are_scored_and_listed(qtbot, dialog, tmp_path, mo
     assert opened == [str(out / "worklist.html"), str(out)]
 
 
+def test_results_that_another_run_would_replace_are_told(dialog, patients, tmp_path):
+    assert "replaced" not in dialog.about.text()
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "monday" / "worklist.html").touch()
+    dialog.out.value = tmp_path / "monday"
+    assert "its worklist, and files of the same names, will be replaced" in dialog.about.text()
+    assert dialog.start_button.isEnabled()
+    for odd in ("x" * 300, "a\0b"):
+        dialog.out.line_edit.value = odd
+        assert "replaced" not in dialog.about.text()
+    dialog.out.value = tmp_path / "monday"
+    dialog.runner.start = lambda job, title: True
+    dialog.start()
+    assert "replaced" not in dialog.about.text(), "what is scored once more may be"
+    dialog.folder.value = tmp_path
+    assert "replaced" in dialog.about.text()
+
+
 def test_what_is_missing_is_told(qtbot, dock, model_path, tmp_path):
     dock.windows.open_folder()
     dialog = dock.windows.folder

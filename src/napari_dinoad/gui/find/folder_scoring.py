@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FolderScoringDialog"]
 
+_REPLACED = (
+    "Results of an earlier run are there: its worklist, and files of the same names, will be replaced."
+)
+
 
 class FolderScoringDialog(QDialog):
     """Asks for a folder of scans and one for results; closing it does not stop the scoring.
@@ -55,6 +59,7 @@ class FolderScoringDialog(QDialog):
         self._out: Path | None = None
         self._page: Path | None = None
         self._n_scored = 0
+        self._scored: tuple[Path, Path] | None = None
         self.runner = JobRunner(self)
         self.folder = FileEdit(mode="d", tooltip="Patients' scans; subfolders are looked into as well.")
         self.out = FileEdit(
@@ -126,6 +131,7 @@ class FolderScoringDialog(QDialog):
         self.note.tell("")
         self._out, self._page, self._n_scored = out, None, 0
         self._last_folder.path = out
+        self._scored = (folder, out)
         self.runner.start(ScoreFolderJob(folder, out, model, settings), "Scoring a folder")
         self.show_state()
 
@@ -151,8 +157,23 @@ class FolderScoringDialog(QDialog):
             if value is None
         ]
         used = "" if model is None else f"Model “{model.stem}”, masks at {rate_in_words(settings.fpr)}. "
-        self.about.tell(f"{used}Choose {' and '.join(missing)}." if missing else used.strip())
+        words = f"Choose {' and '.join(missing)}." if missing else self._replaced()
+        self.about.tell(f"{used}{words}".strip(), warning=bool(words) and not missing)
         self.start_button.setEnabled(not missing)
+
+    def _replaced(self) -> str:
+        """Return what a run would replace that may be of other scans; nothing of the run that was made here."""
+        folder, out = folder_of(self.folder), folder_of(self.out)
+        if folder is None or out is None or (folder, out) == self._scored:
+            return ""
+        # Loaded here: the dock opens without what draws pictures.
+        from napari_dinoad.maps.worklist import WORKLIST_PAGE
+
+        try:
+            is_there = (out / WORKLIST_PAGE).exists()
+        except (OSError, ValueError):
+            return ""
+        return _REPLACED if is_there else ""
 
     def _open_page(self) -> None:
         _open(self._page)
