@@ -141,6 +141,19 @@ def test_overlays_follow_the_scan_wherever_it_is_moved(qtbot, dock, viewer, fore
     assert lie_alike(foreign, overlays(viewer))
 
 
+def test_a_scan_that_is_removed_before_its_first_slice_is_there_leaves_nothing(qtbot, ready, viewer):
+    scored = []
+    ready.finder.runner.delivered.connect(scored.append)
+    ready.finder.result_changed.connect(
+        lambda: ready.finder.result is None or viewer.layers.remove(ready.finder.found.layer)
+    )
+    with qtbot.waitSignal(ready.finder.runner.finished, timeout=TIMEOUT_MS):
+        click(qtbot, ready.find.scan_button)
+    assert len(scored) > 1, "slices that were on their way came still"
+    qtbot.waitUntil(lambda: not viewer.layers, timeout=TIMEOUT_MS)
+    assert ready.finder.result is None
+
+
 def test_a_layer_that_is_gone_is_followed_no_more(qtbot, dock, viewer, foreign):
     find(qtbot, dock)
     heatmap, mask = overlays(viewer)

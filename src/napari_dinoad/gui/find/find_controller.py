@@ -361,7 +361,8 @@ class FindController(QObject):
         return None
 
     def _on_slices(self, scored: SlicesScored) -> None:
-        if self._run is None:
+        # What was on its way when the scan or its result was removed has no place any more.
+        if self._run is None or self._run.found not in self._found.values():
             return
         found = self._run.found
         found.result.put(scored)
