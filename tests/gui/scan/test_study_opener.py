@@ -133,3 +133,17 @@ def test_a_look_that_is_cancelled_is_no_fault(broken, tmp_path):
 
     with pytest.raises(Cancelled):
         LookJob((tmp_path,))(JobChannel(stop, stop))
+
+
+def test_scans_of_the_same_name_are_listed_with_their_folders(qtbot, tmp_path):
+    def folders_of(*places):
+        chooser = ScanChooser([ScanFile(tmp_path / place, "volume", (4, 5, 6)) for place in places])
+        qtbot.addWidget(chooser)
+        items = [chooser.list.topLevelItem(row) for row in range(len(places))]
+        assert [item.text(0) for item in items] == [Path(place).name for place in places]
+        assert [item.toolTip(1) for item in items] == [str(tmp_path / place) for place in places]
+        return [] if chooser.list.isColumnHidden(1) else [item.text(1) for item in items]
+
+    assert folders_of("anna/t1.nii.gz", "berta/late/t1.nii.gz") == ["anna", str(Path("berta/late"))]
+    assert folders_of("t1.nii.gz", "berta/t1.nii.gz") == [".", "berta"]
+    assert folders_of("anna/t1.nii.gz", "anna/t2.nii.gz") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, Signal
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.focus_ring import FocusRing
+from napari_dinoad.machine.files import short_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ScanChooser", "spacing_in_words"]
 
-_COLUMNS = ("Scan", "Kind", "Size", "Spacing")
+_COLUMNS = ("Scan", "Folder", "Kind", "Size", "Spacing")
+
+_FOLDER_COLUMN = 1
 
 _KINDS = {"mask": "mask", "map": "anomaly map"}
 """Of files that are no scans."""
@@ -37,7 +41,13 @@ def spacing_in_words(spacing_mm: Sequence[float] | None) -> str:
     return "" if not spacing_mm else " × ".join(f"{step:.2g}" for step in spacing_mm) + " mm"
 
 
-def _row(scan: ScanFile) -> list[str]:
+def _folders(scans: Sequence[ScanFile]) -> list[str]:
+    """Return in which folder each scan lies, below the innermost that holds them all."""
+    in_folder = (scan.path if scan.series is not None or scan.images else scan.path.parent for scan in scans)
+    return [str(Path(place).parent) for place in short_paths([folder / "scan" for folder in in_folder])]
+
+
+def _row(scan: ScanFile, folder: str) -> list[str]:
     series = scan.series
     if series is None:
         name = scan.path.name
@@ -45,7 +55,7 @@ def _row(scan: ScanFile) -> list[str]:
     else:
         number = "" if series.number is None else f"{series.number}: "
         name, kind = f"{number}{series.description or scan.name}", f"DICOM {series.modality}".strip()
-    return [name, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm)]
+    return [name, folder, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm)]
 
 
 def _found_in_words(scans: Sequence[ScanFile]) -> str:
@@ -73,8 +83,12 @@ class ScanChooser(QDialog):
         self.list.setUniformRowHeights(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setAccessibleName("Scans found")
-        for scan in self._scans:
-            self.list.addTopLevelItem(QTreeWidgetItem(_row(scan)))
+        folders = _folders(self._scans)
+        for scan, folder in zip(self._scans, folders, strict=True):
+            item = QTreeWidgetItem(_row(scan, folder))
+            item.setToolTip(_FOLDER_COLUMN, str(scan.path))
+            self.list.addTopLevelItem(item)
+        self.list.setColumnHidden(_FOLDER_COLUMN, len(set(folders)) == 1)
         self.list.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.list.setCurrentItem(self.list.topLevelItem(self._largest()))
         self.buttons = QDialogButtonBox(
