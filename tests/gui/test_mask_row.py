@@ -124,6 +124,35 @@ def test_where_something_was_found_it_is_said_what_exports_that(qtbot, ready):
     assert f"“{ready.result.export_button.text()}”" in ready.masks.note.text()
 
 
+def test_a_mask_that_was_drawn_over_another_scan_is_not_proposed(qtbot, dock, viewer, tmp_path):
+    values = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    viewer.add_image(values, name="anna")
+    layer = drawn_layer(qtbot, dock, viewer)
+    layer.data[1, 2, 3] = 1
+    viewer.add_image(values[::-1], name="berta")
+    assert dock.scan.layer.name == "berta"
+    click(qtbot, dock.masks.export_button)
+    qtbot.waitUntil(lambda: dock.masks.export_dialog is not None, timeout=TIMEOUT_MS)
+    dialog = dock.masks.export_dialog
+    dialog.folder.value = tmp_path
+    save = dialog.buttons.button(dialog.buttons.StandardButton.Save)
+    assert dialog.by_hand is None and dialog.note.text() == "Choose which mask to export."
+    assert not save.isEnabled()
+    dialog.masks.setCurrentIndex(0)
+    assert dialog.masks.currentText() == "“anna · drawn” (made over “anna”)"
+    dialog.makings.setCurrentIndex(dialog.makings.findData("drawn"))
+    assert dialog.note.text().startswith("This mask was made over “anna”: export it only if")
+    assert save.isEnabled(), "another sequence of the same person, on the same voxels"
+    dialog.reject()
+    own = drawn_layer(qtbot, dock, viewer)
+    viewer.layers.selection.active = dock.scan.layer
+    click(qtbot, dock.masks.export_button)
+    qtbot.waitUntil(lambda: dock.masks.export_dialog is not None, timeout=TIMEOUT_MS)
+    dialog = dock.masks.export_dialog
+    assert dialog.by_hand.layer is own
+    dialog.reject()
+
+
 def test_a_layer_on_disk_is_read_in_the_background(qtbot, dock, viewer, tmp_path):
     values = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
     viewer.add_image(da.from_array(values, chunks=(1, 5, 6)), scale=(3, 1, 1), name="lazy")

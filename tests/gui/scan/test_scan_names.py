@@ -27,6 +27,8 @@ def test_scans_of_the_same_name_have_their_folders_behind_it(
 ):
     first = open_of(qtbot, dock, tmp_path / "anna", patient)
     assert first.name == "t1"
+    click(qtbot, dock.masks.draw_button)
+    drawn = viewer.layers.selection.active
     if is_by_dock:
         second = open_of(qtbot, dock, tmp_path / "berta" / "late", patient)
     else:
@@ -35,6 +37,7 @@ def test_scans_of_the_same_name_have_their_folders_behind_it(
         (second,) = viewer.open(str(tmp_path / "berta" / "late" / "t1.nii.gz"), plugin="napari-dinoad")
     assert dock.scan.layer is second
     assert [first.name, second.name] == ["t1 (anna)", f"t1 ({Path('berta', 'late')})"]
+    assert drawn.name == "t1 (anna) · drawn"
     assert str(tmp_path / "berta" / "late" / "t1.nii.gz") in dock.scan.about.toolTip()
     first.name = "before surgery"
     third = open_of(qtbot, dock, tmp_path / "clara", patient)

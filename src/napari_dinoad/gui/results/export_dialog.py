@@ -83,9 +83,11 @@ class ExportDialog(QDialog):
         self.setWindowTitle("Export result" if has_found else "Export mask")
         self._name = safe_stem(volume.name)
         self._geometry = volume.geometry
+        self._has_found = has_found
         self._is_of_another = is_of_another
         self.masks = QComboBox()
         self.masks.setAccessibleName("Mask")
+        self.masks.setPlaceholderText("choose")
         self.masks.setToolTip(
             "The regions that were found, or a Labels layer on the scan’s voxels (see “Draw mask”, “Edit mask”)."
         )
@@ -122,8 +124,11 @@ class ExportDialog(QDialog):
         if has_found:
             self.masks.addItem("found regions", None)
         elif selected is None:
-            selected = next((one for one in by_hand if not one.fault), None)
+            selected = next((one for one in by_hand if not (one.fault or one.over_other)), None)
         self._list_masks(by_hand, selected)
+        if not has_found and selected is None:
+            # Each was made over another scan: which is meant only a person knows.
+            self.masks.setCurrentIndex(-1)
         rows = QVBoxLayout(self)
         # No fixed width: with large letters the longest choice would be cut off.
         rows.addStrut(_LEAST_WIDTH_PX)
@@ -152,7 +157,8 @@ class ExportDialog(QDialog):
     def _list_masks(self, by_hand: Sequence[HandLayer], selected: HandLayer | None) -> None:
         """List what may be exported; what may not is there too, and says why."""
         for one in by_hand:
-            self.masks.addItem(f"“{one.name}”" + (f" ({one.fault_in_brief})" if one.fault else ""), one)
+            brief = one.fault_in_brief or (one.over_other and f"made over {one.over_other}")
+            self.masks.addItem(f"“{one.name}”" + (f" ({brief})" if brief else ""), one)
             if one.fault:
                 row = self.masks.count() - 1
                 self.masks.setItemData(row, one.fault, Qt.ItemDataRole.ToolTipRole)
@@ -235,6 +241,8 @@ class ExportDialog(QDialog):
 
     def _show_state(self) -> None:
         missing = "" if self.outputs else "Choose what to export."
+        if self.by_hand is None and not self._has_found:
+            missing = "Choose which mask to export."
         if self.by_hand is not None and self.making is None:
             missing = missing or "Choose how this mask was made: the files will say so."
         if self.path is None:
@@ -250,7 +258,13 @@ class ExportDialog(QDialog):
             f"{files} {'is' if n_there == 1 else 'are'} there already and will be replaced. Choose another folder if "
             "another scan of this name was meant."
         )
-        self.note.tell(missing or (replaced if n_there else ""), warning=not missing)
+        warnings = [replaced] if n_there else []
+        if self.by_hand is not None and self.by_hand.over_other:
+            warnings.insert(
+                0,
+                f"This mask was made over {self.by_hand.over_other}: export it only if that is the same person.",
+            )
+        self.note.tell(missing or " ".join(warnings), warning=not missing)
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
 

@@ -18,6 +18,7 @@ from napari_dinoad.gui.viewer.layer_marks import (
     is_overlay,
     mark_copy,
     mark_drawn,
+    scan_id_of,
 )
 from napari_dinoad.gui.viewer.layer_scan import frame_in_words
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer, title_of
@@ -87,6 +88,8 @@ class HandLayer:
         The same in a few words.
     place : LabelsOnScan, optional
         Where it lies on the scan now; None where that is the fault.
+    over_other : str
+        What it was made over, where that is known to be another scan: perhaps another person's. Else empty.
     """
 
     layer: Labels
@@ -94,6 +97,7 @@ class HandLayer:
     fault: str = ""
     fault_in_brief: str = ""
     place: LabelsOnScan | None = None
+    over_other: str = ""
 
     @property
     def name(self) -> str:
@@ -212,7 +216,14 @@ class HandMasks:
             words, shown = frame_in_words(frame), frame_in_words(ground.scan.frame)
             fault = f"Layer {layer.name!r}: it is of frame {words}, not of {shown}. Show frame {words} first."
             return HandLayer(layer, making, fault, f"of frame {words}", place)
-        return HandLayer(layer, making, place=place)
+        return HandLayer(layer, making, place=place, over_other=self._other_scan(layer, ground))
+
+    def _other_scan(self, layer: Labels, ground: Ground) -> str:
+        scan_id = scan_id_of(layer)
+        if scan_id is None or scan_id == ground.layer.unique_id:
+            return ""
+        scans = (f"“{other.name}”" for other in self._viewer.layers if other.unique_id == scan_id)
+        return next(scans, "a scan that was closed")
 
 
 def _making_of(layer: Labels, scan_layer: Layer) -> Making | None:

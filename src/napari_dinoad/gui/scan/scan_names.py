@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image
 
-from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.layer_marks import is_overlay, scan_id_of
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource, path_of_layer
 from napari_dinoad.machine.files import short_paths
 
@@ -35,7 +35,15 @@ def tell_apart(viewer: Viewer, layer: Layer) -> None:
     for (other, _), place in zip(known, places, strict=True):
         folder = str(Path(place).parent)
         if folder != "." and given.fullmatch(other.name):
-            other.name = f"{name} ({folder})"
+            before, other.name = other.name, f"{name} ({folder})"
+            _rename_masks(viewer, other, before)
+
+
+def _rename_masks(viewer: Viewer, scan: Layer, before: str) -> None:
+    """Let masks by hand have the new name of their scan, where they had the one before."""
+    for mask in viewer.layers:
+        if scan_id_of(mask) == scan.unique_id and mask.name.startswith(f"{before} · "):
+            mask.name = f"{scan.name}{mask.name.removeprefix(before)}"
 
 
 def _name_of(layer: Layer) -> str:
