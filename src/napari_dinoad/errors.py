@@ -25,6 +25,10 @@ class ScanReadError(DinoadError):
     """A scan could not be read, or what it holds cannot be used."""
 
 
+class SeveralFramesError(ScanReadError):
+    """A scan has several frames (time points, echoes, channels, stacks), and none of them was named."""
+
+
 class BackboneError(DinoadError):
     """A backbone is unknown or cannot run on this input or device."""
 

@@ -14,14 +14,15 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import notification_manager
 from PIL import Image as Picture
 
-from dicom_files import AXIAL, ct_values, save_all, series_datasets
+from dicom_files import AXIAL, as_one_series, ct_values, save_all, series_datasets
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui import reader as reader_module
 from napari_dinoad.gui.reader import get_reader, read_layers, scans_at
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
-from napari_dinoad.gui.viewer.layers import layer_of_volume
+from napari_dinoad.gui.viewer.layers import layer_of_volume, layers_of_frames, scan_of_layer
 from napari_dinoad.gui.writer import write_image, write_labels
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom.seg import save_seg
 from napari_dinoad.settings import HEATMAP_LIMITS
@@ -372,3 +373,49 @@ def test_written_labels_are_those_of_the_layer(tmp_path, values, stored):
     image = nib.load(path)
     assert sorted(np.unique(image.dataobj)) == sorted({0, *values})
     assert image.get_data_dtype() == np.dtype(stored)
+
+
+def test_a_dicom_series_of_several_time_points_opens_with_all_of_them(tmp_path):
+    """No window has the option that the command line offers for it."""
+    datasets = [
+        dataset
+        for time in (1, 2, 3)
+        for dataset in series_datasets(ct_values(seed=time), TemporalPositionIdentifier=time)
+    ]
+    save_all(as_one_series(datasets), tmp_path)
+    (scan,) = scans_at(tmp_path)
+    ((data, arguments, kind),) = read_layers(scan)
+    layer = Layer.create(data, arguments, kind)
+    assert layer.axis_labels == ("frame", "z", "y", "x") and len(layer.data) == 3
+    for number in range(3):
+        volume = read_volume(tmp_path, frame=number)
+        np.testing.assert_array_equal(layer.data[number], volume.values)
+        shown = scan_of_layer(layer, (number, 0, 0, 0)).volume()
+        assert shown.geometry.matches(volume.geometry)
+        assert f"Frame {number} of 3, counted from 0." in shown.notes
+        assert shown.dicom_files is None, "a DICOM-SEG would name the images of the first time point"
+    ((alone, _, _),) = read_layers(tmp_path / next(tmp_path.iterdir()).name)
+    np.testing.assert_array_equal(alone, layer.data)
+
+
+def test_stacks_of_several_planes_in_one_image_open_as_a_layer_each():
+    volumes = [
+        Volume(np.ones((2, 3, 4), np.float32), Geometry((4, 3, 2), np.diag([1.0, 1.0, step, 1.0])), "three")
+        for step in (1, 2)
+    ]
+    layers = layers_of_frames(volumes)
+    assert [arguments["name"] for _, arguments, _ in layers] == ["three · frame 0", "three · frame 1"]
+    assert [data.shape for data, _, _ in layers] == [(2, 3, 4)] * 2
+
+
+@pytest.mark.parametrize("is_colour", [False, True])
+def test_channels_and_time_points_of_a_tiff_open_together(tmp_path, is_colour):
+    shape = (2, 4, 9, 8, 3) if is_colour else (2, 4, 9, 8)
+    pixels = np.random.default_rng(0).integers(1, 255, shape).astype(np.uint8)
+    kind = {"axes": "TZYXS" if is_colour else "TZYX"}
+    photometric = "rgb" if is_colour else "minisblack"
+    tifffile.imwrite(tmp_path / "cells.tif", pixels, metadata=kind, photometric=photometric, ome=True)
+    ((data, arguments, _),) = read_layers(tmp_path / "cells.tif")
+    np.testing.assert_array_equal(data, pixels)
+    assert bool(arguments.get("rgb")) == is_colour
+    assert arguments["axis_labels"] == ("frame", "z", "y", "x")

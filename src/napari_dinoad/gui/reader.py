@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import ScanReadError, SeveralFramesError
 from napari_dinoad.gui.viewer.busy_pointer import busy_pointer
 from napari_dinoad.gui.viewer.layer_scan import PATH_KEY, ScanSource
-from napari_dinoad.gui.viewer.layers import colour_layer, layer_of_volume, placed, source_layer
+from napari_dinoad.gui.viewer.layers import (
+    colour_layer,
+    layer_of_volume,
+    layers_of_frames,
+    placed,
+    source_layer,
+)
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.frame_counts import frames_in
 from napari_dinoad.images.nifti_files import (
     colour_pixels,
     count_frames,
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
     from napari_dinoad.images.nifti_files import Holding
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
 
 __all__ = ["get_reader", "read_layers", "scans_at"]
@@ -143,9 +151,19 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
             return [colour_layer(values, source) if is_colour else source_layer(values, source)]
         if holding != "scan":
             return [_read_result(path, image, holding)]
+    try:
+        return [layer_of_volume(_read_frame(scan, None, resample))]
+    except SeveralFramesError:
+        n_to_read = scan.n_frames or frames_in(path)
+        if n_to_read is None:
+            raise
+    return layers_of_frames([_read_frame(scan, frame, resample) for frame in range(n_to_read)])
+
+
+def _read_frame(scan: ScanFile, frame: int | None, resample: bool) -> Volume:
     if scan.series is None and not scan.images:
-        return [layer_of_volume(read_volume(path, resample=resample))]
-    return [layer_of_volume(scan.read(ReadSettings(resample=resample)))]
+        return read_volume(scan.path, frame=frame, resample=resample)
+    return scan.read(ReadSettings(frame=frame, resample=resample))
 
 
 def _read_result(path: Path, image: Nifti1Image | MGHImage, holding: Holding) -> LayerTuple:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import ScanReadError, SeveralFramesError
 from napari_dinoad.images.colours import are_coloured, colour_type
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.grey import to_grey, white_of_picture
@@ -107,7 +107,7 @@ def read_image(path: Path, frame: int | None = None) -> Volume:
     """Read an image, or the pages of a TIFF as slices of one stack; see `read_volume`."""
     layout = image_layout(path)
     if frame is None and layout.is_series:
-        raise ScanReadError(
+        raise SeveralFramesError(
             f"{path}: a series of {layout.n_frames} frames (channels, time points; {len(layout.volumes[0])} pages "
             "each); expected one scan. Choose one frame with --frame."
         )

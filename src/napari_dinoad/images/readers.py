@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_dinoad.errors import GeometryError, ScanReadError
+from napari_dinoad.errors import GeometryError, ScanReadError, SeveralFramesError
 from napari_dinoad.images.colours import with_finite_colours
 from napari_dinoad.images.intensity import with_finite_values
 from napari_dinoad.machine.files import (
@@ -148,6 +148,8 @@ def read_dicom_series(
 
     try:
         volume = read_series(one, name, frame=frame, resample=resample)
+    except SeveralFramesError as error:
+        raise SeveralFramesError(f"{path}: {error}") from error
     except (GeometryError, ScanReadError) as error:
         raise ScanReadError(f"{path}: {error}") from error
     return _checked(volume, path)

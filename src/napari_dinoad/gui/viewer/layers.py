@@ -7,6 +7,7 @@ diagonal affine; the true geometry rides in ``layer.metadata``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "affine_on_scan",
     "colour_layer",
     "layer_of_volume",
+    "layers_of_frames",
     "placed",
     "same_layer",
     "scan_of_layer",
@@ -62,6 +64,26 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
     return colour_layer(colours, ScanSource.of(volume))
 
 
+def layers_of_frames(frames: Sequence[Volume]) -> list[tuple[np.ndarray, dict[str, Any], str]]:
+    """Return the layer data tuple that shows frames (frame, z, y, x); where they lie apart, one of each.
+
+    Which images of DICOM a frame is of is not kept: what is written of one must not name those of another.
+    """
+    first = frames[0]
+    if not all(frame.geometry.matches(first.geometry) for frame in frames):
+        # Stacks of several planes, for instance.
+        named = (replace(frame, name=f"{frame.name} · frame {i}") for i, frame in enumerate(frames))
+        return [layer_of_volume(frame) for frame in named]
+    notes = tuple(note for note in first.notes if all(note in frame.notes for frame in frames))
+    shown = replace(first, notes=notes, dicom_files=None, dicom_frames=())
+    colours = [shown_colours(frame) for frame in frames]
+    known = [colour for colour in colours if colour is not None]
+    if len(known) == len(frames):
+        return [colour_layer(np.stack(known), ScanSource.of(shown))]
+    source = ScanSource.of(shown.seen(in_colour=False))
+    return [source_layer(np.stack([frame.values for frame in frames]), source)]
+
+
 def colour_layer(colours: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
     """Return the layer data tuple of canonical colours (…, z, y, x, 3) with leading frame axes or none."""
     _, arguments = placed(colours[..., 0], source)
@@ -85,10 +107,11 @@ def placed(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str
     if axis is not None:
         values = np.squeeze(values, n_frame_axes + axis)
     arguments: dict[str, Any] = {"name": source.name, "metadata": {METADATA_KEY: source}}
-    if geometry.is_physical:
-        spatial = [a for a in range(3) if a != axis]
-        arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
+    spatial = [a for a in range(3) if a != axis]
+    if geometry.is_physical or n_frame_axes:
         arguments["axis_labels"] = (_FRAME_LABEL,) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
+    if geometry.is_physical:
+        arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
         arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
         arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
     return values, arguments

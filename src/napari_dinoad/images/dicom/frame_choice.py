@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import ScanReadError, SeveralFramesError
 from napari_dinoad.images.dicom.series import by_place, plane_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def choose_stack(
             for stack, n, first in zip(stacks, counts, firsts[:-1], strict=True)
         ]
         more = ", …" if len(told) > _MOST_TOLD else ""
-        raise ScanReadError(
+        raise SeveralFramesError(
             f"{len(stacks)} stacks of slices in one image (StackID): {', '.join(told[:_MOST_TOLD])}{more}; expected "
             f"one volume. Choose one with --frame 0 to {firsts[-1] - 1}."
         )
@@ -68,7 +68,7 @@ def choose_frame(frames: Sequence[DicomFrame], frame: int | None) -> tuple[list[
             "tells which belong together. Put those of each volume in a folder of its own."
         )
     if frame is None:
-        raise ScanReadError(
+        raise SeveralFramesError(
             f"a series of {n_volumes} frames: {n_volumes} images at each of {len(at)} positions (time points, "
             f"echoes, contrasts); expected one volume. Choose one with --frame 0 to {n_volumes - 1}."
         )
