@@ -11,6 +11,7 @@ from pathlib import Path
 import napari.settings
 import numpy as np
 import pytest
+from magicgui.widgets import FileEdit
 from napari.layers import Image
 from qtpy.QtCore import QPointF, Qt, QTimer
 from qtpy.QtGui import QColor, QPalette
@@ -20,7 +21,7 @@ from contrast import AA, contrast
 from napari_dinoad import gui
 from napari_dinoad.gui.parts.folding import Folded, FoldingRow, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import JobRow
-from napari_dinoad.gui.parts.parts import NoteLabel
+from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.parts.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.results.rate_slider import RateSlider
 from napari_dinoad.gui.results.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words
@@ -569,3 +570,13 @@ def test_of_a_long_step_on_a_narrow_dock_the_time_left_is_what_stays(qtbot):
     width = row.fontMetrics().horizontalAdvance("Reading and embedding  3 of 24  ·  19 s left ")
     row.resize(width + 12, row.height())
     qtbot.waitUntil(lambda: row.stage.text() == "Reading and embedding  3 of 24  ·  19 s left")
+
+
+def test_a_field_for_a_path_and_its_button_say_what_they_are_for(qtbot):
+    fields = [FileEdit(mode="d"), FileEdit(mode="d")]
+    for field, name in zip(fields, ("Scans", "Results"), strict=True):
+        qtbot.addWidget(field.native)
+        name_field(field, name)
+    names = [field.choose_btn.native.accessibleName() for field in fields]
+    assert names == ["Choose directory: Scans", "Choose directory: Results"]
+    assert fields[0].line_edit.native.accessibleName() == "Scans"

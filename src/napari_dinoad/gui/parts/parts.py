@@ -151,9 +151,10 @@ def without_options(reason: str) -> str:
 
 
 def name_field(field: FileEdit, name: str) -> None:
-    """Give a field for a path its name for screen readers, and letters of the size that the user prefers."""
+    """Name a field for a path, and its button, for screen readers; give it letters of the preferred size."""
     line = field.line_edit.native
     line.setAccessibleName(name)
+    field.choose_btn.native.setAccessibleName(f"{field.choose_btn.text}: {name}")
     line.installEventFilter(_LetterSize(line))
 
 
