@@ -350,7 +350,9 @@ def _of_images(looks: Sequence[ScanLook], modality: str) -> PresetChoice:
         )
     uneven = brightness_range(brightness)
     if uneven is None:
-        return PresetChoice("image-2d", "most files are pictures, about evenly bright", also=_OF_IMAGES)
+        return PresetChoice(
+            "image-2d", "most files are 2D images or films, about evenly bright", also=_OF_IMAGES
+        )
     dark, bright = uneven
     return PresetChoice(
         "mr-slices",
