@@ -77,6 +77,11 @@ def scheduler():
         yield cluster.scheduler_address
 
 
+def cluster_at(address):
+    """Return settings of a cluster whose workers may take their time to start, or to start anew."""
+    return ClusterSettings(address=address, timeout_s=PATIENCE_S)
+
+
 def assert_same_model(one, other):
     ours, theirs = one.scorer.state(), other.scorer.state()
     assert ours.tensors.keys() == theirs.tensors.keys()
@@ -109,7 +114,7 @@ def test_a_killed_worker_changes_nothing(normal_folder, alone, scheduler, stage)
             kill_workers()
             killed.append(event)
 
-    fitted = fit_folder(normal_folder, SETTINGS, kill, cluster=ClusterSettings(address=scheduler))
+    fitted = fit_folder(normal_folder, SETTINGS, kill, cluster=cluster_at(scheduler))
     assert killed
     assert_same_model(alone, fitted)
 
@@ -121,7 +126,7 @@ def test_without_a_shared_folder_embeddings_stay_with_the_workers(
     for name in ("copy_rows", "_maps"):
         monkeypatch.setattr(RemoteScan, name, lambda *_: pytest.fail("Embeddings were moved."))
     cache = CacheSettings(folder=str(tmp_path / "cache"), keep=True)
-    settings = ClusterSettings(address=scheduler)
+    settings = cluster_at(scheduler)
     fitted = fit_folder(normal_folder, SETTINGS, cache=cache, cluster=settings)
     assert_same_model(alone, fitted)
     assert not list((tmp_path / "cache").rglob("embeddings/*"))
@@ -131,7 +136,7 @@ def test_other_scorers_use_the_embeddings_too(normal_folder, scheduler, monkeypa
     settings = replace(SETTINGS, scorer="memory-bank")
     here = fit_folder(normal_folder, settings)
     monkeypatch.setattr(Cluster, "shares", lambda self, folder: False)
-    there = fit_folder(normal_folder, settings, cluster=ClusterSettings(address=scheduler))
+    there = fit_folder(normal_folder, settings, cluster=cluster_at(scheduler))
     for name, tensor in here.scorer.state().tensors.items():
         torch.testing.assert_close(there.scorer.state().tensors[name], tensor, rtol=1e-3, atol=1e-3)
 
@@ -141,14 +146,14 @@ def test_persons_are_held_out_whole_there_too(normal_folder, scheduler, tmp_path
         (tmp_path / f"sub-{number % 3}_ses-{number}.nii.gz").symlink_to(path)
     settings = replace(SETTINGS, calibration=CalibrationSettings(folds=3))
     here = fit_folder(tmp_path, settings)
-    there = fit_folder(tmp_path, settings, cluster=ClusterSettings(address=scheduler))
+    there = fit_folder(tmp_path, settings, cluster=cluster_at(scheduler))
     assert_same_model(here, there)
     assert there.calibration.n_persons == there.provenance.n_persons == 3
     np.testing.assert_array_equal(there.calibration.scan_weights, here.calibration.scan_weights)
 
 
 def test_bad_scans_are_named(messy_folder, scheduler):
-    fitted = fit_folder(messy_folder, SETTINGS, cluster=ClusterSettings(address=scheduler))
+    fitted = fit_folder(messy_folder, SETTINGS, cluster=cluster_at(scheduler))
     here = fit_folder(messy_folder, SETTINGS)
     names = [(item.path.name, item.reason) for item in fitted.fit_report.skipped]
     assert names == [(item.path.name, item.reason) for item in here.fit_report.skipped]
@@ -157,7 +162,7 @@ def test_bad_scans_are_named(messy_folder, scheduler):
 def test_sums_are_taken_in_a_fixed_order(scheduler):
     """Numbers whose sum depends on the order, however the tasks are placed."""
     values = [float(10.0 ** (17 - 3 * (i % 7))) * (-1) ** i / 3 for i in range(11)]
-    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+    with open_cluster(cluster_at(scheduler)) as cluster:
         sums = {cluster.total([cluster.submit(float, value) for value in values]) for _ in range(5)}
         assert cluster.sum_over([], float, ()) is None
     pairs = values
@@ -167,7 +172,7 @@ def test_sums_are_taken_in_a_fixed_order(scheduler):
 
 
 def test_values_lost_with_all_their_workers_are_sent_again(scheduler):
-    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+    with open_cluster(cluster_at(scheduler)) as cluster:
         sent = cluster._send((np.arange(1000),))
         distributed.wait(sent)
         kill_workers(2)
@@ -176,7 +181,7 @@ def test_values_lost_with_all_their_workers_are_sent_again(scheduler):
 
 
 def test_workers_that_die_while_they_are_asked_are_asked_again(scheduler):
-    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+    with open_cluster(cluster_at(scheduler)) as cluster:
         attempts = []
 
         def run(function, *arguments):
@@ -192,7 +197,7 @@ def test_workers_that_die_while_they_are_asked_are_asked_again(scheduler):
 
 def test_where_all_workers_die_the_next_one_is_asked(scheduler):
     """No answer at all was taken for that of all: they saw any folder, and had no version."""
-    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+    with open_cluster(cluster_at(scheduler)) as cluster:
         kill_workers(2)
         assert not cluster.sees("/no/such/folder")
         assert cluster.ask(os.getpid)
@@ -208,7 +213,7 @@ def test_a_worker_that_dies_when_it_is_asked_for_its_version_is_asked_again(sche
         return run(client, function, *arguments)
 
     monkeypatch.setattr(distributed.Client, "run", dies_once)
-    with open_cluster(ClusterSettings(address=scheduler)):
+    with open_cluster(cluster_at(scheduler)):
         assert len(attempts) == 2
 
 
@@ -227,7 +232,7 @@ def test_workers_that_have_another_package_are_told(tmp_path, preload, told):
         n_workers=1, dashboard_address=":0", silence_logs="CRITICAL", preload=[str(module)]
     )
     with workers, pytest.raises(SettingError, match=told):
-        with open_cluster(ClusterSettings(address=workers.scheduler_address)):
+        with open_cluster(cluster_at(workers.scheduler_address)):
             pass
 
 
@@ -256,7 +261,7 @@ def test_a_scheduler_that_has_another_package_is_told(tmp_path, preload, told):
         wait_until(lambda: where.exists() and where.read_text().rstrip().endswith("}"))
         address = json.loads(where.read_text())["address"]
         with pytest.raises(SettingError, match=told):
-            with open_cluster(ClusterSettings(address=address)):
+            with open_cluster(cluster_at(address)):
                 pass
     finally:
         for process in processes:
@@ -295,7 +300,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_task_whose_scheduler_is_gone_is_told(scheduler):
     """As a client sees it: its tasks are cancelled."""
-    with open_cluster(ClusterSettings(address=scheduler)) as cluster:
+    with open_cluster(cluster_at(scheduler)) as cluster:
         task = cluster.submit(time.sleep, 0.5)
         task.cancel()
         with pytest.raises(DinoadError, match="the scheduler is gone"):
@@ -312,7 +317,7 @@ def test_a_scheduler_that_is_not_there_is_told():
 def test_a_folder_that_a_worker_does_not_see_is_told(normal_folder, scheduler, monkeypatch):
     monkeypatch.setattr(Cluster, "sees", lambda self, path: False)
     with pytest.raises(SettingError, match="all workers see under this name"):
-        fit_folder(normal_folder, SETTINGS, cluster=ClusterSettings(address=scheduler))
+        fit_folder(normal_folder, SETTINGS, cluster=cluster_at(scheduler))
 
 
 def test_a_script_without_a_main_guard_is_told(tmp_path):
