@@ -141,8 +141,8 @@ def test_scans_of_the_same_name_are_listed_with_their_folders(qtbot, tmp_path):
         qtbot.addWidget(chooser)
         items = [chooser.list.topLevelItem(row) for row in range(len(places))]
         assert [item.text(0) for item in items] == [Path(place).name for place in places]
-        assert [item.toolTip(1) for item in items] == [str(tmp_path / place) for place in places]
-        return [] if chooser.list.isColumnHidden(1) else [item.text(1) for item in items]
+        assert [item.toolTip(4) for item in items] == [str(tmp_path / place) for place in places]
+        return [] if chooser.list.isColumnHidden(4) else [item.text(4) for item in items]
 
     assert folders_of("anna/t1.nii.gz", "berta/late/t1.nii.gz") == ["anna", str(Path("berta/late"))]
     assert folders_of("t1.nii.gz", "berta/t1.nii.gz") == [".", "berta"]

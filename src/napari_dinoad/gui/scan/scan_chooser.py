@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ScanChooser", "spacing_in_words"]
 
-_COLUMNS = ("Scan", "Folder", "Kind", "Size", "Spacing")
+_COLUMNS = ("Scan", "Kind", "Size", "Spacing", "Folder")
 
-_FOLDER_COLUMN = 1
+_FOLDER_COLUMN = 4
 
 _KINDS = {"mask": "mask", "map": "anomaly map"}
 """Of files that are no scans."""
@@ -55,7 +55,7 @@ def _row(scan: ScanFile, folder: str) -> list[str]:
     else:
         number = "" if series.number is None else f"{series.number}: "
         name, kind = f"{number}{series.description or scan.name}", f"DICOM {series.modality}".strip()
-    return [name, folder, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm)]
+    return [name, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm), folder]
 
 
 def _found_in_words(scans: Sequence[ScanFile]) -> str:
