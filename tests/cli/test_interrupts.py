@@ -54,10 +54,12 @@ TOLD = "dinoad: cancelled; nothing half-done was left behind."
 
 @pytest.fixture(autouse=True)
 def interruptible():
-    """Let children be interrupted also where a shell runs the tests in the background: they inherit that from it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let children be interrupted also where the tests run in the background or by `nohup`: they inherit that."""
+    wanted = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(REQUESTS, signal.SIG_DFL)
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
