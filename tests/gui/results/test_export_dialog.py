@@ -25,6 +25,10 @@ def open_dialog(qtbot):
     return make
 
 
+def test_the_found_regions_are_chosen_at_first(open_dialog):
+    assert open_dialog("t1").masks.currentText() == "found regions"
+
+
 def can_save(dialog):
     return dialog.buttons.button(dialog.buttons.StandardButton.Save).isEnabled()
 

@@ -87,7 +87,8 @@ class ExportDialog(QDialog):
         self._is_of_another = is_of_another
         self.masks = QComboBox()
         self.masks.setAccessibleName("Mask")
-        self.masks.setPlaceholderText("choose")
+        if not has_found:
+            self.masks.setPlaceholderText("choose")
         self.masks.setToolTip(
             "The regions that were found, or a Labels layer on the scan’s voxels (see “Draw mask”, “Edit mask”)."
         )
