@@ -22,10 +22,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-aten = torch.ops.aten
-BOTH_DEVICES = {aten._to_copy, aten.copy_, aten.index, aten.index_put_}
-"""Operations that take tensors of both devices."""
+from pretended_tensor import BOTH_DEVICES, PretendedTensor, inner_of
 
+aten = torch.ops.aten
 MAKES_NOTHING = {aten.empty, aten.empty_strided, aten.empty_like, aten.new_empty, aten.new_empty_strided}
 """Operations that take memory and begin nothing."""
 
@@ -35,21 +34,10 @@ POISON = 0x5A
 SHAPE_DEPENDS_ON_VALUES = {aten.nonzero, aten.masked_select, aten._unique2, aten.unique_dim, aten.equal}
 
 
-class GpuTensor(torch.Tensor):
-    """A tensor that says it is on a GPU; its values are in ``inner``, on the CPU."""
+class GpuTensor(PretendedTensor):
+    """A tensor that says it is on a GPU."""
 
-    @staticmethod
-    def __new__(cls, inner):
-        made = torch.Tensor._make_wrapper_subclass(
-            cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            device=torch.device("cuda", 0),
-        )
-        made.inner = inner
-        return made
+    where = torch.device("cuda", 0)
 
     def __getitem__(self, index):
         return super().__getitem__(_as_tensors(index))
@@ -59,10 +47,6 @@ class GpuTensor(torch.Tensor):
 
     def tolist(self):
         return self.cpu().tolist()
-
-    @classmethod
-    def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
-        raise RuntimeError(f"{operation} of a GPU's tensor where none is pretended")
 
 
 def _as_tensors(index):
@@ -173,7 +157,7 @@ class _Pretence(TorchDispatchMode):
         if at_leisure and on_gpu and not goes_there and not isinstance(args[0], GpuTensor):
             self.waits.comes_back(args[0], args[1].inner)
             return args[0]
-        result = operation(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+        result = operation(*tree_map(inner_of, args), **tree_map(inner_of, kwargs))
         made = [t for t in tree_flatten(result)[0] if isinstance(t, torch.Tensor)]
         if not all(self.has_room(str(name).removeprefix("aten."), t) for t in made):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
@@ -221,10 +205,6 @@ def _is_at_leisure(name, args, kwargs):
     if name is aten.copy_:
         return bool(args[2] if len(args) > 2 else kwargs.get("non_blocking"))
     return name is aten._to_copy and bool(kwargs.get("non_blocking"))
-
-
-def _inner(value):
-    return value.inner if isinstance(value, GpuTensor) else value
 
 
 def _outer(value, known, stays):

@@ -18,33 +18,23 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from pretended_tensor import BOTH_DEVICES, PretendedTensor, inner_of
+
 aten = torch.ops.aten
-BOTH_DEVICES = {aten._to_copy, aten.copy_, aten.index, aten.index_put_}
 ON_VALUES = {"item", "__float__", "__bool__", "__int__", "__index__", "tolist", "cpu"}
 """What PyTorch would ask the device for, before any operation is begun."""
 
 
-class MpsTensor(torch.Tensor):
-    """A tensor that says it is on MPS; its values are in ``inner``, on the CPU."""
+class MpsTensor(PretendedTensor):
+    """A tensor that says it is on MPS."""
+
+    where = torch.device("mps", 0)
 
     @staticmethod
     def __new__(cls, inner):
         if inner.dtype in (torch.float64, torch.complex128):
             raise TypeError(f"Cannot convert a MPS Tensor to {inner.dtype}: MPS does not support it.")
-        made = torch.Tensor._make_wrapper_subclass(
-            cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            device=torch.device("mps", 0),
-        )
-        made.inner = inner
-        return made
-
-    @classmethod
-    def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
-        raise RuntimeError(f"{operation} of MPS's tensor where none is pretended")
+        return PretendedTensor.__new__(cls, inner)
 
 
 @cache
@@ -86,7 +76,7 @@ class _Operations(TorchDispatchMode):
         self._require_kernel(operation, packet, args)
         if is_mps(kwargs.get("device")):
             kwargs["device"] = "cpu"
-        result = operation(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+        result = operation(*tree_map(inner_of, args), **tree_map(inner_of, kwargs))
         if packet is aten.copy_:
             return args[0]
         known = {id(t.inner): t for t in there}
@@ -120,12 +110,12 @@ class _Functions(TorchFunctionMode):
             values = function(args[0].inner, *args[1:], **kwargs)
             return values.clone() if isinstance(values, torch.Tensor) else values
         if name == "__setitem__" and is_there:
-            return function(args[0].inner, *tree_map(_inner, args[1:]))
+            return function(args[0].inner, *tree_map(inner_of, args[1:]))
         if name == "copy_" and any(isinstance(t, MpsTensor) for t in args[:2]):
-            _inner(args[0]).copy_(_inner(args[1]))
+            inner_of(args[0]).copy_(inner_of(args[1]))
             return args[0]
         if name in ("__getitem__", "scaled_dot_product_attention") and is_there:
-            return MpsTensor(function(*tree_map(_inner, args), **tree_map(_inner, kwargs)))
+            return MpsTensor(function(*tree_map(inner_of, args), **tree_map(inner_of, kwargs)))
         if is_mps(kwargs.get("device")):
             return MpsTensor(function(*args, **{**kwargs, "device": "cpu"}))
         return function(*args, **kwargs)
@@ -133,10 +123,6 @@ class _Functions(TorchFunctionMode):
 
 def is_mps(device):
     return isinstance(device, str | torch.device) and torch.device(device).type == "mps"
-
-
-def _inner(value):
-    return value.inner if isinstance(value, MpsTensor) else value
 
 
 def _moved(function, args, kwargs):
@@ -154,7 +140,7 @@ def _moved(function, args, kwargs):
         return function(tensor.inner, kind).clone()
     if isinstance(tensor, MpsTensor) and tensor.dtype is kind:
         return tensor
-    return MpsTensor(function(_inner(tensor), kind).clone())
+    return MpsTensor(function(inner_of(tensor), kind).clone())
 
 
 @contextmanager
