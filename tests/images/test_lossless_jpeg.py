@@ -162,10 +162,23 @@ def test_colours_of_several_sizes_are_taken_as_they_are(colours):
     require_all_pixels(start + coded[:-9] + end, colours)
 
 
+def read_after_refusals(folder, dataset, streams):
+    """Return what is read of the last stream; the ones before must be refused."""
+    from pydicom.encaps import encapsulate
+
+    for number, stream in enumerate(streams, start=1):
+        dataset.PixelData = encapsulate([stream])
+        dataset["PixelData"].is_undefined_length = True
+        (path,) = save_all([dataset], folder)
+        if number < len(streams):
+            with pytest.raises(ScanReadError, match="damaged or cut short"):
+                read_volume(path)
+    return read_volume(path)
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_files_in_colour_are_read_or_refused(tmp_path, colours, together):
     pytest.importorskip("gdcm")
-    from pydicom.encaps import encapsulate
     from pydicom.uid import JPEGLossless
 
     (dataset,) = series_datasets(ct_values(n=1, rows=16, columns=20))
@@ -174,22 +187,14 @@ def test_files_in_colour_are_read_or_refused(tmp_path, colours, together):
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    for damaged in (coded[: len(coded) // 2], coded):
-        dataset.PixelData = encapsulate([start + damaged + end])
-        dataset["PixelData"].is_undefined_length = True
-        (path,) = save_all([dataset], tmp_path)
-        if damaged is coded:
-            break
-        with pytest.raises(ScanReadError, match="damaged or cut short"):
-            read_volume(path)
-    volume = read_volume(path)
+    streams = [start + kept + end for kept in (coded[: len(coded) // 2], coded)]
+    volume = read_after_refusals(tmp_path, dataset, streams)
     np.testing.assert_array_equal(np.sort(volume.colours.ravel()), np.sort(colours.ravel()))
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))
 def test_files_are_read_or_refused(tmp_path, predictor):
     pytest.importorskip("gdcm")
-    from pydicom.encaps import encapsulate
     from pydicom.uid import JPEGLossless
 
     (dataset,) = series_datasets(ct_values(n=1, rows=32, columns=24))
@@ -197,19 +202,11 @@ def test_files_are_read_or_refused(tmp_path, predictor):
     start, coded, end = encoded(pixels.view(np.uint16), predictor, 16)
     middle = len(coded) // 2
     dataset.file_meta.TransferSyntaxUID = JPEGLossless
-    for damaged in (
+    damaged = (
         coded[:middle],
         coded[: middle - 20] + coded[middle:],
         coded[: middle - 20] + bytes(20) + coded[middle:],
         coded[:middle] + coded[middle - 20 :],
-        coded,
-    ):
-        dataset.PixelData = encapsulate([start + damaged + end])
-        dataset["PixelData"].is_undefined_length = True
-        (path,) = save_all([dataset], tmp_path)
-        if damaged is coded:
-            break
-        with pytest.raises(ScanReadError, match="damaged or cut short"):
-            read_volume(path)
-    volume = read_volume(path)
+    )
+    volume = read_after_refusals(tmp_path, dataset, [start + kept + end for kept in (*damaged, coded)])
     np.testing.assert_array_equal(np.sort(volume.values.ravel()), np.sort(pixels.ravel()))
