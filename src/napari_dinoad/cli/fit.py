@@ -27,6 +27,7 @@ from napari_dinoad.settings import (
     preset,
     with_scorer_settings,
 )
+from napari_dinoad.settings.fitting import LEAST_KEPT_PATCHES, MOST_KEPT_PATCHES
 
 if TYPE_CHECKING:
     from napari_dinoad.fit_report import FitReport
@@ -156,7 +157,8 @@ def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: Calibr
         default=defaults.n_kept_patches,
         metavar="N",
         help="a model of dpmm keeps the embeddings of so many held-out patches, on which models that it is merged "
-        "into are calibrated; 0: none, also of those that --update finds; else 50 to 20000 (default: %(default)s)",
+        "into are calibrated; 0: none, also of those that --update finds; else "
+        f"{LEAST_KEPT_PATCHES} to {MOST_KEPT_PATCHES} (default: %(default)s)",
     )
     parser.add_argument(
         "--persons",

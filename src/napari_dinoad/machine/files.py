@@ -290,10 +290,10 @@ def _try_writing(folder: Path) -> None:
 
 
 def _refusal(
-    path: Path, error: OSError, folder: Path, n_bytes: int | None = None, temporary: Path | None = None
+    what: Path | str, error: OSError, folder: Path, n_bytes: int | None = None, temporary: Path | None = None
 ) -> DinoadError:
     """Return what to tell of a file that cannot be written."""
-    told = f"Cannot write {path}: {error.strerror or error}. {_advice(error)}"
+    told = f"Cannot write {what}: {error.strerror or error}. {_advice(error)}"
     if error.errno in DISK_FULL:
         written_bytes = 0
         with suppress(OSError):
@@ -325,10 +325,7 @@ def require_folder(folder: Path) -> Path:
     try:
         _try_writing(folder)
     except OSError as error:
-        room = f" {room_in_words(error, folder)}" if error.errno in DISK_FULL else ""
-        raise DinoadError(
-            f"Cannot write into {folder}: {error.strerror or error}. {_advice(error)}{room}"
-        ) from error
+        raise _refusal(f"into {folder}", error, folder) from error
     return folder
 
 

@@ -143,10 +143,11 @@ def fit_folder(
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
-    chosen, mixed = settings.preprocessing, mixed_in_words(found)
-    if chosen is None:
+    if settings.preprocessing is None:
         suitable = guessed_preset(found, settings.reading, progress)
         chosen, mixed = preset(suitable.name), suitable.mixed
+    else:
+        chosen, mixed = settings.preprocessing, mixed_in_words(found)
     if mixed:
         logger.warning(mixed)
     preprocessing = settings.preprocessing_or(chosen)
