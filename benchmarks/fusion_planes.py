@@ -33,7 +33,7 @@ from napari_dinoad.settings import (
 
 if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
 
 PATIENTS = (*enumerate(KINDS), (len(KINDS), "mass"))
 SHAPE = (56, 85, 75)

@@ -21,8 +21,8 @@ import torch
 from detection_brain_mr import N_PLANTED, Slices, add_data_arguments, cached_data, fit, score_maps
 from fusion_rules import RULES
 from napari_dinoad.calibration import Calibration, scan_score
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.evaluation import auroc, average_precision
-from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import SCORER_NAMES, CalibrationSettings
 
 if TYPE_CHECKING:

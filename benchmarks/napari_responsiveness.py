@@ -149,7 +149,7 @@ class Bench:
 
 def measure_outside(model: Path, volume) -> float:
     """Return slices per second of the same loop without napari."""
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector
 
     detector = Detector(NormativeModel.load(model), DetectSettings(device="cpu"))

@@ -37,6 +37,7 @@ from napari_dinoad import preset, read_volume
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.evaluation import average_precision, dice
 from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.normative_model.slice_levels import LookSpace, SliceLevels
 from napari_dinoad.phantom import KINDS, make_normal, make_patient
 from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
@@ -51,7 +52,6 @@ from napari_dinoad.settings import (
     MemoryBankSettings,
     PreprocessingSettings,
 )
-from napari_dinoad.slice_levels import LookSpace, SliceLevels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

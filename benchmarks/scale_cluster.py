@@ -24,7 +24,7 @@ from napari_dinoad.pipeline.cluster.workers import Cluster, open_cluster
 from napari_dinoad.settings import CalibrationSettings, ClusterSettings, DpmmSettings, FitSettings
 
 if TYPE_CHECKING:
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.progress import ProgressEvent
 
 N_TASKS = 2000

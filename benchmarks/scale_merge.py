@@ -18,8 +18,8 @@ import torch
 
 from detection_brain_mr import BATCH_MAPS, HOLDOUT, add_data_arguments, cached_data, score_maps
 from napari_dinoad.calibration import Calibration, scan_score
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.evaluation.metrics import auroc
-from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.scoring.dpmm import DpmmScorer
 from napari_dinoad.settings import CalibrationSettings, DpmmSettings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_dinoad.score_histogram import ScoreHistogram
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 
 
 def added_keys(monkeypatch):

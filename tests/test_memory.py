@@ -13,6 +13,7 @@ from PIL import Image
 
 from dicom_files import save_all, series_datasets
 from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.images.body import find_body
 from napari_dinoad.images.found_masks import found_mark
 from napari_dinoad.images.readers import read_volume
@@ -21,7 +22,6 @@ from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 from napari_dinoad.maps.slice_choice import heat_loads, marked_loads
 from napari_dinoad.pipeline.slices.placed_slices import HostScores
-from napari_dinoad.score_histogram import ScoreHistogram
 from taken_memory import most_taken
 
 SHAPE = (96, 256, 256)

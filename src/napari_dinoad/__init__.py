@@ -26,7 +26,7 @@ _EXPORTS = {  # with its type, each also stands in ``__init__.pyi``, for type ch
     "Geometry": "images.volume",
     "MemoryBankScorer": "scoring.memory_bank",
     "MemoryBankSettings": "settings",
-    "NormativeModel": "normative_model",
+    "NormativeModel": "normative_model.model",
     "PreprocessingSettings": "settings",
     "ReadSettings": "settings",
     "Volume": "images.volume",

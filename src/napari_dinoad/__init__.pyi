@@ -6,7 +6,7 @@ from napari_dinoad.images.discovery import discover_scans as discover_scans
 from napari_dinoad.images.readers import read_volume as read_volume
 from napari_dinoad.images.volume import Geometry as Geometry
 from napari_dinoad.images.volume import Volume as Volume
-from napari_dinoad.normative_model import NormativeModel as NormativeModel
+from napari_dinoad.normative_model.model import NormativeModel as NormativeModel
 from napari_dinoad.pipeline import Detector as Detector
 from napari_dinoad.pipeline import detect as detect
 from napari_dinoad.pipeline import fit_folder as fit_folder

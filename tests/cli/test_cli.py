@@ -313,7 +313,7 @@ def test_a_fault_of_ours_shows_its_traceback(monkeypatch, capsys, model_path):
     def fail(*_):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("napari_dinoad.model_card.stored_card", fail)
+    monkeypatch.setattr("napari_dinoad.normative_model.card.stored_card", fail)
     assert main(["info", str(model_path)]) == 1
     assert "Traceback" in capsys.readouterr().err
     assert main(["info", str(model_path), "--json"]) == 1

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.errors import ScorerError, SettingError
 from napari_dinoad.evaluation import LabelledHistogram, threshold_at_fpr
-from napari_dinoad.score_histogram import ScoreHistogram
 
 
 def _case(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,11 @@ from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea
 
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
-from napari_dinoad.cohort_norms import CohortNorms, FigureNorm
 from napari_dinoad.gui.find.result import Measurement
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.work import processes
 from napari_dinoad.gui.work.jobs import SlicesScored
+from napari_dinoad.normative_model.cohort_norms import CohortNorms, FigureNorm
 from napari_dinoad.settings import HEATMAP_LIMITS, DetectSettings
 from patience import at_rest
 from small_heads import save_dicom_head
@@ -85,7 +85,7 @@ def test_the_colour_bar_is_titled_while_there_is_a_heatmap(qtbot, ready, viewer)
 
 def test_same_as_the_command_line_would_find(qtbot, ready, patient, model_path):
     from napari_dinoad.images.readers import read_volume
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import detect
 
     find(qtbot, ready)

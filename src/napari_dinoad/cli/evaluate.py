@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     with ProgressBars() as progress:
         dataset = find_dataset(options.dataset, options.layout, progress)
 
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector
 
     model = NormativeModel.load(options.model)

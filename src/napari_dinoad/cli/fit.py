@@ -30,8 +30,8 @@ from napari_dinoad.settings import (
 from napari_dinoad.settings.fitting import LEAST_KEPT_PATCHES, MOST_KEPT_PATCHES
 
 if TYPE_CHECKING:
-    from napari_dinoad.fit_report import FitReport
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.fit_report import FitReport
+    from napari_dinoad.normative_model.model import NormativeModel
 
 NAME = "fit"
 HELP = "Fit a model of normal from a folder of normal scans."
@@ -206,7 +206,7 @@ def run(options: argparse.Namespace) -> int:
         _require_no_choice(options)
 
     # torch is loaded here, not for --help.
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import fit_folder, update_model
 
     with ProgressBars() as progress:

@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the model's card."""
-    from napari_dinoad.model_card import stored_card
+    from napari_dinoad.normative_model.card import stored_card
 
     card = stored_card(options.model)
     if card is None:
         # Torch is loaded here, which takes seconds: for what is wrong, or was written by another version.
-        from napari_dinoad.normative_model import NormativeModel
+        from napari_dinoad.normative_model.model import NormativeModel
 
         card = NormativeModel.load(options.model).card()
     if options.json:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     require_out_file(options.out)
 
     # torch is loaded here, not for --help.
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import merge_models
 
     models = [NormativeModel.load(path) for path in paths]

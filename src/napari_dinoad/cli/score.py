@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     given = given_scans(options.scans, reading)
 
     from napari_dinoad.maps.worklist import Worklist
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.pipeline.detection.batch import score_scans
 

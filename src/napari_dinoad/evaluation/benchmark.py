@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, ScorerError, SettingError
 from napari_dinoad.evaluation.datasets import ABNORMAL_VALIDATION
 from napari_dinoad.evaluation.labelled_histogram import LabelledHistogram, threshold_at_fpr
@@ -21,7 +22,6 @@ from napari_dinoad.images.scans_ahead import scans_ahead
 from napari_dinoad.machine.files import stem_of
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.progress import report
-from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from napari_dinoad.calibration.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of, values_of
 from napari_dinoad.errors import SettingError
 from napari_dinoad.given_arrays import real_array
-from napari_dinoad.score_histogram import DEFAULT_BITS, ScoreHistogram, keys_of, values_of
 
 __all__ = ["BestDice", "LabelledHistogram", "RocCurve", "are_abnormal", "threshold_at_fpr"]
 
@@ -162,7 +162,7 @@ def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
     ----------
     normal : ScoreHistogram
         Scores of normal voxels, of scans other than those to be judged; of an array
-        ``napari_dinoad.score_histogram.ScoreHistogram.of(scores)``.
+        ``napari_dinoad.calibration.score_histogram.ScoreHistogram.of(scores)``.
     fpr : float
         False-positive rate, 0 to 1.
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_dinoad.calibration.scan_scores import scan_score
+from napari_dinoad.calibration.score_histogram import refuse_nan
 from napari_dinoad.errors import SettingError
 from napari_dinoad.evaluation.labelled_histogram import BestDice, LabelledHistogram, are_abnormal, is_set
 from napari_dinoad.given_arrays import real_array
-from napari_dinoad.scan_scores import scan_score
-from napari_dinoad.score_histogram import refuse_nan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import cc3d
 import numpy as np
 
+from napari_dinoad.calibration.score_histogram import DEFAULT_BITS, RunningSum, ScoreHistogram, keys_of
 from napari_dinoad.errors import SettingError
 from napari_dinoad.evaluation.labelled_histogram import are_abnormal
 from napari_dinoad.given_arrays import real_array
-from napari_dinoad.score_histogram import DEFAULT_BITS, RunningSum, ScoreHistogram, keys_of
 from napari_dinoad.settings import AUPRO_FPR_LIMIT as DEFAULT_FPR_LIMIT
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from refused_files import refuse_opening
 
 
 def test_summary_says_what_the_card_says(model_path):
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
 
     summary = read_model_summary(model_path)
     card = NormativeModel.load(model_path).card()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from napari_dinoad.fit_estimate import estimate_fit
-from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.normative_model.fit_report import FitReport, NormalScan
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.order import shares_at_least, unusualness
 from napari_dinoad.pipeline.cohort.outliers import OUTLYING_Z, find_outliers, grid_unlikeness
@@ -189,7 +189,7 @@ def test_names_are_made_once(monkeypatch):
         calls.append(len(paths))
         return [path.name for path in paths]
 
-    monkeypatch.setattr("napari_dinoad.fit_report.short_paths", short_paths)
+    monkeypatch.setattr("napari_dinoad.normative_model.fit_report.short_paths", short_paths)
     report = FitReport(tuple(NormalScan(Path(f"/c/{i}"), 1) for i in range(30)), (), {}, {})
     assert [report.name_of(scan) for scan in report.scans] == [str(i) for i in range(30)]
     assert calls == [30]

@@ -11,8 +11,8 @@ import torch
 from napari_dinoad import Detector, NormativeModel, merge_models, read_volume, update_model
 from napari_dinoad.cli.main import main
 from napari_dinoad.errors import SettingError
-from napari_dinoad.held_out_patches import HeldOutPatches
-from napari_dinoad.model_card import stored_card
+from napari_dinoad.normative_model.card import stored_card
+from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint

@@ -9,11 +9,11 @@ import pytest
 
 from added_keys import added_keys
 from napari_dinoad.calibration import Calibration, fused_scores, scan_score
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.slices import SliceStack
 from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
-from napari_dinoad.score_histogram import ScoreHistogram
 
 TOP_FRACTION = 0.01
 N_COHORTS = 30

@@ -12,7 +12,7 @@ import torch
 
 from napari_dinoad import Detector, NormativeModel, merge_models, read_volume
 from napari_dinoad.cli.main import main
-from napari_dinoad.model_card import stored_card
+from napari_dinoad.normative_model.card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.fit import held_out_levels
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
 from napari_dinoad.pipeline.fit.left_out import LeftOutRates
-from napari_dinoad.score_histogram import ScoreHistogram
 
 N_VOXELS = 2000
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from napari_dinoad import read_volume
 from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.images.volume import Geometry, Volume
@@ -27,7 +28,6 @@ from napari_dinoad.pipeline.slices.device_slices import (
     slices_of_planes,
 )
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
-from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings import (
     CalibrationSettings,
     DetectSettings,

@@ -88,7 +88,7 @@ class ScoreFolderJob:
 
         # torch is loaded here, when it is shown what is waited for.
         from napari_dinoad.maps.worklist import Worklist
-        from napari_dinoad.normative_model import NormativeModel
+        from napari_dinoad.normative_model.model import NormativeModel
         from napari_dinoad.pipeline import Detector
         from napari_dinoad.pipeline.detection.batch import score_scans
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import DetectSettings
@@ -80,7 +80,7 @@ class _Request:
         DinoadError
             If the model or its backbone cannot be loaded.
         """
-        from napari_dinoad.normative_model import NormativeModel
+        from napari_dinoad.normative_model.model import NormativeModel
         from napari_dinoad.pipeline import Detector
 
         modified = self.model_path.stat().st_mtime_ns if self.model_path.is_file() else None

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.machine.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
-from napari_dinoad.model_format import METADATA_KEY, are_volumes, fault_of_file, require_format
+from napari_dinoad.normative_model.format import METADATA_KEY, are_volumes, fault_of_file, require_format
 from napari_dinoad.settings import ANATOMICAL_PLANES
 
 if TYPE_CHECKING:

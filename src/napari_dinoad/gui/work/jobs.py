@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from napari_dinoad.fit_report import FitReport
     from napari_dinoad.gui.work.work_process import Desk
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.images.scan_file import ScanFile, SkippedFile
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.fit_report import FitReport
+    from napari_dinoad.normative_model.model import NormativeModel
 
 __all__ = [
     "DemoModelJob",

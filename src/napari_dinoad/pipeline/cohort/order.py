@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.cohort_norms import robust_z
+from napari_dinoad.normative_model.cohort_norms import robust_z
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robust_z
+from napari_dinoad.normative_model.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robust_z
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

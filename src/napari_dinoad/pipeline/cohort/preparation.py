@@ -12,13 +12,13 @@ import torch
 
 from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.errors import ScanReadError, SettingError, first_line
-from napari_dinoad.fingerprints import fingerprint_of, in_order
 from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.scan_file import SkippedFile, without_path
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.machine.read_ahead import ReadAhead
+from napari_dinoad.normative_model.fingerprints import fingerprint_of, in_order
 from napari_dinoad.pipeline.cohort.embedded_scans import CachedScan, metadata_of
 from napari_dinoad.pipeline.cohort.embedding_cache import embedding_key
 from napari_dinoad.pipeline.cohort.work_folder import hash_of

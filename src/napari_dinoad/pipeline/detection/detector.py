@@ -14,15 +14,15 @@ import torch
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
-from napari_dinoad.cohort_norms import unlike_all
 from napari_dinoad.errors import SettingError, first_line
 from napari_dinoad.images.intensity import darkness_note
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.images.volume import Volume
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.model_format import are_volumes
-from napari_dinoad.normative_model import NormativeModel, require_model
+from napari_dinoad.normative_model.cohort_norms import unlike_all
+from napari_dinoad.normative_model.format import are_volumes
+from napari_dinoad.normative_model.model import NormativeModel, require_model
 from napari_dinoad.pipeline.detection.detection import Detection
 from napari_dinoad.pipeline.detection.scan_run import ScanRun
 from napari_dinoad.pipeline.slices.device_slices import sent_voxels

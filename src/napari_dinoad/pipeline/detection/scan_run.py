@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from napari_dinoad.backbones.embeddings import Images
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
+    from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.pipeline.slices.placed_slices import GatheredScores, Placed, ScanSlices
-    from napari_dinoad.plane_model import PlaneModel
 
 __all__ = ["ScanRun", "ScoredBatch"]
 

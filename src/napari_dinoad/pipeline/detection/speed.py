@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import Device
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.fit_report import FitReport, NormalScan
-    from napari_dinoad.normative_model import NormativeModel
-    from napari_dinoad.plane_model import PlaneModel
+    from napari_dinoad.normative_model.fit_report import FitReport, NormalScan
+    from napari_dinoad.normative_model.model import NormativeModel
+    from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.scoring.protocol import ScorerState
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_dinoad.held_out_patches import HeldOutPatches
+from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
 from napari_dinoad.progress import report
 from napari_dinoad.scoring.patches import unit_length
 from napari_dinoad.settings.fitting import LEAST_KEPT_PATCHES

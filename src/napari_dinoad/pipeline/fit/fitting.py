@@ -13,10 +13,8 @@ import numpy as np
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
-from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import DinoadError, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
-from napari_dinoad.fit_report import FitReport, NormalScan
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
@@ -25,11 +23,10 @@ from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable, version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
-from napari_dinoad.normative_model import (
-    BackboneIdentity,
-    NormativeModel,
-    Provenance,
-)
+from napari_dinoad.normative_model.cohort_norms import CohortNorms
+from napari_dinoad.normative_model.fit_report import FitReport, NormalScan
+from napari_dinoad.normative_model.model import NormativeModel
+from napari_dinoad.normative_model.provenance import BackboneIdentity, Provenance
 from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.layout import unlikeness
@@ -55,10 +52,10 @@ if TYPE_CHECKING:
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.images.scan_kind import PresetChoice
+    from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.pipeline.cohort.preparation import Cohort
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
     from napari_dinoad.pipeline.fit.holdout import FittedPlanes
-    from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import PreprocessingSettings, ReadSettings
 

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores
+from napari_dinoad.calibration.scan_scores import scan_score
+from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.machine.files import telling_of_writing
+from napari_dinoad.normative_model.plane_model import Member, PlaneModel
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS, HeldOutLevels
 from napari_dinoad.pipeline.fit.left_out import LeftOutRates
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
-from napari_dinoad.plane_model import Member, PlaneModel
 from napari_dinoad.progress import report
-from napari_dinoad.scan_scores import scan_score
-from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from napari_dinoad.held_out_patches import HeldOutPatches
+    from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
     from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
     from napari_dinoad.progress import Progress
     from napari_dinoad.scoring.protocol import Scorer

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_dinoad.normative_model.slice_levels import LookSpace, SliceLevels
 from napari_dinoad.pipeline.slices.slice_looks import looks_of
 from napari_dinoad.progress import report
-from napari_dinoad.slice_levels import LookSpace, SliceLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

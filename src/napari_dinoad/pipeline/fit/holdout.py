@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_dinoad.calibration import Calibration
+    from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
     from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
     from napari_dinoad.pipeline.fit.held_out import HeldOutScores
-    from napari_dinoad.plane_model import PlaneModel
     from napari_dinoad.progress import Progress, ProgressEvent
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import (

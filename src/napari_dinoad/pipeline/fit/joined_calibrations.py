@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.calibration import Calibration
-from napari_dinoad.held_out_patches import HeldOutPatches
+from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
+from napari_dinoad.normative_model.slice_levels import SliceLevels, common_units
 from napari_dinoad.pipeline.slices.slice_smoothing import is_like
-from napari_dinoad.slice_levels import SliceLevels, common_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_dinoad.normative_model import NormativeModel
-    from napari_dinoad.plane_model import PlaneModel
+    from napari_dinoad.normative_model.model import NormativeModel
+    from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.scoring.dpmm import DpmmScorer
 
 __all__ = ["in_common_units", "joined", "rescored"]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.calibration import MAX_NEG_LOG10_P
-from napari_dinoad.calibration_table import tail_slope
+from napari_dinoad.calibration.table import tail_slope
 
 if TYPE_CHECKING:
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.score_histogram import ScoreHistogram
+    from napari_dinoad.calibration.score_histogram import ScoreHistogram
 
 __all__ = ["LeftOutRates"]
 

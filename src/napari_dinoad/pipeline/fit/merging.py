@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from napari_dinoad.errors import ModelFileError, SettingError
-from napari_dinoad.fingerprints import in_order
-from napari_dinoad.normative_model import NormativeModel, Provenance, require_model
+from napari_dinoad.normative_model.fingerprints import in_order
+from napari_dinoad.normative_model.model import NormativeModel, require_model
+from napari_dinoad.normative_model.provenance import Provenance
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.fit.joined_calibrations import joined, rescored
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoad.held_out_patches import HeldOutPatches
+    from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
     from napari_dinoad.scoring.dpmm import DpmmScorer
 
 __all__ = ["scores_in_joint"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_dinoad.normative_model import require_model
+from napari_dinoad.normative_model.model import require_model
 from napari_dinoad.pipeline.fit.fitting import fit_folder
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS
 from napari_dinoad.pipeline.fit.merging import require_mixture
@@ -15,7 +15,7 @@ from napari_dinoad.settings.checks import require_kind
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import CacheSettings, ClusterSettings
 

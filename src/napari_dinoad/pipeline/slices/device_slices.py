@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.pipeline.slices.placed_slices import ScanSlices
-    from napari_dinoad.plane_model import PlaneModel
 
 __all__ = ["DeviceCalibration", "DeviceSlices", "DeviceVolume", "sent_voxels", "slices_of_planes"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_dinoad.calibration.scan_scores import scan_score
 from napari_dinoad.images.slices import counts_across
-from napari_dinoad.scan_scores import scan_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
-    from napari_dinoad.plane_model import PlaneModel
+    from napari_dinoad.normative_model.plane_model import PlaneModel
 
 __all__ = ["GatheredScores", "HostScores", "HostSlices", "Placed", "ScanSlices"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.held_out_patches import MOST_PATCHES, HeldOutPatches, ScoreRatio
+from napari_dinoad.normative_model.held_out_patches import MOST_PATCHES, HeldOutPatches, ScoreRatio
 
 
 def patches(n=300, seed=0):

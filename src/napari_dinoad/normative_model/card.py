@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad import __version__
 from napari_dinoad.calibration import Calibration
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.model_file import read_model_arrays
-from napari_dinoad.provenance import BackboneIdentity, Provenance
+from napari_dinoad.normative_model.file import read_model_arrays
+from napari_dinoad.normative_model.provenance import BackboneIdentity, Provenance
 from napari_dinoad.settings import (
     MODEL_FORMAT_VERSION,
     ArCnnSettings,

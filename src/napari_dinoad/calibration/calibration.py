@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.calibration_table import choose_knots, edges_of_bins, tail_slope
+from napari_dinoad.calibration.scan_scores import ScanScores, scan_score
+from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
+from napari_dinoad.calibration.table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
 from napari_dinoad.given_arrays import real_array, require_number
-from napari_dinoad.scan_scores import ScanScores, scan_score
-from napari_dinoad.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from napari_dinoad.errors import ModelFileError
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.machine.files import atomic_path, require_readable
 from napari_dinoad.machine.temporaries import remove_abandoned
-from napari_dinoad.model_format import METADATA_KEY, fault_of_file, require_format
+from napari_dinoad.normative_model.format import METADATA_KEY, fault_of_file, require_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,12 @@ import sys
 import pytest
 from safetensors.torch import load_file, safe_open
 
-from napari_dinoad import NormativeModel, model_card, model_file
+from napari_dinoad import NormativeModel
 from napari_dinoad.cli.main import main
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.model_card import stored_card
+from napari_dinoad.normative_model import card as model_card
+from napari_dinoad.normative_model import file as model_file
+from napari_dinoad.normative_model.card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import ArCnnSettings, DpmmSettings, FitSettings, PreprocessingSettings
 

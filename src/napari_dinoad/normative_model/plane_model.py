@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_dinoad.calibration import Calibration, fused_scores
-from napari_dinoad.held_out_patches import HeldOutPatches
+from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
+from napari_dinoad.normative_model.slice_levels import SliceLevels, told_by_all
 from napari_dinoad.scoring import scorer_from_state
 from napari_dinoad.scoring.protocol import Scorer, ScorerState
-from napari_dinoad.slice_levels import SliceLevels, told_by_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

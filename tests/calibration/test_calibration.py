@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, fused_scores, scan_score
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.errors import ModelFileError, ScorerError
-from napari_dinoad.score_histogram import ScoreHistogram
 
 
 def normal_scans(n_scans=6, n_voxels=40_000, seed=0):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.given_arrays import real_array
-from napari_dinoad.score_histogram import ScoreHistogram
 from napari_dinoad.settings.checks import require
 
 __all__ = ["ScanScores", "scan_score"]

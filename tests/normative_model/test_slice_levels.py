@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.slice_levels import LookSpace, SliceLevels, common_units, told_by_all
+from napari_dinoad.normative_model.slice_levels import LookSpace, SliceLevels, common_units, told_by_all
 
 
 def cohort(seed=0, n_persons=12, n_heights=40, tells=1.0):

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.cohort_norms import CohortNorms
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError, first_line
-from napari_dinoad.fingerprints import store_fingerprints, stored_fingerprints
-from napari_dinoad.model_card import card_of, stored_preprocessing
-from napari_dinoad.model_file import read_model_file, write_model_file
-from napari_dinoad.model_format import fault_of_other_version
-from napari_dinoad.plane_model import (
+from napari_dinoad.normative_model.card import card_of, stored_preprocessing
+from napari_dinoad.normative_model.cohort_norms import CohortNorms
+from napari_dinoad.normative_model.file import read_model_file, write_model_file
+from napari_dinoad.normative_model.fingerprints import store_fingerprints, stored_fingerprints
+from napari_dinoad.normative_model.format import fault_of_other_version
+from napari_dinoad.normative_model.plane_model import (
     Member,
     PlaneModel,
     store_calibration,
@@ -25,27 +25,20 @@ from napari_dinoad.plane_model import (
     stored_calibration,
     stored_plane,
 )
-from napari_dinoad.provenance import BackboneIdentity, Provenance
+from napari_dinoad.normative_model.provenance import BackboneIdentity, Provenance
 from napari_dinoad.settings import MODEL_FORMAT_VERSION, CalibrationSettings
 
 if TYPE_CHECKING:
     import torch
 
     from napari_dinoad.calibration import Calibration
-    from napari_dinoad.fit_report import FitReport
-    from napari_dinoad.held_out_patches import HeldOutPatches
+    from napari_dinoad.normative_model.fit_report import FitReport
+    from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
+    from napari_dinoad.normative_model.slice_levels import SliceLevels
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import Plane, PreprocessingSettings
-    from napari_dinoad.slice_levels import SliceLevels
 
-__all__ = [
-    "BackboneIdentity",
-    "Member",
-    "NormativeModel",
-    "PlaneModel",
-    "Provenance",
-    "require_model",
-]
+__all__ = ["NormativeModel", "require_model"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from napari_dinoad import NormativeModel, model_file
+from napari_dinoad import NormativeModel
 from napari_dinoad.errors import ModelFileError
-from napari_dinoad.model_card import stored_card
+from napari_dinoad.normative_model import file as model_file
+from napari_dinoad.normative_model.card import stored_card
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
 from refused_files import forbid_removing_open_files, refuse_opening

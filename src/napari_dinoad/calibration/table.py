@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.score_histogram import values_of
+from napari_dinoad.calibration.score_histogram import values_of
 
 if TYPE_CHECKING:
-    from napari_dinoad.score_histogram import ScoreHistogram
+    from napari_dinoad.calibration.score_histogram import ScoreHistogram
 
 __all__ = ["choose_knots", "edges_of_bins", "tail_slope"]
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_dinoad.cohort_norms import MIN_SCANS, CohortNorms, FigureNorm, unlike_all
+from napari_dinoad.normative_model.cohort_norms import MIN_SCANS, CohortNorms, FigureNorm, unlike_all
 
 
 def facts(spacing=(1.0, 1.0, 1.0), body=(160.0, 200.0, 150.0), intensity=(10, 200, 400, 600, 1000), **others):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram, keys_of, values_of
 from napari_dinoad.errors import ScorerError, SettingError
-from napari_dinoad.score_histogram import RunningSum, ScoreHistogram, keys_of, values_of
 
 FLOATS = hnp.arrays(np.float32, st.integers(1, 200), elements=st.floats(width=32, allow_nan=False))
 BITS = st.integers(9, 32)
@@ -70,7 +70,7 @@ def test_chunks_and_both_ways_of_counting_agree(monkeypatch: pytest.MonkeyPatch)
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.normal(size=5000), 10.0 ** rng.uniform(-30, 30, 5000)]).astype(np.float32)
     whole = ScoreHistogram.of(scores)
-    monkeypatch.setattr("napari_dinoad.score_histogram._CHUNK", 777)
+    monkeypatch.setattr("napari_dinoad.calibration.score_histogram._CHUNK", 777)
     pieces = ScoreHistogram.of(scores.reshape(100, 100))
     keys, counts = np.unique(keys_of(scores), return_counts=True)
     for histogram in (whole, pieces):
