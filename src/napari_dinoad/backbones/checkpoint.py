@@ -18,7 +18,7 @@ from napari_dinoad.backbones.hub import INDEX_SUFFIX
 from napari_dinoad.backbones.unwrapping import unwrapped
 from napari_dinoad.errors import WeightsError, first_line
 from napari_dinoad.machine.faults import is_of_memory
-from napari_dinoad.machine.files import require_readable, sha256_of_file
+from napari_dinoad.machine.files import require_readable, sha256_of_file, version_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,20 +143,15 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
     It is opened for each tensor, or what was copied would stay in memory a second time.
     """
-    before = _state_of(path)
+    before = version_of(path)
     with safe_open(path, framework="pt") as stored:
         names = list(stored.keys())
     tensors = {name: _copied(path, name) for name in names}
-    if _state_of(path) != before:
+    if version_of(path) != before:
         raise WeightsError(
             f"Weights: {path} was changed while it was read. Wait until it is whole, and try again."
         )
     return tensors
-
-
-def _state_of(path: Path) -> tuple[int, int, int]:
-    state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _copied(path: Path, name: str) -> torch.Tensor:

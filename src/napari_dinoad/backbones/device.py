@@ -14,7 +14,7 @@ import torch
 
 from napari_dinoad.backbones.memory import PREFERRED_SLICES
 from napari_dinoad.errors import BackboneError, DinoadError, first_line
-from napari_dinoad.machine.faults import OUT_OF_MEMORY
+from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.machine.user_folders import cache_folder_if_any
 
@@ -153,7 +153,7 @@ def trial_seconds(trial: Trial) -> float:
         try:
             return _seconds_a_slice(trial, n_slices)
         except RuntimeError as error:
-            if n_slices == 1 or not OUT_OF_MEMORY.search(str(error)):
+            if n_slices == 1 or not is_of_memory(error):
                 raise
         # Fewer, as a backbone does where memory is short.
         n_slices //= 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_dinoad.errors import BackboneError
-from napari_dinoad.machine.faults import OUT_OF_MEMORY
+from napari_dinoad.machine.faults import is_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +129,6 @@ def _unless_out_of_memory(
     try:
         return embed(images)
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        if is_of_memory(error):
             return None
         raise

@@ -11,11 +11,11 @@ from pathlib import Path
 from napari_dinoad.errors import DinoadError, first_line
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 
-__all__ = ["OUT_OF_MEMORY", "MachineError", "fault_of_machine", "is_of_memory"]
+__all__ = ["MachineError", "fault_of_machine", "is_of_memory"]
 
 _OURS = "napari_dinoad"
 
-OUT_OF_MEMORY = re.compile(
+_OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory(?: \(12\))?$|not enough memory"
     r"|CUBLAS_STATUS_NOT_INITIALIZED|unable to find an engine to execute"
     r"|failed to allocate|bad[ _]alloc|STATUS_ALLOC_FAILED|could not create a (?:primitive|memory)"
@@ -144,4 +144,4 @@ def is_of_memory(error: Exception) -> bool:
     """Whether an exception says that memory is used up, of whatever library."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, ImportError | OSError | RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
+    return isinstance(error, ImportError | OSError | RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))

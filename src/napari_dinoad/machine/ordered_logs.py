@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 __all__ = ["OrderedLogs", "tell"]
 
@@ -32,12 +31,7 @@ class OrderedLogs(logging.Filter):
             handler.addFilter(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for handler in self._watched:
             handler.removeFilter(self)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
 __all__ = ["ReadAhead"]
 
@@ -29,12 +28,7 @@ class ReadAhead:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Waits for the task that is running; those not begun are dropped.
         self._pool.shutdown(wait=True, cancel_futures=True)
 
