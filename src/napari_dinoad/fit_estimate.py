@@ -41,8 +41,6 @@ class FitEstimate:
         Of the embeddings on disk; None for a backbone whose sizes are known only once it is loaded.
     free_bytes : int
         On the disk that they go to.
-    root : Path
-        The folder that they go to.
     n_voxels : int
         Of the scans as they are stored.
     """
@@ -51,7 +49,6 @@ class FitEstimate:
     n_slices: int
     n_bytes: int | None
     free_bytes: int
-    root: Path
     n_voxels: int
 
     @property
@@ -112,7 +109,7 @@ def estimate_fit(
     root = cache_root(cache)
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     free_bytes = shutil.disk_usage(existing).free
-    return FitEstimate(len(found.scans), n_slices, n_bytes, free_bytes, root, n_voxels)
+    return FitEstimate(len(found.scans), n_slices, n_bytes, free_bytes, n_voxels)
 
 
 def cache_root(cache: CacheSettings | None = None) -> Path:

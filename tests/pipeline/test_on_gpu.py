@@ -215,7 +215,7 @@ def test_a_scan_is_embedded_waiting_once_a_batch(patient, tmp_path, monkeypatch)
         folder = CacheSettings(str(tmp_path / backbone.device.type))
         with work_folder("fit", folder) as work, ReadAhead() as reader:
             (scan,) = stored(loaded, {"axial": EmbeddingCache(work, reader)}, backbone, reader)
-            return scan.embeddings()
+            return torch.cat([*scan.batches()])
 
     expected = embeddings_of(EmbeddedBackbone(torch.device("cpu")))
     order = []

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from napari_dinoad.scoring.merging import alike_groups, classification_likelihood, merge_alike
+from napari_dinoad.scoring import merging
+from napari_dinoad.scoring.merging import alike_groups, merge_alike
 from napari_dinoad.scoring.patch_sample import sample_patches
 from napari_dinoad.scoring.patches import in_chunks, seeded_generator, unit_length
 from napari_dinoad.scoring.seeding import (
@@ -157,6 +158,11 @@ class _CountedLogarithms(TorchDispatchMode):
         if operation.overloadpacket in (torch.ops.aten.log, torch.ops.aten.log_):
             self.n += args[0].numel()
         return operation(*args, **(kwargs or {}))
+
+
+def classification_likelihood(s, first, second, regularisation):
+    _, spread = merging._means_and_spread(s, first, second)
+    return merging._likelihood(s, spread, first.shape[1], regularisation)
 
 
 @pytest.mark.parametrize("n_channels", [1, 15, 16, 17, 51, 384])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_dinoad.scoring.statistics import SufficientStatistics
     from napari_dinoad.settings import CovarianceType
 
-__all__ = ["alike_groups", "classification_likelihood", "grouped", "merge_alike"]
+__all__ = ["alike_groups", "grouped", "merge_alike"]
 
 Criterion = Literal["schwarz", "akaike"]
 """Schwarz's finds how many kinds of patch there are; Akaike's keeps what predicts new patches better."""
@@ -37,24 +37,16 @@ _SWEPT_SHARE = 0.2
 """Components that were merged into others are dropped from the arrays when they are more than this share of them."""
 
 
-def classification_likelihood(
-    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor, regularisation: float
-) -> torch.Tensor:
-    """Return s log s − ½ s Σ_d (log σ²_d + V_d / σ²_d) (k,).
+def _means_and_spread(
+    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the means (k, d) and V (k, d), or its mean over channels (k, 1).
 
     Parameters
     ----------
     s, first, second : torch.Tensor
         Σ r (k,), Σ r x (k, d), and Σ r x² (k, d) or its mean over channels (k, 1).
     """
-    _, spread = _means_and_spread(s, first, second)
-    return _likelihood(s, spread, first.shape[1], regularisation)
-
-
-def _means_and_spread(
-    s: torch.Tensor, first: torch.Tensor, second: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the means (k, d) and V (k, d), or its mean over channels (k, 1)."""
     safe = s.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
     means = first / safe
     squared = means.square()
@@ -66,7 +58,7 @@ def _means_and_spread(
 def _likelihood(
     s: torch.Tensor, spread: torch.Tensor, n_channels: int, regularisation: float
 ) -> torch.Tensor:
-    """Return the classification likelihood (k,) of components of spread V; V / σ² is 1 − λ / σ²."""
+    """Return s log s − ½ s Σ_d (log σ²_d + V_d / σ²_d) (k,) of components of spread V; V / σ² is 1 − λ / σ²."""
     variances = spread + regularisation
     short = regularisation * variances.reciprocal().sum(-1)
     per_channel = 1 + (_sum_of_logs(variances) - short) / spread.shape[1]

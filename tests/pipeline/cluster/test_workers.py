@@ -123,8 +123,7 @@ def test_without_a_shared_folder_embeddings_stay_with_the_workers(
     normal_folder, alone, scheduler, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(Cluster, "shares", lambda self, folder: False)
-    for name in ("copy_rows", "_maps"):
-        monkeypatch.setattr(RemoteScan, name, lambda *_: pytest.fail("Embeddings were moved."))
+    monkeypatch.setattr(RemoteScan, "copy_rows", lambda *_: pytest.fail("Embeddings were moved."))
     cache = CacheSettings(folder=str(tmp_path / "cache"), keep=True)
     settings = cluster_at(scheduler)
     fitted = fit_folder(normal_folder, SETTINGS, cache=cache, cluster=settings)

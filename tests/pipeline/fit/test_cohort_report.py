@@ -205,9 +205,8 @@ def test_shares_are_counted(n):
 
 
 def test_few_scans_are_told_what_that_means():
-    assert "below 0.33" in few_scans_note(2)
-    assert few_scans_note(5) == ""
-    assert few_scans_note(4, 4, 4) == few_scans_note(4)
+    assert "below 0.33" in few_scans_note(2, 2, 2)
+    assert few_scans_note(5, 5, 5) == ""
     few = few_scans_note(8, 8, 2)
     assert few.startswith("A patient's scan as a whole is compared with only 2 of the 8 normal persons: ")
     assert "below 0.33" in few

@@ -72,10 +72,7 @@ class RemoteScan(EmbeddedScan):
 
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
         """Fetch the embeddings of some slices into ``target``."""
-        target[:] = self.compute(cluster_tasks.rows_of, list(rows))
-
-    def _maps(self) -> np.ndarray:
-        return self.compute(cluster_tasks.rows_of, list(range(self.n_slices)))
+        target[:] = self.compute(EmbeddedScan.rows, list(rows))
 
     def body_bits(self) -> np.ndarray:
         """Return the body on each slice, as bits (n, bytes) uint8."""

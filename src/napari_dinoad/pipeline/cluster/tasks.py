@@ -181,7 +181,7 @@ def patches_of(
 ) -> np.ndarray:
     """Return single patches (m, d) float32 of a scan, by their slices and places in the grid (m,)."""
     rows, where = np.unique(slices, return_inverse=True)
-    maps = rows_of(scans[place], rows.tolist())
+    maps = scans[place].rows(rows.tolist())
     flat = maps.reshape(len(rows), -1, maps.shape[3])
     return np.asarray(flat[where, patches])
 
@@ -191,13 +191,6 @@ def computed_of(
 ) -> Any:
     """Return function(scan, *arguments) of a scan."""
     return function(scans[place], *arguments)
-
-
-def rows_of(scan: EmbeddedScan, rows: Sequence[int]) -> np.ndarray:
-    """Return the embeddings (n, gh, gw, d) float32 of some slices of a scan."""
-    maps = np.empty((len(rows), *scan.shape[1:]), dtype=np.float32)
-    scan.copy_rows(rows, maps)
-    return maps
 
 
 def body_bits_of(scan: EmbeddedScan) -> np.ndarray:

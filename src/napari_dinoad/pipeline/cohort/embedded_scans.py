@@ -83,10 +83,6 @@ class EmbeddedScan:
         """How its slices lie in the scan."""
         return SliceStack.from_dict(json.loads(self.metadata["stack"]))
 
-    def embeddings(self) -> torch.Tensor:
-        """Return the embeddings (n, gh, gw, d) float32."""
-        return torch.from_numpy(self._maps().astype(np.float32))
-
     def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Return function(this scan, *arguments), computed where the embeddings lie; both must be picklable."""
         return function(self, *arguments)
@@ -94,10 +90,13 @@ class EmbeddedScan:
     def batches(self) -> Iterator[torch.Tensor]:
         """Yield the embeddings (m, gh, gw, d) float32 of its slices in order, `MAPS_PER_BATCH` at a time."""
         for start in range(0, self.n_slices, MAPS_PER_BATCH):
-            rows = range(start, min(start + MAPS_PER_BATCH, self.n_slices))
-            batch = np.empty((len(rows), *self.shape[1:]), dtype=np.float32)
-            self.copy_rows(rows, batch)
-            yield torch.from_numpy(batch)
+            yield torch.from_numpy(self.rows(range(start, min(start + MAPS_PER_BATCH, self.n_slices))))
+
+    def rows(self, rows: Sequence[int]) -> np.ndarray:
+        """Return the embeddings (len(rows), gh, gw, d) float32 of some slices."""
+        maps = np.empty((len(rows), *self.shape[1:]), dtype=np.float32)
+        self.copy_rows(rows, maps)
+        return maps
 
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
         """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d) float32 or float16."""

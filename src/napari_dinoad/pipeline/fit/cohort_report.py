@@ -66,20 +66,16 @@ def write_cohort_report(model: NormativeModel, report: FitReport, model_path: Pa
     return path
 
 
-def few_scans_note(n_scans: int, n_persons: int | None = None, n_compared: int | None = None) -> str:
+def few_scans_note(n_scans: int, n_persons: int, n_compared: int) -> str:
     """Return what a cohort of scans of so few persons means for p-values; empty where there are enough.
 
     Parameters
     ----------
-    n_scans : int
-    n_persons : int, optional
-        None: as many.
-    n_compared : int, optional
+    n_scans, n_persons : int
+    n_compared : int
         Persons whose scans a patient's scan is compared with as a whole: those held out, of which slices are averaged
-        alike. None: all.
+        alike.
     """
-    n_persons = n_scans if n_persons is None else n_persons
-    n_compared = n_persons if n_compared is None else n_compared
     if n_compared >= FEW_SCANS:
         return ""
     others = "" if n_persons == n_scans else " of other persons"

@@ -109,9 +109,7 @@ def _drawn_looks(scans: Sequence[EmbeddedScan], progress: Progress | None) -> to
 
 def _looks_of_rows(scan: EmbeddedScan, rows: Sequence[int]) -> torch.Tensor:
     """Return the looks (len(rows), k) float32 of some slices of a scan."""
-    maps = np.empty((len(rows), *scan.shape[1:]), dtype=np.float32)
-    scan.copy_rows(rows, maps)
-    return looks_of(torch.from_numpy(maps), torch.from_numpy(scan.outline(scan.shape[1], rows)))
+    return looks_of(torch.from_numpy(scan.rows(rows)), torch.from_numpy(scan.outline(scan.shape[1], rows)))
 
 
 def _places_in(scan: EmbeddedScan, space: LookSpace) -> torch.Tensor:

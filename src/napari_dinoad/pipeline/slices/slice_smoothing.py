@@ -185,11 +185,6 @@ class SlicesInProgress:
         self._arrivals = np.zeros(n_slices, dtype=np.int64)
         self._scores: list[Any] = []
 
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """The slices, ascending."""
-        return self._smoothing.indices
-
     def add(self, indices: Sequence[int], patch_scores: Sequence[T]) -> tuple[list[int], list[T]]:
         """Take in some slices, each once, and return those that can be averaged now.
 
