@@ -447,6 +447,7 @@ def test_a_folder_of_series_and_a_chosen_one(model_path, tmp_path, capsys):
     assert names == {
         "study_series3_mask.nii.gz",
         "study_series4_mask.nii.gz",
+        "scored",
         "worklist.csv",
         "worklist.html",
     }

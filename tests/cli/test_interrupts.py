@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -232,6 +234,33 @@ def test_each_scan_whose_results_are_there_is_in_the_worklist(
     )
     assert (ended.returncode, ended.stderr.splitlines()) == (130, [TOLD])
     assert len(list(out.glob("normal_0_*"))) == len(list(out.glob("normal_2_*"))) == 5
+    assert len((out / "worklist.csv").read_text().splitlines()) == 4
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "where", "is_before", "n_done"),
+    [
+        # All its files are there, and what is kept of it is not.
+        ("napari_dinoad.pipeline.detection.scan_steps", "save_result", "normal_2", False, 2),
+        # All are scored, and the list is still that of before.
+        ("napari_dinoad.maps.worklist", "write_text", "normal_2", True, 3),
+    ],
+)
+def test_scoring_that_was_killed_goes_on_where_it_was(
+    module, name, where, is_before, n_done, normal_folder, tmp_path, model_path
+):
+    out = tmp_path / "out"
+    program = STOPPED.format(module=module, name=name, where=where, is_before=is_before)
+    arguments = ("score", *sorted(normal_folder.iterdir())[:3], "--model", model_path, "--out", out, "--json")
+    killed = run_python("-c", program.replace("SIGTERM", "SIGKILL"), *arguments, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    ended = run_python("-m", "napari_dinoad", *arguments, cwd=tmp_path)
+    assert ended.returncode == 0
+    assert ended.stderr.splitlines()[-1] == f"dinoad: {n_done} of 3 scans were taken over."
+    document = json.loads(ended.stdout)
+    assert document["n_taken_over"] == n_done
+    assert [Path(scan["mask"]).is_file() for scan in document["scans"]] == [True] * 3
     assert len((out / "worklist.csv").read_text().splitlines()) == 4
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 

@@ -209,7 +209,7 @@ def fill_the_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
 
 
-DONE = "Scoring again does all scans anew: name those that are left."
+DONE = "Scoring again goes on with those that are left."
 
 
 @pytest.mark.parametrize(

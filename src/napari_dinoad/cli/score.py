@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import BooleanOptionalAction
 from collections import Counter
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -29,6 +30,12 @@ EXAMPLE = "dinoad score patient.nii.gz --model t1.dinoad --out results/ --fpr 0.
 
 OUTPUTS = ("map", "mask", "regions", "report", "seg", "png", "picture", "dicom-map", "dicom-slices")
 """Keys of `napari_dinoad.maps.outputs.OUTPUTS`, stated here so that ``--help`` need not load SciPy."""
+
+
+_TAKING_OVER = (
+    "scans that were scored before, with this model and these options, and have not changed are taken over; "
+    "--no-resume scores them anew"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="single",
         help="one segment in a DICOM-SEG, or one for each region (default: %(default)s)",
     )
+    parser.add_argument(
+        "--resume",
+        action=BooleanOptionalAction,
+        default=True,
+        help="take over scans that were scored into DIR with the same model and options, of which nothing has "
+        "changed, or score all anew (default: take over)",
+    )
     parser.add_argument("--weights", metavar="FILE", help="local weights of the model's backbone")
     add_device_argument(parser, defaults.device)
     add_reading_arguments(parser)
@@ -83,11 +97,14 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.pipeline.detection.batch import score_scans
+    from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 
+    model_sha256 = model_sha256_of(options.model)
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     results: list[dict[str, Any]] = []
     lines: list[tuple[str, ...]] = []
     is_all_written = True
+    n_taken_over = 0
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
     with ExitStack() as stack:
         remove_abandoned(stack.enter_context(folder_to_fill(options.out)))
@@ -95,7 +112,16 @@ def run(options: argparse.Namespace) -> int:
         for unusable in given.failed:
             worklist.add_failed(unusable.path.name, unusable.reason)
         scored = score_scans(
-            detector, given.scans, reading, options.out, worklist, outputs, options.seg_segments, _bars
+            detector,
+            given.scans,
+            reading,
+            options.out,
+            worklist,
+            outputs,
+            options.seg_segments,
+            _bars,
+            model_sha256,
+            resume=options.resume,
         )
         # Before the worklist: what is being written is listed yet.
         for item in stack.enter_context(closing(scored)):
@@ -103,6 +129,9 @@ def run(options: argparse.Namespace) -> int:
                 failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
                 _tell_failure(item)
                 continue
+            n_taken_over += item.is_taken_over
+            if item.is_taken_over and n_taken_over == 1:
+                print(f"dinoad: {_TAKING_OVER}", file=sys.stderr)
             for note in item.result["notes"]:
                 print(f"dinoad: {item.name}: {note}", file=sys.stderr)
             is_all_written &= not item.result["not_written"]
@@ -117,10 +146,12 @@ def run(options: argparse.Namespace) -> int:
             {"path": str(item.path), "reason": item.reason} for item in given.skipped if not item.is_scan
         ]
         document = {"model": str(options.model), "scans": results, "failed": failed, "skipped": skipped}
-        print_json({**document, "worklist": page})
+        print_json({**document, "worklist": page, "n_taken_over": n_taken_over})
     elif lines:
         _print_lines(lines)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
+    if n_taken_over:
+        print(f"dinoad: {n_taken_over} of {len(given.scans)} scans were taken over.", file=sys.stderr)
     return 0 if is_all_written and not failed else 2
 
 

@@ -191,7 +191,7 @@ class Worklist:
         n = len(self._entries)
         done = f"{n} scan is done and keeps its" if n == 1 else f"{n} scans are done and keep their"
         listed = "" if is_listed else " The worklist is as it was last written."
-        return f"{done} results.{listed} Scoring again does all scans anew: name those that are left."
+        return f"{done} results.{listed} Scoring again goes on with those that are left."
 
     @property
     def is_due(self) -> bool:

@@ -68,6 +68,18 @@ def test_all_scans_of_a_folder_are_scored_and_listed(qtbot, dialog, tmp_path, mo
     assert opened == [str(out / "worklist.html"), str(out)]
 
 
+def test_a_second_run_takes_over_what_is_there(qtbot, dialog, patients, tmp_path):
+    finish(qtbot, dialog)
+    assert "Taken over" not in dialog.note.text()
+    shutil.copy(patients / "patient.nii.gz", patients / "third.nii.gz")
+    finish(qtbot, dialog)
+    assert dialog.note.text().startswith(
+        "3 scans scored. Taken over from an earlier run: 2 of them. Not scored:"
+    )
+    with (tmp_path / "results" / "worklist.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 3
+
+
 def test_results_that_another_run_would_replace_are_told(dialog, patients, tmp_path):
     assert "replaced" not in dialog.about.text()
     (tmp_path / "monday").mkdir()

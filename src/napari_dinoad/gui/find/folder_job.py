@@ -35,11 +35,14 @@ class FolderOutcome:
         Scans that could not be scored, and why.
     page : Path, optional
         The worklist, which is there when the job has ended; None of a single scan.
+    n_taken_over : int
+        How many of ``n_scored`` an earlier run has scored.
     """
 
     n_scored: int
     failed: tuple[tuple[str, str], ...]
     page: Path | None
+    n_taken_over: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,12 @@ class ScoreFolderJob:
         from napari_dinoad.normative_model.model import NormativeModel
         from napari_dinoad.pipeline import Detector
         from napari_dinoad.pipeline.detection.batch import score_scans
+        from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 
+        model_sha256 = model_sha256_of(self.model_path)
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
         failed = [(item.path.name, item.reason) for item in unusable]
-        n_scored = 0
+        n_scored = n_taken_over = 0
         with (
             folder_to_fill(self.out),
             Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist,
@@ -105,7 +110,8 @@ class ScoreFolderJob:
 
             def outcome(n_scored: int) -> FolderOutcome:
                 is_listed = n_scored + len(failed) > 1
-                return FolderOutcome(n_scored, tuple(failed), worklist.page if is_listed else None)
+                page = worklist.page if is_listed else None
+                return FolderOutcome(n_scored, tuple(failed), page, n_taken_over)
 
             def progress(number: int, _: str) -> AbstractContextManager[Progress]:
                 # The scan before this one may be written yet: it will be, even if this is the last that is told.
@@ -114,11 +120,20 @@ class ScoreFolderJob:
                 of_scan(ProgressEvent("Reading", 0, 0))
                 return nullcontext(of_scan)
 
-            scored = score_scans(detector, found.scans, reading, self.out, worklist, progress=progress)
+            scored = score_scans(
+                detector,
+                found.scans,
+                reading,
+                self.out,
+                worklist,
+                progress=progress,
+                model_sha256=model_sha256,
+            )
             with closing(scored):
                 for item in scored:
                     if item.error is None:
                         n_scored += 1
+                        n_taken_over += item.is_taken_over
                     else:
                         failed.append((item.scan.path.name or item.name, item.reason))
             return outcome(n_scored)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["FolderScoringDialog"]
 
 _REPLACED = (
-    "Results of an earlier run are there: its worklist, and files of the same names, will be replaced."
+    "Results of an earlier run are there: its worklist, and files of the same names, will be replaced. Scans that "
+    "were scored with this model and rate, and have not changed, are taken over."
 )
 
 
@@ -186,6 +187,8 @@ class FolderScoringDialog(QDialog):
             return
         self._page = outcome.page
         text = f"{outcome.n_scored} scan{'' if outcome.n_scored == 1 else 's'} scored."
+        if outcome.n_taken_over:
+            text += f" Taken over from an earlier run: {outcome.n_taken_over} of them."
         if outcome.failed:
             name, reason = outcome.failed[0]
             more = len(outcome.failed) - 1

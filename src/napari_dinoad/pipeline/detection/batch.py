@@ -16,10 +16,12 @@ from napari_dinoad.machine.files import resolved, short_stem
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.machine.write_behind import WriteBehind
+from napari_dinoad.pipeline.detection.kept_scores import KeptScores
 from napari_dinoad.pipeline.detection.scan_steps import (
     OF_ONE_SCAN,
     BatchItem,
     BatchScan,
+    LoadedScan,
     ScanSteps,
     WrittenScan,
 )
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.pipeline.detection.detector import Detector
-    from napari_dinoad.pipeline.detection.scan_steps import LoadedScan, ScoredScan
+    from napari_dinoad.pipeline.detection.scan_steps import ScoredScan
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import ReadSettings, SegSegments
 
@@ -49,6 +51,9 @@ def score_scans(
     outputs: Collection[str] | None = None,
     seg_segments: SegSegments = "single",
     progress: Callable[[int, str], AbstractContextManager[Progress]] | None = None,
+    model_sha256: str | None = None,
+    *,
+    resume: bool = True,
 ) -> Generator[BatchItem, None, None]:
     """Score scans, write their outputs into ``folder`` and list them; one that cannot be scored holds up no other.
 
@@ -73,6 +78,11 @@ def score_scans(
     progress : callable, optional
         Given a scan's number from 1 and its name, returns what follows its steps while it is scored. The scan
         before it may be yielded only then.
+    model_sha256 : str, optional
+        Of the model's file: what is found of several scans is kept beside their results then, see `KeptScores`. None:
+        it is not.
+    resume : bool
+        Whether scans of an earlier run, of which nothing differs, are taken over and not scored again.
 
     Yields
     ------
@@ -83,8 +93,11 @@ def score_scans(
     DinoadError
         If outputs cannot be written.
     """
+    kept = None
+    if model_sha256 is not None and len(scans) > 1:
+        kept = KeptScores(folder, model_sha256, detector, reading, outputs, seg_segments, resume=resume)
     with OrderedLogs() as logs, ReadAhead() as reader, WriteBehind[WrittenScan]() as writer:
-        steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs)
+        steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs, kept)
         batch = [BatchScan(scan, name) for scan, name in zip(scans, output_names(scans), strict=True)]
         loads = ((own.scan, partial(steps.load_apart, own)) for own in batch)
         loaded_apart = scans_ahead(reader, loads, reading)
@@ -93,11 +106,13 @@ def score_scans(
             for n_begun, own in enumerate(batch, start=1):
                 with logs.holding(own.records):
                     with nullcontext() if progress is None else progress(n_begun, own.name) as follow:
-                        scored = _scored(steps, own.scan, loaded_apart, writer, follow)
+                        scored = _scored(steps, own, loaded_apart, writer, follow)
                 yield from _finished(writer)
                 tell(own.records)
                 if isinstance(scored, DinoadError):
-                    yield _listed(WrittenScan(BatchItem(own.scan, own.name, error=scored)), worklist).item
+                    scored = WrittenScan(BatchItem(own.scan, own.name, error=scored))
+                if isinstance(scored, WrittenScan):
+                    yield _listed(scored, worklist).item
                     continue
                 is_alone = scored.is_large or n_begun == len(batch)
                 writer.begin(partial(_written_and_listed, steps, own, scored, worklist))
@@ -117,19 +132,19 @@ def score_scans(
 
 def _scored(
     steps: ScanSteps,
-    scan: ScanFile,
-    loaded_apart: Iterator[LoadedScan | DinoadError | None],
+    own: BatchScan,
+    loaded_apart: Iterator[LoadedScan | WrittenScan | DinoadError | None],
     writer: WriteBehind[WrittenScan],
     progress: Progress | None,
-) -> ScoredScan | DinoadError:
-    """Return a scan that was scored, or the error that is of this scan alone."""
+) -> ScoredScan | WrittenScan | DinoadError:
+    """Return a scan that was scored, now or by an earlier run, or the error that is of this scan alone."""
     try:
         loaded = next(loaded_apart)
         if loaded is None:
             # It may be large: the one before is in memory until it is written.
             writer.wait()
-            loaded = steps.load(scan)
-        return loaded if isinstance(loaded, DinoadError) else steps.score(loaded, progress)
+            loaded = steps.load(own)
+        return steps.score(loaded, progress) if isinstance(loaded, LoadedScan) else loaded
     except OF_ONE_SCAN as error:
         return error
 

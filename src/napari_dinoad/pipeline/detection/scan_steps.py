@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.pipeline.detection.detection import Detection
     from napari_dinoad.pipeline.detection.detector import Detector
+    from napari_dinoad.pipeline.detection.kept_scores import KeptScores
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import ReadSettings, SegSegments
 
@@ -73,12 +74,15 @@ class BatchItem:
         Its entry in ``dinoad score --json``; None of a scan that could not be scored.
     error : DinoadError, optional
         Why it could not.
+    is_taken_over : bool
+        Whether an earlier run has scored it.
     """
 
     scan: ScanFile
     name: str
     result: dict[str, Any] | None = None
     error: DinoadError | None = None
+    is_taken_over: bool = False
 
     @property
     def reason(self) -> str:
@@ -144,9 +148,12 @@ class ScanSteps:
     seg_segments: SegSegments
     is_of_several: bool
     logs: OrderedLogs
+    kept: KeptScores | None = None
 
-    def load(self, scan: ScanFile) -> LoadedScan:
-        """Read a scan; refuse outputs that it does not allow before it is scored, which may take a minute.
+    def load(self, own: BatchScan) -> LoadedScan | WrittenScan:
+        """Read a scan, or take over what an earlier run has found and written of it.
+
+        Outputs that it does not allow are refused before it is scored, which may take a minute.
 
         Raises
         ------
@@ -155,17 +162,23 @@ class ScanSteps:
         SettingError
             If it is a single one and does not allow all outputs, or allows none.
         """
-        volume = scan.read(self.reading)
+        found = None if self.kept is None else self.kept.find(own.scan, own.name)
+        if found is not None:
+            result, entry = found
+            return WrittenScan(BatchItem(own.scan, own.name, result, is_taken_over=True), entry)
+        volume = own.scan.read(self.reading)
         if self.outputs is not None and self.is_of_several:
             return LoadedScan(volume, *possible_outputs(volume, self.outputs))
         check_outputs(volume, default_outputs(volume) if self.outputs is None else self.outputs)
         return LoadedScan(volume, self.outputs, {})
 
-    def load_apart(self, own: BatchScan) -> LoadedScan | DinoadError:
-        """Read and prepare a scan, on a thread of its own; return the error instead that is of this scan alone."""
+    def load_apart(self, own: BatchScan) -> LoadedScan | WrittenScan | DinoadError:
+        """Load and prepare a scan, on a thread of its own; return the error instead that is of this scan alone."""
         with self.logs.holding(own.records):
             try:
-                loaded = self.load(own.scan)
+                loaded = self.load(own)
+                if isinstance(loaded, WrittenScan):
+                    return loaded
                 started = time.perf_counter()
                 prepared = self.detector.prepare_apart(loaded.volume)
             except OF_ONE_SCAN as error:
@@ -214,6 +227,8 @@ class ScanSteps:
         result |= {"notes": list(findings.all_notes()), "not_written": not_written}
         files = {kind: Path(file) for kind, file in result["files"].items()}
         entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
+        if self.kept is not None:
+            self.kept.keep(name, result, entry)
         return result, entry
 
 

@@ -1,0 +1,185 @@
+"""Scoring goes on where an earlier run has ended: what is taken over, and what is scored again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing
+from dataclasses import asdict, replace
+
+import pytest
+
+from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.machine.files import require_folder
+from napari_dinoad.maps.worklist import Worklist
+from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline.detection import kept_scores
+from napari_dinoad.pipeline.detection.batch import score_scans
+from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
+from napari_dinoad.settings import FitSettings, MemoryBankSettings, ReadSettings, preset
+
+
+@pytest.fixture(scope="module")
+def detector(normal_folder):
+    settings = FitSettings(
+        "memory-bank",
+        preprocessing=preset("mr-brain"),
+        memory_bank=MemoryBankSettings(n_patches=500),
+        resolution_px=96,
+    )
+    return Detector(fit_folder(normal_folder, settings))
+
+
+@pytest.fixture
+def folder(normal_folder, tmp_path):
+    """Return a folder of three scans."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for path in sorted(normal_folder.iterdir())[:3]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def score(detector, folder, tmp_path):
+    """Return what scores the folder and returns the items and the worklist's entries."""
+
+    def run(outputs=("map", "mask", "regions", "report"), *, model="m" * 64, own=detector, **more):
+        out = require_folder(tmp_path / "out")
+        scans = discover_scans(folder).scans
+        with Worklist(out, "m", 0.01) as worklist:
+            scored = score_scans(
+                own, scans, ReadSettings(), out, worklist, outputs, model_sha256=model, **more
+            )
+            with closing(scored):
+                return list(scored), worklist._entries
+
+    return run
+
+
+def taken_over(items):
+    assert all(item.error is None for item in items), [item.error for item in items]
+    return [item.is_taken_over for item in items]
+
+
+def test_what_is_there_is_taken_over_as_if_it_were_scored(score, tmp_path, monkeypatch):
+    first, listed = score()
+    assert taken_over(first) == [False] * 3
+    table = (tmp_path / "out" / "worklist.csv").read_bytes()
+    page = (tmp_path / "out" / "worklist.html").read_bytes()
+    monkeypatch.setattr(Detector, "detect", lambda *_, **__: pytest.fail("scored again"))
+    again, listed_again = score()
+    assert taken_over(again) == [True] * 3
+    assert [item.result for item in again] == [item.result for item in first]
+    assert [list(item.result) for item in again] == [list(item.result) for item in first]
+    assert [asdict(entry) for entry in listed_again] == [asdict(entry) for entry in listed]
+    assert (tmp_path / "out" / "worklist.csv").read_bytes() == table
+    assert (tmp_path / "out" / "worklist.html").read_bytes() == page
+
+
+def test_what_is_new_is_scored_and_all_are_listed(score, folder, normal_folder):
+    score()
+    shutil.copy(sorted(normal_folder.iterdir())[3], folder / "another.nii.gz")
+    items, listed = score()
+    assert taken_over(items) == [False, True, True, True]
+    assert len(listed) == 4
+
+
+def touch(path):
+    os.utime(path, ns=(0, 0))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("normal_1_anomaly.nii.gz", touch),
+        ("normal_1_mask.nii.gz", cut),
+        ("normal_1_regions.csv", os.unlink),
+        ("normal_1_report.html", os.unlink),
+        ("scored/normal_1.json", os.unlink),
+        ("scored/normal_1.json", cut),
+        ("scored/normal_1.json", lambda path: path.write_text("[]")),
+        ("scored/normal_1.json", lambda path: path.write_bytes(b"\0" * 100)),
+    ],
+)
+def test_what_is_missing_or_was_touched_is_written_again(score, tmp_path, name, change):
+    score()
+    change(tmp_path / "out" / name)
+    assert taken_over(score()[0]) == [True, False, True]
+    assert taken_over(score()[0]) == [True] * 3
+
+
+def test_a_scan_that_holds_something_else_is_scored_again(score, folder, normal_folder):
+    score()
+    before = (folder / "normal_1.nii.gz").stat()
+    shutil.copy(sorted(normal_folder.iterdir())[4], folder / "normal_1.nii.gz")
+    os.utime(folder / "normal_1.nii.gz", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert taken_over(score()[0]) == [True, False, True]
+
+
+def test_a_scan_that_was_only_copied_is_the_same(score, folder):
+    score()
+    touch(folder / "normal_1.nii.gz")
+    assert taken_over(score()[0]) == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"model": "n" * 64},
+        {"outputs": ("map", "mask")},
+        {"outputs": None},
+        {"seg_segments": "regions"},
+        {"resume": False},
+    ],
+)
+def test_in_another_way_all_are_scored_again(score, way):
+    score()
+    assert taken_over(score(**way)[0]) == [False] * 3
+
+
+def test_another_rate_size_or_version_is_another_way(score, detector, monkeypatch):
+    score()
+    for changed in ({"fpr": 0.02}, {"min_volume_mm3": 9.0}):
+        settings = replace(detector.settings, **changed)
+        other = Detector(detector.model, settings, backbone=detector.backbone)
+        assert taken_over(score(own=other)[0]) == [False] * 3
+    score()
+    monkeypatch.setattr(kept_scores, "VERSION", "another")
+    assert taken_over(score()[0]) == [False] * 3
+
+
+def test_a_single_scan_that_lacks_an_output_is_refused_as_before(score, folder):
+    items, _ = score(("map", "seg"))
+    assert all(item.result["not_written"] for item in items)
+    assert taken_over(score(("map", "seg"))[0]) == [True] * 3
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    (item,), _ = score(("map", "seg"))
+    assert not item.is_taken_over
+    assert "seg: expected a scan read from DICOM" in str(item.error)
+
+
+def test_without_a_model_file_nothing_is_kept(score, tmp_path):
+    score(model=None)
+    assert not (tmp_path / "out" / "scored").exists()
+    assert model_sha256_of(tmp_path / "none.dinoad") is None
+    assert model_sha256_of(tmp_path) is None
+
+
+def test_no_folder_is_in_what_is_kept(score, tmp_path):
+    score()
+    for path in (tmp_path / "out" / "scored").iterdir():
+        assert str(tmp_path) not in path.read_text()
+
+
+def test_a_series_that_is_named_by_a_file_is_read_each_time(detector, tmp_path, monkeypatch):
+    kept = kept_scores.KeptScores(tmp_path, "m" * 64, detector, ReadSettings())
+    for name in ("slice.dcm", "none.nii.gz"):
+        assert kept.find(ScanFile.of_file(tmp_path / name), "scan") is None
+    assert kept._keys == {}
