@@ -154,6 +154,22 @@ def test_a_checkpoint_that_makes_no_scorer_is_begun_anew(slices, tmp_path, caplo
     assert without_date(model) == without_date(expected)
 
 
+@pytest.mark.parametrize("scorer", ["dpmm", "ar-cnn"])
+def test_a_checkpoint_that_has_changed_on_the_disk_is_begun_anew(slices, tmp_path, caplog, scorer):
+    settings = replace(SMALL, scorer=scorer)
+    expected = fit_folder(slices, settings).save(tmp_path / "expected.dinoad")
+    cache = CacheSettings(str(tmp_path / "cache"))
+    begin(slices, cache, settings)
+    for path in Path(cache.folder).rglob("states/*"):
+        content = bytearray(path.read_bytes())
+        for place in range(len(content) // 2, len(content), 64):
+            content[place + 1] ^= 8
+        path.write_bytes(content)
+    model = fit_folder(slices, settings, cache=cache).save(tmp_path / "m.dinoad")
+    assert "begins anew" in caplog.text
+    assert without_date(model) == without_date(expected)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\xff" * 100, b"\0" * 100, b"\xff\xff\xff\xff\0\0\0\0{}"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,9 @@ MAPS_PER_BATCH = 32
 
 _OFTEN_ALIKE = ("placement", "stack")
 """Texts that are the same for many of thousands of scans: each is held in memory once."""
+
+_CHECKSUM = "crc32"
+_BLOCK_BYTES = 2**20
 
 _HEADER_ALIGNMENT = 64
 _LENGTH_BYTES = 8
@@ -177,10 +181,21 @@ class CachedScan(EmbeddedScan):
             metadata = {
                 sys.intern(name): sys.intern(text) if name in _OFTEN_ALIKE else text
                 for name, text in header["__metadata__"].items()
+                if name != _CHECKSUM
             }
             return cls(key, path, (n, rows, columns, d), begin, metadata)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+    def is_intact(self) -> bool:
+        """Whether the file is as it was written, by its checksum; all of it is read."""
+        checksum = n_bytes = 0
+        with self.path.open("rb") as stream:
+            header = stream.read(self.data_offset)
+            while block := stream.read(_BLOCK_BYTES):
+                checksum, n_bytes = zlib.crc32(block, checksum), n_bytes + len(block)
+        packed_shape = (self.n_slices, n_bytes // max(1, self.n_slices) - 2 * math.prod(self.shape[1:]))
+        return header == header_of(self.shape, packed_shape, self.metadata, checksum)
 
     def _maps(self) -> np.ndarray:
         # Mapped anew each time, so that neither handles nor resident pages add up over thousands of scans.
@@ -250,10 +265,15 @@ def metadata_of(
     }
 
 
-def header_of(shape: Sequence[int], packed_shape: Sequence[int], metadata: dict[str, str]) -> bytes:
-    """Return the beginning of a safetensors file with embeddings and body."""
+def header_of(
+    shape: Sequence[int], packed_shape: Sequence[int], metadata: dict[str, str], checksum: int = 0
+) -> bytes:
+    """Return the beginning of a safetensors file with embeddings and body.
+
+    It is as long whatever the checksum (CRC-32) of what follows it is. That of the whole file is in it.
+    """
     split = 2 * math.prod(shape)
-    document = {
+    document: dict[str, Any] = {
         "__metadata__": metadata,
         "embeddings": {"dtype": "F16", "shape": list(shape), "data_offsets": [0, split]},
         "body": {
@@ -262,6 +282,8 @@ def header_of(shape: Sequence[int], packed_shape: Sequence[int], metadata: dict[
             "data_offsets": [split, split + math.prod(packed_shape)],
         },
     }
+    checksum = zlib.crc32(json.dumps(document).encode(), checksum)
+    document["__metadata__"] = {_CHECKSUM: f"{checksum:08x}", **metadata}
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-(_LENGTH_BYTES + len(text)) % _HEADER_ALIGNMENT)
     return len(text).to_bytes(_LENGTH_BYTES, "little") + text

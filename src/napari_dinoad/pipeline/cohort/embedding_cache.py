@@ -5,6 +5,8 @@ A file for each scan and plane; see `embedded_scans`.
 
 from __future__ import annotations
 
+import logging
+import zlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ __all__ = [
     "EmbeddingCache",
     "embedding_key",
 ]
+
+logger = logging.getLogger(__name__)
 
 _BATCHES_AHEAD = 1
 
@@ -75,8 +79,15 @@ class EmbeddingCache:
         self.scans: list[EmbeddedScan] = []
 
     def find(self, key: str) -> CachedScan | None:
-        """Return the scan of that key if an earlier run has embedded it; it is not added yet."""
-        return CachedScan.open(key, self._work.claim(key))
+        """Return the scan of that key if an earlier run has embedded it, and it is intact; it is not added yet."""
+        path = self._work.claim(key)
+        scan = CachedScan.open(key, path)
+        if scan is not None and not scan.is_intact():
+            logger.warning(
+                "%s: the kept embeddings of a scan have changed on the disk, and are made again.", path
+            )
+            return None
+        return scan
 
     def add(self, scan: EmbeddedScan) -> None:
         """Make a scan that was found or stored the next one of the cohort."""
@@ -108,17 +119,23 @@ class EmbeddingCache:
         """
         path = self._work.claim(key)
         packed = packed_bits(body)
-        begun = False
+        shape: tuple[int, ...] = ()
+        checksum = 0
         with (
             atomic_path(path, self._work.temporary) as temporary,
             temporary.open("wb") as stream,
         ):
             for batch in batches:
-                if not begun:
-                    stream.write(header_of((len(body), *batch.shape[1:]), packed.shape, metadata))
-                    begun = True
-                stream.write(batch.to(torch.float16).cpu().contiguous().numpy().data)
-            stream.write(packed.tobytes())
+                if not shape:
+                    shape = (len(body), *batch.shape[1:])
+                    stream.write(header_of(shape, packed.shape, metadata))
+                maps = batch.to(torch.float16).cpu().contiguous().numpy().data
+                checksum = zlib.crc32(maps, checksum)
+                stream.write(maps)
+            checksum = zlib.crc32(packed.data, checksum)
+            stream.write(packed.data)
+            stream.seek(0)
+            stream.write(header_of(shape, packed.shape, metadata, checksum))
         scan = CachedScan.open(key, path)
         if scan is None:
             raise RuntimeError("The embeddings of a scan were stored, but cannot be read back.")

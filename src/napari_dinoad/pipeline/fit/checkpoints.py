@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,17 @@ from napari_dinoad.machine.files import atomic_path
 from napari_dinoad.scoring.protocol import ScorerState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    import torch
 
 __all__ = ["Checkpoints"]
 
 logger = logging.getLogger(__name__)
 
 _METADATA_KEY = "state"
+_CHECKSUM_KEY = "crc32"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Checkpoints:
         """Keep the state in place of an earlier one, atomically; `DinoadError` if the disk is full."""
         document = {"name": state.name, "settings": dict(state.settings), "history": dict(state.history)}
         tensors = {key: tensor.contiguous() for key, tensor in state.tensors.items()}
-        content = save(tensors, {_METADATA_KEY: json.dumps(document)})
+        text = json.dumps(document)
+        content = save(tensors, {_METADATA_KEY: text, _CHECKSUM_KEY: _checksum(text, tensors)})
         with atomic_path(self._path(name), self.temporary_folder, len(content)) as temporary:
             temporary.write_bytes(content)
 
@@ -54,13 +60,26 @@ class Checkpoints:
             return None
         try:
             with safe_open(path, framework="pt") as stored:
-                document = json.loads(stored.metadata()[_METADATA_KEY])
+                metadata = stored.metadata()
+                document = json.loads(metadata[_METADATA_KEY])
                 # Copies: the file is replaced while they are used, and Windows replaces no file that is mapped.
                 tensors = {key: stored.get_tensor(key).clone() for key in stored.keys()}
+            if metadata[_CHECKSUM_KEY] != _checksum(metadata[_METADATA_KEY], tensors):
+                raise ValueError("it has changed on the disk")
             return ScorerState(document["name"], document["settings"], tensors, document["history"])
-        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             logger.warning("A checkpoint of the fit cannot be read (%s); that part begins anew.", error)
             return None
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
+
+
+def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the CRC-32 (hex) of a state's document and tensors."""
+    checksum = zlib.crc32(text.encode())
+    for key, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(
+            tensor.numpy().data, zlib.crc32(f"{key} {tuple(tensor.shape)}".encode(), checksum)
+        )
+    return f"{checksum:08x}"
