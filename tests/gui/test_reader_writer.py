@@ -419,3 +419,46 @@ def test_channels_and_time_points_of_a_tiff_open_together(tmp_path, is_colour):
     np.testing.assert_array_equal(data, pixels)
     assert bool(arguments.get("rgb")) == is_colour
     assert arguments["axis_labels"] == ("frame", "z", "y", "x")
+
+
+@pytest.mark.parametrize("kind", ["grey", "vector", "colour"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_nrrd_and_metaimage_of_several_frames_open_with_all_of_them(tmp_path, kind, suffix):
+    """They were refused, with the advice to choose one by an option of the command line."""
+    sitk = pytest.importorskip("SimpleITK")
+    shape = (3, 4, 9, 8, 3) if kind == "colour" else (3, 4, 9, 8)
+    voxels = np.random.default_rng(0).integers(1, 255, shape).astype(np.uint8)
+    stored = np.moveaxis(voxels, 0, -1).astype(np.uint16) if kind == "vector" else voxels
+    image = sitk.GetImageFromArray(stored, isVector=kind != "grey")
+    image.SetSpacing((0.5, 0.5, 2.0) if kind == "vector" else (0.5, 0.5, 2.0, 1.0))
+    path = tmp_path / f"time{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    ((data, arguments, layer_type),) = read_layers(path)
+    layer = Layer.create(data, arguments, layer_type)
+    assert layer.axis_labels == ("frame", "z", "y", "x") and layer.rgb == (kind == "colour")
+    for number in range(3):
+        volume = read_volume(path, frame=number)
+        assert not np.array_equal(volume.values, read_volume(path, frame=(number + 1) % 3).values)
+        np.testing.assert_array_equal(
+            layer.data[number], volume.values if volume.colours is None else volume.colours
+        )
+        shown = scan_of_layer(layer, (number, 0, 0, 0)).volume()
+        np.testing.assert_array_equal(shown.values, volume.values)
+        assert shown.geometry.matches(volume.geometry)
+        assert f"Frame {number} of 3, counted from 0." in shown.notes
+
+
+def test_scans_of_several_frames_in_a_folder_are_among_those_to_open(tmp_path):
+    """Only DICOM was: the others were passed over, as in a fit."""
+    voxels = np.random.default_rng(0).integers(1, 255, (3, 4, 9, 8)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(voxels.T, np.eye(4)), tmp_path / "series.nii.gz")
+    tifffile.imwrite(tmp_path / "cells.tif", voxels, metadata={"axes": "TZYX"}, ome=True)
+    tifffile.imwrite(tmp_path / "pages.tif", voxels[0], photometric="minisblack")
+    found = {scan.path.name: scan for scan in scans_at(tmp_path)}
+    assert {name: scan.shape for name, scan in found.items()} == {
+        "series.nii.gz": (8, 9, 4), "cells.tif": (4, 9, 8), "pages.tif": (4, 9, 8),
+    }  # fmt: skip
+    shapes = {name: [data.shape for data, _, _ in read_layers(scan)] for name, scan in found.items()}
+    assert shapes == {
+        "series.nii.gz": [(3, 4, 9, 8)], "cells.tif": [(3, 4, 9, 8)], "pages.tif": [(4, 9, 8)],
+    }  # fmt: skip

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from dicom_files import PATIENT_TAGS, as_one_series, ct_values, image_dataset, save_all, series_datasets
-from napari_dinoad.errors import Cancelled, ScanReadError
+from napari_dinoad.errors import Cancelled, ScanReadError, SeveralFramesError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.scan_file import ScanFile
@@ -297,6 +297,28 @@ def test_a_frame_lets_series_of_frames_in(messy):
     assert framed["series.nii.gz"].read(reading).notes == ("Frame 2 of 3, counted from 0.",)
     assert framed["pages.tif"].read(reading).values.shape == (1, 8, 10)
     assert framed["a.nii"].read(reading).notes == (), "a plain volume is read as ever"
+
+
+def test_all_formats_of_several_frames_give_the_same_advice(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    voxels = np.random.default_rng(0).integers(1, 255, (3, 4, 9, 8)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(voxels.T, np.eye(4)), tmp_path / "a.nii")
+    nib.save(nib.MGHImage(voxels.T, np.eye(4)), tmp_path / "b.mgz")
+    for name in ("c.nrrd", "d.mha"):
+        sitk.WriteImage(sitk.GetImageFromArray(voxels, isVector=False), str(tmp_path / name))
+    tifffile.imwrite(tmp_path / "e.tif", voxels, metadata={"axes": "TZYX"}, ome=True)
+    times = [series_datasets(ct_values(seed=time), TemporalPositionIdentifier=time) for time in range(3)]
+    save_all(as_one_series([one for datasets in times for one in datasets]), tmp_path / "f")
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == ["f"]
+    told = {item.path.name: item.reason for item in found.skipped}
+    assert len(told) == 5
+    for name in "a.nii", "b.mgz", "c.nrrd", "d.mha", "e.tif", "f":
+        with pytest.raises(SeveralFramesError) as error:
+            read_volume(tmp_path / name)
+        for message in (str(error.value), told.get(name, str(error.value))):
+            assert "a series of 3 frames" in message
+            assert "expected one volume. Choose one with --frame 0 to 2, or split the series" in message
 
 
 def test_a_frame_leaves_named_scans_without_frames_as_they_are(messy):

@@ -21,6 +21,7 @@ from napari_dinoad.gui.viewer.layers import (
 )
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.frame_counts import frames_in
+from napari_dinoad.images.itk_files import read_itk_frames
 from napari_dinoad.images.nifti_files import (
     colour_pixels,
     count_frames,
@@ -113,7 +114,7 @@ def scans_at(path: Path, progress: Progress | None = None) -> tuple[ScanFile, ..
     """
     if not path.is_dir():
         return (ScanFile(path, "volume", (), name=path.name),)
-    found = discover_scans(path, progress=progress)
+    found = discover_scans(path, progress=progress, all_frames=True)
     if not found.scans and not found.results:
         reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in found.skipped[:2])
         raise ScanReadError(f"{path}: no scan was found in this folder. {reasons}".rstrip())
@@ -154,6 +155,8 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
     try:
         return [layer_of_volume(_read_frame(scan, None, resample))]
     except SeveralFramesError:
+        if path.name.lower().endswith(ITK_SUFFIXES):
+            return layers_of_frames(read_itk_frames(path))
         n_to_read = scan.n_frames or frames_in(path)
         if n_to_read is None:
             raise

@@ -95,8 +95,9 @@ class Discovery:
 
 @dataclass
 class _Found:
-    """What a walk through the folders has come across, and how many files and folders it has looked at."""
+    """What a walk through the folders takes and has come across; how many files and folders it has looked at."""
 
+    all_frames: bool = False
     n_seen: int = 0
     scans: list[ScanFile] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
@@ -107,7 +108,11 @@ class _Found:
 
 
 def discover_scans(
-    folder: str | Path, reading: ReadSettings | None = None, progress: Progress | None = None
+    folder: str | Path,
+    reading: ReadSettings | None = None,
+    progress: Progress | None = None,
+    *,
+    all_frames: bool = False,
 ) -> Discovery:
     """Find the scans in a folder and its subfolders.
 
@@ -121,6 +126,8 @@ def discover_scans(
         Which series and frame are meant, and whether the 2D images of a folder are one scan.
     progress : callable, optional
         Called before each file and folder is looked at; may raise `Cancelled`.
+    all_frames : bool
+        Whether series of frames are scans also where ``reading`` names no frame of theirs.
 
     Returns
     -------
@@ -139,7 +146,7 @@ def discover_scans(
             f"{folder}: expected a folder of scans, found {'a file' if folder.exists() else 'nothing'}."
         )
     reading = reading or ReadSettings()
-    found = _Found()
+    found = _Found(all_frames)
     _walk(folder, reading, found, progress)
     _add_series(reading, found, progress)
     _look_into_belonging(reading, found, progress)
@@ -193,7 +200,7 @@ def _walk(
             found.dicom.append(path)
         else:
             try:
-                scan = inspect_file(path, reading)
+                scan = inspect_file(path, reading, all_frames=found.all_frames)
             except ScanReadError as error:
                 found.skipped.append(SkippedFile(path, without_path(error, path), is_named_so))
                 n_unreadable += path.name.lower().endswith(IMAGE_SUFFIXES)

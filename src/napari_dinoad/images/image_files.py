@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.errors import ScanReadError, SeveralFramesError
+from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.colours import are_coloured, colour_type
 from napari_dinoad.images.damage import naming
+from napari_dinoad.images.frame_choice import require_frame
 from napari_dinoad.images.grey import to_grey, white_of_picture
 from napari_dinoad.images.image_pixels import Page, open_image, page_header, read_page, stored_size
 from napari_dinoad.images.page_axes import (
@@ -106,13 +107,9 @@ def image_layout(path: Path) -> ImageLayout:
 def read_image(path: Path, frame: int | None = None) -> Volume:
     """Read an image, or the pages of a TIFF as slices of one stack; see `read_volume`."""
     layout = image_layout(path)
-    if frame is None and layout.is_series:
-        raise SeveralFramesError(
-            f"{path}: a series of {layout.n_frames} frames (channels, time points; {len(layout.volumes[0])} pages "
-            "each); expected one scan. Choose one frame with --frame."
-        )
-    if frame is not None and not 0 <= frame < layout.n_frames:
-        raise ScanReadError(f"{path}: frame: expected 0 to {layout.n_frames - 1}, got {frame}.")
+    if frame is not None or layout.is_series:
+        n_pages = len(layout.volumes[0])
+        require_frame(path, frame, layout.n_frames, f"channels, time points; {n_pages} pages each")
     notes = []
     if layout.is_series:
         numbers = layout.volumes[frame or 0]

@@ -13,15 +13,17 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.colours import grey_and_colours
 from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.decimal_points import decimal_points
+from napari_dinoad.images.frame_choice import require_frame
 from napari_dinoad.images.grey import FULL_SCALE
 from napari_dinoad.images.itk_soundness import require_sound_header, require_whole_voxels, stored_checksum
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import stem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["itk_shape", "read_itk"]
+__all__ = ["itk_shape", "read_itk", "read_itk_frames"]
 
 _HEADER_BYTES = 65_536
 """More than the text at the beginning of a MetaImage or NRRD takes."""
@@ -63,7 +65,16 @@ def itk_shape(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], int]:
 def read_itk(path: Path, frame: int | None = None) -> Volume:
     """Read a NRRD or MetaImage file; see `napari_dinoad.images.readers.read_volume`."""
     with naming(path, _format_of(path)), decimal_points():
-        return _read(path, frame)
+        reader = _open(path)
+        require_frame(path, frame, _shape(reader)[2])
+        return next(_volumes(path, reader, [frame or 0]))
+
+
+def read_itk_frames(path: Path) -> list[Volume]:
+    """Read all frames of a NRRD or MetaImage file, which is unpacked once; errors as of `read_itk`."""
+    with naming(path, _format_of(path)), decimal_points():
+        reader = _open(path)
+        return [*_volumes(path, reader, range(_shape(reader)[2]))]
 
 
 def _shape(reader: Any) -> tuple[tuple[int, ...], tuple[float, ...], int]:
@@ -73,17 +84,10 @@ def _shape(reader: Any) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     return tuple(size[:3]), tuple(spacing[:3]), n_frames
 
 
-def _read(path: Path, frame: int | None) -> Volume:
-    reader = _open(path)
+def _volumes(path: Path, reader: Any, frames: Iterable[int]) -> Iterator[Volume]:
     import SimpleITK as sitk
 
     shape, _, n_frames = _shape(reader)
-    if n_frames > 1 and frame is None:
-        raise ScanReadError(
-            f"{path}: a series of {n_frames} frames; expected one scan. Choose one frame with --frame."
-        )
-    if frame is not None and not 0 <= frame < n_frames:
-        raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
     try:
         voxels = (path, reader.GetSize(), _voxel_bytes(reader))
         checksum = stored_checksum(*voxels)
@@ -97,26 +101,28 @@ def _read(path: Path, frame: int | None) -> Volume:
     except (RuntimeError, ValueError, EOFError, zlib.error, BadGzipFile) as error:
         told = f"damaged or cut short ({error})" if isinstance(error, ValueError) else "damaged or cut short"
         raise ScanReadError(f"{path}: {_damage(path, told)}") from error
-    notes = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
     full_scale = FULL_SCALE.get(array.dtype)
     is_colour = _is_colour(reader)
     if not is_colour and reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
     channels = array.shape[-1:] if is_colour else ()
-    stored = array.reshape(n_frames, *reversed(shape), *channels)[frame or 0]
+    array = array.reshape(n_frames, *reversed(shape), *channels)
     if len(shape) == 2:
         geometry = Geometry.of_pixels((shape[1], shape[0]))
-        notes.append("A 2D image without orientation: sizes are in pixels.")
+        notes = ["A 2D image without orientation: sizes are in pixels."]
     else:
         geometry = Geometry(shape, _affine(image[:, :, :, 0] if image.GetDimension() == 4 else image))
-        notes += _assumed(path)
-        stored = stored.swapaxes(0, 2)
-    colours = None
-    if is_colour:
-        values, colours = grey_and_colours(geometry.colours_to_canonical(stored[..., :3]))
-    else:
-        values = np.array(geometry.to_canonical(stored), dtype=np.float32, order="C")
-    return Volume(values, geometry, stem_of(path), None, full_scale, notes=tuple(notes), colours=colours)
+        notes = _assumed(path)
+        array = array.swapaxes(1, 3)
+    for frame in frames:
+        colours = None
+        if is_colour:
+            values, colours = grey_and_colours(geometry.colours_to_canonical(array[frame, ..., :3]))
+        else:
+            values = np.array(geometry.to_canonical(array[frame]), dtype=np.float32, order="C")
+        of_frame = [] if n_frames == 1 else [f"Frame {frame} of {n_frames}, counted from 0."]
+        all_notes = (*of_frame, *notes)
+        yield Volume(values, geometry, stem_of(path), None, full_scale, notes=all_notes, colours=colours)
 
 
 def _voxel_bytes(reader: Any) -> int:

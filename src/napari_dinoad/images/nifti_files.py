@@ -23,6 +23,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.colours import grey_and_colours
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.earlier_results import EARLIER_TYPES, earlier_result
+from napari_dinoad.images.frame_choice import require_frame
 from napari_dinoad.images.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import MGH_SUFFIXES, stem_of
@@ -246,13 +247,7 @@ def _in_memory(values: np.ndarray, as_type: type | None, is_mapped: bool) -> np.
 def _load(image: Any, frame: int | None, path: Path, to_end: bool) -> tuple[np.ndarray, list[str]]:
     """Read the voxels of one frame as they lie in the file, not scaled yet; colours stay structured."""
     n_frames = count_frames(image)
-    if n_frames > 1 and frame is None:
-        raise ScanReadError(
-            f"{path}: a series of {n_frames} frames (shape {tuple(map(int, image.shape))}); expected one 3D volume. "
-            "Choose one frame with --frame, or split the series."
-        )
-    if frame is not None and not 0 <= frame < n_frames:
-        raise ScanReadError(f"{path}: frame: expected 0 to {n_frames - 1}, got {frame}.")
+    require_frame(path, frame, n_frames, f"shape {tuple(map(int, image.shape))}")
     where: Any = ...
     notes = []
     if n_frames > 1:

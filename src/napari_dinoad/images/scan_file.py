@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.frame_choice import require_frame
 from napari_dinoad.images.frame_counts import frames_in
 from napari_dinoad.images.readers import (
     other_format,
@@ -133,35 +134,37 @@ def without_path(error: Exception, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def inspect_file(path: Path, reading: ReadSettings) -> ScanFile:
+def inspect_file(path: Path, reading: ReadSettings, *, all_frames: bool = False) -> ScanFile:
     """Return the scan that a file is, other than DICOM, by its header.
 
     Raises
     ------
     ScanReadError
-        If it is none, or a series of frames of which ``reading`` names none.
+        If it is none, or (unless ``all_frames`` are wanted) a series of frames of which ``reading`` names none.
     """
     refuse_special(path)
+    needs_frame = reading.frame is None and not all_frames
     name = path.name.lower()
     if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
-        return _inspect_nifti(path, reading)
+        return _inspect_nifti(path, needs_frame)
     if name.endswith(ITK_SUFFIXES):
         from napari_dinoad.images.itk_files import itk_shape
 
         shape, spacing, n_frames = itk_shape(path)
-        _require_frame(path, n_frames, reading)
+        if needs_frame:
+            require_frame(path, None, n_frames)
         if len(shape) == 2:
             return ScanFile(path, "image", shape[::-1], name=stem_of(path), n_frames=n_frames)
         return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames)
     if name.endswith(IMAGE_SUFFIXES):
-        return _inspect_image(path, reading)
+        return _inspect_image(path, reading, needs_frame)
     other = other_format(path)
     if other:
         raise ScanReadError(f"{path}: {other}")
     raise ScanReadError(f"{path}: not a scan (neither DICOM nor one of {', '.join(SCAN_SUFFIXES)})")
 
 
-def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
+def _inspect_nifti(path: Path, needs_frame: bool) -> ScanFile:
     from napari_dinoad.images.nifti_files import count_frames, holding_of, open_nifti, spacing_of
 
     image = open_nifti(path)
@@ -169,18 +172,20 @@ def _inspect_nifti(path: Path, reading: ReadSettings) -> ScanFile:
     if len(shape) < 2 or min(shape) < 1:
         raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
     n_frames = count_frames(image)
-    _require_frame(path, n_frames, reading)
+    if needs_frame:
+        require_frame(path, None, n_frames)
     spacing, name = spacing_of(image), stem_of(path)
     return ScanFile(path, "volume", shape[:3], spacing, name, n_frames=n_frames, holding=holding_of(image))
 
 
-def _inspect_image(path: Path, reading: ReadSettings) -> ScanFile:
+def _inspect_image(path: Path, reading: ReadSettings, needs_frame: bool) -> ScanFile:
     from napari_dinoad.images.image_files import image_layout
 
     layout = image_layout(path)
     n_slices = layout.n_pages
     if layout.is_series:
-        _require_frame(path, layout.n_frames, reading)
+        if needs_frame:
+            require_frame(path, None, layout.n_frames)
         n_slices = len(layout.volumes[0])
     elif reading.frame is not None:
         n_slices = 1
@@ -189,10 +194,3 @@ def _inspect_image(path: Path, reading: ReadSettings) -> ScanFile:
         return ScanFile(path, "image", shape, name=stem_of(path), n_frames=layout.n_frames)
     shape = (n_slices, layout.rows, layout.columns)
     return ScanFile(path, "volume", shape, name=stem_of(path), n_frames=layout.n_frames)
-
-
-def _require_frame(path: Path, n_frames: int, reading: ReadSettings) -> None:
-    if n_frames > 1 and reading.frame is None:
-        raise ScanReadError(
-            f"{path}: a series of {n_frames} frames; expected one volume. Choose one with --frame"
-        )

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError, SeveralFramesError
 from napari_dinoad.images.dicom.series import by_place, plane_of
+from napari_dinoad.images.frame_choice import told_to_choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,8 @@ def choose_stack(
         ]
         more = ", …" if len(told) > _MOST_TOLD else ""
         raise SeveralFramesError(
-            f"{len(stacks)} stacks of slices in one image (StackID): {', '.join(told[:_MOST_TOLD])}{more}; expected "
-            f"one volume. Choose one with --frame 0 to {firsts[-1] - 1}."
+            f"{len(stacks)} stacks of slices in one image (StackID): {', '.join(told[:_MOST_TOLD])}{more}; "
+            f"{told_to_choose(firsts[-1])}"
         )
     if not 0 <= frame < firsts[-1]:
         raise ScanReadError(f"frame: expected 0 to {firsts[-1] - 1}, got {frame}.")
@@ -70,7 +71,7 @@ def choose_frame(frames: Sequence[DicomFrame], frame: int | None) -> tuple[list[
     if frame is None:
         raise SeveralFramesError(
             f"a series of {n_volumes} frames: {n_volumes} images at each of {len(at)} positions (time points, "
-            f"echoes, contrasts); expected one volume. Choose one with --frame 0 to {n_volumes - 1}."
+            f"echoes, contrasts); {told_to_choose(n_volumes)}"
         )
     chosen = [pick(sorted(group, key=lambda one: one.rank), frame) for group in at]
     return chosen, (f"Frame {frame} of {n_volumes}, counted from 0.",)
