@@ -219,6 +219,18 @@ def test_b_scans_are_cut_as_stored_each_in_its_own_range():
     np.testing.assert_array_equal(prepared.from_display(prepared.to_display(pages)), pages)
 
 
+@pytest.mark.parametrize("shape", [(20, 30), (5, 20, 30)])
+def test_pixels_that_are_not_square_keep_their_shape(shape):
+    values = np.random.default_rng(0).random((1, *shape)[-3:], dtype=np.float32)
+    volume = Volume(values, Geometry.of_pixels(shape, 3.0), full_scale=1)
+    prepared = prepare_scan(volume, replace(preset("image-2d"), body_mask="off"), 60)
+    assert prepared.axis == 0, "rows lie farther apart than columns, and than images, which lie nowhere"
+    (image,) = prepared.images([0])
+    in_use = image != image[0, 0]
+    assert (in_use.any(axis=1).sum(), in_use.any(axis=0).sum()) == (60, 30)
+    assert volume.content_sha256() != Volume(values, Geometry.of_pixels(shape), full_scale=1).content_sha256()
+
+
 def test_slices_with_hardly_any_body_are_left_out():
     values, _ = ball()
     every = prepare_scan(volume_of(values), replace(MR, min_body_fraction=0.0), 64)

@@ -40,9 +40,8 @@ from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back, show_map_alone
 from napari_dinoad.gui.viewer.looks import finish_look
-from napari_dinoad.gui.viewer.opened_results import OpenedResults
+from napari_dinoad.gui.viewer.opened_results import OpenedResults, lay_on_scans
 from napari_dinoad.gui.viewer.orientation import OrientationLetters
-from napari_dinoad.gui.viewer.overlay import lay_on_scans
 from napari_dinoad.gui.viewer.warming_up import WarmUp, steps_of_warm_up
 from napari_dinoad.machine.files import MODEL_SUFFIX
 from napari_dinoad.settings import DetectSettings, demo_settings

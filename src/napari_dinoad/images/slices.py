@@ -52,13 +52,15 @@ def slice_axis(volume: Volume, plane: str) -> int:
     """Return the axis of the canonical array across which slices are taken.
 
     A 2D scan has only its own plane. ``"acquired"`` is the axis of the largest voxel spacing, or
-    axial when the spacing is even.
+    axial when the spacing is even; of a stack of pixels that of its images.
     """
     shape = volume.values.shape
     if 1 in shape:
         return shape.index(1)
     if plane != "acquired":
         return _AXES[plane]
+    if not volume.geometry.is_physical:
+        return 0
     spacing = volume.geometry.spacing
     largest = int(np.argmax(spacing))
     others = [size for axis, size in enumerate(spacing) if axis != largest]

@@ -53,6 +53,8 @@ class Geometry:
         (4, 4) float64; stored voxel index → RAS+ millimetres. For images without physical size the identity.
     is_physical : bool
         False for pixels without physical size (PNG, JPEG): nothing then speaks of millimetres.
+    pixel_aspect : float
+        Height over width of such a pixel.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class Geometry:
     shape: tuple[int, ...]
     affine: np.ndarray
     is_physical: bool = True
+    pixel_aspect: float = 1.0
 
     def __post_init__(self) -> None:
         try:
@@ -87,9 +90,9 @@ class Geometry:
             )
 
     @classmethod
-    def of_pixels(cls, shape: tuple[int, ...]) -> Geometry:
+    def of_pixels(cls, shape: tuple[int, ...], aspect: float = 1.0) -> Geometry:
         """Return the grid of an image (rows, columns) or a stack (n, rows, columns) without physical size."""
-        return cls(shape, np.eye(4), is_physical=False)
+        return cls(shape, np.eye(4), is_physical=False, pixel_aspect=aspect)
 
     @property
     def ndim(self) -> int:
@@ -124,7 +127,9 @@ class Geometry:
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along (z, y, x) of the canonical array: millimetres, or 1 for pixels."""
+        """Voxel size along (z, y, x) of the canonical array: millimetres; of pixels in widths of one."""
+        if not self.is_physical:
+            return (1.0, self.pixel_aspect, 1.0)
         x, y, z = voxel_sizes(self.canonical_affine)
         return (float(z), float(y), float(x))
 
@@ -317,7 +322,9 @@ class Volume:
             Whether pictures of the same grey in other colours count as others.
         """
         affine = np.round(self.geometry.canonical_affine, _AFFINE_DECIMALS) + 0.0  # no −0
-        digest = hashlib.sha256(repr((self.values.shape, affine.tolist(), self.full_scale)).encode())
+        place = (self.values.shape, affine.tolist(), self.full_scale)
+        aspect = self.geometry.pixel_aspect
+        digest = hashlib.sha256(repr(place if aspect == 1 else (*place, aspect)).encode())
         digest.update(np.ascontiguousarray(self.values, dtype=np.float32).data)
         if in_colour and self.colours is not None:
             digest.update(np.ascontiguousarray(self.colours, dtype=np.float32).data)

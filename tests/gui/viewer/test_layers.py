@@ -101,6 +101,14 @@ def test_pixels_stay_pixels_and_are_not_negated():
     np.testing.assert_array_equal(again.values, values)
 
 
+def test_pixels_that_are_not_square_are_shown_so():
+    volume = Volume(np.arange(12, dtype=np.float32).reshape(1, 3, 4), Geometry.of_pixels((3, 4), 2.0))
+    layer = Layer.create(*layer_of_volume(volume))
+    np.testing.assert_array_equal(layer.affine.affine_matrix, np.diag([2, 1, 1]))
+    assert all(str(unit) == "pixel" for unit in layer.units)
+    assert scan_of_layer(layer, (0, 0)).volume().geometry.pixel_aspect == 2
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_single_slice_of_any_plane_is_a_2d_layer_in_millimetres(axis):
     shape = [5, 6, 7]

@@ -13,7 +13,7 @@ from napari_dinoad.gui.viewer.layer_scan import ScanSource
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.opened_results import lies_on
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
-from napari_dinoad.images.volume import Geometry
+from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 
 
@@ -114,6 +114,16 @@ def test_a_part_of_a_grid_lies_on_it(start, shape, step, expected):
     affine = np.diag([step, step, step, 1.0])
     affine[:3, 3] = start
     assert lies_on(ScanSource(Geometry(shape, affine), "mask"), whole) == expected
+
+
+def test_results_from_files_lie_on_pictures_whose_pixels_are_not_square(dock, viewer, tmp_path):
+    noise = np.random.default_rng(0).random((1, 20, 30), dtype=np.float32)
+    plain = Volume(noise, Geometry.of_pixels((20, 30)), "plain")
+    tall = Volume(noise[:, ::2], Geometry.of_pixels((10, 30), 2.0), "tall")
+    for volume, affine in ((plain, np.eye(3)), (tall, np.diag([2, 1, 1]))):
+        viewer.add_layer(Layer.create(*layer_of_volume(volume)))
+        path = AnomalyMap(volume.values * 4, volume).mask().save(tmp_path / f"{volume.name}_mask.nii.gz")
+        np.testing.assert_array_equal(open_one(viewer, path).affine.affine_matrix, affine)
 
 
 def test_an_oblique_mask_lies_on_its_scan(tmp_path):

@@ -109,7 +109,10 @@ def test_what_a_gamma_camera_does_not_say_is_told(tmp_path):
     }.items():
         volume = read_volume(save(dataset, tmp_path / name))
         assert not volume.geometry.is_physical
-        assert volume.notes == ("No place in the patient in the header: sizes are in pixels.",)
+        told = (
+            "No place in the patient in the header: sizes are in pixels. One is 2.5 × 2 mm by PixelSpacing."
+        )
+        assert volume.notes == (told,)
 
 
 def test_gates_of_a_gamma_camera_are_frames(tmp_path):

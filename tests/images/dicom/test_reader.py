@@ -249,6 +249,44 @@ def test_monochrome1_is_turned_so_that_high_is_bright(tmp_path):
     assert "sizes are in pixels" in volume.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("tags", "aspect", "told"),
+    [
+        ({}, 1, ""),
+        ({"PixelAspectRatio": ["3", "3"]}, 1, ""),
+        ({"PixelAspectRatio": ["5", "2"]}, 2.5, " One is 2:5, width to height, by PixelAspectRatio."),
+        ({"PixelSpacing": [0.2, 0.1]}, 2, " One is 0.1 × 0.2 mm by PixelSpacing."),
+        (
+            {"ImagerPixelSpacing": [0.07, 0.07], "PixelAspectRatio": ["5", "2"]},
+            1,
+            " One is 0.07 × 0.07 mm at the detector by ImagerPixelSpacing.",
+        ),
+        (
+            {"NominalScannedPixelSpacing": [0.1, 0.2]},
+            0.5,
+            " One is 0.2 × 0.1 mm of what was scanned by NominalScannedPixelSpacing.",
+        ),
+        ({"PixelAspectRatio": ["0", "2"], "ImagerPixelSpacing": []}, 1, ""),
+    ],
+)
+def test_pixels_without_a_place_have_the_shape_that_the_header_says(tmp_path, tags, aspect, told):
+    """They were taken for squares; no millimetre is made of what is measured elsewhere than in the patient."""
+    pixels = ct_values(n=1)[0].astype(np.uint16)
+    one = image_dataset(pixels, Modality="DX", SeriesInstanceUID="1.2.3", **tags)
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    assert not volume.geometry.is_physical and volume.geometry.voxel_volume == 1
+    assert volume.geometry.spacing == (1, pytest.approx(aspect), 1)
+    assert volume.notes == (f"No place in the patient in the header: sizes are in pixels.{told}",)
+
+
+def test_a_pixel_shape_that_is_no_number_is_passed_over(tmp_path):
+    one = image_dataset(ct_values(n=1)[0], SeriesInstanceUID="1.2.3", PixelAspectRatio=["7", "2"])
+    [path] = save_all([one], tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"7\\2 ", b"x\\2 "))
+    assert read_volume(path).geometry.pixel_aspect == 1
+
+
 @pytest.mark.parametrize(("shape", "is_noted"), [("IDENTITY", True), ("INVERSE", False)])
 def test_monochrome1_counts_where_the_presentation_says_otherwise(tmp_path, shape, is_noted):
     pixels = ct_values(n=1)[0].astype(np.uint16)

@@ -359,6 +359,7 @@ def test_an_image_without_a_place(tmp_path, orientation):
         Modality="DX",
         SeriesInstanceUID=generate_uid(),
         SeriesNumber=1,
+        PixelAspectRatio=["2", "1"],
         **({"PatientOrientation": orientation} if orientation else {}),
     )
     save_all([dataset], tmp_path / "xray")
@@ -370,6 +371,7 @@ def test_an_image_without_a_place(tmp_path, orientation):
     bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")[:120]
     np.testing.assert_array_equal(bits.reshape(10, 12), mask.values[0])
     assert dataset["PatientOrientation"].value == (orientation or ""), "it must be there, and may be empty"
+    assert dataset.PixelAspectRatio == [2, 1]
 
 
 def test_simpleitk_reads_the_same_voxels(tmp_path):

@@ -56,7 +56,7 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
     """Return the layer data tuple (array, arguments, ``"image"``) that shows a scan.
 
     Volumes become (z, y, x), single slices (rows, columns), those in colour (…, 3). With physical size the affine is
-    diagonal (entries −spacing, origin −(RAS origin)) in millimetres; pixels stay pixels.
+    diagonal (entries −spacing, origin −(RAS origin)) in millimetres; pixels stay pixels, in units of their width.
     """
     colours = shown_colours(volume)
     if colours is None:
@@ -110,8 +110,9 @@ def placed(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str
     spatial = [a for a in range(3) if a != axis]
     if geometry.is_physical or n_frame_axes:
         arguments["axis_labels"] = (_FRAME_LABEL,) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
-    if geometry.is_physical:
+    if geometry.is_physical or geometry.pixel_aspect != 1:
         arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
+    if geometry.is_physical:
         arguments["units"] = ("pixel",) * n_frame_axes + ("mm",) * len(spatial)
         arguments["metadata"]["affine_ras_mm"] = np.array(geometry.affine)
     return values, arguments
@@ -121,9 +122,10 @@ def _display_affine(geometry: Geometry, spatial: list[int], n_frame_axes: int) -
     origin_zyx = geometry.canonical_to_world(np.zeros(3))[::-1]
     n = n_frame_axes + len(spatial)
     affine = np.eye(n + 1)
+    sign = -1 if geometry.is_physical else 1
     for row, axis in enumerate(spatial, start=n_frame_axes):
-        affine[row, row] = -geometry.spacing[axis]
-        affine[row, n] = -origin_zyx[axis]
+        affine[row, row] = sign * geometry.spacing[axis]
+        affine[row, n] = sign * origin_zyx[axis]
     return affine
 
 

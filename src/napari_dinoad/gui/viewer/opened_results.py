@@ -20,12 +20,12 @@ from napari_dinoad.gui.viewer.layers import affine_on_scan, scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["OpenedResults", "lies_on"]
+__all__ = ["OpenedResults", "lay_on_scans", "lies_on"]
 
 _OFF_GRID_VOXELS = 0.1
 """Arrays whose voxels lie farther than this share of a voxel from those of a scan are of another."""
@@ -101,11 +101,30 @@ class OpenedResults:
             return False
 
 
+def lay_on_scans(layers: Iterable[Layer]) -> None:
+    """Show masks and maps from files on the scan that they are of, where that is there too and lies otherwise.
+
+    That is so of oblique scans, and of pictures whose pixels are not square.
+    """
+    sources = [(layer, layer.metadata.get(METADATA_KEY)) for layer in layers]
+    known = [(layer, source) for layer, source in sources if isinstance(source, ScanSource)]
+    scans = [source for layer, source in known if isinstance(layer, Image) and not is_overlay(layer)]
+    for layer, source in known:
+        if not is_from_file(layer) or (source.geometry.is_physical and not source.geometry.is_oblique):
+            continue
+        affines = (affine_on_scan(source, scan) for scan in scans if lies_on(source, scan))
+        affine = next((affine for affine in affines if affine is not None), None)
+        if affine is not None and len(affine) == layer.ndim + 1:
+            layer.affine = affine
+
+
 def lies_on(source: ScanSource, scan: ScanSource) -> bool:
-    """Whether an array's grid is a scan's, or a part of it: its steps, and within its voxels."""
+    """Whether an array's grid is a scan's, or a part of it: its steps, within its voxels; of pictures all."""
     if affine_on_scan(source, scan) is None:
         return False
     own, whole = source.geometry, scan.geometry
+    if not own.is_physical and own.canonical_shape[1:] != whole.canonical_shape[1:]:
+        return False
     ends = np.array([np.zeros(3), np.array(own.canonical_shape) - 1])
     places = np.c_[own.canonical_to_world(ends), np.ones(2)]
     index = np.linalg.solve(whole.canonical_affine, places.T)[2::-1]

@@ -11,25 +11,21 @@ from napari_dinoad.gui.viewer.layer_marks import (
     frame_of_mark,
     is_copy_over,
     is_drawn_over,
-    is_from_file,
     is_overlay,
     mark_overlay,
 )
-from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource
-from napari_dinoad.gui.viewer.layers import affine_on_scan, same_layer, title_of
+from napari_dinoad.gui.viewer.layers import same_layer, title_of
 from napari_dinoad.gui.viewer.lone_maps import show_map_alone
 from napari_dinoad.gui.viewer.looks import heatmap_look, mask_look
 from napari_dinoad.gui.viewer.viewer_parts import layers_meet, moves_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_dinoad.gui.viewer.layer_scan import LayerScan
 
-__all__ = ["Overlay", "lay_on_scans", "line_up"]
+__all__ = ["Overlay", "line_up"]
 
 _HEATMAP_NAME, _MASK_NAME = " · anomaly, −log10 p", " · mask"
 """Behind the name of the scan's layer."""
@@ -46,20 +42,6 @@ def _place_above(viewer: Viewer, layer: Layer) -> int:
         if index > place and is_overlay(other) and not is_by_hand and layers_meet(other, layer):
             place = index
     return place + 1
-
-
-def lay_on_scans(layers: Iterable[Layer]) -> None:
-    """Show oblique masks and maps from files on the scan that they are of, where that is there too."""
-    sources = [(layer, layer.metadata.get(METADATA_KEY)) for layer in layers]
-    known = [(layer, source) for layer, source in sources if isinstance(source, ScanSource)]
-    scans = [source for layer, source in known if isinstance(layer, Image) and not is_overlay(layer)]
-    for layer, source in known:
-        if not is_from_file(layer) or not source.geometry.is_oblique:
-            continue
-        affines = (affine_on_scan(source, scan) for scan in scans)
-        affine = next((affine for affine in affines if affine is not None), None)
-        if affine is not None and len(affine) == layer.ndim + 1:
-            layer.affine = affine
 
 
 def line_up(overlay: Layer, layer: Layer, scan: LayerScan) -> None:

@@ -62,7 +62,8 @@ GEOMETRY_TAGS = (
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
     "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "FrameIncrementPointer",
     "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
+    "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio",
+    "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
@@ -96,6 +97,14 @@ _NOT_SCANS = {
 }
 """SOP classes that hold pixels or names of files, but no scan of a patient."""
 
+
+_PIXEL_SIZES = (
+    ("PixelMeasuresSequence", "PixelSpacing"),
+    ("FramePixelDataPropertiesSequence", "ImagerPixelSpacing"),
+    ("", "NominalScannedPixelSpacing"),
+    ("", "PixelAspectRatio"),
+)
+"""Functional groups and tags that tell the size of a pixel, or (the last, where no other is) its shape alone."""
 
 _FRAME_TIMES = {tag_for_keyword("FrameTime"), tag_for_keyword("FrameTimeVector")}
 """Tags by which frames of a film (cine) follow each other."""
@@ -276,6 +285,8 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
         position, orientation = _place_of(look)
         if nuclear is not None:
             position, orientation = nuclear.positions[index], nuclear.orientation
+        spacing = look.numbers("PixelMeasuresSequence", "PixelSpacing", 2)
+        is_placed = None not in (position, orientation, spacing)
         frames.append(
             DicomFrame(
                 path=path,
@@ -283,7 +294,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 shape=shape,
                 position=position,
                 orientation=unit_orientation(orientation),
-                pixel_spacing=look.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+                pixel_spacing=spacing,
                 image_type=image_type,
                 rank=(
                     *look.rank(),
@@ -295,6 +306,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 frame_of_reference=frame_of_reference,
                 acquisition=look.acquisition(),
                 stack=str(look.value("FrameContentSequence", "StackID") or ""),
+                pixel_size=None if is_placed else _pixel_size_of(look),
             )
         )
     is_us_volume = uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
@@ -310,6 +322,18 @@ def _place_of(look: Lookup) -> tuple[tuple[float, ...] | None, tuple[float, ...]
         return position, orientation
     (of_position, of_orientation) = US_VOLUME_PLACES
     return look.numbers(*of_position, 3), look.numbers(*of_orientation, 6)
+
+
+def _pixel_size_of(look: Lookup) -> tuple[str, float, float] | None:
+    """Return what tells the size of a pixel (PS3.3 10.7.1), or its shape alone (C.7.6.3.1.7), height before width."""
+    for sequence, keyword in _PIXEL_SIZES:
+        try:
+            size = look.numbers(sequence, keyword, 2)
+        except NO_NUMBER:
+            continue
+        if size is not None and min(size) > 0:
+            return keyword, size[0], size[1]
+    return None
 
 
 def _windows(header: Dataset) -> tuple[DisplayWindow, ...]:

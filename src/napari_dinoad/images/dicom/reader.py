@@ -81,7 +81,8 @@ def read_series(
         notes.append(_resampling_note(stack, slices))
         grid = _padded(grid, slices.shape, before)
     if grid is None:
-        geometry = Geometry.of_pixels(slices.shape if len(slices) > 1 else slices.shape[1:])
+        shape = slices.shape if len(slices) > 1 else slices.shape[1:]
+        geometry = Geometry.of_pixels(shape, stack.frames[0].pixel_aspect)
         stored = slices if len(slices) > 1 else slices[0]
     else:
         geometry, stored = as_nifti(grid, slices)

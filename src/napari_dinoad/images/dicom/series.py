@@ -54,6 +54,9 @@ class DicomFrame:
     frame_of_reference : str
     acquisition : float
         Number of the acquisition that it is from; 0 where the header does not say.
+    pixel_size : (str, float, float), optional
+        Of an image without a place: the tag that tells height and width of a pixel, in mm or (PixelAspectRatio) in
+        each other.
     stack : str
         StackID of the stack that it is of, in a multi-frame file; empty where the header does not say.
     """
@@ -70,6 +73,12 @@ class DicomFrame:
     frame_of_reference: str
     acquisition: float = 0.0
     stack: str = ""
+    pixel_size: tuple[str, float, float] | None = None
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Height over width of a pixel of an image without a place; 1 where the header says nothing."""
+        return 1.0 if self.pixel_size is None else self.pixel_size[1] / self.pixel_size[2]
 
     @property
     def is_placed(self) -> bool:

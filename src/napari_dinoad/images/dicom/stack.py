@@ -62,6 +62,13 @@ _FEWEST_EVEN = 3
 MAX_BRIDGED_GAP = 3.0
 """Resampling bridges gaps up to this many times the usual one; over a wider one it would invent tissue."""
 
+_MILLIMETRES_OF = {
+    "PixelSpacing": "",
+    "ImagerPixelSpacing": " at the detector",
+    "NominalScannedPixelSpacing": " of what was scanned",
+}
+"""Tags that tell the size of a pixel of an image without a place, and where it is so large."""
+
 _FILM = "{} images that follow in time (a film), read as the slices of a stack."
 
 _ANY_DIRECTION = 3.0
@@ -197,8 +204,18 @@ def _unplaced(
         notes = (*notes, f"Image {frame} of the series, counted from 0.")
     elif is_film:
         notes = (*notes, _FILM.format(len(frames)))
-    told = "No place in the patient in the header: sizes are in pixels."
+    told = f"No place in the patient in the header: sizes are in pixels.{_told_size(frames[0])}"
     return SliceStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
+
+
+def _told_size(image: DicomFrame) -> str:
+    """Return a sentence on the size of the pixels of an image without a place, where its header says that."""
+    if image.pixel_size is None:
+        return ""
+    keyword, height, width = image.pixel_size
+    if keyword in _MILLIMETRES_OF:
+        return f" One is {width:g} × {height:g} mm{_MILLIMETRES_OF[keyword]} by {keyword}."
+    return "" if height == width else f" One is {width:g}:{height:g}, width to height, by {keyword}."
 
 
 def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:

@@ -143,6 +143,8 @@ def _segmentation(
     if "FrameOfReferenceUID" not in made:
         # highdicom leaves it out; of images without a place it must be there, and may be empty.
         made.PatientOrientation = sources[0].get("PatientOrientation") or ""
+        if sources[0].get("PixelAspectRatio"):
+            made.PixelAspectRatio = sources[0].PixelAspectRatio
     return made
 
 
