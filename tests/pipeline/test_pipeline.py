@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import weakref
 from dataclasses import replace
 
@@ -372,6 +373,21 @@ def test_a_fit_of_several_modalities_says_so(tmp_path, caplog):
         assert [record.getMessage() for record in caplog.records].count(told) == 1
         assert told in (tmp_path / "m.report.html").read_text(encoding="utf-8")
         assert told in fit_notes(model, model.fit_report), "the window tells it when the fit has ended"
+
+
+def test_a_mix_told_by_values_alone_is_told_with_a_preset_too(normal_folder, tmp_path, caplog):
+    """napari's window always names one."""
+    mixed = shutil.copytree(normal_folder, tmp_path / "mixed")
+    path = sorted(mixed.glob("*.nii.gz"))[0]
+    image = nib.load(path)
+    values = np.where(np.asarray(image.dataobj) > 0, 40, -1000).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, image.affine), path)
+    n_looked_at = min(len(list(mixed.glob("*.nii.gz"))), 5)
+    told = f"1 of the {n_looked_at} scans looked at is CT, the others are not: fit a model of each kind."
+    for settings in (SMALL, replace(SMALL, preprocessing=None, resolution_px=160)):
+        caplog.clear()
+        assert fit_folder(mixed, settings).fit_report.mixed == told
+        assert [record.getMessage() for record in caplog.records].count(told) == 1
 
 
 def test_a_backbone_that_is_loaded_already_is_used(normal_folder, patient_path, monkeypatch):

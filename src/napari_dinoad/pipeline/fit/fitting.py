@@ -18,7 +18,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
-from napari_dinoad.images.scan_kind import choose_preset, mixed_in_words
+from napari_dinoad.images.scan_kind import choose_preset
 from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable, version_of
@@ -140,14 +140,13 @@ def fit_folder(
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
         raise _too_few(found.folder, 0, found.skipped)
-    if settings.preprocessing is None:
-        suitable = guessed_preset(found, settings.reading, progress)
-        chosen, mixed = preset(suitable.name), suitable.mixed
-    else:
-        chosen, mixed = settings.preprocessing, mixed_in_words(found)
+    # Whoever has chosen the preset is told of a mix of kinds too.
+    look = guessed_preset if settings.preprocessing is None else choose_preset
+    suitable = look(found, settings.reading, progress)
+    mixed = suitable.mixed
     if mixed:
         logger.warning(mixed)
-    preprocessing = settings.preprocessing_or(chosen)
+    preprocessing = settings.preprocessing_or(preset(suitable.name))
     estimate = estimate_fit(found, backbone or settings.backbone, preprocessing, cache)
     estimate.require_limit(None if cache is None else cache.limit_bytes)
     logger.info(estimate.in_words())
