@@ -10,7 +10,8 @@ import pytest
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find.export_job import export_of
-from napari_dinoad.gui.find.result import CHOSEN, ScanResult, scan_level_words
+from napari_dinoad.gui.find.result import ScanResult, scan_level_words
+from napari_dinoad.gui.viewer.mask_values import CHOSEN, CHOSEN_UNTICKED
 from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.volume import Geometry, Volume
@@ -57,7 +58,7 @@ def test_going_back_takes_map_mask_and_regions_back(result, values):
     assert not result.accept(measurement.work()), "regions of what was taken back"
 
 
-def test_the_chosen_region_is_marked_where_it_is_ticked(result):
+def test_the_chosen_region_is_marked_ticked_or_not(result):
     measure(result)
     first, second = result.regions
     plain, labels = result.mask.copy(), result.labels()
@@ -65,7 +66,11 @@ def test_the_chosen_region_is_marked_where_it_is_ticked(result):
     assert not result.choose(second)
     np.testing.assert_array_equal(result.mask, np.where(labels == second.label, CHOSEN, plain))
     result.set_ticked([second], False)
+    marked = (labels == first.label) + CHOSEN_UNTICKED * (labels == second.label)
+    np.testing.assert_array_equal(result.mask, marked)
+    assert result.choose(None)
     np.testing.assert_array_equal(result.mask, labels == first.label)
+    result.choose(second)
     result.set_ticked([second], True)
     result.set_rate(0.001)
     assert result.mask.max() == 1, "not measured yet"

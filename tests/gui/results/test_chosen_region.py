@@ -5,9 +5,10 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 from napari.layers import Labels
+from qtpy.QtCore import Qt
 
 from dock_driver import find_planted, overlays
-from napari_dinoad.gui.find.result import CHOSEN
+from napari_dinoad.gui.viewer.mask_values import CHOSEN, CHOSEN_UNTICKED
 
 
 def choose_row(dock, row):
@@ -47,6 +48,23 @@ def test_it_is_nothing_else_in_what_is_made_of_the_mask(qtbot, ready, viewer, tm
     corrected.save(str(tmp_path / "corrected.nii.gz"), plugin="napari-dinoad")
     assert np.asarray(nib.load(tmp_path / "corrected.nii.gz").dataobj).max() == CHOSEN, "a person's label"
     assert mask.data.max() == CHOSEN
+
+
+def test_an_unticked_one_is_seen_but_in_nothing_that_is_made_of_the_mask(qtbot, ready, viewer, tmp_path):
+    find_planted(qtbot, ready)
+    region = choose_row(ready, 0)
+    ready.result.table.currentItem().setCheckState(0, Qt.CheckState.Unchecked)
+    _, mask = overlays(viewer)
+    labels = ready.finder.result.labels()
+    np.testing.assert_array_equal(mask.data == CHOSEN_UNTICKED, labels == region.label)
+    np.testing.assert_array_equal(mask.get_color(CHOSEN_UNTICKED), mask.get_color(CHOSEN))
+    ticked = (labels > 0) & (labels != region.label)
+    mask.save(str(tmp_path / "mask.nii.gz"), plugin="napari-dinoad")
+    ready.result.edit_button.click()
+    volume = ready.finder.result.volume
+    saved = volume.geometry.to_canonical(np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj))
+    np.testing.assert_array_equal(saved, ticked)
+    np.testing.assert_array_equal(viewer.layers.selection.active.data, ticked)
 
 
 def test_it_is_no_more_when_another_scan_is_looked_at_or_the_dock_is_closed(qtbot, ready, viewer):

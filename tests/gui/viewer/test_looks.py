@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from napari_dinoad.gui.find.result import CHOSEN
 from napari_dinoad.gui.viewer.looks import hand_look, heatmap_look, mask_look
+from napari_dinoad.gui.viewer.mask_values import CHOSEN
 
 SEEN_AS = {
     "all colours": np.eye(3),

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find.marked_values import MarkedValues
+from napari_dinoad.gui.viewer.mask_values import CHOSEN, CHOSEN_UNTICKED
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region, findings
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Geometry, Volume
 
-__all__ = ["CHOSEN", "KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
-
-CHOSEN = 2
-"""In the mask that is shown, the value of the region that was chosen in the table."""
+__all__ = ["KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
 
 _EQUALS = "\u00a0=\u00a0"
 """Between two spaces at which no line breaks."""
@@ -100,7 +98,8 @@ class ScanResult:
     values : numpy.ndarray
         (z, y, x) float32, −log10 p; 0 where nothing was scored. Changed in place.
     mask : numpy.ndarray
-        (z, y, x) uint8, 1 in what would be exported, `CHOSEN` in the chosen region. Changed in place.
+        (z, y, x) uint8, 1 in what would be exported, `CHOSEN` or `CHOSEN_UNTICKED` in the chosen region. Changed in
+        place.
     scored : numpy.ndarray
         (n_slices,) bool.
     preliminary : set of int
@@ -277,7 +276,7 @@ class ScanResult:
         shown = self._is_shown(labels).astype(np.uint8)
         for region in self._regions:
             if region.peak_zyx == self._chosen_peak:
-                shown[labels == region.label] *= CHOSEN
+                shown[labels == region.label] = CHOSEN if self.is_ticked(region) else CHOSEN_UNTICKED
         self.mask[self._labels.where()] = shown
 
     def _is_shown(self, labels: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.find.result import CHOSEN
 from napari_dinoad.gui.results.hand_masks import Ground
+from napari_dinoad.gui.viewer.mask_values import CHOSEN, CHOSEN_UNTICKED
 from napari_dinoad.gui.viewer.viewer_parts import axis_in_view, moves_of, point_in_layer, show_index
 
 if TYPE_CHECKING:
@@ -378,7 +378,7 @@ def _strokes_of(layer: Labels) -> tuple[Any, ...]:
 def _chosen_in(mask: np.ndarray, axis: int, index: int) -> np.ndarray:
     """Return a plane of the mask that was found in which there is the chosen region alone."""
     plane = np.take(mask, index, axis=axis)
-    return np.where(plane == CHOSEN, plane, 0)
+    return np.where((plane == CHOSEN) | (plane == CHOSEN_UNTICKED), plane, 0)
 
 
 def _colour_of(layer: Labels, label: int) -> tuple[int, int, int] | None:

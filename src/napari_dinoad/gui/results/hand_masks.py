@@ -22,7 +22,8 @@ from napari_dinoad.gui.viewer.layer_marks import (
 )
 from napari_dinoad.gui.viewer.layer_scan import frame_in_words
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer, title_of
-from napari_dinoad.gui.viewer.looks import hand_look, without_choice
+from napari_dinoad.gui.viewer.looks import hand_look
+from napari_dinoad.gui.viewer.mask_values import without_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

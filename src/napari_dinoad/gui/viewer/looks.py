@@ -15,6 +15,7 @@ from napari_dinoad.gui.viewer.layer_marks import (
     mark_copy,
     mark_of_file,
 )
+from napari_dinoad.gui.viewer.mask_values import without_choice
 from napari_dinoad.settings import HEATMAP_LIMITS, HEATMAP_STOPS
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = [
     "hand_look",
     "heatmap_look",
     "mask_look",
-    "without_choice",
 ]
 
 _Colour = tuple[float, float, float, float]
@@ -73,8 +73,8 @@ def heatmap_look() -> dict[str, Any]:
 
 
 def mask_look(*colours: _Colour) -> dict[str, Any]:
-    """Return the arguments that give a labels layer the look of a mask, and of the chosen region in it."""
-    return {"colormap": _mask_colours(*(colours or (_MASK_COLOUR, _CHOSEN_COLOUR))), "opacity": 0.9}
+    """Return the arguments that give a labels layer the look of a mask, and of the chosen region, ticked or not."""
+    return {"colormap": _mask_colours(*(colours or (_MASK_COLOUR, *[_CHOSEN_COLOUR] * 2))), "opacity": 0.9}
 
 
 def hand_look() -> dict[str, Any]:
@@ -100,11 +100,6 @@ def as_saved_result(
     # Outlines cannot be asked for here; until `finish_look` the scan shines through instead.
     look = mask_look(_OPENED_COLOUR) | {"opacity": _FILLED_OPACITY} if whole.max(initial=0) <= 1 else {}
     return whole, kept | look, "labels"
-
-
-def without_choice(mask: np.ndarray) -> np.ndarray:
-    """Return a copy of the mask that was found in which the chosen region is as the others."""
-    return np.asarray(np.minimum(mask, 1))
 
 
 def finish_look(layer: Layer) -> None:
