@@ -827,10 +827,14 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     assert np.flatnonzero(layer.data.any(axis=(1, 2))).tolist() == [9]
     assert np.array_equal(layer.affine.affine_matrix, ready.scan.layer.affine.affine_matrix)
     assert ready.result.explain_note.text() == (
-        "From purple to yellow: how unlike a place is to the nearest normal patch."
+        "From blue to yellow: how unlike a place is to the nearest normal patch."
     )
+    high = layer.contrast_limits[1]
+    assert high == layer.data.max()
+    layer.contrast_limits = (0, high / 4)
     ready.finder.jump_to_slice(11)
     qtbot.waitUntil(lambda: layer.data[11].any(), timeout=TIMEOUT_MS)
+    assert layer.contrast_limits[1] == layer.data[11].max(), "what is higher than before is told from it"
     assert [known for known in ready.scan.layers.choices if known is not None] == [ready.scan.layer]
     ready.result.explain_box.click()
     qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=TIMEOUT_MS)

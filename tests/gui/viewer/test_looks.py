@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from napari.layers import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from napari_dinoad.gui.viewer.looks import hand_look, heatmap_look, mask_look
+from napari_dinoad.gui.viewer.looks import hand_look, heatmap_look, kinds_look, mask_look, unlike_look
 from napari_dinoad.gui.viewer.mask_values import CHOSEN
 
 SEEN_AS = {
@@ -56,3 +57,25 @@ def test_a_mask_is_told_from_the_heatmap_it_lies_on(look, label, sight):
 def test_the_chosen_region_is_told_from_the_others(sight):
     (_, others), (_, chosen) = (seen_on_heatmaps(mask_look(), label, sight) for label in (1, CHOSEN))
     assert deltaE_ciede2000(others, chosen).min() > PLAINLY_OTHER
+
+
+def look_of_layer(layer):
+    """Return the colours (n, 3) and opacities (n, 1) of four scores, from a quarter to the highest."""
+    drawn = layer.colormap.map(np.linspace(0.25, 1, 4))
+    return drawn[:, :3], layer.opacity * drawn[:, 3:], str(layer.blending)
+
+
+@pytest.mark.parametrize("sight", SEEN_AS)
+@pytest.mark.parametrize("grey", [0.05, 0.5, 0.95])
+def test_scores_are_told_from_each_other_on_dark_and_bright_anatomy(grey, sight):
+    colours, opacity, blending = look_of_layer(Image(np.zeros((4, 4)), **unlike_look()))
+    kept = 1.0 if blending == "additive" else 1 - opacity
+    seen = as_seen(np.clip(kept * grey + opacity * colours, 0, 1), sight)
+    assert deltaE_ciede2000(seen[1:], seen[:-1]).min() > PLAINLY_OTHER
+
+
+def test_kinds_leave_bright_and_dark_to_the_scan():
+    look = kinds_look()
+    lightness = rgb2lab(look["colormap"].colors[1:, :3])[:, 0]
+    assert np.ptp(lightness) < 2
+    assert len(np.unique(look["colormap"].colors[1:], axis=0)) == len(lightness)

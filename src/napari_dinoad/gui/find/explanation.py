@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_dinoad.gui.find.scan_jobs import ExplainJob, Explanation
 from napari_dinoad.gui.viewer.layer_marks import mark_overlay
 from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
+from napari_dinoad.gui.viewer.looks import kinds_look, unlike_look
 from napari_dinoad.gui.viewer.overlay import line_up
 from napari_dinoad.gui.viewer.viewer_parts import point_in_layer
 from napari_dinoad.gui.work.worker import JobRunner
@@ -31,10 +32,13 @@ _TITLES = {
 
 _WORDS = {
     "dpmm": "Colours: which kind of normal patch (component) a place is most like.",
-    "ar-cnn": "From purple to yellow: how badly a place is predicted from what surrounds it.",
-    "memory-bank": "From purple to yellow: how unlike a place is to the nearest normal patch.",
+    "ar-cnn": "From blue to yellow: how badly a place is predicted from what surrounds it.",
+    "memory-bank": "From blue to yellow: how unlike a place is to the nearest normal patch.",
 }
 """What the colours say."""
+
+_LEAST_SCORE = 1e-6
+"""Brightest at first; the limit grows with the slices, of which the first may be empty."""
 
 
 class Explainer(QObject):
@@ -117,11 +121,14 @@ class Explainer(QObject):
         layer = self._layers.get(name)
         data = found.scan.to_layer(self._values[name])
         if layer is None or layer not in self._viewer.layers:
-            self._layers[name] = self._add(found, explanation, data)
+            layer = self._layers[name] = self._add(found, explanation, data)
         elif np.shares_memory(layer.data, data):
             layer.refresh(extent=False)
         else:
             layer.data = data
+        if isinstance(layer, Image):
+            low, high = layer.contrast_limits
+            layer.contrast_limits = (low, max(high, float(explanation.values.max())))
 
     def _add(self, found: Found, explanation: Explanation, data: np.ndarray) -> Layer:
         arguments = found.scan.overlay_arguments(found.layer) | {
@@ -133,12 +140,9 @@ class Explainer(QObject):
                 "index": list(range(len(explanation.names) + 1)),
                 "component": ["", *explanation.names],
             }
-            layer = Labels(data, opacity=0.6, features=features, **arguments)
+            layer = Labels(data, features=features, **kinds_look(), **arguments)
         else:
-            high = max(float(explanation.values.max()), 1e-6)
-            layer = Image(
-                data, colormap="magma", contrast_limits=(0.0, high), blending="additive", **arguments
-            )
+            layer = Image(data, contrast_limits=(0.0, _LEAST_SCORE), **unlike_look(), **arguments)
         mark_overlay(layer, found.layer, found.scan)
         selected = list(self._viewer.layers.selection)
         self._viewer.layers.insert(self._viewer.layers.index(found.layer) + 1, layer)

@@ -28,7 +28,9 @@ __all__ = [
     "finish_look",
     "hand_look",
     "heatmap_look",
+    "kinds_look",
     "mask_look",
+    "unlike_look",
 ]
 
 _Colour = tuple[float, float, float, float]
@@ -54,12 +56,32 @@ Blue: green over the heatmap's yellow is the same colour for those who see no re
 _MORE_COLOURS = ((1.0, 0.3, 1.0, 1.0), (1.0, 0.6, 0.1, 1.0), (0.55, 1.0, 0.2, 1.0))
 """Of the labels from 2 on in a mask that a person corrects or draws."""
 
+_KINDS = (
+    *("#f28dad", "#00bed0", "#bea88f", "#a4aac7", "#9cb467", "#db94d2", "#86b4b2", "#f39087"),
+    *("#00b9ec", "#afac8f", "#b7a5c0", "#6dbc84", "#caa1a4", "#87b2bf", "#e29b6a", "#70aff7"),
+    *("#9eb196", "#c4a2b3", "#2ebfaa", "#c7a397", "#92afc7", "#c3a95e", "#afa1ed", "#8fb3a3"),
+)
+"""Of kinds of patches. All have the lightness 70 (CIELab): bright and dark are left to the scan beneath."""
+
+_UNLIKE = Colormap(
+    [(0.1, 0.1, 0.8, 0.0), (0.1, 0.1, 0.8, 0.6), (0.15, 0.8, 0.5, 0.65), (1.0, 0.95, 0.3, 0.8)],
+    name="dinoad unlike",
+    display_name="DINOAD unlike",
+    controls=[0.0, 0.3, 0.65, 1.0],
+)
+"""Clear where nothing is to be told: added to a bright scan, colours would all be white."""
+
 _FILLED_OPACITY = 0.5
 
 
 def _mask_colours(*colours: _Colour) -> CyclicLabelColormap:
     # Not a DirectLabelColormap: napari compiles code for its first one, which freezes the window for seconds.
     return CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), *colours], name="dinoad mask")
+
+
+def _rgba(colour: str) -> _Colour:
+    red, green, blue = (value / 255 for value in bytes.fromhex(colour[1:]))
+    return red, green, blue, 1.0
 
 
 def heatmap_look() -> dict[str, Any]:
@@ -80,6 +102,16 @@ def mask_look(*colours: _Colour) -> dict[str, Any]:
 def hand_look() -> dict[str, Any]:
     """Return the arguments that give a labels layer the look of a mask that a person corrects or draws."""
     return {"colormap": _mask_colours(_OPENED_COLOUR, *_MORE_COLOURS), "opacity": _FILLED_OPACITY}
+
+
+def kinds_look() -> dict[str, Any]:
+    """Return the arguments that give a labels layer the look of kinds of patches."""
+    return {"colormap": _mask_colours(*map(_rgba, _KINDS)), "opacity": _FILLED_OPACITY}
+
+
+def unlike_look() -> dict[str, Any]:
+    """Return the arguments that give an image layer the look of scores, from none to the highest."""
+    return {"colormap": _UNLIKE, "blending": "translucent", "interpolation2d": "linear"}
 
 
 def as_saved_result(
