@@ -38,7 +38,7 @@ from napari_dinoad.gui.viewer.colour_bar import ColourBar
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.layers import same_layer
-from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back, show_map_alone
+from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back
 from napari_dinoad.gui.viewer.looks import finish_look
 from napari_dinoad.gui.viewer.opened_results import OpenedResults, lay_on_scans
 from napari_dinoad.gui.viewer.orientation import OrientationLetters
@@ -353,7 +353,7 @@ class DockWidget(QWidget):
                 # Of others it is left to them how they show it: pictures of a mosaic, what a filter has made.
                 self.scan.choose(event.value)
         elif is_from_file(event.value):
-            show_map_alone(self._viewer, event.value)
+            self._opened.take(event.value)
 
     def _on_removed(self, event: Any) -> None:
         for layer in maps_to_bring_back(self._viewer, event.value):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from napari.layers import Layer
 
 from dock_driver import click, find
 from napari_dinoad import read_volume
+from napari_dinoad.gui.results.hand_masks import HandMasks
 from napari_dinoad.gui.viewer.layer_scan import ScanSource
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.opened_results import lies_on
@@ -64,11 +67,97 @@ def test_what_is_opened_is_seen_whichever_scan_is_chosen(ready, viewer, results,
     assert mask.visible
 
 
-def test_images_of_one_study_share_their_masks(ready, viewer, results, patient):
-    mask = open_one(viewer, results[1])
-    again = open_one(viewer, patient)
-    assert ready.scan.layer is again
+@pytest.fixture
+def capture_infos(monkeypatch):
+    """Return what napari is asked to tell, in place of telling it."""
+    told = []
+    monkeypatch.setattr("napari_dinoad.gui.viewer.opened_results.show_info", told.append)
+    return told
+
+
+@pytest.fixture
+def twin(patient, tmp_path):
+    """Return the file of another person's scan on the same voxels, as in a space that all are brought into."""
+    (tmp_path / "others").mkdir()
+    return shutil.copy(patient, tmp_path / "others" / "twin.nii.gz")
+
+
+def test_a_mask_is_of_the_scan_that_it_was_opened_over_alone(ready, viewer, results, twin):
+    scan = ready.scan.layer
+    opened = [open_one(viewer, path) for path in results]
+    other = open_one(viewer, twin)
+    assert ready.scan.layer is other
+    assert [layer.visible for layer in opened] == [False, False], "another person's"
+    for chosen, is_seen in ((scan, True), (other, False)):
+        ready.scan.layers.value = chosen
+        assert [layer.visible for layer in opened] == [is_seen, is_seen]
+    viewer.layers.remove(scan)
+    opened[1].visible = True
+    open_one(viewer, twin)
+    ready.scan.layers.value = other
+    hand_masks = HandMasks(viewer, ready.finder, lambda: other)
+    (mask,) = (one for one in hand_masks.layers(hand_masks.of_scan()) if one.layer is opened[1])
+    assert mask.over_other == "a scan that was closed"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("anna", "anna_mask", "berta", "berta_mask"),
+        ("anna", "berta", "anna_mask", "berta_mask"),
+        ("anna_mask", "berta_mask", "anna", "berta"),
+    ],
+    ids=["one after the other", "scans first", "masks first"],
+)
+def test_masks_opened_with_several_scans_are_of_those_they_are_named_after(dock, viewer, order, named_files):
+    layers = {name: open_one(viewer, named_files / f"{name}.nii.gz") for name in order}
+    for chosen, other in (("anna", "berta"), ("berta", "anna")):
+        dock.scan.layers.value = layers[chosen]
+        assert layers[f"{chosen}_mask"].visible
+        assert not layers[f"{other}_mask"].visible
+
+
+@pytest.fixture
+def named_files(patient, results, tmp_path):
+    for name in ("anna", "berta"):
+        shutil.copy(patient, tmp_path / f"{name}.nii.gz")
+        shutil.copy(results[1], tmp_path / f"{name}_mask.nii.gz")
+    return tmp_path
+
+
+def test_a_mask_of_another_scan_than_the_chosen_one_is_told_and_seen_with_its_own(
+    dock, viewer, named_files, capture_infos
+):
+    anna, berta = (open_one(viewer, named_files / f"{name}.nii.gz") for name in ("anna", "berta"))
+    mask = open_one(viewer, named_files / "anna_mask.nii.gz")
+    assert dock.scan.layer is berta
+    assert not mask.visible
+    assert capture_infos == ["“anna_mask” is of “anna”: choose that scan to see it."]
+    dock.scan.layers.value = anna
     assert mask.visible
+
+
+def test_of_scans_of_one_name_the_one_in_its_folder_is_a_masks(dock, viewer, patient, results, tmp_path):
+    layers = {}
+    for person in ("anna", "berta"):
+        (tmp_path / person).mkdir()
+        layers[person] = open_one(viewer, shutil.copy(patient, tmp_path / person / "t1.nii.gz"))
+    mask = open_one(viewer, shutil.copy(results[1], tmp_path / "anna" / "lesion_mask.nii.gz"))
+    assert not mask.visible
+    dock.scan.layers.value = layers["anna"]
+    assert mask.visible
+
+
+def test_a_mask_that_was_there_first_is_of_the_scan_that_comes(dock, viewer, results, patient, twin):
+    mask = open_one(viewer, results[1])
+    scan = open_one(viewer, patient)
+    assert mask.visible
+    open_one(viewer, twin)
+    assert not mask.visible
+    viewer.layers.remove(scan)
+    again = open_one(viewer, patient)
+    assert dock.scan.layer is again
+    assert not mask.visible, "nothing says that it is the same scan"
 
 
 def test_what_is_of_no_scan_at_hand_and_the_grid_are_left_alone(ready, viewer, results, shifted, tmp_path):

@@ -30,6 +30,7 @@ __all__ = [
     "mark_drawn",
     "mark_of_file",
     "mark_overlay",
+    "note_opened_over",
     "overlays_of",
     "scan_id_of",
 ]
@@ -52,6 +53,7 @@ class _Mark:
     holding: Holding = field(default="scan", compare=False)
     frame: tuple[int, ...] = field(default=(), compare=False)
     is_drawn: bool = field(default=False, compare=False)
+    opened_over: Hashable = field(default=None, compare=False)
 
 
 def mark_overlay(overlay: Layer, layer: Layer, scan: LayerScan, holding: Holding = "scan") -> None:
@@ -90,6 +92,11 @@ def is_from_file(layer: Layer) -> bool:
     return isinstance(mark, _Mark) and mark.scan_id is None
 
 
+def note_opened_over(layer: Layer, scan: Layer) -> None:
+    """Note in the metadata of a mask or map that was read from a file of which scan's layer it is."""
+    layer.metadata[OVERLAY_KEY] = replace(layer.metadata[OVERLAY_KEY], opened_over=scan.unique_id)
+
+
 def is_kept_by_plugin(layer: Layer) -> bool:
     """Whether the plugin itself laid this layer over a scan; not so copies, nor what came from a file."""
     mark = layer.metadata.get(OVERLAY_KEY)
@@ -116,9 +123,9 @@ def frame_of_mark(layer: Layer, scan: Layer) -> tuple[int, ...] | None:
 
 
 def scan_id_of(layer: Layer) -> Hashable | None:
-    """Return the ``unique_id`` of the scan's layer that a layer of the plugin, or a copy of one, was made for."""
+    """Return the ``unique_id`` of the scan's layer that a layer of the plugin, or from a file, is of, where known."""
     mark = layer.metadata.get(OVERLAY_KEY)
-    return mark.scan_id if isinstance(mark, _Mark) else None
+    return (mark.scan_id or mark.opened_over) if isinstance(mark, _Mark) else None
 
 
 def mark_copy(copy: Layer, mask: Layer) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image
+from napari.utils.notifications import show_info
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.viewer.layer_marks import (
@@ -13,10 +14,12 @@ from napari_dinoad.gui.viewer.layer_marks import (
     is_from_file,
     is_kept_by_plugin,
     is_overlay,
+    note_opened_over,
     scan_id_of,
 )
-from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource
+from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource, path_of_layer
 from napari_dinoad.gui.viewer.layers import affine_on_scan, scan_of_layer
+from napari_dinoad.gui.viewer.lone_maps import show_map_alone
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 
 if TYPE_CHECKING:
@@ -34,8 +37,9 @@ _OFF_GRID_VOXELS = 0.1
 class OpenedResults:
     """Hides those of other scans and frames when a scan is chosen or a frame shown, and shows them again with theirs.
 
-    What was copied or drawn is of the scan, and of its frame, over which that was done; what came from a file, of the
-    scans on whose voxels it lies. Where there is no such scan, nothing is known of it, and it is left as it is.
+    What was copied or drawn is of the scan, and of its frame, over which that was done. What came from a file is of
+    one scan on whose voxels it lies: the one that it is named after, else one of its folder, else the one that was
+    chosen when it was opened. Where there is none, nothing is known of it, and it is left as it is.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -54,8 +58,12 @@ class OpenedResults:
         results = [
             layer for layer in self._viewer.layers if is_overlay(layer) and not is_kept_by_plugin(layer)
         ]
+        for layer in filter(is_from_file, results):
+            self._note_scan(layer)
         hidden = self._hidden & {layer.unique_id for layer in results}
         for layer in results:
+            if self._scan_of(layer) is None:
+                continue
             is_of_others = self._is_of_others(layer)
             if is_of_others and layer.visible:
                 layer.visible = False
@@ -64,6 +72,20 @@ class OpenedResults:
                 layer.visible = True
                 hidden.discard(layer.unique_id)
         self._hidden = hidden
+
+    def take(self, layer: Layer) -> None:
+        """Note of which scan a mask or map is that was just opened; hide it where that is not the one it lies over.
+
+        A map that is seen hides others.
+        """
+        scan = self._note_scan(layer)
+        chosen = next((one for one in self._scans_beneath(layer) if self._is_chosen(one)), None)
+        if scan is not None and chosen is not None and scan is not chosen:
+            layer.visible = False
+            self._hidden.add(layer.unique_id)
+            show_info(f"“{layer.name}” is of “{scan.name}”: choose that scan to see it.")
+        else:
+            show_map_alone(self._viewer, layer)
 
     def bring_back(self, layer: Layer) -> None:
         """Show a layer again, now or when the scan is chosen that it is of."""
@@ -74,12 +96,13 @@ class OpenedResults:
 
     def _is_of_others(self, layer: Layer) -> bool:
         """Whether a layer is of scans in the viewer of which none is chosen, or of another frame."""
-        scans = self._scans_of(layer)
-        if not scans or self._chosen is None:
+        scan = self._scan_of(layer)
+        if scan is None or self._chosen is None:
             return False
-        chosen_id, frame = self._chosen
-        scan = next((one for one in scans if one.unique_id == chosen_id), None)
-        return scan is None or frame_of_mark(layer, scan) not in (None, frame)
+        return not self._is_chosen(scan) or frame_of_mark(layer, scan) not in (None, self._chosen[1])
+
+    def _is_chosen(self, scan: Layer) -> bool:
+        return self._chosen is not None and scan.unique_id == self._chosen[0]
 
     def _frame_of(self, scan: Layer) -> tuple[int, ...]:
         try:
@@ -87,12 +110,34 @@ class OpenedResults:
         except DinoadError:
             return ()
 
-    def _scans_of(self, layer: Layer) -> list[Layer]:
-        scans = [one for one in self._viewer.layers if isinstance(one, Image) and not is_overlay(one)]
-        if not is_from_file(layer):
-            return [one for one in scans if one.unique_id == scan_id_of(layer)]
+    def _scans(self) -> list[Layer]:
+        return [one for one in self._viewer.layers if isinstance(one, Image) and not is_overlay(one)]
+
+    def _scan_of(self, layer: Layer) -> Layer | None:
+        return next((one for one in self._scans() if one.unique_id == scan_id_of(layer)), None)
+
+    def _scans_beneath(self, layer: Layer) -> list[Layer]:
+        """Return the scans on whose voxels a mask or map from a file lies, the uppermost first."""
         source = layer.metadata.get(METADATA_KEY)
-        return [one for one in scans if isinstance(source, ScanSource) and self._lies_on(source, one)]
+        if not isinstance(source, ScanSource):
+            return []
+        return [one for one in reversed(self._scans()) if self._lies_on(source, one)]
+
+    def _note_scan(self, layer: Layer) -> Layer | None:
+        """Note of which scan a mask or map from a file is; return that scan's layer, where it is there."""
+        known, beneath = self._scan_of(layer), self._scans_beneath(layer)
+        if not beneath:
+            return known
+
+        def fitness(scan: Layer) -> tuple[int, bool, bool, bool]:
+            return _named_after(layer, scan), _is_beside(layer, scan), scan is known, self._is_chosen(scan)
+
+        scan = max(beneath, key=fitness)
+        # What was of a scan that is closed is of no other, unless it is that one again.
+        if known is None and scan_id_of(layer) is not None and not _named_after(layer, scan):
+            return None
+        note_opened_over(layer, scan)
+        return scan
 
     def _lies_on(self, source: ScanSource, scan: Layer) -> bool:
         try:
@@ -116,6 +161,24 @@ def lay_on_scans(layers: Iterable[Layer]) -> None:
         affine = next((affine for affine in affines if affine is not None), None)
         if affine is not None and len(affine) == layer.ndim + 1:
             layer.affine = affine
+
+
+def _named_after(layer: Layer, scan: Layer) -> int:
+    """Return how many letters the names of both files begin with, where one is the scan's whole name; else 0."""
+    own, whole = (_name_of(one) for one in (layer, scan))
+    is_named = own.startswith(whole) and not own[len(whole) : len(whole) + 1].isalnum()
+    return len(whole) if is_named else 0
+
+
+def _name_of(layer: Layer) -> str:
+    source = layer.metadata.get(METADATA_KEY)
+    return source.name if isinstance(source, ScanSource) else str(layer.name)
+
+
+def _is_beside(layer: Layer, scan: Layer) -> bool:
+    """Whether both were read from files in one folder."""
+    paths = [path_of_layer(one) for one in (layer, scan)]
+    return None not in paths and len({path.parent for path in paths if path is not None}) == 1
 
 
 def lies_on(source: ScanSource, scan: ScanSource) -> bool:
