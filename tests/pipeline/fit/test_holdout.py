@@ -95,15 +95,15 @@ def test_fewer_scans_are_all_fitted_on(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "is_elsewhere", "device"),
+    ("scorer", "is_elsewhere", "device"),
     [
-        (DpmmSettings(), True, "cpu"),
-        (DpmmSettings(), False, "cuda"),
-        (MemoryBankSettings(), True, "cuda"),
-        (ArCnnSettings(), True, "cuda"),
+        ("dpmm", True, "cpu"),
+        ("dpmm", False, "cuda"),
+        ("memory-bank", True, "cuda"),
+        ("ar-cnn", True, "cuda"),
     ],
 )
-def test_a_mixture_that_is_sent_to_workers_lies_on_no_gpu(monkeypatch, chosen, is_elsewhere, device):
+def test_a_mixture_that_is_sent_to_workers_lies_on_no_gpu(monkeypatch, scorer, is_elsewhere, device):
     """Also where it is fused with other scorers."""
 
     class Elsewhere(list):
@@ -118,9 +118,10 @@ def test_a_mixture_that_is_sent_to_workers_lies_on_no_gpu(monkeypatch, chosen, i
             return Elsewhere() if is_elsewhere else []
 
     made = []
-    scorer = SimpleNamespace(fit=lambda *_, **__: scorer)
-    monkeypatch.setattr(holdout, "make_scorer", lambda _, where: made.append(where.type) or scorer)
+    unfitted = SimpleNamespace(fit=lambda *_, **__: unfitted)
+    monkeypatch.setattr(holdout, "make_scorer", lambda _, where: made.append(where.type) or unfitted)
     kept = SimpleNamespace(load=lambda name: None, save=lambda name, state: None)
     every = np.arange(6)
-    holdout._fit(Cache(), every, chosen, 0, torch.device("cuda"), kept, None, every, None)
+    fit = holdout._PlaneFit("axial", Cache(), every, FitSettings(), torch.device("cuda"), kept, None)
+    fit.scorer(scorer, every, None)
     assert made == [device]

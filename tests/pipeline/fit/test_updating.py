@@ -131,7 +131,7 @@ def test_an_update_that_was_stopped_late_clusters_the_new_patches_no_more(
     monkeypatch.setattr(DpmmScorer, "clustered", counted)
     earlier = NormativeModel.load(earlier_path)
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        patch.setattr(fitting, "_fit_report", stop)
+        patch.setattr(fitting, "report_of_fit", stop)
         update_model(earlier, folders[1], UPDATE, cache=cache)
     resumed = update_model(earlier, folders[1], UPDATE, cache=cache)
     assert len(n_clustered) == 1

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
+
 __all__ = ["Checkpoints"]
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,11 @@ class Checkpoints:
 
     folder: Path
     temporary_folder: Path
+
+    @classmethod
+    def of(cls, work: WorkFolder) -> Checkpoints:
+        """Return those of a fit, in its work folder."""
+        return cls(work.states, work.temporary)
 
     def save(self, name: str, state: ScorerState) -> None:
         """Keep the state in place of an earlier one, atomically; `DinoadError` if the disk is full."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
@@ -24,19 +22,14 @@ from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable, version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.normative_model.cohort_norms import CohortNorms
-from napari_dinoad.normative_model.fit_report import FitReport, NormalScan
 from napari_dinoad.normative_model.model import NormativeModel
 from napari_dinoad.normative_model.provenance import BackboneIdentity, Provenance
 from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
-from napari_dinoad.pipeline.cohort.layout import unlikeness
-from napari_dinoad.pipeline.cohort.order import shares_at_least, unusualness
-from napari_dinoad.pipeline.cohort.outliers import grid_unlikeness
 from napari_dinoad.pipeline.cohort.preparation import embed_cohort
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
-from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
 from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
-from napari_dinoad.pipeline.fit.held_out import HeldOutScores
+from napari_dinoad.pipeline.fit.fitted_cohort import report_of_fit
 from napari_dinoad.pipeline.fit.holdout import cluster_all, fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
 from napari_dinoad.progress import report
@@ -44,15 +37,14 @@ from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, 
 from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.fit_estimate import FitEstimate
     from napari_dinoad.images.discovery import Discovery
-    from napari_dinoad.images.persons import Persons
     from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.images.scan_kind import PresetChoice
-    from napari_dinoad.normative_model.plane_model import PlaneModel
+    from napari_dinoad.normative_model.fit_report import FitReport
     from napari_dinoad.pipeline.cohort.preparation import Cohort
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
     from napari_dinoad.pipeline.fit.holdout import FittedPlanes
@@ -65,6 +57,25 @@ logger = logging.getLogger(__name__)
 
 MIN_SCANS = 2
 """One scan to fit on and one to calibrate with; fewer cannot be calibrated at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What is fitted on which scans; the attributes are those of `fit_folder`."""
+
+    found: Discovery
+    settings: FitSettings
+    preprocessing: PreprocessingSettings
+    progress: Progress | None
+    cluster: ClusterSettings | None
+    earlier: NormativeModel | None
+
+    @property
+    def key(self) -> str:
+        """A hash that the same command has again."""
+        before = [] if self.earlier is None else [hash_of_mixture(require_mixture(self.earlier, "updated"))]
+        folder = str(self.found.folder.resolve())
+        return hash_of([folder, asdict(self.settings), asdict(self.preprocessing), *before])
 
 
 def fit_folder(
@@ -152,9 +163,10 @@ def fit_folder(
     logger.info(estimate.in_words())
     if not estimate.has_room:
         logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
-    with work_folder(_fit_key(found, settings, preprocessing, earlier), cache) as work:
+    request = _Request(found, settings, preprocessing, progress, cluster, earlier)
+    with work_folder(request.key, cache) as work:
         with _telling_what_it_takes(estimate):
-            model = _fit(found, settings, preprocessing, work, progress, cluster, earlier, backbone)
+            model = _fit(request, work, backbone)
         if model.fit_report is not None:
             model = replace(model, fit_report=replace(model.fit_report, mixed=mixed))
         if out is not None:
@@ -188,57 +200,47 @@ def _telling_what_it_takes(estimate: FitEstimate) -> Iterator[None]:
         raise
 
 
-def _fit(
-    found: Discovery,
-    settings: FitSettings,
-    preprocessing: PreprocessingSettings,
-    work: WorkFolder,
-    progress: Progress | None,
-    workers: ClusterSettings | None,
-    earlier: NormativeModel | None,
-    backbone: Backbone | None,
-) -> NormativeModel:
+def _fit(request: _Request, work: WorkFolder, backbone: Backbone | None) -> NormativeModel:
     started = time.perf_counter()
+    settings, preprocessing = request.settings, request.preprocessing
+    progress, earlier = request.progress, request.earlier
     if backbone is None:
         backbone = load_backbone(settings.backbone, settings.weights, settings.device, progress)
     if earlier is not None:
         earlier.require_weights(weights_identity(backbone, preprocessing.colour))
     resolution = preprocessing.resolution_px or backbone.default_resolution_px
     preprocessing = replace(preprocessing, resolution_px=resolution)
+    request = replace(request, preprocessing=preprocessing)
     with ReadAhead() as reader, ExitStack() as stack:
-        behind = () if earlier is None else earlier.fingerprints
-        cohort = _embed(
-            found, settings, preprocessing, backbone, work, reader, stack, workers, progress, behind
-        )
+        cohort = _embed(request, backbone, work, reader, stack)
         if cohort.n_behind and not cohort.paths:
             # Nobody comes back to this: it is no fit that was interrupted.
             work.mark_done()
-            raise _nothing_to_add(found.folder, cohort)
+            raise _nothing_to_add(request.found.folder, cohort)
         if len(cohort.paths) < MIN_SCANS:
-            raise _too_few(found.folder, len(cohort.paths), cohort.skipped)
+            raise _too_few(request.found.folder, len(cohort.paths), cohort.skipped)
         is_told_of_grey = _warn_of_what_suits_ill(cohort, preprocessing)
-        persons = find_persons(cohort.scans, found.folder, settings.calibration.persons, progress)
+        persons = find_persons(cohort.scans, request.found.folder, settings.calibration.persons, progress)
         embedded = time.perf_counter()
-        checkpoints = Checkpoints(work.states, work.temporary)
+        mixture = None if earlier is None else require_mixture(earlier, "updated")
         fitted = fit_and_calibrate(
-            cohort.caches,
-            persons.of_scan,
-            settings,
-            backbone.device,
-            HeldOutScores(work.held_out),
-            progress,
-            checkpoints,
-            None if earlier is None else require_mixture(earlier, "updated"),
+            cohort.caches, persons.of_scan, settings, backbone.device, work, progress, mixture
         )
         newcomers = None
         if earlier is not None and earlier.planes[0].patches is not None:
-            newcomers = cluster_all(cohort.cache, settings, backbone.device, progress, checkpoints)
+            newcomers = cluster_all(cohort.cache, settings, backbone.device, work, progress)
         seconds = {"embedding": embedded - started, "fitting": time.perf_counter() - embedded}
         # The report compares the embeddings themselves: while the workers that may hold them are there.
-        fit_report = _fit_report(cohort, persons, fitted, settings.seed, seconds)
+        fit_report = report_of_fit(cohort, persons, fitted, settings.seed, seconds)
     # Of colours seen as grey it was told.
     _tell_what_was_assumed(fit_report, {COLOUR_AS_GREY} if is_told_of_grey else set())
-    fresh = _fresh_model(fitted, cohort, persons, settings, preprocessing, backbone, fit_report)
+    identity = BackboneIdentity(
+        backbone.name,
+        weights_identity(backbone, preprocessing.colour),
+        cohort.cache.scans[0].shape[-1],
+        backbone.patch_size_px,
+    )
+    fresh = _fresh_model(request, cohort, fitted, identity, fit_report)
     if earlier is None:
         return fresh
     whole = with_earlier_counts(fresh, earlier, newcomers)
@@ -246,24 +248,18 @@ def _fit(
 
 
 def _fresh_model(
-    fitted: FittedPlanes,
+    request: _Request,
     cohort: Cohort,
-    persons: Persons,
-    settings: FitSettings,
-    preprocessing: PreprocessingSettings,
-    backbone: Backbone,
+    fitted: FittedPlanes,
+    identity: BackboneIdentity,
     fit_report: FitReport,
 ) -> NormativeModel:
     """Return the model of the scans of this folder alone."""
+    settings = request.settings
     fresh = NormativeModel(
         fitted.planes,
-        BackboneIdentity(
-            backbone.name,
-            weights_identity(backbone, preprocessing.colour),
-            cohort.cache.scans[0].shape[-1],
-            backbone.patch_size_px,
-        ),
-        preprocessing,
+        identity,
+        request.preprocessing,
         fitted.calibration,
         settings.calibration.scan_top_fraction,
         settings.calibration.smoothing_mm,
@@ -272,7 +268,7 @@ def _fresh_model(
             cohort.n_slices,
             settings.seed,
             reading=settings.reading.words(),
-            n_persons=persons.n,
+            n_persons=fit_report.n_persons,
         ),
         (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
         fit_report,
@@ -306,25 +302,18 @@ def _require_own(backbone: Backbone, settings: FitSettings, cluster: ClusterSett
 
 
 def _embed(
-    found: Discovery,
-    settings: FitSettings,
-    preprocessing: PreprocessingSettings,
-    backbone: Backbone,
-    work: WorkFolder,
-    reader: ReadAhead,
-    stack: ExitStack,
-    workers: ClusterSettings | None,
-    progress: Progress | None,
-    behind: Collection[int],
+    request: _Request, backbone: Backbone, work: WorkFolder, reader: ReadAhead, stack: ExitStack
 ) -> Cohort:
     """Embed the scans here or on workers, which stay until ``stack`` is left."""
-    if workers is None:
+    found, settings, preprocessing = request.found, request.settings, request.preprocessing
+    progress, behind = request.progress, () if request.earlier is None else request.earlier.fingerprints
+    if request.cluster is None:
         caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
         return embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress, behind)
     from napari_dinoad.pipeline.cluster.cohort import embed_on_cluster
     from napari_dinoad.pipeline.cluster.workers import open_cluster
 
-    cluster = stack.enter_context(open_cluster(workers))
+    cluster = stack.enter_context(open_cluster(request.cluster))
     return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress, behind)
 
 
@@ -342,17 +331,6 @@ def guessed_preset(
     return suitable
 
 
-def _fit_key(
-    found: Discovery,
-    settings: FitSettings,
-    preprocessing: PreprocessingSettings,
-    earlier: NormativeModel | None,
-) -> str:
-    """Return a hash that the same command has again."""
-    before = [] if earlier is None else [hash_of_mixture(require_mixture(earlier, "updated"))]
-    return hash_of([str(found.folder.resolve()), asdict(settings), asdict(preprocessing), *before])
-
-
 def _warn_of_what_suits_ill(cohort: Cohort, preprocessing: PreprocessingSettings) -> bool:
     """Warn where a cohort suits how it is read ill; return whether it was told that colours are seen as grey."""
     # The facts are read again where they are needed: through a fit they would take more memory than their texts.
@@ -362,35 +340,6 @@ def _warn_of_what_suits_ill(cohort: Cohort, preprocessing: PreprocessingSettings
     for note in filter(None, (grey_note, plane_note, uneven_brightness_note(facts, preprocessing))):
         logger.warning(note)
     return bool(grey_note)
-
-
-def _fit_report(
-    cohort: Cohort, persons: Persons, fitted: FittedPlanes, seed: int, seconds: dict[str, float]
-) -> FitReport:
-    unlike = unlikeness(cohort.cache.scans, seed)
-    by_grid = grid_unlikeness([scan.facts for scan in cohort.cache.scans])
-    unusual = unusualness([fitted.scan_scores.get(i) for i in range(len(unlike))], unlike, by_grid)
-    shares = shares_at_least(np.array([*fitted.scan_scores.values()]))
-    p_values = dict(zip(fitted.scan_scores, shares.tolist(), strict=True))
-    unlike_shares, grid_shares = shares_at_least(unlike).tolist(), shares_at_least(by_grid).tolist()
-    scans = []
-    for i, scan in enumerate(cohort.scans):
-        n_slices = sum(cache.scans[i].n_slices for cache in cohort.caches.values())
-        facts = cohort.cache.scans[i].facts
-        scans.append(
-            NormalScan(
-                scan.path,
-                n_slices,
-                fitted.scan_scores.get(i),
-                p_values.get(i),
-                unlike_shares[i],
-                grid_shares[i],
-                float(unusual[i]),
-                facts,
-                scan.name,
-            )
-        )
-    return FitReport(tuple(scans), cohort.skipped, _history(fitted.planes), seconds, persons)
 
 
 def _tell_what_was_assumed(fit_report: FitReport, told_before: Collection[str]) -> None:
@@ -404,18 +353,6 @@ def _tell_what_was_assumed(fit_report: FitReport, told_before: Collection[str]) 
         name, note = told[0]
         others = f" And {len(told) - 1} more such notes; the cohort report has them." if len(told) > 1 else ""
         logger.warning("%s: %s%s", name, note, others)
-
-
-def _history(planes: Sequence[PlaneModel]) -> dict[str, list[float]]:
-    """Return the curves of the fits by name; with several planes or scorers, theirs are in front."""
-    curves = {}
-    for plane in planes:
-        for member in plane.members:
-            of = f"{plane.plane} " if len(planes) > 1 else ""
-            of += f"{member.scorer.name} " if len(plane.members) > 1 else ""
-            state = member.scorer.state()
-            curves.update({f"{of}{name}": list(curve) for name, curve in state.history.items()})
-    return curves
 
 
 def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> ScanReadError:

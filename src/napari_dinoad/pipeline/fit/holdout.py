@@ -13,8 +13,9 @@ import torch
 
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
+from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
 from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
-from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, fuse_planes
+from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, fuse_planes
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
 from napari_dinoad.scoring.dpmm import DpmmScorer
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
-    from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
-    from napari_dinoad.pipeline.fit.held_out import HeldOutScores
+    from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
     from napari_dinoad.progress import Progress, ProgressEvent
     from napari_dinoad.scoring.protocol import Scorer
     from napari_dinoad.settings import (
@@ -57,10 +57,9 @@ def fit_and_calibrate(
     persons: Sequence[int],
     settings: FitSettings,
     device: torch.device,
-    held_out: HeldOutScores,
+    work: WorkFolder,
     progress: Progress | None,
-    checkpoints: Checkpoints,
-    earlier: DpmmScorer | None = None,
+    earlier: DpmmScorer | None,
 ) -> FittedPlanes:
     """Fit the scorers of each plane on cached embeddings and calibrate them on scans that they have not seen.
 
@@ -73,44 +72,41 @@ def fit_and_calibrate(
     settings : FitSettings
     device : torch.device
         Where the scorers are fitted.
-    held_out : HeldOutScores
-        Gets the patch scores of held-out scans.
+    work : WorkFolder
+        Each scorer goes on from what is kept here of it, and is kept after each epoch. Gets the patch scores of
+        held-out scans, too.
     progress : callable, optional
         May raise `Cancelled`.
-    checkpoints : Checkpoints
-        Each scorer goes on from what is kept here of it, and is kept after each epoch.
     earlier : DpmmScorer, optional
         A fitted mixture that the scans are added to.
     """
     person_of = np.asarray(persons)
     every = np.arange(len(person_of))
     folds, is_cross = choose_folds(person_of, settings.calibration, settings.seed)
-    scans = tuple(scan for fold in folds for scan in fold.tolist())
-    chosen_calibration, method = settings.calibration, "cross" if is_cross else "split"
     calibrating = HeldOutScans(
-        scans,
-        chosen_calibration.scan_top_fraction,
-        method,
+        tuple(scan for fold in folds for scan in fold.tolist()),
+        settings.calibration.scan_top_fraction,
+        "cross" if is_cross else "split",
         progress,
-        chosen_calibration.smoothing_mm,
+        settings.calibration.smoothing_mm,
         tuple(persons),
         tuple(filter(settings.is_levelled, settings.scorer_names)),
-        chosen_calibration.n_kept_patches,
+        settings.calibration.n_kept_patches,
     )
+    scores = HeldOutScores(work.held_out)
     planes, models = [], []
     for plane, cache in caches.items():
+        fit = _PlaneFit(plane, cache, person_of, settings, device, Checkpoints.of(work), earlier)
         scorers: dict[ScorerName, Scorer] = {}
         for name in settings.scorer_names:
-            chosen = settings.scorer_settings(name)
-            fit = partial(_fit, cache, person_of, chosen, settings.seed, device, checkpoints, earlier)
             part = _part_label(plane, name, len(caches), len(settings.scorer_names))
             for number, fold in enumerate(folds, start=1):
                 label = f"{part}, fold {number} of {len(folds)}" if is_cross else part
-                scorers[name] = fit(np.setdiff1d(every, fold), _labelled(progress, label))
-                _score_held_out(cache, fold, scorers[name], plane, held_out, device, progress)
+                scorers[name] = fit.scorer(name, np.setdiff1d(every, fold), _labelled(progress, label))
+                fit.score_held_out(scorers[name], fold, scores, progress)
             if is_cross:
-                scorers[name] = fit(every, _labelled(progress, part))
-        planes.append(HeldOutPlane(plane, list(scorers), cache, held_out, calibrating))
+                scorers[name] = fit.scorer(name, every, _labelled(progress, part))
+        planes.append(HeldOutPlane(plane, list(scorers), cache, scores, calibrating))
         models.append(planes[-1].model(scorers, is_whole=len(caches) == 1))
     # A likelihood is joined by the weights of its parts; see ``joined_calibrations``.
     if len(planes) == 1 and list(scorers) == ["dpmm"] and not settings.dpmm.is_of_likelihood:
@@ -127,57 +123,87 @@ def _part_label(plane: Plane, scorer: ScorerName, n_planes: int, n_scorers: int)
     return f", {' '.join(words)}" if words else ""
 
 
-def _fit(
-    cache: EmbeddingCache,
-    persons: np.ndarray,
-    chosen: DpmmSettings | ArCnnSettings | MemoryBankSettings,
-    seed: int,
-    device: torch.device,
-    checkpoints: Checkpoints,
-    earlier: DpmmScorer | None,
-    scans: np.ndarray,
-    progress: Progress | None,
-) -> Scorer:
-    fitting, validating = choose_validation(persons, scans, seed)
-    if isinstance(chosen, MemoryBankSettings):
-        # It has no epochs to choose from: it takes all scans.
-        fitting, validating = scans, scans[:0]
-    validation = cache.batches(validating.tolist(), device, seed) if len(validating) else None
-    batches = cache.batches(fitting.tolist(), device, seed)
-    if isinstance(chosen, DpmmSettings):
-        device = _device_of_mixture(batches, device)
-    name = _checkpoint_name(cache, chosen, fitting, validating, earlier)
-    kept = _kept(checkpoints, name, device)
-    keep = partial(checkpoints.save, name)
-    if kept is not None:
-        scorer, is_finished = kept
-        if is_finished:
-            return scorer
-    elif earlier is not None and isinstance(chosen, DpmmSettings):
-        return earlier.updated(
-            batches,
-            validation=validation,
-            progress=progress,
-            checkpoint=keep,
-            settings=chosen,
-            device=device,
-        )
-    else:
-        scorer = make_scorer(chosen, device)
-    return scorer.fit(batches, validation=validation, progress=progress, checkpoint=keep)
+@dataclass(frozen=True, eq=False)
+class _PlaneFit:
+    """The fits of scorers on cached scans of one plane.
+
+    Attributes
+    ----------
+    plane : str
+    cache : EmbeddingCache
+        Of this plane.
+    persons : numpy.ndarray
+        (n,) int, the person of every scan.
+    settings : FitSettings
+    device : torch.device
+    checkpoints : Checkpoints
+    earlier : DpmmScorer, optional
+        A fitted mixture that scans are added to.
+    """
+
+    plane: Plane
+    cache: EmbeddingCache
+    persons: np.ndarray
+    settings: FitSettings
+    device: torch.device
+    checkpoints: Checkpoints
+    earlier: DpmmScorer | None
+
+    def scorer(self, name: ScorerName, scans: np.ndarray, progress: Progress | None) -> Scorer:
+        """Return the scorer of that name fitted on scans (m,): as it was kept, gone on with, or begun anew."""
+        chosen, seed, device = self.settings.scorer_settings(name), self.settings.seed, self.device
+        fitting, validating = choose_validation(self.persons, scans, seed)
+        if isinstance(chosen, MemoryBankSettings):
+            # It has no epochs to choose from: it takes all scans.
+            fitting, validating = scans, scans[:0]
+        validation = self.cache.batches(validating.tolist(), device, seed) if len(validating) else None
+        batches = self.cache.batches(fitting.tolist(), device, seed)
+        if isinstance(chosen, DpmmSettings):
+            device = _device_of_mixture(batches, device)
+        checkpoint = _checkpoint_name(self.cache, chosen, fitting, validating, self.earlier)
+        kept = _kept(self.checkpoints, checkpoint, device)
+        keep = partial(self.checkpoints.save, checkpoint)
+        if kept is not None:
+            scorer, is_finished = kept
+            if is_finished:
+                return scorer
+        elif self.earlier is not None and isinstance(chosen, DpmmSettings):
+            return self.earlier.updated(
+                batches,
+                validation=validation,
+                progress=progress,
+                checkpoint=keep,
+                settings=chosen,
+                device=device,
+            )
+        else:
+            scorer = make_scorer(chosen, device)
+        return scorer.fit(batches, validation=validation, progress=progress, checkpoint=keep)
+
+    def score_held_out(
+        self, scorer: Scorer, scans: np.ndarray, scores: HeldOutScores, progress: Progress | None
+    ) -> None:
+        """Keep in ``scores`` what a scorer gives to scans (m,) that it has not seen."""
+        numbers = scans.tolist()
+        report(progress, "Scoring held-out normal scans", 0, len(numbers))
+        scored = zip(numbers, self.cache.patch_scores(numbers, scorer, self.device), strict=True)
+        for done, (number, patch_scores) in enumerate(scored, start=1):
+            scores.put(self.plane, scorer.name, number, patch_scores)
+            report(progress, "Scoring held-out normal scans", done, len(numbers))
 
 
 def cluster_all(
     cache: EmbeddingCache,
     settings: FitSettings,
     device: torch.device,
+    work: WorkFolder,
     progress: Progress | None,
-    checkpoints: Checkpoints,
 ) -> DpmmScorer:
     """Return the clusters of all cached scans, which a mixture of them alone would start from.
 
-    They are kept in ``checkpoints``, and found there by a fit that goes on.
+    They are kept in ``work``, and found there by a fit that goes on.
     """
+    checkpoints = Checkpoints.of(work)
     every = np.arange(len(cache.scans))
     batches = cache.batches(every.tolist(), device, settings.seed)
     device = _device_of_mixture(batches, device)
@@ -229,22 +255,6 @@ def hash_of_mixture(scorer: DpmmScorer) -> str:
         name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in state.tensors.items()
     }
     return hash_of([dict(state.settings), tensors])
-
-
-def _score_held_out(
-    cache: EmbeddingCache,
-    scans: np.ndarray,
-    scorer: Scorer,
-    plane: Plane,
-    held_out: HeldOutScores,
-    device: torch.device,
-    progress: Progress | None,
-) -> None:
-    report(progress, "Scoring held-out normal scans", 0, len(scans))
-    scored = zip(scans.tolist(), cache.patch_scores(scans.tolist(), scorer, device), strict=True)
-    for done, (index, patch_scores) in enumerate(scored, start=1):
-        held_out.put(plane, scorer.name, index, patch_scores)
-        report(progress, "Scoring held-out normal scans", done, len(scans))
 
 
 def _labelled(progress: Progress | None, label: str) -> Progress | None:
