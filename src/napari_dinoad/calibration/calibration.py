@@ -2,8 +2,8 @@
 
 Voxel level: the empirical distribution of raw scores inside the body of held-out normal scans gives
 p(score) = (1 + #{normal voxels at least as high}) / (1 + #normal voxels), kept as a table of −log10 p over raw
-score with a dense upper tail. The table knows a score by its bin (see `napari_dinoad.score_histogram`): scores of one
-bin count as tied, and where they are many, none is given the p of the next bin.
+score with a dense upper tail. The table knows a score by its bin (see `ScoreHistogram`): scores of one bin count as
+tied, and where they are many, none is given the p of the next bin.
 Scan level: split- or cross-conformal p-value of one figure a scan. Persons are exchangeable, scans of one person are
 not: the scans of each person count as one together (Lee, Barber and Willett, 2023).
 Neither paper has a calibration; the formulas are those of conformal prediction (Vovk et al., 2005).

@@ -1,6 +1,6 @@
-"""Ctrl-C and requests to end: the first one ends the run, wherever it comes; the next ones let it clean up.
+"""Ctrl-C and requests to end: the first one ends the run, wherever it comes; later ones do not disturb the clean-up.
 
-Loads little: whatever is loaded before `listening_for_interrupts` is a time in which Ctrl-C is a traceback.
+This module imports little: until `listening_for_interrupts` has begun, Ctrl-C prints a traceback.
 """
 
 from __future__ import annotations
@@ -65,14 +65,16 @@ _REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if has
 def listening_for_interrupts(*, ends_process: bool = False) -> Iterator[None]:
     """Raise `Interrupt` on the first Ctrl-C or request to end, in the block and, where one came, after it.
 
-    One that who runs us has switched off (``nohup``, ``&`` of a script) stays off. Where it comes while Python
-    collects garbage (in ``__del__``, or in what Dask calls there) the interpreter drops the exception, and the run
-    would go on: it is sent again. Where it comes while something is imported, too, until that is done.
+    A signal that whoever started the process has switched off (``nohup``, ``&`` in a script) stays off. Python drops
+    exceptions that are raised while it collects garbage (in ``__del__``, or in what Dask calls there), and the run
+    would go on: such a signal is sent again. So is one that comes while something is imported, until that is done.
 
-    Where the process ends with the block, all of them are ignored after it: what was to be done is done, and the
-    interpreter takes a while to end, in which one would kill it or print a traceback. Requests to end, too: most of
-    the while no handler of Python's is called any more, and who sent one would be told by the status that the
-    command had failed.
+    Parameters
+    ----------
+    ends_process : bool
+        Whether the process ends with the block. Then all these signals are ignored after it: the work is done, and
+        one that came while the interpreter shuts down would kill it, or print a traceback, and the exit status would
+        say that the command had failed.
     """
     listener = _Listener()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_REQUESTS)}

@@ -34,11 +34,11 @@ class BestDice(NamedTuple):
 class LabelledHistogram:
     """Scores of normal and of abnormal voxels, counted by value.
 
-    Sums of counts are exact; scores that share a key (see `napari_dinoad.score_histogram`) are taken as tied. With 32
-    bits that is no restriction; with 22, AUROC and average precision of 200,000 continuous scores, 1 to 50 % of them
-    abnormal, agree with the exact ones to 1e-6 and 1e-4 (60 sets: 5.3e-7 and 6.3e-5). The fewer abnormal ones there
-    are, the more a tie weighs: on 400 sets of 10,000 to 300,000 scores, 3 to 1,000 of them abnormal, they differed by
-    at most 1.6e-5 and 2.6e-4, the best Dice by 4.7e-4.
+    Sums of counts are exact; scores that share a key (see `keys_of`) are taken as tied. With 32 bits that is no
+    restriction; with 22, AUROC and average precision of 200,000 continuous scores, 1 to 50 % of them abnormal, agree
+    with the exact ones to 1e-6 and 1e-4 (60 sets: 5.3e-7 and 6.3e-5). The fewer abnormal ones there are, the more a
+    tie weighs: on 400 sets of 10,000 to 300,000 scores, 3 to 1,000 of them abnormal, they differed by at most 1.6e-5
+    and 2.6e-4, the best Dice by 4.7e-4.
 
     Attributes
     ----------

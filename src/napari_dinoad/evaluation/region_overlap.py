@@ -145,7 +145,7 @@ def aupro(
     fpr_limit : float
         Rate up to which the area is taken.
     bits : int
-        Bits of a score's key, see `napari_dinoad.score_histogram`.
+        Bits of a score's key, see `keys_of`.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Patches of held-out normal scans, which tell how much lower a joint model scores than the one that they are of.
+"""Patches of held-out normal scans that a model keeps, so that it can be merged with other models later.
 
-To a model of several cohorts a normal patch is no farther from normal than to the model of its own cohort: other
-persons' patches are behind it, too. How much less it scores is measured on patches that each model keeps.
+A merged model knows the normal patches of all its cohorts, so a normal patch scores lower in it than in the model of
+its own cohort alone. By how much is measured on the patches that each model has kept; its calibration follows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LEAST_RATIO = 0.01
 
 @dataclass(frozen=True, eq=False)
 class ScoreRatio:
-    """How many times as high as before raw scores are, by how high they were.
+    """The factor by which raw scores change when a model is merged, as a function of the score before.
 
     Attributes
     ----------
@@ -106,17 +106,25 @@ class HeldOutPatches:
     def rescored(
         self, scores: np.ndarray, noise_share: float
     ) -> tuple[HeldOutPatches, ScoreRatio, ScoreRatio]:
-        """Return the patches with other scores (n,), and the ratios to before: of what is calibrated, and of these.
+        """Return the patches with the scores of another model in place, and by which factors scores have changed.
 
-        What is averaged changes as patches of its height do on average. From that the patch's own change differs, as
-        its neighbours' do, each in its way: of such differences averaging leaves as much as of noise. It rises
-        by no more than the patch itself: a flat one that scores next to nothing may rise a thousandfold.
+        How an averaged score changes is not known exactly, since the patch's neighbours in other slices are not kept.
+        It is estimated: by the mean change of patches that score about as high, plus the share of this patch's own
+        deviation from that mean which averaging would leave, as it does of noise. It rises by no more than the patch
+        itself does, whose score may have been next to nothing and rise a thousandfold.
 
         Parameters
         ----------
         scores : numpy.ndarray
+            (n,) raw scores of the patches by the other model.
         noise_share : float
-            Of the variance; see `PlaneModel.noise_share`.
+            Share of the noise's variance that averaging leaves; see `PlaneModel.noise_share`.
+
+        Returns
+        -------
+        patches : HeldOutPatches
+        of_averaged, of_single : ScoreRatio
+            Of ``averaged``, and of ``scores``.
         """
         own, averaged, weights = (
             t.numpy().astype(np.float64) for t in (self.scores, self.averaged, self.weights)

@@ -58,8 +58,8 @@ class PlaneModel:
     noise_share : float
         What averaging left of the noise in the normal scans; see `SliceSmoothing.noise_share`.
     levels : tuple of SliceLevels
-        By what the averaged scores of a slice are divided: what they tell together, one of each model that this one
-        was merged from; none: scores stay as they are.
+        The averaged scores of a slice are divided by its level. A merged model has those of each of its parts, which
+        are combined (see `told_by_all`); where there are none, scores are not divided.
     patches : HeldOutPatches, optional
         Of a plane that can be merged with others; None: none are kept.
     """

@@ -58,6 +58,10 @@ class Provenance:
     seed : int
     n_merged : int
         How many fitted models were merged into it; 1 for a model that was fitted.
+    created : str
+        Date and time (UTC, ISO 8601) at which it was made.
+    versions : dict of str
+        Of this package, PyTorch and Python, by name.
     reading : tuple of str
         How the normal scans were read, where that was not plain (`ReadSettings.words`).
     """

@@ -47,6 +47,8 @@ class TapConvolution(nn.Module):
         Channels.
     taps : sequence of (dy, dx)
         Live taps in −1 … 1, in steps of ``dilation``.
+    dilation : int
+        Patches in a step.
     """
 
     live: torch.Tensor

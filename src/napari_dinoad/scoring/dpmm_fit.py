@@ -72,7 +72,9 @@ class FitPoint:
     earlier : SufficientStatistics, optional
         Of the patches of an earlier fit that are no longer at hand; they take part in each exact epoch as they are.
     online : SufficientStatistics, optional
-        Running mean statistics of an online fit, and ``step``, the number of batches behind them.
+        Running mean statistics of an online fit.
+    step : int
+        Number of batches that these were made of.
     finished : bool
         No further epoch is needed.
     history : Mapping[str, tuple of float]
@@ -121,7 +123,7 @@ class FitPoint:
 
 
 def changed_data(expected: int, statistics: SufficientStatistics | None) -> ScorerError:
-    """Return what to raise where a pass met other patches than the first."""
+    """Return the error to raise where a pass over the data met another number of patches than the first pass."""
     got = 0 if statistics is None else int(statistics.n_patches)
     return ScorerError(
         f"batches: expected the same {expected} patches in every pass, got {got}; "
@@ -147,9 +149,10 @@ def next_epoch(
 def _exact_epoch(point: FitPoint, batches: Iterable[torch.Tensor], settings: DpmmSettings) -> FitPoint:
     """Gather statistics over all batches, then maximise once.
 
-    EM converges linearly: where two gains in a row say that the next one will be too small, no pass is spent on
-    seeing it. Nor where the maximisation expects too small a one: what it raises the expected log-likelihood by
-    follows from the statistics, and is 1 / (1 + r) of the gain near the end, r < 1 being EM's rate of convergence.
+    The fit ends when an epoch gains too little. Two estimates save the pass that would only confirm that. EM
+    converges linearly, so two gains in a row foretell the next one. And by how much the M-step raises the expected
+    log-likelihood follows from the statistics; near the end that is 1 / (1 + r) of the gain, where r < 1 is EM's rate
+    of convergence.
     """
     current = point.parameters
     at_hand = sum_over(batches, _batch_statistics, ComponentDensities(current.mixture))

@@ -59,7 +59,7 @@ _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 class Cohort:
     """The scans that are in the caches, one for each plane, in their order, and what was skipped.
 
-    ``n_behind`` scans are among these because they are behind the model already that scans are added to.
+    Of those skipped, ``n_behind`` were so because the model that scans are added to has been fitted on them already.
     """
 
     scans: tuple[ScanFile, ...]
@@ -79,7 +79,7 @@ class Cohort:
 
     @property
     def fingerprints(self) -> tuple[int, ...]:
-        """What tells the scans from others; see `napari_dinoad.fingerprints`."""
+        """What tells the scans from others; see `fingerprint_of`."""
         return in_order(fingerprint_of(scan.metadata["voxels"]) for scan in self.cache.scans)
 
     @property
@@ -201,9 +201,9 @@ class CohortBuilder:
         self._skipped = list(found.skipped)
 
     def is_known(self, scan: ScanFile, voxels: str) -> bool:
-        """Return whether a scan of these voxels is in already, or in the model; then this one is noted as skipped.
+        """Return whether a scan with these voxels was added already, or is behind the model; it is skipped then.
 
-        Whatever its format: an unpacked or converted copy is one, too.
+        Its format does not matter: an unpacked or converted copy has the same voxels.
         """
         if fingerprint_of(voxels) in self._behind:
             self._n_behind += 1

@@ -127,7 +127,7 @@ class Level:
     held_out: HeldOutScans
     body_scores: BodyScores
     _without: dict[int, Calibration] = field(default_factory=dict)
-    """The calibration without the person that was asked for last, by person."""
+    """The person that `without` was last asked for, with what it returned."""
 
     @classmethod
     def of(cls, held_out: HeldOutScans, body_scores: BodyScores) -> Level:
@@ -173,10 +173,17 @@ class Level:
         return rates.corrected(self.calibration)
 
     def without(self, scan: int, scores: np.ndarray) -> Calibration:
-        """Return the calibration on all held-out scans but those of one's person; its body voxels have these scores.
+        """Return the calibration on the held-out scans of all persons but the one that a scan is of.
 
-        What is fused of a held-out scan is then fused as for a person yet to come, who is in no table either. With a
-        single held-out person there is no other to calibrate on, and the own calibration is returned.
+        With it a held-out scan is fused as the scan of a new person will be, who is in no calibration either. With a
+        single held-out person there is no other to calibrate on, and the calibration on that person is returned.
+
+        Parameters
+        ----------
+        scan : int
+            Its place in the cache.
+        scores : numpy.ndarray
+            (n,) raw scores of its body voxels.
         """
         person = self.held_out.person_of(scan)
         if person not in self._without:
@@ -305,8 +312,9 @@ class HeldOutPlane:
         ----------
         scorers : mapping of Scorer
         is_whole : bool
-            Whether there is no other plane. Then its rates are those of new persons; what is fused with others is
-            fused as the held-out scans were, and corrected after that. So it is with several scorers.
+            Whether it is the only plane. Then its calibration is corrected to hold for new persons. With several
+            planes that is done once, after they are fused: the parts keep the calibrations by which held-out scans
+            were fused. For the same reason several scorers keep theirs.
         """
         calibration = self.level.for_new_persons() if is_whole else self.level.calibration
         members = [Member(scorers[name], level.calibration) for name, level in self.members.items()]

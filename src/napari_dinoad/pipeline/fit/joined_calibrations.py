@@ -73,9 +73,17 @@ def _pooled_patches(planes: Sequence[PlaneModel]) -> HeldOutPatches | None:
 
 
 def in_common_units(planes: Sequence[PlaneModel]) -> tuple[list[PlaneModel], tuple[SliceLevels, ...]]:
-    """Return planes calibrated for scores divided by what all levels of slices tell, and these levels.
+    """Return planes whose calibrations hold for scores divided by the levels of slices of all planes together.
 
-    A plane without levels was calibrated on undivided scores: it says nothing, and no score is raised for it.
+    Levels are relative: 1 is the mean of each plane's own normal slices. The units of all are therefore brought to
+    their common mean, and each plane's calibration and patches are scaled to it. A plane without levels was
+    calibrated on undivided scores; it gets levels that are 1 everywhere (see `SliceLevels.silent`).
+
+    Returns
+    -------
+    planes : list of PlaneModel
+    levels : tuple of SliceLevels
+        Of each plane; empty where no plane has levels.
     """
     told = [levels for plane in planes for levels in plane.levels]
     if not told:

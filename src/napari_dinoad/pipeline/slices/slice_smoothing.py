@@ -140,19 +140,20 @@ def is_like(noise_share: float, other: float) -> bool:
 def averaging_like(
     indices: Sequence[int], spacing_mm: float | None, sigma_mm: float, noise_share: float
 ) -> SliceSmoothing | None:
-    """Return the mean across a scan's slices that leaves as much noise as in other scans, of slices closer or not.
+    """Return the mean across a scan's slices that leaves as much noise as averaging left in other scans.
 
     Parameters
     ----------
     indices, spacing_mm, sigma_mm
-        See `SliceSmoothing`; slices that lie closer than in the other scans are averaged over a shorter length.
+        See `SliceSmoothing`. Where slices lie closer together than in the other scans, a smaller standard deviation
+        than ``sigma_mm`` is taken.
     noise_share : float
-        Of the other scans.
+        Of the other scans, see `SliceSmoothing.noise_share`.
 
     Returns
     -------
     SliceSmoothing or None
-        None where the slices lie so far apart that more noise is left, or where there is none to average.
+        None where the slices lie so far apart that more noise is left, or where no slice has a neighbour in reach.
     """
     widest = SliceSmoothing(indices, spacing_mm, sigma_mm)
     share = widest.noise_share
