@@ -112,7 +112,7 @@ def estimate_fit(
     return FitEstimate(len(found.scans), n_slices, n_bytes, free_bytes, n_voxels)
 
 
-def cache_root(cache: CacheSettings | None = None) -> Path:
+def cache_root(cache: CacheSettings | None) -> Path:
     """Return the folder that a fit's embeddings go to.
 
     The one chosen, or else that of the environment variable ``DINOAD_CACHE``, or else one in the user's cache folder.

@@ -68,7 +68,8 @@ def test_what_fits_is_remembered():
 
 def test_memory_that_runs_out_later_is_dealt_with():
     """Another program takes memory between two batches."""
-    network, batches = SmallMemory(8), MemoryBatches(limit=8)
+    network, batches = SmallMemory(8), MemoryBatches()
+    batches.limit = 8
     batches.run(network, IMAGES[:8], CPU)
     network.capacity = 2
     torch.testing.assert_close(batches.run(network, IMAGES, CPU), expected())

@@ -15,7 +15,15 @@ from napari_dinoad.given_arrays import require_array
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Backbone", "Images", "PatchEmbeddings", "as_images", "grid_of", "weights_identity"]
+__all__ = [
+    "Backbone",
+    "Images",
+    "PatchEmbeddings",
+    "as_images",
+    "grid_of",
+    "require_backbone",
+    "weights_identity",
+]
 
 Images = np.ndarray | torch.Tensor
 """Slices, grey (n, height, width) or in colour (n, 3, height, width), values in [0, 1]."""

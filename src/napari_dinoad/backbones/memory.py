@@ -37,8 +37,8 @@ class MemoryBatches:
         Slices at a time; None: not found yet, all at once.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
+        self.limit: int | None = None
         self._free_then: int | None = None
 
     def at_once(self, preferred: int, device: torch.device) -> int:

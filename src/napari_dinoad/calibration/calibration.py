@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.calibration.scan_scores import ScanScores, scan_score
 from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.calibration.table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
@@ -27,7 +26,9 @@ from napari_dinoad.settings.checks import require
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score"]
+    from napari_dinoad.calibration.scan_scores import ScanScores
+
+__all__ = ["MAX_NEG_LOG10_P", "Calibration", "fused_scores"]
 
 MAX_NEG_LOG10_P = 12.0
 """The map never claims more than this, however far the tail is extended."""

@@ -17,7 +17,7 @@ import numpy as np
 from napari_dinoad.errors import ScorerError, SettingError
 from napari_dinoad.given_arrays import real_array
 
-__all__ = ["DEFAULT_BITS", "RunningSum", "ScoreHistogram", "keys_of", "values_of"]
+__all__ = ["DEFAULT_BITS", "RunningSum", "ScoreHistogram", "keys_of", "refuse_nan", "values_of"]
 
 DEFAULT_BITS = 22
 """Bits of a key: at most 4.2 million keys, in practice some ten thousand."""

@@ -101,7 +101,7 @@ def is_interrupted() -> bool:
     return any(isinstance(handler, _Listener) and handler.has_heard for handler in handlers)
 
 
-def tell_cancelled(error: BaseException, *, as_json: bool = False) -> int:
+def tell_cancelled(error: BaseException, *, as_json: bool) -> int:
     """Say that a run was cancelled, by what is told as ``error``, and return the exit code.
 
     With ``as_json`` also on stdout, for programs that read an object there.

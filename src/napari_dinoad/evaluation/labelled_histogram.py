@@ -12,7 +12,7 @@ from napari_dinoad.calibration.score_histogram import DEFAULT_BITS, ScoreHistogr
 from napari_dinoad.errors import SettingError
 from napari_dinoad.given_arrays import real_array
 
-__all__ = ["BestDice", "LabelledHistogram", "RocCurve", "are_abnormal", "threshold_at_fpr"]
+__all__ = ["BestDice", "LabelledHistogram", "RocCurve", "are_abnormal", "is_set", "threshold_at_fpr"]
 
 
 class RocCurve(NamedTuple):

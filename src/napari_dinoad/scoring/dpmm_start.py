@@ -94,8 +94,8 @@ def start_update(
     batches: Iterable[torch.Tensor],
     settings: DpmmSettings,
     n_clusters: int,
-    device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    device: str | torch.device,
+    progress: Progress | None,
 ) -> FitPoint:
     """Start a fit on the patches of an earlier one, known by their statistics, and on new batches.
 

@@ -14,6 +14,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.normative_model.card import stored_card
 from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
 from napari_dinoad.pipeline import fit_folder
+from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
 from napari_dinoad.scoring.dpmm import DpmmScorer
@@ -119,16 +120,13 @@ def test_they_are_those_of_held_out_scans(hospitals):
     assert by_all.mean() < 0.9 * patches.scores.mean()
 
 
-class Scan:
+class Scan(EmbeddedScan):
     """A scan of one slice and 1,000 patches, each with its number as embedding."""
 
     shape = (1, 1000, 1, 2)
 
     def outline(self, cells):
         return np.ones((1, cells, 1), dtype=np.float32)
-
-    def compute(self, function, *arguments):
-        return function(self, *arguments)
 
     def copy_rows(self, rows, target):
         numbers = np.arange(1000)

@@ -148,8 +148,9 @@ class ClusterEmbeddings(CachedEmbeddings):
         for i in np.unique(owner):
             where = np.flatnonzero(owner == i)
             ((source, (place,)),) = _groups([self._scans[i]])
+            chosen = (slice_of[where], patch_of[where])
             task = self._cluster.submit(
-                cluster_tasks.patches_of, source, place, slice_of[where], patch_of[where]
+                cluster_tasks.computed_of, source, place, EmbeddedScan.patches, chosen
             )
             wanted.append((where, task))
         for where, task in wanted:
@@ -185,8 +186,8 @@ def embed_on_cluster(
     work: WorkFolder,
     reader: ReadAhead,
     cluster: Cluster,
-    progress: Progress | None = None,
-    behind: Collection[int] = (),
+    progress: Progress | None,
+    behind: Collection[int],
 ) -> Cohort:
     """Embed scans on the workers, and add all of them in the order in which they were found.
 

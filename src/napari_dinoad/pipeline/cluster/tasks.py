@@ -37,8 +37,11 @@ __all__ = [
     "EmbeddingJob",
     "RemoteScorer",
     "__version__",
+    "body_bits_of",
+    "computed_of",
+    "described",
     "embed_scans",
-    "patches_of",
+    "same",
     "score_scans",
     "sum_of_scans",
 ]
@@ -174,16 +177,6 @@ def sum_of_scans(
             part = function(batch, *arguments)
             total = part if total is None else total + part
     return total
-
-
-def patches_of(
-    scans: Sequence[EmbeddedScan], place: int, slices: np.ndarray, patches: np.ndarray
-) -> np.ndarray:
-    """Return single patches (m, d) float32 of a scan, by their slices and places in the grid (m,)."""
-    rows, where = np.unique(slices, return_inverse=True)
-    maps = scans[place].rows(rows.tolist())
-    flat = maps.reshape(len(rows), -1, maps.shape[3])
-    return np.asarray(flat[where, patches])
 
 
 def computed_of(

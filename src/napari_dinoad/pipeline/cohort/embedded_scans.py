@@ -102,6 +102,14 @@ class EmbeddedScan:
         self.copy_rows(rows, maps)
         return maps
 
+    def patches(self, slices: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return single patches (m, d) float32, by their slices and their places in the grid, row by row, (m,)."""
+        chosen = np.empty((len(slices), self.shape[-1]), dtype=np.float32)
+        for number in np.unique(slices):
+            here = slices == number
+            chosen[here] = self.rows([number])[0].reshape(-1, self.shape[-1])[places[here]]
+        return chosen
+
     def copy_rows(self, rows: Sequence[int], target: np.ndarray) -> None:
         """Copy the embeddings of some slices to ``target`` (len(rows), gh, gw, d) float32 or float16."""
         maps = self._maps()

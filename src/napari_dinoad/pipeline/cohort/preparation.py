@@ -135,8 +135,8 @@ def embed_cohort(
     preprocessing: PreprocessingSettings,
     backbone: Backbone,
     caches: Mapping[Plane, EmbeddingCache],
-    progress: Progress | None = None,
-    behind: Collection[int] = (),
+    progress: Progress | None,
+    behind: Collection[int],
 ) -> Cohort:
     """Embed the scans that are not in the cache yet, and add all of them in the order in which they were found.
 
@@ -191,7 +191,7 @@ class CohortBuilder:
     """
 
     def __init__(
-        self, found: Discovery, caches: Mapping[Plane, EmbeddingCache], behind: Collection[int] = ()
+        self, found: Discovery, caches: Mapping[Plane, EmbeddingCache], behind: Collection[int]
     ) -> None:
         self._folder = found.folder
         self._caches = caches

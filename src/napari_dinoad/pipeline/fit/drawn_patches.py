@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
+from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan
 from napari_dinoad.progress import report
 from napari_dinoad.scoring.patches import unit_length
 from napari_dinoad.settings.fitting import LEAST_KEPT_PATCHES
@@ -15,7 +16,6 @@ from napari_dinoad.settings.fitting import LEAST_KEPT_PATCHES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan
     from napari_dinoad.progress import Progress
 
 __all__ = ["draw_patches"]
@@ -59,8 +59,8 @@ def draw_patches(
         ranks, weights = _ranks(len(ranked), n_patches // len(chosen), shift)
         if ranks.size:
             places = ranked[ranks]
-            slices, rows, columns = np.unravel_index(places, own.shape)
-            embeddings = scan.compute(_at, slices, rows, columns)
+            patches = scan.compute(EmbeddedScan.patches, *np.divmod(places, own[0].size))
+            embeddings = unit_length(torch.from_numpy(patches)).half()
             of_each = own.reshape(-1)[places], calibrated.reshape(-1)[places], weights
             drawn.append(HeldOutPatches(embeddings, *map(torch.from_numpy, of_each)))
     n_drawn = sum(len(patches) for patches in drawn)
@@ -80,14 +80,3 @@ def _ranks(n: int, n_drawn: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
     as_high = np.maximum.accumulate(as_high - numbers) + numbers
     as_high = as_high[as_high <= n]
     return n - as_high, np.diff(as_high, append=n + 1).astype(np.float32)
-
-
-def _at(scan: EmbeddedScan, slices: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
-    """Return the embeddings (n, d) float16 of a scan's patches, of unit length."""
-    patches = np.empty((len(slices), scan.shape[-1]), dtype=np.float32)
-    of_slice = np.empty((1, *scan.shape[1:]), dtype=np.float32)
-    for number in np.unique(slices):
-        scan.copy_rows([number], of_slice)
-        here = slices == number
-        patches[here] = of_slice[0, rows[here], columns[here]]
-    return unit_length(torch.from_numpy(patches)).half()

@@ -61,7 +61,7 @@ class HeldOutLevels:
         scans: Mapping[int, EmbeddedScan],
         persons: Mapping[int, int],
         scores: Mapping[ScorerName, Callable[[int], np.ndarray] | None],
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> None:
         self._scorers = tuple(scores)
         space = LookSpace.of(_drawn_looks(list(scans.values()), progress))

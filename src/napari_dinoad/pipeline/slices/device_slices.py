@@ -7,7 +7,6 @@ network. Formulas are those of `Placement`, `Calibration` and `PlaneModel`, whic
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ from napari_dinoad.pipeline.slices.arriving import Arriving
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_dinoad.calibration import Calibration
     from napari_dinoad.images.slices import PreparedScan
@@ -236,19 +235,19 @@ class DeviceSlices:
         self._body = volume.body.movedim(prepared.axis, 0)
         self._colours = None if volume.colours is None else volume.colours.movedim(prepared.axis, 0)
         self._calibrations: dict[Calibration, DeviceCalibration] = {}
-        self._interpolations: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
-        self._outlines: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._weights: dict[object, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    @cached_property
-    def _sampling(self) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, columns = map(self._sent, self._prepared.placement.sampling)
-        return rows, columns.T
+    def _resampling(
+        self, key: object, weights: Callable[[], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weights of rows and of columns, by which slices are resampled as ``rows @ slices @ columns``.
 
-    def _interpolation(self, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        if grid not in self._interpolations:
-            rows, columns = map(self._sent, self._prepared.placement.interpolation(grid))
-            self._interpolations[grid] = rows, columns.T
-        return self._interpolations[grid]
+        They are sent to the device once for each ``key``.
+        """
+        if key not in self._weights:
+            rows, columns = map(self._sent, weights())
+            self._weights[key] = rows, columns.T
+        return self._weights[key]
 
     def _sent(self, array: np.ndarray) -> torch.Tensor:
         return on_device(torch.from_numpy(array), self._device)
@@ -264,15 +263,13 @@ class DeviceSlices:
     def _input(self, slices: torch.Tensor) -> torch.Tensor:
         """Return model inputs (…, H, W) of slices (…, rows, columns)."""
         scaled = (slices - self._low) / (self._high - self._low)
-        rows, columns = self._sampling
+        rows, columns = self._resampling("inputs", lambda: self._prepared.placement.sampling)
         return rows @ scaled.clamp_(0.0, 1.0) @ columns
 
     def outline(self, indices: Sequence[int], cells: int) -> torch.Tensor:
         """See `ScanSlices.outline`."""
-        if cells not in self._outlines:
-            rows, columns = map(self._sent, self._prepared.placement.coarser(cells).sampling)
-            self._outlines[cells] = rows, columns.T
-        rows, columns = self._outlines[cells]
+        placement = self._prepared.placement
+        rows, columns = self._resampling(cells, lambda: placement.coarser(cells).sampling)
         return rows @ self._shown(self._body, indices).float() @ columns
 
     def _shown(self, stack: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
@@ -289,7 +286,8 @@ class DeviceSlices:
     ) -> _DevicePlaced:
         """See `ScanSlices.place`."""
         _, gh, gw = patch_scores[0].shape
-        rows, columns = self._interpolation((gh, gw))
+        grid = (gh, gw)
+        rows, columns = self._resampling(grid, lambda: self._prepared.placement.interpolation(grid))
         body = self._shown(self._body, indices)
         parts = [rows @ scores @ columns for scores in patch_scores]
         raw = self._fused(plane, parts)
