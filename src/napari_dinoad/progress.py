@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from napari_dinoad.errors import SettingError
+
 __all__ = ["Progress", "ProgressEvent", "report"]
 
 
@@ -47,6 +49,14 @@ def report(
     detail: str = "",
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Tell ``progress``, when there is one, that ``done`` of ``total`` units are finished."""
+    """Tell ``progress``, when there is one, that ``done`` of ``total`` units are finished.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be called.
+    """
     if progress is not None:
+        if not callable(progress):
+            raise SettingError(f"progress: expected a function that takes a ProgressEvent, got {progress!r}.")
         progress(ProgressEvent(stage, done, total, detail, metrics or {}))

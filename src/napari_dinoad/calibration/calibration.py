@@ -12,6 +12,7 @@ Neither paper has a calibration; the formulas are those of conformal prediction 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from napari_dinoad.given_arrays import real_array, require_number
 from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from napari_dinoad.calibration.scan_scores import ScanScores
 
@@ -112,6 +113,8 @@ class Calibration:
         ScorerError
             If there is no scan, or no voxel.
         """
+        are_scores = isinstance(scans, Sequence) and all(isinstance(scan, ScanScores) for scan in scans)
+        require(are_scores, "Scans", "several ScanScores", scans)
         pooled = RunningSum(ScoreHistogram.empty())
         for scan in scans:
             pooled.add(scan.histogram)
@@ -286,6 +289,7 @@ class Calibration:
         SettingError
             If the rate is out of range.
         """
+        require_number("False-positive rate", fpr)
         require(0 < fpr < 1, "false-positive rate", "above 0 and below 1 (0.01 is 1 %)", fpr)
         wanted = -np.log10(fpr)
         if wanted <= self.table_neg_log10_p[-1]:

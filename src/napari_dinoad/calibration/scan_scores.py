@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
-from napari_dinoad.given_arrays import real_array
+from napari_dinoad.given_arrays import real_array, require_number
 from napari_dinoad.settings.checks import require
 
 __all__ = ["ScanScores", "scan_score"]
@@ -71,6 +71,7 @@ def scan_score(body_scores: np.ndarray, top_fraction: float, *, overwrite: bool 
     SettingError
         If the share is not above 0 and at most 1.
     """
+    require_number("Top fraction", top_fraction)
     require(0 < top_fraction <= 1, "top fraction", "a share above 0, at most 1", top_fraction)
     body_scores = real_array("Scores", body_scores).reshape(-1)
     if body_scores.size == 0:

@@ -17,7 +17,7 @@ import numpy as np
 from napari_dinoad.calibration.score_histogram import DEFAULT_BITS, RunningSum, ScoreHistogram, keys_of
 from napari_dinoad.errors import SettingError
 from napari_dinoad.evaluation.labelled_histogram import are_abnormal
-from napari_dinoad.given_arrays import real_array
+from napari_dinoad.given_arrays import real_array, require_number
 from napari_dinoad.settings import AUPRO_FPR_LIMIT as DEFAULT_FPR_LIMIT
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class RegionOverlap:
         SettingError
             If the limit is not above 0 and at most 1.
         """
+        require_number("AUPRO limit", fpr_limit)
         if not 0 < fpr_limit <= 1:
             raise SettingError(f"AUPRO limit: expected a rate above 0, at most 1, got {fpr_limit}.")
         if not self.n_regions or not self.normal.total:

@@ -24,6 +24,7 @@ from napari_dinoad.machine.files import (
 )
 from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
+from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
     from napari_dinoad.images.nifti_files import Holding
@@ -146,6 +147,7 @@ def discover_scans(
             f"{folder}: expected a folder of scans, found {'a file' if folder.exists() else 'nothing'}."
         )
     reading = reading or ReadSettings()
+    require_kind("reading", reading, ReadSettings)
     found = _Found(all_frames)
     _walk(folder, reading, found, progress)
     _add_series(reading, found, progress)

@@ -22,7 +22,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from napari_dinoad.errors import GeometryError
+from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.given_arrays import require_array
 from napari_dinoad.images.grey import COLOUR_AS_GREY
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _AFFINE_DECIMALS = 4
 """Of millimetres; headers of other formats round on their own."""
 
-__all__ = ["OBLIQUE_TOLERANCE_DEG", "DisplayWindow", "Geometry", "Volume"]
+__all__ = ["OBLIQUE_TOLERANCE_DEG", "DisplayWindow", "Geometry", "Volume", "require_volume"]
 
 OBLIQUE_TOLERANCE_DEG = 0.5
 """A scan whose axes are farther than this from the patient's axes is called oblique."""
@@ -335,3 +335,11 @@ class Volume:
         if in_colour or self.colours is None or COLOUR_AS_GREY in self.notes:
             return self
         return replace(self, notes=(*self.notes, COLOUR_AS_GREY))
+
+
+def require_volume(scan: object) -> None:
+    """Raise `SettingError` unless it is a scan in memory."""
+    if not isinstance(scan, Volume):
+        raise SettingError(
+            f"scan: expected a Volume, got {type(scan).__name__}. Read a file with read_volume(path)."
+        )

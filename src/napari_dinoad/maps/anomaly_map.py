@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.given_arrays import require_array, require_number
 from napari_dinoad.images.blocks import blocks
+from napari_dinoad.images.volume import require_volume
 from napari_dinoad.maps.display_range import display_percentiles
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
@@ -50,6 +52,7 @@ class AnomalyMap:
     source: Volume
 
     def __post_init__(self) -> None:
+        require_volume(self.source)
         require_array("Anomaly map", self.values, GeometryError)
         if self.values.shape != self.geometry.canonical_shape:
             raise GeometryError(
@@ -81,7 +84,8 @@ class AnomalyMap:
         return int(np.count_nonzero(self.values))
 
     def n_beyond(self, rate: float) -> int:
-        """Return how many voxels are as unusual as this share of normal ones, or more."""
+        """Return how many voxels are as unusual as this share of normal ones, or more; see `AnomalyMask.of`."""
+        _require_rate(rate)
         counted = self._n_beyond
         if rate not in counted:
             counted[rate] = int(np.count_nonzero(self.values >= np.float32(-np.log10(rate))))
@@ -162,9 +166,7 @@ class AnomalyMask:
         SettingError
             If ``fpr`` is not between 0 and 1, or the volume is below 0.
         """
-        require_number("False-positive rate", fpr)
-        if not 0 < fpr < 1:
-            raise SettingError(f"False-positive rate: expected above 0 and below 1, got {fpr}.")
+        _require_rate(fpr)
         require_number("Minimum volume", min_volume_mm3)
         if not min_volume_mm3 >= 0:
             raise SettingError(f"Minimum volume: expected 0 or more, got {min_volume_mm3}.")
@@ -217,8 +219,10 @@ class AnomalyMask:
         """Return the connected regions, the one with the highest peak first."""
         return self._regions
 
-    def only(self, labels: set[int] | frozenset[int]) -> AnomalyMask:
+    def only(self, labels: Collection[int]) -> AnomalyMask:
         """Return the mask with these regions alone, by their ``label``; they keep their numbers."""
+        if isinstance(labels, str) or not isinstance(labels, Collection):
+            raise SettingError(f"Regions: expected several labels, got {labels!r}.")
         number_of = np.zeros(int(self.labels.max(initial=0)) + 1, dtype=np.int32)
         own = [label for label in labels if 0 < label < len(number_of)]
         number_of[own] = own
@@ -237,3 +241,9 @@ class AnomalyMask:
             As of `AnomalyMap.save`, and so are the errors.
         """
         return save_on_grid(Path(path), self.values, self.anomaly_map.source, "mask", is_found=True)
+
+
+def _require_rate(fpr: float) -> None:
+    require_number("False-positive rate", fpr)
+    if not 0 < fpr < 1:
+        raise SettingError(f"False-positive rate: expected above 0 and below 1, got {fpr}.")

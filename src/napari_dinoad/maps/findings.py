@@ -83,7 +83,7 @@ class Findings:
 
     def only(self, labels: Collection[int]) -> Findings:
         """Return the findings with these regions alone; they keep their numbers."""
-        return replace(self, mask=self.mask.only(frozenset(labels)))
+        return replace(self, mask=self.mask.only(labels))
 
     def scan_words(self) -> str:
         """Return what the scan-level figures say, for people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
@@ -15,7 +16,6 @@ from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.findings import Findings
@@ -149,7 +149,7 @@ def _require_known(outputs: Collection[str]) -> None:
 
 def save_outputs(
     findings: Findings,
-    folder: Path,
+    folder: str | Path,
     stem: str,
     outputs: Collection[str] | None = None,
     *,
@@ -163,7 +163,7 @@ def save_outputs(
     Parameters
     ----------
     findings : Findings
-    folder : Path
+    folder : str or Path
         Made if needed.
     stem : str
         Begins each file's name.
@@ -195,6 +195,7 @@ def save_outputs(
     DinoadError
         If the folder or a file cannot be written.
     """
+    folder = Path(folder)
     chosen = default_outputs(findings.volume) if outputs is None else tuple(outputs)
     check_outputs(findings.volume, chosen)
     if outputs is None and findings.volume.dicom_files and "seg" not in chosen:

@@ -157,8 +157,12 @@ def require_reiterable(batches: Iterable[torch.Tensor]) -> None:
     Raises
     ------
     ScorerError
-        If ``batches`` is an iterator.
+        If ``batches`` is an iterator, or nothing that can be gone through.
     """
+    if not isinstance(batches, Iterable):
+        raise ScorerError(
+            f"batches: expected a list of tensors (n, gh, gw, d), got {type(batches).__name__}."
+        )
     if iter(batches) is batches:
         raise ScorerError(
             f"batches: expected a re-iterable (a list, or an object whose __iter__ starts anew), got the "

@@ -148,6 +148,6 @@ def preset(name: str) -> PreprocessingSettings:
     SettingError
         If there is no such preset.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}.")
     return PRESETS[name]

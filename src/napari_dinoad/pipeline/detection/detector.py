@@ -14,10 +14,11 @@ import torch
 
 from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
-from napari_dinoad.errors import SettingError, first_line
+from napari_dinoad.errors import first_line
+from napari_dinoad.given_arrays import require_number
 from napari_dinoad.images.intensity import darkness_note
 from napari_dinoad.images.slices import prepare_planes, slice_axis
-from napari_dinoad.images.volume import Volume
+from napari_dinoad.images.volume import require_volume
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.normative_model.cohort_norms import unlike_all
@@ -29,11 +30,12 @@ from napari_dinoad.pipeline.slices.device_slices import sent_voxels
 from napari_dinoad.pipeline.slices.scan_facts import scan_facts
 from napari_dinoad.progress import report
 from napari_dinoad.settings import DetectSettings
-from napari_dinoad.settings.checks import require_kind
+from napari_dinoad.settings.checks import require, require_kind
 
 if TYPE_CHECKING:
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.images.slices import PreparedScan
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
 
 __all__ = ["Detector", "OnSlices", "detect"]
@@ -115,10 +117,6 @@ class Detector:
         SettingError
             If the intensity setting does not suit the scan, or a path was given in place of one.
         """
-        if not isinstance(volume, Volume):
-            raise SettingError(
-                f"scan: expected a Volume, got {type(volume).__name__}. Read a file with read_volume(path)."
-            )
         # Another thread may put its own scan in place meanwhile.
         prepared = self._prepared
         if not prepared or prepared[0].volume is not volume:
@@ -130,6 +128,7 @@ class Detector:
 
     def prepare_apart(self, volume: Volume) -> tuple[PreparedScan, ...]:
         """Return what `prepare` does, without keeping it: for `detect`, on another thread while it scores a scan."""
+        require_volume(volume)
         return prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
 
     def unlike(self, volume: Volume) -> tuple[str, ...]:
@@ -156,6 +155,7 @@ class Detector:
 
     def slice_axis(self, volume: Volume) -> int:
         """Return the axis of the canonical array across which this model takes slices of the scan, first of all."""
+        require_volume(volume)
         return slice_axis(volume, self.model.planes[0].plane)
 
     def detect(
@@ -201,9 +201,13 @@ class Detector:
         ScanReadError
             If no body is found.
         SettingError
-            If a slice is not in the scan, the intensity setting does not suit the scan, or a path was given in
-            place of one.
+            If a slice is not in the scan, the intensity setting does not suit the scan, a path was given in place of
+            one, or what is to be called cannot be.
         """
+        for name, hearer in (("on_slices", on_slices), ("on_preliminary", on_preliminary)):
+            require(hearer is None or callable(hearer), name, "a function", hearer)
+        if start_slice is not None:
+            require_number("Start slice", start_slice)
         if prepared:
             self._prepared = prepared
         size = self.settings.batch_slices or self.backbone.batch_slices

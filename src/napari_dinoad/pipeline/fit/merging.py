@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.fit.joined_calibrations import joined, rescored
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
 from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +43,7 @@ def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
     ModelFileError
         If the models do not go together; the message says what differs.
     """
+    require(isinstance(models, Iterable), "Models to merge", "at least 2", models)
     models = tuple(models)
     for number, model in enumerate(models, start=1):
         require_model(model, f"Models to merge, number {number}")
