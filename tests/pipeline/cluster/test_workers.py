@@ -335,6 +335,26 @@ def test_a_script_without_a_main_guard_is_told(tmp_path):
     assert 'must stand under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
 
 
+def test_a_fit_in_a_script_without_a_main_guard_is_told_once(normal_folder, tmp_path):
+    """Each worker told at length that the same fit is running."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from napari_dinoad import CacheSettings, ClusterSettings, fit_folder\n"
+        f"fit_folder({str(normal_folder)!r}, cache=CacheSettings('cache'), cluster=ClusterSettings(workers=2))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert 'must stand under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
+    assert done.stderr.count("Traceback") == 1, done.stderr
+
+
 def test_a_system_that_starts_no_process_is_told_without_a_traceback(normal_folder, monkeypatch, caplog):
     """A container without /dev/shm, or at its limit of processes."""
 

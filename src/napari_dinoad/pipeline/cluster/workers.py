@@ -133,7 +133,7 @@ def _local_cluster(workers: int) -> LocalCluster:
         raise SettingError(
             f"Cluster: {workers} worker processes could not be started ({error}). In a script of your own, what "
             'calls the fit must stand under if __name__ == "__main__": each worker reads the script once more.'
-        ) from error
+        ) from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -140,6 +141,10 @@ def fit_folder(
     require_kind("settings", settings, FitSettings)
     require_kind("cache", cache or CacheSettings(), CacheSettings)
     require_kind("cluster", cluster or ClusterSettings(), ClusterSettings)
+    if cluster is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that reads a script once more in which this does not stand under ``if __name__ == "__main__"``; the
+        # process that waits for it tells that.
+        raise SystemExit(1)
     if out is not None:
         require_writable(Path(out))
         # Its name is longer.
