@@ -178,11 +178,54 @@ def test_the_result_of_a_series_names_its_frame_and_hides_at_others(qtbot, dock,
     viewer.dims.set_current_step(0, 1)
     find(qtbot, dock)
     assert dock.result.standing.text() == "This is the result of frame 1."
-    assert "frame 1" in overlays(viewer)[0].name
+    assert "frame 1" in dock.finder.found.overlay.heatmap.name
     with qtbot.waitSignal(dock.result.exporter.finished, timeout=TIMEOUT_MS):
         dock.result.export(tmp_path / "out", ("map", "mask"))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["series_frame1_anomaly.nii.gz", "series_frame1_mask.nii.gz"]
+
+
+def test_results_of_several_frames_are_kept_with_what_was_unticked(qtbot, dock, viewer, series):
+    find_planted(qtbot, dock)
+    first = dock.finder.found
+    dock.finder.set_ticked([dock.finder.result.regions[1]], False)
+    dock.result.rate.slider.setValue(3.0)
+    viewer.dims.set_current_step(0, 1)
+    assert dock.finder.found is first, "until there is another"
+    assert not first.overlay.heatmap.visible
+    find(qtbot, dock)
+    second = dock.finder.found
+    assert second is not first
+    assert first.overlay.is_whole
+    seen = [layer for layer in viewer.layers if is_overlay(layer) and layer.visible]
+    assert set(seen) == {second.overlay.heatmap, second.overlay.mask}
+    viewer.dims.set_current_step(0, 0)
+    assert dock.finder.found is first
+    assert dock.result.standing.text() == "This is the result of frame 0."
+    assert dock.result.rate.rate == pytest.approx(0.001)
+    assert dock.result.table.topLevelItemCount() == len(first.result.regions)
+    assert first.result.unticked_peaks
+    assert first.overlay.heatmap.visible
+    assert not second.overlay.heatmap.visible
+    find(qtbot, dock)
+    assert dock.finder.found is first, "filled further"
+    viewer.layers.remove(first.overlay.mask)
+    assert dock.finder.found is second
+    qtbot.waitUntil(lambda: first.overlay.heatmap not in viewer.layers)
+    assert "Frame 0 is shown" in dock.result.standing.text()
+
+
+def test_results_of_several_frames_outlive_the_dock(qtbot, dock, viewer, series):
+    for frame in (0, 1):
+        viewer.dims.set_current_step(0, frame)
+        find(qtbot, dock, dock.find.slice_button)
+    dock.finder.close()
+    dock.finder.open_again()
+    dock.finder.look_at(series)
+    for frame in (0, 1):
+        viewer.dims.set_current_step(0, frame)
+        assert dock.result.standing.text() == f"This is the result of frame {frame}."
+        assert dock.finder.found.overlay.heatmap.visible
 
 
 def test_frames_have_the_numbers_of_the_slider_and_of_the_command_line(qtbot, dock, viewer, series):

@@ -9,11 +9,12 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find.found import Found, ModelFile, Run, Standing, standing_of
-from napari_dinoad.gui.find.kept_results import leave_results, take_result
+from napari_dinoad.gui.find.kept_results import leave_results, take_results
+from napari_dinoad.gui.find.known_results import KnownResults
 from napari_dinoad.gui.find.measuring import RegionMeasurer
 from napari_dinoad.gui.find.preparation import Preparation, ScanAndModel, without_mask
 from napari_dinoad.gui.find.result import ScanResult
-from napari_dinoad.gui.find.scan_jobs import DetectJob, ScoredBefore
+from napari_dinoad.gui.find.scan_jobs import DetectJob
 from napari_dinoad.gui.viewer.layer_marks import overlays_of
 from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
@@ -48,7 +49,7 @@ class _Request:
 
 
 class FindController(QObject):
-    """Scores scans and holds one result for each image layer.
+    """Scores scans and holds one result for each image layer, and frame of it.
 
     `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
     `regions_changed` when regions, ticks or the scan-level figures are others; `standing_changed` when a result is
@@ -66,7 +67,8 @@ class FindController(QObject):
     def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._found: dict[Hashable, Found] = {}
+        self._found = KnownResults()
+        self._current: Found | None = None
         self._ready: tuple[Layer, LayerScan, Overlay] | None = None
         self._shown_key: Hashable | None = None
         self._chosen: ModelFile | None = None
@@ -110,10 +112,6 @@ class FindController(QObject):
         """How this result stands to what is shown and chosen."""
         return self._standing
 
-    @property
-    def _current(self) -> Found | None:
-        return None if self._shown_key is None else self._found.get(self._shown_key)
-
     def look_at(self, layer: Layer | None) -> None:
         """Choose the layer whose result is asked about; see `review` for what is hidden meanwhile."""
         key = None if layer is None else layer.unique_id
@@ -134,7 +132,7 @@ class FindController(QObject):
         """
         found, in_grid = self._current, grid_of(self._viewer).enabled
         standing = Standing()
-        for known in self._found.values():
+        for known in self._found:
             its_own = standing_of(known, self._viewer.dims.point, self._chosen)
             if known is found:
                 standing = its_own
@@ -154,12 +152,17 @@ class FindController(QObject):
                 self.review()
 
     def _show_current(self) -> None:
+        self._current = self._found.shown(self._shown_key, self._viewer.dims.point)
         self.review()
         self.result_changed.emit()
 
     def _on_point(self) -> None:
         if self._current is not None and self._current.scan.frame:
-            self.review()
+            if self._found.shown(self._shown_key, self._viewer.dims.point) is self._current:
+                self.review()
+            else:
+                self._show_current()
+                self._measurer.start_soon()
 
     def find(self, layer: Layer, model_path: Path, settings: DetectSettings, *, only_shown: bool) -> bool:
         """Start scoring a layer's scan; return False while another job is under way.
@@ -177,16 +180,10 @@ class FindController(QObject):
         self.compare_with(model_path)
         self.preparation.runner.cancel()
         self._request = _Request(layer, scan, ModelFile.of(model_path), settings)
-        before = self._scored_before(self._request)
+        before = self._found.scored_before(layer, scan.frame, self._request.model)
         job = DetectJob(scan, model_path, without_mask(settings), shown, only_shown, before)
         title = "Scoring this slice" if only_shown else "Scoring the scan"
         return self.runner.start(self.preparation.before(job), title)
-
-    def _scored_before(self, request: _Request) -> ScoredBefore | None:
-        known = self._found.get(request.layer.unique_id)
-        if known is None or known.model != request.model or known.scan.frame != request.scan.frame:
-            return None
-        return ScoredBefore(known.result.volume, known.result.is_whole)
 
     def get_ready(self, layer: Layer) -> None:
         """Add the layers that the result will fill, before it is asked for: napari takes a while to add a layer."""
@@ -215,7 +212,7 @@ class FindController(QObject):
 
     def set_min_volume(self, min_volume_mm3: float) -> None:
         """Leave out regions smaller than this, in all results."""
-        for found in self._found.values():
+        for found in self._found:
             found.result.set_min_volume(min_volume_mm3)
         self._measurer.start_soon()
 
@@ -271,7 +268,7 @@ class FindController(QObject):
 
     def bring_back(self, heatmap: Layer) -> bool:
         """Show a heatmap again as soon as its scan is looked at; return False where it is none that is kept here."""
-        for found in self._found.values():
+        for found in self._found:
             if found.overlay is not None and found.overlay.holds(heatmap):
                 found.overlay.bring_back_map()
                 return True
@@ -285,11 +282,12 @@ class FindController(QObject):
         if self._run is not None:
             self._run.settle()
         # There is no table any more in which it is chosen.
-        for found in self._found.values():
+        for found in self._found:
             if found.result.choose(None) and found.overlay is not None:
                 found.overlay.refresh_mask()
-        leave_results(found for found in self._found.values() if found.result.scored.any())
-        self._run, self._found, self._shown_key, self._is_open = None, {}, None, False
+        leave_results(found for found in self._found if found.result.scored.any())
+        self._run, self._found, self._shown_key, self._is_open = None, KnownResults(), None, False
+        self._current = None
 
     def open_again(self) -> None:
         """Take up again what was left when it was closed; `look_at` shows it."""
@@ -298,8 +296,8 @@ class FindController(QObject):
 
     def _take_left(self) -> None:
         for layer in self._viewer.layers:
-            left = take_result(self._viewer, layer)
-            self._found |= {} if left is None else {layer.unique_id: left}
+            for left in take_results(self._viewer, layer):
+                self._found.add(left)
 
     def _on_delivered(self, item: object) -> None:
         if isinstance(item, ScanRead) and self._is_open:
@@ -311,7 +309,7 @@ class FindController(QObject):
         request = self._request
         if request is None or request.layer not in self._viewer.layers:
             return
-        known = self._found.get(request.layer.unique_id)
+        known = self._found.of(request.layer, request.scan.frame)
         if known is not None and read.is_known and known.result.axis == read.axis:
             self._go_on(known, request, read)
             return
@@ -323,7 +321,8 @@ class FindController(QObject):
         overlay = self._take_ready(request, read.volume.values.shape)
         if overlay is None:
             for stale in overlays_of(self._viewer, request.layer):
-                self._viewer.layers.remove(stale)
+                if not any(found.rests_on(stale) for found in self._found):
+                    self._viewer.layers.remove(stale)
             overlay = Overlay(self._viewer, request.layer, request.scan)
         hand_on(overlay.heatmap, hidden)
         settings = request.settings
@@ -336,7 +335,7 @@ class FindController(QObject):
             overlay.values_of_mask,
         )
         found = Found(request.layer, request.scan, request.model, without_mask(settings), result, overlay)
-        self._found[request.layer.unique_id] = found
+        self._found.add(found)
         self._run = Run(found)
         self._show_current()
 
@@ -362,7 +361,7 @@ class FindController(QObject):
 
     def _on_slices(self, scored: SlicesScored) -> None:
         # What was on its way when the scan or its result was removed has no place any more.
-        if self._run is None or self._run.found not in self._found.values():
+        if self._run is None or self._run.found not in self._found:
             return
         found = self._run.found
         found.result.put(scored)
@@ -378,7 +377,7 @@ class FindController(QObject):
         request, run = self._request, self._run
         if outcome is None:
             self.told.emit("This slice was scored with the whole scan already; that result stands.")
-            known = None if request is None else self._found.get(request.layer.unique_id)
+            known = None if request is None else self._found.of(request.layer, request.scan.frame)
             if known is not None and known.overlay is not None:
                 known.overlay.come_up()
         if request is None or run is None or not isinstance(outcome, DetectOutcome):
@@ -392,7 +391,7 @@ class FindController(QObject):
             self.told.emit(other_plane)
 
     def _on_cancelled(self) -> None:
-        if self._run is not None and self._run.found not in self._found.values():
+        if self._run is not None and self._run.found not in self._found:
             self.told.emit("Stopped: a layer of the scan or its result was removed.")
         elif self._run is None or not self._run.found.result.scored.any():
             self.told.emit("Cancelled before any slice was scored.")
@@ -408,7 +407,7 @@ class FindController(QObject):
         if run is None:
             return
         found = run.found
-        if found not in self._found.values():
+        if found not in self._found:
             return
         run.settle()
         if not found.result.scored.any():
@@ -421,7 +420,7 @@ class FindController(QObject):
             self._measurer.start()
 
     def _drop(self, found: Found) -> None:
-        del self._found[found.layer.unique_id]
+        self._found.remove(found)
         if found.overlay is not None:
             found.overlay.remove()
         self._show_current()
@@ -442,11 +441,11 @@ class FindController(QObject):
         if self._ready is not None and (same_layer(layer, self._ready[0]) or self._ready[2].holds(layer)):
             (_, _, overlay), self._ready = self._ready, None
             self._removal.add(*overlay.release())
-        gone = [key for key, found in self._found.items() if found.rests_on(layer)]
-        for key in gone:
-            self._forget(self._found.pop(key))
+        gone = self._found.take_resting_on(layer)
+        for found in gone:
+            self._forget(found)
         self.preparation.forget(layer)
-        if self._shown_key in gone:
+        if self._current in gone:
             self._show_current()
 
     def _forget(self, found: Found) -> None:

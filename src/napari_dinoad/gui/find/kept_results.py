@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.find.found import Found
 
-__all__ = ["leave_results", "take_result"]
+__all__ = ["leave_results", "take_results"]
 
 _FOUND_KEY = "dinoad_found"
 """Key in ``layer.metadata`` of a heatmap whose dock was closed."""
@@ -37,11 +37,8 @@ def leave_results(results: Iterable[Found]) -> None:
             found.overlay.heatmap.metadata[_FOUND_KEY] = _Kept(found)
 
 
-def take_result(viewer: Viewer, layer: Layer) -> Found | None:
-    """Return what was found in a scan's layer and left, once; None where there is none, or its mask is gone."""
-    for overlay in overlays_of(viewer, layer):
-        kept = overlay.metadata.pop(_FOUND_KEY, None)
-        found = kept.found if isinstance(kept, _Kept) else None
-        if found is not None and found.overlay is not None and found.overlay.is_whole:
-            return found
-    return None
+def take_results(viewer: Viewer, layer: Layer) -> list[Found]:
+    """Return what was found in a scan's layer and left, once; not where its mask is gone."""
+    kept = [overlay.metadata.pop(_FOUND_KEY, None) for overlay in overlays_of(viewer, layer)]
+    left = [one.found for one in kept if isinstance(one, _Kept) and one.found is not None]
+    return [found for found in left if found.overlay is not None and found.overlay.is_whole]
