@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoad.calibration.scan_scores import ScanScores
 from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.calibration.table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
@@ -26,8 +27,6 @@ from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from napari_dinoad.calibration.scan_scores import ScanScores
 
 __all__ = ["MAX_NEG_LOG10_P", "Calibration", "fused_scores"]
 
