@@ -98,6 +98,20 @@ def test_water_beyond_the_field_of_view_of_a_ct_is_not_body():
     assert found[~body].mean() < 0.05
 
 
+def test_noise_of_a_jpeg_in_nearly_black_air_is_not_body():
+    """What differed from the air's one value was taken for the body, as around a brain of mean 0."""
+    rows, columns = np.indices((120, 120))
+    head = np.hypot(rows - 60, columns - 60) < 35
+    rng = np.random.default_rng(0)
+    ringing = np.hypot(rows - 60, columns - 60) < 50
+    air = np.where(ringing, rng.integers(0, 4, head.shape), 1)
+    found = find_body(np.where(head, rng.integers(60, 200, head.shape), air)[np.newaxis].astype(np.float32))[
+        0
+    ]
+    assert found[head].mean() > 0.99
+    assert found[~head].mean() < 0.05
+
+
 def test_a_white_frame_is_no_surround():
     values = np.full((1, 60, 60), 255.0)
     values[0, 5:-5, 5:-5] = np.random.default_rng(0).integers(0, 250, (50, 50))
