@@ -92,6 +92,11 @@ def test_few_scans_and_unknown_sizes_say_nothing(cohort):
     assert unlike_all([CohortNorms.of(cohort)], flat | {"spacing": [9.0, 9.0, 9.0]}) == ()
 
 
+def test_how_wide_bodies_are_is_told_across_the_patient(cohort):
+    assert CohortNorms.of(cohort).width_mm == np.median([item["body_size"][1] for item in cohort])
+    assert CohortNorms.of(cohort[: MIN_SCANS - 1]).width_mm is None
+
+
 def test_norms_survive_being_stored(cohort):
     norms = CohortNorms.of(cohort)
     assert CohortNorms.from_dict(json.loads(json.dumps(norms.to_dict()))) == norms

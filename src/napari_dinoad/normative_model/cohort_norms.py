@@ -112,6 +112,12 @@ class CohortNorms:
         """
         return cls({name: FigureNorm.from_dict(values) for name, values in stored.items()})
 
+    @property
+    def width_mm(self) -> float | None:
+        """How wide the bodies are in axial slices, front to back or side to side; None where that is not known."""
+        widths = [self.figures[name].median for name in map(_BODY.__add__, AXES[1:]) if name in self.figures]
+        return max(widths, default=None)
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return JSON values."""
         return {name: asdict(norm) for name, norm in self.figures.items()}

@@ -76,6 +76,17 @@ def test_misfits_are_named(preset, plane, scan, words):
     assert words in reason
 
 
+@pytest.mark.parametrize(
+    ("scan", "width_mm"),
+    [(traits((300, 128, 128), (4.0, 4.1, 4.1)), 387.0), (traits((16, 20, 18)), 17.0)],
+)
+def test_volumes_of_other_parts_are_not_compared_with_heads(scan, width_mm):
+    """PET of the whole body is fitted by mr-brain, as all volumes without air of CT are."""
+    assert "of heads" in misfits(model(), scan)[0]
+    assert misfits(replace(model(), widths_mm=(width_mm,)), scan) == []
+    assert "of heads" in misfits(replace(model(), widths_mm=(210.0,)), scan)[0]
+
+
 def test_traits_are_taken_from_a_layer_without_reading_a_lazy_one():
     dask = pytest.importorskip("dask.array")
     geometry = Geometry((6, 5, 4), np.diag([2.0, 3.0, 4.0, 1.0]))

@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file, safe_open, save_file
@@ -27,6 +28,17 @@ def test_summary_says_what_the_card_says(model_path):
     assert (summary.n_scans, summary.n_slices) == (card["n_scans"], card["n_slices"])
     assert summary.created.isoformat() == card["created"]
     assert "4 normal scans" in summary.describe()
+
+
+def test_summary_says_how_wide_the_normal_scans_are(model_path, tmp_path):
+    from napari_dinoad.normative_model import NormativeModel
+    from napari_dinoad.normative_model.cohort_norms import CohortNorms, FigureNorm
+
+    assert read_model_summary(model_path).widths_mm == (), "of four scans nothing is kept"
+    wide = CohortNorms({"body_mm_side to side": FigureNorm(9, 387.0, 1.0, 380.0, 390.0)})
+    model = replace(NormativeModel.load(model_path), cohorts=(CohortNorms(), wide))
+    model.save(tmp_path / "wide.dinoad")
+    assert read_model_summary(tmp_path / "wide.dinoad").widths_mm == (387.0,)
 
 
 def test_summary_needs_no_torch(model_path):

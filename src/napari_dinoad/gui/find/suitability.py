@@ -26,6 +26,9 @@ _SAMPLED_COLOURS = 300_000
 
 _HEAD_PRESETS = ("mr-brain", "ct-head")
 
+_HEAD_WIDTHS_MM = (90.0, 330.0)
+"""Bodies of normal scans are heads where they are so wide; volumes of other parts are fitted by the preset too."""
+
 _OF_MILLIMETRES = ("mr-brain", "ct-head", "ct-chest", "ct-abdomen")
 """Presets of scans that have a physical size; stacks of pictures, such as B-scans and films, need have none."""
 
@@ -113,7 +116,8 @@ def _of_space(model: ModelSummary, scan: ScanTraits) -> list[str]:
         return ["This scan has no physical size; the model is of scans in millimetres."] if has_sizes else []
     reasons = []
     lengths = [n * step for n, step in zip(scan.shape, scan.spacing_mm, strict=True)]
-    if model.preset in _HEAD_PRESETS:
+    low, high = _HEAD_WIDTHS_MM
+    if model.preset in _HEAD_PRESETS and all(low <= width <= high for width in model.widths_mm):
         size = " × ".join(f"{length:.0f}" for length in reversed(lengths))
         if max(lengths) > _HEAD_MM[1]:
             reasons.append(f"The model is of heads, this scan is larger than one ({size} mm).")

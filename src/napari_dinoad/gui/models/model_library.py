@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.machine.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
+from napari_dinoad.normative_model.cohort_norms import CohortNorms
 from napari_dinoad.normative_model.format import METADATA_KEY, are_volumes, fault_of_file, require_format
 from napari_dinoad.settings import ANATOMICAL_PLANES
 
@@ -56,6 +57,9 @@ class ModelSummary:
         Persons that the scans are of; None: as many.
     n_compared : int, optional
         Normal scans that a patient's scan as a whole is compared with; None: all.
+    in_colour : bool
+    widths_mm : tuple of float
+        How wide the bodies of the normal scans are, of each cohort of which that is known.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class ModelSummary:
     n_persons: int | None = None
     n_compared: int | None = None
     in_colour: bool = False
+    widths_mm: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -113,6 +118,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             require_format(path, document)
             n_compared = int(stored.get_slice(_SCAN_SCORES).get_shape()[0])
         provenance = document["provenance"]
+        widths = (CohortNorms.from_dict(cohort).width_mm for cohort in document.get("cohorts", ()))
         return ModelSummary(
             path,
             str(document["preprocessing"]["preset"]),
@@ -125,6 +131,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             int(provenance.get("n_persons", provenance["n_scans"])),
             n_compared,
             bool(document["preprocessing"].get("colour", False)),
+            tuple(width for width in widths if width is not None),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise fault_of_file(path, error) from error
