@@ -18,7 +18,7 @@ from napari_dinoad.machine.faults import fault_of_machine
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
-from napari_dinoad.pipeline.cohort.preparation import LoadedScan, stored
+from napari_dinoad.pipeline.cohort.scan_embedding import LoadedScan, ScanEmbedding
 from napari_dinoad.pipeline.cohort.work_folder import work_folder
 from napari_dinoad.pipeline.detection import detector as detector_module
 from napari_dinoad.pipeline.detection import scan_run
@@ -33,6 +33,7 @@ from napari_dinoad.settings import (
     DpmmSettings,
     FitSettings,
     MemoryBankSettings,
+    ReadSettings,
     preset,
 )
 from patience import PATIENCE_S
@@ -214,7 +215,10 @@ def test_a_scan_is_embedded_waiting_once_a_batch(patient, tmp_path, monkeypatch)
         loaded = LoadedScan(None, ("key",), (None,), prepared, ({},))
         folder = CacheSettings(str(tmp_path / backbone.device.type))
         with work_folder("fit", folder) as work, ReadAhead() as reader:
-            (scan,) = stored(loaded, {"axial": EmbeddingCache(work, reader)}, backbone, reader)
+            caches = {"axial": EmbeddingCache(work, reader)}
+            (scan,) = ScanEmbedding(ReadSettings(), SMALL.preprocessing, backbone, caches).stored(
+                loaded, reader
+            )
             return torch.cat([*scan.batches()])
 
     expected = embeddings_of(EmbeddedBackbone(torch.device("cpu")))

@@ -21,7 +21,7 @@ from napari_dinoad.errors import WeightsError
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan, HeldScan, packed_bits
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
-from napari_dinoad.pipeline.cohort.preparation import load_scan, stored
+from napari_dinoad.pipeline.cohort.scan_embedding import ScanEmbedding
 from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
 from napari_dinoad.scoring import scorer_from_state
 
@@ -143,12 +143,13 @@ def embed_scans(scans: Sequence[ScanFile], job: EmbeddingJob) -> list[EmbeddedSc
     with ReadAhead() as reader:
         cache = _MemoryCache() if job.root is None else EmbeddingCache(_shared_folder(job), reader)
         caches = dict.fromkeys(planes, cache)
+        embedding = ScanEmbedding(job.reading, job.preprocessing, backbone, caches)
         for scan in scans:
-            loaded = load_scan(job.reading, job.preprocessing, backbone, sha256, caches, scan)
+            loaded = embedding.load(scan)
             if loaded.reason:
                 results += [loaded.reason] * len(planes)
             else:
-                results += stored(loaded, caches, backbone, reader)
+                results += embedding.stored(loaded, reader)
     return results
 
 

@@ -16,7 +16,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.machine.files import atomic_path, files_below, require_folder, sha256_of_file
 from napari_dinoad.maps.worklist import WorklistEntry
-from napari_dinoad.pipeline.cohort.preparation import content_sha256
+from napari_dinoad.pipeline.cohort.scan_embedding import content_sha256
 from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
 
 if TYPE_CHECKING:

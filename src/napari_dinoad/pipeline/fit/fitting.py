@@ -28,6 +28,7 @@ from napari_dinoad.normative_model.provenance import BackboneIdentity, Provenanc
 from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, colour_note, uneven_brightness_note
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.preparation import embed_cohort
+from napari_dinoad.pipeline.cohort.scan_embedding import ScanEmbedding
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
 from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
 from napari_dinoad.pipeline.fit.fitted_cohort import report_of_fit
@@ -314,7 +315,8 @@ def _embed(
     progress, behind = request.progress, () if request.earlier is None else request.earlier.fingerprints
     if request.cluster is None:
         caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
-        return embed_cohort(found, settings.reading, preprocessing, backbone, caches, progress, behind)
+        embedding = ScanEmbedding(settings.reading, preprocessing, backbone, caches)
+        return embed_cohort(found, embedding, progress, behind)
     from napari_dinoad.pipeline.cluster.cohort import embed_on_cluster
     from napari_dinoad.pipeline.cluster.workers import open_cluster
 
