@@ -94,10 +94,10 @@ def stored_preprocessing(stored: Mapping[str, Any]) -> PreprocessingSettings:
 
 
 def stored_card(path: Path) -> dict[str, Any] | None:
-    """Return the card of a model file without building the model; None where only that tells whether it is sound.
+    """Return the card of a model file without building the model; None where it must be built to tell if it is sound.
 
-    All that is in the file is read and its checksum compared. What this very version wrote, and nothing has changed
-    since, can be loaded; files of other versions, and damaged ones, are left to `NormativeModel.load`.
+    All that is in the file is read, and its checksum is compared. A file that this very version wrote, and that is
+    unchanged since, can be loaded. Files of other versions, and damaged ones, are left to `NormativeModel.load`.
 
     Raises
     ------

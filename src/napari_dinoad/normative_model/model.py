@@ -109,10 +109,10 @@ class NormativeModel:
         return self.planes[0].members[0].scorer
 
     def in_plane(self, plane: Plane) -> NormativeModel:
-        """Return the model of one of its planes alone, as it would have been fitted alone.
+        """Return the model of one of its planes alone, as it would have been fitted alone, but for its rates.
 
-        But for its rates where there are other planes: they are as counted on the normal scans, not measured on
-        left-out ones (see `Level.for_new_persons`), as the planes are fused.
+        Of a model of several planes, each plane's own rates are those counted on the normal scans. They are not
+        corrected for new persons (see `Level.for_new_persons`): only the rates of what is fused of all planes are.
 
         Raises
         ------

@@ -95,10 +95,11 @@ class SliceLevels:
     def of(
         cls, space: LookSpace, places: torch.Tensor, levels: torch.Tensor, persons: torch.Tensor
     ) -> SliceLevels:
-        """Measure how alike slices of different persons are, and how much that tells of their levels.
+        """Measure how alike slices of different persons are, and how much their looks tell of their levels.
 
-        Where the looks of left-out persons' slices tell little of what sets their levels apart, all levels are drawn
-        to 1: by the slope of the regression of what they are on what is told of them, at most 1.
+        Each person's slices are left out in turn and their levels predicted by those of the others. The slope of the
+        regression of the true levels on the predicted ones, limited to 0 … 1, says how much looks tell; all levels
+        are drawn towards 1 by it. Where looks tell little, levels then change little.
 
         Parameters
         ----------

@@ -83,8 +83,8 @@ class HeldOutScans:
     smoothing_mm : float
         See `CalibrationSettings.smoothing_mm`.
     persons : tuple of int
-        The person of every scan of the cache, by its place; empty: each is of a person of its own. Those of ``scans``
-        that are of one person had better follow each other.
+        The person of every scan of the cache, by its place; empty: each is of a person of its own. In ``scans`` those
+        of one person should follow each other: `Level.without` keeps the calibration without one person at a time.
     levelled : tuple of str
         Scorers whose averaged scores are divided by what is usual of slices that look alike; see `SliceLevels`.
     n_kept_patches : int
@@ -237,9 +237,9 @@ class HeldOutPlane:
     members : dict of Level
         Of each scorer alone, by its name.
     level : Level
-        Of their fused score; with one scorer its own. Where slices are averaged, of the scans in which averaging
-        leaves as little noise as in most: single images among them, and volumes whose slices lie farther apart, vary
-        more and are scored by ``alone``.
+        Of their fused score; with one scorer its own. Where slices are averaged, it is calibrated on the scans in
+        which averaging leaves as little noise as in most. The scores of others (single images, volumes whose slices
+        lie farther apart) vary more: scans like these are scored by ``alone``.
     alone : HeldOutPlane, optional
         The same of slices scored each for itself; None where no slice is averaged with another.
     noise_share : float
