@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import nibabel as nib
@@ -139,6 +140,15 @@ def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_pa
     assert "p100.nii.gz" in captured.err
     assert "2 test scans, 1 abnormal" in captured.out
     assert "pixel AUROC" in captured.out
+
+
+def test_what_a_killed_run_left_of_its_figures_goes(model_path, dataset, tmp_path):
+    left = tmp_path / ".dinoad-0123456789abcdef.json"
+    left.touch()
+    os.utime(left, (0, 0))
+    out = ["--out", str(tmp_path / "figures.json")]
+    assert main(["evaluate", str(dataset), "--model", str(model_path), *out]) == 0
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("out", ["nowhere/f.json", "/sys/f.json", "."])

@@ -11,6 +11,7 @@ from napari_dinoad.cli.common_arguments import add_device_argument, add_model_ar
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.files import write_json
+from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.settings import (
     DatasetLayout,
     DetectSettings,
@@ -105,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _write(path: Path, document: dict[str, Any]) -> bool:
     """Write the figures, or say on stderr why they cannot be; return whether they are there."""
+    remove_abandoned(path.parent)
     try:
         write_json(path, document)
     except DinoadError as error:
