@@ -462,3 +462,24 @@ def test_scans_of_several_frames_in_a_folder_are_among_those_to_open(tmp_path):
     assert shapes == {
         "series.nii.gz": [(3, 4, 9, 8)], "cells.tif": [(3, 4, 9, 8)], "pages.tif": [(4, 9, 8)],
     }  # fmt: skip
+
+
+def test_an_empty_frame_keeps_the_others_from_nobody(tmp_path):
+    """A frame before the tracer comes, or a channel of nothing; NIfTI and NRRD opened with it."""
+    voxels = np.random.default_rng(0).integers(1, 255, (2, 4, 9, 8)).astype(np.uint8)
+    voxels[0] = 0
+    tifffile.imwrite(tmp_path / "cells.tif", voxels, metadata={"axes": "TZYX"}, ome=True)
+    times = [
+        dataset
+        for time, frame in enumerate(voxels)
+        for dataset in series_datasets(frame, TemporalPositionIdentifier=time)
+    ]
+    save_all(as_one_series(times), tmp_path / "pet")
+    scans = [tmp_path / "cells.tif", *scans_at(tmp_path / "pet"), next((tmp_path / "pet").iterdir())]
+    for scan in scans:
+        ((data, arguments, _),) = read_layers(scan)
+        assert data.shape == (2, 4, 9, 8) and not data[0].any() and data[1].all()
+        assert arguments["axis_labels"] == ("frame", "z", "y", "x")
+    for path in (tmp_path / "cells.tif", tmp_path / "pet"):
+        with pytest.raises(ScanReadError, match="no signal"):
+            read_volume(path, frame=0)

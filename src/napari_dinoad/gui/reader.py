@@ -32,7 +32,13 @@ from napari_dinoad.images.nifti_files import (
     read_labels,
     read_nifti,
 )
-from napari_dinoad.images.readers import is_dicom, is_dicom_mask, read_volume
+from napari_dinoad.images.readers import (
+    is_dicom,
+    is_dicom_mask,
+    read_dicom_series,
+    read_frame,
+    read_volume,
+)
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.images.volume import Geometry
 from napari_dinoad.machine.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
@@ -153,7 +159,7 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
         if holding != "scan":
             return [_read_result(path, image, holding)]
     try:
-        return [layer_of_volume(_read_frame(scan, None, resample))]
+        return [layer_of_volume(_read_one(scan, resample))]
     except SeveralFramesError:
         if path.name.lower().endswith(ITK_SUFFIXES):
             return layers_of_frames(read_itk_frames(path))
@@ -163,10 +169,19 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
     return layers_of_frames([_read_frame(scan, frame, resample) for frame in range(n_to_read)])
 
 
-def _read_frame(scan: ScanFile, frame: int | None, resample: bool) -> Volume:
+def _read_one(scan: ScanFile, resample: bool) -> Volume:
     if scan.series is None and not scan.images:
-        return read_volume(scan.path, frame=frame, resample=resample)
-    return scan.read(ReadSettings(frame=frame, resample=resample))
+        return read_volume(scan.path, resample=resample)
+    return scan.read(ReadSettings(resample=resample))
+
+
+def _read_frame(scan: ScanFile, frame: int, resample: bool) -> Volume:
+    """Return one frame of several; it may be empty, as before the tracer comes, or a channel of nothing."""
+    if scan.series is None:
+        return read_frame(scan.path, frame, resample=resample)
+    return read_dicom_series(
+        scan.series, scan.path, scan.name, frame=frame, resample=resample, may_be_empty=True
+    )
 
 
 def _read_result(path: Path, image: Nifti1Image | MGHImage, holding: Holding) -> LayerTuple:

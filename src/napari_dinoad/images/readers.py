@@ -38,6 +38,7 @@ __all__ = [
     "may_be_dicom",
     "other_format",
     "read_dicom_series",
+    "read_frame",
     "read_stack",
     "read_volume",
     "refuse_special",
@@ -110,6 +111,11 @@ def read_volume(
         ``series``, uneven without ``resample``, or empty (all voxels the same); the message names it.
     """
     path = Path(path)
+    return _with_signal(read_frame(path, frame, series=series, resample=resample), path)
+
+
+def read_frame(path: Path, frame: int | None, *, series: str | None = None, resample: bool = False) -> Volume:
+    """Read a scan, or one of its frames, as `read_volume` does, but one without signal, too."""
     try:
         is_there = path.exists()
     except OSError as error:
@@ -121,7 +127,7 @@ def read_volume(
         volume = _read(path, series, frame, resample)
     except GeometryError as error:
         raise ScanReadError(f"{path}: {error}") from error
-    return _checked(volume, path)
+    return _finite(volume, path)
 
 
 def refuse_special(path: Path) -> None:
@@ -141,9 +147,18 @@ def other_format(path: Path) -> str:
 
 
 def read_dicom_series(
-    one: DicomSeries, path: Path, name: str, *, frame: int | None = None, resample: bool = False
+    one: DicomSeries,
+    path: Path,
+    name: str,
+    *,
+    frame: int | None = None,
+    resample: bool = False,
+    may_be_empty: bool = False,
 ) -> Volume:
-    """Read a series whose files are known; ``path`` (its folder or file) names it in errors."""
+    """Read a series whose files are known; ``path`` (its folder or file) names it in errors.
+
+    One without signal is refused unless it ``may_be_empty``.
+    """
     from napari_dinoad.images.dicom.reader import read_series
 
     try:
@@ -152,14 +167,15 @@ def read_dicom_series(
         raise SeveralFramesError(f"{path}: {error}") from error
     except (GeometryError, ScanReadError) as error:
         raise ScanReadError(f"{path}: {error}") from error
-    return _checked(volume, path)
+    volume = _finite(volume, path)
+    return volume if may_be_empty else _with_signal(volume, path)
 
 
 def read_stack(images: Sequence[Path], folder: Path) -> Volume:
     """Read 2D images as the slices of one scan, in natural order of their names; ``folder`` names it."""
     from napari_dinoad.images.image_files import read_image_stack
 
-    return _checked(read_image_stack(images, folder), folder)
+    return _with_signal(_finite(read_image_stack(images, folder), folder), folder)
 
 
 def is_dicom(path: Path) -> bool:
@@ -208,7 +224,7 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
     if may_be_dicom(path):
         one = _series_of_file(path)
         name = stem_of(path) if len(one.files) == 1 else path.resolve().parent.name
-        return read_dicom_series(one, path, name, frame=frame, resample=resample)
+        return read_dicom_series(one, path, name, frame=frame, resample=resample, may_be_empty=True)
     other = other_format(path)
     if other:
         raise ScanReadError(f"{path}: {other}")
@@ -226,7 +242,8 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
 
         found, skipped, _ = group_series(dicom)
         chosen, notes = _choose_series(found, series, folder, skipped)
-        volume = read_dicom_series(chosen, folder, folder.resolve().name, frame=frame, resample=resample)
+        name = folder.resolve().name
+        volume = read_dicom_series(chosen, folder, name, frame=frame, resample=resample, may_be_empty=True)
         return replace(volume, notes=(*notes, *volume.notes))
     if not images:
         raise ScanReadError(f"{folder}: expected a DICOM series or 2D images in this folder, found neither.")
@@ -318,8 +335,8 @@ def dicom_beside(path: Path) -> list[Path]:
     return sorted(other for other in others if other.is_file() and may_be_dicom(other))
 
 
-def _checked(volume: Volume, path: Path) -> Volume:
-    """Return the volume without NaN and infinities; raise when nothing is left to see."""
+def _finite(volume: Volume, path: Path) -> Volume:
+    """Return the volume without NaN and infinities; raise where there is nothing else."""
     try:
         values, note = with_finite_values(volume.values)
     except ScanReadError as error:
@@ -328,6 +345,11 @@ def _checked(volume: Volume, path: Path) -> Volume:
         logger.info(note)
         colours = None if volume.colours is None else with_finite_colours(volume.colours, float(values.min()))
         volume = replace(volume, values=values, colours=colours, notes=(*volume.notes, note))
+    return volume
+
+
+def _with_signal(volume: Volume, path: Path) -> Volume:
+    """Return the volume; raise when there is nothing to see."""
     low, high = float(volume.values.min()), float(volume.values.max())
     if low == high:
         raise ScanReadError(f"{path}: no signal: every voxel is {low:g}.")
