@@ -7,12 +7,16 @@ after cleaning up. Only `napari_dinoad.gui.work.worker` knows about threads.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from napari_dinoad.errors import SettingError
 
-__all__ = ["Progress", "ProgressEvent", "report"]
+__all__ = ["LastTold", "Progress", "ProgressEvent", "report"]
+
+_REST_S = 0.1
+"""What was told last is not told again sooner."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,28 @@ def report(
         if not callable(progress):
             raise SettingError(f"progress: expected a function that takes a ProgressEvent, got {progress!r}.")
         progress(ProgressEvent(stage, done, total, detail, metrics or {}))
+
+
+class LastTold:
+    """Progress that can tell its last event again, for units of work that take long: so they can be cancelled within.
+
+    Parameters
+    ----------
+    progress : callable, optional
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._last: ProgressEvent | None = None
+        self._told_s = 0.0
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Tell an event."""
+        self._last, self._told_s = replace(event, metrics={}), time.monotonic()
+        if self._progress is not None:
+            self._progress(event)
+
+    def again(self) -> None:
+        """Tell the last event without its figures, where that was a while ago; may raise `Cancelled`."""
+        if self._last is not None and time.monotonic() - self._told_s >= _REST_S:
+            self(self._last)

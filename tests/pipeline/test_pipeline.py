@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import weakref
+from collections import Counter
 from dataclasses import replace
 
 import nibabel as nib
@@ -342,6 +343,31 @@ def test_cancelling_leaves_nothing_behind(normal_folder, tmp_path, monkeypatch, 
     with pytest.raises(Cancelled):
         fit_folder(normal_folder, SMALL, cancel)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fit_can_be_cancelled_within_a_scan_and_within_an_epoch(normal_folder, tmp_path, monkeypatch):
+    """Either may take minutes."""
+    monkeypatch.setattr("napari_dinoad.progress._REST_S", 0.0)
+    monkeypatch.setattr("napari_dinoad.pipeline.cohort.embedding_cache.MAPS_PER_BATCH", 8)
+    told = Counter()
+    split = replace(SMALL, scorer="dpmm", calibration=CalibrationSettings(method="split"))
+    fitted = fit_folder(normal_folder, split, lambda event: told.update([(event.stage, event.done)]))
+    n_slices = fitted.fit_report.scans[0].n_slices
+    assert told["Reading and embedding", 0] > n_slices // load_backbone("embedded").batch_slices
+    n_batches = sum(scan.n_slices for scan in fitted.fit_report.scans) // 8 // 2
+    assert told["Fitting DPMM", 1] > n_batches
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for stage, done in (("Reading and embedding", 0), ("Fitting DPMM", 1)):
+        told.clear()
+
+        def cancel(event, step=(stage, done)):
+            told.update([(event.stage, event.done)])
+            if told[step] == 2:
+                raise Cancelled("stop")
+
+        with pytest.raises(Cancelled):
+            fit_folder(normal_folder, split, cancel)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_other_weights_are_refused(model, tmp_path):

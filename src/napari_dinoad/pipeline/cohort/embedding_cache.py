@@ -25,7 +25,7 @@ from napari_dinoad.pipeline.cohort.embedded_scans import (
 from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from napari_dinoad.machine.read_ahead import ReadAhead
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
@@ -71,11 +71,16 @@ class EmbeddingCache:
     work : WorkFolder
     reader : ReadAhead
         Reads the next batch while the scorer works on this one.
+    between : callable, optional
+        Called after each batch that is stored, and before each that is read; may raise `Cancelled`.
     """
 
-    def __init__(self, work: WorkFolder, reader: ReadAhead) -> None:
+    def __init__(
+        self, work: WorkFolder, reader: ReadAhead, between: Callable[[], None] | None = None
+    ) -> None:
         self._work = work
         self._reader = reader
+        self._between = between
         self.scans: list[EmbeddedScan] = []
 
     def find(self, key: str) -> CachedScan | None:
@@ -132,6 +137,8 @@ class EmbeddingCache:
                 maps = batch.to(torch.float16).cpu().contiguous().numpy().data
                 checksum = zlib.crc32(maps, checksum)
                 stream.write(maps)
+                if self._between is not None:
+                    self._between()
             checksum = zlib.crc32(packed.data, checksum)
             stream.write(packed.data)
             stream.seek(0)
@@ -151,7 +158,7 @@ class EmbeddingCache:
 
     def batches(self, scans: Sequence[int], device: torch.device, seed: int) -> CachedEmbeddings:
         """Return the embeddings of these scans as re-iterable batches in a fixed, mixed order."""
-        return CachedEmbeddings([self.scans[i] for i in scans], self._reader, device, seed)
+        return CachedEmbeddings([self.scans[i] for i in scans], self._reader, device, seed, self._between)
 
 
 class CachedEmbeddings:
@@ -163,11 +170,17 @@ class CachedEmbeddings:
     """
 
     def __init__(
-        self, scans: Sequence[EmbeddedScan], reader: ReadAhead, device: torch.device, seed: int
+        self,
+        scans: Sequence[EmbeddedScan],
+        reader: ReadAhead,
+        device: torch.device,
+        seed: int,
+        between: Callable[[], None] | None = None,
     ) -> None:
         self._scans = list(scans)
         self._reader = reader
         self._device = device
+        self._between = between
         counts = np.array([scan.n_slices for scan in self._scans], dtype=np.int64)
         owner = np.repeat(np.arange(len(counts)), counts)
         row = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -189,6 +202,8 @@ class CachedEmbeddings:
         """Yield these batches in this order, the next one being read meanwhile."""
         tasks = (partial(self._read, index) for index in indices)
         for batch in self._reader.results(tasks, _BATCHES_AHEAD):
+            if self._between is not None:
+                self._between()
             yield self._sent(batch)
 
     def _sent(self, batch: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, wri
 from napari_dinoad.pipeline.fit.fitted_cohort import report_of_fit
 from napari_dinoad.pipeline.fit.holdout import cluster_all, fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
-from napari_dinoad.progress import report
+from napari_dinoad.progress import LastTold, report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
 from napari_dinoad.settings.checks import require_kind
 
@@ -68,7 +68,7 @@ class _Request:
     found: Discovery
     settings: FitSettings
     preprocessing: PreprocessingSettings
-    progress: Progress | None
+    progress: LastTold
     cluster: ClusterSettings | None
     earlier: NormativeModel | None
 
@@ -169,7 +169,8 @@ def fit_folder(
     logger.info(estimate.in_words())
     if not estimate.has_room:
         logger.warning("The disk may be too small for this fit: %s", estimate.in_words())
-    request = _Request(found, settings, preprocessing, progress, cluster, earlier)
+    # Scans, and passes over all of them, take long.
+    request = _Request(found, settings, preprocessing, LastTold(progress), cluster, earlier)
     with work_folder(request.key, cache) as work:
         with _telling_what_it_takes(estimate):
             model = _fit(request, work, backbone)
@@ -314,7 +315,7 @@ def _embed(
     found, settings, preprocessing = request.found, request.settings, request.preprocessing
     progress, behind = request.progress, () if request.earlier is None else request.earlier.fingerprints
     if request.cluster is None:
-        caches = {plane: EmbeddingCache(work, reader) for plane in preprocessing.planes}
+        caches = {plane: EmbeddingCache(work, reader, progress.again) for plane in preprocessing.planes}
         embedding = ScanEmbedding(settings.reading, preprocessing, backbone, caches)
         return embed_cohort(found, embedding, progress, behind)
     from napari_dinoad.pipeline.cluster.cohort import embed_on_cluster
