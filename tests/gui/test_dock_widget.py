@@ -714,6 +714,13 @@ def test_scans_and_models_can_be_dropped_anywhere_on_the_dock(qtbot, dock, viewe
     assert not dock.scan.fault.text()
 
 
+def test_a_model_that_is_opened_as_a_study_is_chosen(dock, model_path):
+    dock.open_files((model_path,))
+    assert dock.normal.model.path == model_path
+    assert not dock.opener.is_busy
+    assert not dock.scan.fault.text()
+
+
 def taker_of_drops(widget):
     """Return the widget that gets what is dropped on another: the innermost around it that takes drops, as in Qt."""
     while not widget.acceptDrops():

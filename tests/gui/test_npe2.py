@@ -48,6 +48,15 @@ def test_menu_items_are_there(viewer):
         assert command in items
 
 
+@pytest.mark.parametrize("has_dock", [True, False])
+def test_a_model_that_is_dropped_on_the_canvas_is_chosen(viewer, model_path, has_dock):
+    if has_dock:
+        viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    assert not viewer.open(str(model_path), plugin="napari-dinoad")
+    (dock,) = viewer.window.dock_widgets.values()
+    assert dock.normal.model.path == model_path
+
+
 @pytest.mark.parametrize("opened_by", ["menu", "script", None])
 def test_open_study_command_asks_for_files_in_the_one_dock(viewer, monkeypatch, opened_by):
     from napari._app_model import get_app_model

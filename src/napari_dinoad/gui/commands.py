@@ -1,16 +1,20 @@
-"""Commands that menus of napari call."""
+"""Commands that menus of napari call, and what it does with a model that is opened as if it were an image."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari import current_viewer
 from napari.viewer import Viewer  # noqa: TC002 - napari resolves the annotation when it calls the command
 from qtpy.QtWidgets import QDockWidget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_dinoad.gui.dock_widget import DockWidget
 
-__all__ = ["open_study"]
+__all__ = ["get_model_reader", "open_study"]
 
 _DOCK_NAME = "Find anomalies (DINOAD)"
 """As napari names the dock that its Plugins menu opens, so that the menu hides and shows this one."""
@@ -19,6 +23,19 @@ _DOCK_NAME = "Find anomalies (DINOAD)"
 def open_study(viewer: Viewer) -> None:
     """Show the dock widget and ask for files to open."""
     _dock_of(viewer).scan.ask_for_files()
+
+
+def get_model_reader(path: str | list[str]) -> Callable[[str | list[str]], list[tuple[None]]]:
+    """Return a reader that chooses the model in the dock widget, and opens no layer (npe2 reader contribution)."""
+    return _choose_model
+
+
+def _choose_model(path: str | list[str]) -> list[tuple[None]]:
+    viewer = current_viewer()
+    if viewer is not None:
+        for one in [path] if isinstance(path, str) else path:
+            _dock_of(viewer).normal.choose(Path(one))
+    return [(None,)]
 
 
 def _dock_of(viewer: Viewer) -> DockWidget:

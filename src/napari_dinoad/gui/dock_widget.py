@@ -173,12 +173,7 @@ class DockWidget(QWidget):
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         if paths:
             event.acceptProposedAction()
-        models = [path for path in paths if path.suffix.lower() == MODEL_SUFFIX]
-        scans = tuple(path for path in paths if path not in models)
-        for path in models:
-            self.normal.choose(path)
-        if scans:
-            self.open_files(scans)
+            self.open_files(tuple(paths))
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Keep the texts from the canvas when napari takes the dock away, and end what nobody can follow then."""
@@ -258,10 +253,15 @@ class DockWidget(QWidget):
         self._on_layer_changed()
 
     def open_files(self, paths: tuple[Path, ...]) -> None:
-        """Look for scans in the background and show them; where a folder holds several, ask which."""
+        """Look for scans in the background and show them; where a folder holds several, ask which. Choose models."""
+        models = [path for path in paths if path.suffix.lower() == MODEL_SUFFIX]
+        scans = tuple(path for path in paths if path not in models)
+        for path in models:
+            self.normal.choose(path)
         if not self.opener.is_busy:
             self.scan.clear_fault()
-        self.opener.open(paths)
+        if scans:
+            self.opener.open(scans)
 
     def _on_resample_asked(self) -> None:
         self.scan.clear_fault()
