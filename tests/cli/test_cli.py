@@ -325,7 +325,7 @@ def test_cancelling_is_exit_code_130(monkeypatch, normal_folder, tmp_path, capsy
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("napari_dinoad.pipeline.cohort.preparation.prepare_planes", interrupt)
+    monkeypatch.setattr("napari_dinoad.pipeline.cohort.scan_embedding.prepare_planes", interrupt)
     assert main(fit_arguments(normal_folder, tmp_path / "m.dinoad")) == 130
     assert list(tmp_path.iterdir()) == []
     capsys.readouterr()
