@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dicom_files import image_dataset
+from dicom_files import image_dataset, save_all, series_datasets
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_kind import (
     N_IMAGES,
@@ -82,6 +82,29 @@ def test_foam_beside_the_body_is_no_lung(tmp_path, spacing, name):
     for letter in "ab":
         save(tmp_path / f"{letter}.nii.gz", values, spacing)
     assert choose_preset(discover_scans(tmp_path)).name == name
+
+
+@pytest.mark.parametrize(
+    ("part", "pixel_mm", "lung", "name"),
+    [
+        ("ABDOMEN", 3.5, False, "ct-abdomen"),
+        ("LSPINE", 3.5, False, "ct-abdomen"),
+        ("HEAD", 6.0, False, "ct-head"),
+        ("", 3.5, False, "ct-head"),
+        ("KNEE", 6.0, False, "ct-abdomen"),
+        ("ABDOMEN", 3.5, True, "ct-chest"),
+    ],
+)
+def test_headers_tell_a_head_from_a_trunk(tmp_path, part, pixel_mm, lung, name):
+    """A trunk without lung in a small field of view was guessed a head."""
+    for letter in "ab":
+        slices = trunk(-1000, lung=lung).transpose(2, 1, 0).astype(np.int16)
+        save_all(
+            series_datasets(slices, spacing=(pixel_mm, pixel_mm), gap=5.0, BodyPartExamined=part),
+            tmp_path / letter,
+        )
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert (chosen.name, chosen.is_guess) == (name, True)
 
 
 def save_film(path: Path, modality: str, *, in_colour: bool = False) -> None:

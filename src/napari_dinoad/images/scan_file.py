@@ -78,6 +78,11 @@ class ScanFile:
         """The modality in its DICOM header (``"CT"``, ``"MR"``, …); empty where there is none."""
         return "" if self.series is None else self.series.modality
 
+    @property
+    def body_part(self) -> str:
+        """The part of the body in its DICOM header (``"HEAD"``, ``"ABDOMEN"``, …); empty where there is none."""
+        return "" if self.series is None else self.series.body_part
+
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:
         """Return the scan that a file stands for, without looking into it; reading it may fail."""

@@ -59,6 +59,15 @@ _HU_SHARES = (0.05, 0.002, 0.02)
 _PADDING_HU = -1100.0
 """Below this there is nothing but one value around the field of view."""
 
+_PARTS = {
+    "ct-head": ("HEAD", "BRAIN", "SKULL"),
+    "ct-abdomen": (
+        "ABDOMEN", "ABDOMENPELVIS", "BLADDER", "CHESTABDOMEN", "CHESTABDPELVIS", "COLON", "HIP", "KIDNEY", "LIVER",
+        "LSPINE", "LSSPINE", "PANCREAS", "PELVIS", "PROSTATE", "SSPINE", "SPLEEN", "TLSPINE", "TSPINE", "WHOLEBODY",
+    ),
+}  # fmt: skip
+"""Parts of the body as DICOM names them (PS3.16, annex L), by the preset for CT of them that shows little lung."""
+
 _HEAD_FIELD_MM = 330.0
 """The field of view of a head CT is smaller than this, that of a trunk without lung larger."""
 
@@ -250,8 +259,9 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     they are unevenly bright, as slices of MR are, or MR by their headers, or do not say what is white, each is scaled
     by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. Volumes of which most
     are in colour are ``image-colour``; films, and other images of DICOM without a place in the patient, are taken as
-    2D images are. CT is of the head, chest or abdomen, by how much lung there is and its field of view, and all
-    others are ``mr-brain``. Slices of CT as pictures say nothing of their field of view.
+    2D images are. CT is of the chest by how much lung there is, else of head or abdomen by the part of the body in
+    the headers or, where they name neither, its field of view. All others are ``mr-brain``. Slices of CT as pictures
+    say nothing of their field of view.
 
     Parameters
     ----------
@@ -280,6 +290,11 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
     lung = float(np.median([look.lung_share for look in looks]))
     if lung > _LUNG_SHARE:
         return PresetChoice("ct-chest", f"CT of a body with {100 * lung:.0f} % lung", is_guess=True)
+    named = Counter(name for scan in discovery.scans for name in _PARTS if scan.body_part in _PARTS[name])
+    if named:
+        ((name, _),) = named.most_common(1)
+        where = "head" if name == "ct-head" else "trunk"
+        return PresetChoice(name, f"CT of the {where} by the headers, with little lung", is_guess=True)
     fields = [look.field_mm for look in looks if look.field_mm is not None]
     if fields and float(np.median(fields)) < _HEAD_FIELD_MM:
         return PresetChoice(

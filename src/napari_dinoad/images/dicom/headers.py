@@ -58,7 +58,8 @@ __all__ = [
 
 GEOMETRY_TAGS = (
     "SOPClassUID", "Manufacturer", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
+    "SeriesNumber", "SeriesDescription", "Modality", "BodyPartExamined", "ImageType",
+    "InstanceNumber", "AcquisitionNumber",
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
     "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "FrameIncrementPointer",
     "ImagePositionPatient",
@@ -240,6 +241,7 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         number=_series_number(header),
         description=plain_text(header.get("SeriesDescription")),
         modality=plain_text(header.get("Modality")),
+        body_part=plain_text(header.get("BodyPartExamined")).upper(),
         frames=tuple(frames),
         is_multi_frame=is_multi_frame,
         windows=_windows(header),

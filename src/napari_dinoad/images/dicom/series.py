@@ -168,6 +168,8 @@ class DicomSeries:
         Whether its frames follow each other in time, without a place in the patient.
     is_capture : bool
         Whether it is a picture of a screen or a page (secondary capture) without a place in the patient.
+    body_part : str
+        As the header calls it (BodyPartExamined), in capitals; empty when it does not say.
     assumed : tuple of str
         What its header leaves open of where the images lie, and what was assumed: a sentence each.
     """
@@ -185,6 +187,7 @@ class DicomSeries:
     n_parts: int = 1
     is_film: bool = False
     is_capture: bool = False
+    body_part: str = ""
     assumed: tuple[str, ...] = ()
 
     @property
