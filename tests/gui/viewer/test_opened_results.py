@@ -135,6 +135,9 @@ def test_a_mask_of_another_scan_than_the_chosen_one_is_told_and_seen_with_its_ow
     assert capture_infos == ["“anna_mask” is of “anna”: choose that scan to see it."]
     dock.scan.layers.value = anna
     assert mask.visible
+    dock.scan.layers.value = berta
+    grid_of(viewer).enabled = True
+    assert open_one(viewer, named_files / "anna_mask.nii.gz").visible, "each scan has a cell of its own"
 
 
 def test_of_scans_of_one_name_the_one_in_its_folder_is_a_masks(dock, viewer, patient, results, tmp_path):

@@ -80,7 +80,8 @@ class OpenedResults:
         """
         scan = self._note_scan(layer)
         chosen = next((one for one in self._scans_beneath(layer) if self._is_chosen(one)), None)
-        if scan is not None and chosen is not None and scan is not chosen:
+        is_in_grid = grid_of(self._viewer).enabled
+        if scan is not None and chosen is not None and scan is not chosen and not is_in_grid:
             layer.visible = False
             self._hidden.add(layer.unique_id)
             show_info(f"“{layer.name}” is of “{scan.name}”: choose that scan to see it.")
