@@ -640,3 +640,15 @@ def test_values_changed_in_place_are_told_once_they_are_seen(request, qtbot, doc
     find(qtbot, dock, dock.find.slice_button)
     assert dock.finder.standing.departures == ()
     assert all(one.visible for one in overlays(viewer))
+
+
+def test_a_scan_that_is_removed_before_it_is_read_is_told_as_the_reason(qtbot, ready, viewer, monkeypatch):
+    """Another scan may be chosen by then, of which nobody has cancelled anything."""
+    told = []
+    ready.finder.told.connect(told.append)
+    # As while the process gets ready.
+    monkeypatch.setattr(ready.finder.preparation, "_is_free", threading.Event())
+    click(qtbot, ready.find.scan_button)
+    with qtbot.waitSignal(ready.finder.runner.finished):
+        viewer.layers.remove(ready.scan.layer)
+    assert told == ["Stopped: a layer of the scan or its result was removed."]

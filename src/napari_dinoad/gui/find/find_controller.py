@@ -391,7 +391,8 @@ class FindController(QObject):
             self.told.emit(other_plane)
 
     def _on_cancelled(self) -> None:
-        if self._run is not None and self._run.found not in self._found:
+        is_gone = self._request is not None and self._request.layer not in self._viewer.layers
+        if is_gone or (self._run is not None and self._run.found not in self._found):
             self.told.emit("Stopped: a layer of the scan or its result was removed.")
         elif self._run is None or not self._run.found.result.scored.any():
             self.told.emit("Cancelled before any slice was scored.")
