@@ -17,24 +17,13 @@ from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.files import require_folder
 from napari_dinoad.maps import outputs
 from napari_dinoad.maps.worklist import Worklist
-from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline import Detector
 from napari_dinoad.pipeline.detection import batch, scan_steps
 from napari_dinoad.pipeline.detection.batch import score_scans
-from napari_dinoad.settings import FitSettings, MemoryBankSettings, ReadSettings, preset
+from napari_dinoad.settings import ReadSettings
 from patience import PATIENCE_S
 
 logger = logging.getLogger("napari_dinoad.of_this_test")
-
-
-@pytest.fixture(scope="module")
-def detector(normal_folder):
-    settings = FitSettings(
-        "memory-bank",
-        preprocessing=preset("mr-brain"),
-        memory_bank=MemoryBankSettings(n_patches=500),
-        resolution_px=96,
-    )
-    return Detector(fit_folder(normal_folder, settings))
 
 
 @pytest.fixture

@@ -13,22 +13,11 @@ from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.files import require_folder
 from napari_dinoad.maps.worklist import Worklist
-from napari_dinoad.pipeline import Detector, fit_folder
+from napari_dinoad.pipeline import Detector
 from napari_dinoad.pipeline.detection import kept_scores
 from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
-from napari_dinoad.settings import FitSettings, MemoryBankSettings, ReadSettings, preset
-
-
-@pytest.fixture(scope="module")
-def detector(normal_folder):
-    settings = FitSettings(
-        "memory-bank",
-        preprocessing=preset("mr-brain"),
-        memory_bank=MemoryBankSettings(n_patches=500),
-        resolution_px=96,
-    )
-    return Detector(fit_folder(normal_folder, settings))
+from napari_dinoad.settings import ReadSettings
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ class ModelSummary:
     n_compared : int, optional
         Normal scans that a patient's scan as a whole is compared with; None: all.
     in_colour : bool
+        Whether it sees the colours of pictures.
     widths_mm : tuple of float
         How wide the bodies of the normal scans are, of each cohort of which that is known.
     """
