@@ -788,6 +788,8 @@ def test_a_part_of_an_oblique_scan_is_shown_on_it(dock, viewer, scan_first):
 
 
 def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
+    from pathlib import Path
+
     from napari_dinoad.errors import ScanReadError
     from napari_dinoad.gui import reader
     from napari_dinoad.gui.viewer.layers import layer_of_volume
@@ -801,7 +803,7 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
 
     monkeypatch.setattr(reader, "read_layers", read)
     monkeypatch.setattr(reader, "scans_at", lambda path, progress: (path,))
-    dock.scan.files_chosen.emit(("series",))
+    dock.scan.files_chosen.emit((Path("series"),))
     qtbot.waitUntil(lambda: not dock.scan.resample_button.isHidden(), timeout=TIMEOUT_MS)
     assert "uneven gaps" in dock.scan.fault.text()
     assert "--" not in dock.scan.fault.text()
