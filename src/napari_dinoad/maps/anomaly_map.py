@@ -14,7 +14,6 @@ import numpy as np
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.given_arrays import require_array, require_number
 from napari_dinoad.images.blocks import blocks
-from napari_dinoad.images.volume import require_volume
 from napari_dinoad.maps.display_range import display_percentiles
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
@@ -52,6 +51,9 @@ class AnomalyMap:
     source: Volume
 
     def __post_init__(self) -> None:
+        # The dock opens before nibabel is there, which volumes need.
+        from napari_dinoad.images.volume import require_volume
+
         require_volume(self.source)
         require_array("Anomaly map", self.values, GeometryError)
         if self.values.shape != self.geometry.canonical_shape:
