@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import sys
@@ -42,6 +43,23 @@ def all_of(ours):
             text += piece
     os.close(ours)
     return text.decode()
+
+
+def test_an_event_that_is_told_again_is_no_quicker_pace(monkeypatch):
+    """A fit does so while an epoch takes long."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    now_s = 0.0
+    with ProgressBars() as bars:
+        bars(ProgressEvent("Epochs", 0, 40))
+        bars._bar._time, bars._bar.start_t, bars._bar.last_print_t = (lambda: now_s), 0.0, 0.0
+        for epoch in range(3):
+            for _ in range(300):
+                now_s += 0.2
+                bars(ProgressEvent("Epochs", epoch, 40))
+            bars(ProgressEvent("Epochs", epoch + 1, 40))
+        assert bars._bar.format_dict["rate"] == pytest.approx(1 / 60, rel=0.01)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(0, 0), (100, 0), (0, 30), (100, 30)])

@@ -61,7 +61,9 @@ class ProgressBars:
                 file=sys.stderr,
                 **_assumed_shape(),
             )
-        self._bar.update(event.done - self._bar.n)
+        if event.done > self._bar.n:
+            # Not where an event is told again: tqdm would take what is done next for as quick as the time since.
+            self._bar.update(event.done - self._bar.n)
         if event.metrics:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in event.metrics.items()})
 

@@ -28,6 +28,17 @@ def test_what_was_there_before_tells_nothing_of_the_pace():
     assert clock.update(ProgressEvent("a", 50, 100), 10.0) == pytest.approx(50.0)
 
 
+def test_an_event_that_is_told_again_is_no_slower_pace():
+    """A fit does so while an epoch takes long."""
+    clock = RemainingTime()
+    clock.update(ProgressEvent("a", 0, 10), 0.0)
+    assert clock.update(ProgressEvent("a", 0, 10), 50.0) is None
+    assert clock.update(ProgressEvent("a", 1, 10), 60.0) == pytest.approx(540.0)
+    assert clock.update(ProgressEvent("a", 1, 10), 119.0) == pytest.approx(540.0)
+    assert clock.update(ProgressEvent("a", 2, 10), 120.0) == pytest.approx(480.0)
+    assert clock.update(ProgressEvent("b", 0, 10), 121.0) is None
+
+
 def test_unknown_total_has_no_estimate():
     clock = RemainingTime()
     clock.update(ProgressEvent("a", 0, 0), 0.0)

@@ -14,12 +14,13 @@ _MIN_ELAPSED_S = 1.0
 
 
 class RemainingTime:
-    """Estimates the rest of a stage from its own mean pace."""
+    """Estimates the rest of a stage from its own mean pace, each time that more of it is done."""
 
     def __init__(self) -> None:
-        self._stage: str | None = None
+        self._last = ("", 0, 0)
         self._since_s = 0.0
         self._done_then = 0
+        self._estimate_s: float | None = None
 
     def update(self, event: ProgressEvent, now_s: float) -> float | None:
         """Take in an event and return the seconds that its stage may still take, or None while unknown.
@@ -30,8 +31,15 @@ class RemainingTime:
         now_s : float
             A clock that only goes forward, in seconds.
         """
-        if event.stage != self._stage or event.done < self._done_then:
-            self._stage, self._since_s, self._done_then = event.stage, now_s, event.done
+        stage, *_ = self._last
+        told = (event.stage, event.done, event.total)
+        if told != self._last:
+            if event.stage != stage or event.done < self._done_then:
+                self._since_s, self._done_then = now_s, event.done
+            self._last, self._estimate_s = told, self._of(event, now_s)
+        return self._estimate_s
+
+    def _of(self, event: ProgressEvent, now_s: float) -> float | None:
         done = event.done - self._done_then
         elapsed = now_s - self._since_s
         if done <= 0 or event.total <= 0 or elapsed < _MIN_ELAPSED_S:
