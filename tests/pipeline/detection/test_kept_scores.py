@@ -18,6 +18,7 @@ from napari_dinoad.pipeline.detection import kept_scores
 from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 from napari_dinoad.settings import ReadSettings
+from small_heads import save_dicom_head
 
 
 @pytest.fixture
@@ -152,6 +153,30 @@ def test_a_single_scan_that_lacks_an_output_is_refused_as_before(score, folder):
     (item,), _ = score(("map", "seg"))
     assert not item.is_taken_over
     assert "seg: expected a scan read from DICOM" in str(item.error)
+
+
+def test_what_lacks_an_output_because_its_images_were_away_is_scored_again(
+    score, folder, tmp_path, monkeypatch
+):
+    """As where a network disk is gone for a while: nothing wrote the DICOM-SEG when it was there again."""
+    save_dicom_head(require_folder(folder / "series"), 7)
+    detect = Detector.detect
+
+    def detect_and_lose(self, volume, **more):
+        detection = detect(self, volume, **more)
+        if volume.dicom_files:
+            (folder / "series").rename(tmp_path / "away")
+        return detection
+
+    monkeypatch.setattr(Detector, "detect", detect_and_lose)
+    items, _ = score(None)
+    assert sum("seg" in item.result["files"] for item in items) == 0
+    (tmp_path / "away").rename(folder / "series")
+    monkeypatch.setattr(Detector, "detect", detect)
+    items, _ = score(None)
+    assert taken_over(items) == [item.name != "series" for item in items]
+    assert sum("seg" in item.result["files"] for item in items) == 1
+    assert taken_over(score(None)[0]) == [True] * 4
 
 
 def test_without_a_model_file_nothing_is_kept(score, tmp_path):

@@ -227,7 +227,8 @@ class ScanSteps:
         result |= {"notes": list(findings.all_notes()), "not_written": not_written}
         files = {kind: Path(file) for kind, file in result["files"].items()}
         entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
-        if self.kept is not None:
+        # Without its images, as of a disk that is gone for a while, a scan has no DICOM-SEG that it else would have.
+        if self.kept is not None and all(path.is_file() for path in findings.volume.dicom_files or ()):
             self.kept.keep(name, result, entry)
         return result, entry
 
