@@ -98,6 +98,22 @@ def test_results_that_another_run_would_replace_are_told(dialog, patients, tmp_p
     assert "replaced" in dialog.about.text()
 
 
+def test_results_of_another_rate_or_model_are_told_to_be_replaced(dock, dialog, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "worklist.html").touch()
+    dialog.runner.start = lambda job, title: True
+    dialog.start()
+    assert "replaced" not in dialog.about.text()
+    model = dock.normal.model.path
+    other = shutil.copy(model, tmp_path / "other.dinoad")
+    dock.result.rate.rate_changed.emit(0.05)
+    assert "masks at 5 %. Results of an earlier run are there" in dialog.about.text()
+    dialog.start()
+    assert "replaced" not in dialog.about.text()
+    dock.normal.choose(other)
+    assert "Results of an earlier run are there" in dialog.about.text()
+
+
 def test_what_is_missing_is_told(qtbot, dock, model_path, tmp_path):
     dock.windows.open_folder()
     dialog = dock.windows.folder

@@ -60,7 +60,7 @@ class FolderScoringDialog(QDialog):
         self._out: Path | None = None
         self._page: Path | None = None
         self._n_scored = 0
-        self._scored: tuple[Path, Path] | None = None
+        self._scored: tuple[Path, Path, Path, DetectSettings] | None = None
         self.runner = JobRunner(self)
         self.folder = FileEdit(mode="d", tooltip="Patients' scans; subfolders are looked into as well.")
         self.out = FileEdit(
@@ -132,7 +132,7 @@ class FolderScoringDialog(QDialog):
         self.note.tell("")
         self._out, self._page, self._n_scored = out, None, 0
         self._last_folder.path = out
-        self._scored = (folder, out)
+        self._scored = (folder, out, model, settings)
         self.runner.start(ScoreFolderJob(folder, out, model, settings), "Scoring a folder")
         self.show_state()
 
@@ -163,9 +163,9 @@ class FolderScoringDialog(QDialog):
         self.start_button.setEnabled(not missing)
 
     def _replaced(self) -> str:
-        """Return what a run would replace that may be of other scans; nothing of the run that was made here."""
+        """Return what a run would replace; nothing where it is the one that was made here, once more."""
         folder, out = folder_of(self.folder), folder_of(self.out)
-        if folder is None or out is None or (folder, out) == self._scored:
+        if folder is None or out is None or (folder, out, *self._chosen()) == self._scored:
             return ""
         # Loaded here: the dock opens without what draws pictures.
         from napari_dinoad.maps.worklist import WORKLIST_PAGE
