@@ -29,7 +29,6 @@ __all__ = [
     "moves_of",
     "on_step",
     "point_in_layer",
-    "scale_bar_of",
     "set_colour_bar",
     "show_index",
 ]
@@ -83,12 +82,6 @@ def grid_of(viewer: Viewer) -> Any:
     """Return the grid of layers: ``viewer.canvas.grid`` since napari 0.9, ``viewer.grid`` before."""
     grid = getattr(getattr(viewer, "canvas", None), "grid", None)
     return viewer.grid if grid is None else grid
-
-
-def scale_bar_of(viewer: Viewer) -> Any:
-    """Return the scale bar: ``viewer.canvas.overlays.scale_bar`` since napari 0.9, ``viewer.scale_bar`` before."""
-    overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
-    return viewer.scale_bar if overlays is None else overlays.scale_bar
 
 
 def set_colour_bar(layer: Layer, is_shown: bool) -> None:
