@@ -109,9 +109,7 @@ def test_what_a_gamma_camera_does_not_say_is_told(tmp_path):
     }.items():
         volume = read_volume(save(dataset, tmp_path / name))
         assert not volume.geometry.is_physical
-        told = (
-            "No place in the patient in the header: sizes are in pixels. One is 2.5 × 2 mm by PixelSpacing."
-        )
+        told = "No place in the patient in the header: sizes are in pixels. A pixel is 2.5 × 2 mm by PixelSpacing."
         assert volume.notes == (told,)
 
 

@@ -254,17 +254,17 @@ def test_monochrome1_is_turned_so_that_high_is_bright(tmp_path):
     [
         ({}, 1, ""),
         ({"PixelAspectRatio": ["3", "3"]}, 1, ""),
-        ({"PixelAspectRatio": ["5", "2"]}, 2.5, " One is 2:5, width to height, by PixelAspectRatio."),
-        ({"PixelSpacing": [0.2, 0.1]}, 2, " One is 0.1 × 0.2 mm by PixelSpacing."),
+        ({"PixelAspectRatio": ["5", "2"]}, 2.5, " A pixel is 2:5, width to height, by PixelAspectRatio."),
+        ({"PixelSpacing": [0.2, 0.1]}, 2, " A pixel is 0.1 × 0.2 mm by PixelSpacing."),
         (
             {"ImagerPixelSpacing": [0.07, 0.07], "PixelAspectRatio": ["5", "2"]},
             1,
-            " One is 0.07 × 0.07 mm at the detector by ImagerPixelSpacing.",
+            " A pixel is 0.07 × 0.07 mm at the detector by ImagerPixelSpacing.",
         ),
         (
             {"NominalScannedPixelSpacing": [0.1, 0.2]},
             0.5,
-            " One is 0.2 × 0.1 mm of what was scanned by NominalScannedPixelSpacing.",
+            " A pixel is 0.2 × 0.1 mm of what was scanned by NominalScannedPixelSpacing.",
         ),
         ({"PixelAspectRatio": ["0", "2"], "ImagerPixelSpacing": []}, 1, ""),
     ],

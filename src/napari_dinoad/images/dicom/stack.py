@@ -214,8 +214,8 @@ def _told_size(image: DicomFrame) -> str:
         return ""
     keyword, height, width = image.pixel_size
     if keyword in _MILLIMETRES_OF:
-        return f" One is {width:g} × {height:g} mm{_MILLIMETRES_OF[keyword]} by {keyword}."
-    return "" if height == width else f" One is {width:g}:{height:g}, width to height, by {keyword}."
+        return f" A pixel is {width:g} × {height:g} mm{_MILLIMETRES_OF[keyword]} by {keyword}."
+    return "" if height == width else f" A pixel is {width:g}:{height:g}, width to height, by {keyword}."
 
 
 def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
