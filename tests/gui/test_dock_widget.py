@@ -836,7 +836,7 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     assert np.flatnonzero(layer.data.any(axis=(1, 2))).tolist() == [9]
     assert np.array_equal(layer.affine.affine_matrix, ready.scan.layer.affine.affine_matrix)
     assert ready.result.explain_note.text() == (
-        "From blue to yellow: how unlike a place is to the nearest normal patch."
+        "From blue to yellow: how unlike the nearest normal patch a place is."
     )
     high = layer.contrast_limits[1]
     assert high == layer.data.max()

@@ -33,7 +33,7 @@ _TITLES = {
 _WORDS = {
     "dpmm": "Colours: which kind of normal patch (component) a place is most like.",
     "ar-cnn": "From blue to yellow: how badly a place is predicted from what surrounds it.",
-    "memory-bank": "From blue to yellow: how unlike a place is to the nearest normal patch.",
+    "memory-bank": "From blue to yellow: how unlike the nearest normal patch a place is.",
 }
 """What the colours say."""
 
