@@ -207,6 +207,7 @@ class DockWidget(QWidget):
         self.scan.resample_asked.connect(self._on_resample_asked)
         self.scan.files_chosen.connect(self.open_files)
         self.scan.layer_changed.connect(self.masks.forget)
+        self.scan.layer_changed.connect(self.find.forget)
         self.scan.layer_changed.connect(self._on_layer_changed)
         self.scan.scan_changed.connect(self._on_scan_changed)
         self.scan.redrawn.connect(self._settle.start)
@@ -416,6 +417,7 @@ class DockWidget(QWidget):
         before = self.scan.scan
         self.scan.describe()
         if before is not None and self.scan.scan is not None and before.frame != self.scan.scan.frame:
+            self.find.forget()
             self._opened.look_at(self.scan.layer)
             self._show_readiness()
         self.finder.look_for_edits()

@@ -324,6 +324,26 @@ def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate)
     assert "slices scored so far are kept" in ready.find.note.text()
 
 
+def test_what_was_told_of_a_run_goes_when_another_scan_is_chosen(qtbot, ready, viewer):
+    find(qtbot, ready)
+    find(qtbot, ready, ready.find.slice_button)
+    assert "that result stands" in ready.find.note.text()
+    viewer.add_image(np.asarray(ready.scan.layer.data) + 1, name="another")
+    assert ready.scan.layer.name == "another"
+    assert ready.find.note.text() == ""
+
+
+def test_what_was_told_of_a_run_goes_when_another_frame_is_shown(qtbot, ready, viewer):
+    values = np.asarray(ready.scan.layer.data)
+    viewer.add_image(np.stack([values, values + 1]), name="series")
+    viewer.dims.set_current_step(0, 0)
+    find(qtbot, ready)
+    find(qtbot, ready, ready.find.slice_button)
+    assert "that result stands" in ready.find.note.text()
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: ready.find.note.text() == "", timeout=TIMEOUT_MS)
+
+
 def test_a_single_slice_is_a_whole_scan_of_which_a_model_of_volumes_says_nothing(
     qtbot, dock, viewer, foreign
 ):

@@ -93,6 +93,10 @@ class FindStep(Step):
         self._missing = what
         self._show_enabled()
 
+    def forget(self) -> None:
+        """Another scan or frame is chosen: take back what was said of the one before."""
+        self.note.tell(self._missing)
+
     def set_is_single(self, is_single: bool) -> None:
         """Say whether the scan is a single image, of which one slice is all that there is."""
         self.slice_button.setVisible(not is_single)
