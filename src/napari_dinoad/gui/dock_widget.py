@@ -7,7 +7,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Image
 from napari.layers import Layer as LayerClass
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
@@ -35,7 +34,7 @@ from napari_dinoad.gui.scan.scan_step import ScanStep
 from napari_dinoad.gui.scan.study_opener import StudyOpener
 from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
 from napari_dinoad.gui.viewer.colour_bar import ColourBar
-from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
+from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_scan_layer
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back
@@ -344,7 +343,7 @@ class DockWidget(QWidget):
         """Choose a scan that was just opened, by whatever way."""
         finish_look(event.value)
         lay_on_scans(self._viewer.layers)
-        if isinstance(event.value, Image) and not is_overlay(event.value):
+        if is_scan_layer(event.value):
             if not self.opener.is_busy:
                 self.scan.clear_fault()
             if METADATA_KEY in event.value.metadata:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.gui.parts.parts import NoteLabel
 from napari_dinoad.gui.viewer.framing import share_inside
-from napari_dinoad.gui.viewer.layer_marks import is_overlay, scan_id_of
+from napari_dinoad.gui.viewer.layer_marks import is_overlay, is_scan_layer, scan_id_of
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, layers_meet
 
@@ -43,9 +42,7 @@ def layers_over(viewer: Viewer, layer: Layer) -> list[Layer]:
 
 
 def _hides(other: Layer, layer: Layer) -> bool:
-    return (
-        isinstance(other, Image) and not is_overlay(other) and _is_opaque(other) and layers_meet(other, layer)
-    )
+    return is_scan_layer(other) and _is_opaque(other) and layers_meet(other, layer)
 
 
 def _is_opaque(layer: Layer) -> bool:

@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Image
-
-from napari_dinoad.gui.viewer.layer_marks import is_overlay, scan_id_of
+from napari_dinoad.gui.viewer.layer_marks import is_scan_layer, scan_id_of
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource, path_of_layer
 from napari_dinoad.machine.files import short_paths
 
@@ -48,5 +46,5 @@ def _rename_masks(viewer: Viewer, scan: Layer, before: str) -> None:
 
 def _name_of(layer: Layer) -> str:
     source = layer.metadata.get(METADATA_KEY)
-    is_scan = isinstance(layer, Image) and not is_overlay(layer) and isinstance(source, ScanSource)
+    is_scan = is_scan_layer(layer) and isinstance(source, ScanSource)
     return source.name if is_scan else ""

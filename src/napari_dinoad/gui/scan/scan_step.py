@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
-from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
@@ -15,7 +14,7 @@ from napari_dinoad.gui.parts.parts import NoteLabel, Step
 from napari_dinoad.gui.scan.covering import CoverNote, show_scan
 from napari_dinoad.gui.scan.window_box import WindowBox
 from napari_dinoad.gui.viewer.framing import bring_into_view
-from napari_dinoad.gui.viewer.layer_marks import is_overlay
+from napari_dinoad.gui.viewer.layer_marks import is_scan_layer
 from napari_dinoad.gui.viewer.layer_scan import path_of_layer
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import moves_of
@@ -164,7 +163,7 @@ class ScanStep(Step):
         self.assumed.tell(" ".join(scan.notes), warning=True)
 
     def _choices(self, widget: object = None) -> list[Layer]:
-        return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_overlay(layer)]
+        return [layer for layer in self._viewer.layers if is_scan_layer(layer)]
 
     def _on_chosen(self) -> None:
         """Show what the user has chosen: the dock speaks of it."""

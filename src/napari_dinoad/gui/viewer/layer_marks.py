@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
+
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = [
     "is_from_file",
     "is_kept_by_plugin",
     "is_overlay",
+    "is_scan_layer",
     "mark_copy",
     "mark_drawn",
     "mark_of_file",
@@ -42,6 +45,11 @@ OVERLAY_KEY = "dinoad_overlay"
 def is_overlay(layer: Layer) -> bool:
     """Whether a layer is a heatmap or mask of the plugin, not a scan."""
     return bool(layer.metadata.get(OVERLAY_KEY))
+
+
+def is_scan_layer(layer: Layer) -> bool:
+    """Whether a layer is an image that may be a scan: no heatmap of the plugin, and no labels."""
+    return isinstance(layer, Image) and not is_overlay(layer)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image
 from napari.utils.notifications import show_info
 
 from napari_dinoad.errors import DinoadError
@@ -14,6 +13,7 @@ from napari_dinoad.gui.viewer.layer_marks import (
     is_from_file,
     is_kept_by_plugin,
     is_overlay,
+    is_scan_layer,
     note_opened_over,
     scan_id_of,
 )
@@ -112,7 +112,7 @@ class OpenedResults:
             return ()
 
     def _scans(self) -> list[Layer]:
-        return [one for one in self._viewer.layers if isinstance(one, Image) and not is_overlay(one)]
+        return [one for one in self._viewer.layers if is_scan_layer(one)]
 
     def _scan_of(self, layer: Layer) -> Layer | None:
         return next((one for one in self._scans() if one.unique_id == scan_id_of(layer)), None)
@@ -154,7 +154,7 @@ def lay_on_scans(layers: Iterable[Layer]) -> None:
     """
     sources = [(layer, layer.metadata.get(METADATA_KEY)) for layer in layers]
     known = [(layer, source) for layer, source in sources if isinstance(source, ScanSource)]
-    scans = [source for layer, source in known if isinstance(layer, Image) and not is_overlay(layer)]
+    scans = [source for layer, source in known if is_scan_layer(layer)]
     for layer, source in known:
         if not is_from_file(layer) or (source.geometry.is_physical and not source.geometry.is_oblique):
             continue
