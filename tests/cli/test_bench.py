@@ -28,10 +28,14 @@ def test_figures_of_each_scorer(capsys, caplog):
     for figures in document["scorers"]:
         assert figures["slices_per_second"] == pytest.approx(1000 / figures["detect_ms"])
         assert figures["share"] == pytest.approx(figures["bare_ms"] / figures["detect_ms"])
+        assert figures["share_of_many"] == pytest.approx(figures["bare_ms"] / figures["of_many_ms"])
     assert main(["bench", *options.split()]) == 0
     title, header, *lines = capsys.readouterr().out.splitlines()
     assert title.startswith("embedded at 64 px on cpu") and title.endswith("a volume of 3 × 40 × 32")
-    assert header.split() == "scorer backbone alone volume to map its share a volume".split()
+    assert (
+        header.split()
+        == "scorer backbone alone volume to map its share one of many its share a volume".split()
+    )
     assert [line.split()[0] for line in lines] == ["dpmm", "memory-bank"]
 
 

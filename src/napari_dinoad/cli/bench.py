@@ -66,7 +66,12 @@ def run(options: argparse.Namespace) -> int:
         "torch": torch.__version__,
         "shape": [*trial.volume_shape],
         "scorers": [
-            asdict(speed) | {"share": speed.share, "slices_per_second": 1000 / speed.detect_ms}
+            asdict(speed)
+            | {
+                "share": speed.share,
+                "share_of_many": speed.share_of_many,
+                "slices_per_second": 1000 / speed.detect_ms,
+            }
             for speed in speeds
         ],
     }
@@ -91,13 +96,23 @@ def _print_speeds(document: dict[str, Any], speeds: list[DetectionSpeed]) -> Non
         f"{document['backbone']} at {document['resolution_px']} px on {document['device']} ({document['runtime']}, "
         f"{document['threads']} threads); a volume of {' × '.join(map(str, document['shape']))}"
     )
-    header = ("scorer", "backbone alone", "volume to map", "its share", "a volume")
+    header = (
+        "scorer",
+        "backbone alone",
+        "volume to map",
+        "its share",
+        "one of many",
+        "its share",
+        "a volume",
+    )
     rows = [
         (
             speed.scorer,
             f"{speed.bare_ms:.3g} ms a slice",
             f"{speed.detect_ms:.3g} ms a slice",
             f"{100 * speed.share:.0f} %",
+            f"{speed.of_many_ms:.3g} ms a slice",
+            f"{100 * speed.share_of_many:.0f} %",
             f"{speed.detect_ms * document['shape'][0] / 1000:.1f} s",
         )
         for speed in speeds

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from threading import Barrier
 
 import pytest
 
 from napari_dinoad.backbones.embedded import EmbeddedBackbone
 from napari_dinoad.errors import BackboneError, SettingError
 from napari_dinoad.pipeline.detection import speed as detection_speed
+from napari_dinoad.pipeline.detection.detector import Detector
 from napari_dinoad.pipeline.detection.speed import SpeedTrial
 from napari_dinoad.scoring.memory_bank import MemoryBankScorer
+from patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def embedded_slices(monkeypatch):
 
 
 @pytest.mark.parametrize("n_slices", [1, 7])
-def test_both_go_through_as_many_slices(n_slices, embedded_slices, monkeypatch):
+def test_all_go_through_as_many_slices(n_slices, embedded_slices, monkeypatch):
     in_round = []
     measure = SpeedTrial._round
 
@@ -51,8 +54,35 @@ def test_both_go_through_as_many_slices(n_slices, embedded_slices, monkeypatch):
     trial = SpeedTrial("embedded", "cpu", 64, n_slices)
     assert trial.volume_shape == (n_slices, 40, 32)
     (speed,) = trial.speeds(["memory-bank"])
-    assert in_round == [2 * n_slices]
+    assert in_round == [3 * n_slices]
     assert speed.n_rounds == 1
+
+
+def test_of_many_the_next_one_is_prepared_while_one_is_scored(monkeypatch):
+    prepare, score = Detector.prepare_apart, MemoryBankScorer.score
+    of_many = detection_speed._detect_and_load
+    both = []
+
+    def followed(*arguments):
+        both.append(Barrier(2))
+        of_many(*arguments)
+        both.clear()
+
+    def prepared(self, volume):
+        for barrier in both:
+            barrier.wait(PATIENCE_S)
+        return prepare(self, volume)
+
+    def scored(self, embeddings):
+        for barrier in both:
+            barrier.wait(PATIENCE_S)
+        return score(self, embeddings)
+
+    monkeypatch.setattr(detection_speed, "_detect_and_load", followed)
+    monkeypatch.setattr(Detector, "prepare_apart", prepared)
+    monkeypatch.setattr(MemoryBankScorer, "score", scored)
+    (speed,) = SpeedTrial("embedded", "cpu", 64, 4).speeds(["memory-bank"])
+    assert speed.share_of_many == speed.bare_ms / speed.of_many_ms
 
 
 def test_what_is_slow_beside_the_backbone_is_in_the_whole_alone(monkeypatch):
@@ -79,8 +109,8 @@ def test_scorers_share_one_backbone_and_their_embeddings(embedded_slices):
         embedded_slices.clear()
     assert [speed.scorer for speed in speeds] == ["dpmm", "dpmm+memory-bank"]
     assert all(math.isfinite(speed.detect_ms) and speed.bare_ms > 0 for speed in speeds)
-    # The first warm-up, and both halves of one round; what the model is fitted on is embedded once.
-    assert counts[1] == 3 * 3
+    # The first warm-up, and one round; what the model is fitted on is embedded once.
+    assert counts[1] == 4 * 3
 
 
 def test_more_rounds_until_there_is_enough_to_go_by(monkeypatch):
