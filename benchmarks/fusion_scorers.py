@@ -20,7 +20,7 @@ import torch
 
 from detection_brain_mr import N_PLANTED, Slices, add_data_arguments, cached_data, fit, score_maps
 from fusion_rules import RULES
-from napari_dinoad.calibration import Calibration, scan_score
+from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.evaluation import auroc, average_precision
 from napari_dinoad.settings import SCORER_NAMES, CalibrationSettings
@@ -36,7 +36,7 @@ def body_levels(fitted: Fit, data: dict[str, Slices], sets: dict[str, Slices]) -
     normal = data["normal"].chosen(fitted.held_out)
     fraction = CalibrationSettings().scan_top_fraction
     maps = score_maps(fitted.scorer, normal)
-    own = [scan_score(scores[body], fraction) for scores, body in zip(maps, normal.body, strict=True)]
+    own = [OwnScores.of(scores[body], fraction) for scores, body in zip(maps, normal.body, strict=True)]
     calibration = Calibration.from_histogram(ScoreHistogram.of(maps[normal.body]), own)
     return {
         name: calibration.neg_log10_p(score_maps(fitted.scorer, slices)[slices.body])

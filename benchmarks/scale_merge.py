@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from detection_brain_mr import BATCH_MAPS, HOLDOUT, add_data_arguments, cached_data, score_maps
-from napari_dinoad.calibration import Calibration, scan_score
+from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.evaluation.metrics import auroc
 from napari_dinoad.scoring.dpmm import DpmmScorer
@@ -39,14 +39,14 @@ def calibrate(slices: Slices, rows: np.ndarray, settings: DpmmSettings, folds: i
     if folds == 0:
         return None
     fraction = CalibrationSettings().scan_top_fraction
-    pooled, scan_scores = ScoreHistogram.empty(), []
+    pooled, of_scans = ScoreHistogram.empty(), []
     for fold in np.array_split(rows, folds):
         scorer = fit(slices, np.setdiff1d(rows, fold), settings)
         own = slices.chosen(fold)
         maps = score_maps(scorer, own)
         pooled = pooled + ScoreHistogram.of(maps[own.body])
-        scan_scores += [scan_score(m[body], fraction) for m, body in zip(maps, own.body, strict=True)]
-    return Calibration.from_histogram(pooled, scan_scores, "cross")
+        of_scans += [OwnScores.of(m[body], fraction) for m, body in zip(maps, own.body, strict=True)]
+    return Calibration.from_histogram(pooled, of_scans, "cross")
 
 
 def figures(

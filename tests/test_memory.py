@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dicom_files import save_all, series_datasets
-from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.images.body import find_body
 from napari_dinoad.images.found_masks import found_mark
@@ -116,7 +116,7 @@ def test_the_body_of_noise_is_found_in_twice_the_scan(noise, kind):
 
 
 def test_probabilities_are_found_for_some_scores_at_a_time(noise):
-    calibration = Calibration.from_histogram(ScoreHistogram.of(noise[:4]), [1.0])
+    calibration = Calibration.from_histogram(ScoreHistogram.of(noise[:4]), [OwnScores(1.0, 1.0)])
     levels, taken = most_taken(lambda: calibration.neg_log10_p(noise))
     assert taken < 1.1 * SIZE + 60 * 2**20
     np.testing.assert_array_equal(levels[3], calibration.neg_log10_p(noise[3]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, fused_scores, scan_score
+from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, OwnScores, fused_scores, scan_score
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.errors import ModelFileError, ScorerError
 
@@ -17,7 +19,7 @@ def normal_scans(n_scans=6, n_voxels=40_000, seed=0):
 
 def calibrated(scans, top_fraction=0.01):
     pooled = ScoreHistogram.of(np.concatenate(scans))
-    return Calibration.from_histogram(pooled, [scan_score(scores, top_fraction) for scores in scans])
+    return Calibration.from_histogram(pooled, [OwnScores.of(scores, top_fraction) for scores in scans])
 
 
 @pytest.mark.parametrize("fpr", [0.1, 0.05, 0.01, 0.001])
@@ -239,12 +241,18 @@ def test_nothing_to_calibrate_with():
         calibrated([np.zeros(0, np.float32)])
 
 
-@pytest.mark.parametrize("fault", ["missing", "shuffled", "shape", "falling", "flat tail", "complex"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "no peaks", "fewer peaks", "shuffled", "shape", "falling", "flat tail", "complex"]
+)
 def test_a_damaged_table_is_refused(fault):
     calibration = calibrated(normal_scans())
     arrays, counts = calibration.arrays(), calibration.counts()
     if fault == "missing":
         del arrays["scan_scores"]
+    elif fault == "no peaks":
+        del arrays["scan_peaks"]
+    elif fault == "fewer peaks":
+        arrays["scan_peaks"] = arrays["scan_peaks"][1:]
     elif fault == "shuffled":
         arrays["table_scores"] = arrays["table_scores"][::-1].copy()
     elif fault == "falling":
@@ -269,6 +277,7 @@ def test_joined_by_counts_is_calibrated_on_all(shift):
     wanted = calibrated([*here, *there])
     assert (joined.n_voxels, joined.n_scans) == (wanted.n_voxels, wanted.n_scans)
     np.testing.assert_array_equal(joined.scan_scores, wanted.scan_scores)
+    np.testing.assert_array_equal(joined.scan_peaks, wanted.scan_peaks)
     probes = np.linspace(0, wanted.table_scores[-1], 5001).astype(np.float32)
     # The tables have knots at other places; among the highest few of 240,000 voxels that shows.
     np.testing.assert_allclose(joined.neg_log10_p(probes), wanted.neg_log10_p(probes), atol=0.06)
@@ -289,6 +298,7 @@ def test_a_shifted_calibration_is_that_of_shifted_scores():
     probes = np.linspace(-1, 4, 1001)
     np.testing.assert_allclose(own.shifted(0.7).neg_log10_p(probes + 0.7), own.neg_log10_p(probes), atol=1e-6)
     assert own.shifted(0.7).scan_p_value(1.7) == own.scan_p_value(1.0)
+    np.testing.assert_allclose(own.shifted(0.7).normal_peaks().levels, own.normal_peaks().levels, atol=1e-5)
 
 
 def test_a_scaled_calibration_is_that_of_scaled_scores():
@@ -301,12 +311,15 @@ def test_a_scaled_calibration_is_that_of_scaled_scores():
     scaled = own.scaled(ratio)
     np.testing.assert_allclose(scaled.neg_log10_p(probes * ratio(probes)), own.neg_log10_p(probes), atol=1e-3)
     assert scaled.scan_p_value(0.59) == own.scan_p_value(0.99)
+    # Of the two scans the one with the higher scores of its own has the lower peak here.
+    turned = replace(own, scan_peaks=own.scan_peaks[::-1].copy()).scaled(ratio)
+    np.testing.assert_allclose(turned.scan_peaks, [2 * 0.8, 1 * 0.6])
 
 
 def of_scores(scan_scores, persons=None):
     """Return a calibration of scans that have these own scores, and are of these persons."""
     pooled = ScoreHistogram.of(np.asarray(scan_scores, np.float32))
-    return Calibration.from_histogram(pooled, scan_scores, persons=persons)
+    return Calibration.from_histogram(pooled, [OwnScores(one, one) for one in scan_scores], persons=persons)
 
 
 def test_scans_of_one_person_count_as_one():

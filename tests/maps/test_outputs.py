@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from dataclasses import replace
 
 import highdicom as hd
 import nibabel as nib
@@ -13,6 +16,7 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from dicom_files import CARD, ct_values, image_dataset, save_all, series_datasets
+from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
@@ -76,6 +80,28 @@ def test_the_report_tells_scan_level_figures_and_model(findings, tmp_path):
     assert report["model"] == CARD
     assert "Research use only" in report["use"]
     assert report["scan"] == "scan.nii.gz"
+
+
+def test_regions_tell_how_many_normal_scans_reach_their_peaks(findings, tmp_path):
+    first, second = (region.peak_neg_log10_p for region in findings.mask.regions())
+    # Of three persons; the first has two scans.
+    levels = np.array([first, second, 0.5 * second, 2 * first], np.float32)
+    peaks = NormalPeaks(levels, np.array([0.5, 0.5, 1.0, 1.0]))
+    for beyond, known in (
+        (1, replace(peaks, levels=0.99 * levels[:3], weights=peaks.weights[:3])),
+        (0, peaks),
+    ):
+        compared = replace(findings, normal_peaks=known)
+        report = json.loads(save_outputs(compared, tmp_path, "p1", ("report",))["report"].read_text())
+        assert report["n_regions_beyond_normal"] == beyond
+    assert [region["n_normal_reaching"] for region in report["regions"]] == [2, 3]
+    assert [region["p_value"] for region in report["regions"]] == [(1 + 0.5 + 1) / 4, (1 + 1 + 1) / 4]
+    table = save_outputs(compared, tmp_path, "p1", ("regions",))["regions"].read_text()
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["n_normal_reaching"] for row in rows] == ["2", "3"]
+    assert [float(row["p_value"]) for row in rows] == [2.5 / 4, 3 / 4]
+    table = save_outputs(findings, tmp_path, "p1", ("regions",))["regions"].read_text()
+    assert {row["p_value"] for row in csv.DictReader(io.StringIO(table))} == {""}
 
 
 @pytest.mark.parametrize("outputs", [("hologram",), ("mask", "hologram"), ()])

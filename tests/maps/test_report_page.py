@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings, slice_choice
 from napari_dinoad.maps import report_page as report_page_module
@@ -91,6 +92,20 @@ def test_regions_have_their_sides_sizes_and_places():
     assert rows["1"][5] == "one in 10,000 normal voxels"
     assert rows["1"][6] == "R 112, A 88, S 70"
     assert "More unusual than 38 of 39 normal scans (p = 0.05)." in page
+
+
+def test_each_region_is_compared_with_the_highest_voxels_of_normal_scans():
+    spots = ((RIGHT, 3.9), ((14, 22, 28), 4.0), (LEFT, 3.0))
+    peaks = NormalPeaks(np.array([3.2, 2.0, 3.0], np.float32), np.ones(3))
+    page = report_page(findings_of(head(), *spots, normal_peaks=peaks))
+    header, *_ = (row for row in Reader(page).rows if row and row[0] == "Region")
+    rows = {row[0]: row for row in Reader(page).rows if row and row[0] in "12"}
+    column = header.index("Normal scans that reach it")
+    assert [rows[label][column] for label in "12"] == ["0 of 3", "2 of 3"]
+    assert rows["1"][column + 1] == "R 112, A 88, S 70"
+    assert "Of the peaks 1 beyond all 3 normal scans, wherever in the body." in page
+    page = report_page(findings_of(head(), *spots))
+    assert "Normal scans that reach it" not in page and "beyond all" not in page
 
 
 @pytest.mark.parametrize("signs", [(-1, 1, 1), (-1, -1, 1), (1, 1, -1)])

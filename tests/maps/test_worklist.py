@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import write_text
@@ -90,6 +91,18 @@ def test_figures_are_those_of_the_scan(tmp_path):
     assert "1 region, 1.2 cm³" in page
     assert "one in 3,200 normal voxels" in page
     assert "More unusual than 2 of 3 normal scans" in page
+
+
+def test_regions_beyond_all_normal_scans_are_counted(tmp_path):
+    peaks = NormalPeaks(np.array([3.0, 3.5, 2.5], np.float32), np.ones(3))
+    scans = [("a", 3.4, peaks), ("b", 3.6, peaks), ("c", 3.6, None)]
+    page, rows = worklist_of(
+        tmp_path,
+        *((findings_of(name, peak=peak, normal_peaks=normal), name, 0.0) for name, peak, normal in scans),
+    )
+    assert {row["scan"]: row["n_regions_beyond_normal"] for row in rows} == {"a": "0", "b": "1", "c": ""}
+    assert "1 region, 1.2 cm³; none beyond all 3 normal scans" in page
+    assert "1 region, 1.2 cm³; 1 beyond all 3 normal scans" in page
 
 
 def test_pictures_are_of_the_slice_with_the_peak(tmp_path):

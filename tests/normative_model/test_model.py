@@ -48,7 +48,7 @@ def rewritten(path, tensors, document):
 
 def test_there_is_no_pickle_in_it(model_path):
     tensors, document = parts(model_path)
-    assert document["format_version"] == 5
+    assert document["format_version"] == 6
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
     assert document["provenance"]["n_scans"] == 6
     assert document["backbone"]["name"] == "embedded"
@@ -135,7 +135,7 @@ def test_another_format_is_refused(tmp_path, model_path, version, words):
     tensors, document = parts(model_path)
     document["format_version"] = version
     document["provenance"]["versions"]["napari-dinoad"] = "9.1.0"
-    with pytest.raises(ModelFileError, match=f"expected version 5, {words}"):
+    with pytest.raises(ModelFileError, match=f"expected version 6, {words}"):
         NormativeModel.load(rewritten(tmp_path / "m.dinoad", tensors, document))
 
 

@@ -107,6 +107,21 @@ def test_shares_of_normal_scans_count_the_scan_itself(model):
     assert [scan.grid_share for scan in scans] == [1.0] * 6
 
 
+def test_regions_are_compared_with_the_highest_voxels_of_held_out_scans(normal_folder, patient):
+    settings = replace(SMALL, calibration=CalibrationSettings(method="split", holdout=0.4))
+    detector = Detector(fit_folder(normal_folder, settings))
+    detection = detector.detect(patient)
+    levels = detection.normal_peaks.levels
+    assert len(levels) == detection.n_calibration_scans
+    # They are among the highest voxels that the normal scans have when they are scored themselves.
+    scans = map(read_volume, sorted(normal_folder.iterdir()))
+    highest = np.array([detector.detect(scan).anomaly_map.values.max() for scan in scans])
+    # Embeddings of a fit are kept in float16.
+    assert np.abs(levels[:, None] - highest).min(axis=1) == pytest.approx(0, abs=0.05)
+    (first, *_) = detection.findings(detection.mask(), "p").region_dicts()
+    assert first["n_normal_reaching"] == np.count_nonzero(levels >= first["peak_neg_log10_p"])
+
+
 def test_normal_scans_just_as_extreme_count_against_the_scan(model, patient):
     """In p, and not among those that are more normal."""
     score = detect(patient, model).scan_score
@@ -253,6 +268,7 @@ def test_single_slices_agree_with_the_whole(model_of_single_slices, patient):
         one.anomaly_map.values.take(index, axis), whole.anomaly_map.values.take(index, axis), atol=2e-3
     )
     assert one.p_value is None, "one slice has no scan-level p-value"
+    assert one.normal_peaks is None, "nor are its regions compared with whole scans"
     assert not np.delete(one.anomaly_map.values, index, axis).any()
 
 
@@ -544,7 +560,7 @@ def test_nothing_is_said_of_a_volume_as_a_whole_by_a_model_of_single_images(tmp_
     volume = Volume(values, Geometry.of_pixels(values.shape), full_scale=255.0)
     found = detector.detect(volume)
     assert found.is_whole
-    assert found.p_value is None
+    assert found.p_value is None and found.normal_peaks is None
     assert "It is a volume and the normal scans are single images" in " ".join(found.unlike)
     words = found.findings(found.mask(), "volume").scan_words()
     assert words == "Nothing can be said about the whole scan: single slices and volumes cannot be compared."

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from napari_dinoad.calibration.calibration import MAX_NEG_LOG10_P, Calibration, fused_scores
-from napari_dinoad.calibration.scan_scores import ScanScores, scan_score
+from napari_dinoad.calibration.normal_peaks import NormalPeaks
+from napari_dinoad.calibration.scan_scores import OwnScores, ScanScores, scan_score
 
-__all__ = ["MAX_NEG_LOG10_P", "Calibration", "ScanScores", "fused_scores", "scan_score"]
+__all__ = [
+    "MAX_NEG_LOG10_P",
+    "Calibration",
+    "NormalPeaks",
+    "OwnScores",
+    "ScanScores",
+    "fused_scores",
+    "scan_score",
+]

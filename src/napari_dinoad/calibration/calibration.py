@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.calibration.scan_scores import ScanScores
+from napari_dinoad.calibration.normal_peaks import NormalPeaks
+from napari_dinoad.calibration.scan_scores import OwnScores, ScanScores
 from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.calibration.table import choose_knots, edges_of_bins, tail_slope
 from napari_dinoad.errors import ModelFileError, ScorerError
@@ -76,6 +77,8 @@ class Calibration:
         Normal voxels behind the table.
     scan_scores : numpy.ndarray
         (n,) float64, ascending; the own scores of the normal scans, each by a model that had not seen its person.
+    scan_peaks : numpy.ndarray
+        (n,) float64, the highest raw score of each of these scans.
     scan_weights : numpy.ndarray
         (n,) float64, what each of these scans counts: one over the number of scans of its person among them.
     tail_slope : float
@@ -88,6 +91,7 @@ class Calibration:
     table_neg_log10_p: np.ndarray
     n_voxels: int
     scan_scores: np.ndarray
+    scan_peaks: np.ndarray
     scan_weights: np.ndarray
     tail_slope: float
     method: str = "split"
@@ -117,13 +121,13 @@ class Calibration:
         pooled = RunningSum(ScoreHistogram.empty())
         for scan in scans:
             pooled.add(scan.histogram)
-        return cls.from_histogram(pooled.total(), [scan.score for scan in scans], method)
+        return cls.from_histogram(pooled.total(), [scan.own for scan in scans], method)
 
     @classmethod
     def from_histogram(
         cls,
         pooled: ScoreHistogram,
-        scan_scores: Sequence[float],
+        scans: Sequence[OwnScores],
         method: str = "split",
         persons: Sequence[int] | None = None,
     ) -> Calibration:
@@ -132,7 +136,7 @@ class Calibration:
         Parameters
         ----------
         pooled : ScoreHistogram
-        scan_scores : sequence of float
+        scans : sequence of OwnScores
         method : str
         persons : sequence of int, optional
             The person that each scan is of; None: each is of a person of its own.
@@ -142,20 +146,22 @@ class Calibration:
         ScorerError
             If there is no scan, or no voxel.
         """
-        if not scan_scores:
+        if not scans:
             raise ScorerError("Calibration: expected at least one held-out normal scan, got none.")
         if pooled.total == 0:
             raise ScorerError("Calibration: the held-out normal scans have no body voxel.")
         neg_log10_p = np.repeat(-np.log10((1 + pooled.survival()) / (1 + pooled.total)), 2)
         values = edges_of_bins(pooled)
         knots = choose_knots(neg_log10_p)
+        scan_scores, scan_peaks = np.array(scans, dtype=np.float64).T
         order = np.argsort(scan_scores, kind="stable")
         return cls(
             values[knots],
             neg_log10_p[knots],
             int(pooled.total),
-            np.asarray(scan_scores, dtype=np.float64)[order],
-            _weights(range(len(scan_scores)) if persons is None else persons)[order],
+            scan_scores[order],
+            scan_peaks[order],
+            _weights(range(len(scans)) if persons is None else persons)[order],
             tail_slope(values, neg_log10_p),
             method,
         )
@@ -185,6 +191,7 @@ class Calibration:
             neg_log10_p[knots],
             n_voxels,
             scan_scores[order],
+            np.concatenate([part.scan_peaks for part in parts])[order],
             np.concatenate([part.scan_weights for part in parts])[order],
             tail_slope(scores, neg_log10_p),
             "joined",
@@ -202,7 +209,13 @@ class Calibration:
         # Bins around 0 are so narrow that their edges may round to one number.
         scores, kept = np.unique(self.table_scores + by, return_index=True)
         levels = self.table_neg_log10_p[kept]
-        return replace(self, table_scores=scores, table_neg_log10_p=levels, scan_scores=self.scan_scores + by)
+        return replace(
+            self,
+            table_scores=scores,
+            table_neg_log10_p=levels,
+            scan_scores=self.scan_scores + by,
+            scan_peaks=self.scan_peaks + by,
+        )
 
     def scaled(self, ratio: Callable[[np.ndarray], np.ndarray]) -> Calibration:
         """Return the calibration of scores that are ``ratio(score)`` (above 0) times as high.
@@ -214,11 +227,14 @@ class Calibration:
             return np.maximum.accumulate(scores * ratio(scores))
 
         scores, kept = np.unique(scaled(self.table_scores), return_index=True)
+        ascending, scan_peaks = np.argsort(self.scan_peaks), np.empty_like(self.scan_peaks)
+        scan_peaks[ascending] = scaled(self.scan_peaks[ascending])
         return replace(
             self,
             table_scores=scores,
             table_neg_log10_p=self.table_neg_log10_p[kept],
             scan_scores=scaled(self.scan_scores),
+            scan_peaks=scan_peaks,
             tail_slope=self.tail_slope / float(ratio(self.table_scores[-1:])[0]),
         )
 
@@ -321,6 +337,10 @@ class Calibration:
         first = np.searchsorted(self.scan_scores, self.scan_scores, side="left")
         return np.asarray((1 + n_at_least[first]) / (1 + self.n_persons))
 
+    def normal_peaks(self) -> NormalPeaks:
+        """Return how unusual the most unusual voxel of each normal scan is."""
+        return NormalPeaks(self.neg_log10_p(self.scan_peaks), self.scan_weights)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays to store, by name; without weights where each scan counts as one."""
         weights = {} if (self.scan_weights == 1).all() else {"scan_weights": self.scan_weights}
@@ -328,6 +348,7 @@ class Calibration:
             "table_scores": self.table_scores,
             "table_neg_log10_p": self.table_neg_log10_p,
             "scan_scores": self.scan_scores,
+            "scan_peaks": self.scan_peaks,
             **weights,
         }
 
@@ -346,19 +367,19 @@ class Calibration:
         """
         try:
             scores, levels = arrays["table_scores"], arrays["table_neg_log10_p"]
-            scan_scores = arrays["scan_scores"]
+            scan_scores, scan_peaks = arrays["scan_scores"], arrays["scan_peaks"]
             weights = arrays.get("scan_weights", np.ones(scan_scores.shape))
             n_voxels, slope = int(counts["n_voxels"]), float(counts["tail_slope"])
             method = str(counts["method"])
         except KeyError as error:
             raise ModelFileError(f"Calibration: {error} is missing.") from error
         sound = (
-            all(array.dtype.kind == "f" for array in (scores, levels, scan_scores, weights))
+            all(array.dtype.kind == "f" for array in (scores, levels, scan_scores, scan_peaks, weights))
             and scores.ndim == 1
             and scores.shape == levels.shape
             and scores.size > 0
             and scan_scores.ndim == 1
-            and weights.shape == scan_scores.shape
+            and scan_peaks.shape == weights.shape == scan_scores.shape
             and bool(np.all((weights > 0) & (weights <= 1)))
             and bool(np.all(np.diff(scores) > 0))
             and bool(np.all(np.diff(levels) >= 0))
@@ -366,7 +387,7 @@ class Calibration:
         )
         if not sound:
             raise ModelFileError("Calibration: the stored table is not an ascending table of scores.")
-        return cls(scores, levels, n_voxels, scan_scores, weights, slope, method)
+        return cls(scores, levels, n_voxels, scan_scores, scan_peaks, weights, slope, method)
 
 
 def _weights(persons: Sequence[int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,28 @@ from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.given_arrays import real_array, require_number
 from napari_dinoad.settings.checks import require
 
-__all__ = ["ScanScores", "scan_score"]
+__all__ = ["OwnScores", "ScanScores", "scan_score"]
+
+
+class OwnScores(NamedTuple):
+    """What a scan's raw scores say of it as a whole.
+
+    Attributes
+    ----------
+    score : float
+        See `scan_score`.
+    peak : float
+        The highest of all.
+    """
+
+    score: float
+    peak: float
+
+    @classmethod
+    def of(cls, body_scores: np.ndarray, top_fraction: float) -> OwnScores:
+        """Return those of body voxels, any shape; −∞ of none. Errors are those of `scan_score`."""
+        score = scan_score(body_scores, top_fraction)
+        return cls(score, float(np.max(body_scores, initial=-np.inf)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +43,12 @@ class ScanScores:
     ----------
     histogram : ScoreHistogram
         Raw scores of its body voxels.
-    score : float
-        Its own score, see `scan_score`.
+    own : OwnScores
+        Its own score, and the highest of its body voxels.
     """
 
     histogram: ScoreHistogram
-    score: float
+    own: OwnScores
 
     @classmethod
     def of(cls, body_scores: np.ndarray, top_fraction: float) -> ScanScores:
@@ -46,7 +68,7 @@ class ScanScores:
         ScorerError
             If a score is NaN.
         """
-        return cls(ScoreHistogram.of(body_scores), scan_score(body_scores, top_fraction))
+        return cls(ScoreHistogram.of(body_scores), OwnScores.of(body_scores, top_fraction))
 
 
 def scan_score(body_scores: np.ndarray, top_fraction: float, *, overwrite: bool = False) -> float:

@@ -35,6 +35,8 @@ REGION_COLUMNS = (
     "area_mm2",
     "area_px",
     "peak_neg_log10_p",
+    "n_normal_reaching",
+    "p_value",
     "peak_i",
     "peak_j",
     "peak_k",
@@ -139,7 +141,7 @@ def save_on_grid(
 
 
 def write_regions_csv(path: Path, regions: Iterable[Mapping[str, Any]]) -> None:
-    """Write one line a region (see `Region.to_dict`), atomically; entries that do not apply stay empty."""
+    """Write one line a region (see `Findings.region_dicts`), atomically; entries that do not apply stay empty."""
     write_text(path, csv_table(REGION_COLUMNS, map(_row, regions)))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
 
@@ -17,6 +18,7 @@ __all__ = [
     "place_in_words",
     "rarity_in_words",
     "rate_in_words",
+    "reaching_in_words",
     "size_in_words",
     "volume_in_words",
 ]
@@ -65,6 +67,11 @@ def rarity_in_words(neg_log10_p: float, findings: Findings) -> str:
     rounded = int(round(rarity, -digits))
     words = f"one in {rounded:,} normal {elements_of(findings)}"
     return f"rarer than {words}" if neg_log10_p > resolved else words
+
+
+def reaching_in_words(region: Region, normal_peaks: NormalPeaks) -> str:
+    """Return how many of the normal scans have, anywhere, a voxel as unusual as a region's peak: ``"0 of 24"``."""
+    return f"{normal_peaks.n_reaching(region.peak_neg_log10_p)} of {normal_peaks.n_scans}"
 
 
 def elements_of(findings: Findings) -> str:

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad.images.persons import of_persons
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.anomaly_map import AnomalyMap, AnomalyMask
+    from napari_dinoad.maps.regions import Region
 
 NOT_COMPARABLE = "Nothing can be said about the whole scan: single slices and volumes cannot be compared."
 
-__all__ = ["NOT_COMPARABLE", "RESEARCH_USE", "Findings", "scan_level_words", "suspicion_words"]
+__all__ = [
+    "NOT_COMPARABLE",
+    "RESEARCH_USE",
+    "Findings",
+    "beyond_words",
+    "n_beyond",
+    "scan_level_words",
+    "suspicion_words",
+]
 
 RESEARCH_USE = "Research use only; not a medical device."
 
@@ -48,6 +58,8 @@ class Findings:
         Persons that the normal scans are of; None: as many as scans.
     is_whole : bool
         Whether all slices that the model looks at were scored.
+    normal_peaks : NormalPeaks, optional
+        The highest −log10 p of each of the normal scans; None where ``p_value`` is.
     """
 
     mask: AnomalyMask
@@ -60,6 +72,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     n_calibration_persons: int | None = None
     is_whole: bool = False
+    normal_peaks: NormalPeaks | None = None
 
     @property
     def volume(self) -> Volume:
@@ -95,9 +108,27 @@ class Findings:
             self.p_value, self.n_calibration_scans, self.n_more_normal, self.n_calibration_persons
         )
 
+    def beyond_words(self) -> str:
+        """Return how many regions no normal scan has the like of; empty where none was compared, or there is none."""
+        return beyond_words(self.mask.regions(), self.normal_peaks)
+
+    def region_dicts(self) -> list[dict[str, Any]]:
+        """Return JSON values of each region, with how its peak compares to the normal scans, where that is known."""
+        regions = [region.to_dict() for region in self.mask.regions()]
+        if self.normal_peaks is None:
+            return regions
+        return [
+            values
+            | {
+                "n_normal_reaching": self.normal_peaks.n_reaching(region.peak_neg_log10_p),
+                "p_value": self.normal_peaks.p_value(region.peak_neg_log10_p),
+            }
+            for region, values in zip(self.mask.regions(), regions, strict=True)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the model's card and without any folder."""
-        regions = [region.to_dict() for region in self.mask.regions()]
+        regions = self.region_dicts()
         n_scans, n_persons = self.n_calibration_scans, self.n_calibration_persons
         return {
             "scan": self.scan,
@@ -107,6 +138,7 @@ class Findings:
             "n_more_normal": self.n_more_normal,
             "threshold_fpr": self.mask.fpr,
             "n_regions": len(regions),
+            "n_regions_beyond_normal": n_beyond(self.mask.regions(), self.normal_peaks),
             "regions": regions,
             "seconds": None if self.seconds is None else dict(self.seconds),
             "notes": list(self.all_notes()),
@@ -139,6 +171,23 @@ def scan_level_words(
     if n_more_normal == 0:
         return f"Not more unusual than any of {n_normal} normal scans{of} (p = {p_value:.2g})."
     return f"More unusual than {n_more_normal} of {n_normal} normal scans{of} (p = {p_value:.2g})."
+
+
+def n_beyond(regions: Iterable[Region], normal_peaks: NormalPeaks | None) -> int | None:
+    """Return how many regions have a peak that no normal scan reaches anywhere; None where none was compared."""
+    if normal_peaks is None:
+        return None
+    return sum(normal_peaks.n_reaching(region.peak_neg_log10_p) == 0 for region in regions)
+
+
+def beyond_words(regions: Sequence[Region], normal_peaks: NormalPeaks | None) -> str:
+    """Return `n_beyond` for people: ``"2 beyond all 24 normal scans"``; empty where there is nothing to tell."""
+    number = n_beyond(regions, normal_peaks)
+    if number is None or normal_peaks is None or not regions:
+        return ""
+    n_scans = normal_peaks.n_scans
+    of = f"all {n_scans} normal scans" if n_scans > 1 else "the normal scan"
+    return f"{number or 'none'} beyond {of}"
 
 
 def suspicion_words(anomaly_map: AnomalyMap, *, is_whole: bool) -> str:

@@ -241,7 +241,7 @@ def _save_mask(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
 
 def _save_regions(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
     (path,) = _paths(folder, stem, "regions")
-    write_regions_csv(path, [region.to_dict() for region in findings.mask.regions()])
+    write_regions_csv(path, findings.region_dicts())
     return {"regions": path}
 
 

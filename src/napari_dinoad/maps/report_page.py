@@ -18,6 +18,7 @@ from napari_dinoad.maps.finding_words import (
     place_in_words,
     rarity_in_words,
     rate_in_words,
+    reaching_in_words,
     size_in_words,
 )
 from napari_dinoad.maps.panels import (
@@ -119,6 +120,8 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
             f"{f' ({side})' if side else ''}: {size_in_words(findings, first.n_voxels)}, peak "
             f"{rarity_in_words(first.peak_neg_log10_p, findings)}."
         )
+        if beyond := findings.beyond_words():
+            found += f" Of the peaks {beyond}, wherever in the body."
     suspicion = findings.suspicion()
     return html.element(
         "div",
@@ -203,6 +206,8 @@ def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
     header = ["Region", "Size", "Peak −log10 p", "As unusual as"]
     if physical:
         header[2:2] = ["R–L × A–P × S–I, mm", "Side"]
+    if findings.normal_peaks is not None:
+        header.append("Normal scans that reach it")
     header.append("Peak at, mm" if physical else "Peak at")
     rows = [_region_row(findings, region, sides) for region in regions[:MAX_LISTED]]
     more = len(regions) - MAX_LISTED
@@ -216,8 +221,10 @@ def _region_row(findings: Findings, region: Region, sides: dict[int, str]) -> li
     row: list[object] = [region.label, _on_one_line(size_in_words(findings, region.n_voxels))]
     if region.extent_mm is not None:
         row += [_on_one_line(" × ".join(map(in_figures, region.extent_mm))), sides.get(region.label, "–")]
-    rarity = rarity_in_words(region.peak_neg_log10_p, findings)
-    return [*row, f"{region.peak_neg_log10_p:.1f}", rarity, _on_one_line(place_in_words(region))]
+    row += [f"{region.peak_neg_log10_p:.1f}", rarity_in_words(region.peak_neg_log10_p, findings)]
+    if findings.normal_peaks is not None:
+        row.append(_on_one_line(reaching_in_words(region, findings.normal_peaks)))
+    return [*row, _on_one_line(place_in_words(region))]
 
 
 def _on_one_line(words: str) -> Html:

@@ -39,7 +39,8 @@ WORKLIST_PAGE = "worklist.html"
 
 WORKLIST_COLUMNS = (
     "rank", "scan", "results", "p_value", "n_more_normal", "n_calibration_scans", "n_calibration_persons",
-    "n_regions", "marked_mm3", "marked_mm2", "marked_px", "peak_neg_log10_p", "peak_x_mm", "peak_y_mm", "peak_z_mm",
+    "n_regions", "n_regions_beyond_normal", "marked_mm3", "marked_mm2", "marked_px", "peak_neg_log10_p",
+    "peak_x_mm", "peak_y_mm", "peak_z_mm",
     "report", "notes",
 )  # fmt: skip
 """Columns of ``worklist.csv``; entries that do not apply stay empty."""
@@ -115,7 +116,7 @@ class WorklistEntry:
         """
         regions = findings.mask.regions()
         n_marked = int(np.count_nonzero(findings.mask.labels))
-        p = findings.p_value
+        p, beyond = findings.p_value, findings.beyond_words()
         told = findings.to_dict()
         report = written.get("report_page")
         columns = {name: told[name] for name in WORKLIST_COLUMNS if name in told}
@@ -132,6 +133,7 @@ class WorklistEntry:
             (*of_a_slice, -scan_neg_log10_p, -scan_score),
             findings.scan_words(),
             f"{len(regions)} region{'' if len(regions) == 1 else 's'}, {size_in_words(findings, n_marked)}"
+            f"{f'; {beyond}' if beyond else ''}"
             if regions
             else "nothing",
             _peak_words(regions[0], findings) if regions else "–",

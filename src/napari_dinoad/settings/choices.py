@@ -56,5 +56,5 @@ HEATMAP_STOPS = (
 COLOURED = 0.02
 """A picture is in colour whose red, green and blue differ by so much of white on average; JPEG makes less of grey."""
 
-MODEL_FORMAT_VERSION = 5
+MODEL_FORMAT_VERSION = 6
 """Version of the model file's layout; a file of another version is refused."""

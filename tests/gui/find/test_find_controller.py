@@ -111,6 +111,21 @@ def test_new_values_of_the_layer_make_the_result_an_old_one(qtbot, ready, viewer
     assert len([layer for layer in viewer.layers if is_overlay(layer)]) == 2
 
 
+def test_regions_are_compared_with_the_normal_scans_once_all_of_the_scan_is_scored(qtbot, ready, viewer):
+    table, normals = ready.result.table, 3
+    find(qtbot, ready, ready.find.slice_button)
+    assert table.isColumnHidden(normals) and "normal scans" not in ready.result.summary.text()
+    find_planted(qtbot, ready)
+    levels = ready.finder.result.outcome.normal_peaks.levels
+    assert not table.isColumnHidden(normals)
+    counts = [int(np.count_nonzero(levels >= peak)) for peak in np.float32([4.2, 3.6, 2.4])]
+    assert [table.topLevelItem(row).text(normals) for row in range(3)] == [
+        f"{count} of {len(levels)}" for count in counts
+    ]
+    told = f"3 regions; {counts.count(0) or 'none'} beyond all {len(levels)} normal scans."
+    assert ready.result.summary.text() == told
+
+
 def test_a_slice_alone_of_new_values_says_nothing_of_the_whole_scan(qtbot, ready, viewer):
     find(qtbot, ready)
     layer = ready.scan.layer

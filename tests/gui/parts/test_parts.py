@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QVBoxLa
 
 from contrast import AA, contrast
 from napari_dinoad import gui
+from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.gui.parts.folding import Folded, FoldingRow, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
@@ -192,7 +193,7 @@ def test_table_says_where_peaks_are(qtbot):
     of_a_stack = Region(5, 7, None, None, 7, 2.0, (3, 4, 9), (3, 4, 9), None, (3, 4, 9), None)
     regions = (region(1), region(2, mm=(-1.0, 2.0, -3.0)), image, of_a_stack)
     table.show_regions(regions, lambda region: True)
-    assert [table.topLevelItem(row).text(3) for row in range(4)] == [
+    assert [table.topLevelItem(row).text(4) for row in range(4)] == [
         "R 12  P 3  S 50",
         "L 1  A 2  I 3",
         "column 9, row 4",
@@ -261,6 +262,30 @@ def test_a_region_is_kept_alone(qtbot):
     assert "Keep only this region" not in [action.text() for action in table.menu_for(None).actions()]
 
 
+def test_how_many_normal_scans_reach_each_peak(qtbot):
+    table = RegionTable()
+    qtbot.addWidget(table)
+    regions = [region(1, 9, 5.0), region(2, 1000, 4.0), region(3, 50, 3.0)]
+    peaks = NormalPeaks(np.array([4.5, 3.5, 3.2], np.float32), np.ones(3))
+    table.show_regions(regions, lambda r: r.label != 1, peaks)
+    assert not table.isColumnHidden(3)
+    assert [table.topLevelItem(row).text(3) for row in range(3)] == ["0 of 3", "1 of 3", "3 of 3"]
+    table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    assert [table.topLevelItem(row).text(3) for row in range(3)] == ["3 of 3", "1 of 3", "0 of 3"]
+    act(table, None, "Keep only what no normal scan reaches")
+    assert ticked_rows(table) == [1]
+    lower = NormalPeaks(np.array([9.0], np.float32), np.ones(1))
+    table.show_regions(regions, lambda r: True, lower)
+    words = "Keep only what no normal scan reaches"
+    (action,) = (action for action in table.menu_for(None).actions() if action.text() == words)
+    assert not action.isEnabled()
+    table.show_regions(regions, lambda r: True)
+    assert table.isColumnHidden(3)
+    assert words not in [action.text() for action in table.menu_for(None).actions()]
+    table.copy_ticked()
+    assert QApplication.clipboard().text().splitlines()[0].count("\t") == 3
+
+
 def test_what_was_copied_before_stays_where_no_region_is_ticked(qtbot):
     table, _, _ = table_of(qtbot, 3, lambda r: False)
     QApplication.clipboard().setText("before")
@@ -285,7 +310,7 @@ def test_boxes_that_are_not_ticked_are_seen_in_either_theme_and_in_the_chosen_ro
         assert contrast(one, other) > 3, "WCAG 2.1, 1.4.11"
 
 
-@pytest.mark.parametrize("column", (1, 2, 3))
+@pytest.mark.parametrize("column", (1, 2, 4))
 def test_space_unticks_the_chosen_region_whichever_of_its_cells_was_clicked(qtbot, column):
     table, heard, _ = table_of(qtbot, 3, lambda r: True)
     table.resize(400, 200)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from added_keys import added_keys
-from napari_dinoad.calibration import Calibration, fused_scores, scan_score
+from napari_dinoad.calibration import Calibration, OwnScores, fused_scores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.slices import SliceStack
@@ -47,7 +47,7 @@ def held_out_scans(scans, progress=None):
 def as_counted(scans):
     """Return the calibration on the body scores (n,) of scans, each of a person of its own."""
     pooled = ScoreHistogram.of(np.concatenate(scans))
-    return Calibration.from_histogram(pooled, [scan_score(scores, TOP_FRACTION) for scores in scans])
+    return Calibration.from_histogram(pooled, [OwnScores.of(scores, TOP_FRACTION) for scores in scans])
 
 
 def calibrated(folder, rng, n_scans, scorers=("dpmm", "ar-cnn")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
 from napari_dinoad.pipeline.fit.left_out import LeftOutRates
@@ -104,7 +104,7 @@ def test_persons_are_left_out_with_all_their_scans():
     for person in range(4):
         is_own = np.array(persons) == person
         own, rest = (ScoreHistogram.of(np.stack(scans)[is_wanted].ravel()) for is_wanted in (is_own, ~is_own))
-        rates.add(own, Calibration.from_histogram(rest, [0.0]))
+        rates.add(own, Calibration.from_histogram(rest, [OwnScores(0.0, 0.0)]))
     wanted = rates.corrected(level_of(scans, persons).calibration)
     np.testing.assert_array_equal(by_person.table_neg_log10_p, wanted.table_neg_log10_p)
 

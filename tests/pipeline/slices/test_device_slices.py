@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_dinoad import read_volume
-from napari_dinoad.calibration import Calibration
+from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import prepare_planes
@@ -121,7 +121,7 @@ def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
     rng = np.random.default_rng(seed)
     normal = rng.gamma(2.0, 3.0, n_scores).astype(np.float32)
     normal = np.append(normal, np.full(n_tied, normal[0]))
-    calibration = Calibration.from_histogram(ScoreHistogram.of(normal), [1.0])
+    calibration = Calibration.from_histogram(ScoreHistogram.of(normal), [OwnScores(1.0, 1.0)])
     table = calibration.table_scores
     between = [np.mean(pair) for pair in pairwise(table[:50])]
     scores = np.concatenate([normal, table, between, [table[0] - 1, table[-1] + 1, 1e6, -1e6]]).astype(

@@ -155,4 +155,5 @@ def _findings(mask: AnomalyMask, outcome: DetectOutcome | None) -> Findings:
         outcome.unlike,
         outcome.n_calibration_persons,
         outcome.is_whole,
+        outcome.normal_peaks,
     )

@@ -15,6 +15,7 @@ from napari_dinoad.maps import AnomalyMap, AnomalyMask, Region, findings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Geometry, Volume
 
@@ -155,6 +156,11 @@ class ScanResult:
     def is_measured(self) -> bool:
         """Whether `regions` belong to the mask as it is now."""
         return self._labels is not None
+
+    @property
+    def normal_peaks(self) -> NormalPeaks | None:
+        """The highest −log10 p of each normal scan; None while the whole scan is not scored, or not comparable."""
+        return None if self.outcome is None else self.outcome.normal_peaks
 
     @property
     def is_whole(self) -> bool:

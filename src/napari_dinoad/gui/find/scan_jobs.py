@@ -142,6 +142,7 @@ class _Detect(_Request):
             detection.unlike,
             not self.only_shown or volume.values.shape[axis] == 1,
             detection.n_calibration_persons,
+            detection.normal_peaks,
         )
 
 

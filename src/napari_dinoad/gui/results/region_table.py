@@ -17,7 +17,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.parts import take_letter_size
-from napari_dinoad.maps.finding_words import area_in_words, place_in_words, volume_in_words
+from napari_dinoad.maps.finding_words import (
+    area_in_words,
+    place_in_words,
+    reaching_in_words,
+    volume_in_words,
+)
+from napari_dinoad.maps.findings import n_beyond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QPoint
     from qtpy.QtGui import QKeyEvent
 
+    from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.maps import Region
 
 __all__ = ["RegionTable", "probability_in_words", "size_in_words"]
@@ -32,7 +39,7 @@ __all__ = ["RegionTable", "probability_in_words", "size_in_words"]
 MAX_ROWS = 200
 """More regions than this are not listed one by one; they stay in the mask and in exports."""
 
-_COLUMNS = ("", "Size", "Peak p", "Place of the peak")
+_COLUMNS = ("", "Size", "Peak p", "Normals", "Place of the peak")
 
 _LEAST_ROWS = 5
 """Three regions, the header, and a bar that scrolls sideways."""
@@ -47,12 +54,14 @@ _COLUMN_WORDS = (
     "Volume of the region (area of a single image).",
     "How unusual its most unusual voxel is: this share of normal voxels is at least as unusual. 0.1 % is one in a "
     "thousand.",
+    "How many of the held-out normal scans have, anywhere, a voxel that is at least as unusual. What many of them "
+    "have may well be chance; 0: none has it.",
     "Where that voxel is: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
     "S/I head/foot.",
 )
 """What a column says, for people who have never heard of p."""
 
-_PLACE_COLUMN = 3
+_NORMALS_COLUMN, _PLACE_COLUMN = 3, 4
 
 
 def size_in_words(region: Region) -> str:
@@ -86,9 +95,9 @@ class _RegionItem(QTreeWidgetItem):
         return mine[column] < others[column]
 
 
-def _sort_figures(region: Region) -> tuple[float, float, float]:
-    """Return what the first three columns sort by."""
-    return region.label, region.n_voxels, -region.peak_neg_log10_p
+def _sort_figures(region: Region) -> tuple[float, float, float, float]:
+    """Return what the first columns sort by; the higher a peak, the fewer normal scans reach it."""
+    return region.label, region.n_voxels, -region.peak_neg_log10_p, -region.peak_neg_log10_p
 
 
 class RegionTable(QTreeWidget):
@@ -103,6 +112,7 @@ class RegionTable(QTreeWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._regions: tuple[Region, ...] = ()
+        self._normal_peaks: NormalPeaks | None = None
         self.setColumnCount(len(_COLUMNS))
         self.setHeaderLabels(_COLUMNS)
         for column, words in enumerate(_COLUMN_WORDS):
@@ -116,6 +126,7 @@ class RegionTable(QTreeWidget):
             "of what is exported.\n"
             "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
             "S/I head/foot.\n"
+            "Normals: how many of the held-out normal scans have a voxel as unusual, anywhere.\n"
             "Right-click: tick several at once, or copy them as text (Ctrl+C)."
         )
         header = self.header()
@@ -138,15 +149,30 @@ class RegionTable(QTreeWidget):
         """Return room for three regions, whatever the size of letters."""
         return QSize(200, _LEAST_ROWS * (self.fontMetrics().height() + _ROW_MARGIN_PX))
 
-    def show_regions(self, regions: Sequence[Region], is_ticked: Callable[[Region], bool]) -> None:
-        """List regions with their ticks; emits nothing. The chosen row stays when its peak is still there."""
+    def show_regions(
+        self,
+        regions: Sequence[Region],
+        is_ticked: Callable[[Region], bool],
+        normal_peaks: NormalPeaks | None = None,
+    ) -> None:
+        """List regions with their ticks; emits nothing. The chosen row stays when its peak is still there.
+
+        Parameters
+        ----------
+        regions : sequence of Region
+        is_ticked : callable
+        normal_peaks : NormalPeaks, optional
+            Of the normal scans that they are compared with; None: the column is not shown.
+        """
         chosen = self.chosen_region()
         blocked = self.blockSignals(True)
         self.setSortingEnabled(False)
-        self._regions = tuple(regions)
+        self.setColumnHidden(_NORMALS_COLUMN, normal_peaks is None)
+        self._regions, self._normal_peaks = tuple(regions), normal_peaks
         self.clear()
         for region in self._regions[:MAX_ROWS]:
             texts = [str(region.label), size_in_words(region), probability_in_words(region.peak_neg_log10_p)]
+            texts.append("" if normal_peaks is None else reaching_in_words(region, normal_peaks))
             item = _RegionItem([*texts, place_in_words(region, between="  ")], region)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             state = Qt.CheckState.Checked if is_ticked(region) else Qt.CheckState.Unchecked
@@ -161,7 +187,11 @@ class RegionTable(QTreeWidget):
         """Return what can be done with several regions, or with this one."""
         menu = QMenu(self)
         if region is not None:
-            menu.addAction("Keep only this region", lambda: self._keep_only(region))
+            menu.addAction("Keep only this region", lambda: self._keep_only([region]))
+        if self._normal_peaks is not None:
+            action = menu.addAction("Keep only what no normal scan reaches", self._keep_beyond)
+            if action is not None:
+                action.setEnabled(bool(n_beyond(self._regions, self._normal_peaks)))
         menu.addAction("Tick all", lambda: self._tick(self._regions, True))
         menu.addAction("Untick all", lambda: self._tick(self._regions, False))
         menu.addSeparator()
@@ -179,7 +209,7 @@ class RegionTable(QTreeWidget):
     def _ticked_lines(self) -> list[str]:
         items = (self.topLevelItem(row) for row in range(self.topLevelItemCount()))
         return [
-            "\t".join(item.text(column) for column in range(len(_COLUMNS)))
+            "\t".join(item.text(column) for column in range(len(_COLUMNS)) if not self.isColumnHidden(column))
             for item in items
             if item is not None and item.checkState(0) == Qt.CheckState.Checked
         ]
@@ -218,9 +248,15 @@ class RegionTable(QTreeWidget):
             menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             menu.popup(self.viewport().mapToGlobal(place))
 
-    def _keep_only(self, region: Region) -> None:
-        self._tick([other for other in self._regions if other is not region], False)
-        self._tick([region], True)
+    def _keep_only(self, regions: Sequence[Region]) -> None:
+        self._tick([other for other in self._regions if other not in regions], False)
+        self._tick(regions, True)
+
+    def _keep_beyond(self) -> None:
+        """Tick the regions beyond all normal scans alone."""
+        peaks = self._normal_peaks
+        if peaks is not None:
+            self._keep_only([one for one in self._regions if not peaks.n_reaching(one.peak_neg_log10_p)])
 
     def _tick(self, regions: Sequence[Region], ticked: bool) -> None:
         """Tick or untick regions, and tell of all at once."""

@@ -22,6 +22,7 @@ from napari_dinoad.gui.results.written_note import WrittenNote
 from napari_dinoad.gui.viewer.layer_scan import identity_of
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
+from napari_dinoad.maps.findings import beyond_words
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -150,7 +151,7 @@ class ResultPanel(Step):
         words = self._scan_words(result)
         self.scan_words.setText(words)
         self.scan_words.setVisible(bool(words))
-        self.table.show_regions(result.regions, result.is_ticked)
+        self.table.show_regions(result.regions, result.is_ticked, result.normal_peaks)
         self._controller.mark_region(self.table.chosen_region())
         self._show_profile()
 
@@ -239,14 +240,16 @@ class ResultPanel(Step):
             return
         n = len(result.regions)
         n_ticked = sum(result.is_ticked(region) for region in result.regions)
+        words = beyond_words(result.regions, result.normal_peaks)
+        beyond = f"; {words}" if words else ""
         if not result.is_measured:
             text = self._running_words(result) if self._controller.runner.is_running else ""
         elif n == 0:
             text = f"No region at {rate_in_words(result.fpr)}."
         elif n_ticked == n:
-            text = f"{n} region{'s' if n > 1 else ''}."
+            text = f"{n} region{'s' if n > 1 else ''}{beyond}."
         else:
-            text = f"{n_ticked} of {n} regions ticked."
+            text = f"{n_ticked} of {n} regions ticked{beyond}."
         if n > MAX_ROWS:
             text += f" The first {MAX_ROWS} are listed."
         self.summary.tell(text)

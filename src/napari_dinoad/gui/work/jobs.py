@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.gui.work.work_process import Desk
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.images.scan_file import ScanFile, SkippedFile
@@ -313,6 +314,8 @@ class DetectOutcome:
         In what the scan as such is unlike the model's normal scans.
     is_whole : bool
         Whether all of the scan was scored.
+    normal_peaks : NormalPeaks, optional
+        The highest −log10 p of each of the normal scans; None where ``p_value`` is.
     """
 
     p_value: float | None
@@ -323,3 +326,4 @@ class DetectOutcome:
     unlike: tuple[str, ...] = ()
     is_whole: bool = False
     n_calibration_persons: int | None = None
+    normal_peaks: NormalPeaks | None = None

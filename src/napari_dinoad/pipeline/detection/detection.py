@@ -11,6 +11,7 @@ from napari_dinoad.settings import DetectSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.settings import Plane
 
 __all__ = ["Detection"]
@@ -51,6 +52,8 @@ class Detection:
         which have another calibration.
     is_whole : bool
         Whether all slices that the model looks at were scored.
+    normal_peaks : NormalPeaks, optional
+        The highest −log10 p of each of the normal scans; None where ``p_value`` is.
     """
 
     anomaly_map: AnomalyMap
@@ -66,6 +69,7 @@ class Detection:
     settings: DetectSettings = field(default_factory=DetectSettings)
     scan_neg_log10_p: float = 0.0
     is_whole: bool = True
+    normal_peaks: NormalPeaks | None = None
 
     def __repr__(self) -> str:
         p = "no p-value of the whole scan" if self.p_value is None else f"scan-level p = {self.p_value:.3g}"
@@ -108,4 +112,5 @@ class Detection:
             self.unlike,
             self.n_calibration_persons,
             self.is_whole,
+            self.normal_peaks,
         )

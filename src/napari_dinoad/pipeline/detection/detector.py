@@ -291,10 +291,11 @@ class Detector:
 
     def _detection(self, run: ScanRun, volume: Volume) -> Detection:
         calibration, score = run.calibration, run.scan_score()
+        is_compared = run.is_whole and self._is_comparable(volume)
         return Detection(
             AnomalyMap(run.values, volume.seen(self.model.preprocessing.colour)),
             score,
-            calibration.scan_p_value(score) if run.is_whole and self._is_comparable(volume) else None,
+            calibration.scan_p_value(score) if is_compared else None,
             calibration.n_scans,
             calibration.n_persons,
             int(np.count_nonzero(calibration.scan_scores < score)),
@@ -305,6 +306,7 @@ class Detector:
             self.settings,
             float(calibration.neg_log10_p(np.array(score))),
             run.is_whole,
+            calibration.normal_peaks() if is_compared else None,
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.calibration import Calibration, fused_scores
-from napari_dinoad.calibration.scan_scores import scan_score
+from napari_dinoad.calibration.scan_scores import OwnScores
 from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.machine.files import telling_of_writing
 from napari_dinoad.normative_model.plane_model import Member, PlaneModel
@@ -114,8 +114,8 @@ class Level:
     calibration : Calibration
     pooled : ScoreHistogram
         Raw scores of the body voxels of all held-out scans.
-    scan_scores : dict of float
-        Each held-out scan's own score, by its place in the cache.
+    of_scans : dict of OwnScores
+        Each held-out scan's, by its place in the cache.
     held_out : HeldOutScans
     body_scores : callable
         Gives the raw scores (n,) of a scan's body voxels.
@@ -123,7 +123,7 @@ class Level:
 
     calibration: Calibration
     pooled: ScoreHistogram
-    scan_scores: dict[int, float]
+    of_scans: dict[int, OwnScores]
     held_out: HeldOutScans
     body_scores: BodyScores
     _without: dict[int, Calibration] = field(default_factory=dict)
@@ -140,16 +140,21 @@ class Level:
             Gives the raw scores (n,) of a scan's body voxels.
         """
         running = RunningSum(ScoreHistogram.empty())
-        scan_scores = {}
+        of_scans = {}
         for done, scan in enumerate(held_out.scans):
             report(held_out.progress, "Calibrating", done, len(held_out.scans))
             scores = body_scores(scan)
             running.add(ScoreHistogram.of(scores))
-            scan_scores[scan] = scan_score(scores, held_out.top_fraction)
+            of_scans[scan] = OwnScores.of(scores, held_out.top_fraction)
         pooled = running.total()
-        persons = [held_out.person_of(scan) for scan in scan_scores]
-        calibration = Calibration.from_histogram(pooled, list(scan_scores.values()), held_out.method, persons)
-        return cls(calibration, pooled, scan_scores, held_out, body_scores)
+        persons = [held_out.person_of(scan) for scan in of_scans]
+        calibration = Calibration.from_histogram(pooled, list(of_scans.values()), held_out.method, persons)
+        return cls(calibration, pooled, of_scans, held_out, body_scores)
+
+    @property
+    def scan_scores(self) -> dict[int, float]:
+        """Each held-out scan's own score, by its place in the cache."""
+        return {scan: own.score for scan, own in self.of_scans.items()}
 
     def for_new_persons(self) -> Calibration:
         """Return the calibration by which each rate is, on average, that of a person who is not behind it.
@@ -157,7 +162,7 @@ class Level:
         Each held-out person is left out in turn; see `LeftOutRates`. A single person's is returned as it is.
         """
         scans_of: dict[int, list[int]] = {}
-        for scan in self.scan_scores:
+        for scan in self.of_scans:
             scans_of.setdefault(self.held_out.person_of(scan), []).append(scan)
         if len(scans_of) == 1:
             return self.calibration
@@ -169,7 +174,7 @@ class Level:
                 own = own + ScoreHistogram.of(self.body_scores(scan))
             rest = self.pooled.without(own)
             if rest.total:
-                rates.add(own, Calibration.from_histogram(rest, [0.0]))
+                rates.add(own, Calibration.from_histogram(rest, [OwnScores(0.0, 0.0)]))
         return rates.corrected(self.calibration)
 
     def without(self, scan: int, scores: np.ndarray) -> Calibration:
@@ -195,9 +200,9 @@ class Level:
     def _without_person(self, person: int, scan: int, scores: np.ndarray) -> Calibration:
         others, persons = [], []
         rest = self.pooled.without(ScoreHistogram.of(scores))
-        for other, score in self.scan_scores.items():
+        for other, own in self.of_scans.items():
             if self.held_out.person_of(other) != person:
-                others.append(score)
+                others.append(own)
                 persons.append(self.held_out.person_of(other))
             elif other != scan:
                 rest = rest.without(ScoreHistogram.of(self.body_scores(other)))
@@ -281,7 +286,7 @@ class HeldOutPlane:
         Averaging lowers the highest scores. Where some scans are not averaged (single images), none is here, so that
         all are on one scale.
         """
-        if self.alone is None or len(self.level.scan_scores) == len(self.alone.scan_scores):
+        if self.alone is None or len(self.level.of_scans) == len(self.alone.level.of_scans):
             return self.level.scan_scores
         return self.alone.scan_scores
 
@@ -299,7 +304,7 @@ class HeldOutPlane:
 
     def add_to(self, mean: PlaneMean, scan: int) -> None:
         """Add the plane's −log10 p of a held-out scan, by the calibration on the others, to the mean over planes."""
-        own = self if self.alone is None or scan in self.level.scan_scores else self.alone
+        own = self if self.alone is None or scan in self.level.of_scans else self.alone
         raw = own.body_scores(scan)
         cached = self._cache.scans[scan]
         levels = own.level.without(scan, raw).neg_log10_p(raw)
