@@ -193,7 +193,7 @@ class DockWidget(QWidget):
         self._prepare.stop()
         self._warm_up.stop()
         self.finder.close()
-        self.explainer.runner.cancel()
+        self.result.explain_box.setChecked(False)
         self.planes.set_on(False)
         self.windows.close_all()
 

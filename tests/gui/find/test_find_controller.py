@@ -539,6 +539,40 @@ def test_a_second_run_that_ends_with_its_dock_leaves_the_result_of_the_first(qtb
     np.testing.assert_array_equal(overlays(viewer)[0].data, values)
 
 
+def test_explain_ends_with_its_dock(qtbot, ready, viewer):
+    find(qtbot, ready, ready.find.slice_button)
+    ready.result.explain_box.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=TIMEOUT_MS)
+    dock = open_anew(qtbot, viewer, ready)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=TIMEOUT_MS)
+    assert set(overlays(viewer)) < set(viewer.layers)
+    assert not dock.result.explain_box.isChecked()
+
+
+def test_what_was_left_of_a_scan_that_is_removed_goes_when_a_dock_is_there_again(qtbot, ready, viewer):
+    scan = ready.scan.layer
+    find(qtbot, ready, ready.find.slice_button)
+    copy = viewer.add_labels(overlays(viewer)[1].data.copy(), name="painted by hand")
+    viewer.window.remove_dock_widget(ready)
+    viewer.layers.remove(scan)
+    assert len(viewer.layers) == 3
+    viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    qtbot.waitUntil(lambda: list(viewer.layers) == [copy], timeout=TIMEOUT_MS)
+
+
+@pytest.mark.parametrize("is_pressed", [True, False])
+def test_layers_in_which_nothing_is_yet_end_with_their_dock(qtbot, ready, viewer, monkeypatch, is_pressed):
+    if is_pressed:
+        monkeypatch.setattr(ready.finder, "_on_slices", lambda scored: None)
+        with qtbot.waitSignal(ready.finder.result_changed, timeout=TIMEOUT_MS):
+            click(qtbot, ready.find.scan_button)
+        qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=TIMEOUT_MS)
+    else:
+        ready.find.ready_asked.emit(True)
+    viewer.window.remove_dock_widget(ready)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=TIMEOUT_MS)
+
+
 def test_a_copy_of_a_heatmap_that_was_left_holds_no_result(qtbot, ready, viewer):
     find(qtbot, ready)
     heatmap, _ = overlays(viewer)

@@ -15,7 +15,7 @@ from napari_dinoad.gui.find.measuring import RegionMeasurer
 from napari_dinoad.gui.find.preparation import Preparation, ScanAndModel, without_mask
 from napari_dinoad.gui.find.result import ScanResult
 from napari_dinoad.gui.find.scan_jobs import DetectJob
-from napari_dinoad.gui.viewer.layer_marks import overlays_of
+from napari_dinoad.gui.viewer.layer_marks import is_kept_by_plugin, overlays_of, scan_id_of
 from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.lone_maps import hand_on, take_hidden
@@ -286,6 +286,11 @@ class FindController(QObject):
             if found.result.choose(None) and found.overlay is not None:
                 found.overlay.refresh_mask()
         leave_results(found for found in self._found if found.result.scored.any())
+        for found in self._found:
+            if found.overlay is not None and not found.result.scored.any():
+                self._removal.add(*found.overlay.release())
+        if not self.runner.is_running:
+            self.forget_ready()
         self._run, self._found, self._shown_key, self._is_open = None, KnownResults(), None, False
         self._current = None
 
@@ -295,9 +300,14 @@ class FindController(QObject):
         self._take_left()
 
     def _take_left(self) -> None:
+        """Take up what was left; what is of a scan that was removed meanwhile goes, as with a dock it would have."""
         for layer in self._viewer.layers:
             for left in take_results(self._viewer, layer):
                 self._found.add(left)
+        known = {layer.unique_id for layer in self._viewer.layers}
+        self._removal.add(
+            *(one for one in self._viewer.layers if is_kept_by_plugin(one) and scan_id_of(one) not in known)
+        )
 
     def _on_delivered(self, item: object) -> None:
         if isinstance(item, ScanRead) and self._is_open:
