@@ -9,7 +9,7 @@ from napari.layers import Image, Labels
 from dock_driver import TIMEOUT_MS, click, find, overlays
 from napari_dinoad import read_volume
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_overlay
-from napari_dinoad.gui.viewer.viewer_parts import grid_of
+from napari_dinoad.gui.viewer.viewer_parts import grid_of, set_colour_bar
 from napari_dinoad.maps import AnomalyMap
 
 
@@ -229,3 +229,15 @@ def test_the_title_leaves_room_for_the_letter_on_a_narrow_canvas(ready, viewer, 
     for width, is_shown in ((700, True), (300, False), (700, True)):
         viewer.canvas.size = (500, width)
         assert title.visible == is_shown
+
+
+def test_a_bar_appears_again_in_a_grid_that_has_become_smaller(viewer):
+    """napari draws it in the cell where it was last, which may be gone."""
+    lower, *others = (viewer.add_image(np.eye(20), name=name) for name in "abcd")
+    grid_of(viewer).enabled = True
+    set_colour_bar(lower, True)
+    set_colour_bar(lower, False)
+    for other in others:
+        viewer.layers.remove(other)
+    set_colour_bar(lower, True)
+    assert lower.colorbar.visible

@@ -218,3 +218,15 @@ def test_every_cell_of_the_grid_has_the_letters_where_they_hold_for_all(with_sca
     assert seen_at(with_scan) == "", "its left is on the other side"
     with_scan.layers.remove(mirrored)
     assert seen_at(with_scan) == before
+
+
+def test_letters_that_were_hidden_appear_in_the_grid(with_scan):
+    """napari gives a hidden text no cells, and fails when it appears among more than it had."""
+    before = seen_at(with_scan)
+    with_scan.dims.ndisplay = 3
+    scan = with_scan.layers[0]
+    with_scan.add_layer(Layer.create(scan.data, {"metadata": scan.metadata, "affine": scan.affine}, "image"))
+    grid_of(with_scan).enabled = True
+    assert seen_at(with_scan) == ""
+    with_scan.dims.ndisplay = 2
+    assert seen_at(with_scan) == before

@@ -40,8 +40,9 @@ class CanvasText:
         self._is_on = True
         self._in_each_cell = in_each_cell
         self._grid = grid_of(viewer)
+        self._key = key
         self._overlay: TextOverlay | None = None
-        overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
+        self._overlays = overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
         if overlays is None:
             return
         from napari.components.overlays import TextOverlay
@@ -72,4 +73,19 @@ class CanvasText:
         if self._overlay is not None:
             has_place = self._in_each_cell or not self._grid.enabled
             self._overlay.text = self._text
-            self._overlay.visible = self._is_on and has_place and bool(self._text)
+            self._set_visible(self._is_on and has_place and bool(self._text))
+
+    def _set_visible(self, is_visible: bool) -> None:
+        """Show or hide it; one that appears in the grid is put on the canvas anew, for the cells that there are now.
+
+        napari gives a hidden overlay no cells, and fails when that appears among others than it had before.
+        """
+        overlays, overlay = self._overlays, self._overlay
+        if overlays is None or overlay is None:
+            return
+        is_anew = is_visible and not overlay.visible and self._grid.enabled
+        if is_anew:
+            del overlays[self._key]
+        overlay.visible = is_visible
+        if is_anew:
+            overlays[self._key] = overlay

@@ -94,7 +94,15 @@ def set_colour_bar(layer: Layer, is_shown: bool) -> None:
         return
     if hasattr(bar, "box_color"):
         bar.box, bar.box_color, bar.color = True, _BLACK, _WHITE
-    bar.visible = is_shown
+    if is_shown and not bar.visible and hasattr(bar.events.visible, "emit"):
+        # napari leaves a hidden bar in the cell of its grid where it was last, which may be gone: since 0.9 it fails
+        # when the bar appears before its layer has told that it is to be seen.
+        with bar.events.visible.blocked():
+            bar.visible = True
+        layer.events.visible()
+        bar.events.visible.emit(True)
+    else:
+        bar.visible = is_shown
 
 
 def layers_meet(one: Layer, other: Layer) -> bool:
