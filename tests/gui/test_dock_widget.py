@@ -833,17 +833,25 @@ def test_explaining_follows_the_slice_and_goes_when_it_ends(qtbot, ready, viewer
     ready.result.explain_box.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == n + 1, timeout=TIMEOUT_MS)
     layer = next(layer for layer in viewer.layers if "nearest normal patch" in layer.name)
+
+    def show_slice(index):
+        ready.finder.jump_to_slice(index)
+        qtbot.waitUntil(lambda: layer.data[index].any(), timeout=TIMEOUT_MS)
+
     assert np.flatnonzero(layer.data.any(axis=(1, 2))).tolist() == [9]
     assert np.array_equal(layer.affine.affine_matrix, ready.scan.layer.affine.affine_matrix)
     assert ready.result.explain_note.text() == (
         "From blue to yellow: how unlike the nearest normal patch a place is."
     )
-    high = layer.contrast_limits[1]
-    assert high == layer.data.max()
-    layer.contrast_limits = (0, high / 4)
-    ready.finder.jump_to_slice(11)
-    qtbot.waitUntil(lambda: layer.data[11].any(), timeout=TIMEOUT_MS)
-    assert layer.contrast_limits[1] == layer.data[11].max(), "what is higher than before is told from it"
+    assert layer.contrast_limits[1] == layer.data.max()
+    show_slice(18)
+    assert layer.data[18].max() > layer.data[9].max()
+    assert layer.contrast_limits[1] == layer.data.max(), "what is higher than before is told from it"
+    narrow = (0, layer.data[2:10].max() / 4)
+    layer.contrast_limits = narrow
+    show_slice(2)
+    assert layer.data[2].max() > narrow[1]
+    assert tuple(layer.contrast_limits) == narrow, "a person has set them"
     assert [known for known in ready.scan.layers.choices if known is not None] == [ready.scan.layer]
     ready.result.explain_box.click()
     qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=TIMEOUT_MS)

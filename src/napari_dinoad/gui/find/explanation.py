@@ -56,6 +56,7 @@ class Explainer(QObject):
         self._found: Found | None = None
         self._layers: dict[str, Layer] = {}
         self._values: dict[str, np.ndarray] = {}
+        self._limits: dict[str, list[float]] = {}
         self._done: set[int] = set()
         self._asked: int | None = None
         self.runner = JobRunner(self, in_activity_dock=False)
@@ -126,9 +127,11 @@ class Explainer(QObject):
             layer.refresh(extent=False)
         else:
             layer.data = data
-        if isinstance(layer, Image):
+        # Limits that a person has set stay.
+        if isinstance(layer, Image) and list(layer.contrast_limits) == self._limits[name]:
             low, high = layer.contrast_limits
             layer.contrast_limits = (low, max(high, float(explanation.values.max())))
+            self._limits[name] = list(layer.contrast_limits)
 
     def _add(self, found: Found, explanation: Explanation, data: np.ndarray) -> Layer:
         arguments = found.scan.overlay_arguments(found.layer) | {
@@ -143,6 +146,7 @@ class Explainer(QObject):
             layer = Labels(data, features=features, **kinds_look(), **arguments)
         else:
             layer = Image(data, contrast_limits=(0.0, _LEAST_SCORE), **unlike_look(), **arguments)
+            self._limits[explanation.scorer] = list(layer.contrast_limits)
         mark_overlay(layer, found.layer, found.scan)
         selected = list(self._viewer.layers.selection)
         self._viewer.layers.insert(self._viewer.layers.index(found.layer) + 1, layer)
@@ -151,6 +155,6 @@ class Explainer(QObject):
 
     def _forget(self) -> None:
         self._removal.add(*self._layers.values())
-        self._layers, self._values, self._done = {}, {}, set()
+        self._layers, self._values, self._limits, self._done = {}, {}, {}, set()
         self._asked = self._found = None
         self.told.emit("")
