@@ -492,6 +492,24 @@ def test_a_dock_opened_anew_lays_no_map_of_another_scan_over_its_own(qtbot, read
     assert heatmap.visible and mask.visible
 
 
+def test_a_result_shown_over_another_scan_is_hidden_when_one_is_chosen_again(qtbot, ready, viewer, cohort):
+    scan = ready.scan.layer
+    find(qtbot, ready, ready.find.slice_button)
+    heatmap, mask = overlays(viewer)
+    mask.visible = False
+    others = [viewer.open(str(path), plugin="napari-dinoad")[0] for path in cohort.normal[:2]]
+    assert not heatmap.visible
+    heatmap.visible = mask.visible = True
+    viewer.dims.set_current_step(0, 3)
+    assert heatmap.visible, "while the same scan is chosen"
+    ready.scan.layers.value = others[0]
+    assert not heatmap.visible
+    assert not mask.visible
+    ready.scan.layers.value = scan
+    assert heatmap.visible
+    assert mask.visible
+
+
 def test_two_results_are_seen_side_by_side_in_the_grid(qtbot, ready, viewer, cohort):
     patient = ready.scan.layer
     find(qtbot, ready)

@@ -117,6 +117,9 @@ class FindController(QObject):
         key = None if layer is None else layer.unique_id
         if key != self._shown_key:
             self._shown_key = key
+            for known in self._found:
+                if known.overlay is not None:
+                    known.overlay.hide_again()
             self._show_current()
             self._measurer.start_soon()
 

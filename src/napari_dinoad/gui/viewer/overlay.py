@@ -157,6 +157,14 @@ class Overlay:
             for layer in self._hidden:
                 layer.visible = False
 
+    def hide_again(self) -> None:
+        """Hide what a person has made visible since both layers were hidden; it is shown again with them."""
+        if self._hidden is not None:
+            seen = [layer for layer in (self.heatmap, self.mask) if layer.visible]
+            self._hidden += [layer for layer in seen if layer not in self._hidden]
+            for layer in seen:
+                layer.visible = False
+
     def come_up(self) -> None:
         """Lay both layers above all other maps and masks that lie over the scan; visible, and the only map there.
 
