@@ -230,3 +230,13 @@ def test_letters_that_were_hidden_appear_in_the_grid(with_scan):
     assert seen_at(with_scan) == ""
     with_scan.dims.ndisplay = 2
     assert seen_at(with_scan) == before
+
+
+def test_a_layer_with_more_axes_takes_the_letters_out_of_the_grid(with_scan):
+    """napari tells of its axes before the canvas has a cell for it."""
+    before = seen_at(with_scan)
+    grid_of(with_scan).enabled = True
+    series = with_scan.add_image(np.eye(8).reshape(2, 2, 4, 4))
+    assert seen_at(with_scan) == ""
+    with_scan.layers.remove(series)
+    assert seen_at(with_scan) == before

@@ -92,15 +92,19 @@ class OrientationLetters:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._layer: Layer | None = None
+        self._n_layers = len(viewer.layers)
         self.texts = tuple(
             CanvasText(viewer, f"dinoad_{place}", place, _FONT_SIZE, in_each_cell=True) for place in _PLACES
         )
         dims, camera = viewer.dims.events, camera_of(viewer).events
         turns = (dims.order, dims.ndisplay, dims.ndim, getattr(camera, "orientation", None))
         layers, grid = viewer.layers.events, grid_of(viewer).events
-        for event in (*turns, layers.inserted, layers.removed, grid.enabled):
+        for event in turns:
             if event is not None:
-                event.connect(self._show)
+                event.connect(self._on_turned)
+        for event in (layers.inserted, layers.removed):
+            event.connect(self._on_listed)
+        grid.enabled.connect(self._show)
 
     def follow(self, layer: Layer | None) -> None:
         """Show the letters for a scan's layer, or none."""
@@ -111,6 +115,15 @@ class OrientationLetters:
                 if layer is not None:
                     getattr(layer.events, name).connect(self._show)
             self._layer = layer
+        self._show()
+
+    def _on_turned(self, event: object = None) -> None:
+        """Wait for the list where napari takes a layer in or out: its canvas has not heard of that yet."""
+        if len(self._viewer.layers) == self._n_layers:
+            self._show()
+
+    def _on_listed(self, event: object = None) -> None:
+        self._n_layers = len(self._viewer.layers)
         self._show()
 
     def _show(self, event: object = None) -> None:
