@@ -54,9 +54,13 @@ if not hasattr(napari.settings, "get_plugin_settings"):
         pytest.skip("napari before 0.9 has no settings of plugins")
 
 
+MANY_OBJECTS = 50_000
+"""Of those that a search for garbage looks at; to look at so many takes 10 ms."""
+
+
 def pytest_runtest_logfinish() -> None:
-    """Leave what the first test has loaded out of all searches for garbage, of which napari makes several a test."""
-    if not gc.get_freeze_count():
+    """Leave what tests have loaded out of all searches for garbage, of which napari makes several a test."""
+    if len(gc.get_objects()) > MANY_OBJECTS:
         gc.collect()
         gc.freeze()
 
