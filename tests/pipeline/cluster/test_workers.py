@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -36,6 +36,7 @@ from napari_dinoad.settings import (
 )
 from patience import PATIENCE_S, wait_until
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed", reason="Dask's distributed scheduler is not installed")
 
 pytestmark = pytest.mark.slow
@@ -67,14 +68,32 @@ def alone(normal_folder):
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def forked_workers():
+    """Fork workers, those in place of killed ones too, where that is safe: what they need is loaded once for all."""
+    if sys.platform != "linux":
+        yield
+        return
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        distributed.utils.get_mp_context().set_forkserver_preload(["distributed", cluster_tasks.__name__])
+        yield
+
+
 @pytest.fixture(scope="module")
-def scheduler():
-    """A cluster that is there already."""
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs="ERROR"
-    )
+def local_cluster():
+    with forked_workers():
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs="ERROR"
+        )
     with cluster:
-        yield cluster.scheduler_address
+        yield cluster
+
+
+@pytest.fixture
+def scheduler(local_cluster):
+    """A cluster that is there already."""
+    with forked_workers():
+        yield local_cluster.scheduler_address
 
 
 def cluster_at(address):
