@@ -89,6 +89,17 @@ def notifications(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     return shown
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plugins_found_once():
+    """Look for plugins in all installed packages once, and not for each viewer."""
+    from npe2 import PluginManifest
+
+    found = list(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        yield
+
+
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory):
     """Return a small phantom cohort on disk."""
