@@ -116,6 +116,7 @@ def test_score_writes_what_the_design_says(model_path, patient_path, tmp_path, c
         "patient_regions.csv",
         "patient_report.html",
         "patient_report.json",
+        "scored",
     }
     source, anomaly, mask = (nib.load(p) for p in (patient_path, scan["map"], scan["mask"]))
     for written in (anomaly, mask):
@@ -141,7 +142,27 @@ def test_score_writes_what_the_design_says(model_path, patient_path, tmp_path, c
 def test_save_chooses_the_outputs(model_path, patient_path, tmp_path):
     arguments = ["score", str(patient_path), "--model", str(model_path), "--out", str(tmp_path)]
     assert main([*arguments, "--save", "mask,picture"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"patient_mask.nii.gz", "patient_picture.png"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"patient_mask.nii.gz", "patient_picture.png", "scored"}
+
+
+def test_what_an_earlier_run_found_otherwise_does_not_stay_beside(model_path, patient_path, tmp_path, capsys):
+    arguments = ["score", str(patient_path), "--model", str(model_path), "--out", str(tmp_path)]
+    assert main([*arguments, "--fpr", "0.1", "--save", "map,mask,regions,report,picture"]) == 0
+    (tmp_path / "patient_regions.csv").write_text("by hand")
+    (tmp_path / "patient_slices").mkdir()
+    capsys.readouterr()
+    assert main([*arguments, "--save", "map", "--json"]) == 0
+    told = capsys.readouterr()
+    removed = ["patient_mask.nii.gz", "patient_report.json", "patient_report.html", "patient_picture.png"]
+    assert f"dinoad: patient: removed, of an earlier result: {', '.join(removed)}" in told.err
+    assert json.loads(told.out)["scans"][0]["removed"] == removed
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "patient_anomaly.nii.gz",
+        "patient_regions.csv",
+        "patient_slices",
+        "scored",
+    }
 
 
 def test_a_smaller_rate_marks_less(model_path, patient_path, tmp_path):
@@ -406,7 +427,9 @@ def test_a_dicom_folder_is_scored_like_the_nifti_of_the_same_scan(model_path, pa
     difference = np.abs(maps[0].get_fdata() - maps[1].get_fdata())
     assert np.quantile(difference, 0.99) < 0.3
     assert scan["notes"] == []
-    written = [path for path in (tmp_path / "out").iterdir() if not path.name.endswith("_seg.dcm")]
+    every = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    written = [path for path in every if not path.name.endswith("_seg.dcm")]
+    assert tmp_path / "out" / "scored" / "study.json" in written
     told = " ".join(path.read_text(errors="ignore") for path in written)
     assert not [value for value in PATIENT_TAGS.values() if len(value) > 1 and value in told]
 
@@ -452,7 +475,7 @@ def test_a_folder_of_series_and_a_chosen_one(model_path, tmp_path, capsys):
         "worklist.html",
     }
     assert main([*arguments, "--out", str(tmp_path / "one"), "--series", "head 4"]) == 0
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"study_mask.nii.gz"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"study_mask.nii.gz", "scored"}
     assert "series 3: not the series chosen" in capsys.readouterr().err
 
 
@@ -576,7 +599,7 @@ def test_closed_streams_end_no_run(model_path, patient_path, tmp_path, closed):
     score = score.format(scan=patient_path, model=model_path, out=tmp_path)
     command = f"'{sys.executable}' -m napari_dinoad {score} --save mask {closed}"
     assert run_in_shell(command.replace("{", "{{").replace("}", "}}"), model_path).returncode == 0
-    assert len(list(tmp_path.iterdir())) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"patient_mask.nii.gz", "scored"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")

@@ -99,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline.detection.batch import score_scans
     from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 
-    model_sha256 = model_sha256_of(options.model)
+    # Of a single scan nothing is taken over, by this or a later run.
+    model_sha256 = model_sha256_of(options.model) if len(given.scans) > 1 else None
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     results: list[dict[str, Any]] = []
     lines: list[tuple[str, ...]] = []
@@ -134,6 +135,9 @@ def run(options: argparse.Namespace) -> int:
                 print(f"dinoad: {_TAKING_OVER}", file=sys.stderr)
             for note in item.result["notes"]:
                 print(f"dinoad: {item.name}: {note}", file=sys.stderr)
+            if item.result["removed"]:
+                removed = ", ".join(item.result["removed"])
+                print(f"dinoad: {item.name}: removed, of an earlier result: {removed}", file=sys.stderr)
             is_all_written &= not item.result["not_written"]
             # Of thousands of scans only what is printed in the end is held.
             if options.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.files import require_folder
@@ -179,9 +181,10 @@ def test_what_lacks_an_output_because_its_images_were_away_is_scored_again(
     assert taken_over(score(None)[0]) == [True] * 4
 
 
-def test_without_a_model_file_nothing_is_kept(score, tmp_path):
+def test_without_a_model_file_nothing_is_taken_over(score, tmp_path):
     score(model=None)
-    assert not (tmp_path / "out" / "scored").exists()
+    assert taken_over(score(model=None)[0]) == [False] * 3
+    assert taken_over(score()[0]) == [False] * 3
     assert model_sha256_of(tmp_path / "none.dinoad") is None
     assert model_sha256_of(tmp_path) is None
 
@@ -197,3 +200,119 @@ def test_a_series_that_is_named_by_a_file_is_read_each_time(detector, tmp_path, 
     for name in ("slice.dcm", "none.nii.gz"):
         assert kept.find(ScanFile.of_file(tmp_path / name), "scan") is None
     assert kept._keys == {}
+
+
+def outputs_of(out, name="normal_1"):
+    return sorted(path.name.removeprefix(name) for path in out.glob(f"{name}_*"))
+
+
+ALL = ["_anomaly.nii.gz", "_mask.nii.gz", "_regions.csv", "_report.html", "_report.json"]
+
+
+def with_rate(detector, fpr):
+    settings = replace(detector.settings, fpr=fpr)
+    return Detector(detector.model, settings, backbone=detector.backbone)
+
+
+@pytest.mark.parametrize("model", ["m" * 64, None])
+def test_what_was_found_otherwise_does_not_stay_beside_what_is_found_now(score, detector, tmp_path, model):
+    out = tmp_path / "out"
+    score(model=model)
+    (out / "normal_1_note.txt").write_text("a note of somebody")
+    (out / "normal_1_by_hand_mask.nii.gz").write_text("a mask by hand")
+    items, _ = score(("map",), model=model, own=with_rate(detector, 0.1))
+    assert outputs_of(out) == ["_anomaly.nii.gz", "_by_hand_mask.nii.gz", "_note.txt"]
+    assert [sorted(item.result["removed"]) for item in items] == [
+        [f"normal_{i}{ending}" for ending in ALL[1:]] for i in range(3)
+    ]
+    again, _ = score(("map",), model=model, own=with_rate(detector, 0.1))
+    assert [item.result["removed"] for item in again] == [[]] * 3
+
+
+def test_what_was_found_so_too_stays_until_it_is_found_otherwise(score, detector, tmp_path):
+    """As where a DICOM-SEG is wanted later, with the same model and rate."""
+    out = tmp_path / "out"
+    score()
+    for outputs in (("map",), ("picture",), ("mask",)):
+        items, _ = score(outputs)
+        assert taken_over(items) == [False] * 3
+        assert [item.result["removed"] for item in items] == [[]] * 3
+    assert outputs_of(out) == sorted([*ALL, "_picture.png"])
+    items, _ = score(("regions",), own=with_rate(detector, 0.1))
+    assert outputs_of(out) == ["_regions.csv"]
+
+
+@pytest.mark.parametrize("change", [touch, cut])
+def test_what_was_touched_is_not_removed(score, detector, tmp_path, change):
+    out = tmp_path / "out"
+    score()
+    change(out / "normal_1_mask.nii.gz")
+    score(("map",), own=with_rate(detector, 0.1))
+    assert outputs_of(out) == ["_anomaly.nii.gz", "_mask.nii.gz"]
+
+
+def test_a_scan_of_the_same_name_takes_the_place_of_the_other(score, folder, normal_folder, tmp_path):
+    score()
+    shutil.copy(sorted(normal_folder.iterdir())[4], folder / "normal_1.nii.gz")
+    score(("mask",))
+    assert outputs_of(tmp_path / "out") == ["_mask.nii.gz"]
+    assert outputs_of(tmp_path / "out", "normal_2") == ALL
+
+
+def test_slices_are_removed_with_their_folder(score, detector, folder, tmp_path):
+    save_dicom_head(require_folder(folder / "series"), 7)
+    out, outputs = tmp_path / "out", ("map", "dicom-slices")
+    score(outputs)
+    assert outputs_of(out, "series") == ["_anomaly.nii.gz", "_slices"]
+    items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert outputs_of(out, "series") == ["_anomaly.nii.gz"]
+    (removed,) = (item.result["removed"] for item in items if item.name == "series")
+    assert removed == ["series_slices"]
+    score(outputs)
+    (out / "series_slices" / "mine.txt").write_text("a note of somebody")
+    score(("map",), own=with_rate(detector, 0.1))
+    assert [path.name for path in (out / "series_slices").iterdir()] == ["mine.txt"]
+
+
+def test_what_cannot_be_removed_is_told(score, detector, tmp_path, monkeypatch):
+    score()
+    unlink = type(tmp_path).unlink
+
+    def refuse(path, **more):
+        if path.name == "normal_0_mask.nii.gz":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, **more)
+
+    monkeypatch.setattr(type(tmp_path), "unlink", refuse)
+    with pytest.raises(DinoadError, match=r"Cannot remove .*normal_0_mask.nii.gz, which is of an earlier"):
+        score(("map",), own=with_rate(detector, 0.1))
+    monkeypatch.undo()
+    score(("map",), own=with_rate(detector, 0.1))
+    assert outputs_of(tmp_path / "out", "normal_0") == ["_anomaly.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["../precious.txt", "precious.txt", "normal_1_slices/../../precious.txt"])
+def test_a_record_that_names_other_files_removes_none(score, detector, tmp_path, name):
+    """What lies in a folder of results may come from anybody."""
+    out = tmp_path / "out"
+    score()
+    (out / "normal_1_slices").mkdir()
+    path = out / name
+    path.write_text("precious")
+    found = path.stat()
+    record = out / "scored" / "normal_1.json"
+    kept = json.loads(record.read_text())
+    kept["written"].append([name, found.st_size, found.st_mtime_ns])
+    record.write_text(json.dumps(kept))
+    score(("map",), own=with_rate(detector, 0.1))
+    assert path.is_file()
+    assert outputs_of(out) == ["_anomaly.nii.gz", "_slices"]
+
+
+@pytest.mark.parametrize("written", [3, [3], [[3, 3, 3]], [["a"]], None])
+def test_a_damaged_record_removes_nothing(score, detector, tmp_path, written):
+    score()
+    record = tmp_path / "out" / "scored" / "normal_1.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"written": written}))
+    score(("map",), own=with_rate(detector, 0.1))
+    assert outputs_of(tmp_path / "out") == ALL

@@ -37,12 +37,15 @@ class FolderOutcome:
         The worklist, which is there when the job has ended; None of a single scan.
     n_taken_over : int
         How many of ``n_scored`` an earlier run has scored.
+    n_removed : int
+        Files of earlier results that were removed, since nothing was written in their place.
     """
 
     n_scored: int
     failed: tuple[tuple[str, str], ...]
     page: Path | None
     n_taken_over: int = 0
+    n_removed: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,10 @@ class ScoreFolderJob:
         from napari_dinoad.pipeline.detection.batch import score_scans
         from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 
-        model_sha256 = model_sha256_of(self.model_path)
+        model_sha256 = model_sha256_of(self.model_path) if len(found.scans) > 1 else None
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
         failed = [(item.path.name, item.reason) for item in unusable]
-        n_scored = n_taken_over = 0
+        n_scored = n_taken_over = n_removed = 0
         with (
             folder_to_fill(self.out),
             Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist,
@@ -111,7 +114,7 @@ class ScoreFolderJob:
             def outcome(n_scored: int) -> FolderOutcome:
                 is_listed = n_scored + len(failed) > 1
                 page = worklist.page if is_listed else None
-                return FolderOutcome(n_scored, tuple(failed), page, n_taken_over)
+                return FolderOutcome(n_scored, tuple(failed), page, n_taken_over, n_removed)
 
             def progress(number: int, _: str) -> AbstractContextManager[Progress]:
                 # The scan before this one may be written yet: it will be, even if this is the last that is told.
@@ -131,9 +134,10 @@ class ScoreFolderJob:
             )
             with closing(scored):
                 for item in scored:
-                    if item.error is None:
+                    if item.result is not None:
                         n_scored += 1
                         n_taken_over += item.is_taken_over
+                        n_removed += len(item.result["removed"])
                     else:
                         failed.append((item.scan.path.name or item.name, item.reason))
             return outcome(n_scored)

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["FolderScoringDialog"]
 
 _REPLACED = (
-    "Results of an earlier run are there: its worklist, and files of the same names, will be replaced. Scans that "
-    "were scored with this model and rate, and have not changed, are taken over."
+    "Results of an earlier run are there: its worklist, and files of the same names, will be replaced, or removed "
+    "where they no longer hold. Scans that were scored with this model and rate, and have not changed, are taken "
+    "over."
 )
 
 
@@ -189,6 +190,9 @@ class FolderScoringDialog(QDialog):
         text = f"{outcome.n_scored} scan{'' if outcome.n_scored == 1 else 's'} scored."
         if outcome.n_taken_over:
             text += f" Taken over from an earlier run: {outcome.n_taken_over} of them."
+        if outcome.n_removed:
+            files = "1 file" if outcome.n_removed == 1 else f"{outcome.n_removed} files"
+            text += f" Removed, of earlier results: {files}."
         if outcome.failed:
             name, reason = outcome.failed[0]
             more = len(outcome.failed) - 1

@@ -79,8 +79,7 @@ def score_scans(
         Given a scan's number from 1 and its name, returns what follows its steps while it is scored. The scan
         before it may be yielded only then.
     model_sha256 : str, optional
-        Of the model's file: what is found of several scans is kept beside their results then, see `KeptScores`. None:
-        it is not.
+        Of the model's file: what is found of several scans can be taken over by a later run then, see `KeptScores`.
     resume : bool
         Whether scans of an earlier run, of which nothing differs, are taken over and not scored again.
 
@@ -93,9 +92,9 @@ def score_scans(
     DinoadError
         If outputs cannot be written.
     """
-    kept = None
-    if model_sha256 is not None and len(scans) > 1:
-        kept = KeptScores(folder, model_sha256, detector, reading, outputs, seg_segments, resume=resume)
+    # A single scan is scored each time.
+    known_model = model_sha256 if len(scans) > 1 else None
+    kept = KeptScores(folder, known_model, detector, reading, outputs, seg_segments, resume=resume)
     with OrderedLogs() as logs, ReadAhead() as reader, WriteBehind[WrittenScan]() as writer:
         steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs, kept)
         batch = [BatchScan(scan, name) for scan, name in zip(scans, output_names(scans), strict=True)]

@@ -1,7 +1,8 @@
-"""What was found of each scan, kept beside its results, so that scoring goes on where an earlier run has ended.
+"""What was found of each scan, kept beside its results: scoring goes on where an earlier run has ended.
 
-A file for each of several scans, ``scored/<name>.json`` in the folder of the results. It is written when all outputs
-of the scan have their names, and holds no folder and no tag of the patient.
+A file for each scan, ``scored/<name>.json`` in the folder of the results. It is written when all outputs of the scan
+have their names, and holds no folder and no tag of the patient. By it, too, what an earlier run wrote of a scan, and
+this one does not, is known.
 """
 
 from __future__ import annotations
@@ -14,19 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import may_be_dicom
-from napari_dinoad.machine.files import atomic_path, files_below, require_folder, sha256_of_file
+from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
 from napari_dinoad.maps.worklist import WorklistEntry
 from napari_dinoad.pipeline.cohort.scan_embedding import content_sha256
 from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
+from napari_dinoad.pipeline.detection.written_files import WrittenFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.pipeline.detection.detector import Detector
     from napari_dinoad.settings import ReadSettings, SegSegments
 
 __all__ = ["KeptScores", "model_sha256_of"]
+
+
+_TOLD = ("p_value", "n_calibration_scans", "n_calibration_persons", "threshold_fpr", "regions")
+"""What of a result, with the scan's own score, tells it from another's."""
 
 
 def model_sha256_of(path: Path) -> str | None:
@@ -41,14 +47,14 @@ def model_sha256_of(path: Path) -> str | None:
 
 
 class KeptScores:
-    """Scans that were scored into a folder, with the same model and in the same way.
+    """Scans that were scored into a folder: which can be taken over, and which of their files no longer hold.
 
     Parameters
     ----------
     folder : Path
         That of the results.
-    model_sha256 : str
-        Of the model's file.
+    model_sha256 : str, optional
+        Of the model's file; None: nothing is taken over, and what is kept will not be.
     detector : Detector
         With this model.
     reading : ReadSettings
@@ -62,7 +68,7 @@ class KeptScores:
     def __init__(
         self,
         folder: Path,
-        model_sha256: str,
+        model_sha256: str | None,
         detector: Detector,
         reading: ReadSettings,
         outputs: Collection[str] | None = None,
@@ -73,9 +79,10 @@ class KeptScores:
         self._folder = folder
         self._reading = reading
         self._resume = resume
+        self._files = WrittenFiles(folder)
         settings, device = detector.settings, detector.backbone.device.type
         chosen = None if outputs is None else sorted(outputs)
-        self._way = [
+        self._way = None if model_sha256 is None else [
             VERSION, model_sha256, settings.fpr, settings.min_volume_mm3, device, chosen, seg_segments
         ]  # fmt: skip
         self._keys: dict[str, str] = {}
@@ -92,15 +99,15 @@ class KeptScores:
         name : str
             Begins the names of its outputs.
         """
-        key = self._key(scan)
+        key = None if self._way is None else self._key(scan, self._way)
         if key is None:
             return None
         self._keys[name] = key
         if not self._resume:
             return None
         try:
-            kept = json.loads(self._path(name).read_text(encoding="utf-8"))
-            if kept["key"] != key or kept["written"] != self._written(kept["result"]["files"]):
+            kept = self._kept(name)
+            if kept["key"] != key or kept["written"] != self._files.listed(kept["result"]["files"]):
                 return None
             entry = kept["entry"] | {"picture": base64.b64decode(kept["entry"]["picture"])}
             entry["order"] = tuple(entry["order"])
@@ -116,22 +123,42 @@ class KeptScores:
             # There is none, or it is damaged.
             return None
 
-    def keep(self, name: str, result: Mapping[str, Any], entry: WorklistEntry) -> None:
-        """Keep what was found of a scan that was looked for, and written.
+    def keep(
+        self, name: str, result: Mapping[str, Any], entry: WorklistEntry, *, is_complete: bool = True
+    ) -> list[str]:
+        """Keep what was found of a scan that was written, and remove what an earlier run had found otherwise.
+
+        Files of another result that were not written anew, and not touched since, are removed; those of the same one
+        (as of a run with another ``--save``) stay.
+
+        Parameters
+        ----------
+        name : str
+        result : mapping
+        entry : WorklistEntry
+        is_complete : bool
+            Whether it may be taken over, if it was looked for.
+
+        Returns
+        -------
+        list of str
+            Names of the files and folders that were removed.
 
         Raises
         ------
         DinoadError
-            If it cannot be written.
+            If a file cannot be written or removed.
         """
         key = self._keys.pop(name, None)
-        if key is None:
-            return
         files = {kind: Path(file).name for kind, file in result["files"].items()}
+        found, written = _found(result, entry), self._files.listed(files)
+        beside, removed = self._files.of_before(name, self._kept(name), found, written)
         document = {
-            "key": key,
-            "written": self._written(files),
-            "result": {**result, "scan": "", "map": None, "mask": None, "files": files},
+            "key": key if is_complete else None,
+            "found": found,
+            "written": written,
+            "beside": beside,
+            "result": {**result, "scan": "", "map": None, "mask": None, "files": files, "removed": []},
             "entry": asdict(entry) | {"picture": base64.b64encode(entry.picture).decode()},
         }
         path = self._path(name)
@@ -139,11 +166,20 @@ class KeptScores:
         # Beside the results, where what a killed run leaves is looked for.
         with atomic_path(path, self._folder) as temporary:
             temporary.write_text(json.dumps(document), encoding="utf-8")
+        return removed
+
+    def _kept(self, name: str) -> dict[str, Any]:
+        """Return what is kept of a scan; nothing where there is none, or it is damaged."""
+        try:
+            kept = json.loads(self._path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
 
     def _path(self, name: str) -> Path:
         return self._folder / "scored" / f"{name}.json"
 
-    def _key(self, scan: ScanFile) -> str | None:
+    def _key(self, scan: ScanFile, way: Sequence[object]) -> str | None:
         """Return what is another one where anything differs that a result depends on; None where that is not told."""
         try:
             is_single = scan.series is None and not scan.images
@@ -154,11 +190,10 @@ class KeptScores:
         except (ScanReadError, OSError):
             # Told when it is read.
             return None
-        return hash_of([*self._way, content, scan.path.name, scan.notes])
+        return hash_of([*way, content, scan.path.name, scan.notes])
 
-    def _written(self, files: Mapping[str, str]) -> list[list[object]]:
-        """Return name, size and time of each file that was written; those of folders one by one."""
-        paths = [self._folder / file for file in files.values()]
-        every = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-        told = [(path.relative_to(self._folder).as_posix(), path.stat()) for path in every]
-        return [[name, found.st_size, found.st_mtime_ns] for name, found in told]
+
+def _found(result: Mapping[str, Any], entry: WorklistEntry) -> str:
+    """Return a hash of what was found, in which way soever it was: what says so belongs together."""
+    told = {name: value for name, value in result.items() if name in _TOLD}
+    return hash_of([VERSION, told, entry.order])

@@ -148,7 +148,7 @@ class ScanSteps:
     seg_segments: SegSegments
     is_of_several: bool
     logs: OrderedLogs
-    kept: KeptScores | None = None
+    kept: KeptScores
 
     def load(self, own: BatchScan) -> LoadedScan | WrittenScan:
         """Read a scan, or take over what an earlier run has found and written of it.
@@ -162,7 +162,7 @@ class ScanSteps:
         SettingError
             If it is a single one and does not allow all outputs, or allows none.
         """
-        found = None if self.kept is None else self.kept.find(own.scan, own.name)
+        found = self.kept.find(own.scan, own.name)
         if found is not None:
             result, entry = found
             return WrittenScan(BatchItem(own.scan, own.name, result, is_taken_over=True), entry)
@@ -228,8 +228,8 @@ class ScanSteps:
         files = {kind: Path(file) for kind, file in result["files"].items()}
         entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
         # Without its images, as of a disk that is gone for a while, a scan has no DICOM-SEG that it else would have.
-        if self.kept is not None and all(path.is_file() for path in findings.volume.dicom_files or ()):
-            self.kept.keep(name, result, entry)
+        is_complete = all(path.is_file() for path in findings.volume.dicom_files or ())
+        result |= {"removed": self.kept.keep(name, result, entry, is_complete=is_complete)}
         return result, entry
 
 
