@@ -293,3 +293,55 @@ def test_scans_of_one_p_value_are_ordered_by_levels_that_compare(tmp_path):
             worklist.add(WorklistEntry.of(findings_of(name), name, {}, score, level))
     rows = csv.DictReader(io.StringIO(worklist.table.read_text()))
     assert [row["results"] for row in rows] == ["averaged", "alone", "averaged_too"]
+
+
+def of_one(folder, scan):
+    """Take in a scan alone."""
+    findings, name, score = scan
+    with Worklist(folder, "t1", 0.01) as worklist:
+        worklist.add(WorklistEntry.of(findings, name, {}, score))
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+LISTED, OUTDATED = ["worklist.csv", "worklist.html"], ["worklist_outdated.csv", "worklist_outdated.html"]
+
+
+def test_a_list_whose_scan_was_found_otherwise_since_says_so_by_its_name(tmp_path, caplog):
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("=b.nii.gz"), "=b", 0.0)
+    worklist_of(tmp_path, a, b)
+    page = (tmp_path / "worklist.html").read_bytes()
+    of_one(tmp_path, (findings_of("c.nii.gz"), "c", 1.0))
+    of_one(tmp_path, a)
+    of_one(tmp_path, b)
+    assert names_in(tmp_path) == LISTED and not caplog.records
+    of_one(tmp_path, (findings_of("=b.nii.gz", p_value=0.5), "=b", 0.0))
+    assert names_in(tmp_path) == OUTDATED
+    assert (tmp_path / "worklist_outdated.html").read_bytes() == page
+    assert "worklist_outdated.html" in caplog.text and "b.nii" not in caplog.text
+    caplog.clear()
+    worklist_of(tmp_path, a, b)
+    assert names_in(tmp_path) == LISTED and not caplog.records
+
+
+def test_a_run_that_ends_after_its_first_scan_leaves_no_list_of_before(tmp_path):
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    worklist_of(tmp_path, a, b)
+    worklist = Worklist(tmp_path, "t2", 0.01)
+    worklist.add(WorklistEntry.of(findings_of("a.nii.gz", peak=5.0), "a", {}, 1.0))
+    # Killed here.
+    assert names_in(tmp_path) == OUTDATED
+    worklist.add(WorklistEntry.of(*b[:2], {}, 0.0))
+    assert names_in(tmp_path) == LISTED
+
+
+@pytest.mark.parametrize("table", [b"", b"\xff\xfe", b"results;p\na;3\n", b"results\na\n", None])
+def test_a_table_that_is_not_ours_stays(tmp_path, table):
+    if table is not None:
+        (tmp_path / "worklist.csv").write_bytes(table)
+    (tmp_path / "worklist.html").write_text("of somebody")
+    of_one(tmp_path, (findings_of("a"), "a", 1.0))
+    assert (tmp_path / "worklist.html").is_file()
+    assert not (tmp_path / "worklist_outdated.html").exists()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import heapq
+import io
 import logging
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
@@ -15,7 +18,7 @@ import numpy as np
 from napari_dinoad import html
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import write_text
+from napari_dinoad.machine.files import telling_of_writing, write_text
 from napari_dinoad.machine.interrupts import interrupts_deferred
 from napari_dinoad.maps.export import csv_table
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
@@ -50,6 +53,9 @@ _JPEG_QUALITY = 85
 
 _MOST_PICTURES = 500
 """Scans after these are listed without picture: each has about 20 kB, and browsers must open the page."""
+
+_FOUND_COLUMNS = tuple(name for name in WORKLIST_COLUMNS if name not in ("rank", "report", "notes"))
+"""What a scan's row says of what was found."""
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -145,7 +151,8 @@ class Worklist:
     """``worklist.html`` and ``worklist.csv`` in a folder, which grow with the scans; of several scans only.
 
     A context manager: at its end, also by an error or a signal, the files hold all scans so far. A `DinoadError` that
-    ends it (of a full disk, for instance) is told with how many scans are done.
+    ends it (of a full disk, for instance) is told with how many scans are done. Files of an earlier run that say of a
+    scan what is no longer so are called ``worklist_outdated`` until there is a new list.
 
     Parameters
     ----------
@@ -167,12 +174,19 @@ class Worklist:
         self._with_picture: list[tuple[tuple[float, ...], int]] = []
         self._failed: list[tuple[str, str]] = []
         self._written_at = float("-inf")
+        self._is_outdated = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         unwritten = None
+        if self._is_outdated:
+            logger.warning(
+                "The worklist in the folder of the results says of this scan what an earlier run found. It is called "
+                "%s now; score its scans again for a new one.",
+                _outdated(self.page).name,
+            )
         if self.is_due:
             try:
                 # A signal that comes when all is scored must not leave the last scans out.
@@ -205,6 +219,24 @@ class Worklist:
         self._entries.append(entry)
         self._drop_a_picture()
         self._write_now_and_then()
+        if not self.is_due and self._says_otherwise(entry):
+            self._is_outdated = True
+            for path in (self.page, self.table):
+                if path.exists():
+                    with telling_of_writing(path):
+                        path.replace(_outdated(path))
+
+    def _says_otherwise(self, entry: WorklistEntry) -> bool:
+        """Whether the table of an earlier run lists a scan with something else than what was found now."""
+        try:
+            listed = _rows_of(self.table.read_text(encoding="utf-8"))
+        except (OSError, ValueError, csv.Error):
+            return False
+        (now,) = _rows_of(_table([entry]))
+        before = next((row for row in listed if row.get("results") == now["results"]), None)
+        if before is None or tuple(before) != WORKLIST_COLUMNS:
+            return False
+        return any(before[name] != now[name] for name in _FOUND_COLUMNS)
 
     def _drop_a_picture(self) -> None:
         """Keep the pictures of the least normal scans only: more of them would be shown nowhere."""
@@ -231,6 +263,10 @@ class Worklist:
             write_text(self.table, _table(entries))
             write_text(self.page, self._page(entries))
         self._written_at = time.monotonic()
+        self._is_outdated = False
+        for path in (self.page, self.table):
+            with suppress(OSError):
+                _outdated(path).unlink(missing_ok=True)
 
     def _page(self, entries: list[WorklistEntry]) -> str:
         n = len(entries)
@@ -270,6 +306,14 @@ def _table(entries: list[WorklistEntry]) -> str:
         for rank, entry in enumerate(entries, start=1)
     )
     return csv_table(WORKLIST_COLUMNS, rows)
+
+
+def _rows_of(table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table, newline="")))
+
+
+def _outdated(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}_outdated")
 
 
 def _as_text(value: object) -> object:
