@@ -54,6 +54,50 @@ def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_pat
     assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
 
 
+def save_frames(path, n=3):
+    nib.save(nib.Nifti1Image(np.stack([make_head(seed) for seed in range(n)], -1), AFFINE), path)
+    return path
+
+
+def test_results_of_a_frame_are_named_by_it(tmp_path):
+    """Those of one replaced those of another."""
+    frames = save_frames(tmp_path / "perfusion.nii.gz")
+    save_head(tmp_path / "head.nii.gz", 1)
+    alike = save_head(tmp_path / "perfusion_frame1.nii.gz", 2)
+    one = ReadSettings(frame=1)
+    for given in ([frames], [tmp_path]):
+        scans = given_scans(given, one).scans
+        names = dict(zip((scan.path.name for scan in scans), output_names(scans, one), strict=True))
+        if len(names) == 1:
+            assert names == {"perfusion.nii.gz": "perfusion_frame1"}
+        else:
+            assert names["head.nii.gz"] == "head"
+            assert len(set(names.values())) == 3
+            assert names[frames.name].startswith("perfusion_frame1")
+            assert names[alike.name].startswith("perfusion_frame1")
+    assert names_of([frames]) == ["perfusion"]
+    damaged = tmp_path / "damaged.nii.gz"
+    damaged.write_bytes(b"no scan")
+    for path in (damaged, tmp_path / "none.nii.gz"):
+        assert output_names([ScanFile.of_file(path)], one)[0].startswith(path.name.split(".")[0])
+
+
+def test_frames_and_pictures_of_one_name_are_told_apart(tmp_path):
+    frames, picture = save_frames(tmp_path / "head.nii.gz"), save_picture(tmp_path / "head.png")
+    one = ReadSettings(frame=2)
+    scans = given_scans([frames, picture], one).scans
+    assert output_names(scans, one) == ["head_nii_gz_frame2", "head_png"]
+
+
+def test_a_stack_of_pictures_has_no_frames(tmp_path):
+    (tmp_path / "stack").mkdir()
+    for i in range(3):
+        save_picture(tmp_path / "stack" / f"{i}.png", i)
+    one = ReadSettings(frame=1, stack_folders=True)
+    scans = given_scans([tmp_path / "stack"], one).scans
+    assert output_names(scans, one) == ["stack"]
+
+
 def test_wildcards_that_a_shell_left_in_are_matched(tmp_path):
     """Those of Windows hand them on as they are."""
     heads = [save_head(tmp_path / f"head_{seed}.nii.gz", seed) for seed in range(2)]

@@ -81,6 +81,18 @@ def test_results_of_first_versions_are_known_by_their_names_and_what_lies_beside
     assert "x_mask" in [scan.name for scan in found.results]
 
 
+def test_results_of_a_frame_beside_its_scan_are_no_scans(tmp_path):
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((8, 9, 7, 3)), np.eye(4)), tmp_path / "p.nii.gz")
+    for name in ("p_frame1_picture.png", "p_frame0-2_heatmap.png", "q_frame1_picture.png"):
+        Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / name)
+    found = discover_scans(tmp_path, ReadSettings(frame=1))
+    assert [scan.name for scan in found.scans] == ["p", "q_frame1_picture"]
+    assert {item.reason for item in found.skipped} == {
+        "a mask or result of p_frame1",
+        "a mask or result of p_frame0-2",
+    }
+
+
 def test_a_mask_of_all_sequences_of_a_case_is_no_scan(tmp_path):
     """Outlines of tissue that lie beside normal heads were fitted as heads."""
     save_volumes(tmp_path, "a_t1.nii.gz", "a_seg.nii.gz", "b-t2f.nii.gz", "b-seg.nii.gz", "c_seg.nii.gz")

@@ -37,6 +37,9 @@ _RESULT_ENDINGS = (*MASK_ENDINGS, MAP_ENDING, *PICTURE_ENDINGS)
 _BIDS_MASKS = ("_mask", "_dseg", "_probseg")
 """Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
 
+_FRAME = re.compile(r"_frame\d+(-\d+)*$")
+"""Of results of one of a scan's frames."""
+
 _CHANNEL = re.compile(r"_\d{4}$")
 """Of nnU-Net's scans: ``case_0000`` beside the labels ``case``."""
 
@@ -250,7 +253,7 @@ def _set_results_aside(found: _Found) -> None:
         if holding != "scan":
             found.results.append(replace(scan, holding=holding))
         of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
-        if of in names:
+        if of in names or _FRAME.sub("", of) in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}", kind=_OF_A_SCAN))
         elif holding != "scan":
             found.skipped.append(SkippedFile(scan.path, f"{_HELD[holding]} by its {known_by}, not a scan"))

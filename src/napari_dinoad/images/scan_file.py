@@ -88,6 +88,18 @@ class ScanFile:
         """Return the scan that a file stands for, without looking into it; reading it may fail."""
         return cls(path, "volume", (), name=stem_of(path))
 
+    def frame_of(self, reading: ReadSettings) -> int | None:
+        """Return the frame that is read, of several; None of a scan that has one alone, or where none is named.
+
+        Raises
+        ------
+        ScanReadError
+            If the file is damaged.
+        """
+        if reading.frame is None or self.images or (self.n_frames or frames_in(self.path)) == 1:
+            return None
+        return reading.frame
+
     def read(self, reading: ReadSettings | None = None) -> Volume:
         """Read the scan; of scans with several frames the one that ``reading`` names, others as they are.
 
@@ -97,9 +109,7 @@ class ScanFile:
             If it cannot be used; the message names it.
         """
         reading = reading or ReadSettings()
-        frame = reading.frame
-        if frame is not None and (self.n_frames or frames_in(self.path)) == 1:
-            frame = None
+        frame = self.frame_of(reading)
         if self.series is not None:
             return read_dicom_series(
                 self.series, self.path, self.name, frame=frame, resample=reading.resample

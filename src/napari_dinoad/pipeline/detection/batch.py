@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.images.scans_ahead import scans_ahead
 from napari_dinoad.machine.files import resolved, short_stem
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
@@ -97,7 +97,9 @@ def score_scans(
     kept = KeptScores(folder, known_model, detector, reading, outputs, seg_segments, resume=resume)
     with OrderedLogs() as logs, ReadAhead() as reader, WriteBehind[WrittenScan]() as writer:
         steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs, kept)
-        batch = [BatchScan(scan, name) for scan, name in zip(scans, output_names(scans), strict=True)]
+        batch = [
+            BatchScan(scan, name) for scan, name in zip(scans, output_names(scans, reading), strict=True)
+        ]
         loads = ((own.scan, partial(steps.load_apart, own)) for own in batch)
         loaded_apart = scans_ahead(reader, loads, reading)
         n_begun = 0
@@ -187,8 +189,8 @@ def _listed(written: WrittenScan, worklist: Worklist) -> WrittenScan:
     return written
 
 
-def output_names(scans: Sequence[ScanFile]) -> list[str]:
-    """Return one name a scan for its outputs: its own.
+def output_names(scans: Sequence[ScanFile], reading: ReadSettings | None = None) -> list[str]:
+    """Return one name a scan for its outputs: its own, and of several frames (``head_frame1``) that which is read.
 
     Scans of one name in one folder get their endings (``head_png``), those of several folders as many of these as
     tell them apart, and what is still alike a number. Names that differ in case only, or in how an accent is
@@ -202,6 +204,8 @@ def output_names(scans: Sequence[ScanFile]) -> list[str]:
         else name
         for scan, name in zip(scans, names, strict=True)
     ]
+    if reading is not None:
+        names = [f"{name}{_frame_ending(scan, reading)}" for scan, name in zip(scans, names, strict=True)]
     names = _numbered(names, [scan.path.parent for scan in scans])
     depth = 0
     while max((counts := Counter(map(_as_file, names))).values(), default=0) > 1:
@@ -217,6 +221,16 @@ def output_names(scans: Sequence[ScanFile]) -> list[str]:
             return _numbered(names, [Path()] * len(names))
         depth += 1
     return names
+
+
+def _frame_ending(scan: ScanFile, reading: ReadSettings) -> str:
+    """Return what the outputs of a scan's frame have behind its name, as in napari."""
+    try:
+        frame = scan.frame_of(reading)
+    except (ScanReadError, OSError):
+        # Told when it is read.
+        return ""
+    return "" if frame is None else f"_frame{frame}"
 
 
 def _numbered(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
