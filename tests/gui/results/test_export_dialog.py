@@ -47,7 +47,36 @@ def test_files_that_would_be_replaced_are_counted_whatever_the_name(open_dialog,
     assert dialog.note.text().startswith(f"1 file named “{safe_stem(name)}_…” is there already")
     assert can_save(dialog)
     dialog.choices["mask"].setChecked(False)
-    assert dialog.note.text() == "", "nothing of it is replaced"
+    assert dialog.note.text() == (
+        f"1 file named “{safe_stem(name)}_…” is there already and stays: it may be of another result."
+    ), "nothing of it is replaced"
+    assert can_save(dialog)
+
+
+def test_what_stays_beside_an_export_is_told(open_dialog, tmp_path):
+    """A report of one rate lay beside the mask of another, and a worklist led to it."""
+    for name in (
+        "scan_mask.nii.gz",
+        "scan_picture.png",
+        "scan_seg.dcm",
+        "scan_note.txt",
+        "scan_by_hand_mask.nii.gz",
+    ):
+        (tmp_path / name).touch()
+    dialog = open_dialog("scan")
+    dialog.folder.value = tmp_path
+    told = dialog.note.text()
+    assert "1 file named “scan_…” is there already and will be replaced." in told
+    assert "2 files named “scan_…” are there already and stay: they may be of another result." in told
+    assert "worklist" not in told
+    (tmp_path / "worklist.html").touch()
+    dialog.choices["picture"].setChecked(True)
+    assert "2 files named “scan_…” are there already and will be replaced." in dialog.note.text()
+    assert "The worklist there stays as it is." in dialog.note.text()
+    for box in dialog.choices.values():
+        box.setChecked(False)
+    dialog.choices["regions"].setChecked(True)
+    assert "worklist" not in dialog.note.text(), "nothing that it leads to is replaced"
 
 
 @pytest.mark.parametrize(

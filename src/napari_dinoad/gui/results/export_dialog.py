@@ -226,19 +226,21 @@ class ExportDialog(QDialog):
         self._show_words()
         self._show_state()
 
-    def _there(self) -> list[Path]:
-        """Return the files that would be replaced."""
+    def _there(self) -> tuple[list[Path], list[Path]]:
+        """Return the files of such names that would be replaced, and those that would stay."""
+        folder, chosen = self.path, self.outputs
+        if folder is None:
+            return [], []
         stem = self._name if self.by_hand is None else self._name + BY_HAND
-        endings = (ending for output in self.outputs for ending in ENDINGS[output])
+        replaced: list[Path] = []
+        staying: list[Path] = []
         try:
-            folder = self.path
-            return (
-                []
-                if folder is None
-                else [path for path in (folder / f"{stem}{end}" for end in endings) if path.exists()]
-            )
+            for output, endings in ENDINGS.items():
+                there = [path for path in (folder / f"{stem}{end}" for end in endings) if path.exists()]
+                (replaced if output in chosen else staying).extend(there)
         except (OSError, ValueError):
-            return []
+            return [], []
+        return replaced, staying
 
     def _show_state(self) -> None:
         missing = "" if self.outputs else "Choose what to export."
@@ -248,18 +250,12 @@ class ExportDialog(QDialog):
             missing = missing or "Choose how this mask was made: the files will say so."
         if self.path is None:
             missing = missing or "Choose a folder."
-        there = self._there()
-        if any(self._is_of_another(path) or _is_on_another_grid(path, self._geometry) for path in there):
+        replaced, staying = self._there()
+        if any(self._is_of_another(path) or _is_on_another_grid(path, self._geometry) for path in replaced):
             missing = missing or (
                 f"The files named “{self._name}_…” there are of another scan of this name. Choose another folder."
             )
-        n_there = len(there)
-        files = f"{n_there} file{'' if n_there == 1 else 's'} named “{self._name}_…”"
-        replaced = (
-            f"{files} {'is' if n_there == 1 else 'are'} there already and will be replaced. Choose another folder if "
-            "another scan of this name was meant."
-        )
-        warnings = [replaced] if n_there else []
+        warnings = self._what_is_there(replaced, staying)
         if self.by_hand is not None and self.by_hand.over_other:
             warnings.insert(
                 0,
@@ -268,6 +264,29 @@ class ExportDialog(QDialog):
         self.note.tell(missing or " ".join(warnings), warning=not missing)
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
+
+    def _what_is_there(self, replaced: list[Path], staying: list[Path]) -> list[str]:
+        """Return what is said of files that are there already."""
+        told = []
+        if replaced:
+            told.append(
+                f"{self._counted(replaced)} there already and will be replaced. Choose another folder if another "
+                "scan of this name was meant."
+            )
+            # Loaded here: the dock opens without what draws pictures.
+            from napari_dinoad.maps.worklist import WORKLIST_PAGE
+
+            if self.by_hand is None and replaced[0].with_name(WORKLIST_PAGE).exists():
+                told.append("The worklist there stays as it is.")
+        if staying:
+            them = "it may" if len(staying) == 1 else "they may"
+            stay = "stays" if len(staying) == 1 else "stay"
+            told.append(f"{self._counted(staying)} there already and {stay}: {them} be of another result.")
+        return told
+
+    def _counted(self, files: list[Path]) -> str:
+        n = len(files)
+        return f"1 file named “{self._name}_…” is" if n == 1 else f"{n} files named “{self._name}_…” are"
 
 
 def _is_on_another_grid(path: Path, geometry: Geometry) -> bool:
