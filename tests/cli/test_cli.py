@@ -25,7 +25,9 @@ from dicom_files import PATIENT_TAGS
 from napari_dinoad.cli import score
 from napari_dinoad.cli.fit import settings_from
 from napari_dinoad.cli.main import main
+from napari_dinoad.cli.output import ProgressBars
 from napari_dinoad.cli.verbs import build_parser
+from napari_dinoad.errors import Cancelled
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
 
@@ -352,6 +354,51 @@ def test_cancelling_is_exit_code_130(monkeypatch, normal_folder, tmp_path, capsy
     capsys.readouterr()
     assert main([*fit_arguments(normal_folder, tmp_path / "m.dinoad"), "--json"]) == 130
     assert json.loads(capsys.readouterr().out)["exit_code"] == 130
+
+
+@pytest.mark.parametrize(
+    ("n_scans", "stops_at", "more", "goes_on"),
+    [(4, 3, [], True), (4, 1, [], False), (4, 3, ["--no-resume"], False), (1, 1, [], False)],
+)
+def test_scoring_that_is_cancelled_says_whether_it_goes_on(
+    model_path, normal_folder, tmp_path, monkeypatch, capsys, n_scans, stops_at, more, goes_on
+):
+    heads = [str(path) for path in sorted(normal_folder.iterdir())[:n_scans]]
+
+    def stop(bars, event):
+        if bars._prefix.startswith(f"normal_{stops_at - 1}") and event.done:
+            raise Cancelled("stop")
+
+    arguments = ["score", *heads, "--model", str(model_path), "--out", str(tmp_path), "--json", *more]
+    monkeypatch.setattr(ProgressBars, "__call__", stop)
+    assert main(arguments) == 130
+    told = capsys.readouterr()
+    words = "cancelled; nothing half-done was left behind."
+    words += " The same command goes on where it stopped." if goes_on else ""
+    assert json.loads(told.out) == {"error": words, "exit_code": 130}
+    assert told.err.splitlines()[-1] == f"dinoad: {words}"
+    monkeypatch.undo()
+    assert main(arguments) == 0
+    assert (json.loads(capsys.readouterr().out)["n_taken_over"] > 0) == goes_on
+
+
+def test_scans_that_no_run_takes_over_are_not_said_to_go_on(model_path, tmp_path, monkeypatch, capsys):
+    heads = []
+    for seed in range(3):
+        save_dicom_head(tmp_path / str(seed), seed)
+        heads += [str(next((tmp_path / str(seed)).iterdir()))]
+
+    begun = set()
+
+    def stop(bars, event):
+        begun.add(bars._prefix)
+        if len(begun) == 3 and event.done:
+            raise Cancelled("stop")
+
+    monkeypatch.setattr(ProgressBars, "__call__", stop)
+    assert main(["score", *heads, "--model", str(model_path), "--out", str(tmp_path / "out")]) == 130
+    assert len(list((tmp_path / "out").glob("*_mask.nii.gz"))) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "dinoad: cancelled; nothing half-done was left behind."
 
 
 def test_cancelling_while_the_command_is_loaded_is_told_as_an_object_too(monkeypatch, capsys):

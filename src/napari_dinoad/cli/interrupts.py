@@ -104,12 +104,12 @@ def is_interrupted() -> bool:
 def tell_cancelled(error: BaseException, *, as_json: bool) -> int:
     """Say that a run was cancelled, by what is told as ``error``, and return the exit code.
 
-    With ``as_json`` also on stdout, for programs that read an object there.
+    With ``as_json`` also on stdout, for programs that read an object there. Notes of the error are told too.
     """
     if isinstance(error, Interrupt):
         # The interpreter puts its own handlers back when it ends, and the next signal would kill it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = "cancelled; nothing half-done was left behind."
+    told = " ".join(["cancelled; nothing half-done was left behind.", *getattr(error, "__notes__", ())])
     print(f"dinoad: {told}", file=sys.stderr)
     if as_json:
         print(f'{{"error": "{told}", "exit_code": {_EXIT_CODE}}}')

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from napari_dinoad.cli.common_arguments import add_device_argument, add_model_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
-from napari_dinoad.errors import SettingError
+from napari_dinoad.errors import Cancelled, SettingError
 from napari_dinoad.machine.files import folder_to_fill
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.settings import DetectSettings, SegSegments
@@ -31,6 +31,8 @@ EXAMPLE = "dinoad score patient.nii.gz --model t1.dinoad --out results/ --fpr 0.
 OUTPUTS = ("map", "mask", "regions", "report", "seg", "png", "picture", "dicom-map", "dicom-slices")
 """Keys of `napari_dinoad.maps.outputs.OUTPUTS`, stated here so that ``--help`` need not load SciPy."""
 
+
+_GOES_ON = "The same command goes on where it stopped."
 
 _TAKING_OVER = (
     "scans that were scored before, with this model and these options, and have not changed are taken over; "
@@ -105,45 +107,47 @@ def run(options: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
     lines: list[tuple[str, ...]] = []
     is_all_written = True
-    n_taken_over = 0
+    n_taken_over = n_kept = 0
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
-    with ExitStack() as stack:
-        remove_abandoned(stack.enter_context(folder_to_fill(options.out)))
-        worklist = stack.enter_context(Worklist(options.out, options.model.stem, options.fpr))
-        for unusable in given.failed:
-            worklist.add_failed(unusable.path.name, unusable.reason)
-        scored = score_scans(
-            detector,
-            given.scans,
-            reading,
-            options.out,
-            worklist,
-            outputs,
-            options.seg_segments,
-            _bars,
-            model_sha256,
-            resume=options.resume,
-        )
-        # Before the worklist: what is being written is listed yet.
-        for item in stack.enter_context(closing(scored)):
-            if item.result is None:
-                failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
-                _tell_failure(item)
-                continue
-            n_taken_over += item.is_taken_over
-            if item.is_taken_over and n_taken_over == 1:
-                print(f"dinoad: {_TAKING_OVER}", file=sys.stderr)
-            for note in item.result["notes"]:
-                print(f"dinoad: {item.name}: {note}", file=sys.stderr)
-            if item.result["removed"]:
-                removed = ", ".join(item.result["removed"])
-                print(f"dinoad: {item.name}: removed, of an earlier result: {removed}", file=sys.stderr)
-            is_all_written &= not item.result["not_written"]
-            # Of thousands of scans only what is printed in the end is held.
-            if options.json:
-                results.append(item.result)
-            else:
-                lines.append(_line_of(item.result, item.name))
+    try:
+        with ExitStack() as stack:
+            remove_abandoned(stack.enter_context(folder_to_fill(options.out)))
+            worklist = stack.enter_context(Worklist(options.out, options.model.stem, options.fpr))
+            for unusable in given.failed:
+                worklist.add_failed(unusable.path.name, unusable.reason)
+            scored = score_scans(
+                detector,
+                given.scans,
+                reading,
+                options.out,
+                worklist,
+                outputs,
+                options.seg_segments,
+                _bars,
+                model_sha256,
+                resume=options.resume,
+            )
+            # Before the worklist: what is being written is listed yet.
+            for item in stack.enter_context(closing(scored)):
+                if item.result is None:
+                    failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
+                    _tell_failure(item)
+                    continue
+                n_taken_over += item.is_taken_over
+                n_kept += item.is_kept
+                if item.is_taken_over and n_taken_over == 1:
+                    print(f"dinoad: {_TAKING_OVER}", file=sys.stderr)
+                _tell_of(item.name, item.result)
+                is_all_written &= not item.result["not_written"]
+                # Of thousands of scans only what is printed in the end is held.
+                if options.json:
+                    results.append(item.result)
+                else:
+                    lines.append(_line_of(item.result, item.name))
+    except (KeyboardInterrupt, Cancelled) as error:
+        if options.resume and n_kept:
+            error.add_note(_GOES_ON)
+        raise
     page = str(worklist.page) if worklist.is_due else None
     if options.json:
         skipped = [
@@ -162,6 +166,16 @@ def run(options: argparse.Namespace) -> int:
 def _bars(_: int, name: str) -> ProgressBars:
     """Return the progress bars of a scan."""
     return ProgressBars(f"{name}: ")
+
+
+def _tell_of(name: str, result: dict[str, Any]) -> None:
+    """Say on stderr what is to be known of a scan that was scored."""
+    for note in result["notes"]:
+        print(f"dinoad: {name}: {note}", file=sys.stderr)
+    if result["removed"]:
+        print(
+            f"dinoad: {name}: removed, of an earlier result: {', '.join(result['removed'])}", file=sys.stderr
+        )
 
 
 def _tell_failure(item: BatchItem) -> None:

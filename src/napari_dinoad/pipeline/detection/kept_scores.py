@@ -125,7 +125,7 @@ class KeptScores:
 
     def keep(
         self, name: str, result: Mapping[str, Any], entry: WorklistEntry, *, is_complete: bool = True
-    ) -> list[str]:
+    ) -> tuple[list[str], bool]:
         """Keep what was found of a scan that was written, and remove what an earlier run had found otherwise.
 
         Files of another result that were not written anew, and not touched since, are removed; those of the same one
@@ -141,8 +141,10 @@ class KeptScores:
 
         Returns
         -------
-        list of str
+        removed : list of str
             Names of the files and folders that were removed.
+        is_kept : bool
+            Whether a later run can take the scan over.
 
         Raises
         ------
@@ -150,11 +152,13 @@ class KeptScores:
             If a file cannot be written or removed.
         """
         key = self._keys.pop(name, None)
+        if not is_complete:
+            key = None
         files = {kind: Path(file).name for kind, file in result["files"].items()}
         found, written = _found(result, entry), self._files.listed(files)
         beside, removed = self._files.of_before(name, self._kept(name), found, written)
         document = {
-            "key": key if is_complete else None,
+            "key": key,
             "found": found,
             "written": written,
             "beside": beside,
@@ -166,7 +170,7 @@ class KeptScores:
         # Beside the results, where what a killed run leaves is looked for.
         with atomic_path(path, self._folder) as temporary:
             temporary.write_text(json.dumps(document), encoding="utf-8")
-        return removed
+        return removed, key is not None
 
     def _kept(self, name: str) -> dict[str, Any]:
         """Return what is kept of a scan; nothing where there is none, or it is damaged."""

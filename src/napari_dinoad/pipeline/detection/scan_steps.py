@@ -76,6 +76,8 @@ class BatchItem:
         Why it could not.
     is_taken_over : bool
         Whether an earlier run has scored it.
+    is_kept : bool
+        Whether a later run can take it over.
     """
 
     scan: ScanFile
@@ -83,6 +85,7 @@ class BatchItem:
     result: dict[str, Any] | None = None
     error: DinoadError | None = None
     is_taken_over: bool = False
+    is_kept: bool = False
 
     @property
     def reason(self) -> str:
@@ -165,7 +168,7 @@ class ScanSteps:
         found = self.kept.find(own.scan, own.name)
         if found is not None:
             result, entry = found
-            return WrittenScan(BatchItem(own.scan, own.name, result, is_taken_over=True), entry)
+            return WrittenScan(BatchItem(own.scan, own.name, result, is_taken_over=True, is_kept=True), entry)
         volume = own.scan.read(self.reading)
         if self.outputs is not None and self.is_of_several:
             return LoadedScan(volume, *possible_outputs(volume, self.outputs))
@@ -203,12 +206,12 @@ class ScanSteps:
         """
         with self.logs.holding(own.records):
             try:
-                result, entry = self._written(own.scan, own.name, scored)
+                item, entry = self._written(own.scan, own.name, scored)
             except OF_ONE_SCAN as error:
                 return WrittenScan(BatchItem(own.scan, own.name, error=error), None, own.records)
-            return WrittenScan(BatchItem(own.scan, own.name, result), entry, own.records)
+            return WrittenScan(item, entry, own.records)
 
-    def _written(self, scan: ScanFile, name: str, scored: ScoredScan) -> tuple[dict[str, Any], WorklistEntry]:
+    def _written(self, scan: ScanFile, name: str, scored: ScoredScan) -> tuple[BatchItem, WorklistEntry]:
         detection, not_written = scored.detection, dict(scored.not_written)
         may_leave_out = self.outputs is not None and self.is_of_several
         left_out = not_written.__setitem__ if may_leave_out else None
@@ -229,8 +232,8 @@ class ScanSteps:
         entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
         # Without its images, as of a disk that is gone for a while, a scan has no DICOM-SEG that it else would have.
         is_complete = all(path.is_file() for path in findings.volume.dicom_files or ())
-        result |= {"removed": self.kept.keep(name, result, entry, is_complete=is_complete)}
-        return result, entry
+        removed, is_kept = self.kept.keep(name, result, entry, is_complete=is_complete)
+        return BatchItem(scan, name, {**result, "removed": removed}, is_kept=is_kept), entry
 
 
 def _telling(findings: Findings, not_written: Mapping[str, str]) -> Findings:
