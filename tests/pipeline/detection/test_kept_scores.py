@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from contextlib import closing
 from dataclasses import asdict, replace
 
+import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.discovery import discover_scans
@@ -16,7 +19,7 @@ from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.files import require_folder
 from napari_dinoad.maps.worklist import Worklist
 from napari_dinoad.pipeline import Detector
-from napari_dinoad.pipeline.detection import kept_scores
+from napari_dinoad.pipeline.detection import kept_scores, scan_steps
 from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 from napari_dinoad.settings import ReadSettings
@@ -200,6 +203,34 @@ def test_a_series_that_is_named_by_a_file_is_read_each_time(detector, tmp_path, 
     for name in ("slice.dcm", "none.nii.gz"):
         assert kept.find(ScanFile.of_file(tmp_path / name), "scan") is None
     assert kept._keys == {}
+
+
+def test_what_was_only_logged_of_a_scan_is_told_again(score, folder, tmp_path, caplog, monkeypatch):
+    """As that images allow no DICOM-SEG; what others log may hold what a header says."""
+    for path in save_dicom_head(require_folder(folder / "series"), 7):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = generate_uid()
+        dataset.save_as(path)
+    save = scan_steps.save_outputs
+
+    def save_and_log(findings, *where, **more):
+        logging.getLogger("pydicom").warning("the birth date of somebody")
+        logging.getLogger("napari_dinoad.maps").info("no warning")
+        return save(findings, *where, **more)
+
+    monkeypatch.setattr(scan_steps, "save_outputs", save_and_log)
+    score(None)
+    first = [record.getMessage() for record in caplog.records if record.name.startswith("napari_dinoad.maps")]
+    assert len(first) == 1 and "DICOM-SEG" in first[0]
+    for _ in range(2):
+        caplog.clear()
+        items, _ = score(None)
+        assert taken_over(items) == [True] * 4
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            ("WARNING", first[0])
+        ]
+    for path in (tmp_path / "out" / "scored").iterdir():
+        assert "birth" not in path.read_text() and str(tmp_path) not in path.read_text()
 
 
 def outputs_of(out, name="normal_1"):

@@ -87,8 +87,8 @@ class KeptScores:
         ]  # fmt: skip
         self._keys: dict[str, str] = {}
 
-    def find(self, scan: ScanFile, name: str) -> tuple[dict[str, Any], WorklistEntry] | None:
-        """Return the result and the entry in the worklist of a scan that need not be scored; else None.
+    def find(self, scan: ScanFile, name: str) -> tuple[dict[str, Any], WorklistEntry, list[str]] | None:
+        """Return result, entry in the worklist and warnings of a scan that need not be scored; else None.
 
         That is so if its files hold what they held then, it was scored in the same way, and all that was written of
         it is there and has not been touched since.
@@ -118,13 +118,19 @@ class KeptScores:
                 "mask": files.get("mask"),
                 "files": files,
             }
-            return result, WorklistEntry(**entry)
+            return result, WorklistEntry(**entry), list(map(str, kept["warnings"]))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             # There is none, or it is damaged.
             return None
 
     def keep(
-        self, name: str, result: Mapping[str, Any], entry: WorklistEntry, *, is_complete: bool = True
+        self,
+        name: str,
+        result: Mapping[str, Any],
+        entry: WorklistEntry,
+        warnings: Sequence[str] = (),
+        *,
+        is_complete: bool = True,
     ) -> tuple[list[str], bool]:
         """Keep what was found of a scan that was written, and remove what an earlier run had found otherwise.
 
@@ -136,6 +142,8 @@ class KeptScores:
         name : str
         result : mapping
         entry : WorklistEntry
+        warnings : sequence of str
+            What was logged of it.
         is_complete : bool
             Whether it may be taken over, if it was looked for.
 
@@ -163,6 +171,7 @@ class KeptScores:
             "written": written,
             "beside": beside,
             "result": {**result, "scan": "", "map": None, "mask": None, "files": files, "removed": []},
+            "warnings": list(warnings),
             "entry": asdict(entry) | {"picture": base64.b64encode(entry.picture).decode()},
         }
         path = self._path(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,7 @@ from napari_dinoad.maps.outputs import check_outputs, default_outputs, possible_
 from napari_dinoad.maps.worklist import WorklistEntry
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.images.slices import PreparedScan
@@ -38,6 +38,10 @@ __all__ = [
     "WrittenScan",
     "save_result",
 ]
+
+logger = logging.getLogger(__name__)
+
+_PACKAGE = __name__.partition(".")[0]
 
 OF_ONE_SCAN = (ScanReadError, SettingError, GeometryError)
 """Errors of one scan, which hold up none of the others."""
@@ -167,7 +171,9 @@ class ScanSteps:
         """
         found = self.kept.find(own.scan, own.name)
         if found is not None:
-            result, entry = found
+            result, entry, warnings = found
+            for warning in warnings:
+                logger.warning("%s", warning)
             return WrittenScan(BatchItem(own.scan, own.name, result, is_taken_over=True, is_kept=True), entry)
         volume = own.scan.read(self.reading)
         if self.outputs is not None and self.is_of_several:
@@ -206,12 +212,13 @@ class ScanSteps:
         """
         with self.logs.holding(own.records):
             try:
-                item, entry = self._written(own.scan, own.name, scored)
+                item, entry = self._written(own, scored)
             except OF_ONE_SCAN as error:
                 return WrittenScan(BatchItem(own.scan, own.name, error=error), None, own.records)
             return WrittenScan(item, entry, own.records)
 
-    def _written(self, scan: ScanFile, name: str, scored: ScoredScan) -> tuple[BatchItem, WorklistEntry]:
+    def _written(self, own: BatchScan, scored: ScoredScan) -> tuple[BatchItem, WorklistEntry]:
+        scan, name = own.scan, own.name
         detection, not_written = scored.detection, dict(scored.not_written)
         may_leave_out = self.outputs is not None and self.is_of_several
         left_out = not_written.__setitem__ if may_leave_out else None
@@ -232,8 +239,16 @@ class ScanSteps:
         entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
         # Without its images, as of a disk that is gone for a while, a scan has no DICOM-SEG that it else would have.
         is_complete = all(path.is_file() for path in findings.volume.dicom_files or ())
-        removed, is_kept = self.kept.keep(name, result, entry, is_complete=is_complete)
+        removed, is_kept = self.kept.keep(
+            name, result, entry, _warnings(own.records), is_complete=is_complete
+        )
         return BatchItem(scan, name, {**result, "removed": removed}, is_kept=is_kept), entry
+
+
+def _warnings(records: Sequence[logging.LogRecord]) -> list[str]:
+    """Return the warnings of this package: those of others may hold what is in a header."""
+    own = (record for record in records if record.name.startswith(f"{_PACKAGE}."))
+    return [record.getMessage() for record in own if record.levelno >= logging.WARNING]
 
 
 def _telling(findings: Findings, not_written: Mapping[str, str]) -> Findings:
