@@ -28,6 +28,7 @@ from napari_dinoad.cli.main import main
 from napari_dinoad.cli.output import ProgressBars
 from napari_dinoad.cli.verbs import build_parser
 from napari_dinoad.errors import Cancelled
+from napari_dinoad.machine.files import sha256_of_file
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
 
@@ -146,6 +147,23 @@ def test_save_chooses_the_outputs(model_path, patient_path, tmp_path):
     assert main([*arguments, "--save", "mask,picture"]) == 0
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"patient_mask.nii.gz", "patient_picture.png", "scored"}
+
+
+def test_the_model_file_is_hashed_only_where_scans_can_be_taken_over(
+    model_path, patient_path, normal_folder, tmp_path, monkeypatch
+):
+    hashed = []
+
+    def note(path):
+        hashed.append(path)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr("napari_dinoad.pipeline.detection.kept_scores.sha256_of_file", note)
+    arguments = ["--model", str(model_path), "--out", str(tmp_path), "--save", "mask"]
+    assert main(["score", str(patient_path), *arguments]) == 0
+    assert hashed == []
+    assert main(["score", str(patient_path), str(next(normal_folder.iterdir())), *arguments]) == 0
+    assert hashed == [model_path]
 
 
 def test_what_an_earlier_run_found_otherwise_does_not_stay_beside(model_path, patient_path, tmp_path, capsys):
