@@ -149,6 +149,19 @@ def test_another_rate_size_or_version_is_another_way(score, detector, monkeypatc
     assert taken_over(score()[0]) == [False] * 3
 
 
+def test_openvino_in_place_of_pytorch_is_another_way(score, detector, tmp_path, monkeypatch):
+    is_there = False
+    monkeypatch.setattr(kept_scores, "has_openvino", lambda: is_there, raising=False)
+    score()
+    is_there = True
+    assert taken_over(score()[0]) == [True] * 3, "the embedded backbone never uses it"
+    monkeypatch.setattr(type(detector.backbone), "weights_file", tmp_path / "vit.pth")
+    assert taken_over(score()[0]) == [False] * 3
+    assert taken_over(score()[0]) == [True] * 3
+    is_there = False
+    assert taken_over(score()[0]) == [False] * 3
+
+
 def test_a_single_scan_that_lacks_an_output_is_refused_as_before(score, folder):
     items, _ = score(("map", "seg"))
     assert all(item.result["not_written"] for item in items)

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoad.backbones.openvino_forward import has_openvino
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
@@ -80,10 +81,14 @@ class KeptScores:
         self._reading = reading
         self._resume = resume
         self._files = WrittenFiles(folder)
-        settings, device = detector.settings, detector.backbone.device.type
+        settings, backbone = detector.settings, detector.backbone
+        device = backbone.device.type
+        # The backbone that is built in never uses it. What the first slices show is not known yet.
+        uses_openvino = device == "cpu" and backbone.weights_file is not None and has_openvino()
         chosen = None if outputs is None else sorted(outputs)
         self._way = None if model_sha256 is None else [
-            VERSION, model_sha256, settings.fpr, settings.min_volume_mm3, device, chosen, seg_segments
+            VERSION, model_sha256, settings.fpr, settings.min_volume_mm3, device, uses_openvino, chosen,
+            seg_segments,
         ]  # fmt: skip
         self._keys: dict[str, str] = {}
 
