@@ -330,7 +330,10 @@ def test_all_formats_of_several_frames_give_the_same_advice(tmp_path):
             read_volume(tmp_path / name)
         for message in (str(error.value), told.get(name, str(error.value))):
             assert "a series of 3 frames" in message
-            assert "expected one volume. Choose one with --frame 0 to 2, or split the series" in message
+            assert (
+                "expected one volume. Split the series into volumes. Or choose one with --frame 0 to 2."
+                in message
+            )
 
 
 def test_a_frame_leaves_named_scans_without_frames_as_they_are(messy):

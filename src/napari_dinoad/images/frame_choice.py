@@ -41,4 +41,7 @@ def require_frame(path: Path, frame: int | None, n_frames: int, what: str = "") 
 
 def told_to_choose(n_frames: int) -> str:
     """Return what to do with a scan of several frames where one volume is wanted."""
-    return f"expected one volume. Choose one with --frame 0 to {n_frames - 1}, or split the series."
+    # A sentence of its own has the option: windows leave that out.
+    return (
+        f"expected one volume. Split the series into volumes. Or choose one with --frame 0 to {n_frames - 1}."
+    )

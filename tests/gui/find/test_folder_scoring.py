@@ -11,6 +11,8 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from dock_driver import TIMEOUT_MS, click
@@ -66,6 +68,18 @@ def test_all_scans_of_a_folder_are_scored_and_listed(qtbot, dialog, tmp_path, mo
     click(qtbot, dialog.page_button)
     click(qtbot, dialog.folder_button)
     assert opened == [str(out / "worklist.html"), str(out)]
+
+
+def test_what_to_do_with_a_series_of_frames_is_told(qtbot, dialog, patients):
+    """In the words of `dinoad score`, without its option."""
+    (patients / "damaged.nii.gz").unlink()
+    frames = np.random.default_rng(0).random((8, 9, 7, 3))
+    nib.save(nib.Nifti1Image(frames, np.eye(4)), patients / "perfusion.nii.gz")
+    finish(qtbot, dialog)
+    assert dialog.note.text() == (
+        "2 scans scored. Not scored: perfusion.nii.gz (a series of 3 frames; expected one volume. Split the "
+        "series into volumes)."
+    )
 
 
 def test_a_second_run_takes_over_what_is_there(qtbot, dialog, patients, tmp_path):
