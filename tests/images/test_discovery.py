@@ -93,6 +93,23 @@ def test_results_of_a_frame_beside_its_scan_are_no_scans(tmp_path):
     }
 
 
+@pytest.mark.parametrize("beside", ["a_report.json", "a_anomaly.nii.gz", "scored/a.json"])
+@pytest.mark.parametrize("stack_folders", [False, True])
+def test_pictures_of_results_are_no_scans_where_their_scan_is_not(tmp_path, beside, stack_folders):
+    """A folder of results was scored, and fitted, as one of photographs."""
+    for name in ("a_picture", "a_heatmap", "a_mask", "b_picture", "c_mask"):
+        Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "scored").mkdir()
+    (tmp_path / beside).write_text("{}")
+    found = discover_scans(tmp_path, ReadSettings(stack_folders=stack_folders))
+    (scans,) = (scan.images for scan in found.scans) if stack_folders else ([s.path for s in found.scans],)
+    assert [path.name for path in scans] == ["b_picture.png", "c_mask.png"]
+    reasons = {item.path.name: item.reason for item in found.skipped if item.path.suffix == ".png"}
+    assert reasons == dict.fromkeys(
+        ("a_picture.png", "a_heatmap.png", "a_mask.png"), "a picture of a result, not a scan"
+    )
+
+
 def test_a_mask_of_all_sequences_of_a_case_is_no_scan(tmp_path):
     """Outlines of tissue that lie beside normal heads were fitted as heads."""
     save_volumes(tmp_path, "a_t1.nii.gz", "a_seg.nii.gz", "b-t2f.nii.gz", "b-seg.nii.gz", "c_seg.nii.gz")

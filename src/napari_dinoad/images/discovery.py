@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.earlier_results import earlier_result
+from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.images.sequence_names import without_sequence
@@ -211,7 +211,12 @@ def _walk(
                 n_unreadable += path.name.lower().endswith(IMAGE_SUFFIXES)
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)
-    found.scans.extend(_stacked(images, folder, n_unreadable) if reading.stack_folders else images)
+    if reading.stack_folders:
+        slices: list[ScanFile] = []
+        for image in images:
+            (found.scans if is_drawn_result(image.path) else slices).append(image)
+        images = _stacked(slices, folder, n_unreadable)
+    found.scans.extend(images)
 
 
 def _look_into_belonging(reading: ReadSettings, found: _Found, progress: Progress | None) -> None:
@@ -260,6 +265,8 @@ def _set_results_aside(found: _Found) -> None:
         elif _in_mask_folder(scan) and (scan.path.parent.parent, scan.name) in places:
             found.results.append(replace(scan, holding="mask"))
             found.skipped.append(SkippedFile(scan.path, f"a mask by its folder, {scan.path.parent.name}"))
+        elif not scan.images and is_drawn_result(scan.path):
+            found.skipped.append(SkippedFile(scan.path, "a picture of a result, not a scan"))
         else:
             scans.append(scan)
     found.scans = scans
