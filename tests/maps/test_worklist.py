@@ -345,3 +345,21 @@ def test_a_table_that_is_not_ours_stays(tmp_path, table):
     of_one(tmp_path, (findings_of("a"), "a", 1.0))
     assert (tmp_path / "worklist.html").is_file()
     assert not (tmp_path / "worklist_outdated.html").exists()
+
+
+def test_a_scan_that_fails_now_says_so_of_the_results_that_an_earlier_run_left(tmp_path):
+    """A report of before lay beside a list by which the scan could not be scored."""
+    for name in ("b_report.html", "b_mask.nii.gz", "c_by_hand_mask.nii.gz", "a_mask.nii.gz", "x_d_slices"):
+        (tmp_path / name).touch()
+    with Worklist(tmp_path, "t1", 0.01) as worklist:
+        worklist.add(WorklistEntry.of(findings_of("a.nii.gz"), "a", {}, 1.0))
+        for name in ("a.png", "b.nii.gz", "c.nii.gz"):
+            worklist.add_failed(name, "damaged.")
+        worklist.add_failed("d", "damaged", "x_d")
+    rows = re.findall(r"<tr><td><strong>(.*?)</strong></td><td>(.*?)</td></tr>", worklist.page.read_text())
+    assert rows == [
+        ("a.png", "damaged."),
+        ("b.nii.gz", "damaged. What is named b_… here is of an earlier run."),
+        ("c.nii.gz", "damaged."),
+        ("d", "damaged. What is named x_d_… here is of an earlier run."),
+    ]

@@ -10,6 +10,7 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -18,10 +19,11 @@ import numpy as np
 from napari_dinoad import html
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import telling_of_writing, write_text
+from napari_dinoad.machine.files import short_stem, stem_of, telling_of_writing, write_text
 from napari_dinoad.machine.interrupts import interrupts_deferred
 from napari_dinoad.maps.export import csv_table
 from napari_dinoad.maps.finding_words import place_in_words, rarity_in_words, size_in_words
+from napari_dinoad.maps.outputs import ENDINGS
 from napari_dinoad.maps.panels import annotate, as_jpeg, grey_window, overlay_panel, scan_panel
 from napari_dinoad.maps.regions import rounded_size
 from napari_dinoad.maps.slice_choice import heat_loads, most_abnormal_slices
@@ -29,7 +31,6 @@ from napari_dinoad.maps.slice_view import SliceView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
@@ -172,7 +173,7 @@ class Worklist:
         self._entries: list[WorklistEntry] = []
         # A heap of orders and places in the list, both negative: the most normal scan is on top.
         self._with_picture: list[tuple[tuple[float, ...], int]] = []
-        self._failed: list[tuple[str, str]] = []
+        self._failed: list[tuple[str, str, str]] = []
         self._written_at = float("-inf")
         self._is_outdated = False
 
@@ -247,9 +248,9 @@ class Worklist:
             _, dropped = heapq.heappop(self._with_picture)
             self._entries[-dropped] = replace(self._entries[-dropped], picture=b"")
 
-    def add_failed(self, scan: str, reason: str) -> None:
-        """Take in a scan that cannot be used, by its name."""
-        self._failed.append((scan, reason))
+    def add_failed(self, scan: str, reason: str, name: str = "") -> None:
+        """Take in a scan that cannot be used, by its name, and by that of its outputs, where this is another."""
+        self._failed.append((scan, reason, name or short_stem(stem_of(Path(scan)))))
         self._write_now_and_then()
 
     def _write_now_and_then(self) -> None:
@@ -283,9 +284,23 @@ class Worklist:
             )
         ]
         if self._failed:
-            rows = [[html.element("strong", scan), reason] for scan, reason in self._failed]
+            done = {entry.findings["results"] for entry in entries}
+            rows = [
+                [
+                    html.element("strong", scan),
+                    reason if name in done else self._with_what_is_there(reason, name),
+                ]
+                for scan, reason, name in self._failed
+            ]
             parts.append(html.section("Not scored", html.table(["Scan", "Reason"], rows)))
         return html.page("Worklist", *parts, style=_STYLE)
+
+    def _with_what_is_there(self, reason: str, name: str) -> str:
+        """Return why a scan was not scored, and that results of it are there all the same."""
+        folder = self.page.parent
+        if not any((folder / f"{name}{end}").exists() for ends in ENDINGS.values() for end in ends):
+            return reason
+        return f"{reason.rstrip('.')}. What is named {name}_… here is of an earlier run."
 
 
 def _row(rank: int, entry: WorklistEntry) -> list[object]:

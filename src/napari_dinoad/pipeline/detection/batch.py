@@ -183,7 +183,7 @@ def _listed(written: WrittenScan, worklist: Worklist) -> WrittenScan:
     """List a scan, or that it cannot be used, and return it."""
     item = written.item
     if written.entry is None:
-        worklist.add_failed(item.scan.path.name or item.name, item.reason)
+        worklist.add_failed(item.scan.path.name or item.name, item.reason, item.name)
     else:
         worklist.add(written.entry)
     return written
