@@ -29,6 +29,7 @@ from napari_dinoad.cli.output import ProgressBars
 from napari_dinoad.cli.verbs import build_parser
 from napari_dinoad.errors import Cancelled
 from napari_dinoad.machine.files import sha256_of_file
+from napari_dinoad.pipeline.detection.lone_run import lone_run
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
 
@@ -243,6 +244,44 @@ def test_several_scans_get_a_worklist_and_a_single_one_does_not(model_path, pati
     linked = re.findall(r'href="([^"]+)"', page)
     assert len(linked) == 2 and all((tmp_path / "out" / name).is_file() for name in linked)
     assert len((tmp_path / "out" / "worklist.csv").read_text().splitlines()) == 3
+
+
+def test_two_runs_of_several_scans_into_one_folder_are_told(model_path, normal_folder, tmp_path, capsys):
+    """The list of the one told of files that the other had replaced."""
+    heads = [str(path) for path in sorted(normal_folder.iterdir())[:2]]
+    arguments = ["--model", str(model_path), "--out", str(tmp_path), "--save", "mask"]
+    with lone_run(tmp_path):
+        assert main(["score", *heads, *arguments]) == 2
+        assert capsys.readouterr().err == (
+            f"dinoad: {tmp_path}: another run is scoring scans into this folder. Wait for it, end it, or choose "
+            "another folder.\n"
+        )
+        assert main(["score", heads[0], *arguments]) == 0, "as each of many jobs does"
+        assert not (tmp_path / "worklist.csv").exists()
+    assert main(["score", *heads, *arguments]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("normal_0_mask.nii.gz", "normal_1_mask.nii.gz"),
+        *("scored", "worklist.csv", "worklist.html"),
+    }
+
+
+def test_a_run_that_was_killed_and_a_disk_without_locks_hold_up_none(
+    model_path, normal_folder, tmp_path, monkeypatch
+):
+    heads = [str(path) for path in sorted(normal_folder.iterdir())[:2]]
+    arguments = ["--model", str(model_path), "--out", str(tmp_path), "--save", "mask"]
+    with lone_run(tmp_path):
+        (left,) = tmp_path.iterdir()
+    left.touch()
+    assert main(["score", *heads, *arguments]) == 0
+    assert not left.exists()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("napari_dinoad.machine.file_lock._lock", refuse)
+    assert main(["score", *heads, *arguments, "--no-resume"]) == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_pixels_that_cannot_be_decoded_are_one_line_and_no_traceback(model_path, tmp_path):

@@ -100,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.pipeline.detection.batch import score_scans
     from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
+    from napari_dinoad.pipeline.detection.lone_run import lone_run
 
     # Of a single scan nothing is taken over, by this or a later run.
     model_sha256 = model_sha256_of(options.model) if len(given.scans) > 1 else None
@@ -112,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         with ExitStack() as stack:
             remove_abandoned(stack.enter_context(folder_to_fill(options.out)))
+            if len(given.scans) + len(given.failed) > 1:
+                stack.enter_context(lone_run(options.out))
             worklist = stack.enter_context(Worklist(options.out, options.model.stem, options.fpr))
             for unusable in given.failed:
                 worklist.add_failed(unusable.path.name, unusable.reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -98,16 +98,17 @@ class ScoreFolderJob:
         from napari_dinoad.pipeline import Detector
         from napari_dinoad.pipeline.detection.batch import score_scans
         from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
+        from napari_dinoad.pipeline.detection.lone_run import lone_run
 
         model_sha256 = model_sha256_of(self.model_path) if len(found.scans) > 1 else None
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
         failed = [(item.path.name, item.reason) for item in unusable]
         n_scored = n_taken_over = n_removed = 0
-        with (
-            folder_to_fill(self.out),
-            Worklist(self.out, self.model_path.stem, self.settings.fpr) as worklist,
-        ):
-            remove_abandoned(self.out)
+        with ExitStack() as stack:
+            remove_abandoned(stack.enter_context(folder_to_fill(self.out)))
+            if len(found.scans) + len(unusable) > 1:
+                stack.enter_context(lone_run(self.out))
+            worklist = stack.enter_context(Worklist(self.out, self.model_path.stem, self.settings.fpr))
             for name, reason in failed:
                 worklist.add_failed(name, reason)
 

@@ -1,0 +1,42 @@
+"""One run of several scans at a time in a folder of results: the worklist of one would tell of the other's files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from napari_dinoad.errors import DinoadError
+from napari_dinoad.machine.file_lock import LockedError, locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["lone_run"]
+
+_LOCK = ".dinoad-worklist.lock"
+"""Named as what `napari_dinoad.machine.temporaries.remove_abandoned` removes, where a killed run left it."""
+
+
+@contextmanager
+def lone_run(folder: Path) -> Iterator[None]:
+    """Hold a folder of results for the block; on a disk without locks nothing is held.
+
+    Raises
+    ------
+    DinoadError
+        If another run holds it.
+    """
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(locked(folder / _LOCK, wait=False))
+        except LockedError:
+            raise DinoadError(
+                f"{folder}: another run is scoring scans into this folder. Wait for it, end it, or choose another "
+                "folder."
+            ) from None
+        except DinoadError:
+            (folder / _LOCK).unlink(missing_ok=True)
+        else:
+            stack.callback(lock.remove)
+        yield
