@@ -175,6 +175,9 @@ def test_what_an_earlier_run_found_otherwise_does_not_stay_beside(model_path, pa
     capsys.readouterr()
     assert main([*arguments, "--save", "map", "--json"]) == 0
     told = capsys.readouterr()
+    others = "patient_regions.csv, patient_slices"
+    assert f"dinoad: patient: named so too, perhaps of another result: {others}" in told.err
+    assert json.loads(told.out)["scans"][0]["others"] == others.split(", ")
     removed = ["patient_mask.nii.gz", "patient_report.json", "patient_report.html", "patient_picture.png"]
     assert f"dinoad: patient: removed, of an earlier result: {', '.join(removed)}" in told.err
     assert json.loads(told.out)["scans"][0]["removed"] == removed

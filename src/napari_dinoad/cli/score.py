@@ -175,10 +175,13 @@ def _tell_of(name: str, result: dict[str, Any]) -> None:
     """Say on stderr what is to be known of a scan that was scored."""
     for note in result["notes"]:
         print(f"dinoad: {name}: {note}", file=sys.stderr)
-    if result["removed"]:
-        print(
-            f"dinoad: {name}: removed, of an earlier result: {', '.join(result['removed'])}", file=sys.stderr
-        )
+    earlier = {
+        "removed, of an earlier result": result["removed"],
+        "named so too, perhaps of another result": result["others"],
+    }
+    for what, files in earlier.items():
+        if files:
+            print(f"dinoad: {name}: {what}: {', '.join(files)}", file=sys.stderr)
 
 
 def _tell_failure(item: BatchItem) -> None:

@@ -295,6 +295,35 @@ def test_what_was_touched_is_not_removed(score, detector, tmp_path, change):
     assert outputs_of(out) == ["_anomaly.nii.gz", "_mask.nii.gz"]
 
 
+def test_files_that_may_be_of_another_result_are_told(score, detector, tmp_path):
+    """As where a folder was copied, where napari has exported into it, or what is kept was removed."""
+    out = tmp_path / "out"
+    score()
+    touch(out / "normal_1_mask.nii.gz")
+    for name in (
+        "normal_1_seg.dcm",
+        "normal_1_by_hand_mask.nii.gz",
+        "normal_10_mask.nii.gz",
+        "normal_1_note.txt",
+    ):
+        (out / name).touch()
+    (out / "normal_2_slices").mkdir()
+    for _ in range(2):
+        items, _ = score(("map",), own=with_rate(detector, 0.1))
+        assert [item.result["others"] for item in items] == [
+            [],
+            ["normal_1_mask.nii.gz", "normal_1_seg.dcm"],
+            ["normal_2_slices"],
+        ]
+    assert taken_over(items) == [True] * 3
+    items, _ = score(("map", "report"), own=with_rate(detector, 0.1))
+    items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert items[0].result["others"] == [], "what was found so too is known"
+    shutil.rmtree(out / "scored")
+    items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert items[0].result["others"] == ["normal_0_report.json", "normal_0_report.html"]
+
+
 def test_a_scan_of_the_same_name_takes_the_place_of_the_other(score, folder, normal_folder, tmp_path):
     score()
     shutil.copy(sorted(normal_folder.iterdir())[4], folder / "normal_1.nii.gz")

@@ -122,6 +122,7 @@ class KeptScores:
                 "map": files.get("map"),
                 "mask": files.get("mask"),
                 "files": files,
+                "others": self._files.others(name, kept["written"], kept["beside"]),
             }
             return result, WorklistEntry(**entry), list(map(str, kept["warnings"]))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -136,7 +137,7 @@ class KeptScores:
         warnings: Sequence[str] = (),
         *,
         is_complete: bool = True,
-    ) -> tuple[list[str], bool]:
+    ) -> tuple[dict[str, list[str]], bool]:
         """Keep what was found of a scan that was written, and remove what an earlier run had found otherwise.
 
         Files of another result that were not written anew, and not touched since, are removed; those of the same one
@@ -154,8 +155,9 @@ class KeptScores:
 
         Returns
         -------
-        removed : list of str
-            Names of the files and folders that were removed.
+        earlier : dict
+            Names of files and folders: of those that were ``removed``, and of ``others`` that may be of another
+            result.
         is_kept : bool
             Whether a later run can take the scan over.
 
@@ -175,7 +177,15 @@ class KeptScores:
             "found": found,
             "written": written,
             "beside": beside,
-            "result": {**result, "scan": "", "map": None, "mask": None, "files": files, "removed": []},
+            "result": {
+                **result,
+                "scan": "",
+                "map": None,
+                "mask": None,
+                "files": files,
+                "removed": [],
+                "others": [],
+            },
             "warnings": list(warnings),
             "entry": asdict(entry) | {"picture": base64.b64encode(entry.picture).decode()},
         }
@@ -184,7 +194,8 @@ class KeptScores:
         # Beside the results, where what a killed run leaves is looked for.
         with atomic_path(path, self._folder) as temporary:
             temporary.write_text(json.dumps(document), encoding="utf-8")
-        return removed, key is not None
+        earlier = {"removed": removed, "others": self._files.others(name, written, beside)}
+        return earlier, key is not None
 
     def _kept(self, name: str) -> dict[str, Any]:
         """Return what is kept of a scan; nothing where there is none, or it is damaged."""

@@ -239,10 +239,10 @@ class ScanSteps:
         entry = WorklistEntry.of(findings, name, files, detection.scan_score, detection.scan_neg_log10_p)
         # Without its images, as of a disk that is gone for a while, a scan has no DICOM-SEG that it else would have.
         is_complete = all(path.is_file() for path in findings.volume.dicom_files or ())
-        removed, is_kept = self.kept.keep(
+        earlier, is_kept = self.kept.keep(
             name, result, entry, _warnings(own.records), is_complete=is_complete
         )
-        return BatchItem(scan, name, {**result, "removed": removed}, is_kept=is_kept), entry
+        return BatchItem(scan, name, {**result, **earlier}, is_kept=is_kept), entry
 
 
 def _warnings(records: Sequence[logging.LogRecord]) -> list[str]:

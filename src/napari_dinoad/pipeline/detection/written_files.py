@@ -87,6 +87,11 @@ class WrittenFiles:
             return earlier, []
         return [], self._removed([name for name, _, _ in earlier])
 
+    def others(self, stem: str, *known: Listed) -> list[str]:
+        """Return the names of outputs of a scan that are there, and that are none of the ``known`` ones."""
+        tops = {PurePosixPath(name).parts[0] for listed in known for name, _, _ in listed}
+        return [name for name in _outputs(stem) if name not in tops and (self._folder / name).exists()]
+
     def _is_as_written(self, name: str, size: int, time_ns: int) -> bool:
         try:
             there = (self._folder / name).lstat()
@@ -116,8 +121,11 @@ def _folders(names: Collection[str]) -> set[str]:
     return {str(PurePosixPath(name).parent) for name in names} - {"."}
 
 
+def _outputs(stem: str) -> list[str]:
+    return [stem + ending for of_output in ENDINGS.values() for ending in of_output]
+
+
 def _is_output(name: str, stem: str) -> bool:
     """Whether a name, from a file that anybody may have written, is that of an output of the scan."""
     first, *below = PurePosixPath(name).parts or ("",)
-    endings = [ending for of_output in ENDINGS.values() for ending in of_output]
-    return any(first == stem + ending for ending in endings) and len(below) <= 1 and ".." not in below
+    return first in _outputs(stem) and len(below) <= 1 and ".." not in below
