@@ -363,3 +363,20 @@ def test_a_scan_that_fails_now_says_so_of_the_results_that_an_earlier_run_left(t
         ("c.nii.gz", "damaged."),
         ("d", "damaged. What is named x_d_… here is of an earlier run."),
     ]
+
+
+def test_results_of_scans_that_are_not_in_the_list_are_named(tmp_path, monkeypatch):
+    """As of scans that were scored in another run, or deleted since: their reports lie beside those of the list."""
+    scans = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    page, _ = worklist_of(tmp_path, *scans)
+    assert "Also here" not in page
+    (tmp_path / "scored").mkdir()
+    for name in ("a", "b", "<d>", "gone", "failed", "e"):
+        (tmp_path / "scored" / f"{name}.json").touch()
+        if name != "gone":
+            (tmp_path / f"{name}_mask.nii.gz").touch()
+    page, _ = worklist_of(tmp_path, *scans, failed=[("failed.nii.gz", "damaged")])
+    assert "Results of scans that are not in this list: &lt;d&gt;, e.</p>" in page
+    monkeypatch.setattr("napari_dinoad.maps.worklist._MOST_OTHERS", 1)
+    page, _ = worklist_of(tmp_path, *scans, failed=[("failed.nii.gz", "damaged")])
+    assert "Results of scans that are not in this list: &lt;d&gt;, and more.</p>" in page

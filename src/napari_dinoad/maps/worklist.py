@@ -10,6 +10,7 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
 
-__all__ = ["WORKLIST_COLUMNS", "WORKLIST_PAGE", "Worklist", "WorklistEntry"]
+__all__ = ["KEPT_FOLDER", "WORKLIST_COLUMNS", "WORKLIST_PAGE", "Worklist", "WorklistEntry"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,12 @@ WORKLIST_COLUMNS = (
     "report", "notes",
 )  # fmt: skip
 """Columns of ``worklist.csv``; entries that do not apply stay empty."""
+
+KEPT_FOLDER = "scored"
+"""Where what was found of each scan is kept, in the folder of the results; see `pipeline.detection.kept_scores`."""
+
+_MOST_OTHERS = 100
+"""So many scans that are not in the list are named."""
 
 _PICTURE_PX = 220
 _JPEG_QUALITY = 85
@@ -283,8 +290,8 @@ class Worklist:
                 ),
             )
         ]
+        done = {str(entry.findings["results"]) for entry in entries}
         if self._failed:
-            done = {entry.findings["results"] for entry in entries}
             rows = [
                 [
                     html.element("strong", scan),
@@ -293,14 +300,29 @@ class Worklist:
                 for scan, reason, name in self._failed
             ]
             parts.append(html.section("Not scored", html.table(["Scan", "Reason"], rows)))
+        others = self._others(done | {name for _, _, name in self._failed})
+        if others:
+            told = f"Results of scans that are not in this list: {others}."
+            parts.append(html.section("Also here", told))
         return html.page("Worklist", *parts, style=_STYLE)
 
     def _with_what_is_there(self, reason: str, name: str) -> str:
         """Return why a scan was not scored, and that results of it are there all the same."""
-        folder = self.page.parent
-        if not any((folder / f"{name}{end}").exists() for ends in ENDINGS.values() for end in ends):
+        if not self._has_results(name):
             return reason
         return f"{reason.rstrip('.')}. What is named {name}_… here is of an earlier run."
+
+    def _has_results(self, name: str) -> bool:
+        folder = self.page.parent
+        return any((folder / f"{name}{end}").exists() for ends in ENDINGS.values() for end in ends)
+
+    def _others(self, known: set[str]) -> str:
+        """Return the names of other scans that were scored into the folder."""
+        kept = (path.stem for path in (self.page.parent / KEPT_FOLDER).glob("*.json"))
+        there = filter(self._has_results, sorted(set(kept) - known))
+        # Not all are looked for: on a network disk that takes a while.
+        names = list(islice(there, _MOST_OTHERS + 1))
+        return ", ".join([*names[:_MOST_OTHERS], *(["and more"] if len(names) > _MOST_OTHERS else [])])
 
 
 def _row(rank: int, entry: WorklistEntry) -> list[object]:
