@@ -280,6 +280,26 @@ def test_padding_that_inversion_would_make_white(tmp_path):
     assert (values[0] == values[1:].min()).all()
 
 
+@pytest.mark.parametrize("is_multi_frame", [False, True])
+def test_slices_that_are_turned_keep_one_scale(tmp_path, is_multi_frame):
+    """Each was turned about a value of its own where each has its own rescale, so that air was bright in some."""
+    pixels = VALUES.astype(np.uint16)
+    slopes, intercepts = 1 + np.arange(4), -10 * np.arange(4)
+    if is_multi_frame:
+        datasets = [enhanced_dataset(pixels)]
+    else:
+        datasets = series_datasets(pixels, WindowCenter=600, WindowWidth=400)
+        for dataset, slope, intercept in zip(datasets, slopes, intercepts, strict=True):
+            dataset.RescaleSlope, dataset.RescaleIntercept = int(slope), int(intercept)
+    for dataset in datasets:
+        dataset.Modality, dataset.PhotometricInterpretation = "MR", "MONOCHROME1"
+    values, volume = read(datasets, tmp_path)
+    rescaled = pixels * slopes[:, np.newaxis, np.newaxis] + intercepts[:, np.newaxis, np.newaxis]
+    (mirror,) = np.unique(values + rescaled)
+    window = volume.display_windows[-1]
+    assert mirror - window.high == (-800 if is_multi_frame else 400)
+
+
 @pytest.mark.parametrize(
     ("tags", "is_turned"),
     [

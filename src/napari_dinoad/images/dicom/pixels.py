@@ -210,7 +210,7 @@ def _rescaled(
     )
     image = hd.Image.from_dataset(dataset, copy=False)
 
-    def frames(which: list[int] | None = None, is_turned: bool = may_be_mirrored) -> Any:
+    def frames(which: list[int] | None = None, is_turned: bool = False) -> Any:
         return image.get_frames(
             which,
             dtype=np.float32,
@@ -224,9 +224,12 @@ def _rescaled(
     if not may_be_mirrored:
         # What comes next takes highdicom as long again, for each slice of a series.
         return values, None
-    first = frames([1], is_turned=False)[0]
-    is_mirrored = not np.array_equal(values[0], first)
-    return values, float(values[0].flat[0] + first.flat[0]) if is_mirrored else None
+    turned = frames([1], is_turned=True)[0]
+    if np.array_equal(values[0], turned):
+        return values, None
+    # highdicom would turn each frame about a value of its own where each has its own rescale.
+    mirror = float(values[0].flat[0] + turned.flat[0])
+    return np.subtract(mirror, values, out=values), mirror
 
 
 def _reduce_to(dataset: Dataset, stored: np.ndarray, numbers: Sequence[int]) -> None:

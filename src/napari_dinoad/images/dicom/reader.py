@@ -152,7 +152,7 @@ def as_nifti(grid: hd.VolumeGeometry, slices: np.ndarray) -> tuple[Geometry, np.
 
 
 def _mirrored(windows: tuple[DisplayWindow, ...], mirrors: set[float | None]) -> tuple[DisplayWindow, ...]:
-    """Return the header's windows in the values that were read; none where slices were turned each in its own way."""
+    """Return the header's windows in the values that were read; none where only some slices were turned."""
     if len(mirrors) != 1:
         return ()
     (mirror,) = mirrors
@@ -194,14 +194,14 @@ def _decode(
         places.setdefault(one.path, []).append(i)
     padding: np.ndarray | None = None
     scales: set[float | None] = set()
-    mirrors: set[float | None] = set()
+    mirrors: dict[tuple[int, ...], float | None] = {}
     unused_bits = two_polarities = False
     coloured: dict[tuple[int, ...], np.ndarray] = {}
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
         scales.add(decoded.full_scale)
-        mirrors.add(decoded.mirror)
+        mirrors[tuple(indices)] = decoded.mirror
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
         if decoded.colours is not None:
@@ -213,7 +213,20 @@ def _decode(
     notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)
-    return scales.pop() if len(scales) == 1 else None, mirrors, notes, _colours(coloured, slices)
+    scale = scales.pop() if len(scales) == 1 else None
+    return scale, _turned_alike(slices, mirrors), notes, _colours(coloured, slices)
+
+
+def _turned_alike(slices: np.ndarray, mirrors: dict[tuple[int, ...], float | None]) -> set[float | None]:
+    """Turn slices that were turned about several values, each by its own rescale, about the highest, in place.
+
+    Returns about what they are turned now.
+    """
+    highest = max((mirror for mirror in mirrors.values() if mirror is not None), default=0.0)
+    for indices, mirror in mirrors.items():
+        if mirror is not None and mirror != highest:
+            slices[list(indices)] += highest - mirror
+    return {None if mirror is None else highest for mirror in mirrors.values()}
 
 
 def _colours(coloured: dict[tuple[int, ...], np.ndarray], slices: np.ndarray) -> np.ndarray | None:
