@@ -165,6 +165,24 @@ def test_compressed_voxels_that_no_checksum_is_known_of_are_read(tmp_path, value
         read_volume(path)
 
 
+@pytest.mark.parametrize("size", ["", "CompressedDataSize = 0\n"])
+def test_compressed_voxels_whose_size_is_not_told_are_refused_where_itk_needs_it(tmp_path, values, size):
+    """ITK unpacked the header in vain, and gave what was in memory."""
+    pytest.importorskip("SimpleITK")
+    packed = zlib.compress(values.astype("<i2").tobytes(order="F"))
+    header = (
+        f"ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_SHORT\nCompressedData = True\n{size}"
+        "ElementDataFile = "
+    )
+    (tmp_path / "ct.mha").write_bytes(header.encode() + b"LOCAL\n" + packed)
+    with pytest.raises(ScanReadError, match=r"ct\.mha: .* how many bytes .* CompressedDataSize"):
+        read_volume(tmp_path / "ct.mha")
+    (tmp_path / "ct.mhd").write_text(f"{header}ct.zraw\n")
+    (tmp_path / "ct.zraw").write_bytes(packed)
+    volume = read_volume(tmp_path / "ct.mhd")
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values)
+
+
 @pytest.mark.parametrize(("suffix", "size"), [(".nrrd", b"sizes: 4 5 6"), (".mha", b"DimSize = 4 5 6")])
 def test_fewer_compressed_voxels_than_the_header_says_are_refused(tmp_path, values, suffix, size):
     sitk, image = itk_image(values)

@@ -193,6 +193,11 @@ def _held_by_meta_image(header: ItkHeader, path: Path, place: int) -> _HeldVoxel
         )
     if skipped:
         raise ValueError("compressed voxels after something else")
+    if place and not header.number(b"CompressedDataSize"):
+        # ITK unpacks the header then, in vain, and leaves what is in memory.
+        raise ValueError(
+            "its header does not say how many bytes its compressed voxels take, CompressedDataSize"
+        )
     with path.open("rb") as stream:
         stream.seek(place)
         n_bytes = sum(map(len, _of_zlib(stream, header.number(b"CompressedDataSize") or path.stat().st_size)))
