@@ -369,6 +369,43 @@ def test_a_nrrd_that_itk_cannot_unpack_is_told_as_that(tmp_path, values):
         read_volume(tmp_path / "a.nrrd")
 
 
+@pytest.mark.parametrize("axis", [0, 3])
+@pytest.mark.parametrize("n_frames", [2, 3, 4])
+def test_frames_of_a_nrrd_of_8_bits_are_no_colours(tmp_path, axis, n_frames):
+    """Three or four were taken for red, green, blue and alpha."""
+    pytest.importorskip("SimpleITK")
+    frames = np.random.default_rng(0).integers(0, 255, (4, 5, 6, n_frames), np.uint8)
+    write_nrrd_of_frames(tmp_path / "a.nrrd", frames, axis, "list")
+    for number in range(n_frames):
+        volume = read_volume(tmp_path / "a.nrrd", frame=number)
+        assert volume.colours is None
+        np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), frames[..., number])
+
+
+@pytest.mark.parametrize("kind", ["time", None])
+def test_an_axis_of_a_nrrd_that_itk_does_not_read_is_told(tmp_path, kind):
+    """It was told to be unreadable, and to be downloaded again."""
+    pytest.importorskip("SimpleITK")
+    write_nrrd_of_frames(tmp_path / "a.nrrd", np.zeros((4, 5, 6, 2), np.uint8), 3, kind)
+    with pytest.raises(ScanReadError, match=r"a\.nrrd: an axis without direction .* with the kind list"):
+        read_volume(tmp_path / "a.nrrd")
+
+
+def write_nrrd_of_frames(path, frames, axis, kind):
+    """Write frames (i, j, k, n) uint8 as a NRRD with these along one axis, called something or nothing."""
+    directions, kinds = ["(1,0,0)", "(0,1,0)", "(0,0,1)"], ["domain"] * 3
+    directions.insert(axis, "none")
+    stored = np.moveaxis(frames, 3, axis)
+    fields = [
+        "NRRD0004", "type: uint8", "dimension: 4", "space: right-anterior-superior", "encoding: raw",
+        f"sizes: {' '.join(map(str, stored.shape))}", f"space directions: {' '.join(directions)}",
+    ]  # fmt: skip
+    if kind:
+        kinds.insert(axis, kind)
+        fields.append(f"kinds: {' '.join(kinds)}")
+    path.write_bytes("\n".join([*fields, "", ""]).encode() + stored.tobytes(order="F"))
+
+
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
 def test_a_header_without_the_file_of_its_voxels_is_told_as_that(tmp_path, values, suffix):
     sitk, image = itk_image(values)

@@ -47,6 +47,9 @@ _SPACES = frozenset(
 _ENCODING = rb"encoding[ \t]*:"
 _BZIP2 = frozenset(("bz2", "bzip2"))
 
+_KINDS_OF_SPACE = ("???", "none", "domain", "space", "time")
+"""What kind an axis of a NRRD is where ITK wants to know its direction in space."""
+
 _OTHER_UNITS = frozenset(
     (
         "nm", "um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres", "cm",
@@ -219,11 +222,26 @@ def _damage(path: Path, told: str) -> str:
         _values(_ENCODING, _header_of(path)) or [""]
     ):
         return "compressed by bzip2, which SimpleITK does not unpack. Save it with the encoding gzip or raw."
+    if path.suffix.lower() in _NRRD_SUFFIXES and _has_unnamed_axis(_header_of(path)):
+        return (
+            "an axis without direction in space (none) that is not called a list, which SimpleITK does not read. "
+            "Save it with the kind list for this axis (time points, echoes), domain for the others."
+        )
     if path.suffix.lower() in _DETACHED_SUFFIXES:
         return (
             f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
         )
     return f"{told}. Export or download it again."
+
+
+def _has_unnamed_axis(header: bytes) -> bool:
+    """Whether an axis of a NRRD has no direction in space, nor a kind by which ITK tells that it needs none."""
+    directions = " ".join(_values(rb"space directions[ \t]*:", header)).split()
+    kinds = " ".join(_values(rb"kinds[ \t]*:", header)).split() or ["???"] * len(directions)
+    return any(
+        direction == "none" and kind in _KINDS_OF_SPACE
+        for direction, kind in zip(directions, kinds, strict=False)
+    )
 
 
 def _format_of(path: Path) -> str:
@@ -233,4 +251,7 @@ def _format_of(path: Path) -> str:
 def _is_colour(reader: Any) -> bool:
     import SimpleITK as sitk
 
-    return reader.GetNumberOfComponents() in (3, 4) and reader.GetPixelID() == sitk.sitkVectorUInt8
+    kind = "NRRD_kinds[pixel]"
+    is_list = reader.HasMetaDataKey(kind) and reader.GetMetaData(kind) == "list"
+    has_channels = reader.GetNumberOfComponents() in (3, 4) and reader.GetPixelID() == sitk.sitkVectorUInt8
+    return has_channels and not is_list
