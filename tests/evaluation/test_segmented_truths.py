@@ -15,6 +15,7 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
 from napari_dinoad.evaluation.truths import read_truth
+from napari_dinoad.images.dicom.segmentations import unlike_scan
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom import seg as dicom_seg
@@ -157,6 +158,50 @@ def test_one_of_another_series_or_grid_is_refused(tmp_path):
         with pytest.raises(ScanReadError, match="reaches beyond its scan"):
             read_truth(as_of_the_scan("shifted.dcm", shifted), volume)
     assert read_truth(as_of_the_scan("same.dcm", sources()), volume).sum() == LESION.sum()
+
+
+def test_one_of_another_patient_or_place_is_refused(tmp_path):
+    """It was taken for this scan's where the grids agree and it names this series, or none."""
+    datasets = sources()
+    save_all(datasets, tmp_path / "scan")
+    volume = read_volume(tmp_path / "scan")
+    path = save_seg(tmp_path / "seg.dcm", datasets, LESION)
+
+    def changed(**tags):
+        dataset = pydicom.dcmread(path)
+        for keyword, value in tags.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(tmp_path / "changed.dcm")
+        return tmp_path / "changed.dcm"
+
+    with pytest.raises(
+        ScanReadError, match=r"changed\.dcm: .* is of another patient \(PatientID\)"
+    ) as refused:
+        read_truth(changed(PatientID="SECRET-2"), volume)
+    assert "SECRET" not in str(refused.value)
+    assert read_truth(changed(PatientID=""), volume).sum() == LESION.sum(), "it does not say whose it is"
+
+    path = save_seg(tmp_path / "seg.dcm", sources(), LESION)
+    no_series = {
+        "ReferencedSeriesSequence": [],
+        "PerFrameFunctionalGroupsSequence": [],
+        "SourceImageSequence": [],
+    }
+    with pytest.raises(ScanReadError, match="lies in another one"):
+        read_truth(changed(**no_series), volume)
+    same = changed(**no_series, FrameOfReferenceUID=datasets[0].FrameOfReferenceUID)
+    assert unlike_scan(same, volume.dicom_files) is None
+
+
+def test_one_that_names_images_without_their_series_belongs_to_these(tmp_path):
+    datasets = sources()
+    save_all(datasets, tmp_path / "scan")
+    volume = read_volume(tmp_path / "scan")
+    for drawn_on, unlike in ((datasets, None), (sources(), "place")):
+        dataset = pydicom.dcmread(save_seg(tmp_path / "seg.dcm", drawn_on, LESION))
+        del dataset.ReferencedSeriesSequence
+        dataset.save_as(tmp_path / "seg.dcm")
+        assert unlike_scan(tmp_path / "seg.dcm", volume.dicom_files) == unlike
 
 
 def test_dicom_of_another_kind_is_no_mask(tmp_path):

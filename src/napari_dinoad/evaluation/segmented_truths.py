@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom.headers import series_of_file
-from napari_dinoad.images.dicom.segmentations import read_segmentation, segmented_images
+from napari_dinoad.images.dicom.segmentations import read_segmentation, segmented_images, unlike_scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +28,9 @@ def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
     Raises
     ------
     ScanReadError
-        If it cannot be read, was drawn on another series than the scan's, or does not lie on the scan's voxels.
+        If it cannot be read, was drawn on another series, is another person's, or does not lie on the scan's voxels.
     """
-    _require_same_series(path, source)
+    _require_same_scan(path, source)
     truth = np.zeros(source.geometry.canonical_shape, dtype=bool)
     for one in read_segmentation(path):
         if one.geometry.is_physical and source.geometry.is_physical:
@@ -44,20 +44,26 @@ def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
     return truth
 
 
-def _require_same_series(path: Path, source: Volume) -> None:
+def _require_same_scan(path: Path, source: Volume) -> None:
     if not source.dicom_files:
         return
-    segmented = segmented_images(path)
-    series = series_of_file(source.dicom_files[0])
-    is_whole = len(source.dicom_files) == 1
-    uid = series.uid.partition("/")[0]
-    if not (segmented.are_of(series) if is_whole else uid in (segmented.series_uids or {uid})):
-        drawn_on = ", ".join(sorted(f"…{other[-8:]}" for other in segmented.series_uids)) or "not named"
-        raise ScanReadError(
-            f"{path}: expected a segmentation of its scan's series (UID …{uid[-8:]}), found one that was drawn on "
-            f"another series or image (series UID {drawn_on}). Give the scan its own, or convert the segmentation "
-            "to NIfTI on the scan's grid."
-        )
+    unlike = unlike_scan(path, source.dicom_files)
+    if unlike is None:
+        return
+    uids = segmented_images(path).series_uids
+    if unlike == "person":
+        expected, found = "of its scan's patient", "is of another patient (PatientID)"
+    elif unlike == "place" and not uids:
+        expected, found = "in its scan's frame of reference", "lies in another one (FrameOfReferenceUID)"
+    else:
+        own = series_of_file(source.dicom_files[0]).uid.partition("/")[0]
+        drawn_on = ", ".join(sorted(f"…{other[-8:]}" for other in uids)) or "not named"
+        expected = f"of its scan's series (UID …{own[-8:]})"
+        found = f"was drawn on another series or image (series UID {drawn_on})"
+    raise ScanReadError(
+        f"{path}: expected a segmentation {expected}, found one that {found}. Give the scan its own, or convert the "
+        "segmentation to NIfTI on the scan's grid."
+    )
 
 
 def _mark(truth: np.ndarray, segments: LabelledSegments, grid: Geometry, path: Path) -> None:

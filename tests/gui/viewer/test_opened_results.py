@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Layer
+from pydicom import dcmread
 
 from dock_driver import click, find
 from napari_dinoad import read_volume
@@ -18,6 +19,8 @@ from napari_dinoad.gui.viewer.opened_results import lies_on
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
+from napari_dinoad.maps.dicom.seg import save_seg
+from small_heads import save_dicom_head
 
 
 @pytest.fixture
@@ -224,3 +227,66 @@ def test_an_oblique_mask_lies_on_its_scan(tmp_path):
     nib.save(nib.Nifti1Image(data, affine), tmp_path / "scan.nii.gz")
     layer = Layer.create(*layer_of_volume(read_volume(tmp_path / "scan.nii.gz")))
     assert lies_on(layer.metadata["dinoad"], layer.metadata["dinoad"])
+
+
+@pytest.fixture
+def capture_warnings(monkeypatch):
+    """Return of what napari is asked to warn, in place of doing so."""
+    told = []
+    monkeypatch.setattr("napari_dinoad.gui.viewer.opened_results.show_warning", told.append)
+    return told
+
+
+@pytest.fixture
+def segmented(tmp_path):
+    """Return a folder of scans on the same voxels, and the segmentation of the first of them."""
+    first = save_dicom_head(tmp_path / "first", 3)
+    frame = dcmread(first[0]).FrameOfReferenceUID
+    save_dicom_head(tmp_path / "person", 4, PatientID="another")
+    save_dicom_head(tmp_path / "place", 5)
+    save_dicom_head(tmp_path / "series", 6, FrameOfReferenceUID=frame)
+    volume = read_volume(tmp_path / "first")
+    values = np.where(volume.values > np.percentile(volume.values, 90), np.float32(4), np.float32(0))
+    (tmp_path / "out").mkdir()
+    return tmp_path, save_seg(tmp_path / "out" / "seg.dcm", AnomalyMap(values, volume).mask(0.01))
+
+
+@pytest.mark.parametrize(
+    ("scan", "told"),
+    [
+        ("person", "is of another patient (PatientID) than “person”: hidden"),
+        ("place", "is in another frame of reference than “place”: hidden"),
+        ("series", "was drawn on another series than “series”"),
+        ("first", None),
+    ],
+)
+def test_a_dicom_segmentation_is_not_laid_over_another_persons_scan(
+    dock, viewer, segmented, scan, told, capture_warnings
+):
+    folder, path = segmented
+    layer = open_one(viewer, folder / scan)
+    mask = open_one(viewer, path)
+    assert dock.scan.layer is layer
+    assert mask.visible == (scan in ("first", "series"))
+    assert capture_warnings == ([f"By its header “seg” {told}."] if told else [])
+    hand_masks = HandMasks(viewer, dock.finder, lambda: layer)
+    (one,) = hand_masks.layers(hand_masks.of_scan())
+    assert bool(one.fault) == (scan in ("person", "place"))
+    assert one.fault_in_brief == ("" if not one.fault else told.removeprefix("is ").partition(" than ")[0])
+    assert one.over_other == ("another series" if scan == "series" else "")
+
+
+def test_a_dicom_segmentation_is_of_the_series_that_it_was_drawn_on(dock, viewer, segmented, capture_infos):
+    """It was of the one that was chosen when it was opened, also of another person's."""
+    folder, path = segmented
+    layers = {name: open_one(viewer, folder / name) for name in ("first", "series", "person")}
+    mask = open_one(viewer, path)
+    assert capture_infos == ["“seg” is of “first”: choose that scan to see it."]
+    for name, layer in layers.items():
+        dock.scan.layers.value = layer
+        assert mask.visible == (name == "first")
+    viewer.layers.remove(layers["first"])
+    dock.scan.layers.value = layers["series"]
+    mask.visible = True
+    dock.scan.layers.value = layers["person"]
+    assert not mask.visible, "of no scan that is there, but surely not of this one"

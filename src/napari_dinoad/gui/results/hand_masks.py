@@ -24,6 +24,7 @@ from napari_dinoad.gui.viewer.layer_scan import frame_in_words
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer, title_of
 from napari_dinoad.gui.viewer.looks import hand_look
 from napari_dinoad.gui.viewer.mask_values import without_choice
+from napari_dinoad.gui.viewer.segmented_scan import OF_ANOTHER, segmentation_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -217,7 +218,13 @@ class HandMasks:
             words, shown = frame_in_words(frame), frame_in_words(ground.scan.frame)
             fault = f"Layer {layer.name!r}: it is of frame {words}, not of {shown}. Show frame {words} first."
             return HandLayer(layer, making, fault, f"of frame {words}", place)
-        return HandLayer(layer, making, place=place, over_other=self._other_scan(layer, ground))
+        unlike = segmentation_unlike(layer, ground.scan.source)
+        brief = OF_ANOTHER.get(unlike)
+        if brief:
+            fault = f"Layer {layer.name!r}: by its DICOM header it is {brief} than the scan {ground.layer.name!r}."
+            return HandLayer(layer, making, fault, brief, place)
+        over_other = "another series" if unlike == "series" else self._other_scan(layer, ground)
+        return HandLayer(layer, making, place=place, over_other=over_other)
 
     def _other_scan(self, layer: Labels, ground: Ground) -> str:
         scan_id = scan_id_of(layer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.viewer.layer_marks import (
@@ -20,6 +20,7 @@ from napari_dinoad.gui.viewer.layer_marks import (
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource, path_of_layer
 from napari_dinoad.gui.viewer.layers import affine_on_scan, scan_of_layer
 from napari_dinoad.gui.viewer.lone_maps import show_map_alone
+from napari_dinoad.gui.viewer.segmented_scan import OF_ANOTHER, segmentation_unlike
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
     from napari.viewer import Viewer
+
+    from napari_dinoad.images.dicom.segmentations import Unlike
 
 __all__ = ["OpenedResults", "lay_on_scans", "lies_on"]
 
@@ -38,8 +41,9 @@ class OpenedResults:
     """Hides those of other scans and frames when a scan is chosen or a frame shown, and shows them again with theirs.
 
     What was copied or drawn is of the scan, and of its frame, over which that was done. What came from a file is of
-    one scan on whose voxels it lies: the one that it is named after, else one of its folder, else the one that was
-    chosen when it was opened. Where there is none, nothing is known of it, and it is left as it is.
+    one scan on whose voxels it lies: the one that it was drawn on, as a DICOM segmentation says, or that it is named
+    after, else one of its folder, else the one that was chosen when it was opened. Where there is none, nothing is
+    known of it, and it is left as it is. A DICOM segmentation is of no scan of another person.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -62,9 +66,9 @@ class OpenedResults:
             self._note_scan(layer)
         hidden = self._hidden & {layer.unique_id for layer in results}
         for layer in results:
-            if self._scan_of(layer) is None:
-                continue
             is_of_others = self._is_of_others(layer)
+            if self._scan_of(layer) is None and not is_of_others:
+                continue
             if is_of_others and layer.visible:
                 layer.visible = False
                 hidden.add(layer.unique_id)
@@ -79,14 +83,27 @@ class OpenedResults:
         A map that is seen hides others.
         """
         scan = self._note_scan(layer)
-        chosen = next((one for one in self._scans_beneath(layer) if self._is_chosen(one)), None)
+        chosen = next((one for one in self._scans_at(layer) if self._is_chosen(one)), None)
+        unlike = None if chosen is None else self._unlike(layer, chosen)
         is_in_grid = grid_of(self._viewer).enabled
         if scan is not None and chosen is not None and scan is not chosen and not is_in_grid:
-            layer.visible = False
-            self._hidden.add(layer.unique_id)
+            self._hide(layer)
             show_info(f"“{layer.name}” is of “{scan.name}”: choose that scan to see it.")
+        elif chosen is not None and unlike in OF_ANOTHER:
+            self._hide(layer)
+            show_warning(
+                f"By its header “{layer.name}” is {OF_ANOTHER[unlike]} than “{chosen.name}”: hidden."
+            )
         else:
             show_map_alone(self._viewer, layer)
+            if chosen is not None and unlike == "series":
+                show_warning(
+                    f"By its header “{layer.name}” was drawn on another series than “{chosen.name}”."
+                )
+
+    def _hide(self, layer: Layer) -> None:
+        layer.visible = False
+        self._hidden.add(layer.unique_id)
 
     def bring_back(self, layer: Layer) -> None:
         """Show a layer again, now or when the scan is chosen that it is of."""
@@ -96,10 +113,13 @@ class OpenedResults:
             layer.visible = True
 
     def _is_of_others(self, layer: Layer) -> bool:
-        """Whether a layer is of scans in the viewer of which none is chosen, or of another frame."""
+        """Whether a layer is of scans in the viewer of which none is chosen, or of another frame or person."""
         scan = self._scan_of(layer)
-        if scan is None or self._chosen is None:
+        if self._chosen is None:
             return False
+        if scan is None:
+            chosen = (one for one in self._scans() if self._is_chosen(one))
+            return any(self._unlike(layer, one) in OF_ANOTHER for one in chosen)
         return not self._is_chosen(scan) or frame_of_mark(layer, scan) not in (None, self._chosen[1])
 
     def _is_chosen(self, scan: Layer) -> bool:
@@ -118,6 +138,10 @@ class OpenedResults:
         return next((one for one in self._scans() if one.unique_id == scan_id_of(layer)), None)
 
     def _scans_beneath(self, layer: Layer) -> list[Layer]:
+        """Return the scans that a mask or map from a file may be of, the uppermost first."""
+        return [one for one in self._scans_at(layer) if self._unlike(layer, one) not in OF_ANOTHER]
+
+    def _scans_at(self, layer: Layer) -> list[Layer]:
         """Return the scans on whose voxels a mask or map from a file lies, the uppermost first."""
         source = layer.metadata.get(METADATA_KEY)
         if not isinstance(source, ScanSource):
@@ -130,8 +154,10 @@ class OpenedResults:
         if not beneath:
             return known
 
-        def fitness(scan: Layer) -> tuple[int, bool, bool, bool]:
-            return _named_after(layer, scan), _is_beside(layer, scan), scan is known, self._is_chosen(scan)
+        def fitness(scan: Layer) -> tuple[bool, int, bool, bool, bool]:
+            is_of_series = self._unlike(layer, scan) is None
+            named = _named_after(layer, scan)
+            return is_of_series, named, _is_beside(layer, scan), scan is known, self._is_chosen(scan)
 
         scan = max(beneath, key=fitness)
         # What was of a scan that is closed is of no other, unless it is that one again.
@@ -139,6 +165,12 @@ class OpenedResults:
             return None
         note_opened_over(layer, scan)
         return scan
+
+    def _unlike(self, layer: Layer, scan: Layer) -> Unlike | None:
+        try:
+            return segmentation_unlike(layer, scan_of_layer(scan, self._viewer.dims.point).source)
+        except DinoadError:
+            return None
 
     def _lies_on(self, source: ScanSource, scan: Layer) -> bool:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import highdicom as hd
 import numpy as np
@@ -12,7 +12,8 @@ from highdicom.seg import Segmentation
 
 from napari_dinoad.errors import GeometryError, ScanReadError
 from napari_dinoad.images.dicom.files import MANUFACTURER, read_dataset
-from napari_dinoad.images.dicom.headers import DAMAGED, EXPORT_AGAIN, GEOMETRY_TAGS
+from napari_dinoad.images.dicom.headers import DAMAGED, EXPORT_AGAIN, GEOMETRY_TAGS, series_of_file
+from napari_dinoad.images.dicom.patient import patient_mark
 from napari_dinoad.images.dicom.reader import as_nifti
 from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.dicom.stack import DRIFT_TOLERANCE
@@ -29,10 +30,15 @@ if TYPE_CHECKING:
 __all__ = [
     "LabelledSegments",
     "SegmentedImages",
+    "Unlike",
     "is_found_segmentation",
     "read_segmentation",
     "segmented_images",
+    "unlike_scan",
 ]
+
+Unlike = Literal["person", "place", "series"]
+"""How a segmentation is of another scan: another person's, in another frame of reference, drawn on other images."""
 
 _HEIGHTS = "1.2.840.10008.5.1.4.1.1.66.8"
 """SOP class of segmentations by the heights of layers of the eye."""
@@ -50,7 +56,7 @@ _AUTOMATIC = "AUTOMATIC"
 """How segments call themselves that no person has drawn or corrected."""
 
 _SOURCE_TAGS = (
-    "ReferencedSeriesSequence", "SourceImageSequence", "SharedFunctionalGroupsSequence",
+    "FrameOfReferenceUID", "ReferencedSeriesSequence", "SourceImageSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """Tags that say which images were segmented."""
@@ -86,10 +92,13 @@ class SegmentedImages:
     ----------
     series_uids, instance_uids : frozenset of str
         Either may be empty: a file need not name them all, nor any.
+    frame_of_reference : str
+        UID of the space that its places are in; empty where it has none.
     """
 
     series_uids: frozenset[str]
     instance_uids: frozenset[str]
+    frame_of_reference: str = ""
 
     @property
     def are_named(self) -> bool:
@@ -124,9 +133,42 @@ def segmented_images(path: Path) -> SegmentedImages:
                     for item in instances
                     if item.get("ReferencedSOPInstanceUID")
                 ),
+                str(header.get("FrameOfReferenceUID") or ""),
             )
         except DAMAGED:
             return SegmentedImages(frozenset(), frozenset())
+
+
+def unlike_scan(path: Path, scan_files: Sequence[Path]) -> Unlike | None:
+    """Return by what a DICOM segmentation, as it says itself, is of another scan than that of these files.
+
+    What it does not say is not compared. A segmentation of the scan's own images is not asked for its frame of
+    reference.
+
+    Returns
+    -------
+    {"person", "place", "series"} or None
+        The first of these that differs; None where nothing does.
+
+    Raises
+    ------
+    ScanReadError
+        If the scan's files cannot be read.
+    """
+    persons = {patient_mark(one) for one in (path, scan_files[0])} - {None}
+    if len(persons) > 1:
+        return "person"
+    segmented, series = segmented_images(path), series_of_file(scan_files[0])
+    if segmented.series_uids and len(scan_files) > 1:
+        is_of_it = series.uid.partition("/")[0] in segmented.series_uids
+    else:
+        is_of_it = any(segmented.are_of(series_of_file(one)) for one in scan_files)
+    if is_of_it and segmented.are_named:
+        return None
+    places = {segmented.frame_of_reference, series.frames[0].frame_of_reference} - {""}
+    if len(places) > 1:
+        return "place"
+    return None if is_of_it else "series"
 
 
 def is_found_segmentation(path: Path) -> bool:
