@@ -306,6 +306,7 @@ def test_localisers_within_a_series_are_left_out_and_told(tmp_path):
         ("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], "mixed orientation: 5 axial, 1 coronal"),
         ("PixelSpacing", [0.5, 0.7], r"different pixel spacing, 0\.5 to 0\.7 mm"),
         ("FrameOfReferenceUID", "1.2.3", "different frames of reference"),
+        ("Units", "GML", "different units"),
     ],
 )
 def test_images_that_do_not_belong_together(tmp_path, tag, value, message):
@@ -467,6 +468,45 @@ def test_an_orientation_of_zeros_is_no_mixed_one(tmp_path):
     save_all(series_datasets(ct_values(), ImageOrientationPatient=[0] * 6), tmp_path)
     with pytest.raises(ScanReadError, match="make no grid"):
         read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("is_multi_frame", [False, True])
+def test_a_slope_of_zero_is_refused(tmp_path, is_multi_frame):
+    """One slice of the same value in a scan passed for a slice."""
+    if is_multi_frame:
+        datasets = [enhanced_dataset(ct_values())]
+        (rescale,) = datasets[0].PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence
+    else:
+        datasets = series_datasets(ct_values())
+        rescale = datasets[2]
+    rescale.RescaleSlope = 0
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match="RescaleSlope is 0"):
+        read_volume(tmp_path)
+
+
+def without_rescale(datasets):
+    for dataset in datasets:
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+def test_images_without_the_rescale_that_others_have_are_refused(tmp_path, modality):
+    """They were read as stored, among others in Hounsfield units."""
+    datasets = series_datasets(ct_values(), Modality=modality, RescaleIntercept=-1024)
+    without_rescale(datasets[:2])
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match="2 of 6 images say no rescale"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize(("modality", "is_told"), [("PT", True), ("MR", False)])
+def test_pet_without_any_rescale_is_told(tmp_path, modality, is_told):
+    datasets = series_datasets(ct_values(), Modality=modality)
+    without_rescale(datasets)
+    save_all(datasets, tmp_path)
+    volume = read_volume(tmp_path)
+    assert any("no known unit" in note for note in volume.notes) == is_told
 
 
 def test_a_rescale_that_is_no_number_is_not_passed_over(tmp_path):

@@ -14,6 +14,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     RLELossless,
+    UltrasoundImageStorage,
 )
 
 from dicom_files import (
@@ -25,6 +26,7 @@ from dicom_files import (
     enhanced_dataset,
     image_dataset,
     save_all,
+    sequence_item,
     series_datasets,
     set_pixels,
 )
@@ -278,6 +280,43 @@ def test_pixels_without_a_place_have_the_shape_that_the_header_says(tmp_path, ta
     assert not volume.geometry.is_physical and volume.geometry.voxel_volume == 1
     assert volume.geometry.spacing == (1, pytest.approx(aspect), 1)
     assert volume.notes == (f"No place in the patient in the header: sizes are in pixels.{told}",)
+
+
+def us_region(height, width, **tags):
+    """Return a part of a picture of ultrasound in which pixels are so large, in centimetres."""
+    usual = {"RegionSpatialFormat": 1, "PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3}
+    return sequence_item(**(usual | {"PhysicalDeltaX": width, "PhysicalDeltaY": height} | tags))
+
+
+DOPPLER = us_region(1.5, 0.004, RegionSpatialFormat=3, PhysicalUnitsXDirection=4, PhysicalUnitsYDirection=7)
+
+
+@pytest.mark.parametrize(
+    ("regions", "size"),
+    [
+        ([us_region(0.03, 0.02)], (0.3, 0.2)),
+        ([us_region(-0.03, 0.02), DOPPLER, us_region(0.03, 0.02)], (0.3, 0.2)),
+        ([us_region(0.03, 0.02), us_region(0.04, 0.04)], None),
+        ([DOPPLER], None),
+        ([us_region(0, 0.02)], None),
+        ([], None),
+    ],
+    ids=["one", "both sides and flow", "different ones", "flow", "no height", "none"],
+)
+@pytest.mark.parametrize("more", [{}, {"PixelAspectRatio": ["3", "2"]}, {"PixelSpacing": [0.1, 0.1]}])
+def test_pixels_of_ultrasound_are_as_large_as_its_regions_say(tmp_path, regions, size, more):
+    """They were taken for squares of no size."""
+    one = image_dataset(
+        ct_values(n=1)[0].astype(np.uint16), sop_class=UltrasoundImageStorage, Modality="US", SeriesInstanceUID="1.2",
+        SequenceOfUltrasoundRegions=regions, **more,
+    )  # fmt: skip
+    [path] = save_all([one], tmp_path)
+    volume = read_volume(path)
+    told = " A pixel is 0.2 × 0.3 mm in the ultrasound's image of tissue by SequenceOfUltrasoundRegions."
+    is_told = size is not None and "PixelSpacing" not in more
+    assert volume.notes[0].endswith(told) == is_told
+    aspect = 1.5 if is_told or "PixelAspectRatio" in more else 1
+    assert not volume.geometry.is_physical and volume.geometry.pixel_aspect == pytest.approx(aspect)
 
 
 def test_a_pixel_shape_that_is_no_number_is_passed_over(tmp_path):

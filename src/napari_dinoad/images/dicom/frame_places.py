@@ -1,4 +1,4 @@
-"""Where frames lie, for the images whose place the standard keeps elsewhere: nuclear medicine, ultrasound volumes."""
+"""Places of frames and sizes of pixels where the standard keeps them elsewhere: nuclear medicine, ultrasound."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ __all__ = [
     "IN_US_VOLUME",
     "PLACED_OTHERWISE",
     "PLACE_TAGS",
+    "US_REGIONS",
     "US_VOLUME",
     "US_VOLUME_PLACES",
     "FramePlaces",
     "places_in_nuclear_medicine",
+    "size_in_ultrasound",
 ]
 
 PLACE_TAGS = (
@@ -42,6 +44,12 @@ US_VOLUME_PLACES = (
 )
 """Where functional groups of ultrasound volumes have position and orientation, in place of those in the patient."""
 
+US_REGIONS = "SequenceOfUltrasoundRegions"
+"""Where images of ultrasound have the sizes of pixels, for each part of the picture (PS3.3 C.8.5.5)."""
+
+_OF_TISSUE, _CENTIMETRES = 1, 3
+"""RegionSpatialFormat of an image of tissue, not of its motion or flow in time, and what both axes are counted in."""
+
 IN_US_VOLUME = (
     "The header places the slices in the ultrasound's volume, not in the patient: sizes and shapes are right, but "
     "what is called right, front and above may lie elsewhere."
@@ -49,6 +57,9 @@ IN_US_VOLUME = (
 
 _RECONSTRUCTED = ("RECON TOMO", "RECON GATED TOMO")
 """Third value of ImageType where frames are slices and not projections."""
+
+_DIGITS = 6
+"""Sizes in millimetres are compared to so many."""
 
 _LEAST_NORMAL = 1e-6
 """Vectors with a shorter normal span no plane; they are refused where the stack is made."""
@@ -71,6 +82,21 @@ class FramePlaces:
     positions: tuple[tuple[float, ...], ...]
     orientation: tuple[float, ...]
     assumed: tuple[str, ...] = ()
+
+
+def size_in_ultrasound(header: Dataset) -> tuple[float, float] | None:
+    """Return height and width of a pixel in millimetres in the regions that show tissue.
+
+    None where the header does not say, or regions differ.
+    """
+    sizes = set()
+    for region in header.get(US_REGIONS) or ():
+        units = {region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"}
+        if region.get("RegionSpatialFormat") != _OF_TISSUE or units != {_CENTIMETRES}:
+            continue
+        height, width = (10 * abs(float(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "YX")
+        sizes.add((round(height, _DIGITS), round(width, _DIGITS)))
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def places_in_nuclear_medicine(header: Dataset, n_frames: int) -> FramePlaces | None:

@@ -21,9 +21,11 @@ from napari_dinoad.images.dicom.files import MANUFACTURER, read_dataset
 from napari_dinoad.images.dicom.frame_places import (
     IN_US_VOLUME,
     PLACE_TAGS,
+    US_REGIONS,
     US_VOLUME,
     US_VOLUME_PLACES,
     places_in_nuclear_medicine,
+    size_in_ultrasound,
 )
 from napari_dinoad.images.dicom.header_values import (
     NO_NUMBER,
@@ -64,7 +66,7 @@ GEOMETRY_TAGS = (
     "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "FrameIncrementPointer",
     "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio",
-    "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
+    "SequenceOfUltrasoundRegions", "Units", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
@@ -103,6 +105,7 @@ _PIXEL_SIZES = (
     ("PixelMeasuresSequence", "PixelSpacing"),
     ("FramePixelDataPropertiesSequence", "ImagerPixelSpacing"),
     ("", "NominalScannedPixelSpacing"),
+    ("", US_REGIONS),
     ("", "PixelAspectRatio"),
 )
 """Functional groups and tags that tell the size of a pixel, or (the last, where no other is) its shape alone."""
@@ -309,6 +312,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 acquisition=look.acquisition(),
                 stack=str(look.value("FrameContentSequence", "StackID") or ""),
                 pixel_size=None if is_placed else _pixel_size_of(look),
+                units=plain_text(header.get("Units")),
             )
         )
     is_us_volume = uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed
@@ -330,7 +334,11 @@ def _pixel_size_of(look: Lookup) -> tuple[str, float, float] | None:
     """Return what tells the size of a pixel (PS3.3 10.7.1), or its shape alone (C.7.6.3.1.7), height before width."""
     for sequence, keyword in _PIXEL_SIZES:
         try:
-            size = look.numbers(sequence, keyword, 2)
+            size = (
+                size_in_ultrasound(look.header)
+                if keyword == US_REGIONS
+                else look.numbers(sequence, keyword, 2)
+            )
         except NO_NUMBER:
             continue
         if size is not None and min(size) > 0:

@@ -71,6 +71,8 @@ class DecodedFrames:
         it is by the rescale alone, which the header's windows count in.
     colours : numpy.ndarray, optional
         (n, rows, columns, 3) uint8 or uint16 red, green and blue, where ``values`` are the grey of unequal ones.
+    is_without_rescale : bool
+        Whether the header says no slope, nor has a table in its place: ``values`` are those stored.
     """
 
     values: np.ndarray
@@ -80,6 +82,7 @@ class DecodedFrames:
     has_two_polarities: bool = False
     mirror: float | None = None
     colours: np.ndarray | None = None
+    is_without_rescale: bool = False
 
 
 def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedFrames:
@@ -106,6 +109,12 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
                 colour = stored if stored.ndim == 4 else _coloured(stored, dataset)
                 kept = colour.astype(colour_type(colour.dtype), copy=False) if are_coloured(colour) else None
                 return DecodedFrames(to_grey(colour), white, None, has_unused_bits, colours=kept)
+            slopes = _slopes(dataset)
+            if 0 in slopes:
+                raise ScanReadError(
+                    f"{path.name}: RescaleSlope is 0 in its header, by which all values are the same. "
+                    "Export the series again."
+                )
             padding = _padding(stored, dataset)
             has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
             values, mirror = _rescaled(dataset, stored, numbers, modality)
@@ -115,7 +124,15 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             if type(error).__name__ != _PANIC:
                 raise
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
-    return DecodedFrames(values, white, padding, has_unused_bits, has_two_polarities, mirror)
+    return DecodedFrames(
+        values,
+        white,
+        padding,
+        has_unused_bits,
+        has_two_polarities,
+        mirror,
+        is_without_rescale=not slopes and "ModalityLUTSequence" not in dataset,
+    )
 
 
 def _stored_pixels(dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:
@@ -171,6 +188,16 @@ def _coloured(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
                 words = np.frombuffer(dataset[keyword].value, "<u2")
                 dataset[keyword].value = words.byteswap().tobytes()
     return np.asarray(apply_color_lut(stored, dataset))
+
+
+def _slopes(dataset: Dataset) -> list[float]:
+    """Return the slopes by which a header rescales, of all frames."""
+    groups = [
+        *(dataset.get("SharedFunctionalGroupsSequence") or ()),
+        *(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
+    ]
+    holders = [dataset, *(item for group in groups for item in group.get(_TRANSFORM) or ())]
+    return [float(one.RescaleSlope) for one in holders if one.get("RescaleSlope") is not None]
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:

@@ -32,6 +32,13 @@ _TWO_POLARITIES = (
     "They were read as dark, and turned so that high is bright."
 )
 
+_NO_ACTIVITY = (
+    "The headers of this PET say no rescale (RescaleSlope): values are as stored, in no known unit."
+)
+
+_RESCALED = ("CT", "PT")
+"""Modalities whose images all say a rescale, by the standard."""
+
 RESAMPLE_HINT = "Resample it knowingly to an even volume with --resample (read_volume(…, resample=True))"
 
 
@@ -197,6 +204,7 @@ def _decode(
     mirrors: dict[tuple[int, ...], float | None] = {}
     unused_bits = two_polarities = False
     coloured: dict[tuple[int, ...], np.ndarray] = {}
+    n_unscaled = 0
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
@@ -204,12 +212,19 @@ def _decode(
         mirrors[tuple(indices)] = decoded.mirror
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
+        n_unscaled += len(indices) * decoded.is_without_rescale
         if decoded.colours is not None:
             coloured[tuple(indices)] = decoded.colours
         if decoded.padding is not None:
             padding = np.zeros(slices.shape, dtype=bool) if padding is None else padding
             padding[indices] = decoded.padding
+    if modality in _RESCALED and 0 < n_unscaled < len(frames):
+        raise ScanReadError(
+            f"{n_unscaled} of {len(frames)} images say no rescale (RescaleSlope), as the others do: their values "
+            "would be on another scale. Export the series again."
+        )
     notes = [_UNUSED_BITS] if unused_bits else []
+    notes += [_NO_ACTIVITY] if n_unscaled and modality == "PT" else []
     notes += [_TWO_POLARITIES] if two_polarities else []
     if padding is not None:
         notes += _without_bright_padding(slices, padding)

@@ -59,6 +59,8 @@ class DicomFrame:
         each other.
     stack : str
         StackID of the stack that it is of, in a multi-frame file; empty where the header does not say.
+    units : str
+        Of the values in PET (Units); empty where the header does not say.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class DicomFrame:
     acquisition: float = 0.0
     stack: str = ""
     pixel_size: tuple[str, float, float] | None = None
+    units: str = ""
 
     @property
     def pixel_aspect(self) -> float:

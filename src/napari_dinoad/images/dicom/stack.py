@@ -16,6 +16,7 @@ from highdicom.spatial import get_plane_sort_index, get_volume_positions
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.dicom.frame_choice import choose_frame, choose_stack, pick
+from napari_dinoad.images.dicom.frame_places import US_REGIONS
 from napari_dinoad.images.dicom.series import plane_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ _MILLIMETRES_OF = {
     "PixelSpacing": "",
     "ImagerPixelSpacing": " at the detector",
     "NominalScannedPixelSpacing": " of what was scanned",
+    US_REGIONS: " in the ultrasound's image of tissue",
 }
 """Tags that tell the size of a pixel of an image without a place, and where it is so large."""
 
@@ -154,11 +156,15 @@ def _without_localisers(images: Sequence[DicomFrame]) -> tuple[list[DicomFrame],
 
 
 def _require_one_kind(frames: Sequence[DicomFrame]) -> None:
-    """Raise unless all images have one size, one pixel spacing, one orientation and one frame of reference."""
+    """Raise unless all images have one size, unit, pixel spacing, orientation and frame of reference."""
     sizes = Counter(one.shape for one in frames)
     if len(sizes) > 1:
         told = ", ".join(f"{n} of {rows} × {columns}" for (rows, columns), n in sizes.most_common())
         raise ScanReadError(f"images of different sizes in one series: {told} pixels. Split the series.")
+    if len({one.units for one in frames}) > 1:
+        raise ScanReadError(
+            "images whose values have different units in one series (Units). Split the series."
+        )
     n_placed = sum(one.is_placed for one in frames)
     if 0 < n_placed < len(frames):
         raise ScanReadError(
