@@ -74,6 +74,24 @@ def test_volumes(tmp_path, background, spacing, lung, name, is_guess):
     assert chosen.why
 
 
+@pytest.mark.parametrize("mask", [False, True], ids=["noise around", "zeros around"])
+def test_a_map_of_phase_is_no_ct(tmp_path, mask):
+    """Its lowest values are lower than those of air."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(-4096, 4096, (60, 70, 12)) * (not mask)
+    values[20:40, 20:50] = np.clip(rng.normal(0, 1500, (20, 30, 12)), -4096, 4095)
+    save(tmp_path / "a.nii.gz", values, 3.5)
+    assert choose_preset(discover_scans(tmp_path)).name == "mr-brain"
+
+
+@pytest.mark.parametrize("padding", [-1000, -2000, -3024])
+def test_noise_around_air_and_padding_are_ct(tmp_path, padding):
+    values = trunk(-1000) + np.random.default_rng(0).normal(0, 120, (60, 70, 12))
+    values[:5] = padding
+    save(tmp_path / "a.nii.gz", values, 3.5)
+    assert choose_preset(discover_scans(tmp_path)).name == "ct-head"
+
+
 @pytest.mark.parametrize(("spacing", "name"), [(3.5, "ct-head"), (6.0, "ct-abdomen")])
 def test_foam_beside_the_body_is_no_lung(tmp_path, spacing, name):
     """Heads lie in holders, trunks on mattresses: their values are those of lung."""

@@ -59,6 +59,9 @@ _HU_SHARES = (0.05, 0.002, 0.02)
 _PADDING_HU = -1100.0
 """Below this there is nothing but one value around the field of view."""
 
+_FAR_BELOW_AIR_HU, _MOST_BELOW_AIR = -1500.0, 0.01
+"""Of a volume in CT at most this share lies below that, apart from its padding; noise around air does not."""
+
 _PARTS = {
     "ct-head": ("HEAD", "BRAIN", "SKULL"),
     "ct-abdomen": (
@@ -104,7 +107,7 @@ class ScanLook:
     Attributes
     ----------
     is_ct : bool
-        By its DICOM modality; where that is not known, whether it has values of air as in CT.
+        By its DICOM modality; where that is not known, whether it has values of air as in CT, and none far below.
     lung_share : float
         Of the voxels of the body in CT; 0 of other scans.
     field_mm : float, optional
@@ -185,7 +188,7 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
     # Of a single slice, the axis that it lacks.
     axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
     coarse = values[:, ::4, ::4] if min(values.shape) > 1 else values
-    is_ct = modality == "CT" if modality not in _NO_KIND else bool(coarse.min() <= CT_AIR_HU)
+    is_ct = modality == "CT" if modality not in _NO_KIND else _may_be_ct(coarse)
     lengths = [
         n * step for a, (n, step) in enumerate(zip(values.shape, geometry.spacing, strict=True)) if a != axis
     ]
@@ -197,6 +200,16 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
         colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
         volume.is_2d and volume.full_scale is None and _are_hounsfield(values),
     )
+
+
+def _may_be_ct(values: np.ndarray) -> bool:
+    """Whether values reach down to air in CT, and not on to what CT has not.
+
+    Maps of phase or velocity (−4096 to 4095) have many values far below air, CT but the one of its padding.
+    """
+    lowest = values.min()
+    n_too_low = np.count_nonzero((values < _FAR_BELOW_AIR_HU) & (values > lowest))
+    return bool(lowest <= CT_AIR_HU and n_too_low <= _MOST_BELOW_AIR * values.size)
 
 
 def _lung_share(values: np.ndarray) -> float:
