@@ -295,6 +295,17 @@ def test_stacks_of_images_are_taken_for_oct(tmp_path):
     assert choose_preset(discover_scans(tmp_path, ReadSettings(stack_folders=True))).name == "oct"
 
 
+@pytest.mark.parametrize(("channels", "name"), [((), "oct"), ((3,), "image-colour")])
+def test_stacks_of_pages_are_taken_for_oct_as_folders_of_them_are(tmp_path, channels, name):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        pages = rng.integers(0, 200, (9, 48, 64, *channels), np.uint8)
+        pages[..., 0] //= 2
+        tifffile.imwrite(tmp_path / f"{number}.tif", pages, photometric="rgb" if channels else "minisblack")
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert (chosen.name, chosen.is_guess) == (name, True)
+
+
 def test_the_scans_looked_at_are_spread_over_the_folder(tmp_path):
     save_pictures(tmp_path, [200] * (N_IMAGES + 20))
     names = [int(scan.name) for scan in scans_to_look_at(discover_scans(tmp_path))]

@@ -11,6 +11,7 @@ import numpy as np
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.images.colours import colourfulness
 from napari_dinoad.images.intensity import CT_AIR_HU, intensity_range, sample_inside
+from napari_dinoad.machine.files import IMAGE_SUFFIXES
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
 
@@ -270,11 +271,11 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
 
     2D images are taken as stored, in colour where most are (``image-colour``), else in grey (``image-2d``); but where
     they are unevenly bright, as slices of MR are, or MR by their headers, or do not say what is white, each is scaled
-    by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images taken. Volumes of which most
-    are in colour are ``image-colour``; films, and other images of DICOM without a place in the patient, are taken as
-    2D images are. CT is of the chest by how much lung there is, else of head or abdomen by the part of the body in
-    the headers or, where they name neither, its field of view. All others are ``mr-brain``. Slices of CT as pictures
-    say nothing of their field of view.
+    by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images or of pages taken. Volumes of
+    which most are in colour are ``image-colour``; films, and other images of DICOM without a place in the patient,
+    are taken as 2D images are. CT is of the chest by how much lung there is, else of head or abdomen by the part of
+    the body in the headers or, where they name neither, its field of view. All others are ``mr-brain``. Slices of CT
+    as pictures say nothing of their field of view.
 
     Parameters
     ----------
@@ -294,6 +295,8 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
         return PresetChoice("image-colour", "most volumes are in colour", is_guess=True)
     if any(scan.images for scan in discovery.scans):
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
+    if 2 * sum(map(_is_stack_of_pages, discovery.scans)) > len(discovery.scans):
+        return PresetChoice("oct", "most files are stacks of pages", is_guess=True, also=_OF_IMAGES)
     if 2 * sum(look.field_mm is None for look in looks) > len(looks):
         return _of_images(looks, discovery.modality)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
@@ -316,6 +319,10 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
             is_guess=True,
         )
     return PresetChoice("ct-abdomen", "CT of the trunk with little lung", is_guess=True)
+
+
+def _is_stack_of_pages(scan: ScanFile) -> bool:
+    return scan.kind == "volume" and scan.path.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:
