@@ -172,6 +172,16 @@ def test_headers_that_make_no_sense_are_told(tmp_path, where, value, reason):
     assert [str(warning.message) for warning in left_open] == []
 
 
+def test_voxels_of_kilometres_are_told(tmp_path):
+    """A few flipped bits of a size make them; such a scan was read, and its regions had their volume."""
+    path = write(tmp_path / "a.mgh")
+    data = bytearray(path.read_bytes())
+    data[30:34] = np.array(1e8, ">f4").tobytes()  # the first voxel size, after goodRASFlag
+    path.write_bytes(bytes(data))
+    with pytest.raises(ScanReadError, match=r"a\.mgh: Affine: expected voxels of at most 10000 mm, got "):
+        read_volume(path)
+
+
 def test_axes_that_point_nowhere_are_told(tmp_path):
     flat = np.array([[1e9, 1e9, 0, 0], [0, 1e-7, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), None)

@@ -40,6 +40,10 @@ OBLIQUE_TOLERANCE_DEG = 0.5
 _RAS = np.array([[0, 1], [1, 1], [2, 1]], dtype=float)
 
 
+_LARGEST_VOXEL_MM = 1e4
+"""No voxel of a scan is longer than ten metres."""
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """The voxel grid on which a scan is stored.
@@ -59,7 +63,7 @@ class Geometry:
     Raises
     ------
     GeometryError
-        If the shape is not 2D or 3D, or the affine is singular or not finite.
+        If the shape is not 2D or 3D, or the affine is singular, not finite or of impossibly large voxels.
     """
 
     shape: tuple[int, ...]
@@ -87,6 +91,12 @@ class Geometry:
             raise GeometryError(
                 f"Affine: expected an invertible matrix, got {affine[:3, :3].tolist()}; the scan's header "
                 "gives no usable orientation. Repair it (for instance with nifti_tool or 3D Slicer)."
+            )
+        if self.is_physical and voxel_sizes(affine).max() > _LARGEST_VOXEL_MM:
+            sizes = " × ".join(f"{size:.3g}" for size in voxel_sizes(affine))
+            raise GeometryError(
+                f"Affine: expected voxels of at most {_LARGEST_VOXEL_MM:g} mm, got {sizes}; the scan's header is "
+                "damaged, or in another unit. Repair it (for instance with nifti_tool or 3D Slicer)."
             )
 
     @classmethod

@@ -6,9 +6,12 @@ import traceback
 
 import numpy as np
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from dicom_files import PATIENT_TAGS, ct_values, enhanced_dataset, save_all, series_datasets
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom import headers
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 
@@ -58,3 +61,28 @@ def test_a_length_that_swallows_other_tags_is_not_shown(tmp_path):
         read_volume(path)
     assert not [secret for secret in SECRETS if secret in str(refused.value)]
     assert "Export it again" in str(refused.value)
+
+
+def test_more_frames_than_a_file_has_bytes_are_not_looked_through(tmp_path, monkeypatch):
+    """A file of a kilobyte that claims 65535 frames took 20 s, and as long for each slice."""
+    datasets = series_datasets(ct_values(n=2, rows=4, columns=4))
+    datasets[0].NumberOfFrames = 65535
+    (path, _) = save_all(datasets, tmp_path)
+    looked = []
+    monkeypatch.setattr(headers, "Lookup", lambda *_: looked.append(_) or pytest.fail("looked through"))
+    with pytest.raises(ScanReadError, match="damaged header values"):
+        read_volume(path)
+    assert not looked
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("value", [b"1\\2 ", b"nan "])
+def test_a_distance_of_slices_that_is_none_is_told(tmp_path, value):
+    """highdicom puts it into a table of its own, whose errors ended in a traceback."""
+    datasets = series_datasets(ct_values(n=3, rows=4, columns=4))
+    for dataset in datasets:
+        tag = Tag("SpacingBetweenSlices")
+        dataset[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+    save_all(datasets, tmp_path)
+    with pytest.raises(ScanReadError, match="are damaged or cut short"):
+        read_volume(tmp_path)

@@ -78,7 +78,7 @@ EXPORT_AGAIN = "Export it again."
 """What to do about a file that cannot be read: the last words of such a message."""
 
 _MOST_FRAMES = 100_000
-"""A file that claims more frames is damaged."""
+"""A file that claims more frames, or more than it has bytes, is damaged: each takes time to look through."""
 
 _ROUNDED_COSINE = 0.002
 """Direction cosines of three decimals make vectors that are so far from length 1 and from right angles."""
@@ -275,7 +275,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
     Functional groups of a multi-frame file are looked through.
     """
     n_frames = int(header.get("NumberOfFrames") or 1)
-    if not 1 <= n_frames <= _MOST_FRAMES:
+    if not 1 <= n_frames <= min(_MOST_FRAMES, path.stat().st_size):
         raise ValueError("number of frames")
     shared = first_item(header, "SharedFunctionalGroupsSequence")
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             padding = _padding(stored, dataset)
             has_two_polarities = modality not in _MEASURED_MODALITIES and _without_second_polarity(dataset)
             values, mirror = _rescaled(dataset, stored, numbers, modality)
-        except (*DAMAGED, RuntimeError) as error:
+        except (*DAMAGED, RuntimeError, sqlite3.Error) as error:  # highdicom keeps frames in a table
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
         except BaseException as error:
             if type(error).__name__ != _PANIC:
