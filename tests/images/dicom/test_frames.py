@@ -181,3 +181,31 @@ def test_parallel_stacks_are_one_scan_where_they_are_even_together(tmp_path, hol
     with pytest.raises(ScanReadError, match=r"2 stacks .* --frame 0 to 1"):
         read_volume(path)
     np.testing.assert_array_equal(stored_slices(read_volume(path, frame=1)), ct_values(n=6)[3:])
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("is_multi_frame", [False, True])
+def test_directions_of_diffusion_that_are_numbered_at_random_are_not_mixed(tmp_path, is_multi_frame, is_told):
+    """A frame held one direction in some slices, another one in others."""
+    directions = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    values = ct_values(n=N_SLICES * 3)
+    places = [(0, 0, GAP * (i // 3)) for i in range(len(values))]
+    numbers = [0, 1, 2, 2, 0, 1, *range(6)] if is_told else range(len(values))
+    marked = [directions[number % 3] for number in numbers]
+    if is_multi_frame:
+        datasets = [enhanced_dataset(values, places=places)]
+        for frame, direction in zip(datasets[0].PerFrameFunctionalGroupsSequence, marked, strict=True):
+            gradient = sequence_item(DiffusionGradientOrientation=list(direction))
+            frame.MRDiffusionSequence = [
+                sequence_item(DiffusionBValue=1000.0, DiffusionGradientDirectionSequence=[gradient])
+            ]
+    else:
+        datasets = series_datasets(values, places=places, DiffusionBValue=1000.0)
+        for dataset, direction in zip(datasets, marked, strict=True):
+            dataset.DiffusionGradientOrientation = list(direction)
+    save_all(datasets, tmp_path)
+    if is_told:
+        with pytest.raises(ScanReadError, match="several directions of diffusion"):
+            read_volume(tmp_path, frame=1)
+    else:
+        assert stored_slices(read_volume(tmp_path, frame=1)).shape[0] == N_SLICES

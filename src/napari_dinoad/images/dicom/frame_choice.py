@@ -21,6 +21,9 @@ __all__ = ["choose_frame", "choose_stack", "pick"]
 _FEWEST_SLICES = 3
 """Images that are taken for a volume: fewer may have been put into the series by mistake."""
 
+_SAME_GRADIENT = 0.99
+"""Cosine of the angle (8°) between directions of diffusion that are one."""
+
 _MOST_TOLD = 8
 """Stacks that a message lists."""
 
@@ -74,7 +77,21 @@ def choose_frame(frames: Sequence[DicomFrame], frame: int | None) -> tuple[list[
             f"echoes, contrasts); {told_to_choose(n_volumes)}"
         )
     chosen = [pick(sorted(group, key=lambda one: one.rank), frame) for group in at]
+    _require_one_gradient(chosen)
     return chosen, (f"Frame {frame} of {n_volumes}, counted from 0.",)
+
+
+def _require_one_gradient(frames: Sequence[DicomFrame]) -> None:
+    """Raise where the numbers of images do not say which of them are of one direction of diffusion."""
+    gradients = [one.gradient for one in frames]
+    known = np.array([gradient for gradient in gradients if gradient is not None]).reshape(-1, 3)
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    if len(known) and (len(known) < len(gradients) or np.abs(known @ known[0]).min() < _SAME_GRADIENT):
+        raise ScanReadError(
+            "images of several directions of diffusion (DiffusionGradientOrientation) in one frame: their numbers do "
+            "not say which belong together. Put those of each direction in a folder of its own, or convert the "
+            "series with dcm2niix."
+        )
 
 
 def _unequal_places(counts: Counter[int], frames: Sequence[DicomFrame]) -> str:

@@ -82,6 +82,17 @@ class Lookup:
                 kinds += [str(part).upper() for part in listed(value)]
         return tuple(kinds)
 
+    def gradient(self) -> tuple[float, ...] | None:
+        """Return the direction of the diffusion gradient; None where there is none, or no numbers in its place."""
+        keyword = "DiffusionGradientOrientation"
+        for item in self.value("MRDiffusionSequence", "DiffusionGradientDirectionSequence") or (self.header,):
+            try:
+                direction = numbers_of(item.get(keyword), 3)
+            except NO_NUMBER:
+                return None
+            return direction if direction is not None and any(direction) else None
+        return None
+
     def number(self, sequence: str, *keywords: str) -> float:
         """Return a number that images are ordered by; 0 where there is none, or text in its place."""
         try:

@@ -63,8 +63,8 @@ GEOMETRY_TAGS = (
     "SeriesNumber", "SeriesDescription", "Modality", "BodyPartExamined", "ImageType",
     "InstanceNumber", "AcquisitionNumber",
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
-    "DiffusionBValue", "TriggerTime", "Rows", "Columns", "NumberOfFrames", "FrameIncrementPointer",
-    "ImagePositionPatient",
+    "DiffusionBValue", "DiffusionGradientOrientation", "TriggerTime", "Rows", "Columns", "NumberOfFrames",
+    "FrameIncrementPointer", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio",
     "SequenceOfUltrasoundRegions", "Units", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
@@ -313,6 +313,7 @@ def _frames_of(header: Dataset, path: Path) -> tuple[list[DicomFrame], tuple[str
                 stack=str(look.value("FrameContentSequence", "StackID") or ""),
                 pixel_size=None if is_placed else _pixel_size_of(look),
                 units=plain_text(header.get("Units")),
+                gradient=look.gradient(),
             )
         )
     is_us_volume = uid_of(header, "SOPClassUID") == US_VOLUME and frames[0].is_placed

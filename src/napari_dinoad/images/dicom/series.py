@@ -61,6 +61,8 @@ class DicomFrame:
         StackID of the stack that it is of, in a multi-frame file; empty where the header does not say.
     units : str
         Of the values in PET (Units); empty where the header does not say.
+    gradient : tuple of float, optional
+        (3,) direction in which diffusion was measured; None where it was in none, or the header does not say.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class DicomFrame:
     stack: str = ""
     pixel_size: tuple[str, float, float] | None = None
     units: str = ""
+    gradient: tuple[float, ...] | None = None
 
     @property
     def pixel_aspect(self) -> float:
