@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from dock_driver import TIMEOUT_MS, click
+from napari_dinoad.cli.main import main
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find import folder_job, folder_scoring
 from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
@@ -92,6 +93,19 @@ def test_a_second_run_takes_over_what_is_there(qtbot, dialog, patients, tmp_path
     )
     with (tmp_path / "results" / "worklist.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 3
+
+
+def test_files_of_earlier_results_are_told(qtbot, dialog, patients, model_path, tmp_path):
+    (patients / "damaged.nii.gz").unlink()
+    out = tmp_path / "results"
+    earlier = ["score", str(patients), "--model", str(model_path), "--out", str(out), "--fpr", "0.1"]
+    assert main([*earlier, "--save", "map,picture"]) == 0
+    (out / "normal_seg.dcm").touch()
+    finish(qtbot, dialog)
+    assert dialog.note.text() == (
+        "2 scans scored. Removed, of earlier results: 2 files. Named so too, perhaps of other results: 1 file."
+    )
+    assert not list(out.glob("*_picture.png"))
 
 
 def test_results_that_another_run_would_replace_are_told(dialog, patients, tmp_path):

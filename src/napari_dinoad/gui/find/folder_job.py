@@ -39,6 +39,8 @@ class FolderOutcome:
         How many of ``n_scored`` an earlier run has scored.
     n_removed : int
         Files of earlier results that were removed, since nothing was written in their place.
+    n_others : int
+        Files named as results that may be of others, and stay.
     """
 
     n_scored: int
@@ -46,6 +48,7 @@ class FolderOutcome:
     page: Path | None
     n_taken_over: int = 0
     n_removed: int = 0
+    n_others: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class ScoreFolderJob:
         model_sha256 = model_sha256_of(self.model_path) if len(found.scans) > 1 else None
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
         failed = [(item.path.name, item.reason) for item in unusable]
-        n_scored = n_taken_over = n_removed = 0
+        n_scored = n_taken_over = n_removed = n_others = 0
         with ExitStack() as stack:
             remove_abandoned(stack.enter_context(folder_to_fill(self.out)))
             if len(found.scans) + len(unusable) > 1:
@@ -115,7 +118,7 @@ class ScoreFolderJob:
             def outcome(n_scored: int) -> FolderOutcome:
                 is_listed = n_scored + len(failed) > 1
                 page = worklist.page if is_listed else None
-                return FolderOutcome(n_scored, tuple(failed), page, n_taken_over, n_removed)
+                return FolderOutcome(n_scored, tuple(failed), page, n_taken_over, n_removed, n_others)
 
             def progress(number: int, _: str) -> AbstractContextManager[Progress]:
                 # The scan before this one may be written yet: it will be, even if this is the last that is told.
@@ -139,6 +142,7 @@ class ScoreFolderJob:
                         n_scored += 1
                         n_taken_over += item.is_taken_over
                         n_removed += len(item.result["removed"])
+                        n_others += len(item.result["others"])
                     else:
                         failed.append((item.scan.path.name or item.name, item.reason))
             return outcome(n_scored)

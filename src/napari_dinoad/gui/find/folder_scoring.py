@@ -190,9 +190,11 @@ class FolderScoringDialog(QDialog):
         text = f"{outcome.n_scored} scan{'' if outcome.n_scored == 1 else 's'} scored."
         if outcome.n_taken_over:
             text += f" Taken over from an earlier run: {outcome.n_taken_over} of them."
-        if outcome.n_removed:
-            files = "1 file" if outcome.n_removed == 1 else f"{outcome.n_removed} files"
-            text += f" Removed, of earlier results: {files}."
+        earlier = {
+            "Removed, of earlier results": outcome.n_removed,
+            "Named so too, perhaps of other results": outcome.n_others,
+        }
+        text += "".join(f" {what}: {n} file{'' if n == 1 else 's'}." for what, n in earlier.items() if n)
         if outcome.failed:
             name, reason = outcome.failed[0]
             more = len(outcome.failed) - 1
