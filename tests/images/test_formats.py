@@ -428,6 +428,15 @@ def write_nrrd(path, values, *fields):
     path.write_bytes(f"{text}\n\n".encode() + values.astype("<i2").tobytes(order="F"))
 
 
+def test_a_size_of_a_nrrd_that_is_no_number_is_told(tmp_path, values):
+    """ITK takes 1 mm for it, whatever the thickness of slices is."""
+    pytest.importorskip("SimpleITK")
+    write_nrrd(tmp_path / "a.nrrd", values, "spacings: 2 3 NaN", "thicknesses: NaN NaN 5")
+    volume = read_volume(tmp_path / "a.nrrd")
+    assert volume.geometry.spacing == (1, 3, 2)
+    assert any("(NaN): 1 mm is assumed" in note for note in volume.notes)
+
+
 def test_a_nrrd_with_slanting_axes(tmp_path, values):
     """A tilted gantry; ITK reads it, but writes no NIfTI of it."""
     pytest.importorskip("SimpleITK")

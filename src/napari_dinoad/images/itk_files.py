@@ -167,6 +167,10 @@ def _assumed(path: Path) -> list[str]:
         )
     if not _values(size, header):
         notes.append("No voxel size in the header: 1 mm along each axis is assumed.")
+    elif any("nan" in line.split() for line in _values(rb"spacings[ \t]*:", header)):
+        notes.append(
+            "No voxel size along one axis or more in the header (NaN): 1 mm is assumed, as ITK does."
+        )
     named = {word for line in _values(unit, header) for word in line.replace('"', " ").split()}
     others = sorted(named & _OTHER_UNITS)
     if others:
