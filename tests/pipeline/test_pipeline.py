@@ -69,7 +69,8 @@ def lesion_canonical(patient):
 
 @pytest.mark.parametrize("scorer", ["dpmm", "ar-cnn", "memory-bank"])
 def test_each_scorer_finds_the_lesion(normal_folder, patient, scorer):
-    fitted = fit_folder(normal_folder, replace(SMALL, scorer=scorer))
+    settings = replace(SMALL, scorer=scorer, calibration=CalibrationSettings(folds=2))
+    fitted = fit_folder(normal_folder, settings)
     result = detect(patient, fitted)
     lesion = lesion_canonical(patient)
     values = result.anomaly_map.values
