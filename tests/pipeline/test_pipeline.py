@@ -7,6 +7,7 @@ import shutil
 import weakref
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import nibabel as nib
 import numpy as np
@@ -54,8 +55,21 @@ SMALL = FitSettings(
 
 
 @pytest.fixture(scope="module")
-def model(normal_folder):
-    return fit_folder(normal_folder, SMALL)
+def fitted(normal_folder):
+    """A function (plane, smoothing_mm) that returns their model, which is fitted once."""
+
+    @cache
+    def fitted_once(plane, smoothing_mm):
+        preprocessing = replace(SMALL.preprocessing, plane=plane)
+        calibration = CalibrationSettings(smoothing_mm=smoothing_mm)
+        return fit_folder(normal_folder, replace(SMALL, preprocessing=preprocessing, calibration=calibration))
+
+    return fitted_once
+
+
+@pytest.fixture(scope="module")
+def model(fitted):
+    return fitted("axial", CalibrationSettings.smoothing_mm)
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +253,8 @@ def test_split_calibration_holds_scans_out(normal_folder):
 
 
 @pytest.fixture(scope="module")
-def model_of_single_slices(normal_folder):
-    return fit_folder(normal_folder, replace(SMALL, calibration=CalibrationSettings(smoothing_mm=0)))
+def model_of_single_slices(fitted):
+    return fitted("axial", 0)
 
 
 def test_a_slice_asked_for_is_scored_for_itself(model, model_of_single_slices, patient):
@@ -275,13 +289,8 @@ def test_single_slices_agree_with_the_whole(model_of_single_slices, patient):
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("smoothing_mm", [0, 5])
-def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plane, smoothing_mm):
-    settings = replace(
-        SMALL,
-        preprocessing=replace(SMALL.preprocessing, plane=plane),
-        calibration=CalibrationSettings(smoothing_mm=smoothing_mm),
-    )
-    detector = Detector(fit_folder(normal_folder, settings), DetectSettings(batch_slices=4))
+def test_slices_arrive_outwards_and_make_up_the_map(fitted, patient, plane, smoothing_mm):
+    detector = Detector(fitted(plane, smoothing_mm), DetectSettings(batch_slices=4))
     collected = np.zeros_like(patient.values)
     order = []
 
@@ -304,9 +313,8 @@ def test_slices_arrive_outwards_and_make_up_the_map(normal_folder, patient, plan
 
 
 @pytest.mark.parametrize("smoothing_mm", [0, 5])
-def test_a_slice_that_will_be_others_is_told_apart(normal_folder, patient, smoothing_mm):
-    settings = replace(SMALL, calibration=CalibrationSettings(smoothing_mm=smoothing_mm))
-    detector = Detector(fit_folder(normal_folder, settings), DetectSettings(batch_slices=4))
+def test_a_slice_that_will_be_others_is_told_apart(fitted, patient, smoothing_mm):
+    detector = Detector(fitted("axial", smoothing_mm), DetectSettings(batch_slices=4))
     start, final, preliminary = patient.values.shape[0] // 2, [], []
     result = detector.detect(
         patient,
