@@ -18,7 +18,8 @@ from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps import AnomalyMap, Findings
-from napari_dinoad.maps.worklist import WORKLIST_COLUMNS, Worklist, WorklistEntry
+from napari_dinoad.maps.worklist import Worklist
+from napari_dinoad.maps.worklist_entry import WORKLIST_COLUMNS, WorklistEntry
 
 CARD = {"calibration": {"resolved_neg_log10_p": 4.0}}
 
