@@ -148,7 +148,7 @@ class DockWidget(QWidget):
 
     def sizeHint(self) -> QSize:
         """Fit a screen of 900 px; taller screens give the region table more room."""
-        return QSize(max(352, self._scroll.least_width()), 700)
+        return QSize(max(372, self._scroll.least_width()), 700)
 
     def minimumSizeHint(self) -> QSize:
         """Let the dock be made small: its content scrolls, but not sideways, so that none of it is cut off."""

@@ -121,7 +121,13 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
             f"{rarity_in_words(first.peak_neg_log10_p, findings)}."
         )
         if beyond := findings.beyond_words():
-            found += f" Of the peaks {beyond}, wherever in the body."
+            some = beyond.startswith("none")
+            why = (
+                "some have voxels as unusual as each peak"
+                if some
+                else "no voxel of theirs is as unusual as its peak"
+            )
+            found += f" {beyond.capitalize()}: {why}."
     suspicion = findings.suspicion()
     return html.element(
         "div",

@@ -194,8 +194,8 @@ def test_table_says_where_peaks_are(qtbot):
     regions = (region(1), region(2, mm=(-1.0, 2.0, -3.0)), image, of_a_stack)
     table.show_regions(regions, lambda region: True)
     assert [table.topLevelItem(row).text(4) for row in range(4)] == [
-        "R 12  P 3  S 50",
-        "L 1  A 2  I 3",
+        "R 12 P 3 S 50",
+        "L 1 A 2 I 3",
         "column 9, row 4",
         "image 4, column 9, row 4",
     ]
@@ -341,7 +341,7 @@ def test_ticked_regions_are_copied_as_text_in_the_order_shown(qtbot, how):
         qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     lines = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
     assert [line[0] for line in lines] == ["3", "1"]
-    assert lines[1][1:] == ["216 mm³", "0.001 %", "R 12  P 3  S 50"]
+    assert lines[1][1:] == ["216 mm³", "0.001 %", "R 12 P 3 S 50"]
 
 
 def test_profile_finds_slices_in_both_directions(qtbot):

@@ -39,7 +39,7 @@ __all__ = ["RegionTable", "probability_in_words", "size_in_words"]
 MAX_ROWS = 200
 """More regions than this are not listed one by one; they stay in the mask and in exports."""
 
-_COLUMNS = ("", "Size", "Peak p", "Normals", "Place of the peak")
+_COLUMNS = ("", "Size", "Peak p", "Seen", "Place")
 
 _LEAST_ROWS = 5
 """Three regions, the header, and a bar that scrolls sideways."""
@@ -56,8 +56,8 @@ _COLUMN_WORDS = (
     "thousand.",
     "How many of the held-out normal scans have, anywhere, a voxel that is at least as unusual. What many of them "
     "have may well be chance; 0: none has it.",
-    "Where that voxel is: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
-    "S/I head/foot.",
+    "Where its most unusual voxel is: millimetres from the scanner's origin; R/L is the patient's right/left, A/P "
+    "front/back, S/I head/foot.",
 )
 """What a column says, for people who have never heard of p."""
 
@@ -126,7 +126,7 @@ class RegionTable(QTreeWidget):
             "of what is exported.\n"
             "Place: millimetres from the scanner's origin; R/L is the patient's right/left, A/P front/back, "
             "S/I head/foot.\n"
-            "Normals: how many of the held-out normal scans have a voxel as unusual, anywhere.\n"
+            "Seen: how many of the held-out normal scans have a voxel as unusual, anywhere.\n"
             "Right-click: tick several at once, or copy them as text (Ctrl+C)."
         )
         header = self.header()
@@ -173,7 +173,7 @@ class RegionTable(QTreeWidget):
         for region in self._regions[:MAX_ROWS]:
             texts = [str(region.label), size_in_words(region), probability_in_words(region.peak_neg_log10_p)]
             texts.append("" if normal_peaks is None else reaching_in_words(region, normal_peaks))
-            item = _RegionItem([*texts, place_in_words(region, between="  ")], region)
+            item = _RegionItem([*texts, place_in_words(region, between=" ")], region)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             state = Qt.CheckState.Checked if is_ticked(region) else Qt.CheckState.Unchecked
             item.setCheckState(0, state)
