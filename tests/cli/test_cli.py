@@ -231,6 +231,9 @@ def test_score_tells_sizes_with_their_unit_and_where_the_results_are(
     header, row, last = capsys.readouterr().out.splitlines()
     assert "mm" not in header
     assert re.search(r" \d[\d.]* mm3 ", row)
+    (report,) = (json.loads(path.read_text()) for path in out.glob("*_report.json"))
+    assert header.split()[3:6] == ["regions", "beyond", "normal"]
+    assert row.split()[2:4] == [str(report["n_regions"]), str(report["n_regions_beyond_normal"])]
     assert last == f"results: {out}"
 
 

@@ -215,11 +215,13 @@ def _size_in_words(region: dict[str, Any]) -> str:
 def _line_of(result: dict[str, Any], name: str) -> tuple[str, ...]:
     """Return what is printed of a scan: the names of its file and of its results, and the columns."""
     largest = result["regions"][0] if result["regions"] else {}
+    beyond = result["n_regions_beyond_normal"]
     return (
         Path(result["scan"]).resolve().name,
         name,
         "-" if result["p_value"] is None else f"{result['p_value']:.3g}",
         str(result["n_regions"]),
+        "-" if beyond is None else str(beyond),
         f"{largest['peak_neg_log10_p']:.1f}" if largest else "-",
         _size_in_words(largest),
         f"{result['seconds']['total']:.1f}",
@@ -230,4 +232,4 @@ def _print_lines(lines: Sequence[tuple[str, ...]]) -> None:
     """Print a line for each scan: by its file's name, or where scans share that by that of its results."""
     n_of_name = Counter(file for file, *_ in lines)
     rows = [(file if n_of_name[file] == 1 else name, *columns) for file, name, *columns in lines]
-    print_table(("scan", "scan p", "regions", "peak -log10 p", "its size", "seconds"), rows)
+    print_table(("scan", "scan p", "regions", "beyond normal", "peak -log10 p", "its size", "seconds"), rows)

@@ -282,11 +282,17 @@ def _notes(findings: Findings) -> Html:
     notes = [html.element("li", note) for note in findings.all_notes() if note != findings.suspicion()]
     fixed = [
         "A p-value of a voxel says how rare such a voxel is in normal scans, not what it is. Neighbouring voxels are "
-        "not independent, and p-values are not corrected for how many voxels a scan has.",
+        "not independent, and p-values of voxels are not corrected for how many voxels a scan has.",
         "They hold for scans of the kind that the model was fitted on: contrast, body part, preparation, resolution.",
         "Sizes are those of what is marked at this rate. A region reaches beyond the edge of what is unusual in it, "
         "and may be several times as large: measure a finding in the scan.",
     ]
+    if findings.normal_peaks is not None:
+        fixed.insert(
+            1,
+            "A normal scan reaches the peak of a region where any of its voxels is as unusual: what many of them "
+            "have somewhere may well be chance.",
+        )
     if findings.volume.geometry.is_physical:
         fixed.append(
             "Sides are the patient's, against the middle of the body in this scan. Positions are in the scan's own "
