@@ -72,12 +72,12 @@ def test_a_model_of_another_version_and_one_that_may_not_be_opened(tmp_path, mod
         document = {**json.loads(stored.metadata()["napari_dinoad"]), "format_version": 4}
     tensors = load_file(model_path)
     save_file(tensors, tmp_path / "old.dinoad", {"napari_dinoad": json.dumps(document)})
-    with pytest.raises(ModelFileError, match=r"expected version 5, got 4: .* earlier .* Fit the model again"):
+    with pytest.raises(ModelFileError, match=r"expected version 6, got 4: .* earlier .* Fit the model again"):
         read_model_summary(tmp_path / "old.dinoad")
-    document["format_version"] = 6
-    others = {f"of_version_6.{name}": tensor for name, tensor in tensors.items()}
+    document["format_version"] = 7
+    others = {f"of_version_7.{name}": tensor for name, tensor in tensors.items()}
     save_file(others, tmp_path / "new.dinoad", {"napari_dinoad": json.dumps(document)})
-    with pytest.raises(ModelFileError, match=r"got 6: .* newer version of napari-dinoad\. Upgrade"):
+    with pytest.raises(ModelFileError, match=r"got 7: .* newer version of napari-dinoad\. Upgrade"):
         read_model_summary(tmp_path / "new.dinoad")
     refuse_opening(model_path, monkeypatch)
     with pytest.raises(ModelFileError, match="cannot be opened"):
@@ -201,7 +201,7 @@ def test_the_dock_names_models_of_an_earlier_version(dock, model_path):
     dock.normal.reload()
     assert "No model yet" in dock.normal.about.text()
     told = dock.normal.not_listed.text()
-    assert told.startswith("Not listed: old.dinoad: model format: expected version 5, got 4")
+    assert told.startswith("Not listed: old.dinoad: model format: expected version 6, got 4")
     assert "And 1 more" in dock.normal.not_listed.text()
     assert "older.dinoad" in dock.normal.not_listed.toolTip()
     assert not dock.normal.not_listed.isHidden()
