@@ -23,7 +23,8 @@ what is done.</li>
 normal scans that the model had not seen, so it says nothing about scans of another kind.</p>
 <p>The sentence about the whole scan compares its most unusual voxels with those of normal scans. With normal
 scans of <i>n</i> persons nothing below 1 / (n + 1) can be claimed.</p>
-<p><b>Regions</b>: click one to go to its peak; untick one to take it out of the mask and of exports. Places are
+<p><b>Regions</b>: click one to go to its peak; untick one to take it out of the mask and of exports. <b>Seen</b> in 0
+of 24: none of 24 normal scans has so unusual a voxel anywhere; what many of them have may well be chance. Places are
 millimetres from the scanner's origin: R / L the patient's right / left, A / P front / back, S / I head / foot.</p>
 <p><b>Export result…</b> writes what was found on the scan's own grid: mask, map, table, report. <b>Planes</b> shows
 the planes that the canvas does not; <b>Score a folder…</b> does many scans, and lists the least normal first.</p>
