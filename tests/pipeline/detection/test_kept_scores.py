@@ -364,7 +364,15 @@ def test_what_cannot_be_removed_is_told(score, detector, tmp_path, monkeypatch):
     assert outputs_of(tmp_path / "out", "normal_0") == ["_anomaly.nii.gz"]
 
 
-@pytest.mark.parametrize("name", ["../precious.txt", "precious.txt", "normal_1_slices/../../precious.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../precious.txt",
+        "precious.txt",
+        "normal_1_slices/../../precious.txt",
+        "normal_1_slices/..\\..\\precious.txt",
+    ],
+)
 def test_a_record_that_names_other_files_removes_none(score, detector, tmp_path, name):
     """What lies in a folder of results may come from anybody."""
     out = tmp_path / "out"
@@ -380,6 +388,20 @@ def test_a_record_that_names_other_files_removes_none(score, detector, tmp_path,
     score(("map",), own=with_rate(detector, 0.1))
     assert path.is_file()
     assert outputs_of(out) == ["_anomaly.nii.gz", "_slices"]
+
+
+def test_slices_that_were_moved_elsewhere_are_not_removed(score, detector, folder, tmp_path):
+    """As to an archive, with a link in their place."""
+    save_dicom_head(require_folder(folder / "series"), 7)
+    out, outputs = tmp_path / "out", ("map", "dicom-slices")
+    score(outputs)
+    shutil.move(out / "series_slices", tmp_path / "archive")
+    (out / "series_slices").symlink_to(tmp_path / "archive")
+    n_moved = len(list((tmp_path / "archive").iterdir()))
+    items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert len(list((tmp_path / "archive").iterdir())) == n_moved > 0
+    (others,) = (item.result["others"] for item in items if item.name == "series")
+    assert others == ["series_slices"]
 
 
 @pytest.mark.parametrize("written", [3, [3], [[3, 3, 3]], [["a"]], None])

@@ -93,8 +93,12 @@ class WrittenFiles:
         return [name for name in _outputs(stem) if name not in tops and (self._folder / name).exists()]
 
     def _is_as_written(self, name: str, size: int, time_ns: int) -> bool:
+        path = self._folder / name
         try:
-            there = (self._folder / name).lstat()
+            if path.parent != self._folder and path.parent.is_symlink():
+                # It lies elsewhere now.
+                return False
+            there = path.lstat()
         except OSError:
             return False
         return (there.st_size, there.st_mtime_ns) == (size, time_ns)
@@ -128,4 +132,9 @@ def _outputs(stem: str) -> list[str]:
 def _is_output(name: str, stem: str) -> bool:
     """Whether a name, from a file that anybody may have written, is that of an output of the scan."""
     first, *below = PurePosixPath(name).parts or ("",)
-    return first in _outputs(stem) and len(below) <= 1 and ".." not in below
+    return first in _outputs(stem) and len(below) <= 1 and not any(map(_leads_on, below))
+
+
+def _leads_on(name: str) -> bool:
+    """Whether a name within a folder may be that of a place outside of it, on any system."""
+    return name == ".." or any(sign in name for sign in "\\:")
