@@ -271,6 +271,35 @@ def test_two_runs_of_several_scans_into_one_folder_are_told(model_path, normal_f
     }
 
 
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_a_run_of_another_person_is_not_overridden(model_path, normal_folder, tmp_path, monkeypatch):
+    """In a folder of a group its lock can be removed, but not written."""
+    heads = [str(path) for path in sorted(normal_folder.iterdir())[:2]]
+    arguments = ["--model", str(model_path), "--out", str(tmp_path), "--save", "mask"]
+    opened, may = os.open, os.access
+
+    def own(path):
+        return not str(path).endswith("-worklist.lock")
+
+    def open_own(path, flags, *more, **named):
+        if flags & os.O_RDWR and not own(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *more, **named)
+
+    with lone_run(tmp_path):
+        (lock,) = tmp_path.iterdir()
+        monkeypatch.setattr(os, "open", open_own)
+        monkeypatch.setattr(os, "access", lambda path, mode: own(path) and may(path, mode))
+        assert main(["score", *heads, *arguments]) == 2
+        assert lock.exists()
+        monkeypatch.setattr("napari_dinoad.machine.file_lock._lock", no_locks)
+        assert main(["score", *heads, *arguments]) == 0, "as on a network disk"
+        assert lock.exists()
+
+
 def test_a_run_that_was_killed_and_a_disk_without_locks_hold_up_none(
     model_path, normal_folder, tmp_path, monkeypatch
 ):
@@ -282,10 +311,7 @@ def test_a_run_that_was_killed_and_a_disk_without_locks_hold_up_none(
     assert main(["score", *heads, *arguments]) == 0
     assert not left.exists()
 
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("napari_dinoad.machine.file_lock._lock", refuse)
+    monkeypatch.setattr("napari_dinoad.machine.file_lock._lock", no_locks)
     assert main(["score", *heads, *arguments, "--no-resume"]) == 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 

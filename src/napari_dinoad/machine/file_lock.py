@@ -43,8 +43,16 @@ class Lock:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[Lock]:
+def locked(path: Path, *, wait: bool, may_be_of_others: bool = False) -> Iterator[Lock]:
     """Hold the lock file ``path``, made if needed.
+
+    Parameters
+    ----------
+    path : Path
+    wait : bool
+        Whether to wait until another process releases it.
+    may_be_of_others : bool
+        Whether a file of another person, which may be read only, is held too.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[Lock]:
     DinoadError
         If the file cannot be made or locked.
     """
-    handle = _hold(path, wait)
+    handle = _hold(path, wait, may_be_of_others)
     lock = Lock(path)
     try:
         yield lock
@@ -63,10 +71,10 @@ def locked(path: Path, *, wait: bool) -> Iterator[Lock]:
         lock.remove_if_left()
 
 
-def _hold(path: Path, wait: bool) -> int:
+def _hold(path: Path, wait: bool, may_be_of_others: bool) -> int:
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = _opened(path, may_be_of_others)
         except OSError as error:
             raise DinoadError(
                 f"Cannot write {path}: {error.strerror or error}. Choose another folder (--cache)."
@@ -88,6 +96,15 @@ def _hold(path: Path, wait: bool) -> int:
             return handle
         # Removed by its last holder while this process waited for it: that lock protects nothing any more.
         os.close(handle)
+
+
+def _opened(path: Path, may_be_of_others: bool) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if not may_be_of_others:
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import os
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
@@ -29,14 +30,17 @@ def lone_run(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            lock = stack.enter_context(locked(folder / _LOCK, wait=False))
+            lock = stack.enter_context(locked(folder / _LOCK, wait=False, may_be_of_others=True))
         except LockedError:
             raise DinoadError(
                 f"{folder}: another run is scoring scans into this folder. Wait for it, end it, or choose another "
                 "folder."
             ) from None
         except DinoadError:
-            (folder / _LOCK).unlink(missing_ok=True)
+            # One that may not be written is another person's, who may hold it.
+            if os.access(folder / _LOCK, os.W_OK):
+                with suppress(OSError):
+                    (folder / _LOCK).unlink()
         else:
             stack.callback(lock.remove)
         yield
