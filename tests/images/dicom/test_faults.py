@@ -485,6 +485,23 @@ def test_a_slope_of_zero_is_refused(tmp_path, is_multi_frame):
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize("is_multi_frame", [False, True])
+def test_a_slope_of_zero_where_all_pixels_are_0_is_read(tmp_path, is_multi_frame):
+    """As in a slice of PET that no activity is in."""
+    values = ct_values()
+    values[2] = 0
+    if is_multi_frame:
+        datasets = [enhanced_dataset(values)]
+        (rescale,) = datasets[0].PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence
+    else:
+        datasets = series_datasets(values)
+        rescale = datasets[2]
+    rescale.RescaleSlope, rescale.RescaleIntercept = 0, 0
+    save_all(datasets, tmp_path)
+    read = read_volume(tmp_path).values
+    assert sum(len(np.unique(one)) == 1 for one in read) == 1
+
+
 def without_rescale(datasets):
     for dataset in datasets:
         del dataset.RescaleSlope, dataset.RescaleIntercept

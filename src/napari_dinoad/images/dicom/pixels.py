@@ -20,7 +20,7 @@ from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.grey import to_grey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -110,8 +110,9 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
                 colour = stored if stored.ndim == 4 else _coloured(stored, dataset)
                 kept = colour.astype(colour_type(colour.dtype), copy=False) if are_coloured(colour) else None
                 return DecodedFrames(to_grey(colour), white, None, has_unused_bits, colours=kept)
-            slopes = _slopes(dataset)
-            if 0 in slopes:
+            slopes = _slopes(dataset, numbers)
+            # Pixels of 0, as in an empty slice of PET, are the same by any slope.
+            if any(0 in own and frame.any() for own, frame in zip(slopes, stored, strict=True)):
                 raise ScanReadError(
                     f"{path.name}: RescaleSlope is 0 in its header, by which all values are the same. "
                     "Export the series again."
@@ -132,7 +133,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
         has_unused_bits,
         has_two_polarities,
         mirror,
-        is_without_rescale=not slopes and "ModalityLUTSequence" not in dataset,
+        is_without_rescale=not any(slopes) and "ModalityLUTSequence" not in dataset,
     )
 
 
@@ -191,14 +192,19 @@ def _coloured(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     return np.asarray(apply_color_lut(stored, dataset))
 
 
-def _slopes(dataset: Dataset) -> list[float]:
-    """Return the slopes by which a header rescales, of all frames."""
-    groups = [
-        *(dataset.get("SharedFunctionalGroupsSequence") or ()),
-        *(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
+def _slopes(dataset: Dataset, numbers: Sequence[int]) -> list[list[float]]:
+    """Return the slopes by which a header rescales each of some frames."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    common = [dataset, *_transforms(dataset.get("SharedFunctionalGroupsSequence") or ())]
+    own = [_transforms([per_frame[number - 1]]) if per_frame else [] for number in numbers]
+    return [
+        [float(one.RescaleSlope) for one in (*common, *of_frame) if one.get("RescaleSlope") is not None]
+        for of_frame in own
     ]
-    holders = [dataset, *(item for group in groups for item in group.get(_TRANSFORM) or ())]
-    return [float(one.RescaleSlope) for one in holders if one.get("RescaleSlope") is not None]
+
+
+def _transforms(groups: Iterable[Dataset]) -> list[Dataset]:
+    return [item for group in groups for item in group.get(_TRANSFORM) or ()]
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
