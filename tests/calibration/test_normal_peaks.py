@@ -59,3 +59,13 @@ def test_scans_of_one_person_count_as_one():
 def test_an_empty_scan_reaches_nothing():
     assert OwnScores.of(np.zeros(0, np.float32), 0.01) == (-np.inf, -np.inf)
     assert NormalPeaks(np.zeros(1, np.float32), np.ones(1)).n_reaching(1e-3) == 0
+
+
+def test_a_ratio_that_falls_leaves_peaks_where_voxels_of_their_score_are():
+    """Scores that would change places are raised, voxels and peaks by the same ones."""
+    calibration = Calibration.from_scans([ScanScores.of(scan, 0.01) for scan in np.exp(normal_scans(0))])
+    scaled = calibration.scaled(lambda scores: 1 + 0.9 * np.sin(3 * scores))
+    assert scaled.scan_peaks.max() == scaled.table_scores[-1]
+    for peak, after in zip(calibration.scan_peaks, scaled.scan_peaks, strict=True):
+        voxels = calibration.table_scores[calibration.table_scores <= peak]
+        assert after >= (voxels * (1 + 0.9 * np.sin(3 * voxels))).max()

@@ -223,18 +223,18 @@ class Calibration:
         Scores that would change places with lower ones are raised to these.
         """
 
-        def scaled(scores: np.ndarray) -> np.ndarray:
-            return np.maximum.accumulate(scores * ratio(scores))
+        def scaled(own: np.ndarray) -> np.ndarray:
+            ascending = np.unique(np.concatenate([self.table_scores, own]))
+            raised = np.maximum.accumulate(ascending * ratio(ascending))
+            return np.asarray(raised[np.searchsorted(ascending, own)])
 
         scores, kept = np.unique(scaled(self.table_scores), return_index=True)
-        ascending, scan_peaks = np.argsort(self.scan_peaks), np.empty_like(self.scan_peaks)
-        scan_peaks[ascending] = scaled(self.scan_peaks[ascending])
         return replace(
             self,
             table_scores=scores,
             table_neg_log10_p=self.table_neg_log10_p[kept],
             scan_scores=scaled(self.scan_scores),
-            scan_peaks=scan_peaks,
+            scan_peaks=scaled(self.scan_peaks),
             tail_slope=self.tail_slope / float(ratio(self.table_scores[-1:])[0]),
         )
 
