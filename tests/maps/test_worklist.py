@@ -327,6 +327,25 @@ def test_a_list_whose_scan_was_found_otherwise_since_says_so_by_its_name(tmp_pat
     assert names_in(tmp_path) == LISTED and not caplog.records
 
 
+def test_a_list_that_another_job_calls_outdated_just_now_holds_up_none(tmp_path, monkeypatch):
+    """As where many jobs each score one scan."""
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    worklist_of(tmp_path, a, b)
+    says_otherwise = Worklist._says_otherwise
+
+    def while_another_job_renames(worklist, entry):
+        found = says_otherwise(worklist, entry)
+        for path in (worklist.page, worklist.table):
+            path.rename(path.with_stem("worklist_outdated"))
+        # It was there a moment ago.
+        monkeypatch.setattr(type(tmp_path), "exists", lambda _: True)
+        return found
+
+    monkeypatch.setattr(Worklist, "_says_otherwise", while_another_job_renames)
+    of_one(tmp_path, (findings_of("a.nii.gz", p_value=0.5), "a", 1.0))
+    assert names_in(tmp_path) == OUTDATED
+
+
 def test_a_run_that_ends_after_its_first_scan_leaves_no_list_of_before(tmp_path):
     a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
     worklist_of(tmp_path, a, b)

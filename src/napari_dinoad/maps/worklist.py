@@ -135,9 +135,9 @@ class Worklist:
         if not self.is_due and self._says_otherwise(entry):
             self._is_outdated = True
             for path in (self.page, self.table):
-                if path.exists():
-                    with telling_of_writing(path):
-                        path.replace(_outdated(path))
+                # Of many jobs that score a scan each, another may be the first.
+                with telling_of_writing(path), suppress(FileNotFoundError):
+                    path.replace(_outdated(path))
 
     def _says_otherwise(self, entry: WorklistEntry) -> bool:
         """Whether the table of an earlier run lists a scan with something else than what was found now."""
