@@ -52,6 +52,7 @@ def test_scans_of_one_person_count_as_one():
     calibration = Calibration.from_histogram(pooled, scans, persons=[4, 4, 8])
     peaks = calibration.normal_peaks()
     (level,) = calibration.neg_log10_p(np.array([6.0]))
+    assert (peaks.n_scans, peaks.n_persons) == (3, 2)
     assert peaks.n_reaching(level) == 2
     assert peaks.p_value(level) == (1 + 1 / 2 + 1) / (1 + 2)
 

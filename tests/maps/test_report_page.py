@@ -103,7 +103,8 @@ def test_each_region_is_compared_with_the_highest_voxels_of_normal_scans():
     column = header.index("Normal scans that reach it")
     assert [rows[label][column] for label in "12"] == ["0 of 3", "2 of 3"]
     assert rows["1"][column + 1] == "R 112, A 88, S 70"
-    assert "1 beyond all 3 normal scans: no voxel of theirs is as unusual as its peak." in page
+    assert "1 beyond all 3 normal scans: no voxel of theirs is as unusual as its peak. " in page
+    assert "One in 4 new normal scans has such a region by chance." in page
     page = report_page(findings_of(head(), *spots))
     assert "Normal scans that reach it" not in page and "beyond all" not in page
 

@@ -35,12 +35,16 @@ class NormalPeaks:
         """Number of normal scans."""
         return len(self.levels)
 
+    @property
+    def n_persons(self) -> int:
+        """Number of persons that they are of."""
+        return round(math.fsum(self.weights))
+
     def n_reaching(self, neg_log10_p: float) -> int:
         """Return how many of the normal scans have a voxel at this level or above, wherever it is."""
         return int(np.count_nonzero(self.levels >= np.float32(neg_log10_p)))
 
     def p_value(self, neg_log10_p: float) -> float:
         """Return (1 + Σ over persons: share of their normal scans that reach this level) / (1 + #persons)."""
-        n_persons = round(math.fsum(self.weights))
         n_reaching = math.fsum(self.weights[self.levels >= np.float32(neg_log10_p)])
-        return (1 + n_reaching) / (1 + n_persons)
+        return (1 + n_reaching) / (1 + self.n_persons)
