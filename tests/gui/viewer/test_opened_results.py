@@ -290,3 +290,16 @@ def test_a_dicom_segmentation_is_of_the_series_that_it_was_drawn_on(dock, viewer
     mask.visible = True
     dock.scan.layers.value = layers["person"]
     assert not mask.visible, "of no scan that is there, but surely not of this one"
+
+
+@pytest.mark.parametrize("chosen", ["series", "person"])
+def test_in_a_grid_a_segmentation_of_another_scan_that_is_there_is_shown(
+    dock, viewer, segmented, capture_warnings, chosen
+):
+    """Its scan has a cell of its own."""
+    folder, path = segmented
+    for name in ("first", chosen):
+        open_one(viewer, folder / name)
+    grid_of(viewer).enabled = True
+    assert open_one(viewer, path).visible
+    assert not capture_warnings

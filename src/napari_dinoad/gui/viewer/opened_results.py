@@ -84,9 +84,9 @@ class OpenedResults:
         """
         scan = self._note_scan(layer)
         chosen = next((one for one in self._scans_at(layer) if self._is_chosen(one)), None)
-        unlike = None if chosen is None else self._unlike(layer, chosen)
-        is_in_grid = grid_of(self._viewer).enabled
-        if scan is not None and chosen is not None and scan is not chosen and not is_in_grid:
+        is_of_other = scan is not None and chosen is not None and scan is not chosen
+        unlike = None if chosen is None or is_of_other else self._unlike(layer, chosen)
+        if scan is not None and is_of_other and not grid_of(self._viewer).enabled:
             self._hide(layer)
             show_info(f"“{layer.name}” is of “{scan.name}”: choose that scan to see it.")
         elif chosen is not None and unlike in OF_ANOTHER:
