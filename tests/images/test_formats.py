@@ -437,6 +437,19 @@ def test_a_size_of_a_nrrd_that_is_no_number_is_told(tmp_path, values):
     assert any("(NaN): 1 mm is assumed" in note for note in volume.notes)
 
 
+@pytest.mark.parametrize("kinds", ["list domain domain domain", "RGB-color space space space"])
+def test_an_axis_of_a_nrrd_that_is_none_of_space_needs_no_size(tmp_path, kinds):
+    """By its standard it has none (NaN)."""
+    pytest.importorskip("SimpleITK")
+    values = np.random.default_rng(0).integers(0, 200, (3, 8, 9, 10)).astype(np.uint8)
+    header = "NRRD0004\ntype: uint8\ndimension: 4\nsizes: 3 8 9 10\nencoding: raw\n"
+    fields = f"kinds: {kinds}\nspacings: NaN 2 3 4\n\n"
+    (tmp_path / "a.nrrd").write_bytes(f"{header}{fields}".encode() + values.tobytes(order="F"))
+    volume = read_volume(tmp_path / "a.nrrd", frame=0)
+    assert volume.geometry.spacing == (4, 3, 2)
+    assert not any("NaN" in note for note in volume.notes)
+
+
 def test_a_nrrd_with_slanting_axes(tmp_path, values):
     """A tilted gantry; ITK reads it, but writes no NIfTI of it."""
     pytest.importorskip("SimpleITK")

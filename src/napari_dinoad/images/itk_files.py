@@ -167,7 +167,7 @@ def _assumed(path: Path) -> list[str]:
         )
     if not _values(size, header):
         notes.append("No voxel size in the header: 1 mm along each axis is assumed.")
-    elif any("nan" in line.split() for line in _values(rb"spacings[ \t]*:", header)):
+    elif "nan" in _told_of_space(rb"spacings[ \t]*:", header):
         notes.append(
             "No voxel size along one axis or more in the header (NaN): 1 mm is assumed, as ITK does."
         )
@@ -240,12 +240,14 @@ def _damage(path: Path, told: str) -> str:
 
 def _has_unnamed_axis(header: bytes) -> bool:
     """Whether an axis of a NRRD has no direction in space, nor a kind by which ITK tells that it needs none."""
-    directions = " ".join(_values(rb"space directions[ \t]*:", header)).split()
-    kinds = " ".join(_values(rb"kinds[ \t]*:", header)).split() or ["???"] * len(directions)
-    return any(
-        direction == "none" and kind in _KINDS_OF_SPACE
-        for direction, kind in zip(directions, kinds, strict=False)
-    )
+    return "none" in _told_of_space(rb"space directions[ \t]*:", header)
+
+
+def _told_of_space(field: bytes, header: bytes) -> list[str]:
+    """Return what a field of a NRRD says of each axis that is, or may be, one of space."""
+    told = " ".join(_values(field, header)).split()
+    kinds = " ".join(_values(rb"kinds[ \t]*:", header)).split() or ["???"] * len(told)
+    return [one for one, kind in zip(told, kinds, strict=False) if kind in _KINDS_OF_SPACE]
 
 
 def _format_of(path: Path) -> str:
