@@ -242,7 +242,8 @@ def test_nothing_to_calibrate_with():
 
 
 @pytest.mark.parametrize(
-    "fault", ["missing", "no peaks", "fewer peaks", "shuffled", "shape", "falling", "flat tail", "complex"]
+    "fault",
+    ["missing", "no peaks", "fewer peaks", "NaN", "shuffled", "shape", "falling", "flat tail", "complex"],
 )
 def test_a_damaged_table_is_refused(fault):
     calibration = calibrated(normal_scans())
@@ -253,6 +254,8 @@ def test_a_damaged_table_is_refused(fault):
         del arrays["scan_peaks"]
     elif fault == "fewer peaks":
         arrays["scan_peaks"] = arrays["scan_peaks"][1:]
+    elif fault == "NaN":
+        arrays["scan_peaks"] = np.full_like(arrays["scan_peaks"], np.nan)
     elif fault == "shuffled":
         arrays["table_scores"] = arrays["table_scores"][::-1].copy()
     elif fault == "falling":

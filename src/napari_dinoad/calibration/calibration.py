@@ -380,6 +380,7 @@ class Calibration:
             and scores.size > 0
             and scan_scores.ndim == 1
             and scan_peaks.shape == weights.shape == scan_scores.shape
+            and not np.isnan([scan_scores, scan_peaks]).any()
             and bool(np.all((weights > 0) & (weights <= 1)))
             and bool(np.all(np.diff(scores) > 0))
             and bool(np.all(np.diff(levels) >= 0))
