@@ -95,13 +95,16 @@ def test_regions_tell_how_many_normal_scans_reach_their_peaks(findings, tmp_path
         report = json.loads(save_outputs(compared, tmp_path, "p1", ("report",))["report"].read_text())
         assert report["n_regions_beyond_normal"] == beyond
     assert [region["n_normal_reaching"] for region in report["regions"]] == [2, 3]
-    assert [region["p_value"] for region in report["regions"]] == [(1 + 0.5 + 1) / 4, (1 + 1 + 1) / 4]
+    assert [region["p_value_corrected"] for region in report["regions"]] == [
+        (1 + 0.5 + 1) / 4,
+        (1 + 1 + 1) / 4,
+    ]
     table = save_outputs(compared, tmp_path, "p1", ("regions",))["regions"].read_text()
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["n_normal_reaching"] for row in rows] == ["2", "3"]
-    assert [float(row["p_value"]) for row in rows] == [2.5 / 4, 3 / 4]
+    assert [float(row["p_value_corrected"]) for row in rows] == [2.5 / 4, 3 / 4]
     table = save_outputs(findings, tmp_path, "p1", ("regions",))["regions"].read_text()
-    assert {row["p_value"] for row in csv.DictReader(io.StringIO(table))} == {""}
+    assert {row["p_value_corrected"] for row in csv.DictReader(io.StringIO(table))} == {""}
 
 
 @pytest.mark.parametrize("outputs", [("hologram",), ("mask", "hologram"), ()])

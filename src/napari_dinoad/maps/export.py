@@ -36,7 +36,7 @@ REGION_COLUMNS = (
     "area_px",
     "peak_neg_log10_p",
     "n_normal_reaching",
-    "p_value",
+    "p_value_corrected",
     "peak_i",
     "peak_j",
     "peak_k",

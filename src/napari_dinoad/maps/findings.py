@@ -121,7 +121,7 @@ class Findings:
             values
             | {
                 "n_normal_reaching": self.normal_peaks.n_reaching(region.peak_neg_log10_p),
-                "p_value": self.normal_peaks.p_value(region.peak_neg_log10_p),
+                "p_value_corrected": self.normal_peaks.p_value(region.peak_neg_log10_p),
             }
             for region, values in zip(self.mask.regions(), regions, strict=True)
         ]
