@@ -136,7 +136,7 @@ def test_names_of_many_scans_are_compared_a_few_times_each(capsys):
             return str.__eq__(self, other)
 
     names = [Counted(f"{n}.png") for n in range(1000)]
-    columns = ("0.5", "1", "2.0", "3 px", "0.1")
+    columns = ("0.5", "1", "0", "2.0", "3 px", "0.1")
     twins = [(Counted("twin.png"), f"{folder}_twin", *columns) for folder in "ab"]
     score._print_lines([*((name, name.removesuffix(".png"), *columns) for name in names), *twins])
     told = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
