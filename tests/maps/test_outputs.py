@@ -190,7 +190,7 @@ def test_a_seg_that_is_missing_by_default_is_told(tmp_path, caplog):
     written = save_outputs(findings_on(read_volume(tmp_path / "ct")), tmp_path, "p1")
     assert "seg" not in written
     assert "mask" in written
-    assert "Without a DICOM-SEG: the headers of the source images lack FrameOfReferenceUID" in caplog.text
+    assert "ct: without a DICOM-SEG: the headers of the source images lack FrameOfReferenceUID" in caplog.text
 
 
 def test_a_seg_that_would_not_line_up_spoils_no_other_output(tmp_path, caplog):

@@ -200,7 +200,9 @@ def save_outputs(
     check_outputs(findings.volume, chosen)
     if outputs is None and findings.volume.dicom_files and "seg" not in chosen:
         logger.warning(
-            "Without a DICOM-SEG: %s.", _reason_against(findings.volume, "seg").removeprefix("seg: ")
+            "%s: without a DICOM-SEG: %s.",
+            findings.scan,
+            _reason_against(findings.volume, "seg").removeprefix("seg: "),
         )
     if keep_labels is not None:
         findings = findings.only(keep_labels)
