@@ -11,7 +11,6 @@ Neither paper has a calibration; the formulas are those of conformal prediction 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from napari_dinoad.calibration.normal_peaks import NormalPeaks
 from napari_dinoad.calibration.scan_scores import OwnScores, ScanScores
 from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
 from napari_dinoad.calibration.table import choose_knots, edges_of_bins, tail_slope
+from napari_dinoad.calibration.weighted_scans import n_persons, p_value
 from napari_dinoad.errors import ModelFileError, ScorerError
 from napari_dinoad.given_arrays import real_array, require_number
 from napari_dinoad.settings.checks import require
@@ -246,7 +246,7 @@ class Calibration:
     @property
     def n_persons(self) -> int:
         """Number of persons that these scans are of."""
-        return round(math.fsum(self.scan_weights))
+        return n_persons(self.scan_weights)
 
     @property
     def method_in_words(self) -> str:
@@ -327,9 +327,7 @@ class Calibration:
         require_number("Scan score", score)
         if np.isnan(score):
             raise ScorerError("Scan score: expected a number, got NaN.")
-        # Summed exactly: three thirds are one.
-        n_extreme = math.fsum(self.scan_weights[self.scan_scores >= score])
-        return (1 + n_extreme) / (1 + self.n_persons)
+        return p_value(self.scan_weights, self.scan_scores >= score)
 
     def normal_scan_p_values(self) -> np.ndarray:
         """Return the p-values (n,) float64 that scans with the normal scans' scores would get, in their order."""

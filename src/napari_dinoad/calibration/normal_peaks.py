@@ -7,10 +7,12 @@ Westfall and Young, *Resampling-Based Multiple Testing*, 1993; Nichols and Holme
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from napari_dinoad.calibration.weighted_scans import n_persons, p_value
 
 __all__ = ["NormalPeaks"]
 
@@ -38,13 +40,23 @@ class NormalPeaks:
     @property
     def n_persons(self) -> int:
         """Number of persons that they are of."""
-        return round(math.fsum(self.weights))
+        return n_persons(self.weights)
+
+    @cached_property
+    def _highest(self) -> np.float32:
+        return np.float32(self.levels.max())
+
+    def is_beyond(self, neg_log10_p: float) -> bool:
+        """Whether no normal scan has a voxel at this level or above."""
+        return bool(np.float32(neg_log10_p) > self._highest)
 
     def n_reaching(self, neg_log10_p: float) -> int:
         """Return how many of the normal scans have a voxel at this level or above, wherever it is."""
-        return int(np.count_nonzero(self.levels >= np.float32(neg_log10_p)))
+        return int(np.count_nonzero(self._reach(neg_log10_p)))
 
     def p_value(self, neg_log10_p: float) -> float:
         """Return (1 + Σ over persons: share of their normal scans that reach this level) / (1 + #persons)."""
-        n_reaching = math.fsum(self.weights[self.levels >= np.float32(neg_log10_p)])
-        return (1 + n_reaching) / (1 + self.n_persons)
+        return p_value(self.weights, self._reach(neg_log10_p))
+
+    def _reach(self, neg_log10_p: float) -> np.ndarray:
+        return np.asarray(self.levels >= np.float32(neg_log10_p))
