@@ -22,7 +22,7 @@ __all__ = [
     "RESEARCH_USE",
     "Findings",
     "beyond_words",
-    "n_beyond",
+    "regions_beyond",
     "scan_level_words",
     "suspicion_words",
 ]
@@ -109,8 +109,13 @@ class Findings:
         )
 
     def beyond_words(self) -> str:
-        """Return how many regions no normal scan has the like of; empty where none was compared, or there is none."""
+        """Return how many regions are beyond all normal scans; empty where none was compared, or there is none."""
         return beyond_words(self.mask.regions(), self.normal_peaks)
+
+    def regions_beyond(self) -> list[Region] | None:
+        """Return the regions that no normal scan has the like of; None where none was compared."""
+        peaks = self.normal_peaks
+        return None if peaks is None else regions_beyond(self.mask.regions(), peaks)
 
     def region_dicts(self) -> list[dict[str, Any]]:
         """Return JSON values of each region, with how its peak compares to the normal scans, where that is known."""
@@ -128,7 +133,7 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the model's card and without any folder."""
-        regions = self.region_dicts()
+        regions, beyond = self.region_dicts(), self.regions_beyond()
         n_scans, n_persons = self.n_calibration_scans, self.n_calibration_persons
         return {
             "scan": self.scan,
@@ -138,7 +143,7 @@ class Findings:
             "n_more_normal": self.n_more_normal,
             "threshold_fpr": self.mask.fpr,
             "n_regions": len(regions),
-            "n_regions_beyond_normal": n_beyond(self.mask.regions(), self.normal_peaks),
+            "n_regions_beyond_normal": None if beyond is None else len(beyond),
             "regions": regions,
             "seconds": None if self.seconds is None else dict(self.seconds),
             "notes": list(self.all_notes()),
@@ -173,21 +178,18 @@ def scan_level_words(
     return f"More unusual than {n_more_normal} of {n_normal} normal scans{of} (p = {p_value:.2g})."
 
 
-def n_beyond(regions: Iterable[Region], normal_peaks: NormalPeaks | None) -> int | None:
-    """Return how many regions have a peak that no normal scan reaches anywhere; None where none was compared."""
-    if normal_peaks is None:
-        return None
-    return sum(normal_peaks.n_reaching(region.peak_neg_log10_p) == 0 for region in regions)
+def regions_beyond(regions: Iterable[Region], normal_peaks: NormalPeaks) -> list[Region]:
+    """Return the regions with a peak that no normal scan reaches anywhere."""
+    return [region for region in regions if normal_peaks.is_beyond(region.peak_neg_log10_p)]
 
 
 def beyond_words(regions: Sequence[Region], normal_peaks: NormalPeaks | None) -> str:
-    """Return `n_beyond` for people: ``"2 beyond all 24 normal scans"``; empty where there is nothing to tell."""
-    number = n_beyond(regions, normal_peaks)
-    if number is None or normal_peaks is None or not regions:
+    """Return how many `regions_beyond` there are: ``"2 beyond all 24 normal scans"``; empty if nothing is told."""
+    if normal_peaks is None or not regions:
         return ""
     n_scans = normal_peaks.n_scans
     of = f"all {n_scans} normal scans" if n_scans > 1 else "the normal scan"
-    return f"{number or 'none'} beyond {of}"
+    return f"{len(regions_beyond(regions, normal_peaks)) or 'none'} beyond {of}"
 
 
 def suspicion_words(anomaly_map: AnomalyMap, *, is_whole: bool) -> str:

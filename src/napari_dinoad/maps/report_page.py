@@ -120,15 +120,14 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
             f"{f' ({side})' if side else ''}: {size_in_words(findings, first.n_voxels)}, peak "
             f"{rarity_in_words(first.peak_neg_log10_p, findings)}."
         )
-        peaks, beyond = findings.normal_peaks, findings.beyond_words()
-        if peaks is not None and beyond:
+        if findings.normal_peaks is not None:
             why = (
-                "some have voxels as unusual as each peak."
-                if beyond.startswith("none")
-                else "no voxel of theirs is as unusual as its peak. One in "
-                f"{1 + peaks.n_persons} new normal scans has such a region by chance."
+                "no voxel of theirs is as unusual as its peak. One in "
+                f"{1 + findings.normal_peaks.n_persons} new normal scans has such a region by chance."
+                if findings.regions_beyond()
+                else "some have voxels as unusual as each peak."
             )
-            found += f" {beyond.capitalize()}: {why}"
+            found += f" {findings.beyond_words().capitalize()}: {why}"
     suspicion = findings.suspicion()
     return html.element(
         "div",

@@ -23,7 +23,7 @@ from napari_dinoad.maps.finding_words import (
     reaching_in_words,
     volume_in_words,
 )
-from napari_dinoad.maps.findings import n_beyond
+from napari_dinoad.maps.findings import regions_beyond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,9 +189,10 @@ class RegionTable(QTreeWidget):
         if region is not None:
             menu.addAction("Keep only this region", lambda: self._keep_only([region]))
         if self._normal_peaks is not None:
-            action = menu.addAction("Keep only what no normal scan reaches", self._keep_beyond)
-            if action is not None:
-                action.setEnabled(bool(n_beyond(self._regions, self._normal_peaks)))
+            beyond = regions_beyond(self._regions, self._normal_peaks)
+            keep = menu.addAction("Keep only what no normal scan reaches", lambda: self._keep_only(beyond))
+            if keep is not None:
+                keep.setEnabled(bool(beyond))
         menu.addAction("Tick all", lambda: self._tick(self._regions, True))
         menu.addAction("Untick all", lambda: self._tick(self._regions, False))
         menu.addSeparator()
@@ -249,14 +250,9 @@ class RegionTable(QTreeWidget):
             menu.popup(self.viewport().mapToGlobal(place))
 
     def _keep_only(self, regions: Sequence[Region]) -> None:
-        self._tick([other for other in self._regions if other not in regions], False)
+        kept = {region.label for region in regions}
+        self._tick([other for other in self._regions if other.label not in kept], False)
         self._tick(regions, True)
-
-    def _keep_beyond(self) -> None:
-        """Tick the regions beyond all normal scans alone."""
-        peaks = self._normal_peaks
-        if peaks is not None:
-            self._keep_only([one for one in self._regions if not peaks.n_reaching(one.peak_neg_log10_p)])
 
     def _tick(self, regions: Sequence[Region], ticked: bool) -> None:
         """Tick or untick regions, and tell of all at once."""
