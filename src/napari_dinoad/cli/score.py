@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import BooleanOptionalAction
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,8 +13,6 @@ from napari_dinoad.cli.common_arguments import add_device_argument, add_model_ar
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import Cancelled, SettingError
-from napari_dinoad.machine.files import folder_to_fill
-from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.settings import DetectSettings, SegSegments
 
 if TYPE_CHECKING:
@@ -95,12 +93,11 @@ def run(options: argparse.Namespace) -> int:
 
     given = given_scans(options.scans, reading)
 
-    from napari_dinoad.maps.worklist import Worklist
     from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector
     from napari_dinoad.pipeline.detection.batch import score_scans
     from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
-    from napari_dinoad.pipeline.detection.lone_run import lone_run
+    from napari_dinoad.pipeline.detection.results_folder import results_folder
 
     # Of a single scan nothing is taken over, by this or a later run.
     model_sha256 = model_sha256_of(options.model) if len(given.scans) > 1 else None
@@ -111,27 +108,26 @@ def run(options: argparse.Namespace) -> int:
     n_taken_over = n_kept = 0
     failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
     try:
-        with ExitStack() as stack:
-            remove_abandoned(stack.enter_context(folder_to_fill(options.out)))
-            if len(given.scans) + len(given.failed) > 1:
-                stack.enter_context(lone_run(options.out))
-            worklist = stack.enter_context(Worklist(options.out, options.model.stem, options.fpr))
-            for unusable in given.failed:
-                worklist.add_failed(unusable.path.name, unusable.reason)
-            scored = score_scans(
-                detector,
-                given.scans,
-                reading,
-                options.out,
-                worklist,
-                outputs,
-                options.seg_segments,
-                _bars,
-                model_sha256,
-                resume=options.resume,
-            )
-            # Before the worklist: what is being written is listed yet.
-            for item in stack.enter_context(closing(scored)):
+        n_scans = len(given.scans)
+        # Scoring ends before the worklist: what is being written is listed yet.
+        with (
+            results_folder(options.out, options.model.stem, options.fpr, n_scans, given.failed) as worklist,
+            closing(
+                score_scans(
+                    detector,
+                    given.scans,
+                    reading,
+                    options.out,
+                    worklist,
+                    outputs,
+                    options.seg_segments,
+                    _bars,
+                    model_sha256,
+                    resume=options.resume,
+                )
+            ) as scored,
+        ):
+            for item in scored:
                 if item.result is None:
                     failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
                     _tell_failure(item)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.work.processes import run_in_process
-from napari_dinoad.machine.files import folder_to_fill
-from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.progress import ProgressEvent
 
 if TYPE_CHECKING:
@@ -96,24 +94,18 @@ class ScoreFolderJob:
         desk.progress(ProgressEvent("Loading the model", 0, 0))
 
         # torch is loaded here, when it is shown what is waited for.
-        from napari_dinoad.maps.worklist import Worklist
         from napari_dinoad.normative_model.model import NormativeModel
         from napari_dinoad.pipeline import Detector
         from napari_dinoad.pipeline.detection.batch import score_scans
         from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
-        from napari_dinoad.pipeline.detection.lone_run import lone_run
+        from napari_dinoad.pipeline.detection.results_folder import results_folder
 
         model_sha256 = model_sha256_of(self.model_path) if len(found.scans) > 1 else None
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
         failed = [(item.path.name, item.reason) for item in unusable]
         n_scored = n_taken_over = n_removed = n_others = 0
-        with ExitStack() as stack:
-            remove_abandoned(stack.enter_context(folder_to_fill(self.out)))
-            if len(found.scans) + len(unusable) > 1:
-                stack.enter_context(lone_run(self.out))
-            worklist = stack.enter_context(Worklist(self.out, self.model_path.stem, self.settings.fpr))
-            for name, reason in failed:
-                worklist.add_failed(name, reason)
+        n_scans, model_name = len(found.scans), self.model_path.stem
+        with results_folder(self.out, model_name, self.settings.fpr, n_scans, unusable) as worklist:
 
             def outcome(n_scored: int) -> FolderOutcome:
                 is_listed = n_scored + len(failed) > 1
