@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find.found import Found, ModelFile, Run, Standing, standing_of
 from napari_dinoad.gui.find.kept_results import leave_results, take_results
 from napari_dinoad.gui.find.known_results import KnownResults
 from napari_dinoad.gui.find.measuring import RegionMeasurer
 from napari_dinoad.gui.find.preparation import Preparation, ScanAndModel, without_mask
+from napari_dinoad.gui.find.ready_layers import ReadyLayers
 from napari_dinoad.gui.find.result import ScanResult
 from napari_dinoad.gui.find.scan_jobs import DetectJob
 from napari_dinoad.gui.viewer.layer_marks import is_kept_by_plugin, overlays_of, scan_id_of
@@ -69,7 +69,7 @@ class FindController(QObject):
         self._viewer = viewer
         self._found = KnownResults()
         self._current: Found | None = None
-        self._ready: tuple[Layer, LayerScan, Overlay] | None = None
+        self._ready = ReadyLayers(viewer)
         self._shown_key: Hashable | None = None
         self._chosen: ModelFile | None = None
         self._standing = Standing()
@@ -189,20 +189,14 @@ class FindController(QObject):
         return self.runner.start(self.preparation.before(job), title)
 
     def get_ready(self, layer: Layer) -> None:
-        """Add the layers that the result will fill, before it is asked for: napari takes a while to add a layer."""
-        if self.runner.is_running or self._ready is not None or overlays_of(self._viewer, layer):
-            return
-        try:
-            scan = scan_of_layer(layer, self._viewer.dims.point)
-        except DinoadError:
-            return
-        self._ready = (layer, scan, Overlay(self._viewer, layer, scan))
+        """Add the layers that the result will fill, before it is asked for."""
+        if not self.runner.is_running:
+            self._ready.add(layer)
 
     def forget_ready(self) -> None:
         """Take these layers away again, where nothing came of it."""
-        if self._ready is not None and not self.runner.is_running:
-            (_, _, overlay), self._ready = self._ready, None
-            overlay.remove()
+        if not self.runner.is_running:
+            self._ready.remove()
 
     def set_rate(self, fpr: float) -> None:
         """Move the mask to another false-positive rate at once; the regions follow."""
@@ -292,8 +286,7 @@ class FindController(QObject):
         for found in self._found:
             if found.overlay is not None and not found.result.scored.any():
                 self._removal.add(*found.overlay.release())
-        if not self.runner.is_running:
-            self.forget_ready()
+        self.forget_ready()
         self._run, self._found, self._shown_key, self._is_open = None, KnownResults(), None, False
         self._current = None
 
@@ -331,7 +324,7 @@ class FindController(QObject):
             old, known.overlay = known.overlay, None
             hidden = take_hidden(old.heatmap)
             old.remove()
-        overlay = self._take_ready(request, read.volume.values.shape)
+        overlay = self._ready.take(request.layer, request.scan, read.volume.values.shape)
         if overlay is None:
             for stale in overlays_of(self._viewer, request.layer):
                 if not any(found.rests_on(stale) for found in self._found):
@@ -359,18 +352,6 @@ class FindController(QObject):
         # Before its neighbours are scored a slice differs from what it was; the whole scan's figures stand on that.
         self._run = Run(known, known.result.kept() if known.result.is_whole else None)
         self.review()
-
-    def _take_ready(self, request: _Request, shape: tuple[int, ...]) -> Overlay | None:
-        """Return the layers that were made ready for this scan, if they were."""
-        ready, self._ready = self._ready, None
-        if ready is None:
-            return None
-        layer, scan, overlay = ready
-        is_same = same_layer(layer, request.layer) and scan.frame == request.scan.frame
-        if is_same and overlay.values.shape == shape and overlay.is_whole:
-            return overlay
-        overlay.remove()
-        return None
 
     def _on_slices(self, scored: SlicesScored) -> None:
         # What was on its way when the scan or its result was removed has no place any more.
@@ -452,9 +433,7 @@ class FindController(QObject):
             return
         if self._request is not None and same_layer(layer, self._request.layer):
             self.runner.cancel()
-        if self._ready is not None and (same_layer(layer, self._ready[0]) or self._ready[2].holds(layer)):
-            (_, _, overlay), self._ready = self._ready, None
-            self._removal.add(*overlay.release())
+        self._removal.add(*self._ready.release_with(layer))
         gone = self._found.take_resting_on(layer)
         for found in gone:
             self._forget(found)
