@@ -27,8 +27,9 @@ class LayerRemoval(QObject):
 
     def add(self, *layers: Layer) -> None:
         """Remove these layers soon, where they still are in the viewer then."""
-        self._waiting += layers
-        self._timer.start()
+        if layers:
+            self._waiting += layers
+            self._timer.start()
 
     def _remove(self) -> None:
         waiting, self._waiting = self._waiting, []
