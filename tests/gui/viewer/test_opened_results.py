@@ -70,12 +70,21 @@ def test_what_is_opened_is_seen_whichever_scan_is_chosen(ready, viewer, results,
     assert mask.visible
 
 
+def captured(monkeypatch, name):
+    """Return what napari is asked to tell by a function of this name, in place of telling it."""
+    told = []
+    monkeypatch.setattr(f"napari_dinoad.gui.viewer.opened_results.{name}", told.append)
+    return told
+
+
 @pytest.fixture
 def capture_infos(monkeypatch):
-    """Return what napari is asked to tell, in place of telling it."""
-    told = []
-    monkeypatch.setattr("napari_dinoad.gui.viewer.opened_results.show_info", told.append)
-    return told
+    return captured(monkeypatch, "show_info")
+
+
+@pytest.fixture
+def capture_warnings(monkeypatch):
+    return captured(monkeypatch, "show_warning")
 
 
 @pytest.fixture
@@ -227,14 +236,6 @@ def test_an_oblique_mask_lies_on_its_scan(tmp_path):
     nib.save(nib.Nifti1Image(data, affine), tmp_path / "scan.nii.gz")
     layer = Layer.create(*layer_of_volume(read_volume(tmp_path / "scan.nii.gz")))
     assert lies_on(layer.metadata["dinoad"], layer.metadata["dinoad"])
-
-
-@pytest.fixture
-def capture_warnings(monkeypatch):
-    """Return of what napari is asked to warn, in place of doing so."""
-    told = []
-    monkeypatch.setattr("napari_dinoad.gui.viewer.opened_results.show_warning", told.append)
-    return told
 
 
 @pytest.fixture
