@@ -304,6 +304,11 @@ def test_localisers_within_a_series_are_left_out_and_told(tmp_path):
     ("tag", "value", "message"),
     [
         ("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], "mixed orientation: 5 axial, 1 coronal"),
+        (
+            "ImageOrientationPatient",
+            [1, 0, 0, 0, np.cos(np.pi / 9), np.sin(np.pi / 9)],
+            "5 axial, 1 axial, turned against each other by up to 20°",
+        ),
         ("PixelSpacing", [0.5, 0.7], r"different pixel spacing, 0\.5 to 0\.7 mm"),
         ("FrameOfReferenceUID", "1.2.3", "different frames of reference"),
         ("Units", "GML", "different units"),

@@ -196,9 +196,18 @@ def _require_one_orientation(frames: Sequence[DicomFrame]) -> None:
         groups.sort(key=len, reverse=True)
         told = ", ".join(f"{len(group)} {plane_of(group[0])}" for group in groups[:4])
         more = f" and {len(groups) - 4} others" if len(groups) > 4 else ""
+        turned = ""
+        if len({plane_of(group[0]) for group in groups}) == 1:
+            turned = f", turned against each other by up to {_most_degrees(groups):.0f}°"
         raise ScanReadError(
-            f"images of mixed orientation: {told}{more}. Export each orientation as a series of its own."
+            f"images of mixed orientation: {told}{more}{turned}. Export each orientation as a series of its own."
         )
+
+
+def _most_degrees(groups: Sequence[Sequence[np.ndarray]]) -> float:
+    """Return the largest angle between the rows, or the columns, of images of the first group and any other."""
+    cosines = [(group[0] * groups[0][0]).sum(axis=1).min() for group in groups[1:]]
+    return float(np.degrees(np.arccos(np.clip(min(cosines), -1, 1))))
 
 
 def _unplaced(
