@@ -199,6 +199,25 @@ def test_a_scan_unlike_the_normal_ones_is_told_so(model, patient, tmp_path):
     assert set(other.unlike) <= set(notes)
 
 
+@pytest.mark.parametrize(
+    ("preset_name", "lowest", "words"),
+    [
+        ("mr-brain", -1000, "The model is of MR, this scan looks like CT (air at −1000)."),
+        ("mr-brain", 0, ""),
+        ("ct-head", 0, "The model is of CT, this scan has no values of air (−1000)."),
+        ("ct-head", -1000, ""),
+        ("oct", -1000, ""),
+    ],
+)
+def test_a_scan_of_another_kind_than_the_model_is_told_so(model, preset_name, lowest, words):
+    of_kind = replace(model, preprocessing=replace(preset(preset_name), resolution_px=64))
+    values = make_head(0).T
+    values = np.where(values > 20, values, lowest).astype(np.float32)
+    head = Volume(values, Geometry(values.shape[::-1], np.diag([5.0, 5.0, 8.0, 1.0])))
+    told = [note for note in Detector(of_kind).unlike(head) if "The model is of" in note]
+    assert told == [words] * bool(words)
+
+
 def test_scans_that_are_nearly_black_to_the_model_are_told(tmp_path):
     for seed in range(5):
         head = nib.Nifti1Image(make_head(seed).astype(np.uint16), np.diag([5.0, 5.0, 8.0, 1.0]))

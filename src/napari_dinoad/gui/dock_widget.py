@@ -407,7 +407,7 @@ class DockWidget(QWidget):
             reasons += self.finder.preparation.unlike(self.scan.layer, model.path)
         if result is not None and not self.finder.runner.is_running and not self.finder.standing.departures:
             reasons.insert(0, suspicion(result))
-        self.normal.tell_misfits([reason for reason in reasons if reason])
+        self.normal.tell_misfits([reason for reason in dict.fromkeys(reasons) if reason])
 
     def _on_scrolled(self) -> None:
         self._settle.start()

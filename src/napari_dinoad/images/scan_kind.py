@@ -1,4 +1,4 @@
-"""Which preset suits the scans of a folder, where none was named: guessed from some of them."""
+"""Of which kind scans are: which preset suits those of a folder, and whether one is of another kind than a model."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ __all__ = [
     "choose_preset",
     "look_at",
     "mixed_in_words",
+    "reaches_air",
     "scans_to_look_at",
     "suitable_preset",
+    "unlike_kind",
 ]
 
 N_VOLUMES = 5
@@ -188,7 +190,7 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
     values, geometry = volume.values, volume.geometry
     # Of a single slice, the axis that it lacks.
     axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
-    coarse = values[:, ::4, ::4] if min(values.shape) > 1 else values
+    coarse = _coarse(values)
     is_ct = modality == "CT" if modality not in _NO_KIND else _may_be_ct(coarse)
     lengths = [
         n * step for a, (n, step) in enumerate(zip(values.shape, geometry.spacing, strict=True)) if a != axis
@@ -201,6 +203,32 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
         colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
         volume.is_2d and volume.full_scale is None and _are_hounsfield(values),
     )
+
+
+def reaches_air(volume: Volume) -> bool:
+    """Whether a scan has values of air as CT has, and none far below."""
+    return _may_be_ct(_coarse(volume.values))
+
+
+def unlike_kind(preset_name: str, reaches_air: bool) -> str:
+    """Return in a sentence that a scan is no CT and the model is, or the other way round; else nothing.
+
+    Parameters
+    ----------
+    preset_name : str
+        Of the model.
+    reaches_air : bool
+        Whether the scan has values of air as in CT.
+    """
+    if preset_name.startswith("mr-") and reaches_air:
+        return "The model is of MR, this scan looks like CT (air at −1000)."
+    if preset_name.startswith("ct-") and not reaches_air:
+        return "The model is of CT, this scan has no values of air (−1000)."
+    return ""
+
+
+def _coarse(values: np.ndarray) -> np.ndarray:
+    return values[:, ::4, ::4] if min(values.shape) > 1 else values
 
 
 def _may_be_ct(values: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
 from napari_dinoad.images.colours import are_coloured
 from napari_dinoad.images.intensity import CT_AIR_HU
+from napari_dinoad.images.scan_kind import unlike_kind
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.maps.findings import suspicion_words
 from napari_dinoad.settings import ANATOMICAL_PLANES
@@ -103,10 +104,7 @@ def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
             else "The model is of volumes, this scan is a single slice."
         )
     if scan.lowest is not None:
-        if model.preset.startswith("mr-") and scan.lowest <= CT_AIR_HU:
-            reasons.append("The model is of MR, this scan looks like CT (air at −1000).")
-        if model.preset.startswith("ct-") and scan.lowest > CT_AIR_HU:
-            reasons.append("The model is of CT, this scan has no values of air (−1000).")
+        reasons += filter(None, [unlike_kind(model.preset, scan.lowest <= CT_AIR_HU)])
     return reasons
 
 

@@ -17,6 +17,7 @@ from napari_dinoad.backbones.embeddings import require_backbone, weights_identit
 from napari_dinoad.errors import first_line
 from napari_dinoad.given_arrays import require_number
 from napari_dinoad.images.intensity import darkness_note
+from napari_dinoad.images.scan_kind import reaches_air, unlike_kind
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.images.volume import require_volume
 from napari_dinoad.machine.faults import is_of_memory
@@ -132,17 +133,18 @@ class Detector:
         return prepare_planes(volume, self.model.preprocessing, self.backbone.default_resolution_px)
 
     def unlike(self, volume: Volume) -> tuple[str, ...]:
-        """Return in what a scan is unlike the model's normal scans: voxel size, extent of the body, contrast.
+        """Return in what a scan is unlike the model's normal scans: kind, voxel size, extent of the body, contrast.
 
         One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. That
-        a scan is nearly black to the model is told whatever the normal ones were. An abnormal map of such a scan says
-        little. Errors are those of `prepare`.
+        it looks like CT and the model is of MR, or the other way round, and that it is nearly black to the model is
+        told whatever the normal ones were. An abnormal map of such a scan says little. Errors are those of `prepare`.
         """
         prepared = self.prepare(volume)
         kept = self._unlike
         if kept is None or kept[0] is not prepared:
+            kind = unlike_kind(self.model.preprocessing.preset, reaches_air(volume))
             dark = darkness_note(volume, prepared[0].intensity)
-            words = (*filter(None, [dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
+            words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
             if not self._is_comparable(volume):
                 words = (_NOT_COMPARABLE[volume.is_2d], *words)
             kept = self._unlike = prepared, words
