@@ -14,7 +14,7 @@ from napari_dinoad.images.packed_masks import (
     closed_parts,
     dilated,
     eroded,
-    largest_part,
+    large_parts,
     packed,
     span,
     unpacked,
@@ -94,17 +94,19 @@ def test_a_span_goes_from_the_first_to_the_last(mask, axis):
 
 
 @many
-@given(MASKS, st.sampled_from([0, 64]))
-@example(np.zeros((2, 3, 70), dtype=bool), 0)
-@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0, 64)
-@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0, 0)
-def test_the_largest_part_is_the_first_of_the_largest(mask, most_runs):
+@given(MASKS, st.sampled_from([0, 64]), st.sampled_from([0.05, 0.5, 2 / 3, 1.0]))
+@example(np.zeros((2, 3, 70), dtype=bool), 0, 0.5)
+@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0, 64, 1.0)
+@example(np.arange(2 * 3 * 70).reshape(2, 3, 70) % 2 == 0, 0, 1.0)
+def test_large_parts_are_those_of_a_share_of_the_largest(mask, most_runs, share):
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel(), minlength=2)[1:]
+    is_large = (sizes >= share * sizes.max()) & (sizes > 0)
     with pytest.MonkeyPatch.context() as context:
         context.setattr(packed_masks, "_MOST_RUNS", most_runs)  # by voxels, or by runs
-        found = unpacked(largest_part(pack(mask), axes_of(mask)[:-1]), mask.shape)
-    np.testing.assert_array_equal(found, (labels == 1 + sizes.argmax()) & mask)
+        found, n_parts = large_parts(pack(mask), axes_of(mask)[:-1], share)
+    np.testing.assert_array_equal(unpacked(found, mask.shape), np.append(False, is_large)[labels])
+    assert n_parts == is_large.sum()
 
 
 @many

@@ -15,7 +15,7 @@ from napari_dinoad.images.packed_masks import (
     closed_parts,
     dilated,
     eroded,
-    largest_part,
+    large_parts,
     packed,
     span,
     unpacked,
@@ -72,6 +72,13 @@ _MEAN_TO_SIGMA = 1.2533
 _NESTED_FRAMES = 3
 """So many bars and frames may lie around each other."""
 
+_PART_SHARE, _CT_PART_SHARE = 0.05, 2 / 3
+"""An object of less than this share of the largest one's voxels is no part of the body: text and scales beside a
+picture, of CT the table and what the head rests on."""
+
+_MOST_PARTS = 8
+"""More objects of that size are texture (tissue in ultrasound, cells), from which no body stands out."""
+
 _CLOSED_VOXELS = 3
 """Gaps in the body's outline up to twice this wide are closed."""
 
@@ -89,8 +96,10 @@ def find_body(values: np.ndarray, *, is_ct: bool = False) -> np.ndarray:
     """Return the body as one solid object.
 
     Bright voxels (above half of Otsu's threshold, taken of the square roots, and above the surround's noise; for CT
-    above `CT_BODY_HU`) are opened by one voxel, the largest connected object is kept, closed, and its holes are
-    filled in every plane, so that dark tissue inside (ventricles, air, a dark lesion) belongs to it.
+    above `CT_BODY_HU`) are opened by one voxel. The largest connected object is kept, with those that are not much
+    smaller (the other hemisphere, a scalp beyond dark bone, the other leg), closed, and its holes are filled in every
+    plane, so that dark tissue inside (ventricles, air, a dark lesion) belongs to it. Many objects are texture: then
+    all is body.
 
     A surround of one exact value that lies among those of the body (0 around a brain of mean 0, or beyond the round
     field of view of a CT) is no body either, however bright. Where what lies around the object is neither dark nor
@@ -139,12 +148,12 @@ def _found(values: np.ndarray, is_ct: bool, n_frames: int) -> np.ndarray:
             return body
     if is_bright_around:
         return np.ones(values.shape, dtype=bool)
-    body = _largest_object(values, is_bright)
-    if np.count_nonzero(body) < _MIN_FRACTION * body.size:
+    objects = _largest_objects(values, is_bright, _CT_PART_SHARE if is_ct else _PART_SHARE)
+    if objects is None or np.count_nonzero(objects) < _MIN_FRACTION * objects.size:
         return np.ones(values.shape, dtype=bool)
-    if levels is not None and _is_tissue_around(values, body, levels):
+    if levels is not None and _is_tissue_around(values, objects, levels):
         return np.ones(values.shape, dtype=bool)
-    return body
+    return objects
 
 
 def _value_around(values: np.ndarray) -> float | None:
@@ -244,11 +253,16 @@ def _is_bright_around(values: np.ndarray, is_bright: Callable[[np.ndarray], np.n
     return bool(is_bright(border).mean() > _BORDER_FRACTION)
 
 
-def _largest_object(values: np.ndarray, is_bright: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _largest_objects(
+    values: np.ndarray, is_bright: Callable[[np.ndarray], np.ndarray], share: float
+) -> np.ndarray | None:
+    """Return the objects of at least this share of the largest one, closed and filled; None of many."""
     axes = (1, 2) if values.shape[0] == 1 else (0, 1, 2)
     bright = packed(values.shape, lambda block: is_bright(values[block]))
     opened = dilated(eroded(bright, axes), axes)
-    largest = largest_part(opened if opened.any() else bright, axes[:-1])
+    largest, n_parts = large_parts(opened if opened.any() else bright, axes[:-1], share)
+    if n_parts > _MOST_PARTS:
+        return None
     del opened
     box = box_around(largest, 1 + FRAME)[:2]  # Whole rows: their ends are framed.
     body = dilated(largest[box], axes)

@@ -25,7 +25,7 @@ __all__ = [
     "closed_parts",
     "dilated",
     "eroded",
-    "largest_part",
+    "large_parts",
     "packed",
     "span",
     "unpacked",
@@ -253,28 +253,30 @@ def _span_of_rows(words: np.ndarray) -> np.ndarray:
     return after
 
 
-def largest_part(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    """Return the largest part that is connected along rows and these axes, of equal ones the first; or none."""
+def large_parts(words: np.ndarray, axes: Sequence[int], share: float) -> tuple[np.ndarray, int]:
+    """Return the parts, connected along rows and these axes, of a share of the largest one at least, and how many."""
     runs = _Pieces(words)
     if not runs.n:
-        return words
+        return words, 0
     if runs.n > _MOST_RUNS * words.size:
         del runs
-        return _largest_of_many(words, axes)
+        return _large_of_many(words, axes, share)
     n_parts, labels = runs.labels(axes)
     if n_parts == 1:
-        return words
-    # What has most runs is nearly always the largest, and what holds more than half of the voxels is.
+        return words, 1
+    # What has most runs is nearly always the largest; all others together may be less than a share of it.
     likely = runs.chosen(labels == np.bincount(labels).argmax())
-    if 2 * _count(likely) > _count(words):
-        return likely
+    n_likely = _count(likely)
+    if _count(words) - n_likely < share * n_likely:
+        return likely, 1
     sizes = np.zeros(n_parts, dtype=np.int64)
     np.add.at(sizes, labels, runs.lengths())
-    return runs.chosen(labels == sizes.argmax())
+    is_large = sizes >= share * sizes.max()
+    return runs.chosen(is_large[labels]), int(np.count_nonzero(is_large))
 
 
-def _largest_of_many(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    """Return what `largest_part` does, by a number for each voxel."""
+def _large_of_many(words: np.ndarray, axes: Sequence[int], share: float) -> tuple[np.ndarray, int]:
+    """Return what `large_parts` does, by a number for each voxel."""
     neighbours = generate_binary_structure(3, 1)
     if 0 not in axes:
         neighbours[[0, 2]] = False
@@ -286,7 +288,11 @@ def _largest_of_many(words: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     for some in np.array_split(labels.reshape(-1), _COUNTED_APART):  # NumPy makes int64 of them to count
         sizes += np.bincount(some, minlength=len(sizes))
     sizes[0] = 0
-    return np.packbits(labels == sizes.argmax(), axis=-1, bitorder="little").view(_WORD)
+    is_large = sizes >= share * sizes.max()
+    is_large[0] = False
+    return np.packbits(is_large[labels], axis=-1, bitorder="little").view(_WORD), int(
+        np.count_nonzero(is_large)
+    )
 
 
 def closed_parts(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
