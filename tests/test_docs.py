@@ -12,7 +12,14 @@ import pytest
 
 from napari_dinoad.cli.fit import settings_from
 from napari_dinoad.cli.verbs import build_parser
-from napari_dinoad.settings import PRESETS, ArCnnSettings, DpmmSettings, MemoryBankSettings, preset
+from napari_dinoad.settings import (
+    MODEL_FORMAT_VERSION,
+    PRESETS,
+    ArCnnSettings,
+    DpmmSettings,
+    MemoryBankSettings,
+    preset,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -126,6 +133,11 @@ def test_the_changelog_says_nothing_twice_and_nothing_without_a_topic():
     items = [item.lower().replace("- napari: ", "- ", 1) for item in items]
     assert [item for item in items if items.count(item) > 1] == []
     assert re.search(r"^### Fixed\n- ", text, re.MULTILINE) is None
+
+
+def test_the_changelog_says_which_format_models_have():
+    section = TEXTS[ROOT / "CHANGELOG.md"].split("\n## ")[1]
+    assert re.findall(r"Model files have format (\d+)", section) == [str(MODEL_FORMAT_VERSION)]
 
 
 def test_messages_that_the_page_of_symptoms_quotes_are_told():
