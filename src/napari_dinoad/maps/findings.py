@@ -22,6 +22,7 @@ __all__ = [
     "RESEARCH_USE",
     "Findings",
     "beyond_words",
+    "chance_words",
     "regions_beyond",
     "scan_level_words",
     "suspicion_words",
@@ -190,6 +191,11 @@ def beyond_words(regions: Sequence[Region], normal_peaks: NormalPeaks | None) ->
     n_scans = normal_peaks.n_scans
     of = f"all {n_scans} normal scans" if n_scans > 1 else "the normal scan"
     return f"{len(regions_beyond(regions, normal_peaks)) or 'none'} beyond {of}"
+
+
+def chance_words(normal_peaks: NormalPeaks) -> str:
+    """Return how often a new normal scan has a region beyond all normal scans: where it is the highest of all."""
+    return f"One in {1 + normal_peaks.n_persons} new normal scans has such a region by chance."
 
 
 def suspicion_words(anomaly_map: AnomalyMap, *, is_whole: bool) -> str:

@@ -21,6 +21,7 @@ from napari_dinoad.maps.finding_words import (
     reaching_in_words,
     size_in_words,
 )
+from napari_dinoad.maps.findings import chance_words
 from napari_dinoad.maps.panels import (
     annotate,
     as_jpeg,
@@ -122,8 +123,7 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
         )
         if findings.normal_peaks is not None:
             why = (
-                "no voxel of theirs is as unusual as its peak. One in "
-                f"{1 + findings.normal_peaks.n_persons} new normal scans has such a region by chance."
+                f"no voxel of theirs is as unusual as its peak. {chance_words(findings.normal_peaks)}"
                 if findings.regions_beyond()
                 else "some have voxels as unusual as each peak."
             )

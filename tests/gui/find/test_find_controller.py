@@ -126,6 +126,17 @@ def test_regions_are_compared_with_the_normal_scans_once_all_of_the_scan_is_scor
     assert ready.result.summary.text() == told
 
 
+def test_how_often_chance_makes_a_region_beyond_all_normal_scans_is_told(qtbot, ready):
+    find_planted(qtbot, ready)
+    summary = ready.result.summary
+    n_normal = ready.finder.result.outcome.normal_peaks.n_persons
+    assert "beyond all" in summary.text()
+    assert summary.toolTip() == f"One in {n_normal + 1} new normal scans has such a region by chance."
+    ready.finder.set_rate(1e-6)
+    qtbot.waitUntil(lambda: summary.text().startswith("No region"))
+    assert summary.toolTip() == ""
+
+
 def test_a_slice_alone_of_new_values_says_nothing_of_the_whole_scan(qtbot, ready, viewer):
     find(qtbot, ready)
     layer = ready.scan.layer

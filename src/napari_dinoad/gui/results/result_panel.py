@@ -22,7 +22,7 @@ from napari_dinoad.gui.results.written_note import WrittenNote
 from napari_dinoad.gui.viewer.layer_scan import identity_of
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
-from napari_dinoad.maps.findings import beyond_words
+from napari_dinoad.maps.findings import beyond_words, chance_words, regions_beyond
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -253,6 +253,7 @@ class ResultPanel(Step):
         if n > MAX_ROWS:
             text += f" The first {MAX_ROWS} are listed."
         self.summary.tell(text)
+        self.summary.setToolTip(_chance_tip(result))
         self.export_button.setEnabled(not self.exporter.is_running)
 
     def _on_ticked(self, regions: tuple[Region, ...], ticked: bool) -> None:
@@ -311,3 +312,11 @@ class ResultPanel(Step):
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
         self._last_folder.note(paths, self._exported)
         self.export_note.tell_written(paths)
+
+
+def _chance_tip(result: ScanResult) -> str:
+    """Return how often a new normal scan has what is told of this one: a region beyond all normal scans."""
+    peaks = result.normal_peaks
+    if peaks is None or not regions_beyond(result.regions, peaks):
+        return ""
+    return chance_words(peaks)
