@@ -179,6 +179,18 @@ def test_one_of_another_patient_or_place_is_refused(tmp_path):
     ) as refused:
         read_truth(changed(PatientID="SECRET-2"), volume)
     assert "SECRET" not in str(refused.value)
+    assert unlike_scan(tmp_path / "changed.dcm", volume.dicom_files) == "identifier", (
+        "it names the scan's images"
+    )
+    other = pydicom.dcmread(save_seg(tmp_path / "other.dcm", sources(), LESION))
+    other.PatientID = "SECRET-2"
+    other.save_as(tmp_path / "other.dcm")
+    assert unlike_scan(tmp_path / "other.dcm", volume.dicom_files) == "person"
+    other.ReferencedSeriesSequence[0].SeriesInstanceUID = datasets[0].SeriesInstanceUID
+    other.save_as(tmp_path / "other.dcm")
+    assert unlike_scan(tmp_path / "other.dcm", volume.dicom_files) == "person", (
+        "its series, but none of its images"
+    )
     assert read_truth(changed(PatientID=""), volume).sum() == LESION.sum(), "it does not say whose it is"
 
     path = save_seg(tmp_path / "seg.dcm", sources(), LESION)

@@ -53,6 +53,9 @@ def _require_same_scan(path: Path, source: Volume) -> None:
     uids = segmented_images(path).series_uids
     if unlike == "person":
         expected, found = "of its scan's patient", "is of another patient (PatientID)"
+    elif unlike == "identifier":
+        expected = "of its scan's patient"
+        found = "is of another patient (PatientID), though it names the scan's images, as after one was anonymised"
     elif unlike == "place" and not uids:
         expected, found = "in its scan's frame of reference", "lies in another one (FrameOfReferenceUID)"
     else:

@@ -277,6 +277,26 @@ def test_a_dicom_segmentation_is_not_laid_over_another_persons_scan(
     assert one.over_other == ("another series" if scan == "series" else "")
 
 
+def test_a_segmentation_of_the_scans_own_images_is_shown_whatever_its_patient_is_called(
+    dock, viewer, segmented, capture_warnings
+):
+    """Where the scan or the segmentation was anonymised alone, it was hidden as another person's."""
+    folder, path = segmented
+    header = dcmread(path)
+    header.PatientID = "anonymous"
+    header.save_as(path)
+    layer = open_one(viewer, folder / "first")
+    mask = open_one(viewer, path)
+    assert mask.visible
+    (told,) = capture_warnings
+    assert told.startswith("By its header “seg” names another PatientID than “first”, though images of it.")
+    hand_masks = HandMasks(viewer, dock.finder, lambda: layer)
+    (one,) = hand_masks.layers(hand_masks.of_scan())
+    assert (one.fault, one.over_other) == ("", "images of another PatientID")
+    open_one(viewer, folder / "series")
+    assert not mask.visible, "it stays that of the series that it names"
+
+
 def test_a_dicom_segmentation_is_of_the_series_that_it_was_drawn_on(dock, viewer, segmented, capture_infos):
     """It was of the one that was chosen when it was opened, also of another person's."""
     folder, path = segmented

@@ -37,10 +37,17 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.find.found import Found
     from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.gui.work.worker import JobChannel
+    from napari_dinoad.images.dicom.segmentations import Unlike
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.hand_mask import HandMask, Making
 
 __all__ = ["Ground", "HandLayer", "HandMasks", "hand_mask_of"]
+
+_OVER_OTHER: dict[Unlike | None, str] = {
+    "identifier": "images of another PatientID",
+    "series": "another series",
+}
+"""What a segmentation was made over that may be exported, by its header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +230,7 @@ class HandMasks:
         if brief:
             fault = f"Layer {layer.name!r}: by its DICOM header it is {brief} than the scan {ground.layer.name!r}."
             return HandLayer(layer, making, fault, brief, place)
-        over_other = "another series" if unlike == "series" else self._other_scan(layer, ground)
+        over_other = _OVER_OTHER.get(unlike) or self._other_scan(layer, ground)
         return HandLayer(layer, making, place=place, over_other=over_other)
 
     def _other_scan(self, layer: Labels, ground: Ground) -> str:

@@ -20,7 +20,7 @@ from napari_dinoad.gui.viewer.layer_marks import (
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource, path_of_layer
 from napari_dinoad.gui.viewer.layers import affine_on_scan, scan_of_layer
 from napari_dinoad.gui.viewer.lone_maps import show_map_alone
-from napari_dinoad.gui.viewer.segmented_scan import OF_ANOTHER, segmentation_unlike
+from napari_dinoad.gui.viewer.segmented_scan import OF_ANOTHER, OVER_ANOTHER, segmentation_unlike
 from napari_dinoad.gui.viewer.viewer_parts import grid_of
 
 if TYPE_CHECKING:
@@ -96,10 +96,8 @@ class OpenedResults:
             )
         else:
             show_map_alone(self._viewer, layer)
-            if chosen is not None and unlike == "series":
-                show_warning(
-                    f"By its header “{layer.name}” was drawn on another series than “{chosen.name}”."
-                )
+            if chosen is not None and unlike is not None:
+                show_warning(f"By its header “{layer.name}” {OVER_ANOTHER[unlike].format(chosen.name)}")
 
     def _hide(self, layer: Layer) -> None:
         layer.visible = False
@@ -154,8 +152,9 @@ class OpenedResults:
         if not beneath:
             return known
 
-        def fitness(scan: Layer) -> tuple[bool, int, bool, bool, bool]:
-            is_of_series = self._unlike(layer, scan) is None
+        def fitness(scan: Layer) -> tuple[int, int, bool, bool, bool]:
+            unlike = self._unlike(layer, scan)
+            is_of_series = 2 if unlike is None else int(unlike == "identifier")
             named = _named_after(layer, scan)
             return is_of_series, named, _is_beside(layer, scan), scan is known, self._is_chosen(scan)
 

@@ -18,13 +18,22 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.viewer.layer_scan import ScanSource
     from napari_dinoad.images.dicom.segmentations import Unlike
 
-__all__ = ["OF_ANOTHER", "segmentation_unlike"]
+__all__ = ["OF_ANOTHER", "OVER_ANOTHER", "segmentation_unlike"]
 
 OF_ANOTHER: dict[Unlike | None, str] = {
     "person": "of another patient (PatientID)",
     "place": "in another frame of reference",
 }
 """What a segmentation is that must not lie over a scan, by its header."""
+
+OVER_ANOTHER: dict[Unlike, str] = {
+    "identifier": (
+        "names another PatientID than “{}”, though images of it. That is so where one of both was anonymised; else "
+        "it may be another person's."
+    ),
+    "series": "was drawn on another series than “{}”.",
+}
+"""What is told of a segmentation that may lie over a scan, by its header; to be given the scan's name."""
 
 _MOST_KNOWN = 256
 

@@ -37,8 +37,12 @@ __all__ = [
     "unlike_scan",
 ]
 
-Unlike = Literal["person", "place", "series"]
-"""How a segmentation is of another scan: another person's, in another frame of reference, drawn on other images."""
+Unlike = Literal["person", "identifier", "place", "series"]
+"""How a segmentation is of another scan: another person's, in another frame of reference, drawn on other images.
+
+Or its PatientID alone is another, and it names images of the scan: where one of both was anonymised, that is so of
+the scan's own; where several patients have one set of UIDs, of another's.
+"""
 
 _HEIGHTS = "1.2.840.10008.5.1.4.1.1.66.8"
 """SOP class of segmentations by the heights of layers of the eye."""
@@ -147,7 +151,7 @@ def unlike_scan(path: Path, scan_files: Sequence[Path]) -> Unlike | None:
 
     Returns
     -------
-    {"person", "place", "series"} or None
+    {"person", "identifier", "place", "series"} or None
         The first of these that differs; None where nothing does.
 
     Raises
@@ -156,9 +160,9 @@ def unlike_scan(path: Path, scan_files: Sequence[Path]) -> Unlike | None:
         If the scan's files cannot be read.
     """
     persons = {patient_mark(one) for one in (path, scan_files[0])} - {None}
-    if len(persons) > 1:
-        return "person"
     segmented, series = segmented_images(path), series_of_file(scan_files[0])
+    if len(persons) > 1:
+        return "identifier" if _names_images(segmented, series, scan_files) else "person"
     if segmented.series_uids and len(scan_files) > 1:
         is_of_it = series.uid.partition("/")[0] in segmented.series_uids
     else:
@@ -169,6 +173,15 @@ def unlike_scan(path: Path, scan_files: Sequence[Path]) -> Unlike | None:
     if len(places) > 1:
         return "place"
     return None if is_of_it else "series"
+
+
+def _names_images(segmented: SegmentedImages, first: DicomSeries, scan_files: Sequence[Path]) -> bool:
+    """Whether a segmentation names images, not a series alone, of a scan whose first file holds ``first``."""
+    # All images of a scan are of one series: of another than the named one the first says it for all.
+    is_of_others = segmented.series_uids and first.uid.partition("/")[0] not in segmented.series_uids
+    if is_of_others or not segmented.instance_uids:
+        return False
+    return any(segmented.are_of(series_of_file(one)) for one in scan_files)
 
 
 def is_found_segmentation(path: Path) -> bool:
