@@ -512,14 +512,22 @@ def without_rescale(datasets):
         del dataset.RescaleSlope, dataset.RescaleIntercept
 
 
-@pytest.mark.parametrize("modality", ["CT", "PT"])
+@pytest.mark.parametrize("modality", ["CT", "PT", "MR"])
 def test_images_without_the_rescale_that_others_have_are_refused(tmp_path, modality):
-    """They were read as stored, among others in Hounsfield units."""
+    """They were read as stored, among others in Hounsfield units, for instance."""
     datasets = series_datasets(ct_values(), Modality=modality, RescaleIntercept=-1024)
     without_rescale(datasets[:2])
     save_all(datasets, tmp_path)
     with pytest.raises(ScanReadError, match="2 of 6 images say no rescale"):
         read_volume(tmp_path)
+
+
+def test_images_of_mr_without_rescale_are_read_beside_others_that_are_as_stored(tmp_path):
+    values = ct_values()
+    datasets = series_datasets(values, Modality="MR")
+    without_rescale(datasets[:2])
+    save_all(datasets, tmp_path)
+    np.testing.assert_array_equal(np.sort(read_volume(tmp_path).values.ravel()), np.sort(values.ravel()))
 
 
 @pytest.mark.parametrize(("modality", "is_told"), [("PT", True), ("MR", False)])

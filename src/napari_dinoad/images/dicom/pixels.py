@@ -49,6 +49,9 @@ _PANIC = "PanicException"
 
 _TRANSFORM = "PixelValueTransformationSequence"
 
+_IDENTITY = (1.0, 0.0)
+"""Slope and intercept that leave values as stored."""
+
 
 @dataclass(frozen=True, eq=False)
 class DecodedFrames:
@@ -74,6 +77,8 @@ class DecodedFrames:
         (n, rows, columns, 3) uint8 or uint16 red, green and blue, where ``values`` are the grey of unequal ones.
     is_without_rescale : bool
         Whether the header says no slope, nor has a table in its place: ``values`` are those stored.
+    is_rescaled : bool
+        Whether the header's rescale, or a table in its place, makes other values of some of those stored.
     """
 
     values: np.ndarray
@@ -84,6 +89,7 @@ class DecodedFrames:
     mirror: float | None = None
     colours: np.ndarray | None = None
     is_without_rescale: bool = False
+    is_rescaled: bool = False
 
 
 def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedFrames:
@@ -110,8 +116,9 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
                 colour = stored if stored.ndim == 4 else _coloured(stored, dataset)
                 kept = colour.astype(colour_type(colour.dtype), copy=False) if are_coloured(colour) else None
                 return DecodedFrames(to_grey(colour), white, None, has_unused_bits, colours=kept)
-            slopes = _slopes(dataset, numbers)
+            rescales = _rescales(dataset, numbers)
             # Pixels of 0, as in an empty slice of PET, are the same by any slope.
+            slopes = ([slope for slope, _ in own] for own in rescales)
             if any(0 in own and frame.any() for own, frame in zip(slopes, stored, strict=True)):
                 raise ScanReadError(
                     f"{path.name}: RescaleSlope is 0 in its header, by which all values are the same. "
@@ -126,6 +133,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
             if type(error).__name__ != _PANIC:
                 raise
             raise ScanReadError(f"{path.name}: {_why_undecodable(path, error)}") from None
+    has_table = "ModalityLUTSequence" in dataset
     return DecodedFrames(
         values,
         white,
@@ -133,7 +141,8 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
         has_unused_bits,
         has_two_polarities,
         mirror,
-        is_without_rescale=not any(slopes) and "ModalityLUTSequence" not in dataset,
+        is_without_rescale=not any(rescales) and not has_table,
+        is_rescaled=has_table or any(one != _IDENTITY for own in rescales for one in own),
     )
 
 
@@ -192,13 +201,17 @@ def _coloured(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     return np.asarray(apply_color_lut(stored, dataset))
 
 
-def _slopes(dataset: Dataset, numbers: Sequence[int]) -> list[list[float]]:
-    """Return the slopes by which a header rescales each of some frames."""
+def _rescales(dataset: Dataset, numbers: Sequence[int]) -> list[list[tuple[float, float]]]:
+    """Return the slopes and intercepts by which a header rescales each of some frames."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     common = [dataset, *_transforms(dataset.get("SharedFunctionalGroupsSequence") or ())]
     own = [_transforms([per_frame[number - 1]]) if per_frame else [] for number in numbers]
     return [
-        [float(one.RescaleSlope) for one in (*common, *of_frame) if one.get("RescaleSlope") is not None]
+        [
+            (float(one.RescaleSlope), float(one.get("RescaleIntercept") or 0))
+            for one in (*common, *of_frame)
+            if one.get("RescaleSlope") is not None
+        ]
         for of_frame in own
     ]
 

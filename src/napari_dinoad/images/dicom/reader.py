@@ -204,7 +204,7 @@ def _decode(
     mirrors: dict[tuple[int, ...], float | None] = {}
     unused_bits = two_polarities = False
     coloured: dict[tuple[int, ...], np.ndarray] = {}
-    n_unscaled = 0
+    n_unscaled, is_any_rescaled = 0, modality in _RESCALED
     for path, indices in places.items():
         decoded = decode_frames(path, [frames[i].number for i in indices], modality)
         slices[indices] = decoded.values
@@ -213,12 +213,13 @@ def _decode(
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
         n_unscaled += len(indices) * decoded.is_without_rescale
+        is_any_rescaled |= decoded.is_rescaled
         if decoded.colours is not None:
             coloured[tuple(indices)] = decoded.colours
         if decoded.padding is not None:
             padding = np.zeros(slices.shape, dtype=bool) if padding is None else padding
             padding[indices] = decoded.padding
-    if modality in _RESCALED and 0 < n_unscaled < len(frames):
+    if is_any_rescaled and 0 < n_unscaled < len(frames):
         raise ScanReadError(
             f"{n_unscaled} of {len(frames)} images say no rescale (RescaleSlope), as the others do: their values "
             "would be on another scale. Export the series again."
