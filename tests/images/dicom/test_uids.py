@@ -51,6 +51,39 @@ def test_patients_of_the_very_same_uids_are_no_copies_of_each_other(tmp_path):
         assert same_values(scan.read(), values)
 
 
+@pytest.mark.parametrize("folders", ["ab", "aa"])
+def test_patients_whose_images_are_of_one_series_are_not_mixed(tmp_path, folders):
+    """Slices of one between those of the other make an even stack, of two persons."""
+    first, second = ct_values(seed=0), ct_values(seed=1)
+    a = series_datasets(first)
+    b = as_one_series([a[0], *series_datasets(second, origin=(-3, -4, 6), PatientID="ID-2-SECRET")])[1:]
+    paths = []
+    for datasets, folder, name in zip((a, b), folders, "mn", strict=True):
+        for number, dataset in enumerate(datasets):
+            paths.append(tmp_path / folder / f"{name}{number}.dcm")
+            paths[-1].parent.mkdir(exist_ok=True)
+            dataset.save_as(paths[-1], enforce_file_format=True)
+    with pytest.raises(
+        ScanReadError, match=r"2 series; .*several patients .* give the folder \(or file\)"
+    ) as told:
+        read_volume(tmp_path)
+    assert "SECRET" not in str(told.value)
+    assert same_values(read_volume(paths[0]), first)
+    assert same_values(read_volume(paths[-1]), second)
+    scans = discover_scans(tmp_path).scans
+    assert len({scan.name for scan in scans}) == 2
+    assert all(any(same_values(scan.read(), values) for scan in scans) for values in (first, second))
+
+
+def test_a_series_whose_every_image_has_another_patient_id_stays_one(tmp_path):
+    """De-identifiers that draw a new number for each file, but not for the series."""
+    datasets = series_datasets(ct_values())
+    for number, dataset in enumerate(datasets):
+        dataset.PatientID = f"anonymous-{number}"
+    save_all(datasets, tmp_path)
+    assert same_values(read_volume(tmp_path), ct_values())
+
+
 def test_images_that_all_have_one_uid_are_all_read(tmp_path):
     datasets = series_datasets(ct_values())
     for dataset in datasets:

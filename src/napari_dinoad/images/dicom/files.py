@@ -6,8 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pydicom
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_dinoad.images import damage
 from napari_dinoad.machine.files import DICOM_SUFFIXES
 from napari_dinoad.machine.shared_block import unwarned
 
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["MANUFACTURER", "is_dicom", "may_be_dicom", "read_dataset"]
+__all__ = ["DAMAGED", "MANUFACTURER", "is_dicom", "may_be_dicom", "read_dataset"]
 
 MANUFACTURER = "napari-dinoad"
 """What objects that this program makes name as their manufacturer; by it they are known again."""
+
+DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
+"""What pydicom raises on damaged files. The messages may quote any part of a header, so they are never chained."""
 
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from napari_dinoad.images.dicom.headers import (
     EXPORT_AGAIN,
     UnreadableDicomError,
     have_same_pixels,
-    series_of_file,
+    series_and_patient,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
         By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own.
     skipped : dict
         File → reason, for those that are no images or cannot be read, and for copies of the same image. Different
-        images with the same UIDs are no copies: in one folder they are images of one series, else several series.
+        images with the same UIDs are no copies: in one folder they are images of one series, unless they are of
+        several patients (PatientID), else several series.
     lost : set of Path
         Those of the skipped files that could not be read, and beside which no series lies that tells of them.
     """
@@ -46,9 +48,10 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
     split: set[_Key] = set()
     skipped: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
+    patients: dict[Path, bytes | None] = {}
     for path in paths:
         try:
-            one = series_of_file(path)
+            one, patients[path] = series_and_patient(path)
         except ScanReadError as error:
             skipped[path] = str(error).removeprefix(f"{path}: ")
             if isinstance(error, UnreadableDicomError):
@@ -67,6 +70,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
             key = (*key[:2], path)
         parts.setdefault(key, []).append(one)
     _regroup(parts, copies, split)
+    _part_patients(parts, copies, patients)
     placeless = [group[0] for group in parts.values() if not _is_placed(group[0])]
     series = [
         replace(
@@ -83,7 +87,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
 
 
 _Key = tuple[str, str, "Path | None"]
-"""Study, series, and a folder or file where the same UIDs name images of several patients."""
+"""Study, series, and a folder or (first) file where the same UIDs name images of several patients."""
 
 
 def _regroup(parts: dict[_Key, list[DicomSeries]], copies: dict[_Key, list[Path]], split: set[_Key]) -> None:
@@ -96,6 +100,27 @@ def _regroup(parts: dict[_Key, list[DicomSeries]], copies: dict[_Key, list[Path]
             parts.setdefault((*key[:2], one.frames[0].path.parent), []).append(one)
         for path in copies.pop(key, ()):
             copies.setdefault((*key[:2], path.parent), []).append(path)
+
+
+def _part_patients(
+    parts: dict[_Key, list[DicomSeries]],
+    copies: dict[_Key, list[Path]],
+    patients: Mapping[Path, bytes | None],
+) -> None:
+    """Split series that hold images of several patients, whose UIDs are the same; in place.
+
+    Where no patient has two of the images, a de-identifier drew a new PatientID for each file.
+    """
+    for key, group in list(parts.items()):
+        counts = Counter(patients[one.frames[0].path] for one in group)
+        if len(counts.keys() - {None}) < 2 or max(counts.values()) == 1:
+            continue
+        homes: dict[bytes | None, _Key] = {}
+        for one in parts.pop(key):
+            path = one.frames[0].path
+            parts.setdefault(homes.setdefault(patients[path], (*key[:2], path)), []).append(one)
+        for path in copies.pop(key, ()):
+            copies.setdefault(homes.get(patients[path], key), []).append(path)
 
 
 def _torn(parts: Mapping[_Key, Sequence[DicomSeries]]) -> list[list[_Key]]:

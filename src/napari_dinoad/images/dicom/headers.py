@@ -1,6 +1,6 @@
 """One DICOM file → what its header says of its images, as the part of a series that lies in it.
 
-Only the tags named here are ever parsed, so a patient's name or dates never enter the process; whether two scans are
+Only the tags named here are ever parsed, so a patient's name or dates never enter the process; whether two files are
 of one patient is told by `napari_dinoad.images.dicom.patient`, which gives away no number.
 """
 
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom.datadict import tag_for_keyword
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images import damage
-from napari_dinoad.images.dicom.files import MANUFACTURER, read_dataset
+from napari_dinoad.images.dicom.files import DAMAGED, MANUFACTURER, read_dataset
 from napari_dinoad.images.dicom.frame_places import (
     IN_US_VOLUME,
     PLACE_TAGS,
@@ -35,6 +33,7 @@ from napari_dinoad.images.dicom.header_values import (
     plain_text,
     uid_of,
 )
+from napari_dinoad.images.dicom.patient import PATIENT_TAG, take_mark
 from napari_dinoad.images.dicom.series import DicomFrame, DicomSeries
 from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.volume import DisplayWindow
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
-    "DAMAGED",
     "EXPORT_AGAIN",
     "GEOMETRY_TAGS",
     "UnreadableDicomError",
@@ -54,6 +52,7 @@ __all__ = [
     "is_segmentation",
     "name_of_uid",
     "read_header",
+    "series_and_patient",
     "series_of_file",
     "unit_orientation",
 ]
@@ -70,9 +69,6 @@ GEOMETRY_TAGS = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PLACE_TAGS,
 )  # fmt: skip
 """Tags that a header is read for; all others are passed over unparsed."""
-
-DAMAGED = (*damage.DAMAGED, InvalidDicomError, BytesLengthException)
-"""What pydicom raises on damaged files. The messages may quote any part of a header, so they are never chained."""
 
 EXPORT_AGAIN = "Export it again."
 """What to do about a file that cannot be read: the last words of such a message."""
@@ -141,8 +137,10 @@ def is_of_ours(path: Path) -> bool:
         return False
 
 
-def read_header(path: Path) -> Dataset:
-    """Read the tags of `GEOMETRY_TAGS`, without pixels; values are converted when they are first asked for.
+def read_header(path: Path) -> tuple[Dataset, bytes | None]:
+    """Read the tags of `GEOMETRY_TAGS`, without pixels, and the mark of the patient, see `take_mark`.
+
+    Values are converted when they are first asked for.
 
     Raises
     ------
@@ -152,7 +150,8 @@ def read_header(path: Path) -> Dataset:
         If it is no image of a patient. The messages say why, and quote nothing of the header.
     """
     try:
-        header = read_dataset(path, GEOMETRY_TAGS, stop_before_pixels=True)
+        header = read_dataset(path, (*GEOMETRY_TAGS, PATIENT_TAG), stop_before_pixels=True)
+        patient = take_mark(header)
         sop_class = uid_of(header, "SOPClassUID") or uid_of(header.file_meta, "MediaStorageSOPClassUID")
         is_ours = header.get("Manufacturer") == MANUFACTURER
         has_pixels = bool(header.get("Rows") and header.get("Columns"))
@@ -176,7 +175,7 @@ def read_header(path: Path) -> Dataset:
         raise UnreadableDicomError(
             f"{path}: a DICOM image that names no series (SeriesInstanceUID). {EXPORT_AGAIN}"
         )
-    return header
+    return header, patient
 
 
 def series_of_file(path: Path) -> DicomSeries:
@@ -187,10 +186,15 @@ def series_of_file(path: Path) -> DicomSeries:
     ScanReadError
         As `read_header`, and if values that are needed cannot be read.
     """
+    return series_and_patient(path)[0]
+
+
+def series_and_patient(path: Path) -> tuple[DicomSeries, bytes | None]:
+    """Return the series that a DICOM file is of as `series_of_file` does, and its patient by `take_mark`."""
     with unvalidated:  # pydicom's warnings about odd values would quote them
-        header = read_header(path)
+        header, patient = read_header(path)
         try:
-            return _series_of(header, path)
+            return _series_of(header, path), patient
         except DAMAGED as error:
             raise UnreadableDicomError(
                 f"{path}: a DICOM file with damaged header values ({type(error).__name__}). {EXPORT_AGAIN}"

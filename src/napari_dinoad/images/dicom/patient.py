@@ -6,14 +6,18 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING
 
-from napari_dinoad.images.dicom.files import read_dataset
-from napari_dinoad.images.dicom.headers import DAMAGED
+from napari_dinoad.images.dicom.files import DAMAGED, read_dataset
 from napari_dinoad.images.dicom.silence import unvalidated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["patient_mark"]
+    from pydicom import Dataset
+
+__all__ = ["PATIENT_TAG", "patient_mark", "take_mark"]
+
+PATIENT_TAG = "PatientID"
+"""The tag that tells patients from each other; it is read for that alone."""
 
 _SALT = secrets.token_bytes(32)
 """Of this process: a mark says nothing outside of it."""
@@ -22,23 +26,28 @@ _PADDING = b" \0"
 
 
 def patient_mark(path: Path) -> bytes | None:
-    """Return a mark that files of one patient share: a hash of the PatientID, salted anew in each process.
+    """Return the mark of the patient of a file, see `take_mark`; None also where it cannot be read."""
+    try:
+        # The standard's warnings about odd values would quote them.
+        with unvalidated:
+            return take_mark(read_dataset(path, [PATIENT_TAG], stop_before_pixels=True))
+    except DAMAGED:
+        # Chained, it might quote the header.
+        return None
 
-    It is for comparing within this process, never for keeping. The number is hashed undecoded.
+
+def take_mark(header: Dataset) -> bytes | None:
+    """Take the PatientID out of a header, and return a mark that files of one patient share: its hash.
+
+    It is salted anew in each process: for comparing within this one, never for keeping. The number is not decoded.
 
     Returns
     -------
     bytes or None
-        None where the file names no patient, or cannot be read.
+        None where the header names no patient.
     """
-    try:
-        # The standard's warnings about odd values would quote them.
-        with unvalidated:
-            header = read_dataset(path, ["PatientID"], stop_before_pixels=True)
-            element = header.get_item("PatientID")
-            value = b"" if element is None else element.value or b""
-    except DAMAGED:
-        # Chained, it might quote the header.
-        return None
+    element = header.get_item(PATIENT_TAG)
+    header.pop(PATIENT_TAG, None)
+    value = b"" if element is None else element.value or b""
     number = (value if isinstance(value, bytes) else str(value).encode()).strip(_PADDING)
     return hashlib.blake2b(number, key=_SALT, digest_size=16).digest() if number else None

@@ -14,8 +14,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossl
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.colours import are_coloured, colour_type
 from napari_dinoad.images.dicom.codecs import require_all_decoded, robust_plugin
-from napari_dinoad.images.dicom.files import read_dataset
-from napari_dinoad.images.dicom.headers import DAMAGED, GEOMETRY_TAGS, name_of_uid
+from napari_dinoad.images.dicom.files import DAMAGED, read_dataset
+from napari_dinoad.images.dicom.headers import GEOMETRY_TAGS, name_of_uid
 from napari_dinoad.images.dicom.silence import unvalidated
 from napari_dinoad.images.grey import to_grey
 

@@ -11,8 +11,8 @@ import numpy as np
 from highdicom.seg import Segmentation
 
 from napari_dinoad.errors import GeometryError, ScanReadError
-from napari_dinoad.images.dicom.files import MANUFACTURER, read_dataset
-from napari_dinoad.images.dicom.headers import DAMAGED, EXPORT_AGAIN, GEOMETRY_TAGS, series_of_file
+from napari_dinoad.images.dicom.files import DAMAGED, MANUFACTURER, read_dataset
+from napari_dinoad.images.dicom.headers import EXPORT_AGAIN, GEOMETRY_TAGS, series_of_file
 from napari_dinoad.images.dicom.patient import patient_mark
 from napari_dinoad.images.dicom.reader import as_nifti
 from napari_dinoad.images.dicom.silence import unvalidated
