@@ -123,6 +123,7 @@ def test_headers_tell_a_head_from_a_trunk(tmp_path, part, pixel_mm, lung, name):
         )
     chosen = choose_preset(discover_scans(tmp_path))
     assert (chosen.name, chosen.is_guess) == (name, True)
+    assert ("of OCT or a microscope; each slice is scaled by itself" in chosen.why) == (name == "oct")
 
 
 def save_film(path: Path, modality: str, *, in_colour: bool = False) -> None:

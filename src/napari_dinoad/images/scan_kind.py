@@ -324,7 +324,9 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
     if any(scan.images for scan in discovery.scans):
         return PresetChoice("oct", "folders of 2D slices", is_guess=True)
     if 2 * sum(map(_is_stack_of_pages, discovery.scans)) > len(discovery.scans):
-        return PresetChoice("oct", "most files are stacks of pages", is_guess=True, also=_OF_IMAGES)
+        # Slices of a microscope grow darker with depth, too: as stored, or by one range, the deep ones would be dark.
+        why = "most files are stacks of pages, of OCT or a microscope; each slice is scaled by itself"
+        return PresetChoice("oct", why, is_guess=True, also=_OF_IMAGES)
     if 2 * sum(look.field_mm is None for look in looks) > len(looks):
         return _of_images(looks, discovery.modality)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
