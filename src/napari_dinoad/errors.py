@@ -17,6 +17,10 @@ class DinoadError(Exception):
     """
 
 
+class FileInUseError(DinoadError):
+    """A file is there and cannot be replaced: another program has it open, as spreadsheets do on Windows."""
+
+
 class SettingError(DinoadError, ValueError):
     """A setting is out of range, unknown, or does not go with another one."""
 

@@ -30,6 +30,7 @@ from napari_dinoad.cli.verbs import build_parser
 from napari_dinoad.errors import Cancelled
 from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.pipeline.detection.lone_run import lone_run
+from refused_files import forbid_removing_open_files
 from small_heads import BAD_SCANS, add_bad_scans, save_dicom_head
 
 
@@ -314,6 +315,28 @@ def test_a_run_that_was_killed_and_a_disk_without_locks_hold_up_none(
     monkeypatch.setattr("napari_dinoad.machine.file_lock._lock", no_locks)
     assert main(["score", *heads, *arguments, "--no-resume"]) == 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_worklist_that_a_spreadsheet_has_open_ends_no_run(
+    model_path, patient_path, normal_folder, tmp_path, capsys, caplog, monkeypatch
+):
+    heads = [str(patient_path), str(next(normal_folder.iterdir()))]
+    arguments = ["--model", str(model_path), "--out", str(tmp_path), "--save", "mask", "--json"]
+    assert main(["score", *heads, *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["not_renewed"] == []
+    forbid_removing_open_files(monkeypatch)
+    told = "worklist.csv in the folder of the results could not be renewed"
+    with (tmp_path / "worklist.csv").open():
+        assert main(["score", heads[0], *arguments, "--fpr", "0.1"]) == 0, "all that was asked for is there"
+        assert told in caplog.text
+        capsys.readouterr()
+        caplog.clear()
+        assert main(["score", *heads, *arguments, "--fpr", "0.1"]) == 2
+        document = json.loads(capsys.readouterr().out)
+        assert (document["not_renewed"], len(document["scans"])) == (["worklist.csv"], 2)
+        assert told in caplog.text
+    assert main(["score", *heads, *arguments, "--fpr", "0.1"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_taken_over"] == 2
 
 
 def test_pixels_that_cannot_be_decoded_are_one_line_and_no_traceback(model_path, tmp_path):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import DinoadError, FileInUseError
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import atomic_path, write_text
 from patience import PATIENCE_S
+from refused_files import forbid_removing_open_files
 
 NAMES = ("a.csv", "b.json", "c.html")
 
@@ -72,6 +73,18 @@ def test_no_earlier_file_is_replaced_when_the_block_fails(tmp_path):
         write_text(tmp_path / NAMES[1], "new")
         raise KeyError
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {NAMES[1]: "old"}
+
+
+@pytest.mark.parametrize("held", NAMES)
+def test_no_earlier_file_is_replaced_where_another_program_holds_one(tmp_path, monkeypatch, held):
+    """Those before it were, so that files of two results lay side by side."""
+    for name in NAMES:
+        write_text(tmp_path / name, "earlier")
+    forbid_removing_open_files(monkeypatch)
+    with (tmp_path / held).open(), pytest.raises(FileInUseError, match=held), written_together():
+        for name in NAMES:
+            write_text(tmp_path / name, "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(NAMES, "earlier")
 
 
 def test_a_disk_that_fails_is_told_by_the_file_and_nothing_gets_its_name(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps import AnomalyMap, Findings
 from napari_dinoad.maps.worklist import Worklist
 from napari_dinoad.maps.worklist_entry import WORKLIST_COLUMNS, WorklistEntry
+from refused_files import forbid_removing_open_files
 
 CARD = {"calibration": {"resolved_neg_log10_p": 4.0}}
 
@@ -325,6 +326,39 @@ def test_a_list_whose_scan_was_found_otherwise_since_says_so_by_its_name(tmp_pat
     caplog.clear()
     worklist_of(tmp_path, a, b)
     assert names_in(tmp_path) == LISTED and not caplog.records
+
+
+@pytest.mark.parametrize("held", LISTED)
+def test_a_file_that_another_program_has_open_is_told_and_ends_nothing(tmp_path, monkeypatch, caplog, held):
+    """A spreadsheet on Windows ended a run of hours with an error."""
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    worklist_of(tmp_path, a, a)
+    before = {name: (tmp_path / name).read_text() for name in LISTED}
+    forbid_removing_open_files(monkeypatch)
+    with (tmp_path / held).open():
+        with Worklist(tmp_path, "t1", 0.01) as worklist:
+            for findings, name, score in (a, b):
+                worklist.add(WorklistEntry.of(findings, name, {}, score))
+        assert worklist.not_renewed == [held]
+        (told,) = caplog.messages
+        assert told.startswith(f"{held} in the folder of the results could not be renewed: another program")
+        assert str(tmp_path) not in told
+        assert [name for name in LISTED if (tmp_path / name).read_text() == before[name]] == [held]
+    worklist_of(tmp_path, a, b)
+    assert "b.nii.gz" in (tmp_path / held).read_text()
+
+
+def test_a_list_that_another_program_has_open_is_not_called_outdated_and_that_is_told(
+    tmp_path, monkeypatch, caplog
+):
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    worklist_of(tmp_path, a, b)
+    forbid_removing_open_files(monkeypatch)
+    with (tmp_path / "worklist.csv").open():
+        of_one(tmp_path, (findings_of("b.nii.gz", p_value=0.5), "b", 0.0))
+    assert names_in(tmp_path) == ["worklist.csv", "worklist_outdated.html"]
+    assert "worklist.csv in the folder of the results could not be renewed" in caplog.text
+    assert "score its scans again for a new one" in caplog.text
 
 
 def test_a_list_that_another_job_calls_outdated_just_now_holds_up_none(tmp_path, monkeypatch):

@@ -153,13 +153,16 @@ def run(options: argparse.Namespace) -> int:
             {"path": str(item.path), "reason": item.reason} for item in given.skipped if not item.is_scan
         ]
         document = {"model": str(options.model), "scans": results, "failed": failed, "skipped": skipped}
-        print_json({**document, "worklist": page, "n_taken_over": n_taken_over})
+        more = {"worklist": page, "not_renewed": worklist.not_renewed, "n_taken_over": n_taken_over}
+        print_json({**document, **more})
     elif lines:
         _print_lines(lines)
         print(f"results: {options.out}" if page is None else f"worklist: {page}")
     if n_taken_over:
         print(f"dinoad: {n_taken_over} of {len(given.scans)} scans were taken over.", file=sys.stderr)
-    return 0 if is_all_written and not failed else 2
+    # Of a single scan the list is an earlier run's, and nothing that was asked for is missing.
+    is_listed = page is None or not worklist.not_renewed
+    return 0 if is_all_written and is_listed and not failed else 2
 
 
 def _bars(_: int, name: str) -> ProgressBars:

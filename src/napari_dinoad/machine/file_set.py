@@ -29,17 +29,36 @@ class FileSet:
 
     def __init__(self) -> None:
         self._forcing: list[Callable[[], None]] = []
+        self._checking: list[Callable[[], None]] = []
         self._naming: list[Callable[[], None]] = []
         self._paths: list[Path] = []
         self._temporaries = ExitStack()
 
     def take(
-        self, path: Path, force: Callable[[], None], give_name: Callable[[], None], temporary: ExitStack
+        self,
+        path: Path,
+        force: Callable[[], None],
+        check: Callable[[], None],
+        give_name: Callable[[], None],
+        temporary: ExitStack,
     ) -> None:
-        """Take in a file: how it is forced to the disk, how it gets its name, and what removes it if it gets none."""
+        """Take in a file.
+
+        Parameters
+        ----------
+        path : Path
+        force : callable
+            Forces it to the disk.
+        check : callable
+            Raises where an earlier file of its name cannot be replaced.
+        give_name : callable
+        temporary : ExitStack
+            Removes it if it gets no name.
+        """
         self._temporaries.push(temporary)
         self._paths.append(path)
         self._forcing.append(force)
+        self._checking.append(check)
         self._naming.append(give_name)
 
     def close_unfinished(self) -> None:
@@ -55,6 +74,8 @@ class FileSet:
     def close(self) -> None:
         """Force all files to the disk, and then give them their names, in the order in which they came.
 
+        Where another program holds an earlier file open, none gets its name: all earlier ones stay.
+
         Raises
         ------
         DinoadError
@@ -67,8 +88,8 @@ class FileSet:
             else:
                 for force in self._forcing:
                     force()
-            for give_name in self._naming:
-                give_name()
+            for step in (*self._checking, *self._naming):
+                step()
 
 
 _OPEN: ContextVar[FileSet | None] = ContextVar("_OPEN", default=None)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import DinoadError, FileInUseError
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 from napari_dinoad.machine.file_set import current_file_set
 from napari_dinoad.machine.temporaries import temporary_file
@@ -212,7 +212,11 @@ def atomic_path(path: Path, folder: Path | None = None, n_bytes: int | None = No
             _give_name(temporary, path)
         else:
             files.take(
-                path, partial(_force, temporary, path), partial(_give_name, temporary, path), stack.pop_all()
+                path,
+                partial(_force, temporary, path),
+                partial(_require_replaceable, path),
+                partial(_give_name, temporary, path),
+                stack.pop_all(),
             )
 
 
@@ -224,6 +228,12 @@ def _force(temporary: Path, path: Path) -> None:
 
 _WAITS_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4) if sys.platform == "win32" else ()
 """Virus scanners and search indexes of Windows open what was just written, and for that moment it keeps its name."""
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse a file that is there and held open by another program; it is given the name that it has."""
+    if path.is_file():
+        _give_name(path, path)
 
 
 def _give_name(temporary: Path, path: Path) -> None:
@@ -242,7 +252,8 @@ def telling_of_writing(
 ) -> Iterator[None]:
     """Tell a system's error inside the block as a `DinoadError` of writing ``path``, with what to do.
 
-    The block begins where it is known that the folder takes files.
+    The block begins where it is known that the folder takes files; of one that is there, permission is denied where
+    another program holds it (`FileInUseError`).
 
     Parameters
     ----------
@@ -260,7 +271,8 @@ def telling_of_writing(
         while told.errno is None and isinstance(told.__cause__, OSError):
             told = told.__cause__
         if isinstance(told, PermissionError):
-            raise DinoadError(
+            kind = FileInUseError if path.is_file() else DinoadError
+            raise kind(
                 f"Cannot write {path}: {told.strerror or told}. If another program has the file open, close it "
                 "there; else choose another folder."
             ) from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from napari_dinoad import html
-from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.errors import Cancelled, DinoadError, FileInUseError
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import short_stem, stem_of, telling_of_writing, write_text
 from napari_dinoad.machine.interrupts import interrupts_deferred
@@ -65,7 +65,8 @@ class Worklist:
 
     A context manager: at its end, also by an error or a signal, the files hold all scans so far. A `DinoadError` that
     ends it (of a full disk, for instance) is told with how many scans are done. Files of an earlier run that say of a
-    scan what is no longer so are called ``worklist_outdated`` until there is a new list.
+    scan what is no longer so are called ``worklist_outdated`` until there is a new list. A file that another program
+    has open (a spreadsheet, on Windows) ends nothing: it is warned of at the end, and in ``not_renewed``.
 
     Parameters
     ----------
@@ -88,6 +89,8 @@ class Worklist:
         self._failed: list[tuple[str, str, str]] = []
         self._written_at = float("-inf")
         self._is_outdated = False
+        self.not_renewed: list[str] = []
+        """Names of the files that were open in another program when they were last to be written or renamed."""
 
     def __enter__(self) -> Self:
         return self
@@ -109,11 +112,25 @@ class Worklist:
                 # What ended the scoring is told, not that the worklist met the same full disk afterwards.
                 logger.info("%s", refused)
                 unwritten = refused
+        if self.not_renewed:
+            logger.warning("%s", self._told_not_renewed())
         fault = error or unwritten
         if isinstance(fault, DinoadError) and not isinstance(fault, Cancelled) and self._entries:
             fault.args = (f"{fault} {self._what_is_done(is_listed=unwritten is None)}",)
         if error is None and unwritten is not None:
             raise unwritten
+
+    def _told_not_renewed(self) -> str:
+        files = " and ".join(self.not_renewed)
+        again = (
+            "score again: what was scored is taken over, and the list is written"
+            if self.is_due
+            else "score its scans again for a new one"
+        )
+        return (
+            f"{files} in the folder of the results could not be renewed: another program has it open. It says what "
+            f"was found before. Close it there, and {again}."
+        )
 
     def _what_is_done(self, *, is_listed: bool) -> str:
         """Return what a fault leaves behind, for people."""
@@ -133,11 +150,18 @@ class Worklist:
         self._drop_a_picture()
         self._write_now_and_then()
         if not self.is_due and self._says_otherwise(entry):
-            self._is_outdated = True
             for path in (self.page, self.table):
-                # Of many jobs that score a scan each, another may be the first.
-                with telling_of_writing(path), suppress(FileNotFoundError):
-                    path.replace(_outdated(path))
+                self._call_outdated(path)
+
+    def _call_outdated(self, path: Path) -> None:
+        try:
+            # Of many jobs that score a scan each, another may be the first.
+            with telling_of_writing(path), suppress(FileNotFoundError):
+                path.replace(_outdated(path))
+        except FileInUseError:
+            self.not_renewed.append(path.name)
+        else:
+            self._is_outdated = True
 
     def _says_otherwise(self, entry: WorklistEntry) -> bool:
         """Whether the table of an earlier run lists a scan with something else than what was found now."""
@@ -170,11 +194,16 @@ class Worklist:
             self.write()
 
     def write(self) -> None:
-        """Write both files, atomically."""
+        """Write both files, atomically; where another program has one open, the other."""
         entries = sorted(self._entries, key=lambda entry: entry.order)
-        with written_together():
-            write_text(self.table, _table(entries))
-            write_text(self.page, self._page(entries))
+        texts = {self.table: _table(entries), self.page: self._page(entries)}
+        try:
+            with written_together():
+                for path, text in texts.items():
+                    write_text(path, text)
+            self.not_renewed = []
+        except FileInUseError:
+            self.not_renewed = [path.name for path, text in texts.items() if not _is_renewed(path, text)]
         self._written_at = time.monotonic()
         self._is_outdated = False
         for path in (self.page, self.table):
@@ -252,6 +281,15 @@ def _table(entries: list[WorklistEntry]) -> str:
 
 def _rows_of(table: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(table, newline="")))
+
+
+def _is_renewed(path: Path, text: str) -> bool:
+    """Write a file; return False where another program has it open."""
+    try:
+        write_text(path, text)
+    except FileInUseError:
+        return False
+    return True
 
 
 def _outdated(path: Path) -> Path:

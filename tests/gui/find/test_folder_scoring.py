@@ -25,6 +25,7 @@ from napari_dinoad.gui.parts.last_folder import LastFolder
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.settings import DetectSettings
 from patience import PATIENCE_S
+from refused_files import forbid_removing_open_files
 
 
 @pytest.fixture
@@ -192,6 +193,19 @@ def test_cancelling_before_the_first_scan_leads_to_no_worklist_of_before(qtbot, 
     finish(qtbot, dialog)
     assert dialog.note.text() == "Stopped before any scan was scored."
     assert dialog.page_button.isHidden()
+
+
+def test_a_worklist_that_a_spreadsheet_has_open_is_told(dialog, patients, model_path, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    job = ScoreFolderJob(patients, out, model_path, DetectSettings(device="cpu"))
+    desk = SimpleNamespace(progress=lambda event: None, deliver=lambda outcome: None)
+    assert job.work(desk).not_renewed == ()
+    forbid_removing_open_files(monkeypatch)
+    with (out / "worklist.csv").open():
+        outcome = job.work(desk)
+    assert (outcome.n_scored, outcome.not_renewed) == (2, ("worklist.csv",))
+    dialog.runner.succeeded.emit(outcome)
+    assert "Not renewed: worklist.csv, which another program has open." in dialog.note.text()
 
 
 def test_what_cannot_be_written_leaves_no_empty_folder(patients, model_path, tmp_path, monkeypatch):

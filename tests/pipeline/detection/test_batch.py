@@ -22,6 +22,7 @@ from napari_dinoad.pipeline.detection import batch, scan_steps
 from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.settings import ReadSettings
 from patience import PATIENCE_S
+from refused_files import forbid_removing_open_files
 
 logger = logging.getLogger("napari_dinoad.of_this_test")
 
@@ -310,6 +311,24 @@ def before_maps(monkeypatch, before):
     monkeypatch.setitem(
         outputs._WRITERS, "map", lambda findings, *where: before("map", findings) or save(findings, *where)
     )
+
+
+def test_a_result_that_another_program_has_open_holds_up_no_other_scan(
+    detector, scans, tmp_path, monkeypatch
+):
+    """It ended the batch, with what came before it replaced."""
+    out = tmp_path / "out"
+    run(detector, scans[:3], out)
+    held = out / "normal_1_regions.csv"
+    before = {path.name: path.read_bytes() for path in out.glob("normal_1_*")}
+    forbid_removing_open_files(monkeypatch)
+    with held.open():
+        items = run(Detector(detector.model, replace(detector.settings, fpr=0.1)), scans[:3], out)
+    assert [item.error is None for item in items] == [True, False, True]
+    assert "Cannot write normal_1_regions.csv: " in items[1].reason
+    assert {path.name: path.read_bytes() for path in out.glob("normal_1_*")} == before
+    page = (out / "worklist.html").read_text()
+    assert "normal_1_regions.csv" in page and str(tmp_path) not in page
 
 
 def test_outputs_that_cannot_be_written_end_it(detector, scans, tmp_path, monkeypatch):

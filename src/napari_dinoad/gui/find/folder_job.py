@@ -39,6 +39,8 @@ class FolderOutcome:
         Files of earlier results that were removed, since nothing was written in their place.
     n_others : int
         Files named as results that may be of others, and stay.
+    not_renewed : tuple of str
+        Files of the worklist that another program has open.
     """
 
     n_scored: int
@@ -47,6 +49,7 @@ class FolderOutcome:
     n_taken_over: int = 0
     n_removed: int = 0
     n_others: int = 0
+    not_renewed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ class ScoreFolderJob:
                         n_others += len(item.result["others"])
                     else:
                         failed.append((item.scan.path.name or item.name, item.reason))
-            return outcome(n_scored)
+            ended = outcome(n_scored)
+        return replace(ended, not_renewed=tuple(worklist.not_renewed))
 
 
 def _of_scan(progress: Progress, place: int, n_scans: int) -> Progress:

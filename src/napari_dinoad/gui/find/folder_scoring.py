@@ -200,7 +200,12 @@ class FolderScoringDialog(QDialog):
             more = len(outcome.failed) - 1
             text += f" Not scored: {name} ({' '.join(without_options(reason).split()).rstrip('.')})"
             text += f", and {more} more, which the worklist names." if more else "."
-        self.note.tell(text, warning=bool(outcome.failed))
+        if outcome.not_renewed:
+            text += (
+                f" Not renewed: {' and '.join(outcome.not_renewed)}, which another program has open. Close it there, "
+                "and score again: what was scored is taken over."
+            )
+        self.note.tell(text, warning=bool(outcome.failed or outcome.not_renewed))
 
     def _on_delivered(self, outcome: object) -> None:
         if isinstance(outcome, FolderOutcome):

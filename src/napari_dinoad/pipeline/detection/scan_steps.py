@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import DinoadError, GeometryError, ScanReadError, SettingError
+from napari_dinoad.errors import DinoadError, FileInUseError, GeometryError, ScanReadError, SettingError
 from napari_dinoad.images.scan_file import without_path
 from napari_dinoad.images.scans_ahead import is_large
 from napari_dinoad.maps.outputs import check_outputs, default_outputs, possible_outputs, save_outputs
@@ -208,13 +209,18 @@ class ScanSteps:
         Raises
         ------
         DinoadError
-            If they cannot be written; of errors of the scan alone the item tells.
+            If they cannot be written; of errors of the scan alone the item tells, and of earlier files of it that
+            another program has open, all of which stay.
         """
         with self.logs.holding(own.records):
             try:
                 item, entry = self._written(own, scored)
             except OF_ONE_SCAN as error:
                 return WrittenScan(BatchItem(own.scan, own.name, error=error), None, own.records)
+            except FileInUseError as error:
+                # It stands in the list of the scans, which names no folder.
+                told = DinoadError(str(error).replace(f"{self.folder}{os.sep}", ""))
+                return WrittenScan(BatchItem(own.scan, own.name, error=told), None, own.records)
             return WrittenScan(item, entry, own.records)
 
     def _written(self, own: BatchScan, scored: ScoredScan) -> tuple[BatchItem, WorklistEntry]:
