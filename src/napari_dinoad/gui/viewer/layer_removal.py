@@ -32,7 +32,12 @@ class LayerRemoval(QObject):
             self._timer.start()
 
     def _remove(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for layer in waiting:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        try:
+            while self._waiting:
+                layer = self._waiting.pop(0)
+                if layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
+        finally:
+            # Where somebody fails who hears of one, the others go all the same.
+            if self._waiting:
+                self._timer.start()
