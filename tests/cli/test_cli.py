@@ -28,6 +28,7 @@ from napari_dinoad.cli.main import main
 from napari_dinoad.cli.output import ProgressBars
 from napari_dinoad.cli.verbs import build_parser
 from napari_dinoad.errors import Cancelled
+from napari_dinoad.machine import file_lock
 from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.pipeline.detection.lone_run import lone_run
 from refused_files import forbid_removing_open_files
@@ -299,6 +300,15 @@ def test_a_run_of_another_person_is_not_overridden(model_path, normal_folder, tm
         monkeypatch.setattr("napari_dinoad.machine.file_lock._lock", no_locks)
         assert main(["score", *heads, *arguments]) == 0, "as on a network disk"
         assert lock.exists()
+
+
+def test_who_looks_for_what_killed_runs_left_is_not_taken_for_a_run(tmp_path, monkeypatch):
+    """It holds the lock for a moment, and a run that began just then was refused."""
+    answers = iter([False])
+    real = file_lock._lock
+    monkeypatch.setattr(file_lock, "_lock", lambda *how: next(answers, None) is None and real(*how))
+    with lone_run(tmp_path):
+        assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_run_that_was_killed_and_a_disk_without_locks_hold_up_none(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.machine.file_lock import LockedError, locked
+from napari_dinoad.machine.file_lock import Lock, LockedError, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,9 @@ __all__ = ["lone_run"]
 
 _LOCK = ".dinoad-worklist.lock"
 """Named as what `napari_dinoad.machine.temporaries.remove_abandoned` removes, where a killed run left it."""
+
+_WAITS_S = (0.05, 0.2)
+"""Who looks for what killed runs left holds the lock for a moment: another run holds it longer than this."""
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def lone_run(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            lock = stack.enter_context(locked(folder / _LOCK, wait=False, may_be_of_others=True))
+            lock = _held(folder / _LOCK, stack)
         except LockedError:
             raise DinoadError(
                 f"{folder}: another run is scoring scans into this folder. Wait for it, end it, or choose another "
@@ -44,3 +48,11 @@ def lone_run(folder: Path) -> Iterator[None]:
         else:
             stack.callback(lock.remove)
         yield
+
+
+def _held(path: Path, stack: ExitStack) -> Lock:
+    for wait_s in _WAITS_S:
+        with suppress(LockedError):
+            return stack.enter_context(locked(path, wait=False, may_be_of_others=True))
+        time.sleep(wait_s)
+    return stack.enter_context(locked(path, wait=False, may_be_of_others=True))
