@@ -99,8 +99,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
     from napari_dinoad.pipeline.detection.results_folder import results_folder
 
-    # Of a single scan nothing is taken over, by this or a later run.
-    model_sha256 = model_sha256_of(options.model) if len(given.scans) > 1 else None
+    model_sha256 = model_sha256_of(options.model, given.scans)
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
     results: list[dict[str, Any]] = []
     lines: list[tuple[str, ...]] = []

@@ -201,8 +201,9 @@ def test_without_a_model_file_nothing_is_taken_over(score, tmp_path):
     score(model=None)
     assert taken_over(score(model=None)[0]) == [False] * 3
     assert taken_over(score()[0]) == [False] * 3
-    assert model_sha256_of(tmp_path / "none.dinoad") is None
-    assert model_sha256_of(tmp_path) is None
+    two = [ScanFile.of_file(tmp_path / name) for name in ("a.nii", "b.nii")]
+    assert model_sha256_of(tmp_path / "none.dinoad", two) is None
+    assert model_sha256_of(tmp_path, two) is None
 
 
 def test_no_folder_is_in_what_is_kept(score, tmp_path):

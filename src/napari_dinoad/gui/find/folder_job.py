@@ -103,7 +103,7 @@ class ScoreFolderJob:
         from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
         from napari_dinoad.pipeline.detection.results_folder import results_folder
 
-        model_sha256 = model_sha256_of(self.model_path) if len(found.scans) > 1 else None
+        model_sha256 = model_sha256_of(self.model_path, found.scans)
         detector = Detector(NormativeModel.load(self.model_path), self.settings)
         failed = [(item.path.name, item.reason) for item in unusable]
         n_scored = n_taken_over = n_removed = n_others = 0

@@ -16,7 +16,7 @@ from napari_dinoad.machine.files import resolved, short_stem
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.machine.write_behind import WriteBehind
-from napari_dinoad.pipeline.detection.kept_scores import KeptScores
+from napari_dinoad.pipeline.detection.kept_scores import KeptScores, can_be_taken_over
 from napari_dinoad.pipeline.detection.scan_steps import (
     OF_ONE_SCAN,
     BatchItem,
@@ -92,8 +92,7 @@ def score_scans(
     DinoadError
         If outputs cannot be written.
     """
-    # A single scan is scored each time.
-    known_model = model_sha256 if len(scans) > 1 else None
+    known_model = model_sha256 if can_be_taken_over(scans) else None
     kept = KeptScores(folder, known_model, detector, reading, outputs, seg_segments, resume=resume)
     with OrderedLogs() as logs, ReadAhead() as reader, WriteBehind[WrittenScan]() as writer:
         steps = ScanSteps(detector, reading, folder, outputs, seg_segments, len(scans) > 1, logs, kept)

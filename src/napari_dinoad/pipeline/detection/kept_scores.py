@@ -30,20 +30,25 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.detection.detector import Detector
     from napari_dinoad.settings import ReadSettings, SegSegments
 
-__all__ = ["KeptScores", "model_sha256_of"]
+__all__ = ["KeptScores", "can_be_taken_over", "model_sha256_of"]
 
 
 _TOLD = ("p_value", "n_calibration_scans", "n_calibration_persons", "threshold_fpr", "regions")
 """What of a result, with the scan's own score, tells it from another's."""
 
 
-def model_sha256_of(path: Path) -> str | None:
+def can_be_taken_over(scans: Sequence[ScanFile]) -> bool:
+    """Whether a later run can take scans over that are scored together: a single one is scored each time."""
+    return len(scans) > 1
+
+
+def model_sha256_of(path: Path, scans: Sequence[ScanFile]) -> str | None:
     """Return the SHA-256 of a model's file, before it is loaded: replaced meanwhile, it is that of no later run.
 
-    None where it cannot be read, which loading it tells.
+    None where the scans cannot be taken over, and where it cannot be read, which loading it tells.
     """
     try:
-        return sha256_of_file(path) if path.is_file() else None
+        return sha256_of_file(path) if can_be_taken_over(scans) and path.is_file() else None
     except OSError:
         return None
 
