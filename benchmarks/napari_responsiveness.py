@@ -273,7 +273,8 @@ def open_large(bench: Bench) -> None:
     dock.find.slice_button.click()
     bench.wait_for(lambda: not dock.finder.runner.is_running and dock.finder.result is not None)
     plant(bench, SLIDER_SHAPE)
-    dock.finder.show_again()
+    dock.finder.found.overlay.refresh_map()
+    dock.finder.set_rate(dock.finder.result.fpr)
     bench.wait_for(lambda: dock.finder.result.is_measured)
 
 

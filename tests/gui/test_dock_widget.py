@@ -20,7 +20,7 @@ from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea
 
-from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
+from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays, show_again
 from napari_dinoad import NormativeModel
 from napari_dinoad.gui.find.result import Measurement
 from napari_dinoad.gui.viewer.layers import same_layer
@@ -912,7 +912,7 @@ def test_dicom_study_from_folder_to_segmentation(qtbot, dock, viewer, model_path
         values[z, 14, 14] = peak
     result.put(SlicesScored(0, tuple(range(len(values))), values))
     with qtbot.waitSignal(dock.finder.regions_changed, timeout=TIMEOUT_MS):
-        dock.finder.show_again()
+        show_again(dock)
     dock.finder.set_ticked([result.regions[1]], False)
     click(qtbot, dock.result.export_button)
     dialog = dock.result.export_dialog

@@ -213,15 +213,6 @@ class FindController(QObject):
             found.result.set_min_volume(min_volume_mm3)
         self._measurer.start_soon()
 
-    def show_again(self) -> None:
-        """Draw the result that is looked at anew and measure its regions; for values put in from elsewhere."""
-        found = self._current
-        if found is not None:
-            if found.overlay is not None:
-                found.overlay.refresh_map()
-            self.map_changed.emit()
-            self._measurer.start()
-
     def set_ticked(self, regions: Iterable[Region], ticked: bool) -> None:
         """Tick or untick regions: unticked ones leave the mask and are not exported."""
         found = self._current
