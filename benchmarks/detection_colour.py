@@ -27,8 +27,8 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embedded import embedded_constants, log_features
 from napari_dinoad.backbones.embedded_colour import colour_constants, colour_features, opponents, to_luma
 from napari_dinoad.evaluation import average_precision
-from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import prepare_scan
+from napari_dinoad.images.values.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.scoring import make_scorer
 from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings

@@ -25,7 +25,7 @@ import numpy as np
 
 from napari_dinoad import Detector, fit_folder, merge_models, preset, update_model
 from napari_dinoad.evaluation import average_precision
-from napari_dinoad.images.body import find_body
+from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.phantom import KINDS, make_normal, make_patient, write_cohort
 from napari_dinoad.settings import DpmmSettings, FitSettings
 

@@ -14,7 +14,7 @@ from PIL import Image
 from dicom_files import save_all, series_datasets
 from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
-from napari_dinoad.images.body import find_body
+from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.images.found_masks import found_mark
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume

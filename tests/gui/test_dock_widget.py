@@ -973,7 +973,7 @@ def test_a_lesion_of_hue_is_found_in_the_colours_of_a_layer(qtbot, dock, viewer,
     from napari_dinoad import fit_folder, preset
     from napari_dinoad.evaluation import auroc
     from napari_dinoad.gui.reader import read_layers
-    from napari_dinoad.images.grey import COLOUR_AS_GREY
+    from napari_dinoad.images.values.grey import COLOUR_AS_GREY
     from napari_dinoad.settings import FitSettings, MemoryBankSettings
 
     (tmp_path / "normals").mkdir()

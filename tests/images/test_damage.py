@@ -15,10 +15,10 @@ from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images import image_pixels
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import read_frames, read_nifti
+from napari_dinoad.images.pictures import pixels as image_pixels
 from napari_dinoad.images.readers import read_volume
 from refused_files import refuse_opening
 

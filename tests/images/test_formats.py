@@ -17,8 +17,8 @@ import pytest
 from nibabel.affines import voxel_sizes
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images import itk_files
 from napari_dinoad.images.discovery import discover_scans
+from napari_dinoad.images.itk import reader as itk_files
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
 from patience import PATIENCE_S

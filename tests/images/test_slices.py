@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images.body import find_body
-from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.images.slices import SliceStack, counts_across, prepare_scan, slice_axis
+from napari_dinoad.images.values.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import PRESETS, PreprocessingSettings, preset
 

@@ -20,7 +20,7 @@ from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
-from napari_dinoad.images.sampling import evenly_spread
+from napari_dinoad.images.values.sampling import evenly_spread
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings, display_range
 from napari_dinoad.maps.dicom.colour_slices import save_dicom_slices

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.values.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.panels import (

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.images.body import find_body
+from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.phantom import (
     FIELD_OF_VIEW_MM,
     KINDS,

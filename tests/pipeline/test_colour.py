@@ -16,8 +16,8 @@ from napari_dinoad import Detector, NormativeModel, detect, fit_folder, preset, 
 from napari_dinoad.backbones import embedded
 from napari_dinoad.errors import ModelFileError, ScanReadError
 from napari_dinoad.evaluation import auroc
-from napari_dinoad.images import image_files
-from napari_dinoad.images.grey import COLOUR_AS_GREY
+from napari_dinoad.images.pictures import reader as image_files
+from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.pipeline.cohort.cohort_notes import colour_note
 from napari_dinoad.pipeline.fit.updating import update_model
 from napari_dinoad.settings import (

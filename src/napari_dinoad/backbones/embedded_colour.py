@@ -24,7 +24,7 @@ _FIRST_SHA256 = "05486a8cbe4a8043078c9358f49f4b0e7b5adb525597dcde7f86038226df61f
 """Of the constants of version 1, before which there was no colour."""
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey, as `napari_dinoad.images.grey.to_grey` has them."""
+"""Weights of red, green and blue in grey, as `napari_dinoad.images.values.grey.to_grey` has them."""
 
 _N_OPPONENTS = 2
 

@@ -9,12 +9,12 @@ from PIL import Image
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.evaluation.mask_folders import masks_of_folder
-from napari_dinoad.images.image_files import read_image
-from napari_dinoad.images.image_pixels import open_image
-from napari_dinoad.images.itk_files import read_itk
+from napari_dinoad.images.itk.reader import read_itk
 from napari_dinoad.images.nifti_files import is_of_pixels, read_nifti
+from napari_dinoad.images.pictures.pixels import open_image
+from napari_dinoad.images.pictures.reader import read_image
+from napari_dinoad.images.pictures.tiff import is_unknown_to_pillow
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
-from napari_dinoad.images.tiff_files import is_unknown_to_pillow
 from napari_dinoad.machine.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 
 if TYPE_CHECKING:

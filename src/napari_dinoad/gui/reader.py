@@ -21,7 +21,7 @@ from napari_dinoad.gui.viewer.layers import (
 )
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.frame_counts import frames_in
-from napari_dinoad.images.itk_files import read_itk_frames
+from napari_dinoad.images.itk.reader import read_itk_frames
 from napari_dinoad.images.nifti_files import (
     colour_pixels,
     count_frames,

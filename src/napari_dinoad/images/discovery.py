@@ -291,7 +291,7 @@ def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
 
 def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[ScanFile]:
     """Return the images of one folder as one scan each size; an image alone stays what it is."""
-    from napari_dinoad.images.image_files import in_natural_order
+    from napari_dinoad.images.pictures.reader import in_natural_order
 
     by_shape: dict[tuple[int, ...], list[ScanFile]] = {}
     for image in images:

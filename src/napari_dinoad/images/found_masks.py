@@ -70,7 +70,7 @@ def _is_found_nifti(path: Path) -> bool:
 
 
 def _is_found_png(path: Path) -> bool:
-    from napari_dinoad.images.image_pixels import open_image, read_page
+    from napari_dinoad.images.pictures.pixels import open_image, read_page
 
     with open_image(path) as image:
         mark = image.info.get(PNG_KEYWORD)

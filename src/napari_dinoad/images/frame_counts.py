@@ -29,11 +29,11 @@ def frames_in(path: Path) -> int | None:
 
         return count_frames(open_nifti(path))
     if name.endswith(ITK_SUFFIXES):
-        from napari_dinoad.images.itk_files import itk_shape
+        from napari_dinoad.images.itk.reader import itk_shape
 
         return itk_shape(path)[2]
     if name.endswith(IMAGE_SUFFIXES):
-        from napari_dinoad.images.image_files import image_layout
+        from napari_dinoad.images.pictures.reader import image_layout
 
         return image_layout(path).n_frames
     return _frames_in_series(path) if is_dicom(path) else None

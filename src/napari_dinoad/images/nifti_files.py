@@ -20,11 +20,11 @@ from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.colours import grey_and_colours
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.earlier_results import EARLIER_TYPES, earlier_result
 from napari_dinoad.images.frame_choice import require_frame
-from napari_dinoad.images.grey import FULL_SCALE
+from napari_dinoad.images.values.colours import grey_and_colours
+from napari_dinoad.images.values.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.files import MGH_SUFFIXES, stem_of
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SeveralFramesError
-from napari_dinoad.images.colours import with_finite_colours
-from napari_dinoad.images.intensity import with_finite_values
+from napari_dinoad.images.values.colours import with_finite_colours
+from napari_dinoad.images.values.intensity import with_finite_values
 from napari_dinoad.machine.files import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
@@ -173,7 +173,7 @@ def read_dicom_series(
 
 def read_stack(images: Sequence[Path], folder: Path) -> Volume:
     """Read 2D images as the slices of one scan, in natural order of their names; ``folder`` names it."""
-    from napari_dinoad.images.image_files import read_image_stack
+    from napari_dinoad.images.pictures.reader import read_image_stack
 
     return _with_signal(_finite(read_image_stack(images, folder), folder), folder)
 
@@ -214,11 +214,11 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
 
         return read_nifti(path, frame)
     if name.endswith(ITK_SUFFIXES):
-        from napari_dinoad.images.itk_files import read_itk
+        from napari_dinoad.images.itk.reader import read_itk
 
         return read_itk(path, frame)
     if name.endswith(IMAGE_SUFFIXES):
-        from napari_dinoad.images.image_files import read_image
+        from napari_dinoad.images.pictures.reader import read_image
 
         return read_image(path, frame)
     if may_be_dicom(path):
@@ -251,7 +251,7 @@ def _read_folder(folder: Path, series: str | None, frame: int | None, resample: 
         raise ScanReadError(
             f"{folder}: a folder of {len(images)} images is read as one stack; name a file to read one."
         )
-    from napari_dinoad.images.image_files import read_image_stack
+    from napari_dinoad.images.pictures.reader import read_image_stack
 
     return read_image_stack(images, folder)
 

@@ -163,7 +163,7 @@ def inspect_file(path: Path, reading: ReadSettings, *, all_frames: bool = False)
     if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
         return _inspect_nifti(path, needs_frame)
     if name.endswith(ITK_SUFFIXES):
-        from napari_dinoad.images.itk_files import itk_shape
+        from napari_dinoad.images.itk.reader import itk_shape
 
         shape, spacing, n_frames = itk_shape(path)
         if needs_frame:
@@ -194,7 +194,7 @@ def _inspect_nifti(path: Path, needs_frame: bool) -> ScanFile:
 
 
 def _inspect_image(path: Path, reading: ReadSettings, needs_frame: bool) -> ScanFile:
-    from napari_dinoad.images.image_files import image_layout
+    from napari_dinoad.images.pictures.reader import image_layout
 
     layout = image_layout(path)
     n_slices = layout.n_pages

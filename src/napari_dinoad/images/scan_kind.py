@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError, SettingError
-from napari_dinoad.images.colours import colourfulness
-from napari_dinoad.images.intensity import CT_AIR_HU, intensity_range, sample_inside
+from napari_dinoad.images.values.colours import colourfulness
+from napari_dinoad.images.values.intensity import CT_AIR_HU, intensity_range, sample_inside
 from napari_dinoad.machine.files import IMAGE_SUFFIXES
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
@@ -243,7 +243,7 @@ def _may_be_ct(values: np.ndarray) -> bool:
 
 def _lung_share(values: np.ndarray) -> float:
     """Return how much of the body is lung; values are Hounsfield units."""
-    from napari_dinoad.images.body import find_body
+    from napari_dinoad.images.foreground.body import find_body
 
     inside = values[find_body(values, is_ct=True)]
     return float(np.mean((inside > _LUNG_HU[0]) & (inside < _LUNG_HU[1])))
@@ -265,7 +265,7 @@ def _are_hounsfield(values: np.ndarray) -> bool:
 
 
 def _brightness(image: Volume) -> float | None:
-    from napari_dinoad.images.body import find_body
+    from napari_dinoad.images.foreground.body import find_body
 
     step = max(1, max(image.values.shape) // _LOOKED_PX)
     values = image.values[:, ::step, ::step]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError, SettingError
-from napari_dinoad.images.body import find_body
-from napari_dinoad.images.field_of_view import find_field_of_view
-from napari_dinoad.images.intensity import intensity_range
+from napari_dinoad.images.foreground.body import find_body
+from napari_dinoad.images.foreground.field_of_view import find_field_of_view
 from napari_dinoad.images.placement import Placement
+from napari_dinoad.images.values.intensity import intensity_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -24,7 +24,7 @@ from nibabel.orientations import (
 
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.given_arrays import require_array
-from napari_dinoad.images.grey import COLOUR_AS_GREY
+from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 
 if TYPE_CHECKING:
     from pathlib import Path

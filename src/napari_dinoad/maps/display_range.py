@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_dinoad.images.sampling import evenly_spread
+from napari_dinoad.images.values.sampling import evenly_spread
 
 __all__ = ["display_percentiles"]
 

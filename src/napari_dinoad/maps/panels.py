@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_dinoad.images.colours import colour_window
+from napari_dinoad.images.values.colours import colour_window
 from napari_dinoad.settings import HEATMAP_LIMITS, HEATMAP_STOPS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.images.blocks import blocks
+from napari_dinoad.images.values.blocks import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

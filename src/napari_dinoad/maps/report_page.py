@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from napari_dinoad import html
-from napari_dinoad.images.body import find_body
+from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.machine.files import write_text
 from napari_dinoad.maps.finding_words import (

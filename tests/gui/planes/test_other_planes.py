@@ -20,7 +20,7 @@ from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.mask_values import CHOSEN
 from napari_dinoad.gui.viewer.viewer_parts import camera_of
 from napari_dinoad.gui.work.processes import pool
-from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.values.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from patience import at_rest
 

@@ -11,7 +11,7 @@ from napari.layers import Image, Layer
 from napari_dinoad.gui.scan.window_box import WindowBox
 from napari_dinoad.gui.viewer.ct_windows import AUTOMATIC
 from napari_dinoad.gui.viewer.layers import layer_of_volume
-from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.values.grey import to_grey
 from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
 

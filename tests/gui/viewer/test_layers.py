@@ -13,7 +13,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.gui.scan.scan_step import scan_in_words
 from napari_dinoad.gui.viewer.layers import layer_of_volume, same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.looks import heatmap_look
-from napari_dinoad.images.grey import COLOUR_AS_GREY, to_grey
+from napari_dinoad.images.values.grey import COLOUR_AS_GREY, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps.panels import heat_colour, heat_share
 from taken_memory import most_taken

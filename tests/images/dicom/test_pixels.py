@@ -31,8 +31,8 @@ from dicom_files import (
     set_pixels,
 )
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 
 VALUES = ct_values(n=4)
 BITS_12 = {"BitsStored": 12, "HighBit": 11}

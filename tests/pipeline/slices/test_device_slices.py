@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from napari_dinoad import read_volume
 from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
-from napari_dinoad.images.grey import to_grey
 from napari_dinoad.images.slices import prepare_planes
+from napari_dinoad.images.values.grey import to_grey
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.detection import scan_run

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_dinoad.gui.viewer.grey_limits import display_range
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource
-from napari_dinoad.images.intensity import CT_AIR_HU
+from napari_dinoad.images.values.intensity import CT_AIR_HU
 
 if TYPE_CHECKING:
     from napari.layers import Layer

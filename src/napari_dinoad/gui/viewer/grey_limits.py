@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.images.intensity import CT_AIR_HU
+from napari_dinoad.images.values.intensity import CT_AIR_HU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.colours import are_coloured, colour_type, with_finite_colours
-from napari_dinoad.images.grey import to_grey, white_of_picture
-from napari_dinoad.images.intensity import with_finite_values
+from napari_dinoad.images.values.colours import are_coloured, colour_type, with_finite_colours
+from napari_dinoad.images.values.grey import to_grey, white_of_picture
+from napari_dinoad.images.values.intensity import with_finite_values
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

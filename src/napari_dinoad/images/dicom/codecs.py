@@ -18,8 +18,8 @@ from pydicom.uid import (
     JPEGLSTransferSyntaxes,
 )
 
-from napari_dinoad.images.jpeg_stream import require_sound_jpeg
-from napari_dinoad.images.lossless_jpeg import require_all_pixels
+from napari_dinoad.images.dicom.jpeg_stream import require_sound_jpeg
+from napari_dinoad.images.dicom.lossless_jpeg import require_all_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

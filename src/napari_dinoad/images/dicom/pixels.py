@@ -12,12 +12,12 @@ from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.colours import are_coloured, colour_type
 from napari_dinoad.images.dicom.codecs import require_all_decoded, robust_plugin
 from napari_dinoad.images.dicom.files import DAMAGED, read_dataset
 from napari_dinoad.images.dicom.headers import GEOMETRY_TAGS, name_of_uid
 from napari_dinoad.images.dicom.silence import unvalidated
-from napari_dinoad.images.grey import to_grey
+from napari_dinoad.images.values.colours import are_coloured, colour_type
+from napari_dinoad.images.values.grey import to_grey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,11 +8,11 @@ import highdicom as hd
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.colours import colour_type
 from napari_dinoad.images.dicom.pixels import decode_frames
+from napari_dinoad.images.dicom.resampling import resample_slices
 from napari_dinoad.images.dicom.stack import arrange_slices
-from napari_dinoad.images.grey import COLOUR_AS_GREY
-from napari_dinoad.images.resampling import resample_slices
+from napari_dinoad.images.values.colours import colour_type
+from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.images.volume import DisplayWindow, Geometry, Volume
 
 if TYPE_CHECKING:

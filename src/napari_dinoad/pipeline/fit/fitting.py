@@ -15,9 +15,9 @@ from napari_dinoad.backbones.embeddings import require_backbone, weights_identit
 from napari_dinoad.errors import DinoadError, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.images.grey import COLOUR_AS_GREY
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset
+from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import require_writable, version_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.images.blocks import blocks
+from napari_dinoad.images.values.blocks import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.images.colours import colourfulness
-from napari_dinoad.images.intensity import darkness_note, sample_inside
-from napari_dinoad.images.percentiles import percentile
 from napari_dinoad.images.scan_kind import BRIGHT_PERCENTILE
+from napari_dinoad.images.values.colours import colourfulness
+from napari_dinoad.images.values.intensity import darkness_note, sample_inside
+from napari_dinoad.images.values.percentiles import percentile
 
 if TYPE_CHECKING:
     from napari_dinoad.images.slices import PreparedScan

@@ -1,0 +1,1 @@
+"""NRRD and MetaImage, which ITK reads."""

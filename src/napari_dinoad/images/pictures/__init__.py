@@ -1,0 +1,1 @@
+"""PNG, JPEG, TIFF and BMP: their pixels, their pages, and whether they are sound."""
