@@ -36,12 +36,13 @@ from napari_dinoad.evaluation.metrics import auroc
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.scoring import dpmm_fit, make_scorer
-from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.scoring.mixture import Mixture
+from napari_dinoad.scoring import make_scorer
+from napari_dinoad.scoring.dpmm import fit as dpmm_fit
+from napari_dinoad.scoring.dpmm.mixture import Mixture
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
+from napari_dinoad.scoring.dpmm.statistics import hard_statistics
+from napari_dinoad.scoring.dpmm.stick_breaking import log_weights
 from napari_dinoad.scoring.patches import unit_patches
-from napari_dinoad.scoring.statistics import hard_statistics
-from napari_dinoad.scoring.stick_breaking import log_weights
 from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings, PreprocessingSettings
 from planted_lesions import KINDS, plant
 

@@ -24,8 +24,8 @@ import torch
 
 from napari_dinoad import preset
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.backbones.embedded import embedded_constants, log_features
-from napari_dinoad.backbones.embedded_colour import colour_constants, colour_features, opponents, to_luma
+from napari_dinoad.backbones.embedded.backbone import embedded_constants, log_features
+from napari_dinoad.backbones.embedded.colour import colour_constants, colour_features, opponents, to_luma
 from napari_dinoad.evaluation import average_precision
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.images.values.grey import to_grey

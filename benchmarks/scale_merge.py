@@ -20,7 +20,7 @@ from detection_brain_mr import BATCH_MAPS, HOLDOUT, add_data_arguments, cached_d
 from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.evaluation.metrics import auroc
-from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.settings import CalibrationSettings, DpmmSettings
 
 if TYPE_CHECKING:

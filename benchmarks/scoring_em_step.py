@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from napari_dinoad.scoring import dpmm_fit, dpmm_start
+from napari_dinoad.scoring.dpmm import fit as dpmm_fit
+from napari_dinoad.scoring.dpmm import start as dpmm_start
 from napari_dinoad.settings import DpmmSettings
 
 

@@ -20,7 +20,7 @@ from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
-from napari_dinoad.maps.slice_choice import heat_loads, marked_loads
+from napari_dinoad.maps.pictures.slice_choice import heat_loads, marked_loads
 from napari_dinoad.pipeline.slices.placed_slices import HostScores
 from taken_memory import most_taken
 

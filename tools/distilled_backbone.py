@@ -26,7 +26,7 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import PatchEmbeddings
 
 if TYPE_CHECKING:
-    from napari_dinoad.backbones.embedded import EmbeddedBackbone
+    from napari_dinoad.backbones.embedded.backbone import EmbeddedBackbone
 
 N_CALIBRATING = 300
 BATCH = 16

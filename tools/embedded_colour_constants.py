@@ -18,8 +18,8 @@ import skimage
 import torch
 from PIL import Image
 
-from napari_dinoad.backbones.embedded import embedded_constants
-from napari_dinoad.backbones.embedded_colour import colour_features
+from napari_dinoad.backbones.embedded.backbone import embedded_constants
+from napari_dinoad.backbones.embedded.colour import colour_features
 
 VERSION = 1
 MEAN_UNIT = 0.07
@@ -28,7 +28,7 @@ MEAN_UNIT = 0.07
 PHOTOGRAPHS = ("retina.jpg", "ihc.png", "chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg")
 RESOLUTION_PX = 256
 SIGNIFICANT_DIGITS = 5
-OUTPUT = Path(__file__).parents[1] / "src/napari_dinoad/backbones/embedded_colour_constants.json"
+OUTPUT = Path(__file__).parents[1] / "src/napari_dinoad/backbones/embedded/colour_constants.json"
 
 
 def photographs() -> torch.Tensor:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_dinoad.backbones.embedded import log_features
-from napari_dinoad.backbones.scattering import ScatteringPlan
+from napari_dinoad.backbones.embedded.backbone import log_features
+from napari_dinoad.backbones.embedded.scattering import ScatteringPlan
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
@@ -37,7 +37,7 @@ TISSUE_BRIGHTNESS = 0.05
 """A cell whose mean brightness (second image window) is below this share of the range is empty."""
 
 SIGNIFICANT_DIGITS = 6
-OUTPUT = Path(__file__).parents[1] / "src/napari_dinoad/backbones/embedded_constants.json"
+OUTPUT = Path(__file__).parents[1] / "src/napari_dinoad/backbones/embedded/constants.json"
 
 
 def scan_slices(path: Path, slices_per_plane: int = SLICES_PER_SCAN_AND_PLANE) -> np.ndarray:

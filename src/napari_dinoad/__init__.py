@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {  # with its type, each also stands in ``__init__.pyi``, for type checkers and editors
-    "ArCnnScorer": "scoring.ar_cnn",
+    "ArCnnScorer": "scoring.ar_cnn.scorer",
     "ArCnnSettings": "settings",
     "CacheSettings": "settings",
     "CalibrationSettings": "settings",
@@ -20,7 +20,7 @@ _EXPORTS = {  # with its type, each also stands in ``__init__.pyi``, for type ch
     "DetectSettings": "settings",
     "Detector": "pipeline",
     "DinoadError": "errors",
-    "DpmmScorer": "scoring.dpmm",
+    "DpmmScorer": "scoring.dpmm.scorer",
     "DpmmSettings": "settings",
     "FitSettings": "settings",
     "Geometry": "images.volume",

@@ -12,8 +12,8 @@ from napari_dinoad.pipeline import detect as detect
 from napari_dinoad.pipeline import fit_folder as fit_folder
 from napari_dinoad.pipeline import merge_models as merge_models
 from napari_dinoad.pipeline import update_model as update_model
-from napari_dinoad.scoring.ar_cnn import ArCnnScorer as ArCnnScorer
-from napari_dinoad.scoring.dpmm import DpmmScorer as DpmmScorer
+from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer as ArCnnScorer
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer as DpmmScorer
 from napari_dinoad.scoring.memory_bank import MemoryBankScorer as MemoryBankScorer
 from napari_dinoad.settings import ArCnnSettings as ArCnnSettings
 from napari_dinoad.settings import CacheSettings as CacheSettings

@@ -21,6 +21,6 @@ def tiny_timm(monkeypatch):
     """Let timm build every network thinner and shallower."""
     import timm
 
-    from .tiny_networks import create_tiny_model
+    from tiny_networks import create_tiny_model
 
     monkeypatch.setattr(timm, "create_model", create_tiny_model)

@@ -11,8 +11,7 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.layouts import layout_of
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import make_model
-
-from .tiny_networks import FAMILIES, TINY_CONVNEXT, TINY_VIT, randomise, to_meta, to_transformers
+from tiny_networks import FAMILIES, TINY_CONVNEXT, TINY_VIT, randomise, to_meta, to_transformers
 
 WRITERS = {"timm": dict, "meta": to_meta, "transformers": to_transformers}
 

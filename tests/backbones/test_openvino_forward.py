@@ -17,8 +17,7 @@ from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, make_model
 from napari_dinoad.machine.shared_block import unwarned
 from patience import PATIENCE_S
-
-from .tiny_networks import randomise
+from tiny_networks import randomise
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning"

@@ -13,8 +13,7 @@ from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, import_timm, make_model
 from napari_dinoad.errors import BackboneError
 from pretended_gpu import GpuTensor, pretended_gpu
-
-from .tiny_networks import FAMILIES, randomise
+from tiny_networks import FAMILIES, randomise
 
 CPU = torch.device("cpu")
 

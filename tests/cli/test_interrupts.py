@@ -225,7 +225,7 @@ sys.exit(main.main(sys.argv[1:]))
         # It has its map, and not yet its other files.
         ("napari_dinoad.machine.files", "_give_name", "normal_2_mask", True),
         # All are scored, and the list is still that of before.
-        ("napari_dinoad.maps.worklist", "write_text", "normal_2", True),
+        ("napari_dinoad.maps.pages.worklist", "write_text", "normal_2", True),
     ],
 )
 def test_each_scan_whose_results_are_there_is_in_the_worklist(
@@ -250,7 +250,7 @@ def test_each_scan_whose_results_are_there_is_in_the_worklist(
         # All its files are there, and what is kept of it is not.
         ("napari_dinoad.pipeline.detection.scan_steps", "save_result", "normal_2", False, 2),
         # All are scored, and the list is still that of before.
-        ("napari_dinoad.maps.worklist", "write_text", "normal_2", True, 3),
+        ("napari_dinoad.maps.pages.worklist", "write_text", "normal_2", True, 3),
     ],
 )
 def test_scoring_that_was_killed_goes_on_where_it_was(

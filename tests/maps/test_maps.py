@@ -16,7 +16,7 @@ from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, AnomalyMask
 from napari_dinoad.maps.export import write_regions_csv
-from napari_dinoad.maps.picture import save_picture
+from napari_dinoad.maps.pictures.overview import save_picture
 
 
 def oblique_affine(axes, signs, degrees=7.0):

@@ -33,9 +33,9 @@ from napari_dinoad.maps.outputs import (
     default_outputs,
     save_outputs,
 )
-from napari_dinoad.maps.overlay_files import save_heatmap_png
-from napari_dinoad.maps.panels import heat_colour, heat_share
-from napari_dinoad.maps.worklist_entry import WorklistEntry
+from napari_dinoad.maps.pages.worklist_entry import WorklistEntry
+from napari_dinoad.maps.pictures.overlay_files import save_heatmap_png
+from napari_dinoad.maps.pictures.panels import heat_colour, heat_share
 from napari_dinoad.settings import HEATMAP_LIMITS
 from taken_memory import most_taken
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from coloured_pictures import eight_bits, picture, with_lesion
 from napari_dinoad import Detector, NormativeModel, detect, fit_folder, preset, read_volume
-from napari_dinoad.backbones import embedded
+from napari_dinoad.backbones.embedded import backbone as embedded
 from napari_dinoad.errors import ModelFileError, ScanReadError
 from napari_dinoad.evaluation import auroc
 from napari_dinoad.images.pictures import reader as image_files

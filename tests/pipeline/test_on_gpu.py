@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from napari_dinoad import NormativeModel, read_volume, update_model
-from napari_dinoad.backbones.embedded import EmbeddedBackbone
+from napari_dinoad.backbones.embedded.backbone import EmbeddedBackbone
 from napari_dinoad.errors import ScorerError
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine.faults import fault_of_machine

@@ -13,7 +13,7 @@ from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.backbones.loading import untrained_backbone
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.fit import held_out
-from napari_dinoad.scoring.ar_cnn import ArCnnScorer
+from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,

@@ -227,7 +227,7 @@ def test_what_was_embedded_is_not_embedded_again(slices, tmp_path, monkeypatch):
     cache = CacheSettings(str(tmp_path), keep=True)
     fit_folder(slices, SMALL, cache=cache)
     monkeypatch.setattr(
-        "napari_dinoad.backbones.embedded.EmbeddedBackbone.__call__",
+        "napari_dinoad.backbones.embedded.backbone.EmbeddedBackbone.__call__",
         lambda *_: pytest.fail("a slice went through the backbone again"),
     )
     fit_folder(slices, replace(SMALL, scorer="memory-bank"), cache=cache)

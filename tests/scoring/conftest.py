@@ -25,11 +25,11 @@ def smooth_maps(n_maps, grid, n_channels, seed, field_seed=0):
     return torch.einsum("nfhw,fd->nhwd", fields, mixing) + noise
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_clustered():
     return clustered_maps
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_smooth():
     return smooth_maps

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from napari_dinoad.scoring import merging
-from napari_dinoad.scoring.merging import alike_groups, merge_alike
+from napari_dinoad.scoring.dpmm import merging
+from napari_dinoad.scoring.dpmm.merging import alike_groups, merge_alike
+from napari_dinoad.scoring.dpmm.statistics import hard_statistics
 from napari_dinoad.scoring.patch_sample import sample_patches
 from napari_dinoad.scoring.patches import in_chunks, seeded_generator, unit_length
 from napari_dinoad.scoring.seeding import (
@@ -19,7 +20,6 @@ from napari_dinoad.scoring.seeding import (
     nearest_centres,
     principal_splits,
 )
-from napari_dinoad.scoring.statistics import hard_statistics
 
 
 @given(sizes=st.lists(st.integers(0, 6), min_size=1, max_size=8).filter(any), wanted=st.integers(1, 60))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from napari_dinoad.errors import ScorerError
-from napari_dinoad.scoring.dpmm import DpmmScorer
-from napari_dinoad.scoring.mixture import ComponentDensities
+from napari_dinoad.scoring.dpmm.mixture import ComponentDensities
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.scoring.patch_sample import sample_patches
 from napari_dinoad.scoring.patches import seeded_generator
 from napari_dinoad.scoring.summation import DistributedBatches, sum_over

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from napari_dinoad.backbones.checkpoint import read_checkpoint
 from napari_dinoad.backbones.device import choose_device
-from napari_dinoad.backbones.embedded import EmbeddedBackbone
+from napari_dinoad.backbones.embedded.backbone import EmbeddedBackbone
 from napari_dinoad.backbones.registry import find_backbone
-from napari_dinoad.backbones.weights import find_weights
+from napari_dinoad.backbones.weights.checkpoint import read_checkpoint
+from napari_dinoad.backbones.weights.store import find_weights
 from napari_dinoad.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def load_backbone(
                 "backbone that they belong to (--backbone)."
             )
         return EmbeddedBackbone(choose_device(device))
-    from napari_dinoad.backbones.matching import model_with_weights
     from napari_dinoad.backbones.timm_vit import TimmBackbone, import_timm
+    from napari_dinoad.backbones.weights.matching import model_with_weights
 
     chosen = choose_device(device)
     import_timm()

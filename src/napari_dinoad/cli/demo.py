@@ -95,7 +95,7 @@ def _score_patient(
 ) -> dict[str, Any]:
     from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
     from napari_dinoad.images.readers import read_volume
-    from napari_dinoad.maps.picture import save_picture
+    from napari_dinoad.maps.pictures.overview import save_picture
     from napari_dinoad.pipeline.detection.scan_steps import save_result
 
     path = cohort.patients[kind]

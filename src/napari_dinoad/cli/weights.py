@@ -11,8 +11,8 @@ from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
-    from napari_dinoad.backbones.matching import CheckedWeights
     from napari_dinoad.backbones.registry import BackboneSpec
+    from napari_dinoad.backbones.weights.matching import CheckedWeights
 
 NAME = "weights"
 HELP = "List, add, download or check the weights of backbones; where they lie."
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from napari_dinoad.backbones.weights import known_backbones, local_weights
+    from napari_dinoad.backbones.weights.store import known_backbones, local_weights
 
     rows: list[dict[str, Any]] = []
     for spec in known_backbones():
@@ -113,8 +113,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from napari_dinoad.backbones.matching import check_weights
-    from napari_dinoad.backbones.weights import add_weights
+    from napari_dinoad.backbones.weights.matching import check_weights
+    from napari_dinoad.backbones.weights.store import add_weights
 
     file = _file_of(options)
     checked = check_weights(_backbone_of(file, options.backbone), file)
@@ -129,8 +129,8 @@ def _add(options: argparse.Namespace) -> int:
 
 def _get(options: argparse.Namespace) -> int:
     from napari_dinoad.backbones import find_backbone
-    from napari_dinoad.backbones.matching import check_weights
-    from napari_dinoad.backbones.weights import find_weights
+    from napari_dinoad.backbones.weights.matching import check_weights
+    from napari_dinoad.backbones.weights.store import find_weights
 
     spec = find_backbone(options.backbone)
     _require_weights_of(spec, "get")
@@ -146,7 +146,7 @@ def _get(options: argparse.Namespace) -> int:
 
 
 def _path(options: argparse.Namespace) -> int:
-    from napari_dinoad.backbones.weights import weights_folder
+    from napari_dinoad.backbones.weights.store import weights_folder
 
     folder = weights_folder()
     if options.json:
@@ -157,7 +157,7 @@ def _path(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from napari_dinoad.backbones.matching import check_weights
+    from napari_dinoad.backbones.weights.matching import check_weights
 
     files, bad = _files_to_verify(options)
     good = []
@@ -183,7 +183,7 @@ def _files_to_verify(
 ) -> tuple[list[tuple[str, Path]], list[dict[str, str | None]]]:
     """Return the backbones and their files that are asked for, and those of which no one file can be told."""
     from napari_dinoad.backbones import find_backbone
-    from napari_dinoad.backbones.weights import known_backbones, local_weights
+    from napari_dinoad.backbones.weights.store import known_backbones, local_weights
 
     if options.file is not None:
         file = _file_of(options)
@@ -219,7 +219,7 @@ def _require_weights_of(spec: BackboneSpec, action: str) -> None:
 def _file_of(options: argparse.Namespace) -> Path:
     """Return the file that is named, or the one in the folder that is."""
     from napari_dinoad.backbones import find_backbone
-    from napari_dinoad.backbones.weights import given_weights
+    from napari_dinoad.backbones.weights.store import given_weights
 
     named: Path = options.file
     if not named.exists():
@@ -231,8 +231,8 @@ def _backbone_of(file: Path, named: str | None) -> str:
     """Return the backbone that a file belongs to: as the user says, by its official name, or by its tensors."""
     if named is not None:
         return named
-    from napari_dinoad.backbones.matching import recognise_weights
-    from napari_dinoad.backbones.weights import names_for_file
+    from napari_dinoad.backbones.weights.matching import recognise_weights
+    from napari_dinoad.backbones.weights.store import names_for_file
 
     fitting = names_for_file(file) or recognise_weights(file)
     if len(fitting) == 1:

@@ -12,6 +12,9 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_dinoad.errors import DinoadError, WeightsNotFoundError
+from napari_dinoad.gui.canvas.colour_bar import ColourBar
+from napari_dinoad.gui.canvas.orientation import OrientationLetters
+from napari_dinoad.gui.canvas.room import CanvasRoom
 from napari_dinoad.gui.dock_before import DockBefore
 from napari_dinoad.gui.dock_windows import DockWindows
 from napari_dinoad.gui.find.explanation import Explainer
@@ -32,15 +35,12 @@ from napari_dinoad.gui.results.result_panel import ResultPanel
 from napari_dinoad.gui.scan.scan_names import tell_apart
 from napari_dinoad.gui.scan.scan_step import ScanStep
 from napari_dinoad.gui.scan.study_opener import StudyOpener
-from napari_dinoad.gui.viewer.canvas_room import CanvasRoom
-from napari_dinoad.gui.viewer.colour_bar import ColourBar
 from napari_dinoad.gui.viewer.layer_marks import is_from_file, is_scan_layer
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back
 from napari_dinoad.gui.viewer.looks import finish_look
 from napari_dinoad.gui.viewer.opened_results import OpenedResults, lay_on_scans
-from napari_dinoad.gui.viewer.orientation import OrientationLetters
 from napari_dinoad.gui.viewer.warming_up import WarmUp, steps_of_warm_up
 from napari_dinoad.machine.files import MODEL_SUFFIX
 from napari_dinoad.settings import DetectSettings, demo_settings

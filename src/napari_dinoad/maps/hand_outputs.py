@@ -112,7 +112,7 @@ def _save_report(mask: HandMask, folder: Path, stem: str) -> Path:
 
 
 def _save_png(mask: HandMask, folder: Path, stem: str) -> Path:
-    from napari_dinoad.maps.overlay_files import save_mask_png
+    from napari_dinoad.maps.pictures.overlay_files import save_mask_png
 
     return save_mask_png(folder / f"{stem}_mask.png", mask.labels > 0, mask.source)
 

@@ -248,7 +248,7 @@ def _save_regions(findings: Findings, folder: Path, stem: str) -> dict[str, Path
 
 
 def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    from napari_dinoad.maps.report_page import save_report_page
+    from napari_dinoad.maps.pages.report import save_report_page
 
     path, page = _paths(folder, stem, "report")
     document: dict[str, Any] = {**findings.to_dict(), "use": RESEARCH_USE}
@@ -259,7 +259,7 @@ def _save_report(findings: Findings, folder: Path, stem: str) -> dict[str, Path]
 
 
 def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    from napari_dinoad.maps.overlay_files import save_heatmap_png, save_mask_png
+    from napari_dinoad.maps.pictures.overlay_files import save_heatmap_png, save_mask_png
 
     mask, heatmap = _paths(folder, stem, "png")
     return {
@@ -269,7 +269,7 @@ def _save_png(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
 
 
 def _save_picture(findings: Findings, folder: Path, stem: str) -> dict[str, Path]:
-    from napari_dinoad.maps.picture import save_picture
+    from napari_dinoad.maps.pictures.overview import save_picture
 
     preprocessing = (findings.card or {}).get("preprocessing")
     (path,) = _paths(folder, stem, "picture")

@@ -37,11 +37,11 @@ def make_scorer(
         If ``settings`` belongs to no scorer.
     """
     if isinstance(settings, DpmmSettings):
-        from napari_dinoad.scoring.dpmm import DpmmScorer
+        from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 
         return DpmmScorer(settings, device=device)
     if isinstance(settings, ArCnnSettings):
-        from napari_dinoad.scoring.ar_cnn import ArCnnScorer
+        from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer
 
         return ArCnnScorer(settings, device=device)
     if isinstance(settings, MemoryBankSettings):
@@ -63,11 +63,11 @@ def scorer_from_state(state: ScorerState, device: str | torch.device = "cpu") ->
         If the state names an unknown scorer, or a tensor is missing or has the wrong shape.
     """
     if state.name == "dpmm":
-        from napari_dinoad.scoring.dpmm import DpmmScorer
+        from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 
         return DpmmScorer.from_state(state, device=device)
     if state.name == "ar-cnn":
-        from napari_dinoad.scoring.ar_cnn import ArCnnScorer
+        from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer
 
         return ArCnnScorer.from_state(state, device=device)
     if state.name == "memory-bank":

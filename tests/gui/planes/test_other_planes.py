@@ -15,7 +15,7 @@ from qtpy.QtGui import QPalette, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from dock_driver import TIMEOUT_MS, find_planted
-from napari_dinoad.gui.viewer.framing import is_seen_whole
+from napari_dinoad.gui.canvas.framing import is_seen_whole
 from napari_dinoad.gui.viewer.layers import layer_of_volume
 from napari_dinoad.gui.viewer.mask_values import CHOSEN
 from napari_dinoad.gui.viewer.viewer_parts import camera_of

@@ -15,7 +15,7 @@ from napari_dinoad.gui.viewer.layers import layer_of_volume, same_layer, scan_of
 from napari_dinoad.gui.viewer.looks import heatmap_look
 from napari_dinoad.images.values.grey import COLOUR_AS_GREY, to_grey
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.maps.panels import heat_colour, heat_share
+from napari_dinoad.maps.pictures.panels import heat_colour, heat_share
 from taken_memory import most_taken
 
 ORIENTATIONS = [

@@ -16,7 +16,7 @@ from napari_dinoad.images import scans_ahead
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.files import require_folder
 from napari_dinoad.maps import outputs
-from napari_dinoad.maps.worklist import Worklist
+from napari_dinoad.maps.pages.worklist import Worklist
 from napari_dinoad.pipeline import Detector
 from napari_dinoad.pipeline.detection import batch, scan_steps
 from napari_dinoad.pipeline.detection.batch import score_scans

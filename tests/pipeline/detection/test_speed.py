@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from napari_dinoad.backbones.embedded import EmbeddedBackbone
+from napari_dinoad.backbones.embedded.backbone import EmbeddedBackbone
 from napari_dinoad.errors import BackboneError, SettingError
 from napari_dinoad.pipeline.detection import speed as detection_speed
 from napari_dinoad.pipeline.detection.detector import Detector

@@ -17,7 +17,7 @@ from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.embedded_scans import EmbeddedScan
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
-from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.settings import CalibrationSettings, DpmmSettings, FitSettings, preset
 from small_heads import save_head
 

@@ -15,7 +15,7 @@ from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
 from napari_dinoad.pipeline.fit import fitting, held_out, updating
 from napari_dinoad.pipeline.fit.merging import with_earlier_counts
-from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,

@@ -169,7 +169,7 @@ class FolderScoringDialog(QDialog):
         if folder is None or out is None or (folder, out, *self._chosen()) == self._scored:
             return ""
         # Loaded here: the dock opens without what draws pictures.
-        from napari_dinoad.maps.worklist import WORKLIST_PAGE
+        from napari_dinoad.maps.pages.worklist import WORKLIST_PAGE
 
         try:
             is_there = (out / WORKLIST_PAGE).exists()

@@ -119,7 +119,7 @@ class Found:
         if shown in (None, scored):
             return ""
         # Loaded here: the dock opens without what draws pictures.
-        from napari_dinoad.maps.slice_view import PLANE_NAMES
+        from napari_dinoad.maps.pictures.slice_view import PLANE_NAMES
 
         return (
             f"This model looks at {PLANE_NAMES[scored]} slices: the one through the point in view was scored, of "

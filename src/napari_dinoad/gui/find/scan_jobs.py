@@ -109,7 +109,7 @@ class _Prepare(_Request):
 
     def _has_weights(self) -> bool:
         from napari_dinoad.backbones import find_backbone
-        from napari_dinoad.backbones.weights import local_weights
+        from napari_dinoad.backbones.weights.store import local_weights
         from napari_dinoad.gui.models.model_library import read_model_summary
 
         spec = find_backbone(read_model_summary(self.model_path).backbone)
@@ -189,8 +189,8 @@ def _scorers(model: NormativeModel) -> tuple[Scorer, ...]:
 
 
 def _explain(scorer: Scorer, prepared: PreparedScan, index: int, embeddings: torch.Tensor) -> Explanation:
-    from napari_dinoad.scoring.ar_cnn import ArCnnScorer
-    from napari_dinoad.scoring.dpmm import DpmmScorer
+    from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer
+    from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 
     body = prepared.body_slices([index])
     if isinstance(scorer, DpmmScorer):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_dinoad.backbones.weights import WEIGHTS_VARIABLE
+from napari_dinoad.backbones.weights.store import WEIGHTS_VARIABLE
 from napari_dinoad.gui.configuration import follow_configuration, read_configuration
 from napari_dinoad.gui.fit.fit_controller import FitController
 from napari_dinoad.gui.models.model_library import ModelLibrary

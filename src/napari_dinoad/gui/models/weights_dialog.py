@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dinoad.backbones.hub import INDEX_SUFFIX
-from napari_dinoad.backbones.weights import SUFFIXES, weights_folder
+from napari_dinoad.backbones.weights.hub import INDEX_SUFFIX
+from napari_dinoad.backbones.weights.store import SUFFIXES, weights_folder
 from napari_dinoad.errors import WeightsError, WeightsNotFoundError
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.job_row import JobRow
@@ -48,8 +48,8 @@ class AddWeightsJob:
 
     def work(self, desk: Desk) -> Path:
         """Check and copy; `WeightsError` when the file is of something else."""
-        from napari_dinoad.backbones.matching import check_weights
-        from napari_dinoad.backbones.weights import add_weights
+        from napari_dinoad.backbones.weights.matching import check_weights
+        from napari_dinoad.backbones.weights.store import add_weights
 
         desk.progress(ProgressEvent("Checking the weights", 0, 0))
         checked = check_weights(self.backbone, self.file)
@@ -69,7 +69,7 @@ class GetWeightsJob:
     def work(self, desk: Desk) -> Path:
         """Search, then download; `WeightsError` with the reason alone when neither brings them."""
         from napari_dinoad.backbones import find_backbone
-        from napari_dinoad.backbones.weights import find_weights
+        from napari_dinoad.backbones.weights.store import find_weights
 
         desk.progress(ProgressEvent("Downloading the weights", 0, 0))
         try:

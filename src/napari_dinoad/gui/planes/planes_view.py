@@ -10,8 +10,8 @@ from qtpy.QtCore import QPointF, QRect, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QTextOption
 from qtpy.QtWidgets import QBoxLayout, QSizePolicy, QWidget
 
-from napari_dinoad.maps.panels import MASK_COLOUR, blend, outline, signs
-from napari_dinoad.maps.slice_view import PLANE_NAMES, SliceView
+from napari_dinoad.maps.pictures.panels import MASK_COLOUR, blend, outline, signs
+from napari_dinoad.maps.pictures.slice_view import PLANE_NAMES, SliceView
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:

@@ -274,7 +274,7 @@ class ExportDialog(QDialog):
                 "scan of this name was meant."
             )
             # Loaded here: the dock opens without what draws pictures.
-            from napari_dinoad.maps.worklist import WORKLIST_PAGE
+            from napari_dinoad.maps.pages.worklist import WORKLIST_PAGE
 
             if self.by_hand is None and replaced[0].with_name(WORKLIST_PAGE).exists():
                 told.append("The worklist there stays as it is.")

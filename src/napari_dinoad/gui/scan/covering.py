@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_dinoad.gui.canvas.framing import share_inside
 from napari_dinoad.gui.parts.parts import NoteLabel
-from napari_dinoad.gui.viewer.framing import share_inside
 from napari_dinoad.gui.viewer.layer_marks import is_overlay, is_scan_layer, scan_id_of
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, layers_meet

@@ -10,10 +10,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.canvas.framing import bring_into_view
 from napari_dinoad.gui.parts.parts import NoteLabel, Step
 from napari_dinoad.gui.scan.covering import CoverNote, show_scan
 from napari_dinoad.gui.scan.window_box import WindowBox
-from napari_dinoad.gui.viewer.framing import bring_into_view
 from napari_dinoad.gui.viewer.layer_marks import is_scan_layer
 from napari_dinoad.gui.viewer.layer_scan import path_of_layer
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer

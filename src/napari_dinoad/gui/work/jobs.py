@@ -223,7 +223,7 @@ class FitJob:
         """Copy a weights file that was chosen to where scoring will look for it."""
         if self.settings.weights is None:
             return
-        from napari_dinoad.backbones.weights import add_weights
+        from napari_dinoad.backbones.weights.store import add_weights
 
         try:
             add_weights(self.settings.weights, self.settings.backbone)

@@ -29,7 +29,7 @@ from napari_dinoad.maps.dicom.slice_place import SlicePlace, slice_numbers
 from napari_dinoad.maps.dicom.source_header import source_header
 from napari_dinoad.maps.dicom.sources import describe, new_instance, source_headers
 from napari_dinoad.maps.finding_words import rate_in_words
-from napari_dinoad.maps.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
+from napari_dinoad.maps.pictures.panels import MASK_COLOUR, blend, colour_bar, grey_window, outline
 from napari_dinoad.settings import HEATMAP_LIMITS
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from napari_dinoad.images.scan_file import ScanFile
-    from napari_dinoad.maps.worklist import Worklist
+    from napari_dinoad.maps.pages.worklist import Worklist
     from napari_dinoad.pipeline.detection.detector import Detector
     from napari_dinoad.pipeline.detection.scan_steps import ScoredScan
     from napari_dinoad.progress import Progress

@@ -13,7 +13,7 @@ from napari_dinoad.errors import DinoadError, FileInUseError, GeometryError, Sca
 from napari_dinoad.images.scan_file import without_path
 from napari_dinoad.images.scans_ahead import is_large
 from napari_dinoad.maps.outputs import check_outputs, default_outputs, possible_outputs, save_outputs
-from napari_dinoad.maps.worklist_entry import WorklistEntry
+from napari_dinoad.maps.pages.worklist_entry import WorklistEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

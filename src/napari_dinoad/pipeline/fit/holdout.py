@@ -18,7 +18,7 @@ from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
 from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, fuse_planes
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
-from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.scoring.summation import DistributedBatches
 from napari_dinoad.settings import DpmmSettings, MemoryBankSettings
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.normative_model.plane_model import PlaneModel
-    from napari_dinoad.scoring.dpmm import DpmmScorer
+    from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 
 __all__ = ["in_common_units", "joined", "rescored"]
 

@@ -14,7 +14,7 @@ from napari_dinoad.normative_model.provenance import Provenance
 from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
 from napari_dinoad.pipeline.fit.joined_calibrations import joined, rescored
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
-from napari_dinoad.scoring.dpmm import DpmmScorer
+from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.settings.checks import require
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_dinoad.normative_model.held_out_patches import HeldOutPatches
-    from napari_dinoad.scoring.dpmm import DpmmScorer
+    from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 
 __all__ = ["scores_in_joint"]
 

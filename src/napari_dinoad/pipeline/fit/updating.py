@@ -33,7 +33,7 @@ def update_model(
 ) -> NormativeModel:
     """Add a folder of normal scans to a model of the Dirichlet-process mixture.
 
-    The stored mixture stands for the scans of before (see ``scoring/dpmm_pooling``); components are added for what it
+    The stored mixture stands for the scans of before (see ``scoring/dpmm/pooling``); components are added for what it
     does not explain. The new scans are held out in turn, as in a fit, and their calibration is joined with that of
     before by counts.
 

@@ -1,0 +1,1 @@
+"""The backbone that needs no weights: wavelet scattering, and colours."""

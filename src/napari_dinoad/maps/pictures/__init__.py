@@ -1,0 +1,1 @@
+"""Slices of a scan with what was found, as pictures."""

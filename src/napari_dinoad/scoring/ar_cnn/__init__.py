@@ -1,0 +1,1 @@
+"""The autoregressive CNN: its network and its training."""

@@ -1,0 +1,1 @@
+"""The Dirichlet-process mixture: its parameters, its fit, and mixtures pooled into one."""
