@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from napari_dinoad.evaluation import auroc, average_precision, best_dice, dice
-from napari_dinoad.machine.files import write_json
+from napari_dinoad.machine.atomic_files import write_json
 from napari_dinoad.phantom import KINDS, make_normal, make_patient, write_cohort
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.settings import (

@@ -223,7 +223,7 @@ sys.exit(main.main(sys.argv[1:]))
         # Its files are written, and it is in no list yet.
         ("napari_dinoad.pipeline.detection.scan_steps", "save_result", "normal_2", False),
         # It has its map, and not yet its other files.
-        ("napari_dinoad.machine.files", "_give_name", "normal_2_mask", True),
+        ("napari_dinoad.machine.atomic_files", "_give_name", "normal_2_mask", True),
         # All are scored, and the list is still that of before.
         ("napari_dinoad.maps.pages.worklist", "write_text", "normal_2", True),
     ],

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from napari_dinoad.errors import DinoadError, FileInUseError
+from napari_dinoad.machine.atomic_files import atomic_path, write_text
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import atomic_path, write_text
 from patience import PATIENCE_S
 from refused_files import forbid_removing_open_files
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.machine.files import atomic_path, write_text
+from napari_dinoad.machine.atomic_files import atomic_path, write_text
 from napari_dinoad.machine.temporaries import remove_abandoned, temporary_folder
 from patience import PATIENCE_S
 
@@ -21,7 +21,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
 _WRITING = """
 import sys, time
 from pathlib import Path
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.machine.temporaries import temporary_folder
 here = Path(sys.argv[1])
 with atomic_path(here / "a.nii.gz") as file, temporary_folder(here) as folder:

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import safe_open, save_file
 
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.normative_model import model as normative_model
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort import embedding_cache, work_folder

@@ -14,8 +14,8 @@ import torch
 
 from napari_dinoad.backbones.memory import PREFERRED_SLICES
 from napari_dinoad.errors import BackboneError, DinoadError, first_line
+from napari_dinoad.machine.atomic_files import require_folder, write_json
 from napari_dinoad.machine.faults import is_of_memory
-from napari_dinoad.machine.files import require_folder, write_json
 from napari_dinoad.machine.user_folders import cache_folder_if_any
 
 if TYPE_CHECKING:

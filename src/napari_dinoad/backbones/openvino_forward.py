@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.machine.shared_block import unwarned
 from napari_dinoad.machine.user_folders import cache_folder_if_any
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.cli.common_arguments import add_device_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
-from napari_dinoad.machine.files import require_folder, write_json
+from napari_dinoad.machine.atomic_files import require_folder, write_json
 from napari_dinoad.settings import (
     DEMO_SCAN_SHAPE,
     DEMO_SCORER,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from napari_dinoad.cli.common_arguments import add_device_argument, add_model_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.machine.files import write_json
+from napari_dinoad.machine.atomic_files import write_json
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.settings import (
     DatasetLayout,

@@ -14,7 +14,7 @@ from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file,
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import SettingError
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.machine.files import SCAN_SUFFIXES
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES
 from napari_dinoad.settings import (
     PRESETS,
     SCORER_NAMES,

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_dinoad.errors import DinoadError, SettingError
-from napari_dinoad.machine.files import require_writable
+from napari_dinoad.machine.atomic_files import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

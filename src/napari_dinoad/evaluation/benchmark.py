@@ -19,7 +19,7 @@ from napari_dinoad.evaluation.region_overlap import RegionOverlap
 from napari_dinoad.evaluation.truths import at_protocol, read_truth, require_protocol, truth_notes
 from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.images.scans_ahead import scans_ahead
-from napari_dinoad.machine.files import stem_of
+from napari_dinoad.machine.file_names import stem_of
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.images.sequence_names import without_sequence
-from napari_dinoad.machine.files import MASK_ENDINGS, MASK_FOLDERS, stem_of
+from napari_dinoad.machine.file_names import MASK_ENDINGS, MASK_FOLDERS, stem_of, without_sequence
 
 if TYPE_CHECKING:
     from pathlib import Path

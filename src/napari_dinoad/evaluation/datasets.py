@@ -17,7 +17,8 @@ from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wr
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
-from napari_dinoad.machine.files import DICOM_SUFFIXES, SCAN_SUFFIXES, files_below
+from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES
+from napari_dinoad.machine.files import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

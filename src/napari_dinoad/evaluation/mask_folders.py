@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.evaluation.dataset_files import DatasetFile, says_nothing
-from napari_dinoad.machine.files import IMAGE_SUFFIXES
+from napari_dinoad.machine.file_names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import glob
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.machine.files import (
+from napari_dinoad.machine.file_names import (
     MAP_ENDING,
     MASK_ENDINGS,
     NIFTI_SUFFIXES,

@@ -15,7 +15,7 @@ from napari_dinoad.images.pictures.pixels import open_image
 from napari_dinoad.images.pictures.reader import read_image
 from napari_dinoad.images.pictures.tiff import is_unknown_to_pillow
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
-from napari_dinoad.machine.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.machine.file_names import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -42,7 +42,7 @@ from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back
 from napari_dinoad.gui.viewer.looks import finish_look
 from napari_dinoad.gui.viewer.opened_results import OpenedResults, lay_on_scans
 from napari_dinoad.gui.viewer.warming_up import WarmUp, steps_of_warm_up
-from napari_dinoad.machine.files import MODEL_SUFFIX
+from napari_dinoad.machine.file_names import MODEL_SUFFIX
 from napari_dinoad.settings import DetectSettings, demo_settings
 
 if TYPE_CHECKING:

@@ -41,7 +41,13 @@ from napari_dinoad.images.readers import (
 )
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.images.volume import Geometry
-from napari_dinoad.machine.files import DICOM_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES, stem_of
+from napari_dinoad.machine.file_names import (
+    DICOM_SUFFIXES,
+    ITK_SUFFIXES,
+    MGH_SUFFIXES,
+    NIFTI_SUFFIXES,
+    stem_of,
+)
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from napari_dinoad.gui.viewer.layer_marks import holding_of_layer, is_found_mask
 from napari_dinoad.gui.viewer.layers import scan_of_layer
 from napari_dinoad.gui.viewer.mask_values import without_choice
 from napari_dinoad.images.volume import Volume
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.maps.export import nifti_on_grid
 
 if TYPE_CHECKING:

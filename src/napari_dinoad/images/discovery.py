@@ -12,16 +12,16 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
-from napari_dinoad.images.sequence_names import without_sequence
-from napari_dinoad.machine.files import (
+from napari_dinoad.machine.file_names import (
     IMAGE_SUFFIXES,
     MAP_ENDING,
     MASK_ENDINGS,
     MASK_FOLDERS,
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
-    is_special,
+    without_sequence,
 )
+from napari_dinoad.machine.files import is_special
 from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
 from napari_dinoad.settings.checks import require_kind

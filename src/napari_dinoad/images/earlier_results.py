@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.machine.files import PICTURE_ENDINGS, stem_of
+from napari_dinoad.machine.file_names import PICTURE_ENDINGS, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.machine.files import NIFTI_SUFFIXES
+from napari_dinoad.machine.file_names import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_dinoad.images.readers import dicom_beside, is_dicom
-from napari_dinoad.machine.files import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.machine.file_names import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ from napari_dinoad.images.frame_choice import require_frame
 from napari_dinoad.images.values.colours import grey_and_colours
 from napari_dinoad.images.values.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.machine.files import MGH_SUFFIXES, stem_of
+from napari_dinoad.machine.file_names import MGH_SUFFIXES, stem_of
 
 if TYPE_CHECKING:
     from nibabel.freesurfer.mghformat import MGHImage

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 from napari_dinoad.errors import GeometryError, ScanReadError, SeveralFramesError
 from napari_dinoad.images.values.colours import with_finite_colours
 from napari_dinoad.images.values.intensity import with_finite_values
-from napari_dinoad.machine.files import (
+from napari_dinoad.machine.file_names import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
     MGH_SUFFIXES,
     NIFTI_SUFFIXES,
     SCAN_SUFFIXES,
-    files_below,
-    is_special,
     stem_of,
 )
+from napari_dinoad.machine.files import files_below, is_special
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from napari_dinoad.images.readers import (
     read_volume,
     refuse_special,
 )
-from napari_dinoad.machine.files import (
+from napari_dinoad.machine.file_names import (
     IMAGE_SUFFIXES,
     ITK_SUFFIXES,
     MGH_SUFFIXES,

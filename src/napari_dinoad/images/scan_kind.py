@@ -11,7 +11,7 @@ import numpy as np
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.images.values.colours import colourfulness
 from napari_dinoad.images.values.intensity import CT_AIR_HU, intensity_range, sample_inside
-from napari_dinoad.machine.files import IMAGE_SUFFIXES
+from napari_dinoad.machine.file_names import IMAGE_SUFFIXES
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.machine.files import atomic_path, write_text
+from napari_dinoad.machine.atomic_files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

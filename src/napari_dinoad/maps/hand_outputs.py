@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import SettingError
+from napari_dinoad.machine.atomic_files import folder_to_fill, write_json
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import folder_to_fill, write_json
 from napari_dinoad.maps.export import save_on_grid, write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
 from napari_dinoad.maps.outputs import check_outputs

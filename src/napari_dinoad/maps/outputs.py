@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SettingError
+from napari_dinoad.machine.atomic_files import folder_to_fill, write_json
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import folder_to_fill, write_json
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.findings import RESEARCH_USE
 from napari_dinoad.progress import report

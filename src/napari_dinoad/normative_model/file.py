@@ -10,8 +10,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.errors import ModelFileError
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.machine.faults import is_of_memory
-from napari_dinoad.machine.files import atomic_path, require_readable
+from napari_dinoad.machine.files import require_readable
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.normative_model.format import METADATA_KEY, fault_of_file, require_format
 

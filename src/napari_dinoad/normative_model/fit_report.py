@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.machine.files import short_paths
+from napari_dinoad.machine.file_names import short_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import ModelFileError, first_line
-from napari_dinoad.machine.files import MODEL_SUFFIX
+from napari_dinoad.machine.file_names import MODEL_SUFFIX
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:

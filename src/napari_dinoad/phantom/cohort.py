@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import SettingError
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.phantom.lesions import KINDS, LesionKind, require_kind
 from napari_dinoad.phantom.scanner import SHAPE

@@ -8,7 +8,7 @@ from qtpy.QtCore import QPoint
 
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.machine.files import safe_stem
+from napari_dinoad.machine.file_names import safe_stem
 from napari_dinoad.maps.export import save_on_grid
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 
 from dock_driver import TIMEOUT_MS, click, find, overlays, save_in_dialog
-from napari_dinoad.machine.files import short_paths
+from napari_dinoad.machine.file_names import short_paths
 
 
 def open_of(qtbot, dock, folder, patient):

@@ -16,7 +16,7 @@ from PIL import Image
 from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.machine.files import write_text
+from napari_dinoad.machine.atomic_files import write_text
 from napari_dinoad.maps import AnomalyMap, Findings
 from napari_dinoad.maps.pages.worklist import Worklist
 from napari_dinoad.maps.pages.worklist_entry import WORKLIST_COLUMNS, WorklistEntry

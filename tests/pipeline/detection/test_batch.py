@@ -14,7 +14,7 @@ import pytest
 from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError
 from napari_dinoad.images import scans_ahead
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.maps import outputs
 from napari_dinoad.maps.pages.worklist import Worklist
 from napari_dinoad.pipeline import Detector

@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.maps.pages.worklist import Worklist
 from napari_dinoad.pipeline import Detector
 from napari_dinoad.pipeline.detection import kept_scores, scan_steps

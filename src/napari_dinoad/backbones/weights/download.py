@@ -14,9 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, WeightsError
+from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 from napari_dinoad.machine.file_lock import LockedError, locked
-from napari_dinoad.machine.files import require_folder, sha256_of_file
+from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:

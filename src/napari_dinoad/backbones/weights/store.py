@@ -21,8 +21,9 @@ from napari_dinoad.backbones.weights.hub import (
 )
 from napari_dinoad.backbones.weights.official import official_file
 from napari_dinoad.errors import DinoadError, WeightsError, WeightsNotFoundError
+from napari_dinoad.machine.atomic_files import atomic_path, require_folder
 from napari_dinoad.machine.file_lock import locked
-from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
+from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.machine.user_folders import data_folder, expanded
 

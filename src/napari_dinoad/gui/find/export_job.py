@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.gui.work.processes import run_in_process
-from napari_dinoad.machine.files import safe_stem
+from napari_dinoad.machine.file_names import safe_stem
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.maps import AnomalyMap, AnomalyMask, Findings
 from napari_dinoad.maps.hand_outputs import save_hand_outputs

@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 
 from napari_dinoad.errors import DinoadError, ModelFileError, SettingError
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.machine.files import MODEL_SUFFIX, require_folder, require_readable, safe_stem, write_json
+from napari_dinoad.machine.atomic_files import require_folder, write_json
+from napari_dinoad.machine.file_names import MODEL_SUFFIX, safe_stem
+from napari_dinoad.machine.files import require_readable
 from napari_dinoad.normative_model.cohort_norms import CohortNorms
 from napari_dinoad.normative_model.format import METADATA_KEY, are_volumes, fault_of_file, require_format
 from napari_dinoad.settings import ANATOMICAL_PLANES

@@ -14,7 +14,7 @@ from napari_dinoad.gui.models.model_library import ModelSummary, read_model_summ
 from napari_dinoad.gui.parts.folding import FoldingRow
 from napari_dinoad.gui.parts.parts import NoteLabel, Step
 from napari_dinoad.gui.parts.warning_list import WarningList
-from napari_dinoad.machine.files import MODEL_SUFFIX
+from napari_dinoad.machine.file_names import MODEL_SUFFIX
 
 if TYPE_CHECKING:
     from napari_dinoad.gui.models.model_library import ModelLibrary

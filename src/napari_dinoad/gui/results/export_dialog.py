@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.parts import NoteLabel, WrappedLabel, folder_of, name_field
-from napari_dinoad.machine.files import safe_stem
+from napari_dinoad.machine.file_names import safe_stem
 from napari_dinoad.maps.hand_outputs import BY_HAND, HAND_OUTPUTS
 from napari_dinoad.maps.outputs import ENDINGS, OUTPUTS, available_outputs, default_outputs
 

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.focus_ring import FocusRing
-from napari_dinoad.machine.files import short_paths
+from napari_dinoad.machine.file_names import short_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

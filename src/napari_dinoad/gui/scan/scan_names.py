@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.gui.viewer.layer_marks import is_scan_layer, scan_id_of
 from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY, ScanSource, path_of_layer
-from napari_dinoad.machine.files import short_paths
+from napari_dinoad.machine.file_names import short_paths
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -18,7 +18,7 @@ from napari_dinoad.gui.viewer.layer_marks import is_scan_layer
 from napari_dinoad.gui.viewer.layer_scan import path_of_layer
 from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import moves_of
-from napari_dinoad.machine.files import SCAN_SUFFIXES
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -15,7 +15,7 @@ from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.gui.work.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.images.persons import find_persons
-from napari_dinoad.machine.files import require_folder
+from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.progress import ProgressEvent
 from napari_dinoad.settings import (
     DEMO_SCAN_SHAPE,

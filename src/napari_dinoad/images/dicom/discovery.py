@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_dinoad.images.dicom.grouping import captures_among, group_series
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
-from napari_dinoad.machine.files import SCAN_SUFFIXES, stem_of
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES, stem_of
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:

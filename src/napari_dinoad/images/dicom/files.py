@@ -10,7 +10,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_dinoad.images import damage
-from napari_dinoad.machine.files import DICOM_SUFFIXES
+from napari_dinoad.machine.file_names import DICOM_SUFFIXES
 from napari_dinoad.machine.shared_block import unwarned
 
 if TYPE_CHECKING:

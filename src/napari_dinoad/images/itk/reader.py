@@ -17,7 +17,7 @@ from napari_dinoad.images.itk.soundness import require_sound_header, require_who
 from napari_dinoad.images.values.colours import grey_and_colours
 from napari_dinoad.images.values.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.machine.files import stem_of
+from napari_dinoad.machine.file_names import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,7 +24,7 @@ from napari_dinoad.images.pictures.tiff import is_unknown_to_pillow, tiff_header
 from napari_dinoad.images.values.colours import are_coloured, colour_type
 from napari_dinoad.images.values.grey import to_grey, white_of_picture
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.machine.files import stem_of
+from napari_dinoad.machine.file_names import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

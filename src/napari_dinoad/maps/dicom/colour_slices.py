@@ -21,7 +21,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.images.dicom.files import MANUFACTURER
 from napari_dinoad.images.dicom.headers import is_of_ours
 from napari_dinoad.images.values.colours import colour_window
-from napari_dinoad.machine.files import require_folder, telling_of_writing
+from napari_dinoad.machine.atomic_files import require_folder, telling_of_writing
 from napari_dinoad.machine.temporaries import temporary_folder
 from napari_dinoad.maps.dicom.discretion import discreet, unheard
 from napari_dinoad.maps.dicom.frames import as_frames

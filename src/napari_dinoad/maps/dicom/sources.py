@@ -18,7 +18,7 @@ from napari_dinoad.errors import SettingError
 from napari_dinoad.images.dicom.files import MANUFACTURER
 from napari_dinoad.images.dicom.frame_places import PLACED_OTHERWISE
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.maps.dicom.discretion import discreet, unheard
 from napari_dinoad.maps.dicom.frames import source_frames
 from napari_dinoad.maps.dicom.source_header import number_of, source_header

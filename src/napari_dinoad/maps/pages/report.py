@@ -11,7 +11,7 @@ from PIL import Image
 from napari_dinoad import html
 from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.machine.files import write_text
+from napari_dinoad.machine.atomic_files import write_text
 from napari_dinoad.maps.finding_words import (
     elements_of,
     in_figures,

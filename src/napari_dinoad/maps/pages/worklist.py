@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from napari_dinoad import html
 from napari_dinoad.errors import Cancelled, DinoadError, FileInUseError
+from napari_dinoad.machine.atomic_files import telling_of_writing, write_text
+from napari_dinoad.machine.file_names import short_stem, stem_of
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import short_stem, stem_of, telling_of_writing, write_text
 from napari_dinoad.machine.interrupts import interrupts_deferred
 from napari_dinoad.maps.export import csv_table
 from napari_dinoad.maps.outputs import ENDINGS

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from napari_dinoad.errors import SettingError
 from napari_dinoad.images.found_masks import PNG_KEYWORD, found_mark
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.maps.pictures.panels import heat_colour, heat_share
 from napari_dinoad.settings import HEATMAP_LIMITS
 

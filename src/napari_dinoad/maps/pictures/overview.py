@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.maps.pictures.panels import (
     MASK_COLOUR,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_dinoad.machine.files import atomic_path
+from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.machine.sending import on_device
 from napari_dinoad.pipeline.cohort.embedded_scans import (
     MAPS_PER_BATCH,

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.fit_estimate import cache_root
+from napari_dinoad.machine.atomic_files import require_folder, write_text
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words, size_in_words
 from napari_dinoad.machine.file_lock import locked
-from napari_dinoad.machine.files import require_folder, write_text
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
 if TYPE_CHECKING:

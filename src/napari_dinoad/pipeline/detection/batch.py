@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.images.scans_ahead import scans_ahead
-from napari_dinoad.machine.files import resolved, short_stem
+from napari_dinoad.machine.file_names import short_stem
+from napari_dinoad.machine.files import resolved
 from napari_dinoad.machine.ordered_logs import OrderedLogs, tell
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.machine.write_behind import WriteBehind

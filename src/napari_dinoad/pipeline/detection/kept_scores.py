@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from napari_dinoad.backbones.openvino_forward import has_openvino
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.readers import may_be_dicom
-from napari_dinoad.machine.files import atomic_path, require_folder, sha256_of_file
+from napari_dinoad.machine.atomic_files import atomic_path, require_folder
+from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.maps.pages.worklist import KEPT_FOLDER
 from napari_dinoad.maps.pages.worklist_entry import WorklistEntry
 from napari_dinoad.pipeline.cohort.scan_embedding import content_sha256

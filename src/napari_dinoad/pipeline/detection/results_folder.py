@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from napari_dinoad.machine.files import folder_to_fill
+from napari_dinoad.machine.atomic_files import folder_to_fill
 from napari_dinoad.machine.temporaries import remove_abandoned
 from napari_dinoad.maps.pages.worklist import Worklist
 from napari_dinoad.pipeline.detection.lone_run import lone_run

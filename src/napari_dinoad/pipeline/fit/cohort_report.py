@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_dinoad.html import Html, Series, element, facts, page, plot, section, table
 from napari_dinoad.images.persons import of_persons
-from napari_dinoad.machine.files import MODEL_SUFFIX, write_text
+from napari_dinoad.machine.atomic_files import write_text
+from napari_dinoad.machine.file_names import MODEL_SUFFIX
 from napari_dinoad.pipeline.cohort.outliers import OUTLYING_Z, Outlier, find_outliers
 from napari_dinoad.settings import FALSE_POSITIVE_RATES
 

@@ -18,9 +18,10 @@ from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.scan_kind import choose_preset
 from napari_dinoad.images.values.grey import COLOUR_AS_GREY
+from napari_dinoad.machine.atomic_files import require_writable
 from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
 from napari_dinoad.machine.file_set import written_together
-from napari_dinoad.machine.files import require_writable, version_of
+from napari_dinoad.machine.files import version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.normative_model.cohort_norms import CohortNorms
 from napari_dinoad.normative_model.model import NormativeModel

@@ -16,7 +16,7 @@ import numpy as np
 from napari_dinoad.calibration import Calibration, fused_scores
 from napari_dinoad.calibration.scan_scores import OwnScores
 from napari_dinoad.calibration.score_histogram import RunningSum, ScoreHistogram
-from napari_dinoad.machine.files import telling_of_writing
+from napari_dinoad.machine.atomic_files import telling_of_writing
 from napari_dinoad.normative_model.plane_model import Member, PlaneModel
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS, HeldOutLevels

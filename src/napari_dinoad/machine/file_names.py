@@ -1,0 +1,128 @@
+"""Names of files: endings that tell what a file is, and names that outputs of any system may have."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = [
+    "DICOM_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "ITK_SUFFIXES",
+    "MAP_ENDING",
+    "MASK_ENDINGS",
+    "MASK_FOLDERS",
+    "MGH_SUFFIXES",
+    "MODEL_SUFFIX",
+    "NIFTI_SUFFIXES",
+    "PICTURE_ENDINGS",
+    "SCAN_SUFFIXES",
+    "safe_stem",
+    "short_paths",
+    "short_stem",
+    "stem_of",
+    "without_sequence",
+]
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+MGH_SUFFIXES = (".mgz", ".mgh")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM_SUFFIXES = (".dcm", ".ima")
+MODEL_SUFFIX = ".dinoad"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
+"""Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
+
+MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", "_truth", "_gt")
+"""What names of masks have behind the name of their scan, longest first; some have nothing."""
+
+MASK_FOLDERS = frozenset(
+    {
+        "label", "labels", "labelstr", "labelsts", "mask", "masks", "anomaly_mask", "anomaly_masks", "ground_truth",
+        "gt", "truth", "truths", "seg", "segmentation", "segmentations",
+    }
+)  # fmt: skip
+"""What folders of masks are called, in small letters; they have the names of the scans that lie in another folder."""
+
+MAP_ENDING = "_anomaly"
+PICTURE_ENDINGS = ("_heatmap", "_picture")
+"""What names of the map that scoring writes, and of what is drawn of it, have behind the name of their scan."""
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name without its scan ending (``scan.nii.gz`` → ``scan``)."""
+    name = path.name
+    for suffix in SCAN_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    # DICOM files are often named like a UID: what follows the last dot is no ending then.
+    return name if path.suffix[1:].isdigit() else path.stem
+
+
+def short_paths(paths: Sequence[Path]) -> list[str]:
+    """Return the paths below the innermost folder that holds them all."""
+    parents = {path.parent for path in paths}
+    if len(parents) == 1:
+        return [path.name for path in paths]
+    # Nothing is shared by those on different drives of Windows.
+    n_shared = len(_common_parts([parent.parts for parent in parents]))
+    return [str(type(path)(*path.parts[n_shared:])) for path in paths]
+
+
+def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
+    common = []
+    for level in zip(*all_parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    return common
+
+
+_SEQUENCE = re.compile(
+    r"(?<=.)[-_](?:t1|t1c|t1ce|t1gd|t1n|t1w|t2|t2f|t2w|flair|pd|pdw|dwi|adc)$", re.IGNORECASE
+)
+"""What sequences of MR are called at the end of names: by BIDS, and by BraTS in all its years."""
+
+
+def without_sequence(stem: str) -> str:
+    """Return the name of a scan's case: the stem without the sequence at its end, if one is there."""
+    return _SEQUENCE.sub("", stem)
+
+
+_RESERVED = frozenset('<>:"/\\|?*')
+"""What separates folders, or may not stand in a name, on one system or another."""
+
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+"""How a name begins that is a device on Windows, in every folder and whatever its ending."""
+
+_LONGEST_STEM = 160
+"""Bytes; file systems take 255."""
+
+
+def short_stem(name: str) -> str:
+    """Return a name that leaves room for the endings of outputs; a long one is cut and gets a hash of the whole."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST_STEM:
+        return name
+    cut = content[:_LONGEST_STEM].decode(errors="ignore")
+    return f"{cut}_{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def safe_stem(name: str) -> str:
+    """Return any text as a name that outputs of any system may begin with, and that lies in no other folder.
+
+    Separators, reserved and control characters become ``_``, dots and spaces at both ends go (Windows drops the last
+    ones), devices (``CON``, ``NUL.x``) get a ``_``, and what is long is cut as `short_stem` does. A name of which
+    nothing is left becomes ``scan``.
+    """
+    kept = "".join(c if c.isprintable() and c not in _RESERVED else "_" for c in name).strip(". ")
+    device = _DEVICE.match(kept)
+    if device is not None:
+        kept = f"{device[1]}_{kept[device.end(1) :]}"
+    return short_stem(kept) or "scan"
