@@ -40,7 +40,7 @@ from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.normative_model.slice_levels import LookSpace, SliceLevels
 from napari_dinoad.phantom import KINDS, make_normal, make_patient
 from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
-from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
+from napari_dinoad.pipeline.fit.held_out_scans import HeldOutScans, Level
 from napari_dinoad.pipeline.slices.slice_looks import looks_of
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing
 from napari_dinoad.scoring import make_scorer

@@ -18,7 +18,7 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.damage import naming
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.nifti_files import read_frames, read_nifti
-from napari_dinoad.images.pictures import pixels as image_pixels
+from napari_dinoad.images.pictures import pixels as picture_pixels
 from napari_dinoad.images.readers import read_volume
 from refused_files import refuse_opening
 
@@ -196,7 +196,7 @@ def test_a_picture_beyond_pillows_limit_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     assert read_volume(path).values.shape == (1, 12, 10)
     assert Image.MAX_IMAGE_PIXELS == 40, "the limit of the process is as it was"
-    monkeypatch.setattr(image_pixels, "MOST_PIXELS", 100)
+    monkeypatch.setattr(picture_pixels, "MOST_PIXELS", 100)
     with pytest.raises(ScanReadError, match=r"a\.png: .*12 × 10 pixels, expected at most 100"):
         read_volume(path)
     (skipped,) = discover_scans(tmp_path).skipped

@@ -18,7 +18,7 @@ from nibabel.affines import voxel_sizes
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.images.itk import reader as itk_files
+from napari_dinoad.images.itk import reader as itk_reader
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
 from patience import PATIENCE_S
@@ -140,7 +140,9 @@ def test_compressed_voxels_are_unpacked_once(tmp_path, values, suffix, monkeypat
     sitk, image = itk_image(values)
     path = tmp_path / f"ct{suffix}"
     sitk.WriteImage(image, str(path), useCompression=True)
-    monkeypatch.setattr(itk_files, "require_whole_voxels", lambda *_: pytest.fail("unpacked to look at them"))
+    monkeypatch.setattr(
+        itk_reader, "require_whole_voxels", lambda *_: pytest.fail("unpacked to look at them")
+    )
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values)
 

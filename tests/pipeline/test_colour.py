@@ -16,7 +16,7 @@ from napari_dinoad import Detector, NormativeModel, detect, fit_folder, preset, 
 from napari_dinoad.backbones.embedded import backbone as embedded
 from napari_dinoad.errors import ModelFileError, ScanReadError
 from napari_dinoad.evaluation import auroc
-from napari_dinoad.images.pictures import reader as image_files
+from napari_dinoad.images.pictures import reader as picture_reader
 from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.pipeline.cohort.cohort_notes import colour_note
 from napari_dinoad.pipeline.fit.updating import update_model
@@ -196,7 +196,7 @@ def test_grey_normal_pictures_may_be_fitted_in_colour(pictures, tmp_path):
 
 def test_pictures_that_differ_in_hue_alone_are_no_copies_in_colour(tmp_path, monkeypatch):
     # Of bytes no two colours have the very same luminance: green stands for it.
-    monkeypatch.setattr(image_files, "to_grey", lambda pixels: pixels[..., 1].astype(np.float32))
+    monkeypatch.setattr(picture_reader, "to_grey", lambda pixels: pixels[..., 1].astype(np.float32))
     rng = np.random.default_rng(0)
     green = rng.integers(60, 190, (SIDE_PX, SIDE_PX)).astype(np.uint8)
     for number in range(3):

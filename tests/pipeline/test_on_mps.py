@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from napari_dinoad import NormativeModel, read_volume
 from napari_dinoad.backbones.loading import untrained_backbone
 from napari_dinoad.pipeline import Detector, fit_folder
-from napari_dinoad.pipeline.fit import held_out
+from napari_dinoad.pipeline.fit import held_out_scans
 from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer
 from napari_dinoad.settings import (
     ArCnnSettings,
@@ -38,7 +38,7 @@ SMALL = FitSettings(
 
 @pytest.fixture(autouse=True)
 def levels_of_few_persons(monkeypatch):
-    monkeypatch.setattr(held_out, "MIN_PERSONS", 2)
+    monkeypatch.setattr(held_out_scans, "MIN_PERSONS", 2)
 
 
 @pytest.mark.parametrize("scorer", ["memory-bank", "dpmm", "ar-cnn"])

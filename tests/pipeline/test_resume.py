@@ -23,7 +23,7 @@ from napari_dinoad.machine.atomic_files import atomic_path
 from napari_dinoad.normative_model import model as normative_model
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort import embedding_cache, work_folder
-from napari_dinoad.pipeline.fit import fitting, holdout
+from napari_dinoad.pipeline.fit import fitted_planes, fitting
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,
@@ -142,7 +142,7 @@ def test_what_another_version_began_is_begun_anew(slices, tmp_path, monkeypatch)
     expected = fit_folder(slices, SMALL).save(tmp_path / "expected.dinoad")
     cache = CacheSettings(str(tmp_path / "cache"))
     with monkeypatch.context() as patch:
-        for module in (work_folder, embedding_cache, holdout):
+        for module in (work_folder, embedding_cache, fitted_planes):
             patch.setattr(module, "VERSION", "another")
         begin(slices, cache, SMALL)
     for path in Path(cache.folder).rglob("embeddings/*"):

@@ -72,7 +72,7 @@ class Calibration:
         (m,) float64, ascending raw scores.
     table_neg_log10_p : numpy.ndarray
         (m,) float64, not descending; −log10 p at these scores. In a model p is raised to what was measured on
-        left-out persons, see `napari_dinoad.pipeline.fit.left_out`.
+        left-out persons, see `napari_dinoad.pipeline.fit.left_out_rates`.
     n_voxels : int
         Normal voxels behind the table.
     scan_scores : numpy.ndarray

@@ -28,7 +28,7 @@ from napari_dinoad.gui.fit.samples_of_folder import ScanSample
 from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.work import jobs
 from napari_dinoad.gui.work.worker import JobChannel
-from napari_dinoad.images.scan_kind import ScanLook
+from napari_dinoad.images.preset_guess import ScanLook
 from patience import PATIENCE_S, TIMEOUT_MS
 from small_heads import save_dicom_head
 

@@ -24,7 +24,7 @@ from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
 from napari_dinoad.pipeline.cluster.cohort import RemoteScan
 from napari_dinoad.pipeline.cluster.workers import Cluster, open_cluster
-from napari_dinoad.pipeline.fit import held_out
+from napari_dinoad.pipeline.fit import held_out_scans
 from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
@@ -53,7 +53,7 @@ SETTINGS = FitSettings(
 def levels_of_two_persons():
     """Slices are compared with those of other persons in these small fits, too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out, "MIN_PERSONS", 2)
+        patch.setattr(held_out_scans, "MIN_PERSONS", 2)
         yield
 
 

@@ -13,7 +13,7 @@ from napari_dinoad.cli.main import main
 from napari_dinoad.errors import Cancelled, ModelFileError, ScanReadError, SettingError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
-from napari_dinoad.pipeline.fit import fitting, held_out, updating
+from napari_dinoad.pipeline.fit import fitting, held_out_scans, updating
 from napari_dinoad.pipeline.fit.merging import with_earlier_counts
 from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.settings import (
@@ -74,7 +74,7 @@ def test_the_updated_model_rests_on_all_scans(updated, earlier_path, normal_fold
 @pytest.mark.parametrize("asked", [True, False])
 def test_whether_slices_are_compared_with_alike_ones_is_the_models_own(folders, monkeypatch, asked):
     """The command line takes no other choice; a model of too few persons for it has made none."""
-    monkeypatch.setattr(held_out, "MIN_PERSONS", 3)
+    monkeypatch.setattr(held_out_scans, "MIN_PERSONS", 3)
     monkeypatch.setattr(updating, "MIN_PERSONS", 3)
     chosen = replace(SETTINGS.calibration, slice_levels=asked)
     earlier = fit_folder(folders[0], replace(SETTINGS, calibration=chosen))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
-from napari_dinoad.images.scan_kind import unlike_kind
+from napari_dinoad.images.preset_guess import unlike_kind
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.images.values.colours import are_coloured
 from napari_dinoad.images.values.intensity import CT_AIR_HU

@@ -22,7 +22,7 @@ from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.parts.profile_plot import CurvePlot
-from napari_dinoad.images.scan_kind import suitable_preset
+from napari_dinoad.images.preset_guess import suitable_preset
 from napari_dinoad.machine.file_names import MODEL_SUFFIX
 
 if TYPE_CHECKING:

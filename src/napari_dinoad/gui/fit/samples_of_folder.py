@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.images.scan_kind import ScanLook, look_at, scans_to_look_at
+from napari_dinoad.images.preset_guess import ScanLook, look_at, scans_to_look_at
 from napari_dinoad.images.values.colours import colour_window
 from napari_dinoad.progress import ProgressEvent
 

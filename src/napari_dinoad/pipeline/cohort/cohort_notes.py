@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.images.scan_kind import brightness_range
+from napari_dinoad.images.preset_guess import brightness_range
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.settings import ANATOMICAL_PLANES, COLOURED
 

@@ -16,7 +16,7 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
 from napari_dinoad.errors import first_line
 from napari_dinoad.given_arrays import require_number
-from napari_dinoad.images.scan_kind import reaches_air, unlike_kind
+from napari_dinoad.images.preset_guess import reaches_air, unlike_kind
 from napari_dinoad.images.slices import prepare_planes, slice_axis
 from napari_dinoad.images.values.intensity import darkness_note
 from napari_dinoad.images.volume import require_volume

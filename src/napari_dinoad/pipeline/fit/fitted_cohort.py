@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.normative_model.plane_model import PlaneModel
     from napari_dinoad.pipeline.cohort.preparation import Cohort
-    from napari_dinoad.pipeline.fit.holdout import FittedPlanes
+    from napari_dinoad.pipeline.fit.fitted_planes import FittedPlanes
 
 __all__ = ["report_of_fit"]
 

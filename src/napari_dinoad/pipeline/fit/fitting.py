@@ -16,7 +16,7 @@ from napari_dinoad.errors import DinoadError, ModelFileError, ScanReadError, Set
 from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import find_persons
-from napari_dinoad.images.scan_kind import choose_preset
+from napari_dinoad.images.preset_guess import choose_preset
 from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.machine.atomic_files import require_writable
 from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
@@ -33,7 +33,7 @@ from napari_dinoad.pipeline.cohort.scan_embedding import ScanEmbedding
 from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
 from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
 from napari_dinoad.pipeline.fit.fitted_cohort import report_of_fit
-from napari_dinoad.pipeline.fit.holdout import cluster_all, fit_and_calibrate, hash_of_mixture
+from napari_dinoad.pipeline.fit.fitted_planes import cluster_all, fit_and_calibrate, hash_of_mixture
 from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
 from napari_dinoad.progress import LastTold, report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.fit_estimate import FitEstimate
     from napari_dinoad.images.discovery import Discovery
+    from napari_dinoad.images.preset_guess import PresetChoice
     from napari_dinoad.images.scan_file import SkippedFile
-    from napari_dinoad.images.scan_kind import PresetChoice
     from napari_dinoad.normative_model.fit_report import FitReport
     from napari_dinoad.pipeline.cohort.preparation import Cohort
     from napari_dinoad.pipeline.cohort.work_folder import WorkFolder
-    from napari_dinoad.pipeline.fit.holdout import FittedPlanes
+    from napari_dinoad.pipeline.fit.fitted_planes import FittedPlanes
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import PreprocessingSettings, ReadSettings
 

@@ -11,7 +11,7 @@ from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.normative_model.fingerprints import in_order
 from napari_dinoad.normative_model.model import NormativeModel, require_model
 from napari_dinoad.normative_model.provenance import Provenance
-from napari_dinoad.pipeline.fit.holdout import hash_of_mixture
+from napari_dinoad.pipeline.fit.fitted_planes import hash_of_mixture
 from napari_dinoad.pipeline.fit.joined_calibrations import joined, rescored
 from napari_dinoad.pipeline.fit.patch_scores import scores_in_joint
 from napari_dinoad.scoring.dpmm.scorer import DpmmScorer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.images.scan_kind import BRIGHT_PERCENTILE
+from napari_dinoad.images.preset_guess import BRIGHT_PERCENTILE
 from napari_dinoad.images.values.colours import colourfulness
 from napari_dinoad.images.values.intensity import darkness_note, sample_inside
 from napari_dinoad.images.values.percentiles import percentile

@@ -20,7 +20,7 @@ from napari_dinoad.machine.atomic_files import telling_of_writing
 from napari_dinoad.normative_model.plane_model import Member, PlaneModel
 from napari_dinoad.pipeline.fit.drawn_patches import draw_patches
 from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS, HeldOutLevels
-from napari_dinoad.pipeline.fit.left_out import LeftOutRates
+from napari_dinoad.pipeline.fit.left_out_rates import LeftOutRates
 from napari_dinoad.pipeline.slices.plane_fusion import PlaneMean
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
 from napari_dinoad.progress import report

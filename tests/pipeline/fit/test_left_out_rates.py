@@ -7,8 +7,8 @@ import pytest
 
 from napari_dinoad.calibration import Calibration, OwnScores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
-from napari_dinoad.pipeline.fit.held_out import HeldOutScans, Level
-from napari_dinoad.pipeline.fit.left_out import LeftOutRates
+from napari_dinoad.pipeline.fit.held_out_scans import HeldOutScans, Level
+from napari_dinoad.pipeline.fit.left_out_rates import LeftOutRates
 
 N_VOXELS = 2000
 

@@ -12,7 +12,7 @@ from napari_dinoad.calibration import Calibration, OwnScores, fused_scores
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
 from napari_dinoad.errors import Cancelled, DinoadError
 from napari_dinoad.images.slices import SliceStack
-from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, Level
+from napari_dinoad.pipeline.fit.held_out_scans import HeldOutPlane, HeldOutScans, HeldOutScores, Level
 from napari_dinoad.pipeline.slices.slice_smoothing import SliceSmoothing, averaging_like
 
 TOP_FRACTION = 0.01

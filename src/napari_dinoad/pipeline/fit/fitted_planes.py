@@ -15,7 +15,7 @@ from napari_dinoad.errors import ModelFileError
 from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
 from napari_dinoad.pipeline.fit.checkpoints import Checkpoints
 from napari_dinoad.pipeline.fit.folds import choose_folds, choose_validation
-from napari_dinoad.pipeline.fit.held_out import HeldOutPlane, HeldOutScans, HeldOutScores, fuse_planes
+from napari_dinoad.pipeline.fit.held_out_scans import HeldOutPlane, HeldOutScans, HeldOutScores, fuse_planes
 from napari_dinoad.progress import report
 from napari_dinoad.scoring import make_scorer, scorer_from_state
 from napari_dinoad.scoring.dpmm.scorer import DpmmScorer

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from dicom_files import image_dataset, save_all, series_datasets
 from napari_dinoad.images.discovery import discover_scans
-from napari_dinoad.images.scan_kind import (
+from napari_dinoad.images.preset_guess import (
     N_IMAGES,
     N_VOLUMES,
     ScanLook,

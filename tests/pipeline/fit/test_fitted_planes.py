@@ -11,7 +11,7 @@ import torch
 
 from napari_dinoad import read_volume
 from napari_dinoad.pipeline import Detector, fit_folder
-from napari_dinoad.pipeline.fit import holdout
+from napari_dinoad.pipeline.fit import fitted_planes
 from napari_dinoad.settings import (
     ArCnnSettings,
     CalibrationSettings,
@@ -119,9 +119,9 @@ def test_a_mixture_that_is_sent_to_workers_lies_on_no_gpu(monkeypatch, scorer, i
 
     made = []
     unfitted = SimpleNamespace(fit=lambda *_, **__: unfitted)
-    monkeypatch.setattr(holdout, "make_scorer", lambda _, where: made.append(where.type) or unfitted)
+    monkeypatch.setattr(fitted_planes, "make_scorer", lambda _, where: made.append(where.type) or unfitted)
     kept = SimpleNamespace(load=lambda name: None, save=lambda name, state: None)
     every = np.arange(6)
-    fit = holdout._PlaneFit("axial", Cache(), every, FitSettings(), torch.device("cuda"), kept, None)
+    fit = fitted_planes._PlaneFit("axial", Cache(), every, FitSettings(), torch.device("cuda"), kept, None)
     fit.scorer(scorer, every, None)
     assert made == [device]
