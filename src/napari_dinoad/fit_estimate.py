@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.errors import SettingError
-from napari_dinoad.machine.disk_room import size_in_words
+from napari_dinoad.machine.disk_room import bytes_in_words
 from napari_dinoad.machine.user_folders import cache_folder, expanded
 
 if TYPE_CHECKING:
@@ -58,19 +58,19 @@ class FitEstimate:
 
     def in_words(self) -> str:
         """Return one line for people."""
-        size = "unknown size" if self.n_bytes is None else f"at most {size_in_words(self.n_bytes)}"
+        size = "unknown size" if self.n_bytes is None else f"at most {bytes_in_words(self.n_bytes)}"
         return (
             f"{self.n_scans} scan{'s' if self.n_scans > 1 else ''}, at most {self.n_slices} "
             f"slice{'s' if self.n_slices > 1 else ''}; embeddings take {size} on disk during the fit "
-            f"({size_in_words(self.free_bytes)} free)."
+            f"({bytes_in_words(self.free_bytes)} free)."
         )
 
     def require_limit(self, limit_bytes: int | None) -> None:
         """Raise `SettingError` if the embeddings may take more than ``limit_bytes``."""
         if limit_bytes is not None and self.n_bytes is not None and self.n_bytes > limit_bytes:
             raise SettingError(
-                f"Embeddings: expected at most {size_in_words(limit_bytes)} on disk (--cache-limit), but these "
-                f"{self.n_slices} slices may take {size_in_words(self.n_bytes)}. Raise the limit, lower "
+                f"Embeddings: expected at most {bytes_in_words(limit_bytes)} on disk (--cache-limit), but these "
+                f"{self.n_slices} slices may take {bytes_in_words(self.n_bytes)}. Raise the limit, lower "
                 "--resolution, or fit on fewer scans."
             )
 

@@ -18,7 +18,7 @@ from napari_dinoad.machine.faults import fault_of_machine
 from napari_dinoad.machine.read_ahead import ReadAhead
 from napari_dinoad.pipeline import Detector, fit_folder
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
-from napari_dinoad.pipeline.cohort.scan_embedding import LoadedScan, ScanEmbedding
+from napari_dinoad.pipeline.cohort.scan_embedding import ScanEmbedding, ScanToEmbed
 from napari_dinoad.pipeline.cohort.work_folder import work_folder
 from napari_dinoad.pipeline.detection import detector as detector_module
 from napari_dinoad.pipeline.detection import scan_run
@@ -212,7 +212,7 @@ def test_a_scan_is_embedded_waiting_once_a_batch(patient, tmp_path, monkeypatch)
     monkeypatch.setattr(EmbeddedBackbone, "batch_slices", BATCH)
 
     def embeddings_of(backbone):
-        loaded = LoadedScan(None, ("key",), (None,), prepared, ({},))
+        loaded = ScanToEmbed(None, ("key",), (None,), prepared, ({},))
         folder = CacheSettings(str(tmp_path / backbone.device.type))
         with work_folder("fit", folder) as work, ReadAhead() as reader:
             caches = {"axial": EmbeddingCache(work, reader)}

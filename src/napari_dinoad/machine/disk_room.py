@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DISK_FULL", "is_of_full_disk", "room_in_words", "size_in_words"]
+__all__ = ["DISK_FULL", "bytes_in_words", "is_of_full_disk", "room_in_words"]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of errors by which a system says that a disk, or the share of it that a user may fill, is full."""
@@ -46,12 +46,12 @@ def room_in_words(error: OSError, folder: Path, n_bytes: int | None = None, writ
             free_bytes = shutil.disk_usage(folder).free + written_bytes
         except OSError:
             return f"It is the disk of {folder}."
-        room = f"The disk of {folder} has {size_in_words(free_bytes)} free"
-    needed = "" if n_bytes is None else f", and {size_in_words(n_bytes)} are needed"
+        room = f"The disk of {folder} has {bytes_in_words(free_bytes)} free"
+    needed = "" if n_bytes is None else f", and {bytes_in_words(n_bytes)} are needed"
     return f"{room}{needed}."
 
 
-def size_in_words(n_bytes: int) -> str:
+def bytes_in_words(n_bytes: int) -> str:
     """Return a size for people, in decimal units."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= size:

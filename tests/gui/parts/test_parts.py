@@ -25,7 +25,12 @@ from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.parts.profile_plot import CurvePlot, ProfilePlot
 from napari_dinoad.gui.results.rate_slider import RateSlider
-from napari_dinoad.gui.results.region_table import MAX_ROWS, RegionTable, probability_in_words, size_in_words
+from napari_dinoad.gui.results.region_table import (
+    MAX_ROWS,
+    RegionTable,
+    probability_in_words,
+    region_size_in_words,
+)
 from napari_dinoad.gui.viewer.ct_windows import (
     AUTOMATIC,
     CT_WINDOWS_HU,
@@ -177,13 +182,13 @@ def test_rates_in_words(rate, words):
 
 
 def test_regions_in_words():
-    assert size_in_words(region(1, 10)) == "240 mm³"
-    assert size_in_words(region(1, 1000)) == "24.0 cm³"
-    assert size_in_words(replace(region(1), volume_mm3=0.0123)) == "0.012 mm³"
+    assert region_size_in_words(region(1, 10)) == "240 mm³"
+    assert region_size_in_words(region(1, 1000)) == "24.0 cm³"
+    assert region_size_in_words(replace(region(1), volume_mm3=0.0123)) == "0.012 mm³"
     assert probability_in_words(2.4) == "0.4 %"
     assert probability_in_words(6.0) == "< 0.001 %"
     pixels = Region(1, 7, None, None, 7, 2.0, (4, 9), (0, 4, 9), None, (4, 9), None)
-    assert size_in_words(pixels) == "7 px"
+    assert region_size_in_words(pixels) == "7 px"
 
 
 def test_table_says_where_peaks_are(qtbot):

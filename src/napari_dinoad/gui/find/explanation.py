@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.find.find_controller import FindController, Found
+    from napari_dinoad.gui.find.find_controller import FindController
+    from napari_dinoad.gui.find.found import Found
 
 __all__ = ["Explainer"]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 
-__all__ = ["FindController", "Found"]
+__all__ = ["FindController"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.find.result import KeptScores, ScanResult
+    from napari_dinoad.gui.find.result import ScanResult, ScoresBefore
     from napari_dinoad.gui.viewer.layer_scan import LayerScan
     from napari_dinoad.gui.viewer.overlay import Overlay
     from napari_dinoad.settings import DetectSettings
@@ -144,7 +144,7 @@ class Run:
     """What a run fills, and what to go back to when it does not come to its end."""
 
     found: Found
-    before: KeptScores | None = None
+    before: ScoresBefore | None = None
     is_seen: bool = False
     is_done: bool = False
 

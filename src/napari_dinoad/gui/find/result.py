@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_dinoad.gui.work.jobs import DetectOutcome, SlicesScored
     from napari_dinoad.images.volume import Geometry, Volume
 
-__all__ = ["KeptScores", "Measured", "Measurement", "ScanResult", "scan_level_words"]
+__all__ = ["Measured", "Measurement", "ScanResult", "ScoresBefore", "scan_level_words"]
 
 _EQUALS = "\u00a0=\u00a0"
 """Between two spaces at which no line breaks."""
@@ -71,7 +71,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, eq=False)
-class KeptScores:
+class ScoresBefore:
     """What was scored at some time; see `ScanResult.kept`."""
 
     values: np.ndarray
@@ -167,11 +167,11 @@ class ScanResult:
         """Whether the whole scan was scored."""
         return self.outcome is not None and self.outcome.is_whole
 
-    def kept(self) -> KeptScores:
+    def kept(self) -> ScoresBefore:
         """Return a copy of what is scored now, to go back to."""
-        return KeptScores(self.values.copy(), self.scored.copy(), self.profile.copy())
+        return ScoresBefore(self.values.copy(), self.scored.copy(), self.profile.copy())
 
-    def go_back(self, kept: KeptScores) -> None:
+    def go_back(self, kept: ScoresBefore) -> None:
         """Take back what was scored since."""
         self.values[...], self.scored[...], self.profile[...] = kept.values, kept.scored, kept.profile
         self._forget()

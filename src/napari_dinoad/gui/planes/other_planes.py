@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QDockWidget
 
-    from napari_dinoad.gui.find.find_controller import FindController, Found
+    from napari_dinoad.gui.find.find_controller import FindController
+    from napari_dinoad.gui.find.found import Found
     from napari_dinoad.gui.planes.planes_view import PlanesView, Scene
     from napari_dinoad.gui.results.hand_masks import HandMasks
     from napari_dinoad.gui.viewer.labels_on_scan import LabelsOnScan

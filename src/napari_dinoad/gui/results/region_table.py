@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QMenu,
     QTreeWidget,
     QTreeWidgetItem,
-    QWidget,
 )
 
 from napari_dinoad.gui.parts.parts import take_letter_size
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.maps import Region
 
-__all__ = ["RegionTable", "probability_in_words", "size_in_words"]
+__all__ = ["RegionTable", "probability_in_words", "region_size_in_words"]
 
 MAX_ROWS = 200
 """More regions than this are not listed one by one; they stay in the mask and in exports."""
@@ -64,7 +63,7 @@ _COLUMN_WORDS = (
 _NORMALS_COLUMN, _PLACE_COLUMN = 3, 4
 
 
-def size_in_words(region: Region) -> str:
+def region_size_in_words(region: Region) -> str:
     """Return the size of a region with its unit, as the report has it."""
     if region.volume_mm3 is not None:
         return volume_in_words(region.volume_mm3)
@@ -109,8 +108,8 @@ class RegionTable(QTreeWidget):
     region_chosen = Signal(object)
     ticks_changed = Signal(tuple, bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._regions: tuple[Region, ...] = ()
         self._normal_peaks: NormalPeaks | None = None
         self.setColumnCount(len(_COLUMNS))
@@ -171,7 +170,11 @@ class RegionTable(QTreeWidget):
         self._regions, self._normal_peaks = tuple(regions), normal_peaks
         self.clear()
         for region in self._regions[:MAX_ROWS]:
-            texts = [str(region.label), size_in_words(region), probability_in_words(region.peak_neg_log10_p)]
+            texts = [
+                str(region.label),
+                region_size_in_words(region),
+                probability_in_words(region.peak_neg_log10_p),
+            ]
             texts.append("" if normal_peaks is None else reaching_in_words(region, normal_peaks))
             item = _RegionItem([*texts, place_in_words(region, between=" ")], region)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.images.dicom.series import DicomFrame, DicomSeries
-    from napari_dinoad.images.dicom.stack import SliceStack
+    from napari_dinoad.images.dicom.stack import DicomStack
 
 __all__ = ["as_nifti", "read_series"]
 
@@ -113,7 +113,7 @@ def read_series(
     )
 
 
-def _refusal(stack: SliceStack) -> str:
+def _refusal(stack: DicomStack) -> str:
     told = "; and ".join(stack.faults)
     if stack.can_resample:
         return (
@@ -126,7 +126,7 @@ def _refusal(stack: SliceStack) -> str:
     )
 
 
-def _resampling_note(stack: SliceStack, slices: np.ndarray) -> str:
+def _resampling_note(stack: DicomStack, slices: np.ndarray) -> str:
     grid = stack.geometry
     spacing = grid.spacing_between_slices if grid is not None else 0.0
     return (

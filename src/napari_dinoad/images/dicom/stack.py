@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.images.dicom.series import DicomFrame, DicomSeries
 
-__all__ = ["SliceStack", "arrange_slices", "shift_tolerance_px"]
+__all__ = ["DicomStack", "arrange_slices", "shift_tolerance_px"]
 
 SPACING_TOLERANCE = 0.01
 """Gaps between slices may differ from their mean by this share of it (headers round positions)."""
@@ -78,7 +78,7 @@ _ANY_DIRECTION = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class SliceStack:
+class DicomStack:
     """The images that make up a scan, in the order of its slices.
 
     Attributes
@@ -104,7 +104,7 @@ class SliceStack:
     notes: tuple[str, ...] = ()
 
 
-def arrange_slices(series: DicomSeries, frame: int | None = None) -> SliceStack:
+def arrange_slices(series: DicomSeries, frame: int | None = None) -> DicomStack:
     """Put the images of a series in order.
 
     Parameters
@@ -212,7 +212,7 @@ def _most_degrees(groups: Sequence[Sequence[np.ndarray]]) -> float:
 
 def _unplaced(
     frames: list[DicomFrame], frame: int | None, notes: tuple[str, ...], *, is_film: bool
-) -> SliceStack:
+) -> DicomStack:
     """Return images without a place in the patient, as they lie in their file: X-rays, ultrasound, OCT, films."""
     if frame is not None:
         frames = [pick(frames, frame)]
@@ -220,7 +220,7 @@ def _unplaced(
     elif is_film:
         notes = (*notes, _FILM.format(len(frames)))
     told = f"No place in the patient in the header: sizes are in pixels.{_told_size(frames[0])}"
-    return SliceStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
+    return DicomStack(tuple(frames), None, np.zeros((len(frames), 3)), notes=(*notes, told))
 
 
 def _told_size(image: DicomFrame) -> str:
@@ -233,7 +233,7 @@ def _told_size(image: DicomFrame) -> str:
     return "" if height == width else f" A pixel is {width:g}:{height:g}, width to height, by {keyword}."
 
 
-def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
+def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> DicomStack:
     """Sort by place, and judge whether the stack is even."""
     first = frames[0]
     orientation, pixel_spacing = first.orientation, first.pixel_spacing
@@ -264,7 +264,7 @@ def _ordered(frames: list[DicomFrame], notes: tuple[str, ...]) -> SliceStack:
     spacing = usual if spacing is None else spacing
     offsets = places / (spacing, 1, 1)
     geometry = _geometry(first, positions[0], len(frames), spacing)
-    return SliceStack(tuple(frames), geometry, offsets, tuple(faults), can_resample, notes)
+    return DicomStack(tuple(frames), geometry, offsets, tuple(faults), can_resample, notes)
 
 
 def _geometry(first: DicomFrame, position: np.ndarray, n_slices: int, spacing: float) -> hd.VolumeGeometry:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.slices.placed_slices import ScanSlices
     from napari_dinoad.settings import Plane, PreprocessingSettings, ReadSettings
 
-__all__ = ["LoadedScan", "ScanEmbedding", "content_sha256"]
+__all__ = ["ScanEmbedding", "ScanToEmbed", "scan_sha256"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedScan:
+class ScanToEmbed:
     """What reading ahead brings of a scan: each plane found in the cache or prepared to be embedded; or skipped."""
 
     scan: ScanFile
@@ -64,7 +64,7 @@ class LoadedScan:
         return (self.metadata[0] if first is None else first.metadata)["voxels"]
 
 
-def content_sha256(scan: ScanFile, reading: ReadSettings) -> str:
+def scan_sha256(scan: ScanFile, reading: ReadSettings) -> str:
     """Return a SHA-256 (hex) of what is in a scan's files and of how they are read; file names play no part.
 
     Raises
@@ -114,11 +114,11 @@ class ScanEmbedding:
         # Told once: of a large network it takes a while, and scans are loaded by several threads.
         self._weights_sha256 = weights_identity(backbone, preprocessing.colour)
 
-    def load(self, scan: ScanFile) -> LoadedScan:
+    def load(self, scan: ScanFile) -> ScanToEmbed:
         """Look a scan up in the caches, or read and prepare it (on a reading thread)."""
         preprocessing, backbone = self._preprocessing, self.backbone
         try:
-            content = content_sha256(scan, self._reading)
+            content = scan_sha256(scan, self._reading)
             # A plane's key is that of a fit in this plane alone, which can use the same embeddings.
             keys = tuple(
                 embedding_key(
@@ -128,11 +128,11 @@ class ScanEmbedding:
             )
             cached = tuple(cache.find(key) for cache, key in zip(self.caches.values(), keys, strict=True))
             if None not in cached:
-                return LoadedScan(scan, keys, cached)
+                return ScanToEmbed(scan, keys, cached)
             volume = scan.read(self._reading)
             prepared = prepare_planes(volume, preprocessing, backbone.default_resolution_px)
         except (ScanReadError, SettingError) as error:
-            return LoadedScan(scan, reason=without_path(error, scan.path))
+            return ScanToEmbed(scan, reason=without_path(error, scan.path))
         facts, voxels = scan_facts(prepared[0]), volume.content_sha256(preprocessing.colour)
         metadata = tuple(
             metadata_of(
@@ -144,9 +144,9 @@ class ScanEmbedding:
             )
             for plane in prepared
         )
-        return LoadedScan(scan, keys, cached, prepared, metadata)
+        return ScanToEmbed(scan, keys, cached, prepared, metadata)
 
-    def stored(self, loaded: LoadedScan, reader: ReadAhead) -> list[CachedScan]:
+    def stored(self, loaded: ScanToEmbed, reader: ReadAhead) -> list[CachedScan]:
         """Return the scan in each cache, embedding what is not there yet; ``reader`` prepares the next slices."""
         backbone, scans = self.backbone, []
         slices = slices_of_planes(loaded.prepared, backbone.device) if loaded.prepared else []

@@ -29,7 +29,7 @@ from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.fit_estimate import cache_root
 from napari_dinoad.machine.atomic_files import require_folder, write_text
-from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words, size_in_words
+from napari_dinoad.machine.disk_room import DISK_FULL, bytes_in_words, room_in_words
 from napari_dinoad.machine.file_lock import locked
 from napari_dinoad.settings import MODEL_FORMAT_VERSION
 
@@ -278,7 +278,7 @@ def _remove_abandoned(root: Path, *, only_of_others: bool) -> None:
             "%s: fits of other versions of napari-dinoad have left %s there, which this one does not use. It is "
             "removed when it is %d days old, or by removing the folder.",
             root,
-            size_in_words(left_bytes),
+            bytes_in_words(left_bytes),
             ABANDONED_DAYS,
         )
 

@@ -20,7 +20,7 @@ from napari_dinoad.machine.atomic_files import atomic_path, require_folder
 from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.maps.pages.worklist import KEPT_FOLDER
 from napari_dinoad.maps.pages.worklist_entry import WorklistEntry
-from napari_dinoad.pipeline.cohort.scan_embedding import content_sha256
+from napari_dinoad.pipeline.cohort.scan_embedding import scan_sha256
 from napari_dinoad.pipeline.cohort.work_folder import VERSION, hash_of
 from napari_dinoad.pipeline.detection.written_files import WrittenFiles
 
@@ -222,7 +222,7 @@ class KeptScores:
             if is_single and (not scan.path.is_file() or may_be_dicom(scan.path)):
                 # Only its reader knows which other files a DICOM file goes with.
                 return None
-            content = content_sha256(scan, self._reading)
+            content = scan_sha256(scan, self._reading)
         except (ScanReadError, OSError):
             # Told when it is read.
             return None

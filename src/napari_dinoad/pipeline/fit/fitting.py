@@ -19,7 +19,7 @@ from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.preset_guess import choose_preset
 from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.machine.atomic_files import require_writable
-from napari_dinoad.machine.disk_room import is_of_full_disk, size_in_words
+from napari_dinoad.machine.disk_room import bytes_in_words, is_of_full_disk
 from napari_dinoad.machine.file_set import written_together
 from napari_dinoad.machine.files import version_of
 from napari_dinoad.machine.read_ahead import ReadAhead
@@ -203,7 +203,7 @@ def _telling_what_it_takes(estimate: FitEstimate) -> Iterator[None]:
         # Weights go to another place, and say so.
         is_of_work = type(error) is DinoadError and is_of_full_disk(error)
         if is_of_work and estimate.n_bytes is not None:
-            size = size_in_words(estimate.n_bytes)
+            size = bytes_in_words(estimate.n_bytes)
             error.args = (f"{error} The embeddings of the whole fit take at most {size} there.",)
         raise
 
