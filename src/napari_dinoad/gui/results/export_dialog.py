@@ -130,14 +130,20 @@ class ExportDialog(QDialog):
         if not has_found and selected is None:
             # Each was made over another scan: which is meant only a person knows.
             self.masks.setCurrentIndex(-1)
+        self._which = QFormLayout()
+        self._lay_out()
+        FocusRing(self)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.masks.currentIndexChanged.connect(self._on_mask_chosen)
+        self._on_mask_chosen()
+
+    def _lay_out(self) -> None:
         rows = QVBoxLayout(self)
         # No fixed width: with large letters the longest choice would be cut off.
         rows.addStrut(_LEAST_WIDTH_PX)
-        which = QFormLayout()
-        which.addRow("Mask", self.masks)
-        which.addRow("Made by", self.makings)
-        self._which = which
-        rows.addLayout(which)
+        self._which.addRow("Mask", self.masks)
+        self._which.addRow("Made by", self.makings)
+        rows.addLayout(self._which)
         rows.addWidget(self.regions)
         for box in self.choices.values():
             rows.addWidget(box)
@@ -150,10 +156,6 @@ class ExportDialog(QDialog):
         # The room of a note that has gone: the choices stay under the pointer.
         rows.addStretch(1)
         rows.addWidget(self.buttons)
-        FocusRing(self)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.masks.currentIndexChanged.connect(self._on_mask_chosen)
-        self._on_mask_chosen()
 
     def _list_masks(self, by_hand: Sequence[HandLayer], selected: HandLayer | None) -> None:
         """List what may be exported; what may not is there too, and says why."""

@@ -160,59 +160,105 @@ def _best_merges(
 
     Of those with ``at_most`` components.
     """
-    n_channels = first.shape[1]
-    s = s.clone()
-    means, spread = _means_and_spread(s, first, second)
-    own = _likelihood(s, spread, n_channels, regularisation)
-    # What is gone is swept out of all arrays from time to time; `names` are the components that are left.
-    names = torch.arange(len(s))
-    gone = torch.zeros(len(s), dtype=torch.bool)
-
-    def spread_with(k: int, others: slice) -> torch.Tensor:
-        """Return V of each of the others together with ``k``: their own, and what lies between their means."""
-        share = (s[others] / (s[others] + s[k]))[:, None]
-        between = (means[others] - means[k]).square_()
-        if spread.shape[1] == 1:
-            between = between.mean(-1, keepdim=True)
-        between.mul_(share * (1 - share))
-        return between.addcmul_(spread[others], share).addcmul_(spread[k], 1 - share)
-
-    def gains_with(k: int, others: slice) -> torch.Tensor:
-        together = _likelihood(s[others] + s[k], spread_with(k, others), n_channels, regularisation)
-        return together - own[others] - own[k] + penalty
-
-    gains = s.new_full((len(s), len(s)), -torch.inf)
-    for k in range(len(s) - 1):
-        later = slice(k + 1, None)
-        gains[k, later] = gains[later, k] = gains_with(k, later)
-    # Of each row: to look through all pairs for each merge would take a time that grows as the cube of their number.
-    highest = gains.amax(1)
+    path = _GreedyPath(s, first, second, regularisation, penalty)
     merges: list[tuple[int, int]] = []
     n_needed, n_merges = max(0, len(s) - at_most), len(s) - 1
     total, best_total, n_best = 0.0, 0.0 if n_needed == 0 else -math.inf, 0
     for _ in range(n_merges):
-        into = int(highest.numpy().argmax())
-        other = int(gains[into].numpy().argmax())
-        total += float(gains[into, other])
-        merges.append((int(names[into]), int(names[other])))
+        gain, into, gone = path.merge_best()
+        total += gain
+        merges.append((into, gone))
         if len(merges) >= n_needed and total > best_total:
             best_total, n_best = total, len(merges)
-        gone[other] = True
+    return merges[:n_best]
+
+
+class _GreedyPath:
+    """Components, and what is gained by merging each pair of them; the best pair is merged, one after the other.
+
+    Parameters
+    ----------
+    s, first, second : torch.Tensor
+        Sufficient statistics of k components: (k,), (k, d) and (k, d) or (k, 1).
+    regularisation : float
+    penalty : float
+        What a component costs in log-likelihood.
+    """
+
+    def __init__(
+        self,
+        s: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        regularisation: float,
+        penalty: float,
+    ) -> None:
+        self._n_channels, self._regularisation, self._penalty = first.shape[1], regularisation, penalty
+        self._s = s.clone()
+        self._means, self._spread = _means_and_spread(s, first, second)
+        self._own = self._likelihood(self._s, self._spread)
+        # What is gone is swept out of all arrays from time to time; these are the components that are left.
+        self._names = torch.arange(len(s))
+        self._gone = torch.zeros(len(s), dtype=torch.bool)
+        self._gains = s.new_full((len(s), len(s)), -torch.inf)
+        for k in range(len(s) - 1):
+            later = slice(k + 1, None)
+            self._gains[k, later] = self._gains[later, k] = self._gains_with(k, later)
+        # Of each row: to look through all pairs for each merge would take a time that grows as the cube of their
+        # number.
+        self._highest = self._gains.amax(1)
+
+    def merge_best(self) -> tuple[float, int, int]:
+        """Merge the pair that gains most; return its gain, and which component took in which."""
+        into = int(self._highest.numpy().argmax())
+        other = int(self._gains[into].numpy().argmax())
+        gain = float(self._gains[into, other])
+        merged = int(self._names[into]), int(self._names[other])
+        self._merge(into, other)
+        self._renew_gains(into, other)
+        if int(self._gone.sum()) > _SWEPT_SHARE * len(self._gone):
+            self._sweep()
+        return gain, *merged
+
+    def _likelihood(self, s: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+        return _likelihood(s, spread, self._n_channels, self._regularisation)
+
+    def _spread_with(self, k: int, others: slice) -> torch.Tensor:
+        """Return V of each of the others together with ``k``: their own, and what lies between their means."""
+        share = (self._s[others] / (self._s[others] + self._s[k]))[:, None]
+        between = (self._means[others] - self._means[k]).square_()
+        if self._spread.shape[1] == 1:
+            between = between.mean(-1, keepdim=True)
+        between.mul_(share * (1 - share))
+        return between.addcmul_(self._spread[others], share).addcmul_(self._spread[k], 1 - share)
+
+    def _gains_with(self, k: int, others: slice) -> torch.Tensor:
+        together = self._likelihood(self._s[others] + self._s[k], self._spread_with(k, others))
+        return together - self._own[others] - self._own[k] + self._penalty
+
+    def _merge(self, into: int, other: int) -> None:
+        self._gone[other] = True
         one = slice(into, into + 1)
-        spread[one] = spread_with(other, one)
-        means[into] += (means[other] - means[into]) * (s[other] / (s[into] + s[other]))
-        s[into] += s[other]
-        own[one] = _likelihood(s[one], spread[one], n_channels, regularisation)
+        self._spread[one] = self._spread_with(other, one)
+        share = self._s[other] / (self._s[into] + self._s[other])
+        self._means[into] += (self._means[other] - self._means[into]) * share
+        self._s[into] += self._s[other]
+        self._own[one] = self._likelihood(self._s[one], self._spread[one])
+
+    def _renew_gains(self, into: int, other: int) -> None:
+        gains, highest, gone = self._gains, self._highest, self._gone
         is_stale = ((gains[other] == highest) | (gains[into] == highest)) & ~gone
         gains[other], gains[:, other] = -torch.inf, -torch.inf
-        anew = gains_with(into, slice(None)).masked_fill_(gone, -torch.inf)
+        anew = self._gains_with(into, slice(None)).masked_fill_(gone, -torch.inf)
         anew[into] = -torch.inf
         gains[into], gains[:, into] = anew, anew
         highest = torch.maximum(highest, anew)
         highest[is_stale] = gains[is_stale].amax(1)
         highest[into], highest[other] = anew.max(), -torch.inf
-        if int(gone.sum()) > _SWEPT_SHARE * len(gone):
-            left = (~gone).nonzero().squeeze(1)
-            s, means, spread, own, names, gone = (t[left] for t in (s, means, spread, own, names, gone))
-            gains, highest = gains[left][:, left], highest[left]
-    return merges[:n_best]
+        self._highest = highest
+
+    def _sweep(self) -> None:
+        left = (~self._gone).nonzero().squeeze(1)
+        self._s, self._means, self._spread = self._s[left], self._means[left], self._spread[left]
+        self._own, self._names, self._gone = self._own[left], self._names[left], self._gone[left]
+        self._gains, self._highest = self._gains[left][:, left], self._highest[left]
