@@ -44,8 +44,8 @@ class MaskRow(QWidget):
 
     planes_asked = Signal(bool)
 
-    def __init__(self, hand_masks: HandMasks, last_folder: LastFolder, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, hand_masks: HandMasks, last_folder: LastFolder) -> None:
+        super().__init__()
         self._hand_masks = hand_masks
         self._ground: Ground | None = None
         self._last_folder = last_folder

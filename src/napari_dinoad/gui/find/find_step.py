@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast, get_args
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy
 
 from napari_dinoad.gui.parts.folding import FoldingRow
 from napari_dinoad.gui.parts.job_row import JobRow
@@ -26,8 +26,8 @@ class FindStep(Step):
     find_asked = Signal(bool)  # only the slice in view
     ready_asked = Signal(bool)  # whether somebody is about to press a button, or has turned away
 
-    def __init__(self, runner: JobRunner, device: Device, parent: QWidget | None = None) -> None:
-        super().__init__("3  Find", parent)
+    def __init__(self, runner: JobRunner, device: Device) -> None:
+        super().__init__("3  Find")
         self._runner = runner
         self.scan_button = QPushButton("Find in whole scan")
         self.scan_button.setToolTip(

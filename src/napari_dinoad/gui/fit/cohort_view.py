@@ -137,8 +137,8 @@ class _Thumbnails(QWidget):
 class CohortView(QWidget):
     """A line of text with two lists that can be opened: files skipped, and scans to review."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.text = NoteLabel()
         self.notes = NoteLabel()
         self.thumbnails = _Thumbnails()

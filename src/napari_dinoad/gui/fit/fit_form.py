@@ -56,8 +56,8 @@ class FitForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, device: Device, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, device: Device) -> None:
+        super().__init__()
         defaults = FitSettings()
         self.preset = ComboBox(
             label="Kind of scan",

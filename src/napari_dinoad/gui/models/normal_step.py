@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QSizePolicy
 
 from napari_dinoad.errors import ModelFileError
 from napari_dinoad.gui.models.model_library import ModelSummary, read_model_summary
@@ -36,8 +36,8 @@ class NormalStep(Step):
     fit_asked = Signal()
     demo_asked = Signal()
 
-    def __init__(self, library: ModelLibrary, parent: QWidget | None = None) -> None:
-        super().__init__("2  Normal", parent)
+    def __init__(self, library: ModelLibrary) -> None:
+        super().__init__("2  Normal")
         self._library = library
         self._models: list[ModelSummary] = []
         self.models = QComboBox()

@@ -117,8 +117,8 @@ class ScrolledColumn(QScrollArea):
         Of the content: parts are added to it.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.content = _Content()
         self.rows = QVBoxLayout(self.content)
         self.setWidgetResizable(True)
@@ -178,8 +178,8 @@ def row_of(*widgets: QWidget) -> QHBoxLayout:
 class Folded(QCollapsible):
     """Content under a title that opens with a click, at once and with arrows that show on dark and light themes."""
 
-    def __init__(self, title: str, parent: QWidget | None = None) -> None:
-        super().__init__(title, parent, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
+    def __init__(self, title: str) -> None:
+        super().__init__(title, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
         self.setDuration(0)
         # What superqt folds has no height, and Tab would go through it.
         self.content().hide()

@@ -70,8 +70,8 @@ class JobRow(QWidget):
 
     cancel_asked = Signal()
 
-    def __init__(self, parent: QWidget | None = None, *, delay_ms: int = 0, cancel_tip: str = KEPT) -> None:
-        super().__init__(parent)
+    def __init__(self, *, delay_ms: int = 0, cancel_tip: str = KEPT) -> None:
+        super().__init__()
         self._appear = QTimer(self)
         self._appear.setSingleShot(True)
         self._appear.setInterval(delay_ms)

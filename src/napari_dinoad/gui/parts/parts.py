@@ -105,8 +105,8 @@ class NoteLabel(WrappedLabel):
 class Step(QWidget):
     """A numbered step with its title; subclasses add rows to ``self.rows``."""
 
-    def __init__(self, title: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str) -> None:
+        super().__init__()
         self.rows = QVBoxLayout(self)
         self.rows.setContentsMargins(0, 0, 0, 0)
         self.rows.setSpacing(4)

@@ -33,8 +33,8 @@ class ProfilePlot(QWidget):
 
     slice_chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._profile = np.zeros(0, dtype=np.float32)
         self._scored = np.zeros(0, dtype=bool)
         self._threshold = 0.0
@@ -155,8 +155,8 @@ class ProfilePlot(QWidget):
 class CurvePlot(QWidget):
     """Curves of a fit, one for each figure, on a common scale."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._curves: dict[str, list[float]] = {}
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 

@@ -18,8 +18,8 @@ __all__ = ["WarningList"]
 class WarningList(QWidget):
     """Shows the first warning, and how many more there are, which opens these. Hidden while there is none."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._warnings: tuple[str, ...] = ()
         self.first = NoteLabel()
         self.others = NoteLabel()

@@ -115,8 +115,8 @@ class PlanesView(QWidget):
     woken = Signal()
     left = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._words = ""
         self.pictures = tuple(PlanePicture(axis, self) for axis in range(3))
         self._layout = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)

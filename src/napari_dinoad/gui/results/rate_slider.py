@@ -79,8 +79,8 @@ class RateSlider(QWidget):
 
     rate_changed = Signal(float)
 
-    def __init__(self, rate: float = 0.01, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, rate: float = 0.01) -> None:
+        super().__init__()
         self.slider = _KeyboardSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(-math.log10(_LOOSEST), -math.log10(_STRICTEST))
         self.slider.setSingleStep(0.05)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find.export_job import HandExportJob, export_of
@@ -48,14 +48,9 @@ class ResultPanel(Step):
     new_rate_changed = Signal()
 
     def __init__(
-        self,
-        controller: FindController,
-        hand_masks: HandMasks,
-        rate: float,
-        last_folder: LastFolder,
-        parent: QWidget | None = None,
+        self, controller: FindController, hand_masks: HandMasks, rate: float, last_folder: LastFolder
     ) -> None:
-        super().__init__("Result", parent)
+        super().__init__("Result")
         self._controller = controller
         self._hand_masks = hand_masks
         self.exporter = JobRunner(self)

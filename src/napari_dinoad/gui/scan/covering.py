@@ -93,8 +93,8 @@ def show_scan(viewer: Viewer, layer: Layer) -> None:
 class CoverNote(QWidget):
     """Says when the chosen scan, or what was found in it, is not what the canvas shows, and offers to show it."""
 
-    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
         self._viewer = viewer
         self._layer: Layer | None = None
         self.note = NoteLabel()

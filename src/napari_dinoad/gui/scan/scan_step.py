@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.canvas.framing import bring_into_view
@@ -54,8 +54,8 @@ class ScanStep(Step):
     files_chosen = Signal(object)  # tuple of Path
     resample_asked = Signal()
 
-    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__("1  Scan", parent)
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__("1  Scan")
         self._viewer = viewer
         self.scan: LayerScan | None = None
         self._followed: Layer | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QComboBox
 
 from napari_dinoad.gui.viewer.ct_windows import AUTOMATIC, apply_window, windows_of
 from napari_dinoad.gui.viewer.grey_limits import display_range
@@ -22,8 +22,8 @@ _BY_HAND = "Set by hand"
 class WindowBox(QComboBox):
     """Names the grey limits that a layer has, by whomever they were set. Hidden for scans without windows."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._layer: Layer | None = None
         self._limits: dict[str, tuple[float, float]] = {}
         self.setToolTip("Window and level: those of the scan's header, and the usual ones for CT.")
