@@ -28,26 +28,16 @@ from napari_dinoad.pipeline.slices.placed_slices import HostSlices
 from napari_dinoad.settings import (
     ArCnnSettings,
     CacheSettings,
-    CalibrationSettings,
     DetectSettings,
-    DpmmSettings,
     FitSettings,
-    MemoryBankSettings,
     ReadSettings,
-    preset,
 )
 from patience import PATIENCE_S
 from pretended_gpu import pretended_gpu
+from small_fits import SMALL_FIT
 from small_heads import save_head
 
-SMALL = FitSettings(
-    preprocessing=replace(preset("mr-brain"), resolution_px=64),
-    calibration=CalibrationSettings(folds=3),
-    memory_bank=MemoryBankSettings(n_patches=300, reduction="random"),
-    dpmm=DpmmSettings(n_components=10, epochs=2),
-    ar_cnn=ArCnnSettings(epochs=2),
-    device="cpu",
-)
+SMALL = replace(SMALL_FIT, ar_cnn=ArCnnSettings(epochs=2), device="cpu")
 BATCH = 3
 PATCHES = (64 // 16) ** 2
 """Of a slice."""

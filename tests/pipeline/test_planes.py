@@ -21,22 +21,18 @@ from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
     DetectSettings,
-    DpmmSettings,
-    FitSettings,
     MemoryBankSettings,
     preset,
 )
+from small_fits import SMALL_FIT
 from small_heads import lesion_of_head
 
-SETTINGS = FitSettings(
+SETTINGS = replace(
+    SMALL_FIT,
     scorer="memory-bank",
-    preprocessing=replace(preset("mr-brain"), plane="all", resolution_px=64),
-    calibration=CalibrationSettings(folds=3),
+    preprocessing=replace(SMALL_FIT.preprocessing, plane="all"),
     memory_bank=MemoryBankSettings(n_patches=500, reduction="random"),
 )
-
-
-SMALL_DPMM = DpmmSettings(n_components=10, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +105,7 @@ def test_a_scan_is_fused_as_in_the_fit(normal_folder, cache, monkeypatch):
     """The one scan that calibrates is marked at exactly the rate, voxel for voxel the same as in the fit."""
     monkeypatch.setattr(scan_run, "SliceEmbedder", _RoundingEmbedder)
     split = CalibrationSettings(method="split", holdout=0.1)
-    settings = replace(SETTINGS, scorer="dpmm+memory-bank", dpmm=SMALL_DPMM, calibration=split)
+    settings = replace(SETTINGS, scorer="dpmm+memory-bank", calibration=split)
     fitted = fit_folder(normal_folder, settings, cache=cache)
     (held_out,) = [scan for scan in fitted.fit_report.scans if scan.score is not None]
     result = detect(read_volume(held_out.path), fitted)
@@ -189,7 +185,7 @@ def test_all_scorers_share_the_embeddings_of_a_plane(normal_folder, cache):
             calls.append(event.done)
 
     split = CalibrationSettings(method="split")
-    settings = replace(SETTINGS, scorer="dpmm+memory-bank", dpmm=SMALL_DPMM, calibration=split)
+    settings = replace(SETTINGS, scorer="dpmm+memory-bank", calibration=split)
     fitted = fit_folder(normal_folder, settings, count, cache)
     assert sorted(set(calls)) == list(range(7)), "each scan is read once"
     assert [[member.scorer.name for member in plane.members] for plane in fitted.planes] == [

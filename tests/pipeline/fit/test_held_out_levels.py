@@ -19,24 +19,14 @@ from napari_dinoad.pipeline.fit.held_out_levels import MIN_PERSONS
 from napari_dinoad.pipeline.fit.joined_calibrations import in_common_units
 from napari_dinoad.settings import (
     CacheSettings,
-    CalibrationSettings,
     DetectSettings,
-    DpmmSettings,
-    FitSettings,
-    MemoryBankSettings,
-    preset,
 )
+from small_fits import SMALL_FIT
 from small_heads import AFFINE, lesion_of_head, make_head, save_head
 
 N_PERSONS = 10
 LOUD_SLICES = 4
-SETTINGS = FitSettings(
-    scorer="memory-bank",
-    preprocessing=replace(preset("mr-brain"), resolution_px=64),
-    calibration=CalibrationSettings(folds=3),
-    memory_bank=MemoryBankSettings(n_patches=300, reduction="random"),
-    dpmm=DpmmSettings(n_components=10, epochs=2),
-)
+SETTINGS = replace(SMALL_FIT, scorer="memory-bank")
 
 
 def save_loud_head(path, seed):

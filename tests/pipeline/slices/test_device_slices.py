@@ -29,21 +29,12 @@ from napari_dinoad.pipeline.slices.device_slices import (
 )
 from napari_dinoad.pipeline.slices.placed_slices import HostSlices
 from napari_dinoad.settings import (
-    CalibrationSettings,
     DetectSettings,
-    DpmmSettings,
-    FitSettings,
-    MemoryBankSettings,
     preset,
 )
+from small_fits import SMALL_FIT
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-SMALL = FitSettings(
-    preprocessing=replace(preset("mr-brain"), resolution_px=64),
-    calibration=CalibrationSettings(folds=3),
-    memory_bank=MemoryBankSettings(n_patches=300, reduction="random"),
-    dpmm=DpmmSettings(n_components=10, epochs=2),
-)
 
 
 def on_device(prepared, device):
@@ -54,8 +45,8 @@ def on_device(prepared, device):
 @pytest.fixture(scope="module", params=["memory-bank", "dpmm+memory-bank", "memory-bank all"])
 def detector(request, normal_folder):
     scorer, *planes = request.param.split()
-    preprocessing = replace(SMALL.preprocessing, plane=planes[0] if planes else "axial")
-    model = fit_folder(normal_folder, replace(SMALL, scorer=scorer, preprocessing=preprocessing))
+    preprocessing = replace(SMALL_FIT.preprocessing, plane=planes[0] if planes else "axial")
+    model = fit_folder(normal_folder, replace(SMALL_FIT, scorer=scorer, preprocessing=preprocessing))
     assert all(plane.levels for plane in model.planes)
     return Detector(model, DetectSettings(device="cpu", batch_slices=3))
 
@@ -91,7 +82,7 @@ def test_a_scan_is_scored_alike(detector, patient, monkeypatch, device, how):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_inputs_are_alike_in_every_plane(patient, device):
-    prepared = prepare_planes(patient, replace(SMALL.preprocessing, plane="all"), 64)
+    prepared = prepare_planes(patient, replace(SMALL_FIT.preprocessing, plane="all"), 64)
     for host, slices in zip(map(HostSlices, prepared), on_device(prepared, device), strict=True):
         indices = [7, 3, 5]
         got = slices.inputs(indices)
@@ -134,7 +125,7 @@ def test_the_table_gives_what_the_calibration_says(seed, n_scores, n_tied):
 
 
 def test_a_scan_without_body_in_its_slices_has_no_score(patient):
-    (prepared,) = prepare_planes(patient, SMALL.preprocessing, 64)
+    (prepared,) = prepare_planes(patient, SMALL_FIT.preprocessing, 64)
     nothing = replace(prepared, body=np.zeros_like(prepared.body))
     (slices,) = on_device([nothing], "cpu")
     gathered = slices.gather([3])
@@ -144,7 +135,7 @@ def test_a_scan_without_body_in_its_slices_has_no_score(patient):
 
 
 def test_the_cpu_and_single_images_stay_with_numpy(patient):
-    prepared = prepare_planes(patient, SMALL.preprocessing, 64)
+    prepared = prepare_planes(patient, SMALL_FIT.preprocessing, 64)
     assert isinstance(slices_of_planes(prepared, torch.device("cpu"))[0], HostSlices)
     each_its_own = [replace(scan, intensity=None) for scan in prepared]
     assert isinstance(slices_of_planes(each_its_own, torch.device("cuda"))[0], HostSlices)
@@ -154,7 +145,7 @@ def test_the_cpu_and_single_images_stay_with_numpy(patient):
 
 @pytest.mark.parametrize(("free_mb", "kind"), [(1, HostSlices), (4000, DeviceSlices)])
 def test_a_scan_that_the_gpu_has_no_room_for_stays_with_numpy(patient, monkeypatch, free_mb, kind):
-    prepared = prepare_planes(patient, SMALL.preprocessing, 64)
+    prepared = prepare_planes(patient, SMALL_FIT.preprocessing, 64)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_mb * 10**6, 10**10))
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, _: tensor)
     (slices,) = slices_of_planes(prepared, torch.device("cuda"))
