@@ -20,9 +20,10 @@ from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.cli import score
 from napari_dinoad.errors import Cancelled, DinoadError, GeometryError, SettingError
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.values import sampling
 from napari_dinoad.images.values.sampling import evenly_spread
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.maps import AnomalyMap, Findings, display_range
+from napari_dinoad.maps import AnomalyMap, Findings
 from napari_dinoad.maps.dicom.colour_slices import save_dicom_slices
 from napari_dinoad.maps.dicom.parametric_map import save_dicom_map
 from napari_dinoad.maps.findings import scan_level_words
@@ -352,7 +353,7 @@ def test_the_heatmap_of_a_large_picture_takes_little_memory(tmp_path):
 def test_how_bright_a_scan_is_is_found_once_for_all_its_pictures(findings, tmp_path, monkeypatch):
     """Report, picture and worklist each took percentiles of the scan, once a plane."""
     taken = []
-    monkeypatch.setattr(display_range, "evenly_spread", lambda *a: taken.append(1) or evenly_spread(*a))
+    monkeypatch.setattr(sampling, "evenly_spread", lambda *a: taken.append(1) or evenly_spread(*a))
     written = save_outputs(findings, tmp_path, "p1", ("report", "picture"))
     WorklistEntry.of(findings, "p1", written, 1.0)
     assert len(taken) == 1

@@ -14,7 +14,7 @@ import numpy as np
 from napari_dinoad.errors import GeometryError, SettingError
 from napari_dinoad.given_arrays import require_array, require_number
 from napari_dinoad.images.values.blocks import blocks
-from napari_dinoad.maps.display_range import display_percentiles
+from napari_dinoad.images.values.sampling import display_percentiles
 from napari_dinoad.maps.export import save_on_grid
 from napari_dinoad.maps.regions import Region, measure_regions
 from napari_dinoad.settings import DetectSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_dinoad.images.values import sampling
 from napari_dinoad.images.values.sampling import evenly_spread
 
 
@@ -22,3 +23,13 @@ def test_all_rows_and_columns_of_a_scan_are_walked_through():
     assert len(set(z)) == 32
     assert len(set(y)) == 64
     assert len(set(x)) == 64
+
+
+@pytest.mark.parametrize("shape", [(8, 64, 64), (7, 60, 50), (30, 33, 31), (3, 3, 3)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_percentiles_for_display_hear_all_rows_and_columns(shape, axis, monkeypatch):
+    """Of a scan that brightens from one side to the other, whatever the step divides."""
+    monkeypatch.setattr(sampling, "_DISPLAY_VOXELS", 512)
+    values = np.indices(shape)[axis].astype(np.float32) / (shape[axis] - 1)
+    wanted = np.percentile(values, (10, 50, 90))
+    np.testing.assert_allclose(sampling.display_percentiles(values, (10, 50, 90)), wanted, atol=0.1)
