@@ -191,8 +191,8 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
             dicom.append(path)
     if not dicom:
         return files, results
-    from napari_dinoad.images.dicom.discovery import find_series
     from napari_dinoad.images.dicom.segmentations import is_found_segmentation, segmented_images
+    from napari_dinoad.images.found_series import find_series
 
     found = find_series(dicom, progress=progress)
     segmentations = set(found.segmentations)

@@ -314,7 +314,7 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     """Put the DICOM files together, and take the series that are meant and can be scans."""
     if not found.dicom:
         return
-    from napari_dinoad.images.dicom.discovery import find_series
+    from napari_dinoad.images.found_series import find_series
 
     dicom = find_series(found.dicom, reading.series, progress)
     found.skipped.extend(dicom.skipped)

@@ -6,7 +6,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from dicom_files import ct_values, enhanced_dataset, save_all, sequence_item, series_datasets
 from napari_dinoad.errors import ScanReadError
-from napari_dinoad.images.dicom.discovery import find_series
+from napari_dinoad.images.found_series import find_series
 from napari_dinoad.images.frame_counts import frames_in
 from napari_dinoad.images.readers import read_volume
 
