@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_dinoad.machine.file_names import safe_stem, stem_of
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, safe_stem, stem_of
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,16 @@ def test_long_stems_are_cut_and_stay_apart(tmp_path, letter):
     assert len(stems) == 2
     for stem in stems:
         (tmp_path / f"{stem}_anomaly.nii.gz").touch()
+
+
+def test_the_format_is_said_by_the_ending_alone():
+    formats = {suffix: format_of(Path(f"a{suffix.upper()}")) for suffix in SCAN_SUFFIXES}
+    assert (
+        formats.pop(".dcm")
+        is formats.pop(".ima")
+        is format_of(Path("nii"))
+        is format_of(Path("a.nii.bz2"))
+        is None
+    )
+    assert formats[".mgz"] == formats[".nii"] == formats[".nii.gz"] == "nifti"
+    assert set(formats.values()) == {"nifti", "itk", "picture"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.evaluation.dataset_files import DatasetFile, says_nothing
-from napari_dinoad.machine.file_names import IMAGE_SUFFIXES
+from napari_dinoad.machine.file_names import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,4 +61,4 @@ def masks_of_folder(folder: Path) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.name.lower().endswith(IMAGE_SUFFIXES)
+    return format_of(path) == "picture"

@@ -15,7 +15,7 @@ from napari_dinoad.images.pictures.pixels import open_image
 from napari_dinoad.images.pictures.reader import read_image
 from napari_dinoad.images.pictures.tiff import is_unknown_to_pillow
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
-from napari_dinoad.machine.file_names import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.machine.file_names import format_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,9 +64,9 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     geometry = source.geometry
     if path is None:
         return np.zeros(geometry.canonical_shape, dtype=bool)
-    if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+    if format_of(path) == "nifti":
         return _on_grid(read_nifti(path), geometry, path)
-    if path.name.lower().endswith(ITK_SUFFIXES):
+    if format_of(path) == "itk":
         return _on_grid(read_itk(path), geometry, path)
     if is_dicom_mask(path):
         # highdicom is loaded for these alone.
@@ -138,7 +138,7 @@ def _is_lossy(path: Path) -> bool:
 def truth_notes(path: Path | None, truth: np.ndarray) -> tuple[str, ...]:
     """Return what users should know of a mask file and the truth (z, y, x) bool that was read from it."""
     notes = []
-    if path is not None and path.name.lower().endswith(IMAGE_SUFFIXES) and _is_lossy(path):
+    if path is not None and format_of(path) == "picture" and _is_lossy(path):
         notes.append(_TOLD_LOSSY)
     if truth.mean() > _LARGEST_SHARE:
         notes.append(_TOLD_LARGE)

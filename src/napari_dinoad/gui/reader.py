@@ -41,13 +41,7 @@ from napari_dinoad.images.readers import (
 )
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.images.volume import Geometry
-from napari_dinoad.machine.file_names import (
-    DICOM_SUFFIXES,
-    ITK_SUFFIXES,
-    MGH_SUFFIXES,
-    NIFTI_SUFFIXES,
-    stem_of,
-)
+from napari_dinoad.machine.file_names import DICOM_SUFFIXES, format_of, stem_of
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -64,8 +58,6 @@ __all__ = ["get_reader", "read_layers", "scans_at"]
 
 LayerTuple = tuple[np.ndarray, dict[str, Any], str]
 
-_MEDICAL_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES)
-
 _N_LOOKED_AT = 20
 """Files of a folder that are looked at to tell whether it is one of DICOM; napari asks of every folder."""
 
@@ -80,7 +72,7 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerT
 
 
 def _is_medical(path: Path) -> bool:
-    if path.name.lower().endswith(_MEDICAL_SUFFIXES):
+    if format_of(path) in ("nifti", "itk") or path.name.lower().endswith(DICOM_SUFFIXES):
         return True
     try:
         if path.is_dir():
@@ -152,7 +144,7 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
     path = scan.path
     if scan.series is None and path.is_file() and is_dicom_mask(path):
         return _read_segments(path)
-    if path.name.lower().endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and path.is_file():
+    if format_of(path) == "nifti" and path.is_file():
         image = open_nifti(path)
         n_frames = count_frames(image)
         holding = holding_of(image) if scan.holding == "scan" else scan.holding
@@ -167,7 +159,7 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
     try:
         return [layer_of_volume(_read_one(scan, resample))]
     except SeveralFramesError:
-        if path.name.lower().endswith(ITK_SUFFIXES):
+        if format_of(path) == "itk":
             return layers_of_frames(read_itk_frames(path))
         n_to_read = scan.n_frames or frames_in(path)
         if n_to_read is None:

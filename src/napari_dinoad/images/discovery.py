@@ -13,12 +13,12 @@ from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.machine.file_names import (
-    IMAGE_SUFFIXES,
     MAP_ENDING,
     MASK_ENDINGS,
     MASK_FOLDERS,
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
+    format_of,
     without_sequence,
 )
 from napari_dinoad.machine.files import is_special
@@ -208,7 +208,7 @@ def _walk(
                 scan = inspect_file(path, reading, all_frames=found.all_frames)
             except ScanReadError as error:
                 found.skipped.append(SkippedFile(path, without_path(error, path), is_named_so))
-                n_unreadable += path.name.lower().endswith(IMAGE_SUFFIXES)
+                n_unreadable += format_of(path) == "picture"
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)
     if reading.stack_folders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_dinoad.images.readers import dicom_beside, is_dicom
-from napari_dinoad.machine.file_names import IMAGE_SUFFIXES, ITK_SUFFIXES, MGH_SUFFIXES, NIFTI_SUFFIXES
+from napari_dinoad.machine.file_names import format_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,16 +23,16 @@ def frames_in(path: Path) -> int | None:
     """
     if not path.is_file():
         return None
-    name = path.name.lower()
-    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+    scan_format = format_of(path)
+    if scan_format == "nifti":
         from napari_dinoad.images.nifti_files import count_frames, open_nifti
 
         return count_frames(open_nifti(path))
-    if name.endswith(ITK_SUFFIXES):
+    if scan_format == "itk":
         from napari_dinoad.images.itk.reader import itk_shape
 
         return itk_shape(path)[2]
-    if name.endswith(IMAGE_SUFFIXES):
+    if scan_format == "picture":
         from napari_dinoad.images.pictures.reader import image_layout
 
         return image_layout(path).n_frames

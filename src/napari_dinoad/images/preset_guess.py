@@ -11,7 +11,7 @@ import numpy as np
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.images.values.colours import colourfulness
 from napari_dinoad.images.values.intensity import CT_AIR_HU, intensity_range, sample_inside
-from napari_dinoad.machine.file_names import IMAGE_SUFFIXES
+from napari_dinoad.machine.file_names import format_of
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
 
@@ -352,7 +352,7 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
 
 
 def _is_stack_of_pages(scan: ScanFile) -> bool:
-    return scan.kind == "volume" and scan.path.name.lower().endswith(IMAGE_SUFFIXES)
+    return scan.kind == "volume" and format_of(scan.path) == "picture"
 
 
 def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:

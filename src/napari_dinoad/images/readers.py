@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad.errors import GeometryError, ScanReadError, SeveralFramesError
 from napari_dinoad.images.values.colours import with_finite_colours
 from napari_dinoad.images.values.intensity import with_finite_values
-from napari_dinoad.machine.file_names import (
-    IMAGE_SUFFIXES,
-    ITK_SUFFIXES,
-    MGH_SUFFIXES,
-    NIFTI_SUFFIXES,
-    SCAN_SUFFIXES,
-    stem_of,
-)
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, stem_of
 from napari_dinoad.machine.files import files_below, is_special
 
 if TYPE_CHECKING:
@@ -44,9 +37,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-_OTHER_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *IMAGE_SUFFIXES)
-"""Endings of the formats that are not DICOM."""
 
 _WITH_NIBABEL = "Convert it to .nii.gz, for instance with nibabel"
 
@@ -179,7 +169,7 @@ def read_stack(images: Sequence[Path], folder: Path) -> Volume:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes; endings of other formats are believed unread."""
-    if path.name.lower().endswith(_OTHER_SUFFIXES):
+    if format_of(path) is not None:
         return False
     from napari_dinoad.images.dicom import files as dicom_files
 
@@ -197,7 +187,7 @@ def is_dicom_mask(path: Path) -> bool:
 
 def may_be_dicom(path: Path) -> bool:
     """Whether a file is DICOM, or could be a damaged one; endings of other formats are believed unread."""
-    if path.name.lower().endswith(_OTHER_SUFFIXES):
+    if format_of(path) is not None:
         return False
     from napari_dinoad.images.dicom import files as dicom_files
 
@@ -205,18 +195,18 @@ def may_be_dicom(path: Path) -> bool:
 
 
 def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
-    name = path.name.lower()
     if path.is_dir():
         return _read_folder(path, series, frame, resample)
-    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+    scan_format = format_of(path)
+    if scan_format == "nifti":
         from napari_dinoad.images.nifti_files import read_nifti
 
         return read_nifti(path, frame)
-    if name.endswith(ITK_SUFFIXES):
+    if scan_format == "itk":
         from napari_dinoad.images.itk.reader import read_itk
 
         return read_itk(path, frame)
-    if name.endswith(IMAGE_SUFFIXES):
+    if scan_format == "picture":
         from napari_dinoad.images.pictures.reader import read_image
 
         return read_image(path, frame)
@@ -235,7 +225,7 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
 def _read_folder(folder: Path, series: str | None, frame: int | None, resample: bool) -> Volume:
     files = files_below(folder)
     dicom = [path for path in files if may_be_dicom(path)]
-    images = [path for path in files if path.parent == folder and path.name.lower().endswith(IMAGE_SUFFIXES)]
+    images = [path for path in files if path.parent == folder and format_of(path) == "picture"]
     if any(is_dicom(path) for path in dicom) or (dicom and not images):
         from napari_dinoad.images.dicom.grouping import group_series
 

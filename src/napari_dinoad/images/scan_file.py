@@ -15,14 +15,7 @@ from napari_dinoad.images.readers import (
     read_volume,
     refuse_special,
 )
-from napari_dinoad.machine.file_names import (
-    IMAGE_SUFFIXES,
-    ITK_SUFFIXES,
-    MGH_SUFFIXES,
-    NIFTI_SUFFIXES,
-    SCAN_SUFFIXES,
-    stem_of,
-)
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, stem_of
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -159,10 +152,10 @@ def inspect_file(path: Path, reading: ReadSettings, *, all_frames: bool = False)
     """
     refuse_special(path)
     needs_frame = reading.frame is None and not all_frames
-    name = path.name.lower()
-    if name.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)):
+    scan_format = format_of(path)
+    if scan_format == "nifti":
         return _inspect_nifti(path, needs_frame)
-    if name.endswith(ITK_SUFFIXES):
+    if scan_format == "itk":
         from napari_dinoad.images.itk.reader import itk_shape
 
         shape, spacing, n_frames = itk_shape(path)
@@ -171,7 +164,7 @@ def inspect_file(path: Path, reading: ReadSettings, *, all_frames: bool = False)
         if len(shape) == 2:
             return ScanFile(path, "image", shape[::-1], name=stem_of(path), n_frames=n_frames)
         return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames)
-    if name.endswith(IMAGE_SUFFIXES):
+    if scan_format == "picture":
         return _inspect_image(path, reading, needs_frame)
     other = other_format(path)
     if other:

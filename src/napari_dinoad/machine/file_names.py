@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,8 @@ __all__ = [
     "NIFTI_SUFFIXES",
     "PICTURE_ENDINGS",
     "SCAN_SUFFIXES",
+    "ScanFormat",
+    "format_of",
     "safe_stem",
     "short_paths",
     "short_stem",
@@ -39,6 +41,14 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 """Endings that the readers know, longest first. DICOM is known by its content, whatever its name."""
 
+ScanFormat = Literal["nifti", "itk", "picture"]
+
+_SUFFIXES_OF_FORMAT: dict[ScanFormat, tuple[str, ...]] = {
+    "nifti": (*NIFTI_SUFFIXES, *MGH_SUFFIXES),
+    "itk": ITK_SUFFIXES,
+    "picture": IMAGE_SUFFIXES,
+}
+
 MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", "_truth", "_gt")
 """What names of masks have behind the name of their scan, longest first; some have nothing."""
 
@@ -53,6 +63,12 @@ MASK_FOLDERS = frozenset(
 MAP_ENDING = "_anomaly"
 PICTURE_ENDINGS = ("_heatmap", "_picture")
 """What names of the map that scoring writes, and of what is drawn of it, have behind the name of their scan."""
+
+
+def format_of(path: Path) -> ScanFormat | None:
+    """Return the format that a file's ending says (of MGH as of NIfTI); None of DICOM, and of what is no scan."""
+    name = path.name.lower()
+    return next((known for known, suffixes in _SUFFIXES_OF_FORMAT.items() if name.endswith(suffixes)), None)
 
 
 def stem_of(path: Path) -> str:
