@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.progress import report
@@ -75,7 +75,7 @@ def find_persons(
     -------
     Persons
         Where scans share a person, but there are fewer than `MIN_PERSONS` persons, each scan counts as one, and the
-        note says so.
+        note says so. Where nothing tells persons apart, but folders might, the note asks for that.
     """
     marks: list[Hashable] = []
     for place, scan in enumerate(scans):
@@ -84,7 +84,9 @@ def find_persons(
         mark = _mark_of(scan, folder, how)
         marks.append(("scan", place) if mark is None else mark)
     persons = Persons.of(marks)
-    if persons.n == len(scans) or persons.n >= MIN_PERSONS:
+    if persons.n == len(scans):
+        return replace(persons, note=_folders_note(scans, folder) if how == "auto" else "")
+    if persons.n >= MIN_PERSONS:
         return persons
     return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
 
@@ -96,12 +98,31 @@ def of_persons(n_scans: int, n_persons: int | None) -> str:
     return f" of {n_persons} person{'' if n_persons == 1 else 's'}"
 
 
+def _folders_note(scans: Sequence[ScanFile], folder: Path) -> str:
+    """Return that folders of several scans each may be persons; empty where there are no such folders."""
+    holders = [_folder_of_person(_parts_of(scan, folder)[:-1], folder) for scan in scans]
+    within = [holder for holder in holders if holder is not None]
+    n_folders = len(set(within))
+    if n_folders < MIN_PERSONS or len(within) < 2 * n_folders:
+        return ""
+    return (
+        f"{len(within)} normal scans lie in {n_folders} folders, and each counts as a person of its own. If those in "
+        "a folder are of one person, p-values are too low: fit with 'dinoad fit --persons folder' or, where they are "
+        "the slices of one scan, --stack-folders."
+    )
+
+
+def _parts_of(scan: ScanFile, folder: Path) -> tuple[str, ...]:
+    """Return the parts of a scan's path below the chosen folder."""
+    first = _first_file(scan)
+    return first.relative_to(folder).parts if first.is_relative_to(folder) else first.parts[-1:]
+
+
 def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | None:
     """Return what scans of one person share; None where nothing is known."""
     if how == "each-scan":
         return None
-    first = _first_file(scan)
-    parts = first.relative_to(folder).parts if first.is_relative_to(folder) else first.parts[-1:]
+    parts = _parts_of(scan, folder)
     if how == "folder":
         person = _folder_of_person(parts[:-1], folder)
         return None if person is None else ("folder", person)
@@ -112,7 +133,7 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | No
         return None
     from napari_dinoad.images.dicom.patient import patient_mark
 
-    mark = patient_mark(first)
+    mark = patient_mark(_first_file(scan))
     return None if mark is None else ("patient", mark)
 
 
