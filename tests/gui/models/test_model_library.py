@@ -28,6 +28,9 @@ def test_summary_says_what_the_card_says(model_path):
     assert (summary.n_scans, summary.n_slices) == (card["n_scans"], card["n_slices"])
     assert summary.created.isoformat() == card["created"]
     assert "4 normal scans" in summary.describe()
+    assert (summary.backbone == "embedded") == ("hardly finds dark or smooth lesions" in summary.describe())
+    assert "no DINO: hardly finds" in replace(summary, backbone="embedded").describe()
+    assert "DINO" not in replace(summary, backbone="dinov2_vits14").describe()
 
 
 def test_summary_says_how_wide_the_normal_scans_are(model_path, tmp_path):

@@ -234,6 +234,17 @@ def test_nothing_found_and_nothing_compared():
     assert len([image for image in Reader(page).images if image.height > 100]) >= 3
 
 
+def test_what_is_not_marked_is_not_called_normal():
+    """A page that marks nothing read as a clean bill, also by the built-in backbone, which finds least."""
+    page = report_page(findings_of(head()))
+    assert "What is not marked need not be normal: a lesion can be missed, and" in page
+    assert "embedded, is no DINO and hardly finds dark or smooth ones" in page
+    dino = CARD | {"backbone": {"name": "dinov2_vits14", "weights_sha256": "ab" * 32}}
+    for card in (dino, None):
+        page = report_page(replace(findings_of(head()), card=card))
+        assert "a lesion can be missed." in page and "no DINO" not in page
+
+
 def test_pixels_have_no_millimetres():
     volume = Volume(np.random.default_rng(0).random((1, 40, 50), np.float32), Geometry.of_pixels((40, 50)))
     page = report_page(findings_of(volume, ((0, slice(3, 6), slice(10, 14)), 3.0), ((0, 3, 10), 3.1)))

@@ -99,7 +99,8 @@ class ModelSummary:
         created = self.created.astimezone().strftime("%d %b %Y")
         plane = {"acquired": "as acquired", "all": "three planes"}.get(self.plane, self.plane)
         kind = f"{self.preset}, {plane}" if plane and not self.is_2d else self.preset
-        return f"{kind} · {scorer} on {self.backbone} · {scans} · {created}"
+        misses = " · no DINO: hardly finds dark or smooth lesions" if self.backbone == "embedded" else ""
+        return f"{kind} · {scorer} on {self.backbone} · {scans} · {created}{misses}"
 
 
 def read_model_summary(path: str | Path) -> ModelSummary:

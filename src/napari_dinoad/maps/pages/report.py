@@ -53,6 +53,9 @@ _SINGLE_PANEL_PX = 560
 _SLICES_A_PLANE = 2
 _JPEG_QUALITY = 90
 
+_EMBEDDED = "embedded"
+"""The built-in backbone, of whose models the page says what they miss above all."""
+
 _MIDLINE_SHARE = 0.05
 """Regions whose centre is within this share of the body's width from its middle have no side."""
 
@@ -134,8 +137,19 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
         html.element("p", findings.scan_words(), class_="scan"),
         *((html.element("p", suspicion, class_="note"),) if suspicion else ()),
         html.element("p", found),
+        html.element("p", _missed_words(findings)),
         class_="verdict",
     )
+
+
+def _missed_words(findings: Findings) -> str:
+    backbone = ((findings.card or {}).get("backbone") or {}).get("name")
+    which = (
+        ", and this model's backbone, embedded, is no DINO and hardly finds dark or smooth ones"
+        if backbone == _EMBEDDED
+        else ""
+    )
+    return f"What is not marked need not be normal: a lesion can be missed{which}."
 
 
 def _pictures(findings: Findings) -> Html:
