@@ -206,7 +206,7 @@ def test_a_scan_unlike_the_normal_ones_is_told_so(model, patient, tmp_path):
         ("mr-brain", 0, ""),
         ("ct-head", 0, "The model is of CT, this scan has no values of air (−1000)."),
         ("ct-head", -1000, ""),
-        ("oct", -1000, ""),
+        ("mr-slices", -1000, ""),
     ],
 )
 def test_a_scan_of_another_kind_than_the_model_is_told_so(model, preset_name, lowest, words):

@@ -213,6 +213,8 @@ def reaches_air(volume: Volume) -> bool:
 def unlike_kind(preset_name: str, reaches_air: bool) -> str:
     """Return in a sentence that a scan is no CT and the model is, or the other way round; else nothing.
 
+    Slices of CT as pictures are fitted by ``mr-slices``, too.
+
     Parameters
     ----------
     preset_name : str
@@ -220,7 +222,7 @@ def unlike_kind(preset_name: str, reaches_air: bool) -> str:
     reaches_air : bool
         Whether the scan has values of air as in CT.
     """
-    if preset_name.startswith("mr-") and reaches_air:
+    if preset_name == "mr-brain" and reaches_air:
         return "The model is of MR, this scan looks like CT (air at −1000)."
     if preset_name.startswith("ct-") and not reaches_air:
         return "The model is of CT, this scan has no values of air (−1000)."
