@@ -532,10 +532,25 @@ def test_thick_slices_that_are_cut_across_are_told(tmp_path, plane, is_told, cap
     ],
 )  # fmt: skip
 def test_uneven_brightness_of_images_as_stored_is_told(whites, name, is_told):
-    facts = [{"intensity": [0, 1, 2, 3, white]} for white in whites]
+    facts = [{"intensity": [0, 1, 2, 3, white], "white": 255.0} for white in whites]
     note = uneven_brightness_note(facts, preset(name))
     assert ("or less in a tenth of the images" in note) == is_told
     assert note == "" or "--preset mr-slices" in note
+
+
+def test_images_of_8_12_and_16_bits_are_not_unevenly_bright(tmp_path, caplog):
+    """Their stored numbers were compared, and mr-slices advised to all who mix depths."""
+    rng = np.random.default_rng(0)
+    for index, white in enumerate((255, 255, 4095, 4095, 65535, 65535)):
+        image = np.zeros((48, 48), np.uint8 if white == 255 else np.uint16)
+        image[8:40, 8:40] = rng.integers(white // 2, white, (32, 32))
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    fit_folder(tmp_path, replace(SMALL, preprocessing=replace(preset("image-2d"), resolution_px=64)))
+    assert "Brightness is uneven" not in caplog.text
+    facts = [
+        {"intensity": [0.0, 0.1, 0.2, 0.3, bright], "white": None} for bright in (0.2, 0.3, 0.5, 0.9, 1.0)
+    ]
+    assert "24 % of white or less" in uneven_brightness_note(facts, preset("image-2d"))
 
 
 def test_a_fit_of_unevenly_bright_images_says_so(tmp_path, caplog):

@@ -39,6 +39,7 @@ def facts_of(rng, **changes):
         "body_fraction": 0.4 + rng.normal(0, 0.01),
         "body_size": [90.0 + rng.normal(0, 3), 180 + rng.normal(0, 5), 150 + rng.normal(0, 5)],
         "intensity": [10.0, 300 + rng.normal(0, 8), 500 + rng.normal(0, 8), 620 + rng.normal(0, 8), 900.0],
+        "white": None,
     }
     return usual | changes
 
@@ -73,6 +74,20 @@ def test_scans_with_and_without_physical_size_are_not_compared(cohort):
     pixels = facts_of(np.random.default_rng(1), is_physical=False, shape=[1, 9, 9], spacing=[1.0, 1.0, 1.0])
     found = find_outliers([*cohort, pixels])
     assert not any("mm" in outlier.figure for outlier in found if outlier.scan == 40)
+
+
+def test_pictures_of_other_bits_are_no_outliers(cohort):
+    """An X-ray of 16 bits among those of 8 was called brighter than they are."""
+    rng = np.random.default_rng(1)
+    pictures = [
+        facts_of(rng, is_physical=False, shape=[1, 9, 9], spacing=[1.0] * 3, white=2.0**bits - 1)
+        | {"intensity": [level * (2**bits - 1) for level in (0.1, 0.3, 0.5, 0.6, 0.9)]}
+        for bits in (8, 8, 8, 8, 8, 8, 8, 12, 16)
+    ]
+    assert not any("brightest" in outlier.figure for outlier in find_outliers(pictures))
+    pictures[3]["intensity"][-1] = 60.0
+    (dark,) = (outlier for outlier in find_outliers(pictures) if "brightest" in outlier.figure)
+    assert (dark.scan, dark.figure) == (3, "brightest tissue (99th percentile, share of white)")
 
 
 def test_few_scans_cannot_be_outliers():

@@ -71,12 +71,13 @@ def uneven_brightness_note(facts: Sequence[Mapping[str, Any]], preprocessing: Pr
     """
     if preprocessing.preset != "image-2d" or preprocessing.intensity != "as-stored":
         return ""
-    uneven = brightness_range([one["intensity"][-1] for one in facts])
+    # Of 8, 12 or 16 bits, white is 1 to the model.
+    uneven = brightness_range([one["intensity"][-1] / (one["white"] or 1.0) for one in facts])
     if uneven is None:
         return ""
     dark, bright = uneven
     return (
-        f"Brightness is uneven: the brightest tissue has a value of {dark:.3g} or less in a tenth of the images, and "
-        f"of {bright:.3g} or more in another. Values are taken as stored; where they have no fixed meaning, as in "
-        "slices of MR, --preset mr-slices scales each image by itself and finds more."
+        f"Brightness is uneven: the brightest tissue has {100 * dark:.0f} % of white or less in a tenth of the "
+        f"images, and {100 * bright:.0f} % or more in another. Values are taken as stored; where they have no fixed "
+        "meaning, as in slices of MR, --preset mr-slices scales each image by itself and finds more."
     )

@@ -111,5 +111,7 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
         if facts["is_physical"]:
             figures[f"voxel size, {name} (mm)"] = float(facts["spacing"][axis])
     figures["share of the scan that is body"] = float(facts["body_fraction"])
-    figures["brightest tissue (99th percentile)"] = float(facts["intensity"][-1])
+    white = None if facts["is_physical"] else facts["white"]
+    unit = " (99th percentile)" if white is None else " (99th percentile, share of white)"
+    figures["brightest tissue" + unit] = float(facts["intensity"][-1]) / (white or 1.0)
     return figures | {f"contrast: {name}": value for name, value in contrast_quartiles(facts).items()}

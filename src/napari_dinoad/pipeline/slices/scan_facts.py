@@ -28,7 +28,8 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
     dict
         ``"shape"`` and ``"spacing"`` (z, y, x; millimetres, or pixels of 1), ``"is_physical"``, ``"n_slices"``
         (those that show the body), ``"body_fraction"`` of the voxels, ``"body_size"`` (its extent along z, y, x, in
-        units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units), ``"notes"``
+        units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units), ``"white"``
+        (the value that means white, where it has one: `Volume.full_scale`, else None), ``"notes"``
         (what its reader had to assume or change, whether it is all but black to the model, and whether the model does
         not see its colours), ``"colour"`` (see `colourfulness`; 0 of grey) and ``"in_colour"``, whether it is seen.
     """
@@ -51,6 +52,7 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         "body_fraction": float(np.count_nonzero(body) / body.size),
         "body_size": extent,
         "intensity": intensity,
+        "white": volume.full_scale,
         "notes": [
             *volume.seen(prepared.colour).notes,
             *filter(None, [darkness_note(volume, prepared.intensity)]),
