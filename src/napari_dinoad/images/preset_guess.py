@@ -1,4 +1,4 @@
-"""Of which kind scans are: which preset suits those of a folder, and whether one is of another kind than a model."""
+"""Which preset suits the scans of a folder, where none was named: guessed from some of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.images.values.colours import colourfulness
-from napari_dinoad.images.values.intensity import CT_AIR_HU, intensity_range, sample_inside
+from napari_dinoad.images.values.hounsfield import are_hounsfield, coarse, reaches_air
+from napari_dinoad.images.values.intensity import intensity_range, sample_inside
 from napari_dinoad.machine.file_names import format_of
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
@@ -32,10 +33,8 @@ __all__ = [
     "choose_preset",
     "look_at",
     "mixed_in_words",
-    "reaches_air",
     "scans_to_look_at",
     "suitable_preset",
-    "unlike_kind",
 ]
 
 N_VOLUMES = 5
@@ -52,18 +51,6 @@ _LUNG_HU = (-950.0, -550.0)
 
 _LUNG_SHARE = 0.1
 """Of the body in a CT of the chest. Real chests have 0.18 to 0.25, heads and abdomens 0.01, an empty skull 0.07."""
-
-_AIR_HU, _SKIN_HU, _TISSUE_HU = (-1050.0, -950.0), (-900.0, -200.0), (-150.0, 150.0)
-"""Where a slice of CT has air, what is partly air (skin, lung), and fat and other tissue."""
-
-_HU_SHARES = (0.05, 0.002, 0.02)
-"""Of the pixels at least so many are each of these in a slice of CT; a head may be small in its field of view."""
-
-_PADDING_HU = -1100.0
-"""Below this there is nothing but one value around the field of view."""
-
-_FAR_BELOW_AIR_HU, _MOST_BELOW_AIR = -1500.0, 0.01
-"""Of a volume in CT at most this share lies below that, apart from its padding; noise around air does not."""
 
 _PARTS = {
     "ct-head": ("HEAD", "BRAIN", "SKULL"),
@@ -190,57 +177,18 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
     values, geometry = volume.values, volume.geometry
     # Of a single slice, the axis that it lacks.
     axis = int(np.argmin(values.shape)) if 1 in values.shape else 0
-    coarse = _coarse(values)
-    is_ct = modality == "CT" if modality not in _NO_KIND else _may_be_ct(coarse)
+    is_ct = modality == "CT" if modality not in _NO_KIND else reaches_air(values)
     lengths = [
         n * step for a, (n, step) in enumerate(zip(values.shape, geometry.spacing, strict=True)) if a != axis
     ]
     return ScanLook(
         is_ct,
-        _lung_share(coarse) if is_ct else 0.0,
+        _lung_share(coarse(values)) if is_ct else 0.0,
         max(lengths) if geometry.is_physical else None,
         _brightness(volume) if volume.is_2d or not geometry.is_physical else None,
         colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
-        volume.is_2d and volume.full_scale is None and _are_hounsfield(values),
+        volume.is_2d and volume.full_scale is None and are_hounsfield(values),
     )
-
-
-def reaches_air(volume: Volume) -> bool:
-    """Whether a scan has values of air as CT has, and none far below."""
-    return _may_be_ct(_coarse(volume.values))
-
-
-def unlike_kind(preset_name: str, reaches_air: bool) -> str:
-    """Return in a sentence that a scan is no CT and the model is, or the other way round; else nothing.
-
-    Slices of CT as pictures are fitted by ``mr-slices``, too.
-
-    Parameters
-    ----------
-    preset_name : str
-        Of the model.
-    reaches_air : bool
-        Whether the scan has values of air as in CT.
-    """
-    if preset_name == "mr-brain" and reaches_air:
-        return "The model is of MR, this scan looks like CT (air at −1000)."
-    if preset_name.startswith("ct-") and not reaches_air:
-        return "The model is of CT, this scan has no values of air (−1000)."
-    return ""
-
-
-def _coarse(values: np.ndarray) -> np.ndarray:
-    return values[:, ::4, ::4] if min(values.shape) > 1 else values
-
-
-def _may_be_ct(values: np.ndarray) -> bool:
-    """Whether values reach down to air in CT, and not on to what CT has not.
-
-    Maps of phase or velocity (−4096 to 4095) have many values far below air, CT but the one of its padding.
-    """
-    lowest = values.min()
-    n_too_low = np.count_nonzero((values < _FAR_BELOW_AIR_HU) & (values > lowest))
-    return bool(lowest <= CT_AIR_HU and n_too_low <= _MOST_BELOW_AIR * values.size)
 
 
 def _lung_share(values: np.ndarray) -> float:
@@ -249,21 +197,6 @@ def _lung_share(values: np.ndarray) -> float:
 
     inside = values[find_body(values, is_ct=True)]
     return float(np.mean((inside > _LUNG_HU[0]) & (inside < _LUNG_HU[1])))
-
-
-def _are_hounsfield(values: np.ndarray) -> bool:
-    """Whether values lie where those of a slice of CT do: air, what is partly air, tissue, and no lower ones.
-
-    A map with −1000 for no value has nothing that is partly air; what is spread evenly or by a bell has too few or
-    too low ones.
-    """
-    shares = (
-        np.count_nonzero((values >= low) & (values <= high)) / values.size
-        for low, high in (_AIR_HU, _SKIN_HU, _TISSUE_HU)
-    )
-    below = values[values < _PADDING_HU]
-    is_padded = not below.size or below.min() == below.max()
-    return is_padded and all(share >= least for share, least in zip(shares, _HU_SHARES, strict=True))
 
 
 def _brightness(image: Volume) -> float | None:

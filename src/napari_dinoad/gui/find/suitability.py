@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dinoad.gui.viewer.ct_windows import lowest_value
-from napari_dinoad.images.preset_guess import unlike_kind
 from napari_dinoad.images.thick_slices import thick_axis
 from napari_dinoad.images.values.colours import are_coloured
+from napari_dinoad.images.values.hounsfield import modality_note
 from napari_dinoad.images.values.intensity import CT_AIR_HU
 from napari_dinoad.maps.findings import suspicion_words
 from napari_dinoad.settings import ANATOMICAL_PLANES
@@ -104,7 +104,7 @@ def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
             else "The model is of volumes, this scan is a single slice."
         )
     if scan.lowest is not None:
-        reasons += filter(None, [unlike_kind(model.preset, scan.lowest <= CT_AIR_HU)])
+        reasons += filter(None, [modality_note(model.preset, scan.lowest <= CT_AIR_HU)])
     return reasons
 
 

@@ -16,8 +16,8 @@ from napari_dinoad.backbones import load_backbone
 from napari_dinoad.backbones.embeddings import require_backbone, weights_identity
 from napari_dinoad.errors import first_line
 from napari_dinoad.given_arrays import require_number
-from napari_dinoad.images.preset_guess import reaches_air, unlike_kind
 from napari_dinoad.images.slices import prepare_planes, slice_axis
+from napari_dinoad.images.values.hounsfield import modality_note, reaches_air
 from napari_dinoad.images.values.intensity import darkness_note
 from napari_dinoad.images.volume import require_volume
 from napari_dinoad.machine.faults import is_of_memory
@@ -142,7 +142,7 @@ class Detector:
         prepared = self.prepare(volume)
         kept = self._unlike
         if kept is None or kept[0] is not prepared:
-            kind = unlike_kind(self.model.preprocessing.preset, reaches_air(volume))
+            kind = modality_note(self.model.preprocessing.preset, reaches_air(volume.values))
             dark = darkness_note(volume, prepared[0].intensity)
             words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
             if not self._is_comparable(volume):
