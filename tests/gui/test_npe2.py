@@ -114,7 +114,8 @@ def test_viewer_opens_and_saves_nifti_on_the_same_grid(viewer, tmp_path):
     np.testing.assert_array_equal(np.asarray(nib.load(out).dataobj), data > 50)
 
 
-def test_writers_are_offered_for_the_save_dialog(manifest):
+def test_writers_are_offered_for_the_save_dialog():
+    installed_plugins.discover()
     for kind in ("image", "labels"):
         writers = [
             w for w in installed_plugins.iter_compatible_writers([kind]) if w.plugin_name == PLUGIN_NAME
