@@ -13,7 +13,7 @@ import pytest
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.atomic_files import atomic_path, write_text
-from napari_dinoad.machine.temporaries import remove_abandoned, temporary_folder
+from napari_dinoad.machine.temporaries import remove_abandoned, temporary_file, temporary_folder
 from patience import PATIENCE_S
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
@@ -102,6 +102,24 @@ def test_ctrl_c_as_soon_as_the_file_is_there_leaves_nothing(tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         write_text(tmp_path / "a.csv", "new")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_ctrl_c_as_soon_as_the_file_is_closed_leaves_nothing_and_is_heard(tmp_path, monkeypatch, has_locks):
+    """Without locks, as on Windows, it was closed once more: an error of that was told, and the file was left."""
+    own, came = os.close, []
+
+    def close(handle):
+        own(handle)
+        came.append(handle)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_dinoad.machine.temporaries._lock", lambda handle: has_locks)
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(KeyboardInterrupt), temporary_file(tmp_path, ".json"):
+        pass
+    assert len(came) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_result_that_is_whole_stands_where_the_disk_takes_back_nothing(tmp_path, monkeypatch):

@@ -41,15 +41,18 @@ def temporary_file(folder: Path, suffix: str) -> Iterator[Path]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if not _lock(handle):
-            os.close(handle)
-            handle = None
+            # Ctrl-C may come as soon as it is closed: it must not be closed again.
+            closed, handle = handle, None
+            os.close(closed)
         yield path
     finally:
-        if handle is not None:
-            os.close(handle)
-        # Windows removes no open file, and what a library leaves open when it fails must not hide why it failed.
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        try:
+            if handle is not None:
+                os.close(handle)
+        finally:
+            # Windows removes no open file, and what a library leaves open when it fails must not hide why it failed.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
