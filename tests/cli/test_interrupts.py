@@ -66,6 +66,23 @@ def interruptible():
         signal.signal(number, handler)
 
 
+def test_ctrl_break_of_windows_is_a_request_to_end(tmp_path):
+    code = """
+import signal
+signal.SIGBREAK = signal.SIGUSR1
+from napari_dinoad.cli.interrupts import Interrupt, listening_for_interrupts
+from napari_dinoad.machine.interrupts import interrupts_deferred
+try:
+    with listening_for_interrupts():
+        with interrupts_deferred():
+            signal.raise_signal(signal.SIGBREAK)
+            print("deferred")
+except Interrupt:
+    print("heard")
+"""
+    assert run_python("-c", code, cwd=tmp_path).stdout.split() == ["deferred", "heard"]
+
+
 @pytest.fixture(autouse=True)
 def logging_as_before(monkeypatch):
     """Leave logging as it was: a listener that hears a signal in this process changes it for good."""

@@ -57,8 +57,10 @@ class Interrupt(KeyboardInterrupt):
     """
 
 
-_REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""To end: of ``kill``, job schedulers and ``timeout``, and where the terminal is closed."""
+_REQUESTS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+"""To end: of ``kill``, job schedulers and ``timeout``, where the terminal is closed, and Ctrl-Break of Windows."""
 
 
 @contextmanager

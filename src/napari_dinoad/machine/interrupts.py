@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["interrupts_deferred", "processes_without_interrupts"]
 
-_DEFERRED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What `cli.interrupts` listens to; Windows has no SIGHUP."""
+_DEFERRED = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+"""What `cli.interrupts` listens to; Windows has no SIGHUP, and SIGBREAK (Ctrl-Break) only Windows has."""
 
 
 @contextmanager
