@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def refuse_opening(path, monkeypatch):
         return own(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", open_)
+
+
+def hold_as_on_windows(path, monkeypatch):
+    """Let another program have a file open, as a spreadsheet does on Windows: nobody writes or replaces it."""
+    own = os.replace
+
+    def replace(source, target):
+        if path in (Path(source), Path(target)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        own(source, target)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "replace", replace)
+    refuse_opening(path, monkeypatch)
 
 
 def _refuse(path):

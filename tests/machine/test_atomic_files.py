@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import DinoadError, FileInUseError
 from napari_dinoad.machine.atomic_files import (
     atomic_path,
     folder_to_fill,
@@ -20,7 +21,7 @@ from napari_dinoad.machine.atomic_files import (
     write_text,
 )
 from patience import PATIENCE_S
-from refused_files import forbid_removing_open_files
+from refused_files import forbid_removing_open_files, hold_as_on_windows
 
 
 def test_the_final_name_appears_only_when_all_went_well(tmp_path):
@@ -112,6 +113,52 @@ def test_asking_whether_a_file_can_be_written_changes_nothing(tmp_path):
     assert final.read_text() == "old"
 
 
+def test_a_file_that_another_program_holds_is_told_before_the_work(tmp_path, monkeypatch):
+    """On Windows: a fit of hours ended with it."""
+    final = tmp_path / "m.dinoad"
+    final.write_text("old")
+    hold_as_on_windows(final, monkeypatch)
+    with pytest.raises(FileInUseError, match=r"m\.dinoad: .* another program has the file open"):
+        require_writable(final)
+    require_writable(tmp_path / "other.dinoad")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes that are files")
+def test_a_device_is_told_before_the_work(tmp_path):
+    """Windows has some by names such as aux.dinoad, in any folder."""
+    os.mkfifo(tmp_path / "m.dinoad")
+    with pytest.raises(DinoadError, match=r"Cannot write .*m\.dinoad: it is a pipe, a socket or a device"):
+        require_writable(tmp_path / "m.dinoad")
+
+
+def test_a_folder_that_windows_refuses_is_told_at_once(tmp_path, monkeypatch):
+    """Python's `tempfile` takes it for another folder of the name that it has chosen, and tries others for ever."""
+
+    class Windows:
+        name = "nt"
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(tempfile, "_os", Windows())
+    monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False)
+    monkeypatch.setattr(tempfile, "TMP_MAX", 50)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DinoadError, match=f"Cannot write .*: {os.strerror(errno.EACCES)}"):
+        require_writable(tmp_path / "m.dinoad")
+
+
+def test_a_path_that_is_too_long_for_windows_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(DinoadError, match="Choose a folder that exists"):
+        require_writable(tmp_path / "none" / "m.dinoad")
+    with pytest.raises(DinoadError, match="Choose a shorter path: Windows takes 260 characters"):
+        require_writable(tmp_path / ("a" * 150) / ("b" * 150) / "m.dinoad")
+
+
 @pytest.mark.skipif(
     not Path("/sys").is_dir(), reason="a folder that takes no file from anyone, root included"
 )
@@ -137,10 +184,10 @@ def test_of_a_folder_to_fill_what_was_made_and_stays_empty_is_removed(tmp_path, 
 
 
 def test_a_folder_to_fill_that_takes_no_file_is_not_left(tmp_path, monkeypatch):
-    def refuse(**_):
+    def refuse(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DinoadError, match=r"No space left.*Free disk space"), folder_to_fill(tmp_path / "a"):
         pytest.fail("filled")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -17,10 +16,11 @@ from napari_dinoad.errors import DinoadError, FileInUseError
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 from napari_dinoad.machine.file_names import stem_of
 from napari_dinoad.machine.file_set import current_file_set
+from napari_dinoad.machine.files import is_special
 from napari_dinoad.machine.temporaries import temporary_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "atomic_path",
@@ -86,19 +86,27 @@ _WAITS_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4) if sys.platform == "win32" e
 
 
 def _require_replaceable(path: Path) -> None:
-    """Refuse a file that is there and held open by another program; it is given the name that it has."""
-    if path.is_file():
-        _give_name(path, path)
+    """Refuse a file that is there and that another program holds open or, on Windows, that is read only."""
+    if not path.is_file():
+        return
+    with telling_of_writing(path):
+        if sys.platform == "win32":
+            _patiently(lambda: path.open("rb+").close())
+        _patiently(partial(path.replace, path))
 
 
 def _give_name(temporary: Path, path: Path) -> None:
     with telling_of_writing(path):
-        for wait_s in _WAITS_S:
-            with suppress(PermissionError):
-                temporary.replace(path)
-                return
-            time.sleep(wait_s)
-        temporary.replace(path)
+        _patiently(partial(temporary.replace, path))
+
+
+def _patiently(act: Callable[[], object]) -> None:
+    for wait_s in _WAITS_S:
+        with suppress(PermissionError):
+            act()
+            return
+        time.sleep(wait_s)
+    act()
 
 
 @contextmanager
@@ -140,19 +148,23 @@ def require_writable(path: Path) -> None:
     Raises
     ------
     DinoadError
-        If its folder does not exist or takes no file, or it is a folder itself.
+        If its folder does not exist or takes no file, or it is a folder itself, or a device, or may not be replaced.
     """
+    if is_special(path):
+        raise DinoadError(f"Cannot write {path}: it is a pipe, a socket or a device. Choose another name.")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         _try_writing(path.parent)
     except OSError as error:
         raise _refusal(path, error, path.parent) from error
+    _require_replaceable(path)
 
 
 def _try_writing(folder: Path) -> None:
-    # A real file: permissions tell neither of read-only disks nor of network shares.
-    with tempfile.TemporaryFile(dir=folder):
+    # A real file: permissions tell neither of read-only disks nor of network shares. Not Python's `tempfile`: where
+    # Windows refuses one, it tries two thousand million other names (before 3.11.8 and 3.12.2).
+    with temporary_file(folder, ""):
         pass
 
 
@@ -160,7 +172,7 @@ def _refusal(
     what: Path | str, error: OSError, folder: Path, n_bytes: int | None = None, temporary: Path | None = None
 ) -> DinoadError:
     """Return what to tell of a file that cannot be written."""
-    told = f"Cannot write {what}: {error.strerror or error}. {_advice(error)}"
+    told = f"Cannot write {what}: {error.strerror or error}. {_advice(error, folder)}"
     if error.errno in DISK_FULL:
         written_bytes = 0
         with suppress(OSError):
@@ -169,7 +181,13 @@ def _refusal(
     return DinoadError(told)
 
 
-def _advice(error: OSError) -> str:
+_LONG_FOLDER = 200
+"""Characters of a folder's path from which on what is written in it may have a path that is too long for Windows."""
+
+
+def _advice(error: OSError, folder: Path) -> str:
+    if error.errno == errno.ENOENT and sys.platform == "win32" and len(str(folder.absolute())) > _LONG_FOLDER:
+        return "Choose a shorter path: Windows takes 260 characters, unless long paths are switched on."
     if error.errno == errno.EISDIR:
         return "Name a file in it."
     if error.errno == errno.ENAMETOOLONG:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import DinoadError
+from napari_dinoad.errors import FileInUseError
 from napari_dinoad.machine.files import files_below
 from napari_dinoad.maps.outputs import ENDINGS
 
@@ -108,7 +108,7 @@ class WrittenFiles:
             try:
                 (self._folder / name).unlink(missing_ok=True)
             except OSError as error:
-                raise DinoadError(
+                raise FileInUseError(
                     f"Cannot remove {self._folder / name}, which is of an earlier result: "
                     f"{error.strerror or error}. If another program has the file open, close it there; else choose "
                     "another folder."
