@@ -8,6 +8,7 @@ import pytest
 
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.datasets import find_dataset
+from napari_dinoad.evaluation.mask_folders import masks_of_folder
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.maps.export import save_on_grid
@@ -310,7 +311,7 @@ def test_every_scan_that_is_not_evaluated_is_told(tmp_path):
     lay_out(tmp_path, f"{BMAD} other/x.png other/y.png other/y_mask.png test_retest/z.png")
     found = find_dataset(tmp_path)
     assert found.layout == "bmad"
-    reasons = {str(item.path.relative_to(tmp_path)): item.reason for item in found.unused}
+    reasons = {item.path.relative_to(tmp_path).as_posix(): item.reason for item in found.unused}
     assert reasons == {
         "train/good/a.png": "in the training split",
         "train/good/b.png": "in the training split",
@@ -451,7 +452,8 @@ def test_masks_in_a_folder_called_like_their_image_are_one_mask(tmp_path):
     found = find_dataset(tmp_path)
     assert found.layout == "mvtec"
     told = {
-        str(one.path.relative_to(tmp_path / "test")): one.mask and str(one.mask.relative_to(tmp_path))
+        one.path.relative_to(tmp_path / "test").as_posix(): one.mask
+        and one.mask.relative_to(tmp_path).as_posix()
         for one in found.test
     }
     assert told == {
@@ -473,8 +475,16 @@ def test_masks_of_a_patient_called_like_a_scan_stay_apart(tmp_path):
         "b.nii.gz masks/b/tumour.nii.gz masks/b/liver.nii.gz",
     )
     found = find_dataset(tmp_path, "folder")
-    masks = {str(one.path.relative_to(tmp_path)): one.mask and one.mask.name for one in found.test}
+    masks = {one.path.relative_to(tmp_path).as_posix(): one.mask and one.mask.name for one in found.test}
     assert masks == {"images/1/1.png": "1.png", "images/1/2.png": "2.png", "b.nii.gz": None}
+
+
+def test_what_macos_keeps_beside_a_mask_is_no_part_of_it(tmp_path):
+    """On disks of other systems."""
+    lay_out(tmp_path, "masks/a/0.png masks/a/1.png masks/a/._0.png")
+    assert masks_of_folder(tmp_path / "masks" / "a") == [
+        tmp_path / "masks" / "a" / f"{i}.png" for i in range(2)
+    ]
 
 
 def test_the_published_test_split_is_read(tmp_path):

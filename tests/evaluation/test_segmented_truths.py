@@ -257,7 +257,7 @@ def test_other_series_of_a_patient_with_a_tumour_are_not_normal(tmp_path):
     lay_out(tmp_path, "p/T2", StudyInstanceUID=study)
     lay_out(tmp_path, "q/T1")
     found = find_dataset(tmp_path)
-    assert [str(scan.path.relative_to(tmp_path)) for scan in found.test] == ["p/T1", "q/T1"]
+    assert [scan.path.relative_to(tmp_path).as_posix() for scan in found.test] == ["p/T1", "q/T1"]
     ((path, reason),) = [(item.path, item.reason) for item in found.unused]
     assert path == tmp_path / "p/T2"
     assert "of a study another series of which has one" in reason

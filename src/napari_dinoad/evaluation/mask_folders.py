@@ -56,9 +56,9 @@ def with_mask_folders(files: Sequence[DatasetFile], folder: Path) -> list[Datase
 
 
 def masks_of_folder(folder: Path) -> list[Path]:
-    """Return the pictures of masks in a folder, sorted by name."""
+    """Return the pictures of masks in a folder, sorted by name; hidden ones are none."""
     return sorted(path for path in folder.iterdir() if path.is_file() and _is_picture(path))
 
 
 def _is_picture(path: Path) -> bool:
-    return format_of(path) == "picture"
+    return format_of(path) == "picture" and not path.name.startswith(".")

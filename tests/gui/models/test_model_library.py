@@ -171,6 +171,14 @@ def test_models_that_cannot_be_read_are_named(tmp_path, model_path):
     assert models == library.models()
 
 
+def test_what_macos_keeps_beside_a_model_is_none(tmp_path, model_path):
+    """On disks of other systems; nor is a model that is being written, which has such a name too."""
+    shutil.copy(model_path, tmp_path / "m.dinoad")
+    (tmp_path / "._m.dinoad").write_bytes(b"\x00\x05\x16\x07" + bytes(200))
+    models, faults = ModelLibrary(tmp_path).look()
+    assert [model.name for model in models] == ["m"] and faults == []
+
+
 @pytest.mark.parametrize(
     "content",
     [

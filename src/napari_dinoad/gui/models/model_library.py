@@ -190,7 +190,9 @@ class ModelLibrary:
     def look(self) -> tuple[list[ModelSummary], list[ModelFileError]]:
         """Return the readable models as `models` does, and why others that are there cannot be read."""
         recent = self._recent()
-        inside = sorted(self.folder.glob(f"*{MODEL_SUFFIX}")) if self.folder.is_dir() else []
+        named = self.folder.glob(f"*{MODEL_SUFFIX}") if self.folder.is_dir() else []
+        # Hidden: what is being written, and what macOS keeps of a file on disks of other systems (``._m.dinoad``).
+        inside = sorted(path for path in named if not path.name.startswith("."))
         summaries, faults = [], []
         for path in [*recent, *(path for path in inside if path not in recent)]:
             try:
