@@ -33,6 +33,8 @@ def export(qtbot, dock, folder, outputs, segments=0):
 
 def open_dialog(qtbot, dock):
     dock.window().show()
+    # The last window may have opened just before its job told that it has ended; a click is lost until then.
+    qtbot.waitUntil(dock.masks.export_button.isEnabled, timeout=TIMEOUT_MS)
     click(qtbot, dock.masks.export_button)
     qtbot.waitUntil(lambda: dock.masks.export_dialog is not None, timeout=TIMEOUT_MS)
     return dock.masks.export_dialog
@@ -131,9 +133,7 @@ def test_a_mask_that_was_drawn_over_another_scan_is_not_proposed(qtbot, dock, vi
     layer.data[1, 2, 3] = 1
     viewer.add_image(values[::-1], name="berta")
     assert dock.scan.layer.name == "berta"
-    click(qtbot, dock.masks.export_button)
-    qtbot.waitUntil(lambda: dock.masks.export_dialog is not None, timeout=TIMEOUT_MS)
-    dialog = dock.masks.export_dialog
+    dialog = open_dialog(qtbot, dock)
     dialog.folder.value = tmp_path
     save = dialog.buttons.button(dialog.buttons.StandardButton.Save)
     assert dialog.by_hand is None and dialog.note.text() == "Choose which mask to export."
@@ -146,9 +146,7 @@ def test_a_mask_that_was_drawn_over_another_scan_is_not_proposed(qtbot, dock, vi
     dialog.reject()
     own = drawn_layer(qtbot, dock, viewer)
     viewer.layers.selection.active = dock.scan.layer
-    click(qtbot, dock.masks.export_button)
-    qtbot.waitUntil(lambda: dock.masks.export_dialog is not None, timeout=TIMEOUT_MS)
-    dialog = dock.masks.export_dialog
+    dialog = open_dialog(qtbot, dock)
     assert dialog.by_hand.layer is own
     dialog.reject()
 
