@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from napari_dinoad.cli.given_scans import GivenScans
     from napari_dinoad.pipeline.detection.scan_steps import BatchItem
 
 
@@ -101,11 +102,7 @@ def run(options: argparse.Namespace) -> int:
 
     model_sha256 = model_sha256_of(options.model, given.scans)
     detector = Detector(NormativeModel.load(options.model), settings, options.weights)
-    results: list[dict[str, Any]] = []
-    lines: list[tuple[str, ...]] = []
-    is_all_written = True
-    n_taken_over = n_kept = 0
-    failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
+    tally = _Tally(options, given)
     try:
         n_scans = len(given.scans)
         # Scoring ends before the worklist: what is being written is listed yet.
@@ -127,41 +124,77 @@ def run(options: argparse.Namespace) -> int:
             ) as scored,
         ):
             for item in scored:
-                if item.result is None:
-                    failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
-                    _tell_failure(item)
-                    continue
-                n_taken_over += item.is_taken_over
-                n_kept += item.is_kept
-                if item.is_taken_over and n_taken_over == 1:
-                    print(f"dinoad: {_TAKING_OVER}", file=sys.stderr)
-                _tell_of(item.name, item.result)
-                is_all_written &= not item.result["not_written"]
-                # Of thousands of scans only what is printed in the end is held.
-                if options.json:
-                    results.append(item.result)
-                else:
-                    lines.append(_line_of(item.result, item.name))
+                tally.add(item)
     except (KeyboardInterrupt, Cancelled) as error:
-        if options.resume and n_kept:
+        if options.resume and tally.n_kept:
             error.add_note(_GOES_ON)
         raise
     page = str(worklist.page) if worklist.is_due else None
-    if options.json:
-        skipped = [
-            {"path": str(item.path), "reason": item.reason} for item in given.skipped if not item.is_scan
-        ]
-        document = {"model": str(options.model), "scans": results, "failed": failed, "skipped": skipped}
-        more = {"worklist": page, "not_renewed": worklist.not_renewed, "n_taken_over": n_taken_over}
-        print_json({**document, **more})
-    elif lines:
-        _print_lines(lines)
-        print(f"results: {options.out}" if page is None else f"worklist: {page}")
-    if n_taken_over:
-        print(f"dinoad: {n_taken_over} of {len(given.scans)} scans were taken over.", file=sys.stderr)
+    tally.print_end(page, worklist.not_renewed)
     # Of a single scan the list is an earlier run's, and nothing that was asked for is missing.
     is_listed = page is None or not worklist.not_renewed
-    return 0 if is_all_written and is_listed and not failed else 2
+    return 0 if is_listed and tally.is_all_done else 2
+
+
+class _Tally:
+    """What is said of scans as they are scored, and what is printed of all of them in the end."""
+
+    def __init__(self, options: argparse.Namespace, given: GivenScans) -> None:
+        self._options, self._given = options, given
+        self._results: list[dict[str, Any]] = []
+        self._lines: list[tuple[str, ...]] = []
+        self._failed = [{"scan": str(item.path), "reason": item.reason} for item in given.failed]
+        self._is_all_written = True
+        self._n_taken_over = 0
+        self.n_kept = 0
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether all scans were scored, and all that was asked for was written."""
+        return self._is_all_written and not self._failed
+
+    def add(self, item: BatchItem) -> None:
+        """Say on stderr what is to be known of a scan, and count it."""
+        if item.result is None:
+            self._failed.append({"scan": str(item.scan.path), "reason": str(item.error)})
+            _tell_failure(item)
+            return
+        self._n_taken_over += item.is_taken_over
+        self.n_kept += item.is_kept
+        if item.is_taken_over and self._n_taken_over == 1:
+            print(f"dinoad: {_TAKING_OVER}", file=sys.stderr)
+        _tell_of(item.name, item.result)
+        self._is_all_written &= not item.result["not_written"]
+        # Of thousands of scans only what is printed in the end is held.
+        if self._options.json:
+            self._results.append(item.result)
+        else:
+            self._lines.append(_line_of(item.result, item.name))
+
+    def print_end(self, page: str | None, not_renewed: Sequence[str]) -> None:
+        """Print the results of all scans, where they or their worklist (``page``) are, and what of it is not new."""
+        if self._options.json:
+            skipped = [
+                {"path": str(item.path), "reason": item.reason}
+                for item in self._given.skipped
+                if not item.is_scan
+            ]
+            document = {
+                "model": str(self._options.model),
+                "scans": self._results,
+                "failed": self._failed,
+                "skipped": skipped,
+                "worklist": page,
+                "not_renewed": not_renewed,
+                "n_taken_over": self._n_taken_over,
+            }
+            print_json(document)
+        elif self._lines:
+            _print_lines(self._lines)
+            print(f"results: {self._options.out}" if page is None else f"worklist: {page}")
+        if self._n_taken_over:
+            n_scans = len(self._given.scans)
+            print(f"dinoad: {self._n_taken_over} of {n_scans} scans were taken over.", file=sys.stderr)
 
 
 def _bars(_: int, name: str) -> ProgressBars:
