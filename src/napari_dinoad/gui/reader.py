@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from napari_dinoad.errors import ScanReadError, SeveralFramesError
 from napari_dinoad.gui.viewer.busy_pointer import busy_pointer
 from napari_dinoad.gui.viewer.layer_scan import PATH_KEY, ScanSource
 from napari_dinoad.gui.viewer.layers import (
+    LayerTuple,
     colour_layer,
     layer_of_volume,
     layers_of_frames,
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
 
 __all__ = ["get_reader", "read_layers", "scans_at"]
-
-LayerTuple = tuple[np.ndarray, dict[str, Any], str]
 
 _N_LOOKED_AT = 20
 """Files of a folder that are looked at to tell whether it is one of DICOM; napari asks of every folder."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoad.gui.viewer.layers import layer_of_volume
+from napari_dinoad.gui.viewer.layers import LayerTuple, layer_of_volume
 from napari_dinoad.settings import DEMO_SCAN_SHAPE
 
 if TYPE_CHECKING:
     from napari_dinoad.phantom import PhantomPatient
 
 __all__ = ["normal_volume", "patient_slice", "patient_volume"]
-
-LayerTuple = tuple[np.ndarray, dict[str, Any], str]
 
 _NORMAL_SEED = 500_000
 """No cohort draws this one, so that the sample is none of the scans that a demo model has seen."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Geometry, Volume
 
 __all__ = [
+    "LayerTuple",
     "affine_on_scan",
     "colour_layer",
     "layer_of_volume",
@@ -43,6 +44,9 @@ __all__ = [
     "title_of",
 ]
 
+LayerTuple = tuple[np.ndarray, dict[str, Any], str]
+"""A layer data tuple of napari: array, arguments, kind of layer."""
+
 _SAME_STEPS = 1e-3
 """Grids whose steps differ by less than this share of a voxel are of one scan: files round them."""
 
@@ -52,7 +56,7 @@ _FRAME_LABEL = "frame"
 """Beside napari's slider, whose numbers are those that the dock tells."""
 
 
-def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
+def layer_of_volume(volume: Volume) -> LayerTuple:
     """Return the layer data tuple (array, arguments, ``"image"``) that shows a scan.
 
     Volumes become (z, y, x), single slices (rows, columns), those in colour (…, 3). With physical size the affine is
@@ -64,7 +68,7 @@ def layer_of_volume(volume: Volume) -> tuple[np.ndarray, dict[str, Any], str]:
     return colour_layer(colours, ScanSource.of(volume))
 
 
-def layers_of_frames(frames: Sequence[Volume]) -> list[tuple[np.ndarray, dict[str, Any], str]]:
+def layers_of_frames(frames: Sequence[Volume]) -> list[LayerTuple]:
     """Return the layer data tuple that shows frames (frame, z, y, x); where they lie apart, one of each.
 
     Which images of DICOM a frame is of is not kept: what is written of one must not name those of another.
@@ -84,7 +88,7 @@ def layers_of_frames(frames: Sequence[Volume]) -> list[tuple[np.ndarray, dict[st
     return [source_layer(np.stack([frame.values for frame in frames]), source)]
 
 
-def colour_layer(colours: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
+def colour_layer(colours: np.ndarray, source: ScanSource) -> LayerTuple:
     """Return the layer data tuple of canonical colours (…, z, y, x, 3) with leading frame axes or none."""
     _, arguments = placed(colours[..., 0], source)
     axis = source.dropped_axis
@@ -92,7 +96,7 @@ def colour_layer(colours: np.ndarray, source: ScanSource) -> tuple[np.ndarray, d
     return shown, arguments | {"rgb": True}, "image"
 
 
-def source_layer(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str, Any], str]:
+def source_layer(values: np.ndarray, source: ScanSource) -> LayerTuple:
     """Return the layer data tuple of canonical values (…, z, y, x) with leading frame axes or none."""
     values, arguments = placed(values, source)
     look = {"colormap": "gray", "contrast_limits": first_limits(values, source.display_windows)}
