@@ -120,11 +120,7 @@ def store_plane(plane: PlaneModel, has_own: bool, tensors: dict[str, torch.Tenso
         state = member.scorer.state()
         prefix = f"{plane.plane}.{state.name}."
         tensors.update({f"{prefix}{name}": t.contiguous().cpu() for name, t in state.tensors.items()})
-        entry: dict[str, Any] = {
-            "name": state.name,
-            "settings": dict(state.settings),
-            "history": dict(state.history),
-        }
+        entry = state.document()
         if len(plane.members) > 1:
             entry["calibration"] = store_calibration(member.calibration, prefix, tensors)
         members.append(entry)

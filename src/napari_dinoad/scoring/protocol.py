@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import torch
 
@@ -36,6 +36,22 @@ class ScorerState:
     settings: Mapping[str, Any]
     tensors: Mapping[str, torch.Tensor]
     history: Mapping[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def copied(
+        cls,
+        name: str,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor],
+        history: Mapping[str, Sequence[float]],
+    ) -> ScorerState:
+        """Return a state that stays as it is when the fit goes on."""
+        own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        return cls(name, settings, own, {key: list(curve) for key, curve in history.items()})
+
+    def document(self) -> dict[str, Any]:
+        """Return all but the tensors, as JSON values."""
+        return {"name": self.name, "settings": dict(self.settings), "history": dict(self.history)}
 
 
 class Scorer(Protocol):

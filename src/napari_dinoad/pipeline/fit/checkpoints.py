@@ -53,9 +53,8 @@ class Checkpoints:
 
     def save(self, name: str, state: ScorerState) -> None:
         """Keep the state in place of an earlier one, atomically; `DinoadError` if the disk is full."""
-        document = {"name": state.name, "settings": dict(state.settings), "history": dict(state.history)}
         tensors = {key: tensor.contiguous() for key, tensor in state.tensors.items()}
-        text = json.dumps(document)
+        text = json.dumps(state.document())
         content = save(tensors, {_METADATA_KEY: text, _CHECKSUM_KEY: _checksum(text, tensors)})
         with atomic_path(self._path(name), self.temporary_folder, len(content)) as temporary:
             temporary.write_bytes(content)

@@ -193,8 +193,7 @@ def _state_of(name: str, training: Training) -> ScorerState:
         for key, parameter in training.network.named_parameters():
             moments = training.optimiser.state[parameter]
             tensors |= {f"optimiser.{moment}.{key}": moments[moment] for moment in _MOMENTS}
-    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    return ScorerState(name, values, tensors, {key: list(curve) for key, curve in training.history.items()})
+    return ScorerState.copied(name, values, tensors, training.history)
 
 
 def _training_of(state: ScorerState, device: torch.device) -> Training:

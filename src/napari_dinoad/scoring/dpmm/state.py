@@ -43,8 +43,7 @@ def state_of(name: str, settings: DpmmSettings, point: FitPoint) -> ScorerState:
                 tensors[f"{which}.responsibilities"] = statistics.responsibilities
                 tensors[f"{which}.first"] = statistics.first
                 tensors[f"{which}.second"] = statistics.second
-    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    return ScorerState(name, values, tensors, {key: list(curve) for key, curve in point.history.items()})
+    return ScorerState.copied(name, values, tensors, point.history)
 
 
 def _parameter_tensors(prefix: str, parameters: DpmmParameters) -> dict[str, torch.Tensor]:
