@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError
-from napari_dinoad.gui.work import work_process
+from napari_dinoad.gui.work import processes, work_process
 from napari_dinoad.gui.work.processes import ProcessPool
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.progress import ProgressEvent
@@ -121,6 +122,19 @@ def test_warm_process_keeps_what_it_has(pool):
     assert again is first
     assert again.run(Job("remember"), QUIET) == before + 1
     pool.give_back(again)
+
+
+def test_process_that_died_before_its_job_is_one_clear_line_on_windows(pool, monkeypatch):
+    """A pipe that nobody reads is an invalid argument there; the window told that, with a traceback."""
+
+    def refuse(*_):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    process = pool.borrow()
+    monkeypatch.setattr(processes, "send", refuse)
+    with pytest.raises(DinoadError, match="ended unexpectedly"):
+        process.run(Job("remember"), QUIET)
+    assert not process.is_alive
 
 
 def test_process_that_dies_is_one_clear_line_and_is_replaced(pool):

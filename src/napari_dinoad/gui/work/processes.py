@@ -76,7 +76,8 @@ class WorkProcess:
             while answer.kind in ("progress", "delivery"):
                 send(_pass_on(answer, channel), self._stdin)
                 answer = receive(self._stdout)
-        except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            # A pipe whose other end is gone is told as an invalid argument on Windows.
             self.close()
             raise DinoadError(
                 f"The worker process ended unexpectedly (exit code {self._process.returncode}); it may have run out "
