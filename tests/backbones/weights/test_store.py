@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -229,7 +230,9 @@ def test_eupe_s_own_file_is_found_in_torch_hub_s_cache(tmp_path):
 
 
 def test_a_settings_folder_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
-    for folder in (touch(tmp_path / "w.pth"), tmp_path / ("x" * 300)):
+    # Of a name that is too long Windows says that there is none.
+    closed = [touch(tmp_path / "w.pth"), *([tmp_path / ("x" * 300)] if sys.platform != "win32" else [])]
+    for folder in closed:
         monkeypatch.setenv("DINOAD_WEIGHTS", str(folder))
         for search in (known_backbones, lambda: local_weights(SPEC)):
             with pytest.raises(WeightsError, match=r"cannot be looked into.*DINOAD_WEIGHTS"):
