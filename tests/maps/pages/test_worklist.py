@@ -425,12 +425,12 @@ def test_results_of_scans_that_are_not_in_the_list_are_named(tmp_path, monkeypat
     page, _ = worklist_of(tmp_path, *scans)
     assert "Also here" not in page
     (tmp_path / "scored").mkdir()
-    for name in ("a", "b", "<d>", "gone", "failed", "e"):
+    for name in ("a", "b", "d&", "gone", "failed", "e"):
         (tmp_path / "scored" / f"{name}.json").touch()
         if name != "gone":
             (tmp_path / f"{name}_mask.nii.gz").touch()
     page, _ = worklist_of(tmp_path, *scans, failed=[("failed.nii.gz", "damaged")])
-    assert "Results of scans that are not in this list: &lt;d&gt;, e.</p>" in page
+    assert "Results of scans that are not in this list: d&amp;, e.</p>" in page
     monkeypatch.setattr("napari_dinoad.maps.pages.worklist._MOST_OTHERS", 1)
     page, _ = worklist_of(tmp_path, *scans, failed=[("failed.nii.gz", "damaged")])
-    assert "Results of scans that are not in this list: &lt;d&gt;, and more.</p>" in page
+    assert "Results of scans that are not in this list: d&amp;, and more.</p>" in page
