@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import operator
 import os
 import signal
 import subprocess
@@ -19,9 +20,11 @@ import psutil
 import pytest
 import torch
 
+from napari_dinoad import progress
 from napari_dinoad.errors import Cancelled, DinoadError, SettingError
 from napari_dinoad.pipeline import fit_folder
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
+from napari_dinoad.pipeline.cluster import workers
 from napari_dinoad.pipeline.cluster.cohort import RemoteScan
 from napari_dinoad.pipeline.cluster.workers import Cluster, open_cluster
 from napari_dinoad.pipeline.fit import held_out_scans
@@ -420,3 +423,36 @@ def test_cancelling_leaves_no_worker_behind(normal_folder):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_task_that_takes_long_can_be_cancelled_within():
+    """Who cancelled waited until it had ended: a volume that is embedded with DINO on a CPU takes minutes."""
+    asked = []
+
+    def cancel():
+        asked.append(None)
+        if len(asked) == 2:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled), open_cluster(ClusterSettings(workers=1), cancel) as cluster:
+        assert cluster.call(operator.add, 1, 2) == 3
+        with pytest.raises(ZeroDivisionError):
+            cluster.call(operator.truediv, 1, 0)
+        cluster.call(time.sleep, PATIENCE_S)
+    assert len(asked) == 2
+
+
+def test_a_fit_on_a_cluster_can_be_cancelled_while_it_waits(normal_folder, monkeypatch):
+    """What is told again while a task is waited for is the last event."""
+    monkeypatch.setattr(workers, "LOOK_S", 0.001)
+    monkeypatch.setattr(progress, "_REST_S", 0.0)
+    told = []
+
+    def cancel(event):
+        step = (event.stage, event.done, event.detail)
+        if event.stage == "Fitting DPMM" and step in told:
+            raise Cancelled("stop")
+        told.append(step)
+
+    with pytest.raises(Cancelled):
+        fit_folder(normal_folder, SETTINGS, cancel, cluster=ClusterSettings(workers=2))

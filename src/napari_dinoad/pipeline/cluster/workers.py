@@ -12,6 +12,7 @@ import operator
 import os
 import pkgutil
 import signal
+import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
@@ -46,6 +47,9 @@ PAUSE_S = 0.5
 COMES_AGAIN_S = 60.0
 """How long a worker that died is waited for where no other is left: Dask starts a new one in its place."""
 
+LOOK_S = 0.5
+"""While a task is waited for, who may cancel is asked about so often."""
+
 CONFIGURATION = {
     # Dask's profiler walks other threads' frames while they run, which crashes Python 3.11 now and then.
     "distributed.worker.profile.enabled": False,
@@ -59,8 +63,14 @@ Source = Any
 
 
 @contextmanager
-def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
+def open_cluster(settings: ClusterSettings, between: Callable[[], None] | None = None) -> Iterator[Cluster]:
     """Connect to a cluster, or start workers on this machine, and leave nothing running afterwards.
+
+    Parameters
+    ----------
+    settings : ClusterSettings
+    between : callable, optional
+        See `Cluster`.
 
     Raises
     ------
@@ -97,7 +107,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
                 f"Cluster: expected a Dask scheduler with a worker at {where}, got no answer in "
                 f"{settings.timeout_s:g} s ({error}). Start one with: dask scheduler, and dask worker ADDRESS."
             ) from error
-        cluster = Cluster(client)
+        cluster = Cluster(client, between)
         _require_version(cluster)
         yield cluster
     finally:
@@ -223,10 +233,13 @@ class Cluster:
     Parameters
     ----------
     client : distributed.Client
+    between : callable, optional
+        Called now and then while a task is waited for; may raise `Cancelled`.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, between: Callable[[], None] | None = None) -> None:
         self.client = client
+        self._between = between
 
     def sees(self, path: Path) -> bool:
         """Return whether all workers see this file or folder of this machine."""
@@ -261,7 +274,7 @@ class Cluster:
         from distributed.comm import CommClosedError
 
         try:
-            return task.result()
+            return self._awaited(task)
         except KilledWorker as error:
             raise DinoadError(
                 f"Cluster: one task ended {error.allowed_failures + 1} workers, one after the other, most "
@@ -269,6 +282,15 @@ class Cluster:
             ) from error
         except (CancelledError, CommClosedError) as error:
             raise _lost_scheduler(error) from error
+
+    def _awaited(self, task: Future) -> Any:
+        if self._between is not None:
+            # Not by Dask's own timeout: a result that comes just then makes an error of it (2026.8).
+            has_ended = threading.Event()
+            task.add_done_callback(lambda _: has_ended.set())
+            while not has_ended.wait(LOOK_S):
+                self._between()
+        return task.result()
 
     def sum_over(
         self,

@@ -322,7 +322,7 @@ def _embed(
     from napari_dinoad.pipeline.cluster.cohort import embed_on_cluster
     from napari_dinoad.pipeline.cluster.workers import open_cluster
 
-    cluster = stack.enter_context(open_cluster(request.cluster))
+    cluster = stack.enter_context(open_cluster(request.cluster, progress.again))
     return embed_on_cluster(found, settings, preprocessing, backbone, work, reader, cluster, progress, behind)
 
 
