@@ -18,7 +18,7 @@ from napari.settings import get_settings
 from napari.utils.progress import progress
 from qtpy.QtCore import QEvent, QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea
+from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea, QWidget
 
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays, show_again
 from napari_dinoad import NormativeModel
@@ -713,6 +713,26 @@ def test_scans_and_models_can_be_dropped_anywhere_on_the_dock(qtbot, dock, viewe
     qtbot.waitUntil(lambda: dock.scan.layer is not None, timeout=TIMEOUT_MS)
     assert dock.scan.layer.name == "patient_bright"
     assert not dock.scan.fault.text()
+
+
+@pytest.mark.filterwarnings("ignore:Function. 'QDragEnterEvent:DeprecationWarning")
+def test_a_model_that_is_dropped_on_a_canvas_is_chosen_in_that_window(
+    qtbot, dock, make_napari_viewer, model_path
+):
+    """It was chosen in the window that was active last, which a drop from a file manager does not change."""
+    _, other = make_napari_viewer().window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    canvas = next(
+        widget for widget in dock.window().centralWidget().findChildren(QWidget) if widget.acceptDrops()
+    )
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(model_path))])
+    arguments = (Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+    QApplication.processEvents()
+    # Without the first one Qt passes on no other.
+    QApplication.sendEvent(canvas, QDragEnterEvent(QPointF(5, 5).toPoint(), *arguments))
+    QApplication.sendEvent(canvas, QDropEvent(QPointF(5, 5), *arguments))
+    assert dock.normal.model.path == model_path
+    assert other.normal.model is None
 
 
 def test_a_model_that_is_opened_as_a_study_is_chosen(dock, model_path):

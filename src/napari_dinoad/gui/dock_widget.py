@@ -40,6 +40,7 @@ from napari_dinoad.gui.viewer.layer_scan import METADATA_KEY
 from napari_dinoad.gui.viewer.layers import same_layer
 from napari_dinoad.gui.viewer.lone_maps import maps_to_bring_back
 from napari_dinoad.gui.viewer.looks import finish_look
+from napari_dinoad.gui.viewer.model_drops import ModelDrops
 from napari_dinoad.gui.viewer.opened_results import OpenedResults, lay_on_scans
 from napari_dinoad.gui.viewer.warming_up import WarmUp, steps_of_warm_up
 from napari_dinoad.machine.file_names import MODEL_SUFFIX
@@ -96,6 +97,7 @@ class DockWidget(QWidget):
         self._letters = OrientationLetters(napari_viewer)
         self._colour_bar = ColourBar(napari_viewer)
         self._opened = OpenedResults(napari_viewer)
+        self._drops = ModelDrops(self, self.open_files)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -182,6 +184,7 @@ class DockWidget(QWidget):
             if self.parent() is None:
                 self._leave()
             else:
+                self._drops.watch_soon()
                 self._room.set_on(True)
                 self.finder.open_again()
                 self.finder.look_at(self.scan.layer)
