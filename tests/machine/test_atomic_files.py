@@ -17,6 +17,7 @@ from napari_dinoad.machine.atomic_files import (
     folder_to_fill,
     require_folder,
     require_writable,
+    telling_of_writing,
     write_json,
     write_text,
 )
@@ -56,6 +57,20 @@ def test_a_file_that_another_program_has_open_is_told(tmp_path, monkeypatch):
         temporary.write_text("new")
     assert final.read_text() == "old"
     assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(tmp_path, monkeypatch):
+    """Whether a file is there cannot be asked then."""
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with (
+        pytest.raises(DinoadError, match=r"Cannot write .*choose another folder"),
+        telling_of_writing(tmp_path / "a.csv"),
+    ):
+        refuse()
 
 
 def test_why_writing_failed_is_told_where_the_open_temporary_stays(tmp_path, monkeypatch):

@@ -87,12 +87,16 @@ _WAITS_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4) if sys.platform == "win32" e
 
 def _require_replaceable(path: Path) -> None:
     """Refuse a file that is there and that another program holds open or, on Windows, that is read only."""
-    if not path.is_file():
+    if not _is_there(path):
         return
     with telling_of_writing(path):
         if sys.platform == "win32":
             _patiently(lambda: path.open("rb+").close())
         _patiently(partial(path.replace, path))
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  (never raises)
 
 
 def _give_name(temporary: Path, path: Path) -> None:
@@ -134,7 +138,7 @@ def telling_of_writing(
         while told.errno is None and isinstance(told.__cause__, OSError):
             told = told.__cause__
         if isinstance(told, PermissionError):
-            kind = FileInUseError if path.is_file() else DinoadError
+            kind = FileInUseError if _is_there(path) else DinoadError
             raise kind(
                 f"Cannot write {path}: {told.strerror or told}. If another program has the file open, close it "
                 "there; else choose another folder."
