@@ -1,4 +1,4 @@
-"""Fitting a truncated Dirichlet-process mixture: the epochs of EM, from where `dpmm_start` begins.
+"""Fitting a truncated Dirichlet-process mixture: the epochs of EM, from where `start` begins.
 
 A fit is a chain of `FitPoint`, one after each epoch; each follows from the one before and the data alone, so a fit
 that stops anywhere continues from its last point to the very same end.
