@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, QSize
 
+from napari_dinoad.gui.parts.folding import ScrolledColumn
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.machine.file_names import safe_stem
@@ -125,6 +128,37 @@ def test_no_choice_is_cut_off_whatever_the_size_of_letters(qtbot, open_dialog, p
     dialog.resize(10, 10)
     qtbot.waitUntil(lambda: all(box.width() >= box.sizeHint().width() for box in dialog.choices.values()))
     assert dialog.width() >= 420
+
+
+def test_the_buttons_are_on_a_low_screen(qtbot, open_dialog, monkeypatch):
+    """The window needed more than the 384 px of a laptop at a scale of 200 %: its buttons were below the screen."""
+    dialog = open_dialog("scan")
+    monkeypatch.setattr(dialog, "screen", lambda: SimpleNamespace(availableSize=lambda: QSize(683, 240)))
+    dialog.show()
+    qtbot.waitExposed(dialog)
+    assert dialog.height() <= 240
+    save = dialog.buttons.button(dialog.buttons.StandardButton.Save)
+    assert dialog.rect().contains(save.mapTo(dialog, save.rect().bottomRight()))
+    last = dialog.folder.native
+    dialog.folder.line_edit.native.setFocus()
+    qtbot.waitUntil(lambda: dialog.rect().contains(last.mapTo(dialog, last.rect().center())))
+    assert all(box.width() >= box.sizeHint().width() for box in dialog.choices.values()), (
+        "scrolled down alone"
+    )
+
+
+def test_nothing_scrolls_where_there_is_room(qtbot, open_dialog, tmp_path):
+    for name in ("scan_mask.nii.gz", "scan_picture.png"):
+        (tmp_path / name).touch()
+    dialog = open_dialog("scan")
+    dialog.show_regions(3, 4, is_measured=True, is_scoring=False)
+    dialog.show()
+    qtbot.waitExposed(dialog)
+    bar = dialog.findChild(ScrolledColumn).verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() == 0)
+    dialog.folder.value = tmp_path
+    assert dialog.note.text().count("there already") == 2, "in several lines"
+    qtbot.waitUntil(lambda: bar.maximum() == 0)
 
 
 def test_regions_are_told_as_far_as_they_are_known(open_dialog):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from magicgui.widgets import FileEdit
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.focus_ring import FocusRing
+from napari_dinoad.gui.parts.folding import ScrolledColumn
 from napari_dinoad.gui.parts.parts import NoteLabel, WrappedLabel, folder_of, name_field
 from napari_dinoad.machine.file_names import safe_stem
 from napari_dinoad.maps.hand_outputs import BY_HAND, HAND_OUTPUTS
@@ -26,6 +27,8 @@ from napari_dinoad.maps.outputs import ENDINGS, OUTPUTS, available_outputs, defa
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from qtpy.QtGui import QShowEvent
 
     from napari_dinoad.gui.results.hand_masks import HandLayer
     from napari_dinoad.images.volume import Geometry, Volume
@@ -43,10 +46,25 @@ _SEGMENTS = {
 
 _LEAST_WIDTH_PX = 420
 
+_SHARE_OF_SCREEN = 0.9
+"""A window has a frame, and a screen bars at its edges."""
+
 _ROUNDED = 1e-3
 """Millimetres, or share, by which the affine of a written file may differ from its scan's."""
 
 _OF_HAND = "Files hold this layer as it is now and say that it is by hand, without probabilities."
+
+
+class _Choices(ScrolledColumn):
+    """Scrolls up and down alone: no choice is cut off at its side."""
+
+    def sizeHint(self) -> QSize:
+        """Return the size in which nothing scrolls, where there is room for it."""
+        return self.content.sizeHint().expandedTo(self.minimumSizeHint())
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least width, whatever the height."""
+        return QSize(self.least_width(), super().minimumSizeHint().height())
 
 
 class ExportDialog(QDialog):
@@ -130,6 +148,7 @@ class ExportDialog(QDialog):
         if not has_found and selected is None:
             # Each was made over another scan: which is meant only a person knows.
             self.masks.setCurrentIndex(-1)
+        self._choices = _Choices()
         self._which = QFormLayout()
         self._lay_out()
         FocusRing(self)
@@ -138,9 +157,8 @@ class ExportDialog(QDialog):
         self._on_mask_chosen()
 
     def _lay_out(self) -> None:
-        rows = QVBoxLayout(self)
-        # No fixed width: with large letters the longest choice would be cut off.
-        rows.addStrut(_LEAST_WIDTH_PX)
+        rows = self._choices.rows
+        rows.setContentsMargins(0, 0, 0, 0)
         self._which.addRow("Mask", self.masks)
         self._which.addRow("Made by", self.makings)
         rows.addLayout(self._which)
@@ -152,10 +170,25 @@ class ExportDialog(QDialog):
             form.addRow("DICOM-SEG", self.segments)
         form.addRow("Folder", self.folder.native)
         rows.addLayout(form)
-        rows.addWidget(self.note)
         # The room of a note that has gone: the choices stay under the pointer.
         rows.addStretch(1)
-        rows.addWidget(self.buttons)
+        whole = QVBoxLayout(self)
+        # No fixed width: with large letters the longest choice would be cut off.
+        whole.addStrut(_LEAST_WIDTH_PX)
+        whole.addWidget(self._choices)
+        whole.addWidget(self.note)
+        whole.addWidget(self.buttons)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Be as high as the choices, but no higher than the screen: they scroll above the buttons."""
+        self.resize(self._room())
+        super().showEvent(event)
+
+    def _room(self) -> QSize:
+        """Return the size that is wanted and that the screen has; Qt itself takes no more than two thirds of one."""
+        screen = self.screen()
+        wanted = self.sizeHint()
+        return wanted if screen is None else wanted.boundedTo(screen.availableSize() * _SHARE_OF_SCREEN)
 
     def _list_masks(self, by_hand: Sequence[HandLayer], selected: HandLayer | None) -> None:
         """List what may be exported; what may not is there too, and says why."""
@@ -227,6 +260,7 @@ class ExportDialog(QDialog):
             self.segments.setItemText(row, words)
         self._show_words()
         self._show_state()
+        self._choices.updateGeometry()
 
     def _there(self) -> tuple[list[Path], list[Path]]:
         """Return the files of such names that would be replaced, and those that would stay."""
@@ -266,6 +300,9 @@ class ExportDialog(QDialog):
         self.note.tell(missing or " ".join(warnings), warning=not missing)
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
+        if self.isVisible():
+            # A longer note takes no room from the choices.
+            self.resize(self.size().expandedTo(self._room()))
 
     def _what_is_there(self, replaced: list[Path], staying: list[Path]) -> list[str]:
         """Return what is said of files that are there already."""
