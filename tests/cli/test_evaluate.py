@@ -43,6 +43,8 @@ def test_figures_of_a_model(model_path, dataset, tmp_path, capsys):
     assert document["pixel_aupr"] > 10 * document["abnormal_share"]
     assert document["image_auroc_top"] == 1.0
     assert set(document["dice_at_fpr"]) == {"0.01", "0.05", "0.1"}
+    assert [scan["is_abnormal"] for scan in document["scans"]].count(True) == 2
+    assert all(scan["pixel_auroc"] > 0.9 for scan in document["scans"] if scan["is_abnormal"])
     assert document["failed"] == document["unmatched_masks"] == document["unused"] == []
 
 

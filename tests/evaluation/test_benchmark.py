@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -109,6 +110,30 @@ def test_figures_agree_with_scikit_learn(benchmark):
     assert values["best_dice"] == pytest.approx(max(dice(scores >= t, truth) for t in thresholds), abs=1e-9)
     assert values["image_auroc_top"] == 1.0
     assert 0 < values["aupro"] <= 1
+
+
+def test_each_test_scan_has_figures_of_its_own(benchmark):
+    """There were figures of all scans together alone: none told which scan a method misses."""
+    figures = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings())
+    assert [len(figures.scans), sum(scan["is_abnormal"] for scan in figures.scans)] == [5, 3]
+    at = figures.values["dice_at_fpr"]["0.05"]["threshold_neg_log10_p"]
+    for scan in figures.scans:
+        path = Path(scan["scan"])
+        scores = np.asarray(Image.open(path)).ravel() / np.float32(63.75)
+        truth = (truth_of(int(path.stem)) if scan["is_abnormal"] else np.zeros(SHAPE, bool)).ravel()
+        assert (scan["n_pixels"], scan["n_abnormal_pixels"]) == (truth.size, truth.sum())
+        assert scan["score_max"] == pytest.approx(scores.max(), rel=1e-6)
+        if not scan["is_abnormal"]:
+            assert (
+                scan["pixel_auroc"] is scan["pixel_aupr"] is scan["best_dice"] is scan["dice_at_0.05"] is None
+            )
+            continue
+        assert scan["pixel_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
+        assert scan["pixel_aupr"] == pytest.approx(average_precision_score(truth, scores), abs=1e-9)
+        assert scan["best_dice"] == pytest.approx(
+            max(dice(scores >= t, truth) for t in np.unique(scores)), abs=1e-9
+        )
+        assert scan["dice_at_0.05"] == pytest.approx(dice(scores >= at, truth), abs=0.02)
 
 
 def test_each_scan_is_told_before_it_is_scored(benchmark):

@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         "dataset": options.dataset.name or str(options.dataset),
         "model": str(options.model),
         **figures.values,
+        "scans": list(figures.scans),
         "failed": [{"scan": str(path), "reason": reason} for path, reason in figures.failed],
         "unmatched_masks": [str(path) for path in dataset.unmatched],
         "unused": [{"scan": str(item.path), "reason": item.reason} for item in figures.unused],

@@ -25,7 +25,7 @@ from napari_dinoad.progress import report
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan
@@ -61,11 +61,19 @@ class _Sums:
     maxima: list[float] = field(default_factory=list)
     top_means: list[float] = field(default_factory=list)
     is_abnormal: list[bool] = field(default_factory=list)
+    scans: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
-        self, scores: np.ndarray, truth: np.ndarray | None, is_abnormal: bool, top_fraction: float
+        self,
+        path: Path,
+        scores: np.ndarray,
+        truth: np.ndarray | None,
+        is_abnormal: bool,
+        thresholds: Mapping[float, float],
+        top_fraction: float,
     ) -> None:
         """Add a scan; ``truth`` is None where it is abnormal and nothing tells where."""
+        pixels = None
         if truth is not None:
             # Both before either is added: a map that is refused leaves no trace.
             pixels, overlap = LabelledHistogram.of(scores, truth), RegionOverlap.of(scores, truth)
@@ -74,6 +82,34 @@ class _Sums:
         self.maxima.append(image_score(scores))
         self.top_means.append(image_score(scores, top_fraction))
         self.is_abnormal.append(is_abnormal)
+        self.scans.append(
+            {
+                "scan": str(path),
+                "is_abnormal": is_abnormal,
+                "score_max": self.maxima[-1],
+                "score_top": self.top_means[-1],
+                **_pixel_figures(pixels, thresholds),
+            }
+        )
+
+
+def _pixel_figures(pixels: LabelledHistogram | None, thresholds: Mapping[float, float]) -> dict[str, Any]:
+    """Return the figures of one scan's pixels; None where nothing is marked, or nothing tells what is."""
+    if pixels is None:
+        pixels = LabelledHistogram.empty()
+    has_both = bool(pixels.abnormal.total and pixels.normal.total)
+    has_truth = bool(pixels.abnormal.total)
+    return {
+        "n_pixels": pixels.normal.total + pixels.abnormal.total,
+        "n_abnormal_pixels": pixels.abnormal.total,
+        "pixel_auroc": _defined(pixels.auroc()) if has_both else None,
+        "pixel_aupr": _defined(pixels.average_precision()) if has_both else None,
+        "best_dice": _defined(pixels.best_dice().dice) if has_truth else None,
+        **{
+            f"dice_at_{rate:g}": _defined(pixels.dice_at(threshold)) if has_truth else None
+            for rate, threshold in thresholds.items()
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -91,12 +127,17 @@ class BenchmarkFigures:
         Scans that are not evaluated by the layout, or no normal ones in the validation split.
     notes : tuple of (Path, str)
         Scans that were evaluated, and what is to be known of their masks.
+    scans : tuple of dict
+        Of each test scan, JSON values that make a line of a table: ``"scan"``, ``"is_abnormal"``, ``"score_max"`` and
+        ``"score_top"`` of its map, ``"n_pixels"``, ``"n_abnormal_pixels"`` and, where some are, ``"pixel_auroc"``,
+        ``"pixel_aupr"``, ``"best_dice"`` and ``"dice_at_0.01"``, … at the thresholds of all scans.
     """
 
     values: dict[str, Any]
     failed: tuple[tuple[Path, str], ...]
     unused: tuple[SkippedFile, ...] = ()
     notes: tuple[tuple[Path, str], ...] = ()
+    scans: tuple[dict[str, Any], ...] = ()
 
 
 def evaluate_dataset(
@@ -140,19 +181,20 @@ def evaluate_dataset(
                     continue
                 normal.add(of_scan)
                 n_normal += 1
+        thresholds = _thresholds(normal.total() if n_normal else None, settings)
         reads = _reads(reader, dataset.test, settings, needs_no_mask=by_folders)
         for i, scan in enumerate(dataset.test):
             report(progress, "Scoring test scans", i, len(dataset.test))
             with _failing_alone(scan, failed):
-                told = _count(scan, next(reads), score, sums, settings, by_folders=by_folders)
+                told = _count(scan, next(reads), score, sums, thresholds, settings, by_folders=by_folders)
                 notes += [(scan.path, note) for note in told]
     report(progress, "Scoring test scans", len(dataset.test), len(dataset.test))
     if not sums.is_abnormal:
         raise DinoadError(
             f"No test scan could be used; the first reason: {failed[0][1]}" if failed else "No test scan."
         )
-    values = _figures(dataset, sums, normal.total(), n_normal, settings)
-    return BenchmarkFigures(values, tuple(failed), tuple(unused), tuple(notes))
+    values = _figures(dataset, sums, thresholds, n_normal, settings)
+    return BenchmarkFigures(values, tuple(failed), tuple(unused), tuple(notes), tuple(sums.scans))
 
 
 def _reads(
@@ -206,6 +248,7 @@ def _count(
     read: _Read,
     score: Callable[[Volume], np.ndarray],
     sums: _Sums,
+    thresholds: Mapping[float, float],
     settings: EvaluationSettings,
     *,
     by_folders: bool,
@@ -215,7 +258,7 @@ def _count(
     is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
     scores, truth = at_protocol(score(volume), truth, settings.protocol)
     is_known = not (is_abnormal and by_folders)
-    sums.add(scores, truth if is_known else None, is_abnormal, settings.top_fraction)
+    sums.add(scan.path, scores, truth if is_known else None, is_abnormal, thresholds, settings.top_fraction)
     return (*truth_notes(scan.mask, truth), *_contradictions(scan, truth))
 
 
@@ -253,7 +296,11 @@ def _contradictions(scan: LabelledScan, truth: np.ndarray) -> tuple[str, ...]:
 
 
 def _figures(
-    dataset: EvaluationSet, sums: _Sums, normal: ScoreHistogram, n_normal: int, settings: EvaluationSettings
+    dataset: EvaluationSet,
+    sums: _Sums,
+    thresholds: Mapping[float, float],
+    n_normal: int,
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
     pixels, overlap = sums.pixels.total(), sums.overlap.total()
     best = pixels.best_dice()
@@ -275,21 +322,23 @@ def _figures(
         "best_dice": _defined(best.dice),
         "best_dice_threshold": _defined(best.threshold),
         "thresholds_from": "normal validation scans" if n_normal else "the model's calibration",
-        "dice_at_fpr": {
-            f"{rate:g}": _dice_at(pixels, rate, normal if n_normal else None)
-            for rate in settings.false_positive_rates
-        },
+        "dice_at_fpr": {f"{rate:g}": _dice_at(pixels, threshold) for rate, threshold in thresholds.items()},
         "image_auroc_max": _defined(auroc(np.array(sums.maxima), is_abnormal)),
         "image_auroc_top": _defined(auroc(np.array(sums.top_means), is_abnormal)),
         "top_fraction": settings.top_fraction,
     }
 
 
-def _dice_at(
-    pixels: LabelledHistogram, rate: float, normal: ScoreHistogram | None
-) -> dict[str, float | None]:
-    """Return Dice at the threshold that marks this rate of normal pixels, and the rate that it marks in the test."""
-    threshold = -math.log10(rate) if normal is None else threshold_at_fpr(normal, rate)
+def _thresholds(normal: ScoreHistogram | None, settings: EvaluationSettings) -> dict[float, float]:
+    """Return what marks each false-positive rate: of normal validation scans, without any by calibration."""
+    return {
+        rate: -math.log10(rate) if normal is None else threshold_at_fpr(normal, rate)
+        for rate in settings.false_positive_rates
+    }
+
+
+def _dice_at(pixels: LabelledHistogram, threshold: float) -> dict[str, float | None]:
+    """Return Dice at a threshold, and the rate of normal pixels that it marks in the test."""
     return {
         "dice": _defined(pixels.dice_at(threshold)) if pixels.abnormal.total else None,
         "threshold_neg_log10_p": _defined(threshold),
