@@ -62,6 +62,22 @@ def test_what_differs_is_named_with_what_the_normal_scans_have(cohort, scan, wor
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        (6000, "Its longer side has 6000 pixels, that of the normal scans 800 to 1020: unless it is the same field"),
+        (200, "its details are much larger to the model. Take pieces of their size."),
+        (2500, ""), (400, ""), (900, ""),
+    ],
+)  # fmt: skip
+def test_pictures_of_other_magnifications_are_told_by_their_pixels(side, words):
+    """A slide of 6000 × 4000 pixels was unusual everywhere to a model of pieces of 800 × 600, and none knew why."""
+    pictures = [facts(shape=[1, 600, 800 + 20 * n], is_physical=False) for n in range(12)]
+    told = unlike_all([CohortNorms.of(pictures)], facts(shape=[1, side * 2 // 3, side], is_physical=False))
+    assert len(told) == bool(words)
+    assert words in "".join(told)
+
+
 def test_units_of_intensity_do_not_matter(cohort):
     scaled = facts(intensity=np.array([10, 200, 400, 600, 1000]) * 37.0 + 5)
     assert unlike_all([CohortNorms.of(cohort)], scaled) == ()

@@ -36,6 +36,12 @@ _ALLOWED_SPREADS = 5.0
 _MIN_RELATIVE_SPREAD = 0.05
 """A spread of less than this share of the median is taken for it: scans of one protocol hardly differ at all."""
 
+_OTHER_PIXELS = 3.0
+"""A picture has other pixels where it has so many times more than each normal one, or fewer, along its longer side.
+
+Pictures of the same field of view differ less from one device to the next.
+"""
+
 _MAD_TO_SIGMA = 1.4826
 
 AXES = ("top to bottom", "front to back", "side to side")
@@ -43,6 +49,7 @@ AXES = ("top to bottom", "front to back", "side to side")
 
 _VOXEL = "voxel_mm_"
 _BODY = "body_mm_"
+_PIXELS = "pixels_"
 _CONTRAST = "contrast_"
 _COLOUR = "colour_"
 _QUARTILES = ("lower quartile", "median", "upper quartile")
@@ -191,6 +198,8 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
             figures[_VOXEL + name] = float(facts["spacing"][axis])
             if facts["shape"][axis] > 1:
                 figures[_BODY + name] = float(facts["body_size"][axis])
+    else:
+        figures[_LONGER_SIDE] = float(max(facts["shape"][1:]))
     if facts.get("in_colour"):
         figures[_COLOURFULNESS] = float(facts["colour"])
     return figures | {_CONTRAST + name: value for name, value in contrast_quartiles(facts).items()}
@@ -230,17 +239,38 @@ def _told_lengths(subject: str, axes: list[str], values: list[float], norms: lis
     )
 
 
+def _has_other_pixels(norm: FigureNorm, value: float) -> bool:
+    """Whether a picture may be of another magnification, by its number of pixels."""
+    return value > _OTHER_PIXELS * norm.highest or value * _OTHER_PIXELS < norm.lowest
+
+
+def _told_pixels(parts: list[str], values: list[float], norms: list[FigureNorm]) -> str:
+    del parts
+    more = values[0] > norms[0].highest
+    theirs = " to ".join(dict.fromkeys(f"{side:.0f}" for side in (norms[0].lowest, norms[0].highest)))
+    return (
+        f"Its longer side has {values[0]:.0f} pixels, that of the normal scans {theirs}: unless it is the same field "
+        f"of view, its details are much {'smaller' if more else 'larger'} to the model. "
+        f"{'Cut' if more else 'Take'} pieces of their size."
+    )
+
+
 _SENTENCES: dict[str, Callable[[list[str], list[float], list[FigureNorm]], str]] = {
     _VOXEL: partial(_told_lengths, "Its voxels are"),
     _BODY: partial(_told_lengths, "What it shows measures"),
+    _PIXELS: _told_pixels,
     _COLOUR: _told_colour,
     _CONTRAST: _told_contrast,
 }
 """What is told of a kind of figures: of names behind the kind, values, and the normal scans' norms."""
 
 _COLOURFULNESS = f"{_COLOUR}fulness"
+_LONGER_SIDE = f"{_PIXELS}longer_side"
 
-_IS_UNLIKE: dict[str, Callable[[FigureNorm, float], bool]] = {_COLOURFULNESS: _is_of_other_colour}
+_IS_UNLIKE: dict[str, Callable[[FigureNorm, float], bool]] = {
+    _COLOURFULNESS: _is_of_other_colour,
+    _LONGER_SIDE: _has_other_pixels,
+}
 """Of figures that are not compared by `FigureNorm.is_unlike`."""
 
 
