@@ -54,6 +54,25 @@ def test_what_covers_the_scan_later_is_told_of_too(ready, viewer, two_scans):
         assert cover.isHidden() is not is_over
 
 
+def test_scans_that_are_drawn_together_in_3d_are_told_of(ready, viewer, two_scans):
+    """A head in CT far below the patient's is not seen in 2D; in 3D its skull was drawn into the patient's."""
+    patient, normal = two_scans
+    cover = ready.scan.cover
+    ready.scan.choose(patient)
+    normal.translate = np.add(normal.translate, (900, 0, 0))
+    viewer.layers.move(1, 0)
+    assert cover.isHidden()
+    viewer.dims.ndisplay = 3
+    assert f"“{normal.name}” is drawn in 3D together with this scan" in cover.note.text()
+    cover.button.click()
+    assert patient.visible and not normal.visible
+    assert cover.isHidden()
+    normal.visible = True
+    assert not cover.isHidden()
+    viewer.dims.ndisplay = 2
+    assert cover.isHidden()
+
+
 def test_a_scan_chosen_in_the_box_is_shown_at_once(ready, two_scans):
     patient, normal = two_scans
     box = ready.scan.layers.native

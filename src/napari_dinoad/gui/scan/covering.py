@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -25,6 +26,8 @@ _OPAQUE_FROM = 0.9
 _HIDING = frozenset(("opaque", "translucent", "translucent_no_depth"))
 """Blendings that do not let a layer beneath shine through."""
 
+_IN_3D = 3
+
 _SHOW_SCAN = ("Show this scan", "Make its layer visible and hide the images that lie over it.")
 _SHOW_RESULT = ("Lay it over the scan", "Move these layers above that of the scan.")
 """What the button says and does."""
@@ -39,6 +42,15 @@ def layers_over(viewer: Viewer, layer: Layer) -> list[Layer]:
         return []
     above = list(viewer.layers)[viewer.layers.index(layer) + 1 :]
     return [other for other in reversed(above) if _hides(other, layer)]
+
+
+def _layers_beside(viewer: Viewer, layer: Layer) -> list[Layer]:
+    """Return the visible images that napari's 3D view draws together with a scan, wherever they lie; none in 2D."""
+    if viewer.dims.ndisplay != _IN_3D or grid_of(viewer).enabled:
+        return []
+    return [
+        other for other in viewer.layers if other is not layer and is_scan_layer(other) and _is_opaque(other)
+    ]
 
 
 def _hides(other: Layer, layer: Layer) -> bool:
@@ -84,8 +96,9 @@ def lift_above(viewer: Viewer, layer: Layer) -> None:
 
 
 def show_scan(viewer: Viewer, layer: Layer) -> None:
-    """Make a scan's layer visible, and hide the images that lie over it or show around it."""
-    for other in (*layers_over(viewer, layer), *_layers_around(viewer, layer)):
+    """Make a scan's layer visible, and hide the images that lie over it or show around it, in 3D all others."""
+    hiding = (layers_over(viewer, layer), _layers_around(viewer, layer), _layers_beside(viewer, layer))
+    for other in itertools.chain(*hiding):
         other.visible = False
     layer.visible = True
 
@@ -111,6 +124,7 @@ class CoverNote(QWidget):
         for event in (viewer.layers.events.removed, viewer.layers.events.reordered):
             event.connect(self._look)
         grid_of(viewer).events.enabled.connect(self._look)
+        viewer.dims.events.ndisplay.connect(self._look)
         self._look()
 
     def follow(self, layer: Layer | None) -> None:
@@ -153,11 +167,15 @@ def _of_scan(viewer: Viewer, layer: Layer) -> str:
     if not layer.visible:
         return "The layer of this scan is hidden."
     over = layers_over(viewer, layer)
-    if not over:
+    others = over or _layers_beside(viewer, layer)
+    if not others:
         return ""
-    more = f" and {len(over) - 1} more" if len(over) > 1 else ""
-    verb = "lie" if more else "lies"
-    return f"“{over[0].name}”{more} {verb} over this scan: the picture is not of the scan chosen here."
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    if over:
+        verb = "lie" if more else "lies"
+        return f"“{over[0].name}”{more} {verb} over this scan: the picture is not of the scan chosen here."
+    verb = "are" if more else "is"
+    return f"“{others[0].name}”{more} {verb} drawn in 3D together with this scan: the picture is not of it alone."
 
 
 def _of_result(viewer: Viewer, layer: Layer) -> str:
