@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_dinoad.machine.files import MODEL_SUFFIX
+from napari_dinoad.machine.file_names import MODEL_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
