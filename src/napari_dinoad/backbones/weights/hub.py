@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -201,8 +202,11 @@ def _download_from_hub(repository: str, progress: Progress | None, stage: str) -
         if blob is None:
             # Clients before 1.0 tell nothing in between.
             report(progress, stage, 0, n_mib)
-        # What lies in its cache already the client only gives its name.
-        path = Path(hf_hub_download(repository, HUB_FILES[0], **options))
+        with warnings.catch_warnings():
+            # That without links, as on Windows, files would be there twice: below, one of them goes.
+            warnings.filterwarnings("ignore", ".*cache-system uses symlinks")
+            # What lies in its cache already the client only gives its name.
+            path = Path(hf_hub_download(repository, HUB_FILES[0], **options))
         report(progress, stage, n_mib, n_mib)
     except DinoadError:
         raise  # Cancelled, from our progress callable; or told already.
