@@ -125,10 +125,26 @@ def test_folders_that_may_be_persons_are_asked_for():
     [
         [f"eye_{eye}/a.png" for eye in range(6)], [f"good/{n}.png" for n in range(9)], [f"{n}.png" for n in range(9)],
         ["north/a.png", "north/b.png", "south/a.png", "south/b.png"],
+        [f"site_{site}/sub-{site}{n}_T1w.nii.gz" for site in range(4) for n in range(5)],
     ],
 )  # fmt: skip
 def test_folders_that_are_hardly_persons_are_nothing_to_tell(names):
     assert persons_of(names).note == ""
+
+
+def test_folders_of_scans_whose_persons_are_told_otherwise_are_not_asked_for(tmp_path):
+    """Sites and years, of patients whose PatientID tells them apart: the fit said that p-values may be too low."""
+    for number in range(9):
+        save_series(tmp_path / f"site_{number // 3}" / f"scan_{number}", f"P-{number}", number)
+    scans = discover_scans(tmp_path).scans
+    assert find_persons(scans, tmp_path) == Persons(tuple(range(9)))
+    for number in range(9, 15):
+        save_series(tmp_path / f"site_{number // 3}" / f"scan_{number}", "", number)
+    assert find_persons(discover_scans(tmp_path).scans, tmp_path).note == "", "two folders are hardly persons"
+    for number in range(15, 18):
+        save_series(tmp_path / f"site_{number // 3}" / f"scan_{number}", "", number)
+    told = find_persons(discover_scans(tmp_path).scans, tmp_path).note
+    assert "9 normal scans lie in 3 folders" in told, "of those that nothing tells"
 
 
 def test_dicom_series_of_one_patient(tmp_path):

@@ -75,19 +75,20 @@ def find_persons(
     -------
     Persons
         Where scans share a person, but there are fewer than `MIN_PERSONS` persons, each scan counts as one, and the
-        note says so. Where nothing tells persons apart, but folders might, the note asks for that.
+        note says so. Of scans that nothing tells the person of, but folders might, the note asks for that.
     """
     marks: list[Hashable] = []
+    untold: list[ScanFile] = []
     for place, scan in enumerate(scans):
         if scan.series is not None:
             report(progress, "Telling persons apart", place, len(scans))
         mark = _mark_of(scan, folder, how)
+        if mark is None:
+            untold.append(scan)
         marks.append(("scan", place) if mark is None else mark)
     persons = Persons.of(marks)
-    if persons.n == len(scans):
-        return replace(persons, note=_folders_note(scans, folder) if how == "auto" else "")
-    if persons.n >= MIN_PERSONS:
-        return persons
+    if persons.n == len(scans) or persons.n >= MIN_PERSONS:
+        return replace(persons, note=_folders_note(untold, folder) if how == "auto" else "")
     return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
 
 
