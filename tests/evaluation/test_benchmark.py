@@ -450,6 +450,8 @@ def test_without_masks_there_are_figures_of_whole_images(benchmark):
     assert 0 < at["test_fpr"] < 1
     # Of normal images alone: what is abnormal in the others is not known.
     assert values["n_pixels"] == 2 * SHAPE[0] * SHAPE[1]
+    of_scans = [(scan["is_abnormal"], scan["n_pixels"], scan["n_abnormal_pixels"]) for scan in figures.scans]
+    assert set(of_scans) == {(True, None, None), (False, SHAPE[0] * SHAPE[1], 0)}
 
 
 def test_masks_that_contradict_their_folder_are_told(benchmark):

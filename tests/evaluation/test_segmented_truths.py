@@ -251,6 +251,21 @@ def test_a_segmentation_belongs_to_the_series_that_it_names(tmp_path, seg):
     assert figures.values["abnormal_share"] == pytest.approx(3 * LESION.sum() / (4 * LESION.size))
 
 
+def test_figures_tell_series_of_one_folder_apart(tmp_path):
+    """Of both the path of the folder was told alone."""
+    for number, name in enumerate("ab", start=1):
+        datasets = sources(SeriesNumber=number)
+        for place, dataset in enumerate(datasets):
+            (tmp_path / "test").mkdir(exist_ok=True)
+            dataset.save_as(tmp_path / "test" / f"{name}{place}.dcm", enforce_file_format=True)
+        save_seg(tmp_path / f"{name}.dcm", datasets, LESION)
+    figures = evaluate_dataset(find_dataset(tmp_path), lambda volume: volume.values, EvaluationSettings())
+    assert {(scan["scan"], scan["name"]) for scan in figures.scans} == {
+        (str(tmp_path / "test"), "test_series1"),
+        (str(tmp_path / "test"), "test_series2"),
+    }
+
+
 def test_other_series_of_a_patient_with_a_tumour_are_not_normal(tmp_path):
     study = generate_uid()
     lay_out(tmp_path, "p/T1", seg=tmp_path / "p/seg.dcm", StudyInstanceUID=study)

@@ -65,7 +65,7 @@ class _Sums:
 
     def add(
         self,
-        path: Path,
+        scan: LabelledScan,
         scores: np.ndarray,
         truth: np.ndarray | None,
         is_abnormal: bool,
@@ -84,7 +84,8 @@ class _Sums:
         self.is_abnormal.append(is_abnormal)
         self.scans.append(
             {
-                "scan": str(path),
+                "scan": str(scan.path),
+                "name": scan.as_file().name,
                 "is_abnormal": is_abnormal,
                 "score_max": self.maxima[-1],
                 "score_top": self.top_means[-1],
@@ -94,14 +95,15 @@ class _Sums:
 
 
 def _pixel_figures(pixels: LabelledHistogram | None, thresholds: Mapping[float, float]) -> dict[str, Any]:
-    """Return the figures of one scan's pixels; None where nothing is marked, or nothing tells what is."""
+    """Return figures of one scan's pixels; None where nothing is marked, all of them where nothing tells what is."""
+    is_known = pixels is not None
     if pixels is None:
         pixels = LabelledHistogram.empty()
     has_both = bool(pixels.abnormal.total and pixels.normal.total)
     has_truth = bool(pixels.abnormal.total)
     return {
-        "n_pixels": pixels.normal.total + pixels.abnormal.total,
-        "n_abnormal_pixels": pixels.abnormal.total,
+        "n_pixels": pixels.normal.total + pixels.abnormal.total if is_known else None,
+        "n_abnormal_pixels": pixels.abnormal.total if is_known else None,
         "pixel_auroc": _defined(pixels.auroc()) if has_both else None,
         "pixel_aupr": _defined(pixels.average_precision()) if has_both else None,
         "best_dice": _defined(pixels.best_dice().dice) if has_truth else None,
@@ -128,9 +130,10 @@ class BenchmarkFigures:
     notes : tuple of (Path, str)
         Scans that were evaluated, and what is to be known of their masks.
     scans : tuple of dict
-        Of each test scan, JSON values that make a line of a table: ``"scan"``, ``"is_abnormal"``, ``"score_max"`` and
-        ``"score_top"`` of its map, ``"n_pixels"``, ``"n_abnormal_pixels"`` and, where some are, ``"pixel_auroc"``,
-        ``"pixel_aupr"``, ``"best_dice"`` and ``"dice_at_0.01"``, … at the thresholds of all scans.
+        Of each test scan, JSON values that make a line of a table: ``"scan"`` (its path), ``"name"`` (which tells
+        DICOM series of one folder apart), ``"is_abnormal"``, ``"score_max"`` and ``"score_top"`` of its map,
+        ``"n_pixels"``, ``"n_abnormal_pixels"`` (None of an abnormal scan without a mask) and, where some are,
+        ``"pixel_auroc"``, ``"pixel_aupr"``, ``"best_dice"`` and ``"dice_at_0.01"``, … at the thresholds of all scans.
     """
 
     values: dict[str, Any]
@@ -258,7 +261,7 @@ def _count(
     is_abnormal = bool(truth.any()) if scan.is_abnormal is None else scan.is_abnormal
     scores, truth = at_protocol(score(volume), truth, settings.protocol)
     is_known = not (is_abnormal and by_folders)
-    sums.add(scan.path, scores, truth if is_known else None, is_abnormal, thresholds, settings.top_fraction)
+    sums.add(scan, scores, truth if is_known else None, is_abnormal, thresholds, settings.top_fraction)
     return (*truth_notes(scan.mask, truth), *_contradictions(scan, truth))
 
 
