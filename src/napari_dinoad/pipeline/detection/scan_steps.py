@@ -210,7 +210,7 @@ class ScanSteps:
         ------
         DinoadError
             If they cannot be written; of errors of the scan alone the item tells, and of earlier files of it that
-            another program has open, all of which stay.
+            another program has open. Where one of those to be replaced is, all stay.
         """
         with self.logs.holding(own.records):
             try:
