@@ -289,7 +289,6 @@ def _large_of_many(words: np.ndarray, axes: Sequence[int], share: float) -> tupl
         sizes += np.bincount(some, minlength=len(sizes))
     sizes[0] = 0
     is_large = sizes >= share * sizes.max()
-    is_large[0] = False
     return np.packbits(is_large[labels], axis=-1, bitorder="little").view(_WORD), int(
         np.count_nonzero(is_large)
     )
