@@ -63,6 +63,8 @@ def test_patients_whose_images_are_of_one_series_are_not_mixed(tmp_path, folders
             paths.append(tmp_path / folder / f"{name}{number}.dcm")
             paths[-1].parent.mkdir(exist_ok=True)
             dataset.save_as(paths[-1], enforce_file_format=True)
+    copy = tmp_path / "copy_of_b.dcm"
+    copy.write_bytes(paths[-1].read_bytes())
     with pytest.raises(
         ScanReadError, match=r"2 series; .*several patients .* give the folder \(or file\)"
     ) as told:
@@ -71,6 +73,7 @@ def test_patients_whose_images_are_of_one_series_are_not_mixed(tmp_path, folders
     assert same_values(read_volume(paths[0]), first)
     assert same_values(read_volume(paths[-1]), second)
     scans = discover_scans(tmp_path).scans
+    assert [len(scan.series.copies) for scan in scans if same_values(scan.read(), second)] == [1]
     assert len({scan.name for scan in scans}) == 2
     assert all(any(same_values(scan.read(), values) for scan in scans) for values in (first, second))
 
