@@ -22,7 +22,7 @@ from napari_dinoad.machine.atomic_files import (
     write_text,
 )
 from patience import PATIENCE_S
-from refused_files import forbid_removing_open_files, hold_as_on_windows
+from refused_files import forbid_removing_open_files, hold_as_on_windows, refuse_opening
 
 
 def test_the_final_name_appears_only_when_all_went_well(tmp_path):
@@ -146,6 +146,15 @@ def test_a_file_that_another_program_holds_is_told_before_the_work(tmp_path, mon
     with pytest.raises(FileInUseError, match=r"m\.dinoad: .* another program has the file open"):
         require_writable(final)
     require_writable(tmp_path / "other.dinoad")
+
+
+def test_a_file_that_windows_has_as_read_only_is_told_before_the_work(tmp_path, monkeypatch):
+    final = tmp_path / "m.dinoad"
+    final.write_text("old")
+    monkeypatch.setattr(sys, "platform", "win32")
+    refuse_opening(final, monkeypatch)
+    with pytest.raises(FileInUseError, match=r"Cannot write .*m\.dinoad"):
+        require_writable(final)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes that are files")

@@ -348,6 +348,20 @@ def test_a_file_that_another_program_has_open_is_told_and_ends_nothing(tmp_path,
     assert "b.nii.gz" in (tmp_path / held).read_text()
 
 
+def test_a_file_that_is_closed_before_the_end_is_renewed_and_nothing_is_told(tmp_path, monkeypatch, caplog):
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    worklist_of(tmp_path, a, a)
+    forbid_removing_open_files(monkeypatch)
+    with Worklist(tmp_path, "t1", 0.01) as worklist:
+        for findings, name, score in (a, b):
+            worklist.add(WorklistEntry.of(findings, name, {}, score))
+        with (tmp_path / "worklist.csv").open():
+            worklist.write()
+            assert worklist.not_renewed == ["worklist.csv"]
+    assert worklist.not_renewed == [] and not caplog.messages
+    assert "b.nii.gz" in (tmp_path / "worklist.csv").read_text()
+
+
 def test_a_list_that_another_program_has_open_is_not_called_outdated_and_that_is_told(
     tmp_path, monkeypatch, caplog
 ):
