@@ -191,6 +191,13 @@ def test_one_of_another_patient_or_place_is_refused(tmp_path):
     assert unlike_scan(tmp_path / "other.dcm", volume.dicom_files) == "person", (
         "its series, but none of its images"
     )
+    del other.ReferencedSeriesSequence[0].ReferencedInstanceSequence, other.SourceImageSequence
+    for frame in other.PerFrameFunctionalGroupsSequence:
+        del frame.DerivationImageSequence
+    other.save_as(tmp_path / "other.dcm")
+    assert unlike_scan(tmp_path / "other.dcm", volume.dicom_files) == "person", (
+        "its series, and no image at all"
+    )
     assert read_truth(changed(PatientID=""), volume).sum() == LESION.sum(), "it does not say whose it is"
 
     path = save_seg(tmp_path / "seg.dcm", sources(), LESION)
