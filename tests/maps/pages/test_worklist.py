@@ -348,6 +348,16 @@ def test_a_file_that_another_program_has_open_is_told_and_ends_nothing(tmp_path,
     assert "b.nii.gz" in (tmp_path / held).read_text()
 
 
+def test_both_files_that_another_program_has_open_are_told_as_two(tmp_path, monkeypatch, caplog):
+    a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
+    worklist_of(tmp_path, a, a)
+    forbid_removing_open_files(monkeypatch)
+    with (tmp_path / "worklist.csv").open(), (tmp_path / "worklist.html").open():
+        worklist_of(tmp_path, a, b)
+    assert "worklist.csv and worklist.html in the folder" in caplog.text
+    assert "another program has them open. They say what was found before. Close them there" in caplog.text
+
+
 def test_a_file_that_is_closed_before_the_end_is_renewed_and_nothing_is_told(tmp_path, monkeypatch, caplog):
     a, b = (findings_of("a.nii.gz"), "a", 1.0), (findings_of("b.nii.gz"), "b", 0.0)
     worklist_of(tmp_path, a, a)

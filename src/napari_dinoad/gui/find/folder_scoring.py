@@ -201,9 +201,10 @@ class FolderScoringDialog(QDialog):
             text += f" Not scored: {name} ({' '.join(without_options(reason).split()).rstrip('.')})"
             text += f", and {more} more, which the worklist names." if more else "."
         if outcome.not_renewed:
+            it = "it" if len(outcome.not_renewed) == 1 else "them"
             text += (
-                f" Not renewed: {' and '.join(outcome.not_renewed)}, which another program has open. Close it there, "
-                "and score again: what was scored is taken over."
+                f" Not renewed: {' and '.join(outcome.not_renewed)}, which another program has open. Close {it} "
+                "there, and score again: what was scored is taken over."
             )
         self.note.tell(text, warning=bool(outcome.failed or outcome.not_renewed))
 

@@ -123,14 +123,15 @@ class Worklist:
 
     def _told_not_renewed(self) -> str:
         files = " and ".join(self.not_renewed)
+        it, says = ("it", "It says") if len(self.not_renewed) == 1 else ("them", "They say")
         again = (
             "score again: what was scored is taken over, and the list is written"
             if self.is_due
             else "score its scans again for a new one"
         )
         return (
-            f"{files} in the folder of the results could not be renewed: another program has it open. It says what "
-            f"was found before. Close it there, and {again}."
+            f"{files} in the folder of the results could not be renewed: another program has {it} open. {says} what "
+            f"was found before. Close {it} there, and {again}."
         )
 
     def _what_is_done(self, *, is_listed: bool) -> str:
