@@ -362,6 +362,8 @@ def test_what_cannot_be_removed_is_told(score, detector, tmp_path, monkeypatch):
     ((name, reason),) = ((item.name, item.reason) for item in items if item.error is not None)
     assert name == "normal_0"
     assert re.search(r"Cannot remove .*normal_0_mask.nii.gz, which is of an earlier", reason)
+    left = outputs_of(tmp_path / "out", "normal_0")
+    assert left == ["_anomaly.nii.gz", "_mask.nii.gz"], "a report of before lay beside the new map, too"
     monkeypatch.undo()
     score(("map",), own=with_rate(detector, 0.1))
     assert outputs_of(tmp_path / "out", "normal_0") == ["_anomaly.nii.gz"]

@@ -70,8 +70,8 @@ class WrittenFiles:
 
         Raises
         ------
-        DinoadError
-            If one cannot be removed.
+        FileInUseError
+            If one cannot be removed; the others are.
         """
         anew = {name for name, _, _ in written}
         try:
@@ -104,20 +104,23 @@ class WrittenFiles:
         return (there.st_size, there.st_mtime_ns) == (size, time_ns)
 
     def _removed(self, names: Sequence[str]) -> list[str]:
-        for name in names:
+        refused: list[tuple[Path, OSError]] = []
+        for path in (self._folder / name for name in names):
             try:
-                (self._folder / name).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             except OSError as error:
-                raise FileInUseError(
-                    f"Cannot remove {self._folder / name}, which is of an earlier result: "
-                    f"{error.strerror or error}. If another program has the file open, close it there; else choose "
-                    "another folder."
-                ) from error
+                refused.append((path, error))
         tops = list(dict.fromkeys(PurePosixPath(name).parts[0] for name in names))
         for folder in _folders(names):
             # What else lies there stays.
             with suppress(OSError):
                 (self._folder / folder).rmdir()
+        if refused:
+            path, fault = refused[0]
+            raise FileInUseError(
+                f"Cannot remove {path}, which is of an earlier result: {fault.strerror or fault}. If another program "
+                "has the file open, close it there; else choose another folder."
+            ) from fault
         return tops
 
 
