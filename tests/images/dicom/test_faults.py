@@ -522,6 +522,17 @@ def test_images_without_the_rescale_that_others_have_are_refused(tmp_path, modal
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_frames_without_the_rescale_that_others_of_their_file_have_are_refused(tmp_path, modality):
+    dataset = enhanced_dataset(ct_values())
+    dataset.Modality = modality
+    for number in (1, 3):
+        del dataset.PerFrameFunctionalGroupsSequence[number].PixelValueTransformationSequence
+    save_all([dataset], tmp_path)
+    with pytest.raises(ScanReadError, match="2 of 6 images say no rescale"):
+        read_volume(tmp_path)
+
+
 def test_images_of_mr_without_rescale_are_read_beside_others_that_are_as_stored(tmp_path):
     values = ct_values()
     datasets = series_datasets(values, Modality="MR")

@@ -75,8 +75,8 @@ class DecodedFrames:
         it is by the rescale alone, which the header's windows count in.
     colours : numpy.ndarray, optional
         (n, rows, columns, 3) uint8 or uint16 red, green and blue, where ``values`` are the grey of unequal ones.
-    is_without_rescale : bool
-        Whether the header says no slope, nor has a table in its place: ``values`` are those stored.
+    n_unscaled : int
+        For how many of them the header says no slope, nor has a table in its place: values are those stored.
     is_rescaled : bool
         Whether the header's rescale, or a table in its place, makes other values of some of those stored.
     """
@@ -88,7 +88,7 @@ class DecodedFrames:
     has_two_polarities: bool = False
     mirror: float | None = None
     colours: np.ndarray | None = None
-    is_without_rescale: bool = False
+    n_unscaled: int = 0
     is_rescaled: bool = False
 
 
@@ -141,7 +141,7 @@ def decode_frames(path: Path, numbers: Sequence[int], modality: str) -> DecodedF
         has_unused_bits,
         has_two_polarities,
         mirror,
-        is_without_rescale=not any(rescales) and not has_table,
+        n_unscaled=0 if has_table else sum(not own for own in rescales),
         is_rescaled=has_table or any(one != _IDENTITY for own in rescales for one in own),
     )
 

@@ -212,7 +212,7 @@ def _decode(
         mirrors[tuple(indices)] = decoded.mirror
         unused_bits |= decoded.has_unused_bits
         two_polarities |= decoded.has_two_polarities
-        n_unscaled += len(indices) * decoded.is_without_rescale
+        n_unscaled += decoded.n_unscaled
         is_any_rescaled |= decoded.is_rescaled
         if decoded.colours is not None:
             coloured[tuple(indices)] = decoded.colours
