@@ -69,6 +69,10 @@ def test_scans_that_are_drawn_together_in_3d_are_told_of(ready, viewer, two_scan
     assert cover.isHidden()
     normal.visible = True
     assert not cover.isHidden()
+    grid_of(viewer).enabled = True
+    assert cover.isHidden(), "each has a cell of its own"
+    grid_of(viewer).enabled = False
+    assert not cover.isHidden()
     viewer.dims.ndisplay = 2
     assert cover.isHidden()
 
