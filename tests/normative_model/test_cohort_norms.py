@@ -129,3 +129,16 @@ def test_a_scan_a_little_beyond_the_normal_ones_is_not_unlike_them(spread, slack
     assert [norm.is_unlike(value) for value in inside] == [False] * 5
     assert norm.is_unlike(94.9 - slack)
     assert norm.is_unlike(107.1 + slack)
+
+
+@pytest.mark.parametrize(
+    ("reach_air", "told"),
+    [([True] * 5, {True}), ([False] * 6, {False}), ([False, True] * 3, {False, True}), ([], set())],
+)
+def test_whether_the_scans_have_values_of_air_is_kept(reach_air, told):
+    norms = CohortNorms.of([facts() | {"reaches_air": value} for value in reach_air])
+    assert norms.reach_air == told
+    assert CohortNorms.from_dict(norms.to_dict()).reach_air == told
+    assert norms.told({"reaches_air": 1.0}) == norms.told({"reaches_air": 0.0}) == (), (
+        "told by the preset, not here"
+    )

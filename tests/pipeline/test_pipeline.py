@@ -27,6 +27,7 @@ from napari_dinoad.errors import (
 )
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.volume import Geometry, Volume
+from napari_dinoad.normative_model.cohort_norms import CohortNorms, FigureNorm
 from napari_dinoad.pipeline import Detector, detect, fit_folder
 from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, uneven_brightness_note
 from napari_dinoad.pipeline.detection import detector as detection
@@ -210,12 +211,27 @@ def test_a_scan_unlike_the_normal_ones_is_told_so(model, patient, tmp_path):
     ],
 )
 def test_a_scan_of_another_kind_than_the_model_is_told_so(model, preset_name, lowest, words):
-    of_kind = replace(model, preprocessing=replace(preset(preset_name), resolution_px=64))
+    of_kind = replace(model, preprocessing=replace(preset(preset_name), resolution_px=64), cohorts=())
     values = make_head(0).T
     values = np.where(values > 20, values, lowest).astype(np.float32)
     head = Volume(values, Geometry(values.shape[::-1], np.diag([5.0, 5.0, 8.0, 1.0])))
     told = [note for note in Detector(of_kind).unlike(head) if "The model is of" in note]
     assert told == [words] * bool(words)
+
+
+def test_heads_in_ct_without_skull_are_told_to_have_no_air_only_where_the_normal_ones_have(tmp_path):
+    for seed in range(6):
+        nib.save(nib.Nifti1Image(make_head(seed), np.diag([5.0, 5.0, 8.0, 1.0])), tmp_path / f"{seed}.nii")
+    settings = replace(
+        SMALL, scorer="memory-bank", preprocessing=replace(preset("ct-head"), resolution_px=64)
+    )
+    detector = Detector(fit_folder(tmp_path, settings))
+    stripped = read_volume(tmp_path / "0.nii")
+    assert detector.unlike(stripped) == ()
+    fitted_with_air = replace(
+        detector.model, cohorts=(CohortNorms({"reaches_air": FigureNorm(6, 1, 0, 1, 1)}),)
+    )
+    assert "no values of air" in Detector(fitted_with_air).unlike(stripped)[0]
 
 
 def test_scans_that_are_nearly_black_to_the_model_are_told(tmp_path):

@@ -52,6 +52,7 @@ _BODY = "body_mm_"
 _PIXELS = "pixels_"
 _CONTRAST = "contrast_"
 _COLOUR = "colour_"
+_AIR = "reaches_air"
 _QUARTILES = ("lower quartile", "median", "upper quartile")
 
 
@@ -124,6 +125,12 @@ class CohortNorms:
         """How wide the bodies are in axial slices, front to back or side to side; None where that is not known."""
         widths = [self.figures[name].median for name in map(_BODY.__add__, AXES[1:]) if name in self.figures]
         return max(widths, default=None)
+
+    @property
+    def reach_air(self) -> frozenset[bool]:
+        """Whether the scans have values of air as CT has; both if some have, empty where that is not known."""
+        norm = self.figures.get(_AIR)
+        return frozenset() if norm is None else frozenset((norm.lowest > 0, norm.highest > 0))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return JSON values."""
@@ -200,6 +207,8 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
                 figures[_BODY + name] = float(facts["body_size"][axis])
     else:
         figures[_LONGER_SIDE] = float(max(facts["shape"][1:]))
+    if "reaches_air" in facts:
+        figures[_AIR] = float(facts["reaches_air"])
     if facts.get("in_colour"):
         figures[_COLOURFULNESS] = float(facts["colour"])
     return figures | {_CONTRAST + name: value for name, value in contrast_quartiles(facts).items()}
@@ -270,6 +279,7 @@ _LONGER_SIDE = f"{_PIXELS}longer_side"
 _IS_UNLIKE: dict[str, Callable[[FigureNorm, float], bool]] = {
     _COLOURFULNESS: _is_of_other_colour,
     _LONGER_SIDE: _has_other_pixels,
+    _AIR: lambda *_: False,  # See `napari_dinoad.images.values.hounsfield.modality_note`.
 }
 """Of figures that are not compared by `FigureNorm.is_unlike`."""
 

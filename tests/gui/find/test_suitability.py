@@ -120,3 +120,10 @@ def test_a_model_of_grey_and_a_scan_in_colour(channels, is_coloured):
     told = ["This scan is in colour, which the model sees as grey."] if is_coloured else []
     assert misfits(model("image-2d", "acquired"), seen) == told
     assert misfits(replace(model("image-colour", "acquired"), in_colour=True), seen) == []
+
+
+def test_heads_in_ct_without_skull_have_no_air_as_the_normal_ones_have_none():
+    of_ct = replace(model(), preset="ct-head")
+    assert "no values of air" in misfits(of_ct, traits())[0]
+    assert misfits(replace(of_ct, reach_air=frozenset({False})), traits()) == []
+    assert "no values of air" in misfits(replace(of_ct, reach_air=frozenset({True})), traits())[0]

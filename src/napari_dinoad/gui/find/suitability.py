@@ -104,7 +104,7 @@ def _of_kind(model: ModelSummary, scan: ScanTraits) -> list[str]:
             else "The model is of volumes, this scan is a single slice."
         )
     if scan.lowest is not None:
-        reasons += filter(None, [modality_note(model.preset, scan.lowest <= CT_AIR_HU)])
+        reasons += filter(None, [modality_note(model.preset, scan.lowest <= CT_AIR_HU, model.reach_air)])
     return reasons
 
 

@@ -63,6 +63,8 @@ class ModelSummary:
         Whether it sees the colours of pictures.
     widths_mm : tuple of float
         How wide the bodies of the normal scans are, of each cohort of which that is known.
+    reach_air : frozenset of bool
+        See `CohortNorms.reach_air`.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class ModelSummary:
     n_compared: int | None = None
     in_colour: bool = False
     widths_mm: tuple[float, ...] = ()
+    reach_air: frozenset[bool] = frozenset()
 
     @property
     def name(self) -> str:
@@ -122,7 +125,8 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             require_format(path, document)
             n_compared = int(stored.get_slice(_SCAN_SCORES).get_shape()[0])
         provenance = document["provenance"]
-        widths = (CohortNorms.from_dict(cohort).width_mm for cohort in document.get("cohorts", ()))
+        cohorts = [CohortNorms.from_dict(cohort) for cohort in document.get("cohorts", ())]
+        widths = (cohort.width_mm for cohort in cohorts)
         return ModelSummary(
             path,
             str(document["preprocessing"]["preset"]),
@@ -136,6 +140,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             n_compared,
             bool(document["preprocessing"].get("colour", False)),
             tuple(width for width in widths if width is not None),
+            frozenset[bool]().union(*(cohort.reach_air for cohort in cohorts)),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise fault_of_file(path, error) from error

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from napari_dinoad.images.values.intensity import CT_AIR_HU
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["are_hounsfield", "coarse", "modality_note", "reaches_air"]
 
@@ -21,10 +26,10 @@ _FAR_BELOW_AIR_HU, _MOST_BELOW_AIR = -1500.0, 0.01
 """Of a volume in CT at most this share lies below that, apart from its padding; noise around air does not."""
 
 
-def modality_note(preset_name: str, is_ct: bool) -> str:
+def modality_note(preset_name: str, is_ct: bool, of_normals: Collection[bool] = ()) -> str:
     """Return in a sentence that a scan is no CT and the model is, or the other way round; else nothing.
 
-    Slices of CT as pictures are fitted by ``mr-slices``, too.
+    Slices of CT as pictures are fitted by ``mr-slices``, too; of heads in CT without skull there is no air.
 
     Parameters
     ----------
@@ -32,7 +37,11 @@ def modality_note(preset_name: str, is_ct: bool) -> str:
         Of the model.
     is_ct : bool
         Whether the scan has values of air as in CT; see `reaches_air`.
+    of_normals : collection of bool
+        Whether normal scans have, as far as that is known: nothing is told of what some of them are.
     """
+    if is_ct in of_normals:
+        return ""
     if preset_name == "mr-brain" and is_ct:
         return "The model is of MR, this scan looks like CT (air at −1000)."
     if preset_name.startswith("ct-") and not is_ct:

@@ -145,7 +145,7 @@ def _verdict(findings: Findings, sides: dict[int, str]) -> Html:
 def _missed_words(findings: Findings) -> str:
     backbone = ((findings.card or {}).get("backbone") or {}).get("name")
     which = (
-        ", and this model's backbone, embedded, is no DINO and hardly finds dark or smooth ones"
+        "; this model sees by the built-in backbone, embedded, which hardly finds dark or smooth ones"
         if backbone == _EMBEDDED
         else ""
     )

@@ -17,7 +17,7 @@ from napari_dinoad.backbones.embeddings import require_backbone, weights_identit
 from napari_dinoad.errors import first_line
 from napari_dinoad.given_arrays import require_number
 from napari_dinoad.images.slices import prepare_planes, slice_axis
-from napari_dinoad.images.values.hounsfield import modality_note, reaches_air
+from napari_dinoad.images.values.hounsfield import modality_note
 from napari_dinoad.images.values.intensity import darkness_note
 from napari_dinoad.images.volume import require_volume
 from napari_dinoad.machine.faults import is_of_memory
@@ -142,9 +142,11 @@ class Detector:
         prepared = self.prepare(volume)
         kept = self._unlike
         if kept is None or kept[0] is not prepared:
-            kind = modality_note(self.model.preprocessing.preset, reaches_air(volume.values))
+            facts = scan_facts(prepared[0])
+            of_normals = frozenset[bool]().union(*(cohort.reach_air for cohort in self.model.cohorts))
+            kind = modality_note(self.model.preprocessing.preset, facts["reaches_air"], of_normals)
             dark = darkness_note(volume, prepared[0].intensity)
-            words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, scan_facts(prepared[0])))
+            words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, facts))
             if not self._is_comparable(volume):
                 words = (_NOT_COMPARABLE[volume.is_2d], *words)
             kept = self._unlike = prepared, words

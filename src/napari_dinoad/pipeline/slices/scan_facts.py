@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_dinoad.images.preset_guess import BRIGHT_PERCENTILE
 from napari_dinoad.images.values.colours import colourfulness
+from napari_dinoad.images.values.hounsfield import reaches_air
 from napari_dinoad.images.values.intensity import darkness_note, sample_inside
 from napari_dinoad.images.values.percentiles import percentile
 
@@ -29,7 +30,8 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         ``"shape"`` and ``"spacing"`` (z, y, x; millimetres, or pixels of 1), ``"is_physical"``, ``"n_slices"``
         (those that show the body), ``"body_fraction"`` of the voxels, ``"body_size"`` (its extent along z, y, x, in
         units of spacing), ``"intensity"`` (the `PERCENTILES` inside the body, in the scan's own units), ``"white"``
-        (the value that means white, where it has one: `Volume.full_scale`, else None), ``"notes"``
+        (the value that means white, where it has one: `Volume.full_scale`, else None), ``"reaches_air"`` (whether it
+        has values of air as CT has), ``"notes"``
         (what its reader had to assume or change, whether it is all but black to the model, and whether the model does
         not see its colours), ``"colour"`` (see `colourfulness`; 0 of grey) and ``"in_colour"``, whether it is seen.
     """
@@ -53,6 +55,7 @@ def scan_facts(prepared: PreparedScan) -> dict[str, Any]:
         "body_size": extent,
         "intensity": intensity,
         "white": volume.full_scale,
+        "reaches_air": reaches_air(volume.values),
         "notes": [
             *volume.seen(prepared.colour).notes,
             *filter(None, [darkness_note(volume, prepared.intensity)]),
