@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import sys
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 from napari_dinoad.machine.file_names import stem_of
 from napari_dinoad.machine.file_set import current_file_set
 from napari_dinoad.machine.files import is_special
+from napari_dinoad.machine.retries import patiently
 from napari_dinoad.machine.temporaries import temporary_file
 
 if TYPE_CHECKING:
@@ -105,12 +105,7 @@ def _give_name(temporary: Path, path: Path) -> None:
 
 
 def _patiently(act: Callable[[], object]) -> None:
-    for wait_s in _WAITS_S:
-        with suppress(PermissionError):
-            act()
-            return
-        time.sleep(wait_s)
-    act()
+    patiently(act, PermissionError, _WAITS_S)
 
 
 @contextmanager

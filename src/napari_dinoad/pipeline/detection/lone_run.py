@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.file_lock import Lock, LockedError, locked
+from napari_dinoad.machine.retries import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 __all__ = ["lone_run"]
@@ -34,7 +35,7 @@ def lone_run(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            lock = _held(folder / _LOCK, stack)
+            lock = patiently(lambda: stack.enter_context(_lock_of(folder)), LockedError, _WAITS_S)
         except LockedError:
             raise DinoadError(
                 f"{folder}: another run is scoring scans into this folder. Wait for it, end it, or choose another "
@@ -50,9 +51,5 @@ def lone_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def _held(path: Path, stack: ExitStack) -> Lock:
-    for wait_s in _WAITS_S:
-        with suppress(LockedError):
-            return stack.enter_context(locked(path, wait=False, may_be_of_others=True))
-        time.sleep(wait_s)
-    return stack.enter_context(locked(path, wait=False, may_be_of_others=True))
+def _lock_of(folder: Path) -> AbstractContextManager[Lock]:
+    return locked(folder / _LOCK, wait=False, may_be_of_others=True)
