@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "CLOSE_IT",
     "atomic_path",
     "folder_to_fill",
     "require_folder",
@@ -81,6 +82,9 @@ def _force(temporary: Path, path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+CLOSE_IT = "If another program has the file open, close it there; else choose another folder."
+"""What to do about a file that may not be replaced or removed."""
+
 _WAITS_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4) if sys.platform == "win32" else ()
 """Virus scanners and search indexes of Windows open what was just written, and for that moment it keeps its name."""
 
@@ -134,10 +138,7 @@ def telling_of_writing(
             told = told.__cause__
         if isinstance(told, PermissionError):
             kind = FileInUseError if _is_there(path) else DinoadError
-            raise kind(
-                f"Cannot write {path}: {told.strerror or told}. If another program has the file open, close it "
-                "there; else choose another folder."
-            ) from error
+            raise kind(f"Cannot write {path}: {told.strerror or told}. {CLOSE_IT}") from error
         raise _refusal(path, told, path.parent, n_bytes, temporary) from error
 
 

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import FileInUseError
+from napari_dinoad.machine.atomic_files import CLOSE_IT
 from napari_dinoad.machine.files import files_below
 from napari_dinoad.maps.outputs import ENDINGS
 
@@ -118,8 +119,7 @@ class WrittenFiles:
         if refused:
             path, fault = refused[0]
             raise FileInUseError(
-                f"Cannot remove {path}, which is of an earlier result: {fault.strerror or fault}. If another program "
-                "has the file open, close it there; else choose another folder."
+                f"Cannot remove {path}, which is of an earlier result: {fault.strerror or fault}. {CLOSE_IT}"
             ) from fault
         return tops
 
