@@ -14,13 +14,14 @@ import numpy as np
 from napari_dinoad.settings import COLOURED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "AXES",
     "MIN_SCANS",
     "CohortNorms",
     "FigureNorm",
+    "all_reach_air",
     "contrast_quartiles",
     "robust_spread",
     "robust_z",
@@ -178,6 +179,11 @@ def contrast_quartiles(facts: Mapping[str, Any]) -> dict[str, float]:
     low, *quartiles, high = facts["intensity"]
     span = max(high - low, np.finfo(float).tiny)
     return {name: float((value - low) / span) for name, value in zip(_QUARTILES, quartiles, strict=True)}
+
+
+def all_reach_air(cohorts: Iterable[CohortNorms]) -> frozenset[bool]:
+    """Return what `CohortNorms.reach_air` says of the normal scans of all cohorts together."""
+    return frozenset[bool]().union(*(cohort.reach_air for cohort in cohorts))
 
 
 def unlike_all(cohorts: Sequence[CohortNorms], facts: Mapping[str, Any]) -> tuple[str, ...]:

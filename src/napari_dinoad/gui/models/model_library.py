@@ -18,7 +18,7 @@ from napari_dinoad.images.persons import of_persons
 from napari_dinoad.machine.atomic_files import require_folder, write_json
 from napari_dinoad.machine.file_names import MODEL_SUFFIX, safe_stem
 from napari_dinoad.machine.files import require_readable
-from napari_dinoad.normative_model.cohort_norms import CohortNorms
+from napari_dinoad.normative_model.cohort_norms import CohortNorms, all_reach_air
 from napari_dinoad.normative_model.format import METADATA_KEY, are_volumes, fault_of_file, require_format
 from napari_dinoad.settings import ANATOMICAL_PLANES
 
@@ -140,7 +140,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             n_compared,
             bool(document["preprocessing"].get("colour", False)),
             tuple(width for width in widths if width is not None),
-            frozenset[bool]().union(*(cohort.reach_air for cohort in cohorts)),
+            all_reach_air(cohorts),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise fault_of_file(path, error) from error

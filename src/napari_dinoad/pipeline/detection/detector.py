@@ -22,7 +22,7 @@ from napari_dinoad.images.values.intensity import darkness_note
 from napari_dinoad.images.volume import require_volume
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap
-from napari_dinoad.normative_model.cohort_norms import unlike_all
+from napari_dinoad.normative_model.cohort_norms import all_reach_air, unlike_all
 from napari_dinoad.normative_model.format import are_volumes
 from napari_dinoad.normative_model.model import NormativeModel, require_model
 from napari_dinoad.pipeline.detection.detection import Detection
@@ -143,7 +143,7 @@ class Detector:
         kept = self._unlike
         if kept is None or kept[0] is not prepared:
             facts = scan_facts(prepared[0])
-            of_normals = frozenset[bool]().union(*(cohort.reach_air for cohort in self.model.cohorts))
+            of_normals = all_reach_air(self.model.cohorts)
             kind = modality_note(self.model.preprocessing.preset, facts["reaches_air"], of_normals)
             dark = darkness_note(volume, prepared[0].intensity)
             words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, facts))
