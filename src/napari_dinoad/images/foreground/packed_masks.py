@@ -289,9 +289,8 @@ def _large_of_many(words: np.ndarray, axes: Sequence[int], share: float) -> tupl
         sizes += np.bincount(some, minlength=len(sizes))
     sizes[0] = 0
     is_large = sizes >= share * sizes.max()
-    return np.packbits(is_large[labels], axis=-1, bitorder="little").view(_WORD), int(
-        np.count_nonzero(is_large)
-    )
+    large = np.packbits(is_large[labels], axis=-1, bitorder="little").view(_WORD)
+    return large, int(np.count_nonzero(is_large))
 
 
 def closed_parts(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
