@@ -326,9 +326,9 @@ class DockWidget(QWidget):
     def _on_ready_asked(self, is_wanted: bool) -> None:
         layer, model = self.scan.layer, self.normal.model
         if is_wanted and layer is not None and model is not None:
-            self.finder.get_ready(layer)
+            self.finder.scoring.get_ready(layer)
         elif not is_wanted:
-            self.finder.forget_ready()
+            self.finder.scoring.forget_ready()
 
     def _on_prepare(self) -> None:
         """Get ready what is chosen, unless it is; not while finding: another process would have to load all."""

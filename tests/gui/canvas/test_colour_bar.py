@@ -136,7 +136,7 @@ def test_other_layers_stay_above_the_result(qtbot, ready, viewer, saved):
 def test_only_what_is_found_hides_a_map(qtbot, ready, viewer, saved):
     """A hand that comes near the button, or a run that ends at once, takes nothing away."""
     opened_map, _ = open_files(viewer, saved)
-    ready.finder.get_ready(ready.scan.layer)
+    ready.finder.scoring.get_ready(ready.scan.layer)
     assert opened_map.visible
     # As while the process gets ready: finding waits for it.
     ready.finder.preparation._is_free.clear()

@@ -592,7 +592,7 @@ def test_what_was_left_of_a_scan_that_is_removed_goes_when_a_dock_is_there_again
 @pytest.mark.parametrize("is_pressed", [True, False])
 def test_layers_in_which_nothing_is_yet_end_with_their_dock(qtbot, ready, viewer, monkeypatch, is_pressed):
     if is_pressed:
-        monkeypatch.setattr(ready.finder, "_on_slices", lambda scored: None)
+        monkeypatch.setattr(ready.finder.scoring, "_on_slices", lambda scored: None)
         with qtbot.waitSignal(ready.finder.result_changed, timeout=TIMEOUT_MS):
             click(qtbot, ready.find.scan_button)
         qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=TIMEOUT_MS)

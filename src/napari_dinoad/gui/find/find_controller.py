@@ -1,28 +1,21 @@
-"""Finding anomalies: runs the job, keeps the results, and shows them. Knows no widget."""
+"""Finding anomalies: keeps the results, and shows the one that is looked at. Knows no widget."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_dinoad.gui.find.found import Found, ModelFile, Run, Standing, standing_of
+from napari_dinoad.gui.find.found import Found, ModelFile, Standing, standing_of
 from napari_dinoad.gui.find.kept_results import leave_results, take_results
 from napari_dinoad.gui.find.known_results import KnownResults
 from napari_dinoad.gui.find.measuring import RegionMeasurer
-from napari_dinoad.gui.find.preparation import Preparation, ScanAndModel, without_mask
-from napari_dinoad.gui.find.ready_layers import ReadyLayers
-from napari_dinoad.gui.find.result import ScanResult
-from napari_dinoad.gui.find.scan_jobs import DetectJob
-from napari_dinoad.gui.viewer.layer_marks import is_kept_by_plugin, overlays_of, scan_id_of
+from napari_dinoad.gui.find.preparation import Preparation
+from napari_dinoad.gui.find.scan_scoring import ScanScoring
+from napari_dinoad.gui.viewer.layer_marks import is_kept_by_plugin, scan_id_of
 from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
-from napari_dinoad.gui.viewer.layers import same_layer, scan_of_layer
-from napari_dinoad.gui.viewer.lone_maps import hand_on, take_hidden
-from napari_dinoad.gui.viewer.overlay import Overlay
-from napari_dinoad.gui.viewer.viewer_parts import grid_of, point_in_layer, show_index
-from napari_dinoad.gui.work.jobs import DetectOutcome, ScanRead, SlicesScored
-from napari_dinoad.gui.work.worker import JobRunner
+from napari_dinoad.gui.viewer.layers import scan_of_layer
+from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -31,25 +24,16 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_dinoad.gui.viewer.layer_scan import LayerScan
+    from napari_dinoad.gui.find.result import ScanResult
+    from napari_dinoad.gui.work.worker import JobRunner
     from napari_dinoad.maps import Region
     from napari_dinoad.settings import DetectSettings
 
 __all__ = ["FindController"]
 
 
-@dataclass(frozen=True, eq=False)
-class _Request:
-    """The job under way."""
-
-    layer: Layer
-    scan: LayerScan
-    model: ModelFile
-    settings: DetectSettings
-
-
 class FindController(QObject):
-    """Scores scans and holds one result for each image layer, and frame of it.
+    """Has scans scored, and holds one result for each image layer, and frame of it.
 
     `result_changed` comes when another result is to be looked at, `map_changed` when slices were added, and
     `regions_changed` when regions, ticks or the scan-level figures are others; `standing_changed` when a result is
@@ -69,23 +53,18 @@ class FindController(QObject):
         self._viewer = viewer
         self._found = KnownResults()
         self._current: Found | None = None
-        self._ready = ReadyLayers(viewer)
         self._shown_key: Hashable | None = None
         self._chosen: ModelFile | None = None
         self._standing = Standing()
-        self._is_open = True
-        self._request: _Request | None = None
-        self._run: Run | None = None
         self.preparation = Preparation(viewer, self)
         self._removal = LayerRemoval(viewer, self)
-        self._measurer = RegionMeasurer(lambda: self._current, lambda: self._request is not None, self)
+        self.scoring = ScanScoring(viewer, self._found, self.preparation, self)
+        self.scoring.begun.connect(self._on_begun)
+        self.scoring.filled.connect(self._on_filled)
+        self.scoring.ended.connect(self._on_ended)
+        self.scoring.told.connect(self.told)
+        self._measurer = RegionMeasurer(lambda: self._current, lambda: self.scoring.layer is not None, self)
         self._measurer.measured.connect(self._on_measured)
-        # The dock shows how far it is; a bar in napari's activity dock takes a fifth of a second to appear.
-        self.runner = JobRunner(self, in_activity_dock=False)
-        self.runner.delivered.connect(self._on_delivered)
-        self.runner.succeeded.connect(self._on_succeeded)
-        self.runner.cancelled.connect(self._on_cancelled)
-        self.runner.finished.connect(self._on_finished)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.point.connect(self._on_point)
         grid_of(viewer).events.enabled.connect(self.review)
@@ -105,7 +84,12 @@ class FindController(QObject):
     @property
     def layer_under_way(self) -> Layer | None:
         """The layer whose scan is being scored."""
-        return None if self._request is None else self._request.layer
+        return self.scoring.layer
+
+    @property
+    def runner(self) -> JobRunner:
+        """Runs the scoring."""
+        return self.scoring.runner
 
     @property
     def standing(self) -> Standing:
@@ -178,25 +162,9 @@ class FindController(QObject):
         if self.runner.is_running:
             return False
         scan = scan_of_layer(layer, self._viewer.dims.point)
-        shown = scan.canonical_index(point_in_layer(self._viewer, layer))
         self.look_at(layer)
         self.compare_with(model_path)
-        self.preparation.runner.cancel()
-        self._request = _Request(layer, scan, ModelFile.of(model_path), settings)
-        before = self._found.scored_before(layer, scan.frame, self._request.model)
-        job = DetectJob(scan, model_path, without_mask(settings), shown, only_shown, before)
-        title = "Scoring this slice" if only_shown else "Scoring the scan"
-        return self.runner.start(self.preparation.before(job), title)
-
-    def get_ready(self, layer: Layer) -> None:
-        """Add the layers that the result will fill, before it is asked for."""
-        if not self.runner.is_running:
-            self._ready.add(layer)
-
-    def forget_ready(self) -> None:
-        """Take these layers away again, where nothing came of it."""
-        if not self.runner.is_running:
-            self._ready.remove()
+        return self.scoring.start(layer, scan, model_path, settings, only_shown=only_shown)
 
     def set_rate(self, fpr: float) -> None:
         """Move the mask to another false-positive rate at once; the regions follow."""
@@ -264,11 +232,9 @@ class FindController(QObject):
 
     def close(self) -> None:
         """Stop what is under way, and leave what was found with its heatmaps; for when the interface goes away."""
-        self.runner.cancel()
+        self.scoring.close()
         self.preparation.runner.cancel()
         self._measurer.stop()
-        if self._run is not None:
-            self._run.settle()
         # There is no table any more in which it is chosen.
         for found in self._found:
             if found.result.choose(None) and found.overlay is not None:
@@ -277,13 +243,11 @@ class FindController(QObject):
         for found in self._found:
             if found.overlay is not None and not found.result.scored.any():
                 self._removal.add(*found.overlay.release())
-        self.forget_ready()
-        self._run, self._found, self._shown_key, self._is_open = None, KnownResults(), None, False
-        self._current = None
+        self._found.clear()
+        self._shown_key = self._current = None
 
     def open_again(self) -> None:
         """Take up again what was left when it was closed; `look_at` shows it."""
-        self._is_open = True
         self._take_left()
 
     def _take_left(self) -> None:
@@ -296,111 +260,21 @@ class FindController(QObject):
             *(one for one in self._viewer.layers if is_kept_by_plugin(one) and scan_id_of(one) not in known)
         )
 
-    def _on_delivered(self, item: object) -> None:
-        if isinstance(item, ScanRead) and self._is_open:
-            self._on_scan_read(item)
-        elif isinstance(item, SlicesScored):
-            self._on_slices(item)
+    def _on_begun(self, found: Found) -> None:
+        if found is self._current:
+            self.review()
+        else:
+            self._show_current()
 
-    def _on_scan_read(self, read: ScanRead) -> None:
-        request = self._request
-        if request is None or request.layer not in self._viewer.layers:
-            return
-        known = self._found.of(request.layer, request.scan.frame)
-        if known is not None and read.is_known and known.result.axis == read.axis:
-            self._go_on(known, request, read)
-            return
-        hidden: tuple[Hashable, ...] = ()
-        if known is not None and known.overlay is not None:
-            old, known.overlay = known.overlay, None
-            hidden = take_hidden(old.heatmap)
-            old.remove()
-        overlay = self._ready.take(request.layer, request.scan, read.volume.values.shape)
-        if overlay is None:
-            for stale in overlays_of(self._viewer, request.layer):
-                if not any(found.rests_on(stale) for found in self._found):
-                    self._viewer.layers.remove(stale)
-            overlay = Overlay(self._viewer, request.layer, request.scan)
-        hand_on(overlay.heatmap, hidden)
-        settings = request.settings
-        result = ScanResult(
-            read.volume,
-            read.axis,
-            settings.fpr,
-            settings.min_volume_mm3,
-            overlay.values,
-            overlay.values_of_mask,
-        )
-        found = Found(request.layer, request.scan, request.model, without_mask(settings), result, overlay)
-        self._found.add(found)
-        self._run = Run(found)
-        self._show_current()
-
-    def _go_on(self, known: Found, request: _Request, read: ScanRead) -> None:
-        """Fill a result further: the same scan is scored with the same model again."""
-        known.scan, known.result.volume, known.is_edited = request.scan, read.volume, False
-        known.result.set_min_volume(request.settings.min_volume_mm3)
-        # Before its neighbours are scored a slice differs from what it was; the whole scan's figures stand on that.
-        self._run = Run(known, known.result.kept() if known.result.is_whole else None)
-        self.review()
-
-    def _on_slices(self, scored: SlicesScored) -> None:
-        # What was on its way when the scan or its result was removed has no place any more.
-        if self._run is None or self._run.found not in self._found:
-            return
-        found = self._run.found
-        found.result.put(scored)
-        if found.overlay is not None and not self._run.is_seen:
-            found.overlay.come_up()
-            self._run.is_seen = True
-        if found.overlay is not None and found.is_in_view(self._viewer, scored.indices):
-            found.overlay.refresh_map()
+    def _on_filled(self, found: Found) -> None:
         if found is self._current:
             self.map_changed.emit()
 
-    def _on_succeeded(self, outcome: object) -> None:
-        request, run = self._request, self._run
-        if outcome is None:
-            self.told.emit("This slice was scored with the whole scan already; that result stands.")
-            known = None if request is None else self._found.of(request.layer, request.scan.frame)
-            if known is not None and known.overlay is not None:
-                known.overlay.come_up()
-        if request is None or run is None or not isinstance(outcome, DetectOutcome):
-            return
-        run.is_done = True
-        run.found.result.outcome = outcome
-        what = ScanAndModel(request.layer.unique_id, request.scan.frame, request.model)
-        self.preparation.note(what, outcome.unlike)
-        other_plane = "" if outcome.is_whole else run.found.other_plane_in_words(self._viewer)
-        if other_plane:
-            self.told.emit(other_plane)
-
-    def _on_cancelled(self) -> None:
-        is_gone = self._request is not None and self._request.layer not in self._viewer.layers
-        if is_gone or (self._run is not None and self._run.found not in self._found):
-            self.told.emit("Stopped: a layer of the scan or its result was removed.")
-        elif self._run is None or not self._run.found.result.scored.any():
-            self.told.emit("Cancelled before any slice was scored.")
-        elif self._run.before is not None:
-            self.told.emit("Cancelled; the result of the whole scan from before is kept.")
-        else:
-            self.told.emit("Cancelled; the slices scored so far are kept.")
-
-    def _on_finished(self) -> None:
-        self._request = None
-        run, self._run = self._run, None
-        self.forget_ready()
-        if run is None:
-            return
-        found = run.found
-        if found not in self._found:
-            return
-        run.settle()
+    def _on_ended(self, found: Found) -> None:
         if not found.result.scored.any():
             # It failed, or was cancelled, before there was anything to show.
             self._drop(found)
-            return
-        if found is self._current:
+        elif found is self._current:
             self.map_changed.emit()
             self.regions_changed.emit()
             self._measurer.start()
@@ -422,9 +296,7 @@ class FindController(QObject):
         layer = getattr(event, "value", None)
         if layer is None:
             return
-        if self._request is not None and same_layer(layer, self._request.layer):
-            self.runner.cancel()
-        self._removal.add(*self._ready.release_with(layer))
+        self._removal.add(*self.scoring.cancel_on(layer))
         gone = self._found.take_resting_on(layer)
         for found in gone:
             self._forget(found)
@@ -435,5 +307,4 @@ class FindController(QObject):
     def _forget(self, found: Found) -> None:
         if found.overlay is not None:
             self._removal.add(*found.overlay.release())
-        if self._run is not None and found is self._run.found:
-            self.runner.cancel()
+        self.scoring.cancel_of(found)

@@ -62,6 +62,10 @@ class KnownResults:
         """Keep a result no more."""
         self._found.remove(found)
 
+    def clear(self) -> None:
+        """Keep none any more."""
+        self._found = []
+
     def take_resting_on(self, layer: Layer) -> list[Found]:
         """Keep those no more that rest on a layer; return them."""
         gone = [found for found in self._found if found.rests_on(layer)]
