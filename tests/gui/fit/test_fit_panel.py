@@ -446,6 +446,9 @@ def test_plain_words_are_shown_and_terms_are_in_tool_tips(qtbot, dock, folder, m
     for term, place in (("loss", panel.curves), ("Epochs", panel.form.advanced.epochs.native)):
         assert term.casefold() not in shown.casefold()
         assert term in place.toolTip()
+    assert "train loss 2, validation loss 2.5" in panel.curves.toolTip(), (
+        "raw numbers, for those who know them"
+    )
     assert "mixture" not in shown and "mixture" in panel.form.scorer.native.toolTip()
 
 

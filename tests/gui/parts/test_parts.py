@@ -23,7 +23,7 @@ from napari_dinoad.calibration import NormalPeaks
 from napari_dinoad.gui.parts.folding import Folded, FoldingRow, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
-from napari_dinoad.gui.parts.profile_plot import CurvePlot, ProfilePlot
+from napari_dinoad.gui.parts.profile_plot import CurvePlot, ProfilePlot, trend_in_words
 from napari_dinoad.gui.results.rate_slider import RateSlider
 from napari_dinoad.gui.results.region_table import (
     MAX_ROWS,
@@ -394,6 +394,20 @@ def test_curves_are_drawn_whatever_they_hold(qtbot):
     ):
         plot.show_curves(curves)
         plot.grab()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([-90.0], ""),
+        ([-90.0, -150.0], "falls"),
+        ([-90.0, -161.0, -161.8], "hardly changes any more"),
+        ([3.0, 1.0, 1.5], "rises"),
+        ([2.0, 2.0], "hardly changes any more"),
+    ],
+)
+def test_where_a_curve_goes_is_told_in_words(values, words):
+    assert trend_in_words(values) == words
 
 
 def colours_of(label):

@@ -26,6 +26,8 @@ from napari_dinoad.images.preset_guess import suitable_preset
 from napari_dinoad.machine.file_names import MODEL_SUFFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import napari.viewer
 
     from napari_dinoad.gui.fit.session import Session
@@ -47,6 +49,11 @@ _LOOK_SHOWN_MS = 400
 
 _CURVES = {"train_loss": "misfit", "validation_loss": "misfit of scans not learnt from"}
 """What curves are called, by the name of their figure."""
+
+_CURVES_TIP = (
+    "How ill the model fits the normal scans, round by round (epochs): lower is better. Only where the curves go "
+    "tells something; what is unusual in a scan is told by p-values, which are made when the rounds are over."
+)
 
 _SHARE_OF_SCREEN = 0.9
 """Of its height and width, that the window takes at most; the rest is for its frame and the desktop's bar."""
@@ -91,10 +98,6 @@ class FitPanel(QWidget):
         self._typed.setSingleShot(True)
         self._typed.setInterval(_TYPING_MS)
         self.curves = CurvePlot()
-        self.curves.setToolTip(
-            "How ill the model fits the normal scans (train loss, validation loss), round by round (epochs): lower "
-            "is better."
-        )
         self.report = CohortView()
         self._scroll = ScrolledColumn()
         self._build()
@@ -323,6 +326,7 @@ class FitPanel(QWidget):
         }
         self.curves.setVisible(bool(losses))
         self.curves.show_curves(losses)
+        self.curves.setToolTip(_CURVES_TIP + _last_losses(self._fit.curves))
 
     def _show_state(self) -> None:
         """Show what the controller knows, also to a panel that is opened in the middle of a fit."""
@@ -345,6 +349,12 @@ class FitPanel(QWidget):
             self.report.show_nothing(
                 fit.message, error=bool(fit.message) and not fit.message.startswith(("Cancelled", "Paused"))
             )
+
+
+def _last_losses(curves: Mapping[str, Sequence[float]]) -> str:
+    """Return the raw losses of the last round in words, for those who know them; empty before the first one."""
+    last = [f"{name.replace('_', ' ')} {v[-1]:.4g}" for name, v in curves.items() if "loss" in name]
+    return f" Last round: {', '.join(last)}; all rounds are in the cohort report." if last else ""
 
 
 def _folder_named(text: str) -> Path | None:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["CurvePlot", "ProfilePlot"]
+__all__ = ["CurvePlot", "ProfilePlot", "trend_in_words"]
 
 _MARGIN_PX = 2
 _GROUND = QColor("#1c1d22")
@@ -23,6 +23,20 @@ _UNSCORED = QColor(128, 128, 128, 60)
 _THRESHOLD = QColor(220, 220, 220)
 _HERE = QColor("#00f2ff")
 _CURVES = (QColor("#00c2d1"), QColor("#ff9d3b"), QColor("#b48ead"), QColor("#a3be8c"))
+
+
+_LEVEL_SHARE = 0.02
+"""A last step of less than this share of the whole range is none."""
+
+
+def trend_in_words(values: Sequence[float]) -> str:
+    """Return where the last of several finite values goes, against how far they have come; empty of one alone."""
+    if len(values) < 2:
+        return ""
+    step = values[-1] - values[-2]
+    if abs(step) <= _LEVEL_SHARE * (max(values) - min(values)):
+        return "hardly changes any more"
+    return "falls" if step < 0 else "rises"
 
 
 class ProfilePlot(QWidget):
@@ -153,7 +167,7 @@ class ProfilePlot(QWidget):
 
 
 class CurvePlot(QWidget):
-    """Curves of a fit, one for each figure, on a common scale."""
+    """Curves of a fit, one for each figure, on a common scale of which no number is shown: it has no natural zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +185,7 @@ class CurvePlot(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the curves with their names and last values."""
+        """Draw the curves with their names and where they go."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.fillRect(self.rect(), _GROUND)
@@ -183,7 +197,7 @@ class CurvePlot(QWidget):
             for (name, values), colour in zip(self._curves.items(), _CURVES * 4, strict=False):
                 painter.setPen(QPen(colour, 1.5))
                 painter.drawPolyline(self._polygon(values, low, (high - low) or 1.0, text_height))
-                label = f"{name.replace('_', ' ')} {values[-1]:.4g}"
+                label = f"{name} {trend_in_words(values)}"
                 painter.drawText(x_text, painter.fontMetrics().ascent() + 1, label)
                 x_text += painter.fontMetrics().horizontalAdvance(label) + 12
         painter.end()
