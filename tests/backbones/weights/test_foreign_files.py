@@ -24,6 +24,12 @@ CONTENTS = {
     "gzip": (gzip.compress(bytes(100)), r"compressed by gzip\. Unpack"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(100), r"a GGUF file.*as safetensors"),
     "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:" + bytes(100), r"an ONNX network.*as safetensors"),
+    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(100), r"a picture\. Expected a file of weights"),
+    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(100), r"a picture\."),
+    "tiff": (b"II*\0\x08\0\0\0" + bytes(100), r"a picture\."),
+    "dicom": (bytes(128) + b"DICM\x02\0" + bytes(100), r"a DICOM file\. Expected a file of weights"),
+    "nifti": (b"\x5c\x01\0\0" + bytes(344), r"a NIfTI scan\."),
+    "unknown": (b"\x13\x07\xf3\x99" * 40, r"no weights file, or damaged: it begins neither as safetensors"),
     "json": (b'{"model_type": "dinov2"}', r"is a text\. Get the weights as safetensors"),
     "umlauts": (("Zugriff verweigert: für Sie gesperrt. " * 20).encode(), r"is a text\."),
 }

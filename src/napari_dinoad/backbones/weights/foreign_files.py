@@ -17,6 +17,7 @@ _START_BYTES = 512
 
 _UNPACK = "Unpack it, and give the weights file in it."
 _OTHER_FORMAT = "Get the weights as safetensors or PyTorch's .pth."
+_OTHER_FILE = "Expected a file of weights, safetensors or PyTorch's .pth: choose another one."
 
 _BY_FIRST_BYTES = (
     (rb"\x1f\x8b", "compressed by gzip", _UNPACK),
@@ -25,6 +26,10 @@ _BY_FIRST_BYTES = (
     (rb"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (rb".{257}ustar", "a tar archive", _UNPACK),
+    (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP", "a picture", _OTHER_FILE),
+    (rb".{128}DICM", "a DICOM file", _OTHER_FILE),
+    (rb"\x5c\x01\0\0|\0\0\x01\x5c|\x1c\x02\0\0|\0\0\x02\x1c", "a NIfTI scan", _OTHER_FILE),
+    (rb"%PDF-", "a PDF document", _OTHER_FILE),
     (rb"GGUF", "a GGUF file (for llama.cpp)", _OTHER_FORMAT),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file (of Keras, probably)", _OTHER_FORMAT),
     # Its version, then its producer, graph or operators.
@@ -43,6 +48,10 @@ _BY_FIRST_BYTES = (
 """What a file begins with (regular expression), what it is then, and what to do."""
 
 
+_PICKLE = b"\x80"
+"""How PyTorch's files of before version 1.6 begin."""
+
+
 def refuse_foreign_file(path: Path) -> None:
     """Raise `WeightsError`, with what it is and what to do, if a file is of another kind than PyTorch's own.
 
@@ -57,6 +66,11 @@ def refuse_foreign_file(path: Path) -> None:
         _refuse_foreign_zip(path)
     elif _is_text(start):
         raise WeightsError(f"Weights: {path} is a text. {_OTHER_FORMAT}")
+    elif not start.startswith(_PICKLE):
+        raise WeightsError(
+            f"Weights: {path} is no weights file, or damaged: it begins neither as safetensors nor as PyTorch's "
+            ".pth. Get the official file, or download it again."
+        )
 
 
 def _refuse_foreign_zip(path: Path) -> None:
