@@ -78,6 +78,19 @@ def test_pictures_of_other_magnifications_are_told_by_their_pixels(side, words):
     assert words in "".join(told)
 
 
+@pytest.mark.parametrize(
+    ("spacing", "advice"),
+    [
+        ((5.0, 1.0, 1.0), "coarser, which may look unusual all over. Score a series of smaller voxels, or fit a"),
+        ((1.0, 0.3, 0.3), "finer, which may look unusual all over. Resample it to theirs, or fit a model of normal"),
+        ((5.0, 0.3, 0.3), "another, which may look unusual all over. Score a series of voxels like theirs, or fit"),
+    ],
+)  # fmt: skip
+def test_of_other_voxels_it_is_said_what_to_do(cohort, spacing, advice):
+    (said,) = unlike_all([CohortNorms.of(cohort)], facts(spacing=spacing))
+    assert advice in said
+
+
 def test_units_of_intensity_do_not_matter(cohort):
     scaled = facts(intensity=np.array([10, 200, 400, 600, 1000]) * 37.0 + 5)
     assert unlike_all([CohortNorms.of(cohort)], scaled) == ()
@@ -88,7 +101,9 @@ def test_a_scan_like_one_of_several_cohorts_suits_the_model(cohort):
     both = [CohortNorms.of(cohort), CohortNorms.of(thick)]
     assert unlike_all(both, thick[0]) == unlike_all(both, cohort[0]) == ()
     assert unlike_all(both, cohort[0] | {"spacing": [2.5, 1.0, 3.0]}) == (
-        "Its voxels are 2.5 mm top to bottom and 3 mm side to side, in the normal scans 1 mm and 1 mm.",
+        "Its voxels are 2.5 mm top to bottom and 3 mm side to side, in the normal scans 1 mm and 1 mm. Its detail is "
+        "coarser, which may look unusual all over. Score a series of smaller voxels, or fit a model of normal scans "
+        "with voxels of its size.",
     )
 
 

@@ -254,6 +254,18 @@ def _told_lengths(subject: str, axes: list[str], values: list[float], norms: lis
     )
 
 
+def _told_voxels(axes: list[str], values: list[float], norms: list[FigureNorm]) -> str:
+    are_larger = {value > norm.highest for value, norm in zip(values, norms, strict=True)}
+    if are_larger == {True}:
+        meant = "Its detail is coarser, which may look unusual all over. Score a series of smaller voxels"
+    elif are_larger == {False}:
+        meant = "Its detail is finer, which may look unusual all over. Resample it to theirs"
+    else:
+        meant = "Its detail is another, which may look unusual all over. Score a series of voxels like theirs"
+    told = _told_lengths("Its voxels are", axes, values, norms)
+    return f"{told} {meant}, or fit a model of normal scans with voxels of its size."
+
+
 def _has_other_pixels(norm: FigureNorm, value: float) -> bool:
     """Whether a picture may be of another magnification, by its number of pixels."""
     return value > _OTHER_PIXELS * norm.highest or value * _OTHER_PIXELS < norm.lowest
@@ -271,7 +283,7 @@ def _told_pixels(parts: list[str], values: list[float], norms: list[FigureNorm])
 
 
 _SENTENCES: dict[str, Callable[[list[str], list[float], list[FigureNorm]], str]] = {
-    _VOXEL: partial(_told_lengths, "Its voxels are"),
+    _VOXEL: _told_voxels,
     _BODY: partial(_told_lengths, "What it shows measures"),
     _PIXELS: _told_pixels,
     _COLOUR: _told_colour,
