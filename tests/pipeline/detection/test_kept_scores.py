@@ -23,6 +23,7 @@ from napari_dinoad.pipeline.detection import kept_scores, scan_steps
 from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 from napari_dinoad.settings import ReadSettings
+from refused_files import hold_as_on_windows
 from small_heads import save_dicom_head
 
 
@@ -367,6 +368,30 @@ def test_what_cannot_be_removed_is_told(score, detector, tmp_path, monkeypatch):
     monkeypatch.undo()
     score(("map",), own=with_rate(detector, 0.1))
     assert outputs_of(tmp_path / "out", "normal_0") == ["_anomaly.nii.gz"]
+
+
+def test_a_record_that_is_open_elsewhere_fails_no_scan(score, detector, tmp_path, monkeypatch, caplog):
+    out, held = tmp_path / "out", tmp_path / "out" / "scored" / "normal_0.json"
+    score()
+    of_before = held.read_bytes()
+    with monkeypatch.context() as patch:
+        hold_as_on_windows(held, patch)
+        items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert [item.error for item in items] == [None] * len(items)
+    of_held = next(item.result for item in items if item.name == "normal_0")
+    assert "normal_0_mask.nii.gz" in of_held["others"], "what it names cannot be read, and is told"
+    assert held.read_bytes() == of_before
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [
+        line
+        for line in told
+        if line.startswith("scored/normal_0.json in the folder of the results could not")
+    ]
+    items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert {item.name: item.is_taken_over for item in items}["normal_0"] is False
+    assert outputs_of(out, "normal_0") == ["_anomaly.nii.gz"]
+    items, _ = score(("map",), own=with_rate(detector, 0.1))
+    assert all(item.is_taken_over for item in items)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.backbones.openvino_forward import has_openvino
-from napari_dinoad.errors import ScanReadError
+from napari_dinoad.errors import FileInUseError, ScanReadError
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.machine.atomic_files import atomic_path, require_folder
 from napari_dinoad.machine.files import sha256_of_file
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.pipeline.detection.detector import Detector
     from napari_dinoad.settings import ReadSettings, SegSegments
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["KeptScores", "can_be_taken_over", "model_sha256_of"]
 
@@ -171,7 +174,8 @@ class KeptScores:
         Raises
         ------
         DinoadError
-            If a file cannot be written or removed.
+            If a file cannot be written or removed. What is kept of before may be open in another program: that is
+            warned of, and the scan is kept for no later run.
         """
         key = self._keys.pop(name, None)
         if not is_complete:
@@ -196,13 +200,28 @@ class KeptScores:
             "warnings": list(warnings),
             "entry": asdict(entry) | {"picture": base64.b64encode(entry.picture).decode()},
         }
-        path = self._path(name)
-        require_folder(path.parent)
-        # Beside the results, where what a killed run leaves is looked for.
-        with atomic_path(path, self._folder) as temporary:
-            temporary.write_text(json.dumps(document), encoding="utf-8")
+        is_renewed = self._renew(self._path(name), document)
         earlier = {"removed": removed, "others": self._files.others(name, written, beside)}
-        return earlier, key is not None
+        return earlier, is_renewed and key is not None
+
+    def _renew(self, path: Path, document: Mapping[str, Any]) -> bool:
+        """Write what is kept of a scan; False, with a warning, where another program has that of before open.
+
+        That of before, of other files, takes nothing over.
+        """
+        require_folder(path.parent)
+        try:
+            # Beside the results, where what a killed run leaves is looked for.
+            with atomic_path(path, self._folder) as temporary:
+                temporary.write_text(json.dumps(document), encoding="utf-8")
+        except FileInUseError:
+            logger.warning(
+                "%s in the folder of the results could not be renewed: another program has it open. The scan's "
+                "results are written, and a later run scores it again. Close it there.",
+                path.relative_to(self._folder).as_posix(),
+            )
+            return False
+        return True
 
     def _kept(self, name: str) -> dict[str, Any]:
         """Return what is kept of a scan; nothing where there is none, or it is damaged."""
