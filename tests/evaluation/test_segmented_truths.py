@@ -14,7 +14,7 @@ from dicom_files import AXIAL, ct_values, image_dataset, save_all
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
 from napari_dinoad.evaluation.datasets import find_dataset
-from napari_dinoad.evaluation.truths import read_truth
+from napari_dinoad.evaluation.truths import read_truth, truth_notes
 from napari_dinoad.images.dicom.segmentations import unlike_scan
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.maps import AnomalyMap
@@ -174,18 +174,13 @@ def test_one_of_another_patient_or_place_is_refused(tmp_path):
         dataset.save_as(tmp_path / "changed.dcm")
         return tmp_path / "changed.dcm"
 
-    with pytest.raises(
-        ScanReadError, match=r"changed\.dcm: .* is of another patient \(PatientID\)"
-    ) as refused:
-        read_truth(changed(PatientID="SECRET-2"), volume)
-    assert "SECRET" not in str(refused.value)
-    assert unlike_scan(tmp_path / "changed.dcm", volume.dicom_files) == "identifier", (
-        "it names the scan's images"
-    )
     other = pydicom.dcmread(save_seg(tmp_path / "other.dcm", sources(), LESION))
     other.PatientID = "SECRET-2"
     other.save_as(tmp_path / "other.dcm")
     assert unlike_scan(tmp_path / "other.dcm", volume.dicom_files) == "person"
+    with pytest.raises(ScanReadError, match=r"other\.dcm: .* is of another patient \(PatientID\)") as refused:
+        read_truth(tmp_path / "other.dcm", volume)
+    assert "SECRET" not in str(refused.value)
     other.ReferencedSeriesSequence[0].SeriesInstanceUID = datasets[0].SeriesInstanceUID
     other.save_as(tmp_path / "other.dcm")
     assert unlike_scan(tmp_path / "other.dcm", volume.dicom_files) == "person", (
@@ -210,6 +205,23 @@ def test_one_of_another_patient_or_place_is_refused(tmp_path):
         read_truth(changed(**no_series), volume)
     same = changed(**no_series, FrameOfReferenceUID=datasets[0].FrameOfReferenceUID)
     assert unlike_scan(same, volume.dicom_files) is None
+
+
+def test_one_of_the_very_images_is_taken_with_another_patient_id_and_told(tmp_path):
+    """The window showed it, with a warning, and `dinoad evaluate` refused it."""
+    datasets = sources()
+    save_all(datasets, tmp_path / "scan")
+    volume = read_volume(tmp_path / "scan")
+    path = save_seg(tmp_path / "seg.dcm", datasets, LESION)
+    truth = read_truth(path, volume)
+    assert truth_notes(path, truth, volume) == ()
+    segmentation = pydicom.dcmread(path)
+    segmentation.PatientID = "SECRET-2"
+    segmentation.save_as(path)
+    assert unlike_scan(path, volume.dicom_files) == "identifier"
+    assert np.array_equal(read_truth(path, volume), truth)
+    (note,) = truth_notes(path, truth, volume)
+    assert "another PatientID" in note and "SECRET" not in note
 
 
 def test_one_that_names_images_without_their_series_belongs_to_these(tmp_path):

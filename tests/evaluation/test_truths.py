@@ -65,7 +65,7 @@ def two_colours(marked, palette, index):
 def test_what_is_shown_bright_is_marked(tmp_path, scan, name, picture, marked):
     picture(marked).save(tmp_path / name)
     np.testing.assert_array_equal(read_truth(tmp_path / name, scan)[0], marked)
-    assert truth_notes(tmp_path / name, marked) == ()
+    assert truth_notes(tmp_path / name, marked, scan) == ()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -99,7 +99,7 @@ def test_the_ringing_of_a_jpeg_is_not_marked(tmp_path, scan, name, quality):
     how = {"compression": "jpeg"} if name == "mask.tif" else {}
     shown(LESION).convert("L").save(tmp_path / name, quality=quality, **how)
     np.testing.assert_array_equal(read_truth(tmp_path / name, scan)[0], LESION)
-    (note,) = truth_notes(tmp_path / name, LESION)
+    (note,) = truth_notes(tmp_path / name, LESION, scan)
     assert "JPEG" in note
 
 

@@ -262,7 +262,7 @@ def _count(
     scores, truth = at_protocol(score(volume), truth, settings.protocol)
     is_known = not (is_abnormal and by_folders)
     sums.add(scan, scores, truth if is_known else None, is_abnormal, thresholds, settings.top_fraction)
-    return (*truth_notes(scan.mask, truth), *_contradictions(scan, truth))
+    return (*truth_notes(scan.mask, truth, volume), *_contradictions(scan, truth))
 
 
 @contextmanager

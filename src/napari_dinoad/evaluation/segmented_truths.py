@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from napari_dinoad.images.dicom.segmentations import LabelledSegments
     from napari_dinoad.images.volume import Geometry, Volume
 
-__all__ = ["read_segmented_truth"]
+__all__ = ["read_segmented_truth", "segmented_truth_notes"]
+
+_TOLD_IDENTIFIER = (
+    "The segmentation names another PatientID than the scan, though its very images. That is so where one of both "
+    "was anonymised; else it may be another person's."
+)
 
 _PLACE_TOLERANCE = 0.1
 """Voxels by which a segmentation may lie off the scan's: programs round positions."""
@@ -44,18 +49,22 @@ def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
     return truth
 
 
+def segmented_truth_notes(path: Path, source: Volume) -> tuple[str, ...]:
+    """Return what users should know of a DICOM segmentation that was read as the truth of a scan."""
+    if source.dicom_files and unlike_scan(path, source.dicom_files) == "identifier":
+        return (_TOLD_IDENTIFIER,)
+    return ()
+
+
 def _require_same_scan(path: Path, source: Volume) -> None:
     if not source.dicom_files:
         return
     unlike = unlike_scan(path, source.dicom_files)
-    if unlike is None:
+    if unlike in (None, "identifier"):
         return
     uids = segmented_images(path).series_uids
     if unlike == "person":
         expected, found = "of its scan's patient", "is of another patient (PatientID)"
-    elif unlike == "identifier":
-        expected = "of its scan's patient"
-        found = "is of another patient (PatientID), though it names the scan's images, as after one was anonymised"
     elif unlike == "place" and not uids:
         expected, found = "in its scan's frame of reference", "lies in another one (FrameOfReferenceUID)"
     else:

@@ -135,9 +135,13 @@ def _is_lossy(path: Path) -> bool:
         return image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"
 
 
-def truth_notes(path: Path | None, truth: np.ndarray) -> tuple[str, ...]:
-    """Return what users should know of a mask file and the truth (z, y, x) bool that was read from it."""
-    notes = []
+def truth_notes(path: Path | None, truth: np.ndarray, source: Volume) -> tuple[str, ...]:
+    """Return what users should know of a mask file and the truth (z, y, x) bool that was read from it for a scan."""
+    notes: list[str] = []
+    if path is not None and path.is_file() and is_dicom_mask(path):
+        from napari_dinoad.evaluation.segmented_truths import segmented_truth_notes
+
+        notes.extend(segmented_truth_notes(path, source))
     if path is not None and format_of(path) == "picture" and _is_lossy(path):
         notes.append(_TOLD_LOSSY)
     if truth.mean() > _LARGEST_SHARE:
