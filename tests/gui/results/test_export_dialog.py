@@ -113,6 +113,36 @@ def test_the_choices_stay_where_they_are_when_a_folder_is_chosen(qtbot, open_dia
     assert [widget.mapTo(dialog, QPoint()) for widget in widgets] == before
 
 
+def test_a_window_that_was_made_smaller_stays_so(qtbot, open_dialog, tmp_path):
+    """It grew again with each choice, to where a person had just taken it from."""
+    dialog = open_dialog("scan")
+    with qtbot.waitExposed(dialog):
+        dialog.show()
+    wanted = dialog.size()
+    dialog.resize(wanted.width() + 60, wanted.height() - 80)
+    qtbot.waitUntil(lambda: dialog.height() == wanted.height() - 80)
+    for box in dialog.choices.values():
+        box.toggle()
+    (tmp_path / "scan_mask.nii.gz").touch()
+    dialog.folder.value = tmp_path
+    assert dialog.note.text()
+    assert dialog.size() == QSize(wanted.width() + 60, wanted.height() - 80)
+
+
+def test_a_longer_note_takes_no_room_from_the_choices(qtbot, open_dialog, tmp_path):
+    dialog = open_dialog("scan")
+    dialog.folder.value = tmp_path
+    with qtbot.waitExposed(dialog):
+        dialog.show()
+    before = dialog.height()
+    for name in ("scan_mask.nii.gz", "scan_picture.png", "worklist.html"):
+        (tmp_path / name).touch()
+    dialog.choices["mask"].toggle()
+    dialog.choices["mask"].toggle()
+    assert dialog.note.text()
+    assert dialog.height() > before
+
+
 @pytest.mark.parametrize("text", ["/" + "x" * 300, "~no-such-user-here/out", "/no/such/folder"])
 def test_a_folder_is_typed_without_errors(qtbot, open_dialog, text):
     dialog = open_dialog("scan")

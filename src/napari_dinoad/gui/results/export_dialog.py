@@ -148,6 +148,7 @@ class ExportDialog(QDialog):
         if not has_found and selected is None:
             # Each was made over another scan: which is meant only a person knows.
             self.masks.setCurrentIndex(-1)
+        self._roomy = QSize()
         self._choices = _Choices()
         self._which = QFormLayout()
         self._lay_out()
@@ -181,7 +182,8 @@ class ExportDialog(QDialog):
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Be as high as the choices, but no higher than the screen: they scroll above the buttons."""
-        self.resize(self._room())
+        self._roomy = self._room()
+        self.resize(self._roomy)
         super().showEvent(event)
 
     def _room(self) -> QSize:
@@ -301,8 +303,16 @@ class ExportDialog(QDialog):
         self.segments.setEnabled("seg" in self.outputs)
         self.buttons.button(QDialogButtonBox.StandardButton.Save).setEnabled(not missing)
         if self.isVisible():
-            # A longer note takes no room from the choices.
-            self.resize(self.size().expandedTo(self._room()))
+            self._grow()
+
+    def _grow(self) -> None:
+        """Let a longer note take no room from the choices; a side that a person has made shorter stays so."""
+        before, now, room = self._roomy, self.size(), self._room()
+        self._roomy = room
+        self.resize(
+            max(now.width(), room.width()) if now.width() >= before.width() else now.width(),
+            max(now.height(), room.height()) if now.height() >= before.height() else now.height(),
+        )
 
     def _what_is_there(self, replaced: list[Path], staying: list[Path]) -> list[str]:
         """Return what is said of files that are there already."""
