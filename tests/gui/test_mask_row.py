@@ -33,6 +33,8 @@ def export(qtbot, dock, folder, outputs, segments=0):
 
 def open_dialog(qtbot, dock):
     dock.window().show()
+    if dock.masks.export_dialog is not None:
+        return dock.masks.export_dialog
     # The last window may have opened just before its job told that it has ended; a click is lost until then.
     qtbot.waitUntil(dock.masks.export_button.isEnabled, timeout=TIMEOUT_MS)
     click(qtbot, dock.masks.export_button)
@@ -194,9 +196,15 @@ def test_what_was_drawn_stays_with_its_scan(qtbot, dock, viewer):
 def test_a_corrected_mask_is_exported_from_step_1_with_its_model(qtbot, ready, viewer, tmp_path):
     find_planted(qtbot, ready)
     click(qtbot, ready.result.edit_button)
+    named = open_dialog(qtbot, ready)._author
+    assert named.isVisible()
+    qtbot.keyClicks(named, "Dr. Example")
     assert export(qtbot, ready, tmp_path, ("report",)) == "corrected"
     document = json.loads((tmp_path / "patient_bright_by_hand_report.json").read_text())
     assert document["corrected_model"]["scorer"] == "memory-bank"
+    assert document["author"] == "Dr. Example"
+    page = (tmp_path / "patient_bright_by_hand_report.html").read_text(encoding="utf-8")
+    assert "Corrected by hand by Dr. Example." in page
 
 
 def test_all_windows_propose_the_folder_that_was_written_into_last(qtbot, ready, viewer, tmp_path):

@@ -174,7 +174,7 @@ class MaskRow(QWidget):
         self._last_folder.path = dialog.path
         self._exported = identity_of(ground.layer)
         try:
-            mask = self._hand_masks.mask_of(one, making, ground)
+            mask = self._hand_masks.mask_of(one, making, ground, dialog.author)
         except DinoadError as error:
             self.note.tell_error(str(error))
             return

@@ -8,12 +8,15 @@ import numpy as np
 
 if TYPE_CHECKING:
     from napari_dinoad.calibration import NormalPeaks
+    from napari_dinoad.images.volume import Geometry
     from napari_dinoad.maps.findings import Findings
     from napari_dinoad.maps.regions import Region
 
 __all__ = [
     "area_in_words",
+    "centre_in_words",
     "elements_of",
+    "extent_in_words",
     "in_figures",
     "place_in_words",
     "rarity_in_words",
@@ -32,7 +35,11 @@ _SMALL_MM = 0.1
 
 def size_in_words(findings: Findings, n_voxels: float) -> str:
     """Return a number of the scan's voxels as volume, area or pixels."""
-    geometry = findings.volume.geometry
+    return extent_in_words(findings.volume.geometry, n_voxels)
+
+
+def extent_in_words(geometry: Geometry, n_voxels: float) -> str:
+    """Return a number of voxels of a grid as volume, area or pixels."""
     size = n_voxels * geometry.voxel_volume
     if not geometry.is_physical:
         return f"{n_voxels:.0f} px"
@@ -84,12 +91,24 @@ def place_in_words(region: Region, between: str = ", ") -> str:
 
     Those of very small regions have decimals. Of several images the one is told, counted from 1.
     """
-    if region.peak_mm is None:
-        *image, row, column = region.peak_ijk
+    return _place_in_words(region, region.peak_ijk, region.peak_mm, between)
+
+
+def centre_in_words(region: Region) -> str:
+    """Return where a region's centre of gravity is, as `place_in_words`."""
+    nearest = tuple(round(index) for index in region.centroid_ijk)
+    return _place_in_words(region, nearest, region.centroid_mm, ", ")
+
+
+def _place_in_words(
+    region: Region, ijk: tuple[int, ...], mm: tuple[float, float, float] | None, between: str
+) -> str:
+    if mm is None:
+        *image, row, column = ijk
         return f"{f'image {image[0] + 1}, ' if image else ''}column {column}, row {row}"
     smallest = min(region.extent_mm or (1.0,))
     decimals = -int(np.floor(np.log10(smallest))) if smallest < _SMALL_MM else 0
-    pairs = zip(("RL", "AP", "SI"), region.peak_mm, strict=True)
+    pairs = zip(("RL", "AP", "SI"), mm, strict=True)
     return between.join(
         f"{letters[0 if value >= 0 else 1]} {abs(value):.{decimals}f}" for letters, value in pairs
     )

@@ -25,6 +25,7 @@ __all__ = [
     "chance_words",
     "regions_beyond",
     "scan_level_words",
+    "scan_notes",
     "suspicion_words",
 ]
 
@@ -82,14 +83,8 @@ class Findings:
 
     def all_notes(self) -> tuple[str, ...]:
         """Return what a reader of the results should know: of the scan's own reading, its geometry, the detection."""
-        geometry, suspicion = self.volume.geometry, self.suspicion()
-        notes = [suspicion, *self.volume.notes] if suspicion else list(self.volume.notes)
-        if geometry.is_physical and geometry.is_oblique:
-            notes.append(
-                f"The scan's axes are turned by up to {geometry.obliquity_deg:.1f}° against the patient's; pictures "
-                "are along its own axes, positions in the patient's."
-            )
-        return (*notes, *self.notes)
+        suspicion = self.suspicion()
+        return (*((suspicion,) if suspicion else ()), *scan_notes(self.volume), *self.notes)
 
     def suspicion(self) -> str:
         """Return a warning when so much is unusual that the scan is probably of another kind; else nothing."""
@@ -149,6 +144,18 @@ class Findings:
             "seconds": None if self.seconds is None else dict(self.seconds),
             "notes": list(self.all_notes()),
         }
+
+
+def scan_notes(volume: Volume) -> tuple[str, ...]:
+    """Return what a reader of anything about a scan should know: of its reading, and how it lies."""
+    geometry = volume.geometry
+    if not (geometry.is_physical and geometry.is_oblique):
+        return volume.notes
+    return (
+        *volume.notes,
+        f"The scan's axes are turned by up to {geometry.obliquity_deg:.1f}° against the patient's; pictures are "
+        "along its own axes, positions in the patient's.",
+    )
 
 
 def scan_level_words(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.maps.regions import Region
 
 __all__ = ["HandMask", "Making"]
 
@@ -40,6 +41,8 @@ class HandMask:
         What labels are called, where that is known.
     card : mapping, optional
         Of the model whose mask was corrected.
+    author : str
+        Who made it, as they wish to be named; empty where that is not told.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class HandMask:
     making: Making
     names: Mapping[int, str] = field(default_factory=dict)
     card: Mapping[str, Any] | None = None
+    author: str = ""
 
     def __post_init__(self) -> None:
         expected = self.source.geometry.canonical_shape
@@ -77,16 +81,26 @@ class HandMask:
         return tuple(np.unique(self.labels[self.labels > 0]).tolist())
 
     @cached_property
+    def numbered(self) -> np.ndarray:
+        """The numbers (z, y, x) of the regions: the labels, or, where there is one only, the connected regions."""
+        if len(self.present) != 1:
+            return self.labels
+        connected: np.ndarray = cc3d.connected_components(self.labels > 0, connectivity=26, binary_image=True)
+        return connected
+
+    @cached_property
+    def measured(self) -> tuple[Region, ...]:
+        """Size and place of each region of `numbered`; what is said of peaks means nothing."""
+        without_map = np.zeros(self.labels.shape, np.uint8)
+        return measure_regions(self.numbered, without_map, self.source.geometry)
+
+    @cached_property
     def regions(self) -> tuple[dict[str, Any], ...]:
         """Size and place of each label, or, where there is one label only, of each connected region.
 
         As `Region.to_dict`, without the entries on peaks: those are of the map, not of what was drawn.
         """
-        labels = self.labels
-        if len(self.present) == 1:
-            labels = cc3d.connected_components(labels > 0, connectivity=26, binary_image=True)
-        measured = measure_regions(labels, np.zeros(labels.shape, np.uint8), self.source.geometry)
-        rows = [region.to_dict() for region in measured]
+        rows = [region.to_dict() for region in self.measured]
         rows = [{key: row[key] for key in row if not key.startswith("peak_")} for row in rows]
         if len(self.present) > 1:
             rows = [
@@ -100,6 +114,7 @@ class HandMask:
         return {
             "scan": self.source.name,
             "mask": self.in_words,
+            **({"author": self.author} if self.author else {}),
             "labels": {str(label): self.names.get(label, "") for label in self.present},
             "n_regions": len(self.regions),
             "regions": list(self.regions),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import SegSegments
 
-    _Writer = Callable[[HandMask, Path, str], Path]
+    _Writer = Callable[[HandMask, Path, str], dict[str, Path]]
 
 __all__ = ["BY_HAND", "HAND_OUTPUTS", "save_hand_outputs"]
 
 HAND_OUTPUTS = {
     "mask": "Mask (NIfTI)",
     "regions": "Regions (CSV)",
-    "report": "Report (JSON)",
+    "report": "Report (HTML page, JSON)",
     "seg": "Mask (DICOM-SEG)",
     "png": "Mask (PNG)",
 }
@@ -67,7 +68,7 @@ def save_hand_outputs(
     Returns
     -------
     dict of str to Path
-        What was written, by key.
+        What was written, by key, and the ``report_page``.
 
     Raises
     ------
@@ -83,44 +84,49 @@ def save_hand_outputs(
         )
     check_outputs(mask.source, outputs)
     writers: dict[str, _Writer] = {**_WRITERS, "seg": partial(_save_seg, segments=seg_segments)}
-    written = {}
+    written: dict[str, Path] = {}
     with folder_to_fill(folder), written_together():
         for i, output in enumerate(outputs):
             report(progress, "Writing", i, len(outputs))
-            written[output] = writers[output](mask, folder, stem + BY_HAND)
+            written |= writers[output](mask, folder, stem + BY_HAND)
     report(progress, "Writing", len(outputs), len(outputs))
     return written
 
 
-def _save_mask(mask: HandMask, folder: Path, stem: str) -> Path:
-    return save_on_grid(folder / f"{stem}_mask.nii.gz", mask.labels, mask.source, "mask")
+def _save_mask(mask: HandMask, folder: Path, stem: str) -> dict[str, Path]:
+    return {"mask": save_on_grid(folder / f"{stem}_mask.nii.gz", mask.labels, mask.source, "mask")}
 
 
-def _save_regions(mask: HandMask, folder: Path, stem: str) -> Path:
+def _save_regions(mask: HandMask, folder: Path, stem: str) -> dict[str, Path]:
     path = folder / f"{stem}_regions.csv"
     write_regions_csv(path, mask.regions)
-    return path
+    return {"regions": path}
 
 
-def _save_report(mask: HandMask, folder: Path, stem: str) -> Path:
+def _save_report(mask: HandMask, folder: Path, stem: str) -> dict[str, Path]:
     path = folder / f"{stem}_report.json"
     document = {**mask.to_dict(), "use": RESEARCH_USE}
     if mask.making == "corrected" and mask.card is not None:
         document["corrected_model"] = dict(mask.card)
-    write_json(path, document)
-    return path
+    # Only the page needs what draws pictures.
+    from napari_dinoad.maps.pages.hand_report import save_hand_report_page
+
+    exported = datetime.now().astimezone()
+    write_json(path, document | {"exported": exported.isoformat(timespec="seconds")})
+    page = save_hand_report_page(path.with_name(f"{stem}_report.html"), mask, exported)
+    return {"report": path, "report_page": page}
 
 
-def _save_png(mask: HandMask, folder: Path, stem: str) -> Path:
+def _save_png(mask: HandMask, folder: Path, stem: str) -> dict[str, Path]:
     from napari_dinoad.maps.pictures.overlay_files import save_mask_png
 
-    return save_mask_png(folder / f"{stem}_mask.png", mask.labels > 0, mask.source)
+    return {"png": save_mask_png(folder / f"{stem}_mask.png", mask.labels > 0, mask.source)}
 
 
-def _save_seg(mask: HandMask, folder: Path, stem: str, segments: SegSegments) -> Path:
+def _save_seg(mask: HandMask, folder: Path, stem: str, segments: SegSegments) -> dict[str, Path]:
     from napari_dinoad.maps.dicom.seg import save_hand_seg
 
-    return save_hand_seg(folder / f"{stem}_seg.dcm", mask, segments)
+    return {"seg": save_hand_seg(folder / f"{stem}_seg.dcm", mask, segments)}
 
 
 _WRITERS: dict[str, _Writer] = {

@@ -121,7 +121,7 @@ def test_sides_are_the_patients_however_the_scan_is_stored(signs):
 
 def test_the_middle_of_a_large_scan_is_that_of_its_body(monkeypatch):
     """It is found on every third voxel here; what is as far to the right as to the left has the same side."""
-    monkeypatch.setattr("napari_dinoad.maps.pages.report._SIDE_VOXELS", 1000)
+    monkeypatch.setattr("napari_dinoad.maps.pages.page_parts._SIDE_VOXELS", 1000)
     grey = np.random.default_rng(0).random((34, 34, 34), np.float32)
     volume = Volume(grey, Geometry((34, 34, 34), np.eye(4)))
     spots = [((z, 5, slice(first, first + 2)), 3.0) for z, first in ((5, 15), (20, 17))]

@@ -73,14 +73,14 @@ def test_the_window_is_the_models_where_it_has_one():
     values = np.random.default_rng(0).uniform(-1000, 1000, geometry.canonical_shape).astype(np.float32)
     mask = AnomalyMap(np.zeros_like(values), Volume(values, geometry)).mask(0.01)
     window = {"intensity": "window", "window": [0, 80]}
-    assert grey_window(mask, window) == (0.0, 80.0)
+    assert grey_window(mask.anomaly_map, window) == (0.0, 80.0)
     by_values = tuple(np.percentile(values, (0.5, 99.8)))
     for told in (
         None,
         {"intensity": "percentile", "window": [0, 80]},
         {"intensity": "window", "window": None},
     ):
-        assert grey_window(mask, told) == pytest.approx(by_values)
+        assert grey_window(mask.anomaly_map, told) == pytest.approx(by_values)
 
 
 def test_heat_begins_at_the_lower_limit_and_is_full_at_the_upper():

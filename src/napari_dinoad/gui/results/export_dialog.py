@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFormLayout,
+    QLineEdit,
     QVBoxLayout,
     QWidget,
 )
@@ -45,6 +46,9 @@ _SEGMENTS = {
 """What a DICOM-SEG may have, of a mask by hand or not."""
 
 _LEAST_WIDTH_PX = 420
+
+_LONGEST_NAME = 80
+"""Letters of a person's name."""
 
 _SHARE_OF_SCREEN = 0.9
 """A window has a frame, and a screen bars at its edges."""
@@ -117,6 +121,13 @@ class ExportDialog(QDialog):
         self.makings.currentIndexChanged.connect(self._show_state)
         self.makings.setAccessibleName("Made by")
         self.makings.setToolTip("What the files say of it; in a DICOM-SEG: SEMIAUTOMATIC or MANUAL.")
+        self._author = QLineEdit()
+        self._author.setPlaceholderText("a name for the report, if you like")
+        self._author.setAccessibleName("By whom")
+        self._author.setToolTip(
+            "Who made this mask: stands in the report (page and JSON), and in no other file."
+        )
+        self._author.setMaxLength(_LONGEST_NAME)
         self._found_words = ""
         self.regions = WrappedLabel()
         usual, possible = default_outputs(volume), available_outputs(volume)
@@ -162,6 +173,7 @@ class ExportDialog(QDialog):
         rows.setContentsMargins(0, 0, 0, 0)
         self._which.addRow("Mask", self.masks)
         self._which.addRow("Made by", self.makings)
+        self._which.addRow("By whom", self._author)
         rows.addLayout(self._which)
         rows.addWidget(self.regions)
         for box in self.choices.values():
@@ -218,6 +230,11 @@ class ExportDialog(QDialog):
         return chosen
 
     @property
+    def author(self) -> str:
+        """Who made that layer, as they wish to be named; empty where nothing was said."""
+        return str(self._author.text()).strip()
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Keys of what is to be written."""
         return tuple(key for key, box in self.choices.items() if box.isChecked() and box.isEnabled())
@@ -252,8 +269,9 @@ class ExportDialog(QDialog):
         one = self.by_hand
         if one is not None:
             self.makings.setCurrentIndex(-1 if one.making is None else self.makings.findData(one.making))
-        for widget in (self.makings, self._which.labelForField(self.makings)):
-            widget.setVisible(one is not None)
+        for field in (self.makings, self._author):
+            for widget in (field, self._which.labelForField(field)):
+                widget.setVisible(one is not None)
         for key, box in self.choices.items():
             box.setText(OUTPUTS[key] if one is None else HAND_OUTPUTS.get(key, OUTPUTS[key]))
             box.setEnabled(one is None or key in HAND_OUTPUTS)

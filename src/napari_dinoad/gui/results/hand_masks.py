@@ -174,9 +174,9 @@ class HandMasks:
         known = [one for one in layers if one.making in makings and not one.fault]
         return next((one for one in known if same_layer(one.layer, active)), None)
 
-    def mask_of(self, one: HandLayer, making: Making, ground: Ground) -> HandMask:
-        """Return what a layer holds now, on the grid of a scan; see `hand_mask_of`."""
-        return hand_mask_of(self._viewer, one.layer, ground, making)
+    def mask_of(self, one: HandLayer, making: Making, ground: Ground, author: str = "") -> HandMask:
+        """Return what a layer holds now, on the grid of a scan, and who made it; see `hand_mask_of`."""
+        return replace(hand_mask_of(self._viewer, one.layer, ground, making), author=author)
 
     def start_drawing(self, ground: Ground) -> Labels:
         """Add an empty layer on a scan's voxels to paint in, and select it."""

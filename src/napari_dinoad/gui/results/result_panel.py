@@ -201,6 +201,7 @@ class ResultPanel(Step):
         folder: Path,
         outputs: tuple[str, ...],
         seg_segments: SegSegments = "single",
+        author: str = "",
     ) -> None:
         """Write a Labels layer in place of the found regions, as it is now, in the background."""
         ground = self._hand_masks.of_result()
@@ -208,7 +209,7 @@ class ResultPanel(Step):
             self.export_note.tell("The result is gone; export this mask from step 1.", error=True)
             return
         try:
-            mask = self._hand_masks.mask_of(one, making, ground)
+            mask = self._hand_masks.mask_of(one, making, ground, author)
         except DinoadError as error:
             self.export_note.tell(str(error), error=True)
             return
@@ -301,7 +302,12 @@ class ResultPanel(Step):
             self.export(dialog.path, dialog.outputs, dialog.seg_segments)
         elif dialog.making is not None:
             self.export_by_hand(
-                dialog.by_hand, dialog.making, dialog.path, dialog.outputs, dialog.seg_segments
+                dialog.by_hand,
+                dialog.making,
+                dialog.path,
+                dialog.outputs,
+                dialog.seg_segments,
+                dialog.author,
             )
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:

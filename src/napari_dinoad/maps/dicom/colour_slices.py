@@ -146,7 +146,7 @@ def build_dicom_slices(mask: AnomalyMask, card: Mapping[str, Any] | None = None)
         new = new_instance(sources[0], _SERIES_NUMBER_OFFSET)
         numbers = slice_numbers(volume, sources, len(values))
     preprocessing = (card or {}).get("preprocessing")
-    low, high = colour_window(volume) or grey_window(mask, preprocessing)
+    low, high = colour_window(volume) or grey_window(mask.anomaly_map, preprocessing)
     channels = [values]
     if colour_window(volume) is not None and volume.colours is not None:
         channels = [as_frames(np.ascontiguousarray(volume.colours[..., c]), volume) for c in range(3)]

@@ -138,6 +138,6 @@ def _picture(findings: Findings) -> bytes:
         index = mask.regions()[0].peak_zyx[view.axis]
     else:
         (index,) = most_abnormal_slices(heat_loads(mask.anomaly_map.values)[view.axis], 1)
-    window = grey_window(mask, (findings.card or {}).get("preprocessing"))
+    window = grey_window(mask.anomaly_map, (findings.card or {}).get("preprocessing"))
     grey = scan_panel(volume, view, index, PICTURE_PX, window)
     return as_jpeg(annotate(overlay_panel(grey, mask, view, index), view), _JPEG_QUALITY)

@@ -54,7 +54,7 @@ def save_picture(
     """
     volume = mask.anomaly_map.source
     view = SliceView.of(mask.anomaly_map)
-    window = grey_window(mask, preprocessing)
+    window = grey_window(mask.anomaly_map, preprocessing)
     loads = heat_loads(mask.anomaly_map.values)
     rows = []
     for index in most_abnormal_slices(loads[view.axis], _N_SLICES):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.maps.anomaly_map import AnomalyMask
+    from napari_dinoad.maps.anomaly_map import AnomalyMap, AnomalyMask
     from napari_dinoad.maps.pictures.slice_view import SliceView
 
 __all__ = [
@@ -51,13 +51,15 @@ _SMALLEST_FONT_PX = 16
 _BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
 
 
-def grey_window(mask: AnomalyMask, preprocessing: Mapping[str, object] | None = None) -> tuple[float, float]:
+def grey_window(
+    anomaly_map: AnomalyMap, preprocessing: Mapping[str, object] | None = None
+) -> tuple[float, float]:
     """Return the values shown black and white: the model's window where it has one, else robust percentiles."""
     window = None if preprocessing is None else preprocessing.get("window")
     if preprocessing is not None and preprocessing.get("intensity") == "window" and window is not None:
         low, high = (float(value) for value in np.asarray(window, dtype=float))
         return low, high
-    return mask.anomaly_map.shown_range
+    return anomaly_map.shown_range
 
 
 def scan_panel(
