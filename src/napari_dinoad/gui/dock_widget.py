@@ -69,6 +69,10 @@ _WARM_UP_MS = 400
 """After the dock has opened and been drawn."""
 
 
+_LEAST_WIDTH_PX = 232
+"""Beside napari's own docks and its canvas, of 590 pixels, a window so wide is on a laptop's screen at 200 %."""
+
+
 class DockWidget(QWidget):
     """Joins the steps: it holds no logic of its own but who hears whom."""
 
@@ -154,7 +158,7 @@ class DockWidget(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         """Let the dock be made small: its content scrolls, but not sideways, so that none of it is cut off."""
-        return QSize(max(300, self._scroll.least_width()), 200)
+        return QSize(max(_LEAST_WIDTH_PX, self._scroll.least_width()), 200)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the content has become wider or narrower, as by another font."""
