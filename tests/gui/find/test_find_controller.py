@@ -336,6 +336,21 @@ def test_a_slice_that_will_be_scored_again_says_so_meanwhile(qtbot, ready, viewe
     assert not any("Preliminary" in text for text in (later[-1], ready.result.summary.text()))
 
 
+def test_it_is_said_while_regions_are_measured(qtbot, ready):
+    """Of a picture of 24 megapixels the table was empty for seconds, and nothing was said."""
+    told = []
+    ready.finder.regions_changed.connect(
+        lambda: told.append((ready.finder.result.is_measured, ready.result.summary.text()))
+    )
+    find_planted(qtbot, ready)
+    assert [text for is_measured, text in told if not is_measured] == ["Measuring the regions…"]
+    assert told[-1][0] and "region" in told[-1][1] and "Measuring" not in told[-1][1]
+    ready.result.rate.slider.setValue(3.0)
+    assert not ready.finder.result.is_measured
+    assert ready.result.summary.text() == "Measuring the regions…"
+    qtbot.waitUntil(lambda: ready.result.summary.text().startswith("2 regions"))
+
+
 def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate):
     def cancel():
         click(qtbot, ready.find.job.cancel_button)

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["ResultPanel"]
 
 
+_MEASURING = "Measuring the regions…"
+"""Of pictures of many megapixels that takes a while; those in the table are of the mask before."""
+
+
 class ResultPanel(Step):
     """Shows the result that a `FindController` looks at, and passes on what the user does with it."""
 
@@ -239,7 +243,7 @@ class ResultPanel(Step):
         words = beyond_words(result.regions, result.normal_peaks)
         beyond = f"; {words}" if words else ""
         if not result.is_measured:
-            text = self._running_words(result) if self._controller.runner.is_running else ""
+            text = self._running_words(result) if self._controller.runner.is_running else _MEASURING
         elif n == 0:
             text = f"No region at {rate_in_words(result.fpr)}."
         elif n_ticked == n:
