@@ -9,7 +9,7 @@ import pytest
 
 from napari_dinoad.calibration import MAX_NEG_LOG10_P, Calibration, OwnScores, fused_scores, scan_score
 from napari_dinoad.calibration.score_histogram import ScoreHistogram
-from napari_dinoad.errors import ModelFileError, ScorerError
+from napari_dinoad.errors import ModelFileError, ScorerError, SettingError
 
 
 def normal_scans(n_scans=6, n_voxels=40_000, seed=0):
@@ -193,6 +193,23 @@ def test_scan_score_is_the_mean_of_the_top():
     assert scan_score(np.zeros(0, np.float32), 0.01) == float("-inf")
 
 
+@pytest.mark.parametrize("top_fraction", [1e-3, 0.01, 0.3, 1.0])
+def test_where_the_highest_scores_lie_in_a_scan_has_no_influence_on_its_own(top_fraction):
+    scores = normal_scans(n_scans=1, n_voxels=2000)[0].reshape(10, 20, 10)
+    as_it_was = scores.copy()
+    n_top = round(2000 * top_fraction)
+    wanted = np.sort(scores, axis=None)[-n_top:].mean(dtype=np.float64)
+    assert scan_score(scores, top_fraction) == pytest.approx(wanted, rel=1e-12)
+    np.testing.assert_array_equal(scores, as_it_was)
+    assert scan_score(scores, top_fraction, overwrite=True) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("fpr", [0, 1, -0.01, float("nan")])
+def test_no_score_is_exceeded_by_none_or_by_all_normal_voxels(fpr):
+    with pytest.raises(SettingError, match="false-positive rate"):
+        calibrated(normal_scans(n_scans=1, n_voxels=100)).threshold(fpr)
+
+
 def test_stored_and_rebuilt():
     calibration = calibrated(normal_scans())
     again = Calibration.from_stored(calibration.arrays(), calibration.counts())
@@ -206,7 +223,7 @@ def test_stored_and_rebuilt():
 def test_constant_scores_do_not_break_it(value):
     calibration = calibrated([np.full(100, value, np.float32)])
     assert calibration.neg_log10_p(np.array([value], np.float32)) == pytest.approx(0, abs=0.01)
-    assert calibration.neg_log10_p(np.array([value + 5], np.float32)) > 0
+    assert calibration.neg_log10_p(np.array([value + 5], np.float32)) > 2, "nothing normal is as high"
 
 
 def test_a_single_part_is_left_as_it_is():
@@ -362,6 +379,14 @@ def test_single_scans_count_one_each_and_are_stored_as_before():
     assert "scan_weights" not in single.arrays()
     for score in (0.5, 1, 2, 2.5, 3, 4):
         assert single.scan_p_value(score) == plain.scan_p_value(score)
+
+
+@pytest.mark.parametrize("n_scans", [3, 49, 98, 1000])
+def test_a_person_of_any_number_of_scans_is_one(n_scans):
+    """49 times a forty-ninth is less than 1 in floating point."""
+    calibration = of_scores(np.linspace(1, 2, n_scans), [0] * n_scans)
+    assert calibration.n_persons == 1
+    assert calibration.smallest_scan_p_value == 1 / 2
 
 
 def test_ties_of_several_persons():
