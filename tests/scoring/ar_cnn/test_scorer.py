@@ -11,7 +11,14 @@ import torch
 
 from napari_dinoad.errors import ScorerError, SettingError
 from napari_dinoad.scoring.ar_cnn import training as ar_cnn_training
-from napari_dinoad.scoring.ar_cnn.network import TapConvolution, dilations_for, make_network
+from napari_dinoad.scoring.ar_cnn.network import (
+    CENTRE,
+    EARLIER,
+    RING,
+    TapConvolution,
+    dilations_for,
+    make_network,
+)
 from napari_dinoad.scoring.ar_cnn.scorer import ArCnnScorer
 from napari_dinoad.scoring.ar_cnn.training import Census, Training, groups_of_maps, take_census
 from napari_dinoad.scoring.patches import in_chunks, seeded_generator
@@ -153,6 +160,35 @@ def test_dead_taps_stay_dead_in_training(make_smooth):
     for name, chosen in NETWORKS.items():
         scorer = ArCnnScorer(replace(chosen, epochs=3, context="causal", batch_maps=2)).fit(maps)
         assert not influence(scorer._training.best, (4, 5)).triu().any(), name
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("taps", [CENTRE, EARLIER, RING, (*EARLIER, *CENTRE), ((0, 1), (1, 1))])
+def test_a_layer_is_the_sum_over_its_taps_and_zero_lies_beyond_the_grid(taps, dilation):
+    layer = TapConvolution(2, 3, taps, dilation)
+    layer.reset(seeded_generator(5))
+    layer.bias.data = torch.tensor([0.5, -1.0, 2.0])
+    x = torch.randn(1, 2, 5, 6, generator=seeded_generator(6))
+    top, left = (min(0, *steps) for steps in zip(*taps, strict=True))
+    wanted = torch.zeros(1, 3, 5, 6)
+    for row, column in np.ndindex(5, 6):
+        wanted[0, :, row, column] = layer.bias.data
+        for dy, dx in taps:
+            there = row + dilation * dy, column + dilation * dx
+            if 0 <= there[0] < 5 and 0 <= there[1] < 6:
+                weight = layer.weight.data[:, :, dy - top, dx - left]
+                wanted[0, :, row, column] += weight @ x[0, :, there[0], there[1]]
+    torch.testing.assert_close(layer(x).detach(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("taps", [CENTRE, EARLIER, RING])
+def test_fresh_weights_have_a_third_of_the_variance_that_keeps_the_size_of_what_goes_in(taps):
+    layer = TapConvolution(40, 100, taps)
+    layer.reset(seeded_generator(0))
+    live = layer.weight.data[(layer.live > 0).expand_as(layer.weight)]
+    assert float(live.var()) == pytest.approx(1 / (3 * 40 * len(taps)), rel=0.05)
+    assert float(live.mean()) == pytest.approx(0, abs=0.02 * float(live.std()) + 1e-3)
+    assert not layer.bias.data.any()
 
 
 def test_a_causal_layer_computes_two_rows_of_taps_not_three():
@@ -360,6 +396,15 @@ def test_maps_are_regrouped_without_loss():
     assert seen.tolist() != list(range(23))
     again = torch.cat(list(groups_of_maps(batches, 4, torch.Generator().manual_seed(1))))
     assert again[:, 0, 0, 0].tolist() != seen.tolist()
+
+
+def test_slices_of_a_scan_that_come_together_are_not_trained_on_together():
+    maps = torch.arange(96.0)[:, None, None, None]
+    group, *_ = groups_of_maps([maps[:32], maps[32:64], maps[64:]], 96, torch.Generator().manual_seed(0))
+    steps = group.flatten().diff()
+    assert int((steps == 1).sum()) < 10
+    groups = list(groups_of_maps([maps], 8, torch.Generator().manual_seed(0)))
+    assert all(float(own.max() - own.min()) > 16 for own in groups)
 
 
 def test_grids_that_differ_are_refused(make_smooth):

@@ -145,9 +145,18 @@ def test_a_component_of_no_weight_takes_no_part():
     assert torch.isfinite(statistics.second).all()
 
 
-def test_nearest_mahalanobis_is_the_least_of_all():
-    mixture, _ = random_mixture(30, 16, "diag", seed=11)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_nearest_mahalanobis_is_the_least_of_all(kind, is_crowded):
+    mixture, _ = random_mixture(30, 16, kind, seed=11)
     x = patches_near(mixture, 200, seed=12, dtype=torch.float32)
-    difference = x.double()[:, None] - mixture.means[None]
-    wanted = (difference.square() / mixture.covariances).sum(-1).amin(-1).sqrt()
-    torch.testing.assert_close(ComponentDensities(mixture).nearest_mahalanobis(x), wanted, rtol=1e-10, atol=0)
+    full = {
+        "diag": lambda c: torch.diag_embed(c),
+        "spherical": lambda c: c[:, None, None] * torch.eye(16, dtype=c.dtype),
+        "full": lambda c: c,
+    }[kind](mixture.covariances)
+    difference = (x.double()[:, None] - mixture.means)[..., None]
+    wanted = (difference.mT @ torch.linalg.solve(full, difference)).squeeze((-1, -2)).amin(-1).sqrt()
+    densities = ComponentDensities(mixture)
+    densities._crowded = is_crowded
+    torch.testing.assert_close(densities.nearest_mahalanobis(x), wanted, rtol=1e-9, atol=0)

@@ -117,6 +117,16 @@ def test_two_halves_merged_score_as_the_whole(covariance, fitted):
     assert float(merged.parameters.mixture.log_weights.exp().sum()) == pytest.approx(1, rel=1e-9)
 
 
+def test_a_merged_mixture_is_a_finished_fit(fitted, make_clustered):
+    """No further epoch would know the patches behind it; fitted on others it starts anew."""
+    first, second, _ = fitted[0]["diag"]
+    merged = DpmmScorer.merged([first, second])
+    assert merged.state().tensors.keys() == first.state().tensors.keys()
+    others = [make_clustered(2, (4, 4), 10, 3, 0.3, seed=2)]
+    again = DpmmScorer(merged.settings).fit(others)
+    assert torch.equal(merged.fit(others).score(others[0]), again.score(others[0]))
+
+
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_the_order_of_hospitals_has_no_influence(covariance, fitted):
     first, second, whole = fitted[0][covariance]

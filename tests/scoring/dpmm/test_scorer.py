@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 from sklearn.mixture import BayesianGaussianMixture
 
 from napari_dinoad.errors import SettingError
@@ -211,6 +213,41 @@ def test_scores_need_no_more_than_the_direction(make_clustered):
     torch.testing.assert_close(scorer.score(maps * 7.5), scorer.score(maps), rtol=0, atol=1e-6)
     cosine = scorer.score(maps)
     assert bool(((cosine >= -1e-6) & (cosine <= 2 + 1e-6)).all())
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
+def test_scores_are_those_of_their_definitions(covariance, make_clustered):
+    maps = make_clustered(5, (5, 5), 6, 5, 0.6, seed=14)
+    chosen = DpmmSettings(n_components=8, covariance=covariance, epochs=3, merge=False, min_weight=0.1)
+    scorer = DpmmScorer(chosen).fit([maps[:4]])
+    mixture = scorer.parameters.mixture
+    log_weights, means = mixture.log_weights.numpy(), mixture.means.numpy()
+    own = mixture.covariances.numpy()
+    covariances = {
+        "diag": lambda: [np.diag(c) for c in own],
+        "spherical": lambda: [c * np.eye(6) for c in own],
+        "full": lambda: own,
+    }[covariance]()
+    counted = np.exp(log_weights) > 0.1
+    assert 0 < counted.sum() < len(counted)
+
+    x = maps[4].double().numpy().reshape(25, 6)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    apart = [x - mean for mean in means]
+    squares = [(z * np.linalg.solve(c, z.T).T).sum(1) for z, c in zip(apart, covariances, strict=True)]
+    log_joint = log_weights + np.stack(
+        [multivariate_normal(m, c).logpdf(x) for m, c in zip(means, covariances, strict=True)], axis=1
+    )
+    cosines = x @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    wanted = {
+        "cosine": 1 - cosines[:, counted].max(1),
+        "mahalanobis": np.sqrt(np.min(np.array(squares)[counted], axis=0)),
+        "negative-log-likelihood": -logsumexp(log_joint, axis=1),
+    }
+    for score, values in wanted.items():
+        scorer.settings = replace(chosen, score=score)
+        got = scorer.score(maps[4:]).numpy().reshape(25)
+        np.testing.assert_allclose(got, values, rtol=2e-5, atol=1e-5, err_msg=score)
 
 
 @pytest.mark.parametrize("score", ["cosine", "negative-log-likelihood", "mahalanobis"])

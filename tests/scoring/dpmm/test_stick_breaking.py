@@ -52,6 +52,17 @@ def test_concentration_follows_its_formula_and_stays_above_one(values, alpha, n)
     assert concentration(torch.from_numpy(s), alpha, n) == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+@pytest.mark.parametrize("values", [[1, 0, 0], [3, 2, 0], [5, 3, 1]])
+def test_the_prior_of_sticks_is_a_number_though_nothing_is_left_to_break(values, alpha):
+    """A stick of 1 before the last would make it −∞, or no number at all."""
+    v = stick_weights(shares(values), alpha, 10.0)
+    wanted = np.log(alpha) * 2 + (alpha - 1) * np.log1p(-v[:-1].numpy()).sum()
+    assert math.isfinite(wanted)
+    assert log_prior(v, alpha) == pytest.approx(wanted)
+    assert not bool(log_weights(v).isnan().any())
+
+
 def test_a_single_component_takes_all_and_keeps_its_concentration():
     update = update_sticks(torch.ones(1, dtype=torch.float64), 10.0, 3.0)
     assert update.sticks.tolist() == [1.0]
@@ -61,6 +72,9 @@ def test_a_single_component_takes_all_and_keeps_its_concentration():
 
 @given(values=sizes, earlier=sizes, alpha=alphas, n=st.floats(10.0, 1e6))
 @example(values=[5e-324, 1.0], earlier=[0.0, 1.0], alpha=11.0, n=10.0)  # a stick too small for a float64
+@example(values=[3, 7, 2, 2], earlier=[3.1, 7.1, 2, 2], alpha=2.0, n=10.0)  # sorted, with the α before
+@example(values=[0, 2, 4], earlier=[0.2, 2.1, 4.3], alpha=20.0, n=100.0)  # as it was, with a new α
+@example(values=[4, 9, 5], earlier=[4.2, 9.3, 5.2], alpha=2.0, n=10.0)  # as it was, with the α before
 def test_the_guarded_update_never_lowers_the_expected_penalised_likelihood(values, earlier, alpha, n):
     k = min(len(values), len(earlier))
     assume(sum(values[:k]) > 0)
