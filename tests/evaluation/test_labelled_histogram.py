@@ -124,6 +124,8 @@ def test_undefined_figures_are_nan() -> None:
     assert np.isnan(only_normal.best_dice().dice)
     assert np.isnan(only_normal.roc().tpr).all()
     assert only_normal.roc().fpr[-1] == 1.0
+    for alone in (only_normal, only_abnormal):
+        assert {len(rates) for rates in alone.roc()} == {3}, "at +∞, and at each of the scores"
     assert np.isnan(only_abnormal.auroc())
     assert only_abnormal.average_precision() == 1.0
     assert only_abnormal.fpr_at(0.15) == 0.0
@@ -157,10 +159,20 @@ def test_threshold_holds_the_false_positive_rate(fpr: float) -> None:
     assert np.mean(scores >= threshold) == pytest.approx(fpr, rel=0.06)
 
 
+@pytest.mark.parametrize("n", [10, 25, 50, 100, 1000])
+def test_a_rate_that_is_reached_to_the_voxel_is_reached(n: int) -> None:
+    """0.29 × 100 is less than 29 in floating point."""
+    normal = ScoreHistogram.of(np.arange(n, dtype=np.float32), 32)
+    for count in range(n + 1):
+        fpr = count / n
+        assert threshold_at_fpr(normal, fpr) == (n - count if count else np.inf)
+
+
 def test_threshold_of_few_or_tied_scores() -> None:
     tied = ScoreHistogram.of(np.zeros(10))
     assert threshold_at_fpr(tied, 0.5) == np.inf
     assert threshold_at_fpr(tied, 1.0) == 0.0
     assert threshold_at_fpr(ScoreHistogram.empty(), 0.1) == np.inf
+    assert threshold_at_fpr(tied, 0) == np.inf
     with pytest.raises(SettingError, match="0 to 1"):
         threshold_at_fpr(tied, 1.5)

@@ -178,7 +178,8 @@ def threshold_at_fpr(normal: ScoreHistogram, fpr: float) -> float:
     """
     if not 0 <= fpr <= 1:
         raise SettingError(f"false-positive rate: expected 0 to 1, got {fpr}.")
-    allowed = np.flatnonzero(normal.survival() <= fpr * normal.total)
+    # Not as numbers of scores: 0.29 × 100 is less than 29.
+    allowed = np.flatnonzero(normal.survival() / normal.total <= fpr)
     return float(normal.values[allowed[0]]) if allowed.size else float("inf")
 
 
