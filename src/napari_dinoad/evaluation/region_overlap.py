@@ -170,4 +170,4 @@ def aupro(
 
 def _sum_by_key(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unique, inverse = np.unique(keys, return_inverse=True)
-    return unique, np.bincount(inverse, weights=weights, minlength=unique.size)
+    return unique, np.bincount(inverse, weights=weights)
