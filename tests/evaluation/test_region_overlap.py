@@ -93,7 +93,8 @@ def test_undefined_is_nan_and_wrong_input_is_refused() -> None:
         aupro([scores], [])
     with pytest.raises(SettingError, match="expected the scores' shape"):
         aupro([scores], [np.zeros((4, 5))])
-    with pytest.raises(SettingError, match="limit"):
-        aupro([scores], [every], 0.0)
+    for limit in (0.0, -0.3, 1.5):
+        with pytest.raises(SettingError, match="limit"):
+            aupro([scores], [every], limit)
     with pytest.raises(ScorerError, match="NaN"):
         aupro([np.full((4, 4), np.nan)], [none])

@@ -68,6 +68,17 @@ def test_what_is_shown_bright_is_marked(tmp_path, scan, name, picture, marked):
     assert truth_notes(tmp_path / name, marked, scan) == ()
 
 
+@pytest.mark.parametrize("classes", [(1, 2, 4), (3, 254, 255)])
+@pytest.mark.parametrize("name", ["mask.png", "mask.tif"])
+def test_all_classes_of_a_mask_are_marked(tmp_path, scan, name, classes):
+    """Also those whose number is small against that of another one."""
+    pixels = np.zeros(SHAPE, np.uint8)
+    for number, value in enumerate(classes):
+        pixels[10 * number : 10 * number + 8, 5:15] = value
+    Image.fromarray(pixels).save(tmp_path / name)
+    np.testing.assert_array_equal(read_truth(tmp_path / name, scan)[0], pixels > 0)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("marked", [LESION, np.zeros(SHAPE, bool)], ids=["lesion", "nothing"])
 def test_low_values_that_are_white_are_marked(tmp_path, scan, dtype, marked):

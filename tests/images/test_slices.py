@@ -207,6 +207,26 @@ def test_unequal_voxels_keep_their_proportions(plane):
     assert height * mm_a_pixel[0] == pytest.approx(90, abs=5.5)
 
 
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_the_model_input_is_a_square_around_the_body_and_a_margin(plane):
+    spacing, where = (3.0, 1.0, 1.5), (slice(6, 17), slice(4, 30), slice(20, 52))
+    values = np.random.default_rng(0).normal(0, 3, (25, 50, 60)).astype(np.float32)
+    values[where] += 100
+    prepared = prepare_scan(volume_of(values, spacing), replace(MR, plane=plane), 64)
+    placement, mm = prepared.placement, [s for axis, s in enumerate(spacing) if axis != prepared.axis]
+    shown = prepared.body_slices(range(values.shape[prepared.axis])).any(0)
+    # Rows and columns (first, past the last) of the body in any slice.
+    boxes = [(rows.min(), rows.max() + 1) for rows in np.nonzero(shown)]
+    assert [stop - start for start, stop in boxes] == [
+        s.stop - s.start for axis, s in enumerate(where) if axis != prepared.axis
+    ]
+    sides = [64 * step for step in placement.step]
+    for corner, side, box in zip(placement.corner, sides, boxes, strict=True):
+        assert corner + side / 2 == pytest.approx(np.mean(box))
+    longest = max((stop - start) * size for (start, stop), size in zip(boxes, mm, strict=True))
+    assert [side * size for side, size in zip(sides, mm, strict=True)] == pytest.approx([1.06 * longest] * 2)
+
+
 def test_b_scans_are_cut_as_stored_each_in_its_own_range():
     pages = np.random.default_rng(0).random((5, 20, 30), dtype=np.float32) * 200
     pages[3] *= 0.1
