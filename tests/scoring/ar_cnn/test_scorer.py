@@ -250,6 +250,8 @@ def test_the_epoch_that_predicts_held_out_scans_best_is_kept(normalise_positions
     assert len(losses) == state.settings["epochs_done"] == best + chosen.patience < chosen.epochs
     assert float(scorer.prediction_errors(held_out).mean()) == pytest.approx(min(losses), rel=1e-5)
     assert losses[-1] > 1.01 * min(losses)
+    if normalise_positions:
+        torch.testing.assert_close(scorer.score(train).mean(0), torch.ones(6, 6), rtol=1e-3, atol=0)
 
 
 def test_without_held_out_scans_the_last_epoch_is_kept(make_smooth):
@@ -266,6 +268,20 @@ def test_noise_is_on_what_is_looked_at_not_on_what_is_predicted(make_smooth):
     """Noise that drowns the neighbours leaves the mean as the best guess, at a loss of 1."""
     assert losses_with(make_smooth, noise_probability=0.0)[-1] < 0.7
     assert losses_with(make_smooth, noise_probability=1.0, noise_scale=1e3)[-1] > 0.9
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(make_smooth, monkeypatch):
+    """In a warm-up, and then as a half wave of a cosine over all epochs."""
+    rates = []
+    monkeypatch.setattr(ar_cnn_training.AdamW, "step", lambda _, rate: rates.append(rate))
+    chosen = replace(SMALL, epochs=10, batch_maps=1, learning_rate=1e-3, warmup_fraction=0.2)
+    ArCnnScorer(chosen).fit([make_smooth(10, (3, 3), 4, seed=2)])
+    shares = np.array(rates) / 1e-3
+    assert len(shares) == 100
+    assert shares[0] == pytest.approx(0.02) and shares[10] == pytest.approx(0.5) and shares[20] == 1
+    assert (np.diff(shares[1:21]) > 0).all() and (np.diff(shares[20:]) < 0).all()
+    assert shares[60] == pytest.approx(0.5)
+    np.testing.assert_allclose(shares[21:100] + shares[99:20:-1], 1, atol=1e-9)
 
 
 def test_gradients_are_clipped(make_smooth):
@@ -369,6 +385,20 @@ def test_normalised_positions_have_a_mean_of_one_on_normal_maps(make_smooth):
     scorer = ArCnnScorer(replace(SMALL, epochs=5, batch_maps=5, normalise_positions=True)).fit([maps])
     torch.testing.assert_close(scorer.score(maps).mean(0), torch.ones(6, 7), rtol=1e-4, atol=1e-4)
     assert scorer.score(make_smooth(1, (9, 5), 8, seed=8)).shape == (1, 9, 5)
+
+
+def test_a_place_that_hardly_changes_in_normal_maps_does_not_make_what_is_there_the_most_unusual(
+    make_smooth, monkeypatch
+):
+    """Its error is divided by a hundredth of the mean normal one at least."""
+    maps = make_smooth(4, (2, 3), 8, seed=7)
+    normal = torch.tensor([[1e-9, 1.0, 1.0], [0.0, 2.0, 2.0]], dtype=torch.float64)
+    monkeypatch.setattr(ar_cnn_training, "mean_errors", lambda *_: (normal, 4))
+    scorers = [
+        ArCnnScorer(replace(SMALL, epochs=1, normalise_positions=n)).fit([maps]) for n in (True, False)
+    ]
+    divided, plain = (scorer.score(maps) for scorer in scorers)
+    torch.testing.assert_close(plain / divided, normal.float().clamp_min(0.01).expand(4, 2, 3))
 
 
 def test_census_is_that_of_all_maps_and_spares_constant_channels(make_smooth):
