@@ -17,6 +17,7 @@ from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, AnomalyMask
 from napari_dinoad.maps.export import write_regions_csv
 from napari_dinoad.maps.pictures.overview import save_picture
+from napari_dinoad.maps.regions import rounded_size
 
 
 def oblique_affine(axes, signs, degrees=7.0):
@@ -147,6 +148,12 @@ def test_labels_are_scipys_in_the_order_of_their_peaks(shape):
     number[1 + np.array(kept)] = np.arange(1, len(kept) + 1)
     assert mask.labels.dtype == np.int32
     np.testing.assert_array_equal(mask.labels, number[parts])
+
+
+def test_sizes_are_told_to_a_thousandth_and_small_ones_to_four_digits():
+    """Voxels of a microscope are far below 0.001 mm³."""
+    sizes = (12345.67891, 1.00049, 1.0, 0.99994, 0.000123456, 2.5e-9)
+    assert [rounded_size(size) for size in sizes] == [12345.679, 1.0, 1.0, 0.9999, 0.0001235, 2.5e-9]
 
 
 def test_ticked_regions_alone(tmp_path):

@@ -55,6 +55,16 @@ def test_a_coreset_covers_the_sample_better_than_chance(make_clustered):
     assert radius("coreset") < 0.7 * radius("random")
 
 
+def test_the_means_of_clusters_are_nearer_to_the_sample_than_as_many_of_its_patches(make_clustered):
+    maps = make_clustered(20, (6, 6), 8, 40, 0.6, seed=3)
+
+    def distance(reduction):
+        chosen = MemoryBankSettings(n_patches=60, reduction=reduction, sample_factor=12)
+        return float(MemoryBankScorer(chosen).fit([maps]).score(maps).mean())
+
+    assert distance("k-means") < 0.8 * distance("random")
+
+
 def test_stored_patches_score_zero(make_clustered):
     maps = make_clustered(2, (5, 5), 8, 5, 0.7, seed=4)
     scorer = MemoryBankScorer(MemoryBankSettings(n_patches=50)).fit([maps])
