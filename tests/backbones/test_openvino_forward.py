@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import warnings
 from pathlib import Path
@@ -129,6 +130,33 @@ def test_where_the_cache_cannot_be_written_the_conversion_is_not_kept(openvino, 
     images = torch.rand(2, 56, 56)
     assert largest_difference(by_torch(images).values, by_openvino(images).values) < TOLERANCE
     assert all(by_openvino._by_openvino.values()), "PyTorch stepped in"
+
+
+def test_a_folder_that_takes_no_folders_is_not_asked_again_and_again(
+    openvino, tiny_timm, monkeypatch, caplog, kept_here
+):
+    made = Path.mkdir
+
+    def mkdir(path, *args, **kwargs):
+        if path.parent == kept_here:
+            raise PermissionError(13, "Access is denied", str(path))
+        made(path, *args, **kwargs)
+
+    # Python's own: where Windows refuses a folder, it tries two thousand million other names.
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *args, **kwargs: pytest.fail("asked again and again"))
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    by_torch, by_openvino = both("dinov2_vits14")
+    images = torch.rand(2, 56, 56)
+    assert torch.equal(by_openvino(images).values, by_torch(images).values)
+    assert "Access is denied" in caplog.text and not list(kept_here.iterdir())
+
+
+def test_what_a_killed_process_was_converting_is_removed(openvino, tiny_timm, kept_here):
+    left = kept_here / ".dinoad-0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "network.bin").write_bytes(bytes(64))
+    by_openvino_of("dinov2_vits14")(torch.rand(1, 56, 56))
+    assert sorted(path.suffix for path in kept_here.iterdir()) == [".bin", ".xml"]
 
 
 def test_warnings_are_on_again_where_another_thread_has_them_off_too(openvino):

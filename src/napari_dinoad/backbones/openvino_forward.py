@@ -21,6 +21,7 @@ from torch import nn
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.atomic_files import require_folder
 from napari_dinoad.machine.shared_block import unwarned
+from napari_dinoad.machine.temporaries import remove_abandoned, temporary_folder
 from napari_dinoad.machine.user_folders import cache_folder_if_any
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _writable(folder: Path) -> Iterator[Path]:
         with _temporary() as temporary:
             yield temporary
     else:
+        remove_abandoned(folder)
         yield folder
 
 
@@ -181,8 +183,9 @@ def _convert(
         frontend = FrontEndManager().load_by_framework("pytorch")
         model: Any = frontend.convert(frontend.load(decoder))
     model.reshape(list(inputs.shape))
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        new = Path(temporary, file.name)
+    # Not Python's `tempfile`: where Windows refuses a folder, it tries two thousand million other names.
+    with temporary_folder(folder) as temporary:
+        new = temporary / file.name
         openvino.save_model(model, new, compress_to_fp16=False)
         # The weights first: the .xml is what is looked for.
         new.with_suffix(".bin").replace(file.with_suffix(".bin"))
