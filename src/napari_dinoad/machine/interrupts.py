@@ -60,7 +60,8 @@ def processes_without_interrupts() -> Iterator[None]:
     """Let threads that begin in the block, and processes that these start at any time, take no notice of Ctrl-C.
 
     Nor of SIGHUP. A terminal sends them to all processes of a command. The one that started the others ends them;
-    each by itself would print a traceback, or die before it has cleaned up. Nothing is done on Windows.
+    each by itself would print a traceback, or die before it has cleaned up. Nothing is done on Windows: see
+    `napari_dinoad.machine.dask_worker`.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

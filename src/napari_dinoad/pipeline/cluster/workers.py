@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, SettingError
+from napari_dinoad.machine import dask_worker
 from napari_dinoad.machine.dask_logs import dask_without_chatter, silence_dask
 from napari_dinoad.machine.interrupts import interrupts_deferred, processes_without_interrupts
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
@@ -118,6 +119,7 @@ def open_cluster(settings: ClusterSettings, between: Callable[[], None] | None =
 
 
 def _local_cluster(workers: int) -> LocalCluster:
+    import dask
     import distributed
 
     n_threads = max(1, (os.cpu_count() or 1) // workers)
@@ -131,6 +133,7 @@ def _local_cluster(workers: int) -> LocalCluster:
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.WARNING,
                 env=threads,
+                preload=[*dask.config.get("distributed.worker.preload"), dask_worker.__name__],
             )
     except RuntimeError as error:
         refused = _refused_by_system(error)
