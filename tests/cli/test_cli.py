@@ -205,7 +205,7 @@ def test_good_scans_are_used_and_bad_ones_named(messy_folder, tmp_path, capsys):
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert document["n_scans"] == 3
-    reasons = {item["path"].rsplit("/", 1)[-1]: item["reason"] for item in document["skipped"]}
+    reasons = {Path(item["path"]).name: item["reason"] for item in document["skipped"]}
     assert set(reasons) == set(BAD_SCANS)
     for name, part in BAD_SCANS.items():
         assert part in reasons[name]
@@ -390,7 +390,8 @@ def test_one_bad_scan_among_good_ones(model_path, patient_path, tmp_path, capsys
             "minimum volume",
         ),
         (["info", "none.dinoad"], "no such file"),
-        (["info", "m" * 300], "Choose a shorter name."),
+        # Windows has no word of its own for it.
+        (["info", "m" * 300], "no such file" if sys.platform == "win32" else "Choose a shorter name."),
         (["fit", "none", "--out", "m.dinoad"], "expected a folder"),
         (["fit", ".", "--out", "no/such/folder/m.dinoad"], "--out: Cannot write"),
         (["fit", "none", "--out", "/sys/m.dinoad"], "--out: Cannot write"),
