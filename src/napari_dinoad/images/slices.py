@@ -322,12 +322,23 @@ def prepare_planes(
 def _body(volume: Volume, settings: PreprocessingSettings) -> np.ndarray:
     """Return what is scored of a scan (z, y, x) bool."""
     if settings.body_mask == "automatic":
-        return find_body(volume.values, is_ct=settings.intensity == "window")
+        return _of_patient(find_body(volume.values, is_ct=settings.intensity == "window"), volume)
     if settings.body_mask == "field-of-view":
         colours = volume.colours if settings.colour else None
         pixels = volume.values if colours is None else colours
-        return find_field_of_view(pixels, slice_axis(volume, "acquired"))
+        return _of_patient(find_field_of_view(pixels, slice_axis(volume, "acquired")), volume)
     return np.ones(volume.values.shape, dtype=bool)
+
+
+def _of_patient(body: np.ndarray, volume: Volume) -> np.ndarray:
+    """Return the part of a body (z, y, x) bool that shows the patient by the header; all where none would be left."""
+    if not volume.patient_parts:
+        return body
+    parts = np.zeros(body.shape, dtype=bool)
+    for rows, columns in volume.patient_parts:
+        parts[:, rows, columns] = True
+    parts &= body
+    return parts if parts.any() else body
 
 
 def _require_finite(volume: Volume) -> None:

@@ -273,6 +273,9 @@ class Volume:
     colours : numpy.ndarray, optional
         (z, y, x, 3) red, green and blue of a picture in colour, of which ``values`` are the grey, and in the same
         units: uint8, uint16 or float32. None where there are none, or all channels are equal.
+    patient_parts : tuple of (slice, slice)
+        Rows and columns, of all slices alike, that show the patient by the header of a picture of ultrasound; what
+        lies beside them is text and scales. Empty where the header does not say.
 
     Raises
     ------
@@ -292,6 +295,7 @@ class Volume:
     display_windows: tuple[DisplayWindow, ...] = ()
     is_resampled: bool = False
     colours: np.ndarray | None = None
+    patient_parts: tuple[tuple[slice, slice], ...] = ()
 
     def __post_init__(self) -> None:
         require_array("Volume", self.values, GeometryError)
@@ -334,7 +338,8 @@ class Volume:
         affine = np.round(self.geometry.canonical_affine, _AFFINE_DECIMALS) + 0.0  # no −0
         place = (self.values.shape, affine.tolist(), self.full_scale)
         aspect = self.geometry.pixel_aspect
-        digest = hashlib.sha256(repr(place if aspect == 1 else (*place, aspect)).encode())
+        more = (*(() if aspect == 1 else (aspect,)), *self.patient_parts)
+        digest = hashlib.sha256(repr((*place, *more)).encode())
         digest.update(np.ascontiguousarray(self.values, dtype=np.float32).data)
         if in_colour and self.colours is not None:
             digest.update(np.ascontiguousarray(self.colours, dtype=np.float32).data)

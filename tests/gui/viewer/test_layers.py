@@ -90,7 +90,8 @@ def test_oblique_scan_keeps_its_true_affine_and_says_so():
 
 def test_pixels_stay_pixels_and_are_not_negated():
     values = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
-    volume = Volume(values, Geometry.of_pixels((3, 4)), "photo", None, 255.0)
+    part = (slice(1, 3), slice(0, 4))
+    volume = Volume(values, Geometry.of_pixels((3, 4)), "photo", None, 255.0, patient_parts=(part,))
     layer = Layer.create(*layer_of_volume(volume))
     assert layer.ndim == 2
     np.testing.assert_array_equal(layer.affine.affine_matrix, np.eye(3))
@@ -98,6 +99,7 @@ def test_pixels_stay_pixels_and_are_not_negated():
     again = scan_of_layer(layer, (0, 0)).volume()
     assert not again.geometry.is_physical
     assert again.full_scale == 255.0
+    assert again.patient_parts == (part,)
     np.testing.assert_array_equal(again.values, values)
 
 

@@ -1,16 +1,23 @@
-"""Images whose place the standard keeps elsewhere than in other images: gamma cameras, ultrasound volumes."""
+"""Images whose place the standard keeps elsewhere than in other images: gamma cameras, ultrasound."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydicom.uid import EnhancedUSVolumeStorage, NuclearMedicineImageStorage, generate_uid
+from pydicom.uid import (
+    EnhancedUSVolumeStorage,
+    NuclearMedicineImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    generate_uid,
+)
 
 from dicom_files import AXIAL, converted_by_dcm2niix, ct_values, image_dataset, sequence_item
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
+from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.maps.dicom.sources import source_fault
+from napari_dinoad.settings import preset
 
 CORONAL_OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 POSITION = (-31.0, -42.0, 53.0)
@@ -168,3 +175,55 @@ def test_an_ultrasound_volume_has_its_sizes_and_a_note(tmp_path):
 def test_a_segmentation_of_them_is_refused_before_scoring(tmp_path, make):
     """It would name frames by their place in the patient, which these do not have each for itself."""
     assert "to whose frames it cannot refer" in source_fault(read_volume(save(make(ct_values()), tmp_path)))
+
+
+def film_with_a_banner(folder, regions):
+    """Save a film of ultrasound, a fan beneath a grey banner with text; return it and where the fan is."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((96, 120))
+    fan = (rows > 24) & (rows < 90) & (np.abs(columns - 60) < 0.6 * (rows - 16))
+    frames = np.where(fan, rng.integers(60, 200, (3, 96, 120)), 0)
+    frames[:, 1:15, 2:118] = rng.choice([70, 210], (14, 116), p=[0.7, 0.3])
+    film = image_dataset(
+        frames.astype(np.uint16), sop_class=UltrasoundMultiFrameImageStorage, Modality="US", NumberOfFrames=3,
+        SeriesInstanceUID=generate_uid(), SequenceOfUltrasoundRegions=regions,
+    )  # fmt: skip
+    return read_volume(save(film, folder)), fan
+
+
+def us_part(top, bottom, left, right, kind=1):
+    """Return a region of ultrasound with these first and last rows and columns; of tissue unless told otherwise."""
+    return sequence_item(
+        RegionSpatialFormat=kind, RegionLocationMinY0=top, RegionLocationMaxY1=bottom, RegionLocationMinX0=left,
+        RegionLocationMaxX1=right,
+    )  # fmt: skip
+
+
+CURVE, BANNER = us_part(0, 14, 0, 119, kind=4), us_part(0, 14, 0, 119)
+BOTH = [CURVE, us_part(20, 95, 0, 59), us_part(20, 500, 60, 500, kind=3)]
+
+
+@pytest.mark.parametrize("name", ["image-2d", "image-colour"])
+def test_of_ultrasound_only_what_shows_the_patient_is_scored(tmp_path, name):
+    """A banner with the patient's name above a film was body, too."""
+    volume, fan = film_with_a_banner(tmp_path, BOTH)
+    body = prepare_scan(volume, preset(name), 32).body
+    assert not body[:, :20].any()
+    assert body[:, fan].mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "regions", [[], [CURVE], [us_part(300, 400, 0, 9)], [sequence_item(RegionSpatialFormat=1)]],
+    ids=["none", "a curve", "outside", "nowhere"],
+)  # fmt: skip
+def test_regions_of_ultrasound_that_say_nothing_of_the_patient_leave_all(tmp_path, regions):
+    volume, fan = film_with_a_banner(tmp_path, regions)
+    assert prepare_scan(volume, preset("image-2d"), 32).body[:, fan].mean() > 0.95
+
+
+def test_pictures_of_other_parts_of_the_patient_are_no_copies(tmp_path):
+    volumes = [
+        film_with_a_banner(tmp_path / name, parts)[0] for name, parts in (("a", BOTH), ("b", [BANNER]))
+    ]
+    assert np.array_equal(volumes[0].values, volumes[1].values)
+    assert len({volume.content_sha256() for volume in volumes}) == 2

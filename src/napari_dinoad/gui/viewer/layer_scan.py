@@ -54,7 +54,7 @@ class ScanSource:
         The format's own header.
     full_scale : float, optional
         The value that means white for unsigned 8 or 16 bit.
-    dicom_files, dicom_frames, notes, display_windows, is_resampled
+    dicom_files, dicom_frames, notes, display_windows, is_resampled, patient_parts
         As in `Volume`.
     """
 
@@ -67,6 +67,7 @@ class ScanSource:
     notes: tuple[str, ...] = ()
     display_windows: tuple[DisplayWindow, ...] = ()
     is_resampled: bool = False
+    patient_parts: tuple[tuple[slice, slice], ...] = ()
 
     @classmethod
     def of(cls, volume: Volume) -> ScanSource:

@@ -20,6 +20,7 @@ __all__ = [
     "US_VOLUME",
     "US_VOLUME_PLACES",
     "FramePlaces",
+    "parts_in_ultrasound",
     "places_in_nuclear_medicine",
     "size_in_ultrasound",
 ]
@@ -45,10 +46,13 @@ US_VOLUME_PLACES = (
 """Where functional groups of ultrasound volumes have position and orientation, in place of those in the patient."""
 
 US_REGIONS = "SequenceOfUltrasoundRegions"
-"""Where images of ultrasound have the sizes of pixels, for each part of the picture (PS3.3 C.8.5.5)."""
+"""Where images of ultrasound say what each part of the picture shows, and how large pixels are (PS3.3 C.8.5.5)."""
 
 _OF_TISSUE, _CENTIMETRES = 1, 3
 """RegionSpatialFormat of an image of tissue, not of its motion or flow in time, and what both axes are counted in."""
+
+_OF_PATIENT = (1, 2, 3)
+"""RegionSpatialFormat of what the probe sees: tissue, its motion and flow in time; others are curves and scales."""
 
 IN_US_VOLUME = (
     "The header places the slices in the ultrasound's volume, not in the patient: sizes and shapes are right, but "
@@ -97,6 +101,17 @@ def size_in_ultrasound(header: Dataset) -> tuple[float, float] | None:
         height, width = (10 * abs(float(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "YX")
         sizes.add((round(height, _DIGITS), round(width, _DIGITS)))
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def parts_in_ultrasound(header: Dataset) -> tuple[tuple[slice, slice], ...]:
+    """Return rows and columns of the regions that show the patient; none where the header does not say."""
+    parts = []
+    for region in header.get(US_REGIONS) or ():
+        corners = [region.get(f"RegionLocation{corner}") for corner in ("MinY0", "MaxY1", "MinX0", "MaxX1")]
+        if region.get("RegionSpatialFormat") in _OF_PATIENT and all(isinstance(at, int) for at in corners):
+            top, bottom, left, right = corners
+            parts.append((slice(top, bottom + 1), slice(left, right + 1)))
+    return tuple(parts)
 
 
 def places_in_nuclear_medicine(header: Dataset, n_frames: int) -> FramePlaces | None:

@@ -22,6 +22,7 @@ from napari_dinoad.images.dicom.frame_places import (
     US_REGIONS,
     US_VOLUME,
     US_VOLUME_PLACES,
+    parts_in_ultrasound,
     places_in_nuclear_medicine,
     size_in_ultrasound,
 )
@@ -252,6 +253,7 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         frames=tuple(frames),
         is_multi_frame=is_multi_frame,
         windows=_windows(header),
+        patient_parts=() if is_placed else parts_in_ultrasound(header),
         study_uid=uid_of(header, "StudyInstanceUID"),
         n_parts=int(header.get("InConcatenationTotalNumber") or 0) if concatenation else 1,
         assumed=assumed,

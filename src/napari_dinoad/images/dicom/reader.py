@@ -110,6 +110,7 @@ def read_series(
         display_windows=_mirrored(series.windows, mirrors),
         is_resampled=bool(stack.faults),
         colours=colours,
+        patient_parts=series.patient_parts,
     )
 
 

@@ -162,6 +162,8 @@ class DicomSeries:
     is_multi_frame : bool
         Whether the frames are those of one multi-frame image, in one file or in ``n_parts`` (a concatenation).
     windows : tuple of DisplayWindow
+    patient_parts : tuple of (slice, slice)
+        As in `Volume`.
     copies : tuple of Path
         Files left out because they are copies of an image of the series.
     unreadable : tuple of str
@@ -187,6 +189,7 @@ class DicomSeries:
     frames: tuple[DicomFrame, ...]
     is_multi_frame: bool = False
     windows: tuple[DisplayWindow, ...] = ()
+    patient_parts: tuple[tuple[slice, slice], ...] = ()
     copies: tuple[Path, ...] = ()
     unreadable: tuple[str, ...] = ()
     study_uid: str = ""
