@@ -130,11 +130,11 @@ def test_nothing_is_got_ready_beside_finding_nor_again_what_was_found(qtbot, rea
         click(qtbot, ready.find.scan_button)
     qtbot.waitUntil(lambda: not is_preparing(), timeout=TIMEOUT_MS)
     # As when layers change places: what is ready is looked at anew.
-    ready._prepare.timeout.emit()
+    ready.readiness._prepare.timeout.emit()
     assert not is_preparing()
     with qtbot.waitSignal(ready.finder.runner.finished, timeout=TIMEOUT_MS):
         gate.set()
-    ready._prepare.timeout.emit()
+    ready.readiness._prepare.timeout.emit()
     assert not is_preparing()
 
 

@@ -20,7 +20,7 @@ from napari_dinoad.gui.dock_windows import DockWindows
 from napari_dinoad.gui.find.explanation import Explainer
 from napari_dinoad.gui.find.find_controller import FindController
 from napari_dinoad.gui.find.find_step import FindStep
-from napari_dinoad.gui.find.suitability import ScanTraits, misfits, suspicion
+from napari_dinoad.gui.find.readiness import Readiness
 from napari_dinoad.gui.fit.session import session_of
 from napari_dinoad.gui.mask_row import MaskRow
 from napari_dinoad.gui.models.normal_step import NormalStep
@@ -61,9 +61,6 @@ logger = logging.getLogger(__name__)
 
 _SETTLE_MS = 40
 """What follows the slice in view is drawn this long after scrolling."""
-
-_PREPARE_MS = 700
-"""A scan and a model that stay chosen for so long are got ready for finding."""
 
 _WARM_UP_MS = 400
 """After the dock has opened and been drawn."""
@@ -107,9 +104,7 @@ class DockWidget(QWidget):
         self._settle.setInterval(_SETTLE_MS)
         self._warm_up = WarmUp(self, steps_of_warm_up())
         self._warm_up.start(_WARM_UP_MS)
-        self._prepare = QTimer(self)
-        self._prepare.setSingleShot(True)
-        self._prepare.setInterval(_PREPARE_MS)
+        self.readiness = Readiness(scan, self.normal, self.find, self.finder, self._detect_settings, self)
         self._build()
         self.setAcceptDrops(True)
         self._connect()
@@ -117,6 +112,7 @@ class DockWidget(QWidget):
             finish_look(layer)
         lay_on_scans(napari_viewer.layers)
         self._on_layer_changed()
+        self._show_fit_state()
         if before is not None:
             before.give_to(self)
         self._room = CanvasRoom(napari_viewer, lambda: scan.layer, self)
@@ -197,7 +193,7 @@ class DockWidget(QWidget):
     def _leave(self) -> None:
         """Stop at once: Python may let the dock live on for long after napari has closed it."""
         self._room.set_on(False)
-        self._prepare.stop()
+        self.readiness.stop()
         self._warm_up.stop()
         self.finder.close()
         self.result.explain_box.setChecked(False)
@@ -217,20 +213,11 @@ class DockWidget(QWidget):
         self.scan.layer_changed.connect(self._on_layer_changed)
         self.scan.scan_changed.connect(self._on_scan_changed)
         self.scan.redrawn.connect(self._settle.start)
-        self.normal.model_changed.connect(self._show_readiness)
         self.normal.fit_asked.connect(self.windows.open_fit)
         self.normal.demo_asked.connect(self.fit_demo_model)
         self.find.find_asked.connect(self.start_finding)
-        self.find.ready_asked.connect(self._on_ready_asked)
-        self.finder.result_changed.connect(self._show_misfits)
-        self.finder.standing_changed.connect(self._show_misfits)
         self.finder.runner.started.connect(self.masks.clear_note)
         self.finder.runner.finished.connect(self._show_whose)
-        self.finder.runner.finished.connect(self._show_misfits)
-        self.finder.preparation.compared.connect(self._show_misfits)
-        for runner in (self.finder.preparation.runner, self.finder.runner):
-            # For what was chosen meanwhile.
-            runner.finished.connect(self._prepare.start)
         self.finder.told.connect(self.find.note.tell)
         self.explainer.failed.connect(self.find.note.tell_error)
         self.explainer.told.connect(self.result.explain_note.tell)
@@ -245,10 +232,9 @@ class DockWidget(QWidget):
         self.normal.model_changed.connect(self.windows.show_folder_state)
         self.result.new_rate_changed.connect(self.windows.show_folder_state)
         self.session.fit.runner.failed.connect(self.normal.fault.tell_error)
-        self.session.fit.runner.started.connect(self._show_readiness)
-        self.session.fit.ended.connect(self._show_readiness)
+        self.session.fit.runner.started.connect(self._show_fit_state)
+        self.session.fit.ended.connect(self._show_fit_state)
         self._settle.timeout.connect(self._on_settled)
-        self._prepare.timeout.connect(self._on_prepare)
         self._viewer.dims.events.point.connect(self._on_scrolled)
         self._viewer.layers.events.inserted.connect(self._on_inserted)
         self._viewer.layers.events.removed.connect(self._on_removed)
@@ -292,7 +278,7 @@ class DockWidget(QWidget):
         layer, model = self.scan.layer, self.normal.model
         if layer is None or model is None:
             return
-        self._prepare.stop()
+        self.readiness.stop()
         try:
             self.finder.find(layer, model.path, self._detect_settings(), only_shown=only_shown)
         except DinoadError as error:
@@ -327,21 +313,6 @@ class DockWidget(QWidget):
             self.result.set_new_rate(now.fpr)
         self.finder.set_min_volume(now.min_volume_mm3)
 
-    def _on_ready_asked(self, is_wanted: bool) -> None:
-        layer, model = self.scan.layer, self.normal.model
-        if is_wanted and layer is not None and model is not None:
-            self.finder.scoring.get_ready(layer)
-        elif not is_wanted:
-            self.finder.scoring.forget_ready()
-
-    def _on_prepare(self) -> None:
-        """Get ready what is chosen, unless it is; not while finding: another process would have to load all."""
-        layer, model = self.scan.layer, self.normal.model
-        if layer is None or model is None or self.finder.runner.is_running:
-            return
-        if self.finder.preparation.is_due(layer, model.path):
-            self.finder.preparation.start(layer, model.path, self._detect_settings())
-
     def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
         for data in layers:
             self._viewer.add_layer(LayerClass.create(*data))
@@ -374,7 +345,7 @@ class DockWidget(QWidget):
         self._opened.look_at(self.scan.layer)
         self._letters.follow(self.scan.layer)
         self._show_whose()
-        self._show_readiness()
+        self.readiness.review()
 
     def _show_whose(self) -> None:
         layer = self.finder.layer_under_way
@@ -388,33 +359,12 @@ class DockWidget(QWidget):
         self.masks.show_scan(self.scan.scan)
         self.planes.follow(self.scan.scan)
         self.explainer.line_up()
-        self._show_readiness()
+        self.readiness.review()
 
-    def _show_readiness(self) -> None:
-        missing = []
-        self.finder.compare_with(None if self.normal.model is None else self.normal.model.path)
-        scan = self.scan.scan
-        self.find.set_is_single(scan is not None and scan.source.dropped_axis is not None)
-        if self.scan.layer is None:
-            missing.append("a scan")
-        if self.normal.model is None:
-            missing.append("a model of normal")
-        self.find.set_missing(f"Choose {' and '.join(missing)} first." if missing else "")
+    def _show_fit_state(self) -> None:
+        """Offer the demo model while nothing is fitted; the file of the chosen one may be another after a fit."""
         self.normal.demo_button.setEnabled(not self.session.fit.runner.is_running)
-        if missing:
-            self._prepare.stop()
-        else:
-            self._prepare.start()
-        self._show_misfits()
-
-    def _show_misfits(self) -> None:
-        model, scan, result = self.normal.model, self.scan.scan, self.finder.result
-        reasons = [] if model is None or scan is None else misfits(model, ScanTraits.of(scan))
-        if model is not None and self.scan.layer is not None:
-            reasons += self.finder.preparation.unlike(self.scan.layer, model.path)
-        if result is not None and not self.finder.runner.is_running and not self.finder.standing.departures:
-            reasons.insert(0, suspicion(result))
-        self.normal.tell_misfits([reason for reason in dict.fromkeys(reasons) if reason])
+        self.readiness.review()
 
     def _on_scrolled(self) -> None:
         self._settle.start()
@@ -425,7 +375,7 @@ class DockWidget(QWidget):
         if before is not None and self.scan.scan is not None and before.frame != self.scan.scan.frame:
             self.find.forget()
             self._opened.look_at(self.scan.layer)
-            self._show_readiness()
+            self.readiness.review()
         self.finder.look_for_edits()
         self.result.show_slice_in_view()
         self.explainer.look()
