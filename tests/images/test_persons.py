@@ -132,6 +132,43 @@ def test_folders_that_are_hardly_persons_are_nothing_to_tell(names):
     assert persons_of(names).note == ""
 
 
+NUMBERED = [f"{name}_{number:02}.png" for name in ("anna", "ben", "p1") for number in (1, 2, 3)]
+
+
+def test_numbered_names_that_may_be_persons_are_asked_for():
+    """`anna_01.png, anna_02.png, ben_01.png` were as many persons, and nothing was said."""
+    persons = persons_of(NUMBERED)
+    assert persons.n == 9
+    assert "9 normal scans have 3 names that are numbered at their end (as anna_01)" in persons.note
+    assert "--persons name" in persons.note
+    assert persons_of(NUMBERED, "each-scan").note == "", "that is what was asked for"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"scan_{number}.nii" for number in range(40)],
+        [f"{kind}_{number}.nii" for kind in ("left", "right") for number in range(20)],
+        ["anna_1.png", "ben_1.png", "carla_1.png", "dora_1.png", "emil_1.png", "anna_2.png"],
+        [f"{number}.png" for number in range(9)],
+        [f"{letter}.png" for letter in "abcdefghi"],
+    ],
+    ids=["one name", "two names", "hardly any twice", "numbers alone", "no numbers"],
+)
+def test_numbers_that_hardly_count_a_persons_scans_are_nothing_to_tell(names):
+    assert persons_of(names).note == ""
+
+
+def test_the_name_before_a_number_is_the_person_when_asked():
+    assert persons_of(NUMBERED, "name").of_scan == (0, 0, 0, 1, 1, 1, 2, 2, 2)
+    names = ["anna01.nii", "anna-2.nii.gz", "b/anna_1.nii", "anna.nii", "7.nii", "8.nii", "sub-1_a.nii"]
+    assert persons_of(names, "name").of_scan == (0, 0, 1, 2, 3, 4, 5)
+    assert (
+        "By their names the 2 normal scans are of a single person"
+        in persons_of(["a_1.png", "a_2.png"], "name").note
+    )
+
+
 def test_folders_of_scans_whose_persons_are_told_otherwise_are_not_asked_for(tmp_path):
     """Sites and years, of patients whose PatientID tells them apart: the fit said that p-values may be too low."""
     for number in range(9):

@@ -165,7 +165,7 @@ def _add_calibration_arguments(parser: argparse.ArgumentParser, defaults: Calibr
         choices=get_args(PersonGrouping),
         default=defaults.persons,
         help="which scans are of one person, and are held out together: by sub-<label> in their path or DICOM's "
-        "PatientID, none, or by the first folder (default: %(default)s)",
+        "PatientID, none, by the first folder, or by names that are numbered at their end (default: %(default)s)",
     )
 
 

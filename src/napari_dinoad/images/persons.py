@@ -24,6 +24,9 @@ MIN_PERSONS = 3
 _SUBJECT = re.compile(r"sub-([^_.]+)")
 """The BIDS entity at the beginning of a folder's or file's name; the label ends at the next entity or the ending."""
 
+_NUMBERED = re.compile(r"(?P<stem>.+?)[-_. ]*(?<!\d)\d+")
+"""A name with a number at its end: what is before it may name the person."""
+
 _KINDS = ("rawdata", "sourcedata", "derivatives")
 """Folders in which BIDS keeps persons; those of derivatives lie in folders of programs there."""
 
@@ -75,7 +78,7 @@ def find_persons(
     -------
     Persons
         Where scans share a person, but there are fewer than `MIN_PERSONS` persons, each scan counts as one, and the
-        note says so. Of scans that nothing tells the person of, but folders might, the note asks for that.
+        note says so. Of scans that nothing tells the person of, but folders or names might, the note asks for that.
     """
     marks: list[Hashable] = []
     untold: list[ScanFile] = []
@@ -88,7 +91,8 @@ def find_persons(
         marks.append(("scan", place) if mark is None else mark)
     persons = Persons.of(marks)
     if persons.n == len(scans) or persons.n >= MIN_PERSONS:
-        return replace(persons, note=_folders_note(untold, folder) if how == "auto" else "")
+        note = (_folders_note(untold, folder) or _names_note(untold, folder)) if how == "auto" else ""
+        return replace(persons, note=note)
     return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
 
 
@@ -109,8 +113,29 @@ def _folders_note(scans: Sequence[ScanFile], folder: Path) -> str:
     return (
         f"{len(within)} normal scans lie in {n_folders} folders, and each counts as a person of its own. If those in "
         "a folder are of one person, p-values are too low: fit with 'dinoad fit --persons folder' or, where they are "
-        "the slices of one scan, --stack-folders."
+        "the slices of one scan, --stack-folders. In napari's window these are “Persons” and “Images of a folder” "
+        "under “More settings”."
     )
+
+
+def _names_note(scans: Sequence[ScanFile], folder: Path) -> str:
+    """Return that numbered scans of one name each may be of one person; empty where there are no such names."""
+    stems = [stem for stem in (_numbered_stem(scan, folder) for scan in scans) if stem is not None]
+    n_stems = len(set(stems))
+    if n_stems < MIN_PERSONS or len(stems) < 2 * n_stems:
+        return ""
+    first = next(scan.name for scan in scans if _numbered_stem(scan, folder) is not None)
+    return (
+        f"{len(stems)} normal scans have {n_stems} names that are numbered at their end (as {first}), and each "
+        "counts as a person of its own. If those of one name are of one person, p-values are too low: fit with "
+        "'dinoad fit --persons name'. In napari's window that is “Persons” under “More settings”."
+    )
+
+
+def _numbered_stem(scan: ScanFile, folder: Path) -> tuple[str, ...] | None:
+    """Return a scan's folders and its name before the number at its end; None where there is none."""
+    match = _NUMBERED.fullmatch(scan.name)
+    return None if match is None else (*_parts_of(scan, folder)[:-1], match["stem"])
 
 
 def _parts_of(scan: ScanFile, folder: Path) -> tuple[str, ...]:
@@ -123,6 +148,9 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | No
     """Return what scans of one person share; None where nothing is known."""
     if how == "each-scan":
         return None
+    if how == "name":
+        stem = _numbered_stem(scan, folder)
+        return None if stem is None else ("name", stem)
     parts = _parts_of(scan, folder)
     if how == "folder":
         person = _folder_of_person(parts[:-1], folder)
@@ -154,7 +182,7 @@ def _first_file(scan: ScanFile) -> Path:
 
 
 def _too_few(n_persons: int, n_scans: int, how: PersonGrouping) -> str:
-    by = "folders" if how == "folder" else "file names or DICOM headers"
+    by = {"folder": "folders", "name": "names"}.get(how, "file names or DICOM headers")
     which = "a single person" if n_persons == 1 else f"only {n_persons} persons"
     return (
         f"By their {by} the {n_scans} normal scans are of {which}, which is too few to hold persons out (at least "

@@ -20,7 +20,7 @@ SegSegments = Literal["single", "regions"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 ScorerName = Literal["dpmm", "ar-cnn", "memory-bank"]
 CalibrationMethod = Literal["auto", "split", "cross"]
-PersonGrouping = Literal["auto", "each-scan", "folder"]
+PersonGrouping = Literal["auto", "each-scan", "folder", "name"]
 """How it is told which normal scans are of one person."""
 CovarianceType = Literal["diag", "full", "spherical"]
 DpmmUpdate = Literal["exact", "ema", "decay"]

@@ -41,7 +41,8 @@ class CalibrationSettings:
     persons : str
         Which scans are of one person: they are held out together. ``"auto"``: those with one BIDS entity
         ``sub-<label>`` in their path, DICOM series with one PatientID, and else each scan by itself;
-        ``"folder"``: those in one first folder below the chosen one; ``"each-scan"``: each by itself.
+        ``"folder"``: those in one first folder below the chosen one; ``"name"``: those in one folder whose names
+        differ by a number at their end alone; ``"each-scan"``: each by itself.
     slice_levels : bool
         Whether the averaged scores of a volume's slices are divided by what is usual of slices of other persons that
         look alike. From five held-out persons with volumes on; where scores are likelihoods, never.

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import PIL.Image
 import pytest
 from magicgui.widgets import FileEdit
 from napari.settings import get_settings
@@ -818,3 +819,40 @@ def test_demo_model_scores_the_sample_patient(qtbot, dock, viewer, monkeypatch, 
     assert truth.data.shape == dock.finder.result.values.shape
     assert dock.finder.result.values[truth.data > 0].any()
     assert dock.find.note.text() == ""
+
+
+def numbered_pictures(folder, sizes=(40, 40, 40)):
+    """Write two pictures each of three persons, in folders and under names that tell whose they are."""
+    for person, side in zip(("anna", "ben", "carla"), sizes, strict=True):
+        (folder / person).mkdir(parents=True)
+        for number in (1, 2):
+            pixels = np.random.default_rng(number + side).integers(0, 255, (side, 48), np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / person / f"{person}_{number:02}.png")
+    return folder
+
+
+def choose_meant(qtbot, panel, field, value):
+    with qtbot.waitSignal(panel.session.fit.discovered, timeout=TIMEOUT_MS):
+        field.value = value
+
+
+@pytest.mark.parametrize("how", ["folder", "name"])
+def test_persons_are_grouped_as_the_command_line_does(qtbot, dock, tmp_path, how):
+    panel = open_panel(qtbot, dock, numbered_pictures(tmp_path / "normals"))
+    assert "6 normal scans lie in 3 folders, and each counts as a person" in panel.found.text.text()
+    assert "“More settings”" in panel.found.text.text()
+    choose_meant(qtbot, panel, panel.form.advanced.persons, how)
+    assert "6 scans of 3 persons" in panel.found.text.text()
+    assert panel.form.settings().calibration.persons == how
+    dock.windows.fit.close()
+    again = FitPanel(dock.session.fit.parent()._viewer(), dock.session)
+    qtbot.addWidget(again)
+    assert again.form.meant() == panel.form.meant()
+
+
+def test_pictures_of_a_folder_are_stacked_as_the_command_line_does(qtbot, dock, tmp_path):
+    panel = open_panel(qtbot, dock, numbered_pictures(tmp_path / "normals"))
+    assert "6 2D images" in panel.found.text.text()
+    choose_meant(qtbot, panel, panel.form.advanced.stack_folders, True)
+    assert "3 volumes, all 2 × 40 × 48" in panel.found.text.text()
+    assert panel.form.settings().reading.stack_folders

@@ -175,7 +175,8 @@ class CohortView(QWidget):
         is_mixed = len({scan.kind for scan in discovery.scans}) > 1
         if is_mixed:
             text += " What is usual differs between volumes and single images: fit a model of each kind."
-        self.text.tell(text, error=too_few, warning=is_mixed)
+        is_asked = discovery.persons is not None and bool(discovery.persons.note)
+        self.text.tell(text, error=too_few, warning=is_mixed or is_asked)
         self.notes.tell("")
         self._show_skipped(discovery.skipped, discovery.folder)
         self.review.show_rows("", ())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_dinoad.gui.fit.samples_of_folder import SampleJob, ScanSample
-from napari_dinoad.gui.work.jobs import DemoModelJob, DiscoverJob, FitJob, FitOutcome
+from napari_dinoad.gui.work.jobs import DemoModelJob, DiscoverJob, FitJob, FitOutcome, MeantScans
 from napari_dinoad.gui.work.worker import JobProgress, JobRunner
 from napari_dinoad.images.discovery import Discovery
 from napari_dinoad.settings import CacheSettings
@@ -41,6 +41,8 @@ class FitController(QObject):
         Whether the last fit was paused: the same one goes on where it was.
     job : FitJob, optional
         The last fit of a folder that was begun, or is under way; None after one of the demo model.
+    meant : MeantScans
+        As what the folder was looked into last.
     scout : JobRunner
         Looks into the folder.
     """
@@ -63,6 +65,7 @@ class FitController(QObject):
         self.job: FitJob | None = None
         self._pausing = False
         self._was_cancelled = False
+        self.meant = MeantScans()
         self._wanted_folder: Path | None = None
         self._must_look_again = False
         self._sampler = JobRunner(self, in_activity_dock=False)
@@ -87,11 +90,17 @@ class FitController(QObject):
         """The fit of a folder that is under way."""
         return self.job if self.runner.is_running else None
 
-    def look_into(self, folder: Path) -> None:
-        """Find out what a folder holds; `discovered` follows. A look into another folder is given up."""
+    def look_into(self, folder: Path, meant: MeantScans | None = None) -> None:
+        """Find out what a folder holds; `discovered` follows. A look into another folder is given up.
+
+        Scans and persons are taken as they are ``meant``; None: as the last time.
+        """
         self.forget_folder()
         self._wanted_folder = folder
-        self._must_look_again = not self.scout.start(DiscoverJob(folder), "Looking into the folder")
+        self.meant = meant or self.meant
+        self._must_look_again = not self.scout.start(
+            DiscoverJob(folder, self.meant), "Looking into the folder"
+        )
 
     def forget_folder(self) -> None:
         """Have no folder chosen."""

@@ -14,7 +14,15 @@ from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.fit.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
-from napari_dinoad.settings import PRESETS, Device, FitSettings, preset
+from napari_dinoad.gui.work.jobs import MeantScans
+from napari_dinoad.settings import (
+    PRESETS,
+    CalibrationSettings,
+    Device,
+    FitSettings,
+    ReadSettings,
+    preset,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +54,16 @@ _PLANES = {
     "acquired": "as acquired",
     "all": "all three, combined",
 }
+
+_PERSONS = {
+    "auto": "by sub-… names or DICOM",
+    "each-scan": "each scan is a person",
+    "folder": "those of a folder are a person",
+    "name": "a name before a number is a person",
+}
+
+_IMAGES = {False: "a scan each", True: "slices of one scan"}
+"""What the 2D images of a folder are."""
 
 _OWN = 0
 """In the form, the number that means: as the method itself has it."""
@@ -105,6 +123,15 @@ class FitForm(QWidget):
             n_voxels,
         )
 
+    def meant(self) -> MeantScans:
+        """Return whose the scans of the folder are, and what its 2D images are."""
+        return MeantScans(self.advanced.persons.value, self.advanced.stack_folders.value)
+
+    def show_meant(self, meant: MeantScans) -> None:
+        """Show how the scans of the folder were meant."""
+        self.advanced.persons.value = meant.persons
+        self.advanced.stack_folders.value = meant.stack_folders
+
     def preprocessing(self) -> PreprocessingSettings:
         """Return the chosen preset with what was changed of it."""
         advanced, chosen = self.advanced, preset(self.preset.value)
@@ -121,6 +148,7 @@ class FitForm(QWidget):
             advanced.plane.value = "" if chosen.plane == own.plane else chosen.plane
             is_own = chosen.resolution_px == own.resolution_px
             advanced.resolution_px.value = _OWN if is_own else chosen.resolution_px
+        self.show_meant(MeantScans(settings.calibration.persons, settings.reading.stack_folders))
         self.scorer.value = settings.scorer
         self.backbone.value = settings.backbone
         advanced.weights.value = settings.weights
@@ -149,6 +177,8 @@ class FitForm(QWidget):
             backbone=self.backbone.value,
             weights=weights or None,
             preprocessing=self.preprocessing(),
+            reading=ReadSettings(stack_folders=advanced.stack_folders.value),
+            calibration=CalibrationSettings(persons=advanced.persons.value),
             epochs=advanced.epochs.value or None,
             device=advanced.device.value,
             seed=advanced.seed.value,
@@ -160,6 +190,21 @@ class _AdvancedForm(QWidget):
 
     def __init__(self, device: Device) -> None:
         super().__init__()
+        self.persons = ComboBox(
+            label="Persons",
+            choices=[(title, name) for name, title in _PERSONS.items()],
+            value="auto",
+            tooltip="Which scans are of one person: they are held out together, and count as one. “sub-…” at the "
+            "beginning of names and DICOM's PatientID tell it; else the first folder, or a name with a number at its "
+            "end (anna_01, anna_02), may.",
+        )
+        self.stack_folders = ComboBox(
+            label="Images of a folder",
+            choices=[(title, is_stack) for is_stack, title in _IMAGES.items()],
+            value=False,
+            tooltip="2D images of one folder are a scan each, or the slices of one scan, in the order of their names "
+            "(B-scans of OCT).",
+        )
         self.weights = FileEdit(
             label="Weights file",
             mode="r",
@@ -193,7 +238,16 @@ class _AdvancedForm(QWidget):
         self.seed = SpinBox(
             label="Seed", value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same model."
         )
-        self.fields = (self.weights, self.plane, self.resolution_px, self.epochs, self.device, self.seed)
+        self.fields = (
+            self.persons,
+            self.stack_folders,
+            self.weights,
+            self.plane,
+            self.resolution_px,
+            self.epochs,
+            self.device,
+            self.seed,
+        )
         _lay_out(self, self.fields)
 
 

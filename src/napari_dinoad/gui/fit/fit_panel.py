@@ -155,6 +155,8 @@ class FitPanel(QWidget):
         self.out.line_edit.native.textEdited.connect(self._on_out_edited)
         self.form.preset.native.activated.connect(self._on_preset_chosen)
         self.form.changed.connect(self._show_notes)
+        for choice in (self.form.advanced.persons, self.form.advanced.stack_folders):
+            choice.changed.connect(self._on_meant)
         self.start_button.clicked.connect(self.start)
         self.pause_button.clicked.connect(fit.pause)
         for part in (self.report.review, self.report.skipped, self.found.skipped, self.advanced):
@@ -218,9 +220,19 @@ class FitPanel(QWidget):
             return
         if not self._out_by_user:
             self.out.value = self.session.library.free_path(folder.name or "normal")
-        self._fit.look_into(folder)
+        self._look_into(folder)
+
+    def _look_into(self, folder: Path) -> None:
+        self._fit.look_into(folder, self.form.meant())
         self._show_found()
         self.found.show_nothing("Looking into the folder…")
+
+    def _on_meant(self) -> None:
+        """Look into the folder again, where its scans or persons are meant otherwise than they were taken."""
+        folder = _folder_named(self.folder.line_edit.value)
+        if folder is not None and self.form.meant() != self._fit.meant:
+            self._forget_ending()
+            self._look_into(folder)
 
     def _forget_ending(self) -> None:
         """Take back how a fit of another folder ended without a model: there is nothing to resume here."""
@@ -339,6 +351,7 @@ class FitPanel(QWidget):
             if not self._out_by_user and str(self.out.value).strip() in ("", "."):
                 self.out.value = self.session.library.free_path(fit.discovery.folder.name or "normal")
             self.found.show_discovery(fit.discovery)
+            self.form.show_meant(fit.meant)
         self._show_job()
         self._show_notes()
         self._show_curves()

@@ -23,6 +23,7 @@ from napari_dinoad.settings import (
     CacheSettings,
     CalibrationSettings,
     FitSettings,
+    ReadSettings,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.normative_model.fit_report import FitReport
     from napari_dinoad.normative_model.model import NormativeModel
+    from napari_dinoad.settings import PersonGrouping
 
 __all__ = [
     "DemoModelJob",
@@ -46,6 +48,7 @@ __all__ = [
     "FitOutcome",
     "FoundScans",
     "LookJob",
+    "MeantScans",
     "NormalRank",
     "ReadJob",
     "RefusedScans",
@@ -120,16 +123,33 @@ class ReadJob:
 
 
 @dataclass(frozen=True)
+class MeantScans:
+    """How the scans of a folder are meant, where it could be so or so.
+
+    Attributes
+    ----------
+    persons : str
+        See `CalibrationSettings.persons`.
+    stack_folders : bool
+        See `ReadSettings.stack_folders`.
+    """
+
+    persons: PersonGrouping = CalibrationSettings.persons
+    stack_folders: bool = False
+
+
+@dataclass(frozen=True)
 class DiscoverJob:
-    """Looks into a folder."""
+    """Looks into a folder, for scans and persons as they are meant there."""
 
     folder: Path
+    meant: MeantScans = MeantScans()
 
     def __call__(self, channel: JobChannel) -> Discovery:
         """Return what the folder holds, and whose the scans are."""
-        found = discover_scans(self.folder, progress=channel.progress)
-        how = CalibrationSettings().persons
-        persons = find_persons(found.scans, found.folder, how, channel.progress)
+        reading = ReadSettings(stack_folders=self.meant.stack_folders)
+        found = discover_scans(self.folder, reading, channel.progress)
+        persons = find_persons(found.scans, found.folder, self.meant.persons, channel.progress)
         return replace(found, persons=persons)
 
 
