@@ -23,7 +23,7 @@ def body_of_foreground(foreground):
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     is_large = sizes >= 0.05 * sizes.max()
-    if is_large.sum() > 8:
+    if is_large.sum() > 8 and sizes.max() <= 0.5 * sizes[is_large].sum():
         return None
     body = ndimage.binary_dilation(is_large[labels], cross) & (foreground | opened)
     body |= ndimage.binary_closing(np.pad(body, 3), cross, iterations=3)[3:-3, 3:-3, 3:-3]
@@ -131,6 +131,30 @@ def test_many_objects_are_texture_and_all_is_body():
     shape = (1, 160, 160)
     cells = [ellipse(shape, (0, y, x), (1, 13, 12)) for y in range(20, 150, 38) for x in range(20, 150, 38)]
     assert find_body(noisy(np.where(np.any(cells, axis=0), 150.0, 5.0))).all()
+
+
+@pytest.mark.parametrize(("n_markers", "is_texture"), [(6, False), (10, False), (14, False), (20, True)])
+def test_markers_beside_a_body_are_no_texture(n_markers, is_texture):
+    """Ten of them, each of 6 % of the head, made all of the picture the body, air too."""
+    shape = (1, 200, 240)
+    head = ellipse(shape, (0, 100, 90), (1, 40, 36))
+    places = [(y, x) for y in range(12, 190, 36) for x in (180, 200, 220, 150)][:n_markers]
+    markers = np.any([ellipse(shape, (0, y, x), (1, 10, 9)) for y, x in places], axis=0)
+    assert 0.05 < markers.sum() / n_markers / head.sum() < 0.08
+    body = find_body(noisy(np.where(head, 100.0, 0) + np.where(markers, 250.0, 0)))
+    if is_texture:
+        assert body.all(), "they hold more than the largest object"
+    else:
+        assert (body != head | markers).mean() < 0.01
+
+
+def test_cells_of_one_size_are_texture():
+    shape = (1, 160, 160)
+    cells = np.zeros(shape, dtype=bool)
+    for y in range(10, 150, 30):
+        for x in range(10, 150, 30):
+            cells[0, y : y + 16, x : x + 16] = True
+    assert find_body(noisy(np.where(cells, 150.0, 5.0))).all()
 
 
 @pytest.mark.parametrize("shape", [(24, 40, 36), (1, 60, 60)])

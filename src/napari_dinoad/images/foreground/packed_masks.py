@@ -26,6 +26,7 @@ __all__ = [
     "dilated",
     "eroded",
     "large_parts",
+    "n_marked",
     "packed",
     "span",
     "unpacked",
@@ -154,7 +155,7 @@ def _inner(in_bytes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return in_bytes[deep : deep + z, FRAME : FRAME + y, columns]
 
 
-def _count(words: np.ndarray) -> int:
+def n_marked(words: np.ndarray) -> int:
     """Return the number of a packed mask's True voxels."""
     return int(np.bitwise_count(words).sum(dtype=np.int64))
 
@@ -266,8 +267,8 @@ def large_parts(words: np.ndarray, axes: Sequence[int], share: float) -> tuple[n
         return words, 1
     # What has most runs is nearly always the largest; all others together may be less than a share of it.
     likely = runs.chosen(labels == np.bincount(labels).argmax())
-    n_likely = _count(likely)
-    if _count(words) - n_likely < share * n_likely:
+    n_likely = n_marked(likely)
+    if n_marked(words) - n_likely < share * n_likely:
         return likely, 1
     sizes = np.zeros(n_parts, dtype=np.int64)
     np.add.at(sizes, labels, runs.lengths())
@@ -304,7 +305,7 @@ def closed_parts(words: np.ndarray, leaks: np.ndarray, plane: tuple[int, int]) -
     """
     if not leaks.any():
         return words
-    if 2 not in plane and _count(words) > words.size:
+    if 2 not in plane and n_marked(words) > words.size:
         return _closed_across_rows(words, leaks)
     if 2 not in plane:
         return _closed_pieces(words, leaks, plane)
