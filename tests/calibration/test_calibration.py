@@ -125,6 +125,15 @@ def test_higher_scores_are_never_less_abnormal():
     assert (np.diff(calibration.neg_log10_p(beyond)) > 0).all(), "regions beyond the table keep their order"
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 333, 999, 1000])
+def test_how_many_scores_are_calibrated_at_a_time_changes_none(at_once, monkeypatch):
+    calibration = calibrated(normal_scans(n_scans=1))
+    scores = 1.5 * normal_scans(n_scans=1, n_voxels=1000, seed=1)[0].reshape(10, 100)
+    whole = calibration.neg_log10_p(scores)
+    monkeypatch.setattr("napari_dinoad.calibration.calibration._CHUNK", at_once)
+    np.testing.assert_array_equal(calibration.neg_log10_p(scores), whole)
+
+
 def exponential_scores(n, scale=1.0):
     """Return scores whose −log10 p, (1 + rank) / (1 + n), rises by 1 / (scale · ln 10) for each unit."""
     return (-scale * np.log((np.arange(n) + 2) / (n + 1))).astype(np.float32)

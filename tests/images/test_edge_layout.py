@@ -43,6 +43,16 @@ def test_strengths_lie_where_the_edges_are():
     assert strengths[:8].max() < 0.01 * strengths.max()
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_edges_are_those_of_all_slices_however_many_are_seen_at_a_time(at_once, monkeypatch):
+    volume = np.concatenate([stripes(angle) for angle in range(0, 170, 10)])
+    whole = layout_of(volume)
+    monkeypatch.setattr("napari_dinoad.images.edge_layout._SLICES_AT_ONCE", at_once)
+    some = layout_of(volume)
+    np.testing.assert_allclose(some.strengths, whole.strengths, rtol=1e-5)
+    np.testing.assert_allclose(some.directions, whole.directions, rtol=1e-5)
+
+
 def test_thirds_of_the_slices_are_told_apart_and_make_one():
     volume = np.concatenate([stripes(0, 4), stripes(90, 4), 0.5 * stripes(45, 4)])
     layout = layout_of(volume)

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dicom_files import ct_values, save_all, series_datasets
 from napari_dinoad.images.dicom.segmentations import is_found_segmentation
-from napari_dinoad.images.found_masks import is_found_mask
+from napari_dinoad.images.found_masks import found_mark, is_found_mask
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.maps import AnomalyMap, Findings
@@ -54,6 +54,20 @@ def test_a_mask_that_was_found_is_known_until_it_is_changed(tmp_path, shape):
         nib.save(nib.Nifti1Image(changed, None, image.header), tmp_path / "c_mask.nii.gz")
         assert nib.load(tmp_path / "c_mask.nii.gz").header["descrip"].item().startswith(b"napari-dinoad")
         assert not is_found_mask(tmp_path / "c_mask.nii.gz")
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 30), (3, 3, 8), (1, 1, 17), (6, 5)])
+def test_the_mark_of_a_mask_is_one_however_much_of_it_is_looked_at_at_once(shape, monkeypatch):
+    """Later versions, with other memory, must know it again."""
+    marked = np.random.default_rng(1).random(shape) < 0.3
+    whole = found_mark(marked)
+    for at_once in (1, 100, 300):
+        monkeypatch.setattr("napari_dinoad.images.found_masks._VOXELS_AT_ONCE", at_once)
+        assert found_mark(marked) == whole
+        assert found_mark(np.asfortranarray(marked.astype(np.uint8) * 7)) == whole
+    changed = marked.copy()
+    changed[-1, -1, ...] ^= True
+    assert found_mark(changed) != whole
 
 
 def test_itk_keeps_the_mark_and_a_correction_ends_it(tmp_path):

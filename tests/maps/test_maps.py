@@ -150,6 +150,25 @@ def test_labels_are_scipys_in_the_order_of_their_peaks(shape):
     np.testing.assert_array_equal(mask.labels, number[parts])
 
 
+@pytest.mark.parametrize("at_once", [1, 50, 250])
+def test_regions_that_reach_from_block_to_block_of_a_large_scan_are_whole(at_once, monkeypatch):
+    """Blocks of some slices, or of some rows of each."""
+    rng = np.random.default_rng(4)
+    shape = (9, 10, 12)
+    volume = Volume(np.zeros(shape, np.float32), Geometry(shape[::-1], np.diag([2.0, 3.0, 4.0, 1.0])))
+    anomaly_map = AnomalyMap(rng.gamma(1.0, 0.6, shape).astype(np.float32), volume)
+    whole = anomaly_map.mask(0.05)
+    assert len(whole.regions()) > 8 and max(region.extent_mm[2] for region in whole.regions()) > 8
+    some = [region.label for region in whole.regions()][1::2]
+    wanted = whole.regions(), whole.only(some)
+    for module in ("anomaly_map", "regions"):
+        monkeypatch.setattr(f"napari_dinoad.maps.{module}._VOXELS_AT_ONCE", at_once)
+    in_blocks = anomaly_map.mask(0.05)
+    np.testing.assert_array_equal(in_blocks.labels, whole.labels)
+    assert in_blocks.regions() == wanted[0]
+    np.testing.assert_array_equal(in_blocks.only(some).labels, wanted[1].labels)
+
+
 def test_sizes_are_told_to_a_thousandth_and_small_ones_to_four_digits():
     """Voxels of a microscope are far below 0.001 mm³."""
     sizes = (12345.67891, 1.00049, 1.0, 0.99994, 0.000123456, 2.5e-9)

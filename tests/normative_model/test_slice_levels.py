@@ -35,6 +35,17 @@ def test_alike_slices_tell_the_level_of_a_new_one():
     torch.testing.assert_close(told[away], relative[away], atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_slices_of_large_cohorts_are_left_out_with_their_own_person_too(at_once, monkeypatch):
+    """Some hundred slices at a time are compared with all others."""
+    slices = cohort(n_persons=4, tells=0.7)
+    whole = measured(*slices)
+    monkeypatch.setattr("napari_dinoad.normative_model.slice_levels._ROWS_AT_ONCE", at_once)
+    some = measured(*slices)
+    assert some.width == pytest.approx(whole.width, rel=1e-5)
+    torch.testing.assert_close(some.levels, whole.levels, rtol=1e-4, atol=1e-5)
+
+
 def test_a_slice_without_its_like_has_the_mean_level():
     levels = measured(*cohort())
     told = levels(torch.full((1, 20), 50.0))

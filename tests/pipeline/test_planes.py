@@ -225,8 +225,10 @@ def test_planes_meet_in_the_same_voxels(patient, is_turned):
     assert not scored[~prepared[0].body].any()
 
 
-def test_a_voxel_is_fused_of_those_planes_that_score_it():
+@pytest.mark.parametrize("at_once", [1, 7, 2**22])
+def test_a_voxel_is_fused_of_those_planes_that_score_it(at_once, monkeypatch):
     """At the ends of the body one plane has no slice; there the other decides alone."""
+    monkeypatch.setattr("napari_dinoad.pipeline.slices.plane_fusion._VOXELS_AT_ONCE", at_once)
     shape = (4, 3, 2)
     axial = SliceStack(shape, 0, (1, 2), is_turned=True, spacing_mm=1.0)
     coronal = SliceStack(shape, 1, (0, 2), is_turned=True, spacing_mm=1.0)
@@ -245,3 +247,7 @@ def test_a_voxel_is_fused_of_those_planes_that_score_it():
     expected = levels * (by_axial + 3 * by_coronal) / np.maximum(n_planes, 1)
     np.testing.assert_allclose(mean.raw_scores(), expected[n_planes > 0], rtol=1e-6)
     assert set(n_planes.ravel()) == {0, 1, 2}
+    assert mean.n_scored == (n_planes > 0).sum()
+    for where, scored, raw in mean.parts():
+        np.testing.assert_array_equal(scored, n_planes[where] > 0)
+        np.testing.assert_allclose(raw, expected[where][scored], rtol=1e-6)

@@ -75,6 +75,17 @@ def test_the_nearest_centre_is_the_first_of_several_as_near():
     torch.testing.assert_close(distances, torch.tensor([0.0, 0.0, 0.4]))
 
 
+def test_nearest_centres_are_the_same_however_many_patches_are_compared_at_a_time(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    patches, centres = torch.randn(50, 6, generator=generator), torch.randn(9, 6, generator=generator)
+    apart = (patches[:, None] - centres).square().sum(-1)
+    for at_once in (1, 7, 50):
+        monkeypatch.setattr("napari_dinoad.scoring.patches.CACHE_BYTES", 8 * len(centres) * at_once)
+        labels, distances = nearest_centres(patches, centres)
+        assert torch.equal(labels, apart.argmin(1))
+        torch.testing.assert_close(distances, apart.amin(1), rtol=1e-5, atol=1e-5)
+
+
 def test_k_means_is_as_good_as_scikit_learns(make_clustered):
     patches = make_clustered(10, (10, 10), 6, 12, 0.5, seed=1).reshape(-1, 6)
     centres = patches[k_means_plus_plus(patches, 12, seeded_generator(0))]

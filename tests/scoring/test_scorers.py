@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from napari_dinoad.errors import Cancelled, ModelFileError, ScorerError, SettingError
 from napari_dinoad.scoring import SCORER_NAMES, make_scorer, scorer_from_state
+from napari_dinoad.scoring.patches import in_chunks
 from napari_dinoad.scoring.protocol import ScorerState
 from napari_dinoad.settings import ArCnnSettings, DpmmSettings, MemoryBankSettings
 
@@ -81,6 +83,14 @@ def test_a_score_does_not_depend_on_the_batch(chosen, batches):
     maps = torch.cat([batch.float() for batch in batches])
     single = torch.cat([scorer.score(maps[i : i + 1]) for i in range(len(maps))])
     torch.testing.assert_close(scorer.score(maps), single, rtol=1e-4, atol=1e-5)
+
+
+def test_how_many_patches_fit_into_memory_changes_no_score(chosen, batches, monkeypatch):
+    scorer = make_scorer(chosen).fit(batches)
+    whole = scorer.score(batches[1])
+    for module in ("dpmm.scorer", "ar_cnn.training", "memory_bank"):
+        monkeypatch.setattr(f"napari_dinoad.scoring.{module}.in_chunks", partial(in_chunks, budget=1))
+    torch.testing.assert_close(scorer.score(batches[1]), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_no_global_seed_is_touched(chosen, batches, held_out):

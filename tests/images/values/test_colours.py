@@ -292,6 +292,20 @@ def test_grey_is_the_same_however_colours_lie_in_memory(kind):
             np.testing.assert_array_equal(to_grey(lying), grey.transpose(axes))
 
 
+@pytest.mark.parametrize("at_once", [1, 60, 130])
+@pytest.mark.parametrize("where", [(0, 0, 0), (0, 3, 4), (2, 5, 6), (1, 2, 0)])
+def test_a_single_pixel_in_colour_is_found_wherever_it_lies(where, at_once, monkeypatch):
+    pixels = np.repeat(np.random.default_rng(0).integers(0, 200, (3, 6, 7, 1), np.uint8), 3, axis=-1)
+    grey = to_grey(pixels)
+    for module in ("colours", "grey"):
+        monkeypatch.setattr(f"napari_dinoad.images.values.{module}._PIXELS_AT_ONCE", at_once)
+    np.testing.assert_array_equal(to_grey(pixels), grey)
+    assert not are_coloured(pixels) and colourfulness(pixels, 255) == 0
+    pixels[where] += np.array([0, 51, 0], np.uint8)
+    assert are_coloured(pixels) and are_coloured(pixels[where[0]])
+    assert colourfulness(pixels, 255) == pytest.approx(0.2 / (3 * 6 * 7))
+
+
 def test_colours_that_do_not_lie_on_the_grid_are_refused():
     geometry = Geometry.of_pixels((4, 5))
     values = np.zeros((1, 4, 5), np.float32)

@@ -123,6 +123,25 @@ def test_sparse_and_dense_statistics_agree(kind):
     assert float(a.responsibilities.sum()) == pytest.approx(500, rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_many_patches_fit_into_the_cache_changes_nothing(kind, monkeypatch):
+    mixture, _ = random_mixture(40, 32, kind, seed=5, log10_variance=(-3.5, -2.5))
+    x = patches_near(mixture, 61, seed=6, dtype=torch.float32)
+
+    def found():
+        densities = ComponentDensities(mixture)
+        densities._forms.pair_cost = 0.0
+        s = expectation(densities, x)
+        sums = s.responsibilities, s.first, s.second, torch.tensor(s.log_likelihood)
+        return *sums, densities.log_density(x), densities.nearest_mahalanobis(x)
+
+    whole = found()
+    monkeypatch.setattr("napari_dinoad.scoring.patches.CACHE_BYTES", 8 * (40 + 32) * 7)
+    monkeypatch.setattr("napari_dinoad.scoring.dpmm.quadratic_forms.PAIR_BYTES", 8 * 32 * 3)
+    for some, wanted in zip(found(), whole, strict=True):
+        torch.testing.assert_close(some, wanted, rtol=1e-9, atol=1e-12)
+
+
 def test_statistics_of_parts_add_up():
     mixture, _ = random_mixture(10, 8, "diag", seed=7)
     x = patches_near(mixture, 300, seed=8)
