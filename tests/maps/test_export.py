@@ -103,6 +103,20 @@ def test_nifti_2_stays_nifti_2_with_its_float64_affine(tmp_path):
     assert written.affine.tobytes() == affine.tobytes()
 
 
+@pytest.mark.parametrize("decimals", [4, 6, 16])
+@pytest.mark.parametrize("degrees", [(0.01, 0, 0), (0.3, -0.2, 0.1), (31, 17, 45), (0, 90, 0)])
+def test_direction_cosines_that_a_header_rounds_have_a_qform(degrees, decimals):
+    """Programs that go by the qform alone would place the mask elsewhere."""
+    turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix().round(decimals)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * (-0.9, 0.9, 1.25), (-31.7, 22.13, 5.5)
+    geometry = Geometry((5, 6, 7), affine)
+    volume = Volume(np.zeros(geometry.canonical_shape, np.float32), geometry)
+    written = nifti_on_grid(np.zeros(geometry.canonical_shape, np.uint8), volume)
+    assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (1, 1)
+    np.testing.assert_allclose(written.get_qform(), affine, atol=1e-3)
+
+
 def test_scans_without_nifti_header_say_scanner_coordinates():
     turn = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]])
     rigid = np.eye(4)

@@ -100,6 +100,17 @@ def test_each_label_is_a_region_where_there_are_several(ct):
     ]
 
 
+def test_parts_of_a_single_label_are_regions_and_none_has_the_name_of_a_label(ct):
+    """They are numbered from 1, which says nothing of labels."""
+    labels = np.zeros(ct.values.shape, int)
+    labels[1, 2, 3], labels[2, 3, 4], labels[4, 0, 0] = 2, 2, 2  # the first two touch at a corner
+    mask = HandMask(labels, ct, "drawn", names={1: "haematoma", 2: "oedema"})
+    assert [(row["label"], row["n_voxels"], row.get("name")) for row in mask.regions] == [
+        (1, 2, None),
+        (2, 1, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("making", "kind", "name"),
     [("corrected", "SEMIAUTOMATIC", "Corrected by hand"), ("drawn", "MANUAL", "Drawn by hand")],

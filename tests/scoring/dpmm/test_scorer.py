@@ -54,6 +54,9 @@ def test_penalised_likelihood_never_falls(data_set, covariance, make_clustered, 
     kept = float(ComponentDensities(point.best.mixture).log_density(unit_patches(maps)).sum())
     kept += log_prior(point.best.sticks, point.best.alpha)
     assert kept >= curve[-1] - 1e-6 * abs(curve[-1])
+    # An epoch that lowered it is taken back, and so is its number.
+    is_taken_back = kept == pytest.approx(curve[-1], rel=1e-13)
+    assert point.best_epoch == len(curve) - is_taken_back
 
 
 @pytest.mark.parametrize("covariance", ["diag", "spherical", "full"])
@@ -146,6 +149,21 @@ def test_a_batch_counts_in_an_online_fit_as_much_as_its_halves(make_clustered):
     assert float(moved) > 1e-3
     for name in ("responsibilities", "first", "second"):
         torch.testing.assert_close(getattr(two, name), getattr(one, name), rtol=1e-6, atol=1e-9)
+
+
+def test_the_rate_of_a_decaying_fit_falls_with_the_batches_met(make_clustered):
+    """γ = t^−ρ; the start is step 1. All responsibilities of a patch sum to 1, whatever the mixture."""
+    maps = make_clustered(9, (6, 6), 12, 5, 0.4, seed=7) + torch.linspace(0, 1, 9)[:, None, None, None]
+    chosen = DpmmSettings(n_components=5, update="decay", decay_exponent=0.7, epochs=3, merge=False)
+    batches = list(maps.split(3))
+    point = dpmm_start.start(batches, chosen)
+    means = [unit_patches(batch).double().mean(0) for batch in batches]
+    wanted = point.online.first.sum(0)
+    for epoch in range(2):
+        point = dpmm_fit.next_epoch(point, batches, None, chosen)
+        for number, mean in enumerate(means, start=2 + 3 * epoch):
+            wanted = (1 - number**-0.7) * wanted + number**-0.7 * mean
+        torch.testing.assert_close(point.online.first.sum(0), wanted, rtol=1e-9, atol=1e-12)
 
 
 class CountedBatches(list):
