@@ -26,6 +26,7 @@ from dicom_files import (
     series_datasets,
 )
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.dicom.stack import shift_tolerance_px
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.settings import ReadSettings
@@ -106,6 +107,17 @@ def test_a_tilted_gantry_is_named_and_can_be_straightened(tmp_path):
     assert covered.sum() >= 0.9 * 8 * 23 * 10, "what the slices showed is all there"
     step = volume.geometry.affine[:3, :3]
     np.testing.assert_allclose(step.T @ step, np.diag(np.diag(step.T @ step)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("gap", "is_bridged"), [(6, True), (6.5, False)])
+def test_holes_of_up_to_three_gaps_are_bridged(tmp_path, gap, is_bridged):
+    places = [(0, 0, z) for z in (0, 2, 4, 4 + gap, 6 + gap, 8 + gap)]
+    save_all(linear_series(places), tmp_path)
+    if is_bridged:
+        assert assert_linear_where_covered(read_volume(tmp_path, resample=True), -np.inf).all()
+    else:
+        with pytest.raises(ScanReadError, match="without inventing tissue"):
+            read_volume(tmp_path, resample=True)
 
 
 def test_a_hole_too_wide_is_not_bridged(tmp_path):
@@ -203,6 +215,23 @@ def test_acquisitions_one_behind_the_other_may_be_resampled(tmp_path):
         dataset.AcquisitionNumber = 1 + number // 4
     save_all(rows, tmp_path)
     assert read_volume(tmp_path, resample=True).is_resampled
+
+
+def test_what_rounding_to_tenths_does_is_told_along_rows_and_along_columns():
+    """Of two positions each coordinate may be off by half a tenth; rows follow each other along the second vector."""
+    turn = np.radians(45)
+    along_row, along_column = (1, 0, 0), (0, np.cos(turn), np.sin(turn))
+    positions = np.round([(0, 0, 0), (0, -2.1, 2.1), (0, -4.2, 4.2)], 1)
+    found = shift_tolerance_px(positions, (*along_row, *along_column), (0.5, 0.4))
+    np.testing.assert_allclose(found, [0.1 * np.sqrt(2) / 0.5, 0.1 / 0.4])
+    # Neither less than of even ones nor so much that tissue would be moved.
+    np.testing.assert_allclose(
+        shift_tolerance_px(positions, (*along_row, *along_column), (5, 0.1)), [0.1, 0.5]
+    )
+    positions[1, 1] += 0.01
+    np.testing.assert_allclose(
+        shift_tolerance_px(positions, (*along_row, *along_column), (0.5, 0.4)), [0.1, 0.1]
+    )
 
 
 def test_tenths_do_not_excuse_a_tilt(tmp_path):

@@ -147,6 +147,23 @@ def test_a_series_whose_distance_of_slices_is_named_without_a_value(tmp_path):
     assert volume.geometry.spacing[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("tags", "white"),
+    [
+        ({}, 4095),
+        ({"RescaleSlope": 1, "RescaleIntercept": 0}, 4095),
+        ({"RescaleSlope": 1, "RescaleIntercept": -1024}, None),
+        ({"RescaleSlope": 2, "RescaleIntercept": 0}, None),
+        ({"PixelRepresentation": 1}, None),
+    ],
+)
+def test_white_is_the_highest_value_that_unsigned_bits_hold_as_stored(tmp_path, tags, white):
+    pixels = ct_values(1)[0].astype(np.uint16)
+    one = image_dataset(pixels, Modality="DX", SeriesInstanceUID="1.2.3", BitsStored=12, HighBit=11, **tags)
+    [path] = save_all([one], tmp_path)
+    assert read_volume(path).full_scale == white
+
+
 def test_a_palette_of_16_bits_says_what_is_white(tmp_path):
     """Entries reach 65535, whatever the bits of the indices."""
     indices = np.arange(256, dtype=np.uint8).reshape(16, 16)

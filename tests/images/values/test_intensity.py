@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_dinoad.errors import SettingError
 from napari_dinoad.images.readers import read_volume
 from napari_dinoad.images.slices import prepare_scan
 from napari_dinoad.images.values import intensity
@@ -53,6 +54,29 @@ def test_the_range_is_that_of_numpys_percentiles_inside_the_body(dtype):
     body = rng.random(values.shape) < 0.7
     settings = preset("mr-brain")
     assert intensity_range(volume, body, settings) == tuple(np.percentile(values[body], settings.percentiles))
+
+
+@pytest.mark.parametrize(("brightest", "is_dark"), [(150.0, False), (-600.0, False), (-1300.0, True)])
+def test_a_window_of_lungs_below_0_is_not_black(brightest, is_dark):
+    values = np.full((1, 8, 8), -1350.0, np.float32)
+    values[0, 2:6, 2:6] = brightest
+    volume = Volume(values, Geometry((8, 8, 1), np.eye(4)))
+    window = intensity_range(volume, np.ones(values.shape, bool), preset("ct-chest"))
+    assert window == (-1350, 150)
+    assert bool(darkness_note(volume, window)) == is_dark
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_taken"), [(0, 1, True), (0.2, 0.7, True), (-1e-3, 1, False), (0, 1.001, False)]
+)
+def test_values_from_0_to_1_are_taken_as_stored(low, high, is_taken):
+    values = np.linspace(low, high, 64, dtype=np.float32).reshape(1, 8, 8)
+    volume = Volume(values, Geometry.of_pixels((8, 8)))
+    if is_taken:
+        assert intensity_range(volume, np.ones(values.shape, bool), preset("bmad")) == (0, 1)
+    else:
+        with pytest.raises(SettingError, match="values within 0 to 1"):
+            intensity_range(volume, np.ones(values.shape, bool), preset("bmad"))
 
 
 def save_picture(path, pixels):
