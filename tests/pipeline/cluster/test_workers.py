@@ -410,7 +410,7 @@ def test_own_workers_are_heard_on_this_machine_only():
 
 
 def test_own_workers_ignore_ctrl_c_also_those_in_place_of_dead_ones():
-    """A console of Windows sends it to all of a command's processes, and each printed a traceback."""
+    """A console of Windows sends it to all of a command's processes: workers closed themselves, with warnings."""
     with open_cluster(ClusterSettings(workers=1, timeout_s=PATIENCE_S)) as cluster:
         for _ in range(2):
             (ignored,) = cluster.ask(lambda: signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
