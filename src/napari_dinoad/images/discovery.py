@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
+from napari_dinoad.images.itk.headers import ItkHeader
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.machine.file_names import (
+    DETACHED_SUFFIXES,
     MAP_ENDING,
     MASK_ENDINGS,
     MASK_FOLDERS,
@@ -155,6 +158,7 @@ def discover_scans(
     _walk(folder, reading, found, progress)
     _add_series(reading, found, progress)
     _look_into_belonging(reading, found, progress)
+    _take_voxels_to_headers(found)
     _set_results_aside(found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
     return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results))
@@ -232,6 +236,17 @@ def _look_into_belonging(reading: ReadSettings, found: _Found, progress: Progres
         else:
             _walk(folder, reading, found, progress)
             _add_series(reading, found, progress)
+
+
+def _take_voxels_to_headers(found: _Found) -> None:
+    """Skip no file that the header of a scan names for its voxels: it is part of that scan."""
+    named: set[Path] = set()
+    for scan in found.scans:
+        if scan.path.name.lower().endswith(DETACHED_SUFFIXES):
+            with suppress(OSError, ValueError):  # changed since it was looked at: told when it is read
+                files = ItkHeader.of(scan.path).voxel_files()
+                named.update(() if files is None else files.paths)
+    found.skipped = [item for item in found.skipped if item.path not in named]
 
 
 _OF_A_SCAN = "a mask or result of another scan"

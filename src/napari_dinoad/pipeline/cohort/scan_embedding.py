@@ -15,6 +15,7 @@ from napari_dinoad.images.edge_layout import EdgeLayout
 from napari_dinoad.images.scan_file import without_path
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine.faults import is_of_memory
+from napari_dinoad.machine.file_names import DETACHED_SUFFIXES
 from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.pipeline.cohort.embedded_scans import metadata_of
 from napari_dinoad.pipeline.cohort.embedding_cache import embedding_key
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["ScanEmbedding", "ScanToEmbed", "scan_sha256"]
 
 logger = logging.getLogger(__name__)
-
-_DETACHED_SUFFIXES = (".nhdr", ".mhd")
-"""Headers whose values lie in another file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ def scan_sha256(scan: ScanFile, reading: ReadSettings) -> str:
     ScanReadError
         If one cannot be read.
     """
-    if scan.path.name.lower().endswith(_DETACHED_SUFFIXES):
+    if scan.path.name.lower().endswith(DETACHED_SUFFIXES):
         # The header names another file, which only its reader knows how to find.
         return scan.read(reading).content_sha256(in_colour=True)
     try:
