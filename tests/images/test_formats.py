@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from nibabel.affines import voxel_sizes
 
+from detached_headers import META_IMAGE, NRRD
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.itk import reader as itk_reader
@@ -241,10 +242,6 @@ def test_a_header_that_names_a_pipe_is_not_waited_for(tmp_path, values, suffix, 
     refused_in_a_process_of_its_own(path, "names a pipe or a device")
 
 
-META_IMAGE = (
-    "ObjectType = Image\nNDims = 3\nDimSize = 4 3 2\nElementType = MET_SHORT\n{}\nElementDataFile = {}"
-)
-NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4 3 2\nendian: little\n{}\ndata file: {}"
 DETACHED = {".mhd": META_IMAGE, ".nhdr": NRRD}
 RAW = {".mhd": "HeaderSize = {}", ".nhdr": "encoding: raw\nbyte skip: {}"}
 

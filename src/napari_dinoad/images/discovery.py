@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
-from napari_dinoad.images.itk.headers import ItkHeader
+from napari_dinoad.images.itk.headers import voxels_apart
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.machine.file_names import (
-    DETACHED_SUFFIXES,
     MAP_ENDING,
     MASK_ENDINGS,
     MASK_FOLDERS,
@@ -242,10 +241,8 @@ def _take_voxels_to_headers(found: _Found) -> None:
     """Skip no file that the header of a scan names for its voxels: it is part of that scan."""
     named: set[Path] = set()
     for scan in found.scans:
-        if scan.path.name.lower().endswith(DETACHED_SUFFIXES):
-            with suppress(OSError, ValueError):  # changed since it was looked at: told when it is read
-                files = ItkHeader.of(scan.path).voxel_files()
-                named.update(() if files is None else files.paths)
+        with suppress(OSError, ValueError):  # changed since it was looked at: told when it is read
+            named.update(voxels_apart(scan.path))
     found.skipped = [item for item in found.skipped if item.path not in named]
 
 

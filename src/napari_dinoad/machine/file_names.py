@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "DETACHED_SUFFIXES",
     "DICOM_SUFFIXES",
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
@@ -36,9 +35,6 @@ __all__ = [
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MGH_SUFFIXES = (".mgz", ".mgh")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-DETACHED_SUFFIXES = (".nhdr", ".mhd")
-"""Of headers that name other files for the voxels."""
-
 DICOM_SUFFIXES = (".dcm", ".ima")
 MODEL_SUFFIX = ".dinoad"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

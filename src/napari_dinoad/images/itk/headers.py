@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_dinoad.machine.file_names import format_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["ItkHeader", "VoxelFiles"]
+__all__ = ["ItkHeader", "VoxelFiles", "has_voxels_apart", "voxels_apart"]
 
 _TEXT_BYTES = 2**20
 """More than the text takes."""
@@ -118,6 +120,26 @@ class ItkHeader:
         end = re.search(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:][^\r\n]*", self.text)
         fields = self.text if end is None else self.text[: end.end()]
         return list(re.finditer(rb"(?m)^[ \t]*%b[ \t]*[=:]([^\r\n]*)" % field, fields))
+
+
+def voxels_apart(path: Path) -> tuple[Path, ...]:
+    """Return the files that a header names for its voxels, whatever its ending; none of other formats.
+
+    Raises
+    ------
+    ValueError, OSError
+        See `ItkHeader.voxel_files`.
+    """
+    files = ItkHeader.of(path).voxel_files() if format_of(path) == "itk" else None
+    return () if files is None else files.paths
+
+
+def has_voxels_apart(path: Path) -> bool:
+    """Whether a file is, or may be, a header whose voxels are in other files; `OSError` if it cannot be read."""
+    try:
+        return bool(voxels_apart(path))
+    except ValueError:
+        return True
 
 
 def _is_nrrd(path: Path) -> bool:

@@ -17,7 +17,7 @@ from napari_dinoad.images.itk.soundness import require_sound_header, require_who
 from napari_dinoad.images.values.colours import grey_and_colours
 from napari_dinoad.images.values.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
-from napari_dinoad.machine.file_names import DETACHED_SUFFIXES, stem_of
+from napari_dinoad.machine.file_names import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +29,9 @@ _HEADER_BYTES = 65_536
 """More than the text at the beginning of a MetaImage or NRRD takes."""
 
 _NRRD_SUFFIXES = (".nrrd", ".nhdr")
+
+_DETACHED_SUFFIXES = (".nhdr", ".mhd")
+"""Headers that name another file for the voxels."""
 
 _SPACES = frozenset(
     f"{name}{time}"
@@ -228,7 +231,7 @@ def _damage(path: Path, told: str) -> str:
             "an axis without direction in space (none) that is not called a list, which SimpleITK does not read. "
             "Save it with the kind list for this axis (time points, echoes), domain for the others."
         )
-    if path.suffix.lower() in DETACHED_SUFFIXES:
+    if path.suffix.lower() in _DETACHED_SUFFIXES:
         return (
             f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
         )

@@ -12,10 +12,10 @@ import torch
 from napari_dinoad.backbones.embeddings import weights_identity
 from napari_dinoad.errors import ScanReadError, SettingError, first_line
 from napari_dinoad.images.edge_layout import EdgeLayout
+from napari_dinoad.images.itk.headers import has_voxels_apart
 from napari_dinoad.images.scan_file import without_path
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.machine.faults import is_of_memory
-from napari_dinoad.machine.file_names import DETACHED_SUFFIXES
 from napari_dinoad.machine.files import sha256_of_file
 from napari_dinoad.pipeline.cohort.embedded_scans import metadata_of
 from napari_dinoad.pipeline.cohort.embedding_cache import embedding_key
@@ -70,10 +70,10 @@ def scan_sha256(scan: ScanFile, reading: ReadSettings) -> str:
     ScanReadError
         If one cannot be read.
     """
-    if scan.path.name.lower().endswith(DETACHED_SUFFIXES):
-        # The header names another file, which only its reader knows how to find.
-        return scan.read(reading).content_sha256(in_colour=True)
     try:
+        if scan.path.is_file() and has_voxels_apart(scan.path):
+            # What the reader makes of the files that the header names.
+            return scan.read(reading).content_sha256(in_colour=True)
         if scan.series is not None:
             hashes = {path: sha256_of_file(path) for path in {frame.path for frame in scan.series.frames}}
             # Sorted, since slices are put in order by their headers, whatever their names.
