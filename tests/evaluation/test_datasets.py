@@ -104,9 +104,18 @@ def test_a_plain_folder_of_scans_and_masks(tmp_path):
 
 
 def test_masks_told_by_their_ending(tmp_path):
-    lay_out(tmp_path, "p1.png p1_mask.png p2.png p2_seg.png p3.png truth/p3_mask.png mask_of_nothing.png")
+    lay_out(
+        tmp_path,
+        "p1.png p1_mask.png p2.png p2_seg.png p3.png truth/p3_mask.png p4.png p4.seg.png mask_of_nothing.png",
+    )
     found = {scan.path.stem: scan.mask and scan.mask.stem for scan in find_dataset(tmp_path).test}
-    assert found == {"p1": "p1_mask", "p2": "p2_seg", "p3": "p3_mask", "mask_of_nothing": None}
+    assert found == {
+        "p1": "p1_mask",
+        "p2": "p2_seg",
+        "p3": "p3_mask",
+        "p4": "p4.seg",
+        "mask_of_nothing": None,
+    }
 
 
 SAME_NAMES = {

@@ -184,6 +184,24 @@ def test_a_folder_of_bids_masks_alone_opens_them_as_labels(tmp_path, kind, suffi
     assert sorted(np.unique(labels)) == [0, 3]
 
 
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_a_segmentation_of_3d_slicer_opens_as_labels(tmp_path, n_layers):
+    """It was a grey scan, and is one no more in a folder of segmentations."""
+    sitk = pytest.importorskip("SimpleITK")
+    labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5, n_layers), dtype=np.uint8)
+    image = sitk.GetImageFromArray(labels.squeeze(), isVector=n_layers > 1)
+    image.SetMetaData("Segment0_ID", "Segment_1")
+    path = tmp_path / "Segmentation.seg.nrrd"
+    sitk.WriteImage(image, str(path))
+    (scan,) = scans_at(tmp_path)
+    for layers in (read_layers(scan), read_layers(path)):
+        assert [kind for _, _, kind in layers] == ["labels"] * n_layers
+        assert len({arguments["name"] for _, arguments, _ in layers}) == n_layers
+        for place, (shown, _, _) in enumerate(layers):
+            # Stored from left to right and from front to back, as ITK has it without an orientation.
+            np.testing.assert_array_equal(shown, labels[:, ::-1, ::-1, place])
+
+
 def test_a_folder_of_results_alone_opens_them(tmp_path):
     save(tmp_path / "scan.nii.gz", (5, 6, 7))
     volume = read_volume(tmp_path / "scan.nii.gz")

@@ -163,6 +163,31 @@ def test_files_with_the_voxels_of_a_scan_are_not_told_to_be_none(tmp_path, suffi
     assert [item.path.name for item in discover_scans(tmp_path).skipped] == ["berta.raw", "other.raw"]
 
 
+def save_segments(path, labels):
+    """Write labels (k, j, i), or layers of them (…, n), as 3D Slicer does."""
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(labels, isVector=labels.ndim == 4)
+    image.SetMetaData("Segment0_ID", "Segment_1")
+    image.SetMetaData("Segment0_Name", "ribs")
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 4, 5, 2)], ids=["one layer", "two that overlap"])
+@pytest.mark.parametrize("name", ["Segmentation.seg.nrrd", "lesion.nrrd"])
+def test_segmentations_of_3d_slicer_are_no_scans(tmp_path, shape, name):
+    """They were normal scans of the folder, and scored as one."""
+    sitk = pytest.importorskip("SimpleITK")
+    values = np.random.default_rng(0).random((3, 4, 5), dtype=np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "ct.nrrd"))
+    save_segments(tmp_path / name, np.ones(shape, np.uint8))
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["ct"]
+    assert [(item.path.name, item.reason) for item in found.skipped] == [
+        (name, "a mask by its header, not a scan")
+    ]
+    assert [(scan.path.name, scan.holding) for scan in found.results] == [(name, "mask")]
+
+
 def test_masks_by_their_bids_names_are_no_scans(tmp_path):
     """Derivatives of BIDS lie in folders of their own, and few programs set the intent code."""
     masks = ["sub-01_desc-brain_mask.nii.gz", "sub-01_dseg.nii", "sub-01_label-GM_probseg.nii.gz"]

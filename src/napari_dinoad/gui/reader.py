@@ -22,6 +22,7 @@ from napari_dinoad.gui.viewer.layers import (
 )
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.frame_counts import frames_in
+from napari_dinoad.images.itk.headers import holds_segments
 from napari_dinoad.images.itk.reader import read_itk_frames
 from napari_dinoad.images.nifti_files import (
     colour_pixels,
@@ -155,6 +156,8 @@ def _layers_of(scan: ScanFile, *, resample: bool) -> list[LayerTuple]:
             return [colour_layer(values, source) if is_colour else source_layer(values, source)]
         if holding != "scan":
             return [_read_result(path, image, holding)]
+    if format_of(path) == "itk" and path.is_file() and holds_segments(path):
+        return _read_layers_of_segments(path)
     try:
         return [layer_of_volume(_read_one(scan, resample))]
     except SeveralFramesError:
@@ -203,6 +206,16 @@ def _read_segments(path: Path) -> list[LayerTuple]:
         labels, arguments, kind = _as_result(one.labels, ScanSource(one.geometry, name), "mask")
         arguments["features"] = {"index": [*one.segments], "segment": [*one.segments.values()]}
         layers.append((labels, arguments, kind))
+    return layers
+
+
+def _read_layers_of_segments(path: Path) -> list[LayerTuple]:
+    """Return a segmentation of 3D Slicer as labels: one for each of its layers, in which segments may overlap."""
+    volumes = read_itk_frames(path)
+    layers = []
+    for place, one in enumerate(volumes, start=1):
+        name = one.name if len(volumes) == 1 else f"{one.name} · {place}"
+        layers.append(_as_result(one.values, replace(ScanSource.of(one), name=name), "mask"))
     return layers
 
 

@@ -156,9 +156,12 @@ def inspect_file(path: Path, reading: ReadSettings, *, all_frames: bool = False)
     if scan_format == "nifti":
         return _inspect_nifti(path, needs_frame)
     if scan_format == "itk":
+        from napari_dinoad.images.itk.headers import holds_segments
         from napari_dinoad.images.itk.reader import itk_shape
 
         shape, spacing, n_frames = itk_shape(path)
+        if holds_segments(path):
+            return ScanFile(path, "volume", shape, spacing, stem_of(path), n_frames=n_frames, holding="mask")
         if needs_frame:
             require_frame(path, None, n_frames)
         if len(shape) == 2:

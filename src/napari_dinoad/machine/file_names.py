@@ -49,8 +49,10 @@ _SUFFIXES_OF_FORMAT: dict[ScanFormat, tuple[str, ...]] = {
     "picture": IMAGE_SUFFIXES,
 }
 
-MASK_ENDINGS = ("_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", "_truth", "_gt")
-"""What names of masks have behind the name of their scan, longest first; some have nothing."""
+MASK_ENDINGS = (
+    "_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", ".seg", "_truth", "_gt",
+)  # fmt: skip
+"""What names of masks have behind the name of their scan, longest first (3D Slicer's ``.seg``); some have nothing."""
 
 MASK_FOLDERS = frozenset(
     {

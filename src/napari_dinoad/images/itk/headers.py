@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["ItkHeader", "VoxelFiles", "has_voxels_apart", "voxels_apart"]
+__all__ = ["ItkHeader", "VoxelFiles", "has_voxels_apart", "holds_segments", "voxels_apart"]
 
 _TEXT_BYTES = 2**20
 """More than the text takes."""
@@ -22,6 +22,8 @@ _MOST_FILES = 2**16
 
 _PATTERN = re.compile(rb"([^%]*%0?[1-9]?[0-9]?[di][^%]*?)((?:[ \t]+-?\d+){3,4})")
 """Files by number: a name with one place for a number of less than 100 digits; the first, the last, and the step."""
+
+_SEGMENT = re.compile(rb"(?m)^Segment(?:\d+|ation)_\w+:=")
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,11 @@ def has_voxels_apart(path: Path) -> bool:
         return bool(voxels_apart(path))
     except ValueError:
         return True
+
+
+def holds_segments(path: Path) -> bool:
+    """Whether a file is a segmentation of 3D Slicer, by the keys of its own in the header of a NRRD."""
+    return _is_nrrd(path) and bool(_SEGMENT.search(ItkHeader.of(path).text))
 
 
 def _is_nrrd(path: Path) -> bool:
