@@ -66,6 +66,20 @@ def test_three_regions_are_in_sight_whatever_the_size_of_letters(qtbot):
         assert table.viewport().height() >= 3 * table.visualItemRect(table.topLevelItem(0)).height()
 
 
+def test_the_place_of_a_region_is_whole_however_narrow_the_table(qtbot):
+    """“L 100 P 78 S …” was all of it, also where a bar scrolled to its end."""
+    table = RegionTable()
+    qtbot.addWidget(table)
+    table.show_regions(
+        [replace(region(label), peak_mm=(-1100.0, -1078.0, 1831.0)) for label in (1, 2)], lambda _: True
+    )
+    for width in (600, 330, 232):
+        table.resize(width, 120)
+        table.show()
+        QApplication.processEvents()
+        assert table.columnWidth(4) >= table.sizeHintForColumn(4)
+
+
 def test_each_column_of_the_table_says_what_it_is(qtbot):
     table = RegionTable()
     qtbot.addWidget(table)

@@ -130,7 +130,8 @@ class RegionTable(QTreeWidget):
         )
         header = self.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        # Stretched, the last column has 100 pixels where there is no room for it, and no bar scrolls to its end.
+        header.setStretchLastSection(False)
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.itemChanged.connect(self._on_item_changed)
