@@ -220,5 +220,6 @@ def suspicion_words(anomaly_map: AnomalyMap, *, is_whole: bool) -> str:
     what = "this scan" if is_whole else "what was scored of this scan"
     return (
         f"{100 * share:.0f} % of {what} is beyond the rate of 1 %. It is probably of another kind than the normal "
-        "scans (contrast, scanner, body part, resolution) rather than ill everywhere."
+        "scans (contrast, scanner, body part, resolution) rather than ill everywhere: score it with a "
+        "model that was fitted on scans of its kind."
     )

@@ -362,6 +362,7 @@ def test_a_scan_that_is_unusual_nearly_everywhere_is_told_at_the_top(last, warns
     findings = Findings(AnomalyMap(values, volume).mask(0.01), "scan.nii.gz", 0.05, 39, 39, None, CARD)
     said = "probably of another kind than the normal scans"
     assert [said in note for note in findings.all_notes()].count(True) == warns
+    assert not warns or "score it with a model that was fitted on scans of its kind" in findings.suspicion()
     page = report_page(findings)
     assert page.count(said) == warns
     assert not warns or page.index(said) < page.index("Most abnormal slices")
