@@ -13,6 +13,7 @@ from PIL import Image
 
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.reader import read_layers
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
@@ -349,6 +350,25 @@ def test_it_is_said_while_regions_are_measured(qtbot, ready):
     assert not ready.finder.result.is_measured
     assert ready.result.summary.text() == "Measuring the regions…"
     qtbot.waitUntil(lambda: ready.result.summary.text().startswith("2 regions"))
+
+
+def test_regions_that_cannot_be_measured_are_told_and_not_tried_for_ever(qtbot, ready, monkeypatch):
+    find_planted(qtbot, ready)
+    tried = []
+
+    def fail(measurement, channel):
+        tried.append(measurement.version)
+        raise DinoadError("Not enough memory.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_dinoad.gui.find.measuring.run_in_process", fail)
+        ready.result.rate.slider.setValue(3.0)
+        qtbot.waitUntil(lambda: len(tried) > 0)
+        qtbot.wait(300)
+        assert len(tried) == 1
+        assert ready.result.summary.text() == "Not enough memory."
+    ready.result.rate.slider.setValue(2.0)
+    qtbot.waitUntil(lambda: ready.result.summary.text().startswith("3 regions"))
 
 
 def test_a_cancelled_run_says_how_many_slices_were_looked_at(qtbot, ready, gate):

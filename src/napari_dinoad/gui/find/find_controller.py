@@ -65,6 +65,7 @@ class FindController(QObject):
         self.scoring.told.connect(self.told)
         self._measurer = RegionMeasurer(lambda: self._current, lambda: self.scoring.layer is not None, self)
         self._measurer.measured.connect(self._on_measured)
+        self._measurer.failed.connect(self.regions_changed)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.point.connect(self._on_point)
         grid_of(viewer).events.enabled.connect(self.review)
@@ -90,6 +91,11 @@ class FindController(QObject):
     def runner(self) -> JobRunner:
         """Runs the scoring."""
         return self.scoring.runner
+
+    @property
+    def measuring_fault(self) -> str:
+        """Why the regions of the mask as it is now cannot be measured; empty where they may be."""
+        return self._measurer.fault
 
     @property
     def standing(self) -> Standing:

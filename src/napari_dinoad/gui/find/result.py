@@ -158,6 +158,11 @@ class ScanResult:
         return self._labels is not None
 
     @property
+    def version(self) -> int:
+        """Counts what has changed the mask; see `Measurement`."""
+        return self._version
+
+    @property
     def normal_peaks(self) -> NormalPeaks | None:
         """The highest −log10 p of each normal scan; None while the whole scan is not scored, or not comparable."""
         return None if self.outcome is None else self.outcome.normal_peaks

@@ -243,7 +243,10 @@ class ResultPanel(Step):
         words = beyond_words(result.regions, result.normal_peaks)
         beyond = f"; {words}" if words else ""
         if not result.is_measured:
-            text = self._running_words(result) if self._controller.runner.is_running else _MEASURING
+            is_running = self._controller.runner.is_running
+            text = (
+                self._running_words(result) if is_running else self._controller.measuring_fault or _MEASURING
+            )
         elif n == 0:
             text = f"No region at {rate_in_words(result.fpr)}."
         elif n_ticked == n:
