@@ -6,8 +6,16 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import median_abs_deviation
 
-from napari_dinoad.normative_model.cohort_norms import MIN_SCANS, CohortNorms, FigureNorm, unlike_all
+from napari_dinoad.normative_model.cohort_norms import (
+    MIN_SCANS,
+    CohortNorms,
+    FigureNorm,
+    robust_spread,
+    robust_z,
+    unlike_all,
+)
 
 
 def facts(spacing=(1.0, 1.0, 1.0), body=(160.0, 200.0, 150.0), intensity=(10, 200, 400, 600, 1000), **others):
@@ -19,6 +27,18 @@ def facts(spacing=(1.0, 1.0, 1.0), body=(160.0, 200.0, 150.0), intensity=(10, 20
         "intensity": [float(value) for value in intensity],
         **others,
     }
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 24, 500])
+def test_a_robust_spread_is_the_standard_deviation_of_a_normal_distribution(n):
+    values = np.random.default_rng(n).normal(7, 3, n)
+    values[: n // 10] = 1e6  # outliers
+    spread = median_abs_deviation(values, scale="normal")
+    assert robust_spread(values) == pytest.approx(spread, rel=1e-4)
+    if n > 1:
+        np.testing.assert_allclose(robust_z(values), (values - np.median(values)) / spread, rtol=1e-4)
+    least = 2 * spread + 1
+    np.testing.assert_allclose(robust_z(values, least), (values - np.median(values)) / least)
 
 
 @pytest.fixture
@@ -43,6 +63,11 @@ def test_no_scan_of_the_cohort_is_unlike_it(cohort):
     ("scan", "words"),
     [
         (facts(spacing=(5.0, 1.0, 1.0)), "Its voxels are 5 mm top to bottom, in the normal scans 1 mm."),
+        (
+            facts(spacing=(5.0, 3.0, 4.0)),
+            "Its voxels are 5 mm top to bottom, 3 mm front to back and 4 mm side to side, in the normal scans 1 mm, "
+            "1 mm and 1 mm.",
+        ),
         (
             facts(body=(160.0, 200.0, 400.0)),
             "What it shows measures 400 mm side to side, in the normal scans 1",
