@@ -123,3 +123,15 @@ def test_transformers_own_forward_agrees(name, tiny_timm, tmp_path):
         scale = float(expected.abs().max())
         got = backbone(images).values
         torch.testing.assert_close(got / scale, expected / scale, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", ["dinov2_vitg14", "dinov2_vits14_reg", "dinov3_vits16plus"])
+def test_what_transformers_holds_in_memory_are_the_weights_that_it_saves(name, tiny_timm, tmp_path):
+    """Its state dict, as scripts save it: newer versions have other names and tensors there than in their files."""
+    model, _ = _transformers_model(name)
+    randomise(model.eval(), seed=1)
+    model.save_pretrained(tmp_path / "saved")
+    torch.save(model.state_dict(), tmp_path / "state.pth")
+    saved, of_state = (load_backbone(name, tmp_path / file, "cpu") for file in ("saved", "state.pth"))
+    assert of_state.weights_sha256 == saved.weights_sha256
