@@ -198,18 +198,9 @@ def test_a_classification_likelihood_is_that_of_its_formula_and_takes_few_logari
     assert counted.n <= k * (n_channels // 16 + n_channels % 16)
 
 
-@given(seed=st.integers(0, 50), k=st.integers(2, 14), at_most=st.integers(1, 14))
-@settings(max_examples=40)
-def test_groups_are_the_best_mixture_on_the_greedy_path(seed, k, at_most):
-    """Against the path taken one merge at a time, with every pair evaluated anew each time."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(3, 4, generator=generator)
-    patches = (centres.repeat_interleave(60, 0) + 0.3 * torch.randn(180, 4, generator=generator)).double()
-    labels = nearest_centres(patches, patches[:: 180 // k][:k])[0]
-    labels = torch.unique(labels, return_inverse=True)[1]
-    statistics = hard_statistics(patches, labels, int(labels.max()) + 1, "diag")
+def greedy_path(statistics, penalty):
+    """The components after each merge, with every pair evaluated anew each time, and the value of one."""
     s, first, second = statistics.responsibilities, statistics.first, statistics.second
-    penalty = 0.5 * (1 + 2 * 4) * np.log(180)
     parts = [(s[i : i + 1], first[i : i + 1], second[i : i + 1], {i}) for i in range(len(s))]
 
     def value(part):
@@ -225,8 +216,41 @@ def test_groups_are_the_best_mixture_on_the_greedy_path(seed, k, at_most):
         best = max(gain, key=gain.get)
         parts = [part for i, part in enumerate(parts) if i not in best] + [joined(*(parts[i] for i in best))]
         path.append(parts)
+    return path, value
+
+
+def groups_of(statistics, at_most):
+    group = alike_groups(statistics, "diag", 1e-6, at_most)
+    return {frozenset(torch.nonzero(group == g).flatten().tolist()) for g in group.tolist()}
+
+
+@given(seed=st.integers(0, 50), k=st.integers(2, 14), at_most=st.integers(1, 14))
+@settings(max_examples=40)
+def test_groups_are_the_best_mixture_on_the_greedy_path(seed, k, at_most):
+    """Against the path taken one merge at a time, with every pair evaluated anew each time."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(3, 4, generator=generator)
+    patches = (centres.repeat_interleave(60, 0) + 0.3 * torch.randn(180, 4, generator=generator)).double()
+    labels = nearest_centres(patches, patches[:: 180 // k][:k])[0]
+    labels = torch.unique(labels, return_inverse=True)[1]
+    statistics = hard_statistics(patches, labels, int(labels.max()) + 1, "diag")
+    path, value = greedy_path(statistics, 0.5 * (1 + 2 * 4) * np.log(180))
     allowed = [parts for parts in path if len(parts) <= at_most] or path
     expected = max(allowed, key=lambda parts: sum(map(value, parts)))
-    group = alike_groups(statistics, "diag", 1e-6, at_most)
-    got = {frozenset(torch.nonzero(group == g).flatten().tolist()) for g in group.tolist()}
-    assert got == {frozenset(part[3]) for part in expected}
+    assert groups_of(statistics, at_most) == {frozenset(part[3]) for part in expected}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_whole_greedy_path_is_taken_as_if_each_pair_were_weighed_anew(seed):
+    """Of many pieces of any size without order, what was the best pair of most is gone after each merge."""
+    generator = torch.Generator().manual_seed(seed)
+    patches = torch.randn(400, 3, generator=generator).double() * torch.tensor([1.0, 0.5, 0.1])
+    labels = (torch.rand(400, generator=generator).square() * 22).long()
+    labels = torch.unique(labels, return_inverse=True)[1]
+    patches += torch.randn(22, 3, generator=generator).double()[labels]
+    statistics = hard_statistics(patches, labels, int(labels.max()) + 1, "diag")
+    path, value = greedy_path(statistics, 0.5 * (1 + 2 * 3) * np.log(400))
+    for at_most in range(1, len(path) + 1):
+        allowed = [parts for parts in path if len(parts) <= at_most]
+        expected = max(allowed, key=lambda parts: sum(map(value, parts)))
+        assert groups_of(statistics, at_most) == {frozenset(part[3]) for part in expected}
