@@ -74,6 +74,20 @@ def test_what_predicts_new_patches_better_stays_when_hospitals_are_pooled():
     assert all(n_groups(a, "akaike") >= n_groups(a, "schwarz") for a in distances)
 
 
+def test_a_sample_of_a_tenth_tells_apart_what_a_third_of_all_patches_would():
+    """Its patches count for as many as there are; taken for all that there are, they would tell less."""
+
+    def n_groups(statistics, n_patches=None):
+        return int(alike_groups(statistics, "diag", 1e-6, n_patches=n_patches).max()) + 1
+
+    distances = torch.linspace(1, 8, 141).tolist()
+    apart = next(a for a in distances if n_groups(two_components(a).scaled(0.35)) == 2)
+    sample = two_components(apart).scaled(0.1)
+    assert n_groups(sample, 2000) == 2
+    assert n_groups(sample) == 1
+    assert n_groups(two_components(apart)) == 2
+
+
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_empty_components_are_not_carried_on(covariance, fitted):
     parameters = fitted[0][covariance][2].parameters
