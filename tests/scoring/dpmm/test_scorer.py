@@ -18,7 +18,7 @@ from napari_dinoad.scoring.dpmm import start as dpmm_start
 from napari_dinoad.scoring.dpmm.mixture import ComponentDensities, Mixture
 from napari_dinoad.scoring.dpmm.scorer import DpmmScorer
 from napari_dinoad.scoring.dpmm.statistics import gaussians, hard_statistics
-from napari_dinoad.scoring.dpmm.stick_breaking import log_prior
+from napari_dinoad.scoring.dpmm.stick_breaking import log_prior, stick_weights
 from napari_dinoad.scoring.patches import unit_patches
 from napari_dinoad.settings import DpmmSettings
 
@@ -164,6 +164,16 @@ def test_the_rate_of_a_decaying_fit_falls_with_the_batches_met(make_clustered):
         for number, mean in enumerate(means, start=2 + 3 * epoch):
             wanted = (1 - number**-0.7) * wanted + number**-0.7 * mean
         torch.testing.assert_close(point.online.first.sum(0), wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_each_patch_of_the_sample_that_a_fit_starts_from_counts_for_as_many_as_there_are(make_clustered):
+    """The prior weighs against 900 patches, not against the 60 that were drawn."""
+    maps = make_clustered(25, (6, 6), 8, 3, 0.3, seed=5)
+    chosen = DpmmSettings(n_components=3, start_patches_per_component=20, merge=False, alpha0=30.0)
+    parameters = dpmm_start.start([maps], chosen).parameters
+    shares = parameters.mean_responsibilities
+    torch.testing.assert_close(60 * shares, (60 * shares).round(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(parameters.sticks, stick_weights(shares, 30.0, 900))
 
 
 class CountedBatches(list):
