@@ -155,7 +155,7 @@ def read_dicom_series(
     except SeveralFramesError as error:
         raise SeveralFramesError(f"{path}: {error}") from error
     except (GeometryError, ScanReadError) as error:
-        raise ScanReadError(f"{path}: {error}") from error
+        raise ScanReadError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from error
     volume = _finite(volume, path)
     return volume if may_be_empty else _with_signal(volume, path)
 

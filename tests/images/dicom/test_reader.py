@@ -520,3 +520,16 @@ def test_rounded_direction_cosines(tmp_path, decimals):
     points = np.array(list(standard_world_points(datasets, (0.5, 0.5))))
     index = (points - volume.geometry.affine[:3, 3]) @ np.linalg.inv(volume.geometry.affine[:3, :3]).T
     assert np.abs(index - np.rint(index)).max() < 0.05
+
+
+def test_a_file_that_cannot_be_decoded_is_named_once(tmp_path):
+    """It was named by its path, and again as one of the series."""
+    one = image_dataset(ct_values(n=1)[0], SeriesInstanceUID="1.2.3")
+    del one.PixelData
+    [path] = save_all([one], tmp_path)
+    with pytest.raises(ScanReadError) as told:
+        read_volume(path)
+    assert str(told.value).startswith(f"{path}: no pixels")
+    with pytest.raises(ScanReadError) as told:
+        read_volume(tmp_path)
+    assert str(told.value).startswith(f"{tmp_path}: {path.name}: no pixels")
