@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from gzip import BadGzipFile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from napari_dinoad.machine.file_names import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 __all__ = ["itk_shape", "read_itk", "read_itk_frames"]
 
@@ -44,6 +44,7 @@ _SPACES = frozenset(
 )
 """Spaces of NRRD that say which sides of the patient their axes run to."""
 
+_KINDS = rb"kinds[ \t]*:"
 _ENCODING = rb"encoding[ \t]*:"
 _BZIP2 = frozenset(("bz2", "bzip2"))
 
@@ -246,7 +247,7 @@ def _has_unnamed_axis(header: bytes) -> bool:
 def _told_of_space(field: bytes, header: bytes) -> list[str]:
     """Return what a field of a NRRD says of each axis that is, or may be, one of space."""
     told = " ".join(_values(field, header)).split()
-    kinds = " ".join(_values(rb"kinds[ \t]*:", header)).split() or ["???"] * len(told)
+    kinds = " ".join(_values(_KINDS, header)).split() or ["???"] * len(told)
     return [one for one, kind in zip(told, kinds, strict=False) if kind in _KINDS_OF_SPACE]
 
 
@@ -257,7 +258,8 @@ def _format_of(path: Path) -> str:
 def _is_colour(reader: Any) -> bool:
     import SimpleITK as sitk
 
-    kind = "NRRD_kinds[pixel]"
-    is_list = reader.HasMetaDataKey(kind) and reader.GetMetaData(kind) == "list"
+    # By the header itself: SimpleITK tells it since 2.5.6 alone.
+    kinds = _values(_KINDS, _header_of(Path(reader.GetFileName())))
+    is_list = "list" in " ".join(kinds).split()
     has_channels = reader.GetNumberOfComponents() in (3, 4) and reader.GetPixelID() == sitk.sitkVectorUInt8
     return has_channels and not is_list
