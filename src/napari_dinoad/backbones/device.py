@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.settings import Device
 
-__all__ = ["choose_device", "choose_precision", "measured_seconds", "trial_seconds"]
+__all__ = ["choose_device", "choose_precision", "in_precision", "measured_seconds", "trial_seconds"]
 
 logger = logging.getLogger(__name__)
 
@@ -166,12 +166,19 @@ def _seconds_a_slice(trial: Trial, n_slices: int) -> float:
     tokens = torch.randn(n_slices, _TOKENS, _DIM, generator=generator).to(device)
     block = torch.nn.TransformerEncoderLayer(_DIM, _HEADS, 4 * _DIM, 0.0, batch_first=True).eval().to(device)
     best = float("inf")
-    with torch.inference_mode(), torch.autocast(name, getattr(torch, kind), enabled=kind != "float32"):
+    with torch.inference_mode(), in_precision(device, getattr(torch, kind)):
         for _ in range(_TRIALS + 1):  # the first one also loads kernels
             started = time.perf_counter()
             float(block(tokens).sum())  # Reading a value waits for the device.
             best = min(best, time.perf_counter() - started)
     return best / n_slices
+
+
+def in_precision(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Compute in a precision: by autocast, or in float32 with autocast off."""
+    is_lower = precision != torch.float32
+    # Even off, PyTorch 2.6 warns of float32 on MPS.
+    return torch.autocast(device.type, precision if is_lower else None, enabled=is_lower)
 
 
 def _quickest(trials: list[Trial]) -> Trial:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from napari_dinoad.backbones.device import choose_precision
+from napari_dinoad.backbones.device import choose_precision, in_precision
 from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_images, grid_of
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.openvino_forward import has_openvino, openvino_forward
@@ -249,7 +249,7 @@ class TimmBackbone:
         ) / self._std  # (n, 3, H, W)
         if self.device.type == "cuda":
             channels = channels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with in_precision(self.device, self.precision):
             return self._tokens(channels, grid)
 
     def _tokens(self, channels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

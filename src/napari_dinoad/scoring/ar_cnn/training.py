@@ -275,7 +275,8 @@ class Training:
         some = maps[places]
         noise = on_device(torch.randn(some.shape, generator=generator), maps.device)
         spread = some.std((2, 3), keepdim=True, correction=0)
-        return maps.index_copy(0, places, some + settings.noise_scale * spread * noise)
+        # Not by `index_copy`, which PyTorch 2.6 lacks on MPS.
+        return maps.index_put((places,), some + settings.noise_scale * spread * noise)
 
     def _validation_loss(self, validation: Iterable[torch.Tensor]) -> float:
         errors, n_maps = mean_errors(self.network, validation, self.census, self.device)
