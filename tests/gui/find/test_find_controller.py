@@ -263,7 +263,9 @@ def test_frames_have_the_numbers_of_the_slider_and_of_the_command_line(qtbot, do
             f"Series of 2 frames, counted from 0: the shown one ({number}) is used."
             in dock.scan.assumed.text()
         )
-    assert viewer.dims.axis_labels[0] == "frame"
+    assert series.axis_labels[0] == "frame"
+    if hasattr(viewer, "canvas"):  # napari before 0.9 numbers its sliders
+        assert viewer.dims.axis_labels[0] == "frame"
     path = series.source.path
     shown = dock.scan.scan.volume()
     assert read_volume(path, frame=0).notes[0] == shown.notes[-1] == "Frame 0 of 2, counted from 0."
