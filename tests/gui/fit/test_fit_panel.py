@@ -624,7 +624,8 @@ def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
     own = [field for field in fields if not isinstance(field.parent(), QAbstractSpinBox)]
     assert {field.accessibleName() for field in own} == {
         "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
-        "Persons", "Images of a folder", "Weights file", "Plane", "Resolution (0: as usual)", "Rounds (0: as usual)", "Device", "Seed",
+        "Persons", "Images of a folder", "Weights file", "Plane", "Resolution (0: as usual)",
+        "Rounds (0: as usual)", "Device", "Seed",
     }  # fmt: skip
     panel.found.skipped.show_rows("Skipped (1)", [("letter.txt", "no scan")])
     assert panel.found.skipped.tree.accessibleName() == "Skipped (1)"
