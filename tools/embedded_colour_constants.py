@@ -1,8 +1,8 @@
 """Compute the frozen constants of the embedded backbone's colours and write them into the package.
 
 Local means are seen from grey (0) and counted in units of `MEAN_UNIT`; texture by its mean and standard deviation
-over the cells of the six photographs that come with scikit-image (a retina, stained tissue, a cat, coffee, an
-astronaut, a rocket; CC0 or public domain). Running it again gives the same file up to rounding.
+over the cells of the six photographs that come with scikit-image up to 0.26 (a retina, stained tissue, a cat, coffee,
+an astronaut, a rocket; CC0 or public domain). Running it again gives the same file up to rounding.
 
     python tools/embedded_colour_constants.py
 """
@@ -26,6 +26,7 @@ MEAN_UNIT = 0.07
 """Share of white; chosen on lesions painted into procedural pictures, see docs/measurements/embedded.md."""
 
 PHOTOGRAPHS = ("retina.jpg", "ihc.png", "chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg")
+FOLDER = Path(skimage.__file__).parent / "data"
 RESOLUTION_PX = 256
 SIGNIFICANT_DIGITS = 5
 OUTPUT = Path(__file__).parents[1] / "src/napari_dinoad/backbones/embedded/colour_constants.json"
@@ -35,7 +36,7 @@ def photographs() -> torch.Tensor:
     """Return the photographs (n, 3, 256, 256) float32 in [0, 1], cut square from the upper left."""
     pictures = []
     for name in PHOTOGRAPHS:
-        with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
+        with Image.open(FOLDER / name) as image:
             side = min(image.size)
             square = image.convert("RGB").crop((0, 0, side, side))
             pictures.append(np.asarray(square.resize((RESOLUTION_PX, RESOLUTION_PX), Image.Resampling.BOX)))

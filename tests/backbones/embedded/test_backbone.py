@@ -11,7 +11,7 @@ import torch
 from scipy.signal import fftconvolve
 
 from coloured_pictures import picture
-from embedded_colour_constants import constants
+from embedded_colour_constants import FOLDER, PHOTOGRAPHS, constants
 from napari_dinoad.backbones import find_backbone, load_backbone
 from napari_dinoad.backbones.embedded import backbone as embedded
 from napari_dinoad.backbones.embedded.backbone import EmbeddedConstants, embedded_constants, log_features
@@ -255,6 +255,9 @@ def test_the_constants_of_colour_name_themselves_beside_those_of_grey(monkeypatc
 
 
 def test_the_constants_of_colour_are_those_of_the_photographs():
+    missing = [name for name in PHOTOGRAPHS if not (FOLDER / name).is_file()]
+    if missing:
+        pytest.skip(f"scikit-image comes without {', '.join(missing)} from 0.27 on")
     made, shipped = constants(), colour_constants()
     assert made["version"] == shipped.version
     np.testing.assert_allclose(made["mean"], shipped.mean, rtol=2e-3)
