@@ -832,6 +832,12 @@ def numbered_pictures(folder, sizes=(40, 40, 40)):
     return folder
 
 
+def open_another(qtbot, dock):
+    panel = FitPanel(dock.session.fit.parent()._viewer(), dock.session)
+    qtbot.addWidget(panel)
+    return panel
+
+
 def choose_meant(qtbot, panel, field, value):
     with qtbot.waitSignal(panel.session.fit.discovered, timeout=TIMEOUT_MS):
         field.value = value
@@ -846,9 +852,7 @@ def test_persons_are_grouped_as_the_command_line_does(qtbot, dock, tmp_path, how
     assert "6 scans of 3 persons" in panel.found.text.text()
     assert panel.form.settings().calibration.persons == how
     dock.windows.fit.close()
-    again = FitPanel(dock.session.fit.parent()._viewer(), dock.session)
-    qtbot.addWidget(again)
-    assert again.form.meant() == panel.form.meant()
+    assert open_another(qtbot, dock).form.meant() == panel.form.meant()
 
 
 def test_pictures_of_a_folder_are_stacked_as_the_command_line_does(qtbot, dock, tmp_path):
@@ -857,3 +861,24 @@ def test_pictures_of_a_folder_are_stacked_as_the_command_line_does(qtbot, dock, 
     choose_meant(qtbot, panel, panel.form.advanced.stack_folders, True)
     assert "3 volumes, all 2 × 40 × 48" in panel.found.text.text()
     assert panel.form.settings().reading.stack_folders
+
+
+def test_a_window_opened_again_looks_into_no_folder_again(qtbot, dock, tmp_path):
+    """It did where both were meant otherwise than usual, as it showed one after the other."""
+    panel = open_panel(qtbot, dock, numbered_pictures(tmp_path / "normals"))
+    choose_meant(qtbot, panel, panel.form.advanced.stack_folders, True)
+    choose_meant(qtbot, panel, panel.form.advanced.persons, "folder")
+    found = dock.session.fit.discovery
+    again = open_another(qtbot, dock)
+    assert again.form.meant() == panel.form.meant()
+    assert dock.session.fit.discovery is found
+
+
+def test_a_window_opened_while_a_folder_is_looked_into_shows_how_it_is_meant(qtbot, dock, tmp_path):
+    """It showed persons by folders, and would have fitted each scan as a person."""
+    panel = open_panel(qtbot, dock, numbered_pictures(tmp_path / "normals"))
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.form.advanced.persons.value = "folder"
+        again = open_another(qtbot, dock)
+    assert "6 scans of 3 persons" in again.found.text.text()
+    assert again.form.settings().calibration.persons == "folder"

@@ -128,9 +128,11 @@ class FitForm(QWidget):
         return MeantScans(self.advanced.persons.value, self.advanced.stack_folders.value)
 
     def show_meant(self, meant: MeantScans) -> None:
-        """Show how the scans of the folder were meant."""
-        self.advanced.persons.value = meant.persons
-        self.advanced.stack_folders.value = meant.stack_folders
+        """Show how the scans of the folder were meant; the two fields tell of no change, the form does."""
+        persons, stack_folders = self.advanced.persons, self.advanced.stack_folders
+        with persons.changed.blocked(), stack_folders.changed.blocked():
+            persons.value, stack_folders.value = meant.persons, meant.stack_folders
+        self.changed.emit()
 
     def preprocessing(self) -> PreprocessingSettings:
         """Return the chosen preset with what was changed of it."""

@@ -253,6 +253,7 @@ class FitPanel(QWidget):
             self.guess.tell("")
         else:
             self.found.show_discovery(discovery)
+            self.form.show_meant(self._fit.meant)
             self._show_samples()
         self._show_estimate()
         self._show_start()
