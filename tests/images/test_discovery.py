@@ -163,6 +163,21 @@ def test_files_with_the_voxels_of_a_scan_are_not_told_to_be_none(tmp_path, suffi
     assert [item.path.name for item in discover_scans(tmp_path).skipped] == ["berta.raw", "other.raw"]
 
 
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_files_with_voxels_may_lie_in_another_folder(tmp_path, monkeypatch, is_relative):
+    """Headers name them by a way back, or from the root."""
+    pytest.importorskip("SimpleITK")
+    monkeypatch.chdir(tmp_path)
+    for name in ("headers", "voxels"):
+        (tmp_path / "ct" / name).mkdir(parents=True)
+    path = tmp_path / "ct" / "headers" / "anna.mhd"
+    save_with_voxels_apart(path, np.arange(24))
+    raw = path.with_suffix(".raw").rename(tmp_path / "ct" / "voxels" / "anna.raw")
+    path.write_text(path.read_text().replace("anna.raw", "../voxels/anna.raw" if is_relative else str(raw)))
+    found = discover_scans("ct")
+    assert [scan.name for scan in found.scans] == ["anna"] and not found.skipped
+
+
 def save_segments(path, labels):
     """Write labels (k, j, i), or layers of them (…, n), as 3D Slicer does."""
     sitk = pytest.importorskip("SimpleITK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from contextlib import suppress
@@ -239,11 +240,18 @@ def _look_into_belonging(reading: ReadSettings, found: _Found, progress: Progres
 
 def _take_voxels_to_headers(found: _Found) -> None:
     """Skip no file that the header of a scan names for its voxels: it is part of that scan."""
-    named: set[Path] = set()
+    if not found.skipped:
+        return
+    named: set[str] = set()
     for scan in found.scans:
         with suppress(OSError, ValueError):  # changed since it was looked at: told when it is read
-            named.update(voxels_apart(scan.path))
-    found.skipped = [item for item in found.skipped if item.path not in named]
+            named.update(map(_place_of, voxels_apart(scan.path)))
+    found.skipped = [item for item in found.skipped if _place_of(item.path) not in named]
+
+
+def _place_of(path: Path) -> str:
+    """Return a path as it can be compared with another one, of whatever way there."""
+    return os.path.normcase(os.path.abspath(path))  # noqa: PTH100 (Path keeps "..")
 
 
 _OF_A_SCAN = "a mask or result of another scan"
