@@ -418,6 +418,15 @@ def test_own_workers_ignore_ctrl_c_also_those_in_place_of_dead_ones():
             kill_workers()
 
 
+@pytest.mark.parametrize("named", ["colorsys", ["colorsys"], None], ids=["one", "a list", "none"])
+def test_what_workers_are_to_load_by_dasks_configuration_they_load_too(named):
+    """A single name, as an environment variable gives it, was taken for one of each letter: no worker started."""
+    with dask.config.set({"distributed.worker.preload": named}):
+        with open_cluster(ClusterSettings(workers=1, timeout_s=PATIENCE_S)) as cluster:
+            (found,) = cluster.ask(lambda: "colorsys" in sys.modules)
+    assert found is (named is not None)
+
+
 def test_cancelling_leaves_no_worker_behind(normal_folder):
     pids = []
 

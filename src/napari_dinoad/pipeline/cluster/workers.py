@@ -122,6 +122,7 @@ def _local_cluster(workers: int) -> LocalCluster:
     import dask
     import distributed
 
+    named = dask.config.get("distributed.worker.preload") or []
     n_threads = max(1, (os.cpu_count() or 1) // workers)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n_threads)
     try:
@@ -133,7 +134,7 @@ def _local_cluster(workers: int) -> LocalCluster:
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.WARNING,
                 env=threads,
-                preload=[*dask.config.get("distributed.worker.preload"), dask_worker.__name__],
+                preload=[*([named] if isinstance(named, str) else named), dask_worker.__name__],
             )
     except RuntimeError as error:
         refused = _refused_by_system(error)
