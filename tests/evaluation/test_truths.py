@@ -194,3 +194,19 @@ def test_masks_in_a_folder_are_taken_together(tmp_path, scan):
         # LOCO writes another grey for each defect.
         Image.fromarray(np.uint8(254 if name == "000.png" else 7) * marked).save(folder / name)
     assert np.array_equal(read_truth(folder, scan)[0], LESION | other)
+
+
+def test_segments_of_3d_slicer_that_overlap_are_all_marked(tmp_path):
+    """They lie in layers, for which a frame was asked for that `dinoad evaluate` has no option for."""
+    sitk = pytest.importorskip("SimpleITK")
+    rng = np.random.default_rng(0)
+    sitk.WriteImage(sitk.GetImageFromArray(rng.random((4, 5, 6), dtype=np.float32)), tmp_path / "case.nrrd")
+    layers = rng.integers(0, 3, (4, 5, 6, 2), dtype=np.uint8) * (rng.random((4, 5, 6, 2)) < 0.3)
+    image = sitk.GetImageFromArray(layers.astype(np.uint8), isVector=True)
+    image.SetMetaData("Segment0_ID", "Segment_1")
+    sitk.WriteImage(image, tmp_path / "case.seg.nrrd")
+    (case,) = find_dataset(tmp_path).test
+    assert case.mask == tmp_path / "case.seg.nrrd"
+    volume = read_volume(tmp_path / "case.nrrd")
+    stored = volume.geometry.to_stored(read_truth(case.mask, volume))
+    np.testing.assert_array_equal(stored.T, layers.any(-1))
