@@ -186,6 +186,7 @@ class DockWidget(QWidget):
             else:
                 self._drops.watch_soon()
                 self._room.set_on(True)
+                self.readiness.set_on(True)
                 self.finder.open_again()
                 self.finder.look_at(self.scan.layer)
         super().changeEvent(event)
@@ -193,7 +194,7 @@ class DockWidget(QWidget):
     def _leave(self) -> None:
         """Stop at once: Python may let the dock live on for long after napari has closed it."""
         self._room.set_on(False)
-        self.readiness.stop()
+        self.readiness.set_on(False)
         self._warm_up.stop()
         self.finder.close()
         self.result.explain_box.setChecked(False)

@@ -605,6 +605,16 @@ def test_a_second_run_that_ends_with_its_dock_leaves_the_result_of_the_first(qtb
     np.testing.assert_array_equal(overlays(viewer)[0].data, values)
 
 
+def test_nothing_is_got_ready_for_a_dock_that_is_gone(qtbot, ready, viewer, gate):
+    """When the run that it had stopped was over, the scan was prepared in a process of its own."""
+    click(qtbot, ready.find.scan_button)
+    qtbot.waitUntil(lambda: ready.finder.result is not None, timeout=TIMEOUT_MS)
+    viewer.window.remove_dock_widget(ready)
+    with qtbot.assertNotEmitted(ready.finder.preparation.runner.started, wait=1500):
+        gate.set()
+        qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+
+
 def test_explain_ends_with_its_dock(qtbot, ready, viewer):
     find(qtbot, ready, ready.find.slice_button)
     ready.result.explain_box.click()

@@ -52,6 +52,7 @@ class Readiness(QObject):
         self._find = find
         self._finder = finder
         self._settings = settings
+        self._is_on = True
         self._prepare = QTimer(self)
         self._prepare.setSingleShot(True)
         self._prepare.setInterval(_PREPARE_MS)
@@ -67,8 +68,12 @@ class Readiness(QObject):
             runner.finished.connect(self._prepare.start)
 
     def stop(self) -> None:
-        """Get nothing ready."""
+        """Get nothing ready until something else is chosen, or a job is over."""
         self._prepare.stop()
+
+    def set_on(self, is_on: bool) -> None:
+        """Get ready what is chosen, or nothing at all while the interface is away."""
+        self._is_on = is_on
 
     def review(self) -> None:
         """Tell what is missing; what is chosen is got ready after a while."""
@@ -97,7 +102,7 @@ class Readiness(QObject):
     def _on_prepare(self) -> None:
         """Get ready what is chosen, unless it is; not while finding: another process would have to load all."""
         layer, model = self._scan.layer, self._normal.model
-        if layer is None or model is None or self._finder.runner.is_running:
+        if not self._is_on or layer is None or model is None or self._finder.runner.is_running:
             return
         if self._finder.preparation.is_due(layer, model.path):
             self._finder.preparation.start(layer, model.path, self._settings())
