@@ -129,6 +129,23 @@ def test_a_window_that_was_made_smaller_stays_so(qtbot, open_dialog, tmp_path):
     assert dialog.size() == QSize(wanted.width() + 60, wanted.height() - 80)
 
 
+def test_a_window_that_was_made_smaller_stays_so_when_a_note_comes_and_goes(qtbot, open_dialog, tmp_path):
+    dialog = open_dialog("scan")
+    for name in ("scan_mask.nii.gz", "scan_picture.png", "worklist.html"):
+        (tmp_path / name).touch()
+    dialog.folder.value = tmp_path
+    with qtbot.waitExposed(dialog):
+        dialog.show()
+    assert dialog.note.text()
+    wanted = dialog.height() - 5
+    dialog.resize(dialog.width(), wanted)
+    qtbot.waitUntil(lambda: dialog.height() == wanted)
+    for folder in (tmp_path / "none", tmp_path):
+        dialog.folder.value = folder
+    assert dialog.note.text()
+    assert dialog.height() == wanted
+
+
 def test_a_longer_note_takes_no_room_from_the_choices(qtbot, open_dialog, tmp_path):
     dialog = open_dialog("scan")
     dialog.folder.value = tmp_path

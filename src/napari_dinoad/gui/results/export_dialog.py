@@ -326,7 +326,7 @@ class ExportDialog(QDialog):
     def _grow(self) -> None:
         """Let a longer note take no room from the choices; a side that a person has made shorter stays so."""
         before, now, room = self._roomy, self.size(), self._room()
-        self._roomy = room
+        self._roomy = room.expandedTo(before)
         self.resize(
             max(now.width(), room.width()) if now.width() >= before.width() else now.width(),
             max(now.height(), room.height()) if now.height() >= before.height() else now.height(),
