@@ -18,6 +18,9 @@ __all__ = ["ItkHeader", "VoxelFiles", "has_voxels_apart", "holds_segments", "vox
 _TEXT_BYTES = 2**20
 """More than the text takes."""
 
+_USUAL_TEXT_BYTES = 2**16
+"""More than it mostly takes: no more is read of a folder's many files over a network."""
+
 _MOST_FILES = 2**16
 
 _PATTERN = re.compile(rb"([^%]*%0?[1-9]?[0-9]?[di][^%]*?)((?:[ \t]+-?\d+){3,4})")
@@ -61,10 +64,14 @@ class ItkHeader:
     @classmethod
     def of(cls, path: Path) -> ItkHeader:
         """Read the header of a file."""
-        with path.open("rb") as stream:
-            start = stream.read(_TEXT_BYTES)
         local = rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n"
-        end = re.search(rb"\r?\n\r?\n" if _is_nrrd(path) else local, start)
+        last = re.compile(rb"\r?\n\r?\n" if _is_nrrd(path) else local)
+        with path.open("rb") as stream:
+            start = stream.read(_USUAL_TEXT_BYTES)
+            end = last.search(start)
+            if end is None:
+                start += stream.read(_TEXT_BYTES - len(start))
+                end = last.search(start)
         place = len(start) if end is None else end.end()
         return cls(path, start[:place], place)
 
