@@ -101,3 +101,15 @@ def test_pictures_have_pixels(tmp_path):
     assert "24 px" in page and "column 12, row 6" in page
     assert "mm" not in text_of(page).partition("Regions")[2]
     assert page.count("<img") == 1
+
+
+@pytest.mark.parametrize(("shape", "told"), [((30, 40), "from 0."), ((5, 30, 40), "from 0, images from 1.")])
+def test_places_in_pixels_are_counted_as_is_told(shape, told):
+    """All of them were told to be counted from 0, and “image 3” was the third."""
+    geometry = Geometry.of_pixels(shape)
+    values = np.random.default_rng(0).random(geometry.canonical_shape, np.float32)
+    volume = Volume(values, geometry, "scan")
+    labels = labels_of(volume, (1, (-3, slice(4, 8), slice(10, 16)) if len(shape) == 3 else (0, 6, 12)))
+    text = text_of(hand_report_page(HandMask(labels, volume, "drawn"), EXPORTED))
+    assert f"rows and columns are counted {told}" in text
+    assert ("image 3, column" in text) == (len(shape) == 3)

@@ -16,6 +16,7 @@ from napari_dinoad.maps.pages.page_parts import (
     RESEARCH_MARK,
     STYLE,
     model_facts,
+    note_on_places,
     on_one_line,
     pair_of_pictures,
     panel_px,
@@ -153,13 +154,7 @@ def _region_table(mask: HandMask, listed: list[Region]) -> Html:
 
 
 def _notes(mask: HandMask) -> Html:
-    fixed = (
-        "Sides are the patient's, against the middle of the body in this scan. Positions are in the scan's own "
-        "coordinates, in mm towards right or left, anterior or posterior, superior or inferior."
-        if mask.source.geometry.is_physical
-        else "The scan has no physical size: sizes and positions are in pixels, counted from 0."
-    )
-    notes = (*scan_notes(mask.source), fixed)
+    notes = (*scan_notes(mask.source), note_on_places(mask.source))
     return html.section("Notes", html.element("ul", *(html.element("li", note) for note in notes)))
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "RESEARCH_MARK",
     "STYLE",
     "model_facts",
+    "note_on_places",
     "on_one_line",
     "pair_of_pictures",
     "panel_px",
@@ -142,6 +143,20 @@ def _preprocessing_words(preprocessing: Mapping[str, Any]) -> str:
         low, high = preprocessing["window"]
         words.append(f"window {low:g} to {high:g} HU")
     return ", ".join(words)
+
+
+def note_on_places(volume: Volume) -> str:
+    """Return what sizes, sides and positions on a page are counted in."""
+    if volume.geometry.is_physical:
+        return (
+            "Sides are the patient's, against the middle of the body in this scan. Positions are in the scan's own "
+            "coordinates, in mm towards right or left, anterior or posterior, superior or inferior."
+        )
+    images = "" if volume.is_2d else ", images from 1"
+    return (
+        "The scan has no physical size: sizes and positions are in pixels; rows and columns are counted from "
+        f"0{images}."
+    )
 
 
 def sides_of(

@@ -24,6 +24,7 @@ from napari_dinoad.maps.pages.page_parts import (
     RESEARCH_MARK,
     STYLE,
     model_facts,
+    note_on_places,
     on_one_line,
     pair_of_pictures,
     panel_px,
@@ -267,13 +268,7 @@ def _notes(findings: Findings) -> Html:
             "A normal scan reaches the peak of a region where any of its voxels is as unusual: what many of them "
             "have somewhere may well be chance.",
         )
-    if findings.volume.geometry.is_physical:
-        fixed.append(
-            "Sides are the patient's, against the middle of the body in this scan. Positions are in the scan's own "
-            "coordinates, in mm towards right or left, anterior or posterior, superior or inferior."
-        )
-    else:
-        fixed.append("The scan has no physical size: sizes and positions are in pixels, counted from 0.")
+    fixed.append(note_on_places(findings.volume))
     return html.section("Notes", html.element("ul", *notes, *(html.element("li", note) for note in fixed)))
 
 
