@@ -463,6 +463,17 @@ def test_folders_of_b_scans_are_scans_when_asked(tmp_path):
     assert left.read().geometry.shape == (12, 6, 8)
 
 
+def test_a_stack_is_called_as_what_is_written_of_it(tmp_path):
+    folder = tmp_path / "eye.of.anna"
+    folder.mkdir()
+    for name, n_rows in (("1", 6), ("2", 6), ("other_1", 7), ("other_2", 7)):
+        pixels = np.random.default_rng(n_rows).integers(0, 255, (n_rows, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    scans = discover_scans(folder, ReadSettings(stack_folders=True)).scans
+    assert [scan.name for scan in scans] == ["eye.of.anna_6x8", "eye.of.anna_7x8"]
+    assert [scan.read().name for scan in scans] == ["eye.of.anna_6x8", "eye.of.anna_7x8"]
+
+
 def test_no_reason_tells_a_patient_tag(archive):
     found = discover_scans(archive)
     told = " ".join([item.reason for item in found.skipped] + [scan.name for scan in found.scans])

@@ -109,7 +109,7 @@ class ScanFile:
             )
         if self.images:
             volume = read_stack(self.images, self.path)
-            return replace(volume, notes=(*volume.notes, *self.notes))
+            return replace(volume, name=self.name or volume.name, notes=(*volume.notes, *self.notes))
         return read_volume(self.path, series=reading.series, frame=frame, resample=reading.resample)
 
 
