@@ -825,6 +825,7 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
     from napari_dinoad.gui import reader
     from napari_dinoad.gui.viewer.layers import layer_of_volume
     from napari_dinoad.images.dicom.reader import RESAMPLE_HINT
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.phantom import make_normal
 
     def read(scan, *, resample):
@@ -833,7 +834,7 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
         return [layer_of_volume(make_normal(5, (8, 32, 28)))]
 
     monkeypatch.setattr(reader, "read_layers", read)
-    monkeypatch.setattr(reader, "scans_at", lambda path, progress: (path,))
+    monkeypatch.setattr(reader, "scans_at", lambda path, progress: (ScanFile.of_file(path),))
     dock.scan.files_chosen.emit((Path("series"),))
     qtbot.waitUntil(lambda: not dock.scan.resample_button.isHidden(), timeout=TIMEOUT_MS)
     assert "uneven gaps" in dock.scan.fault.text()

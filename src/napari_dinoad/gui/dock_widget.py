@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_dinoad.gui.configuration import Configuration
-    from napari_dinoad.images.scan_file import ScanFile
+    from napari_dinoad.gui.work.jobs import FoundScans
 
 __all__ = ["DockWidget"]
 
@@ -261,8 +261,8 @@ class DockWidget(QWidget):
         self.scan.clear_fault()
         self.opener.resample_refused()
 
-    def _ask_which(self, scans: tuple[ScanFile, ...]) -> None:
-        self.windows.ask_which(scans, self.opener.read)
+    def _ask_which(self, found: FoundScans) -> None:
+        self.windows.ask_which(found, self.opener.read)
 
     def _chosen(self) -> tuple[Path | None, DetectSettings]:
         """Return the model and the settings that are chosen now."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_dinoad.errors import WeightsNotFoundError
     from napari_dinoad.gui.fit.session import Session
     from napari_dinoad.gui.parts.last_folder import LastFolder
-    from napari_dinoad.images.scan_file import ScanFile
+    from napari_dinoad.gui.work.jobs import FoundScans
     from napari_dinoad.settings import DetectSettings
 
 __all__ = ["DockWindows"]
@@ -82,9 +82,9 @@ class DockWindows(QObject):
             self.help = HelpDialog(self._dock)
         _bring_to_front(self.help)
 
-    def ask_which(self, scans: tuple[ScanFile, ...], read: Callable[..., object]) -> None:
+    def ask_which(self, found: FoundScans, read: Callable[..., object]) -> None:
         """Ask which of several scans to read, and have them read."""
-        self.chooser = ScanChooser(scans, self._dock)
+        self.chooser = ScanChooser(found.scans, self._dock, found.stacked)
         self.chooser.chose.connect(read)
         self.chooser.open()
 

@@ -104,12 +104,14 @@ def _read_all(path: str | list[str]) -> list[LayerTuple]:
     return layers
 
 
-def scans_at(path: Path, progress: Progress | None = None) -> tuple[ScanFile, ...]:
+def scans_at(
+    path: Path, progress: Progress | None = None, reading: ReadSettings | None = None
+) -> tuple[ScanFile, ...]:
     """Return the scans that a path stands for: one of a file, all those in a folder.
 
     Of a folder without a scan they are the masks and maps in it.
 
-    ``progress`` is called as by `discover_scans`.
+    ``progress`` is called as by `discover_scans`, which ``reading`` is for, too.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def scans_at(path: Path, progress: Progress | None = None) -> tuple[ScanFile, ..
     """
     if not path.is_dir():
         return (ScanFile(path, "volume", (), name=path.name),)
-    found = discover_scans(path, progress=progress, all_frames=True)
+    found = discover_scans(path, reading, progress, all_frames=True)
     if not found.scans and not found.results:
         reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in found.skipped[:2])
         raise ScanReadError(f"{path}: no scan was found in this folder. {reasons}".rstrip())

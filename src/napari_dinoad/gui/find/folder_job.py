@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.work.processes import run_in_process
 from napari_dinoad.progress import ProgressEvent
+from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -64,12 +65,14 @@ class ScoreFolderJob:
         For the results.
     model_path : Path
     settings : DetectSettings
+    reading : ReadSettings
     """
 
     folder: Path
     out: Path
     model_path: Path
     settings: DetectSettings
+    reading: ReadSettings = field(default_factory=ReadSettings)
 
     def __call__(self, channel: JobChannel) -> FolderOutcome:
         """Have it done in a worker process."""
@@ -87,10 +90,8 @@ class ScoreFolderJob:
             If the folder holds no scan, or the results cannot be written.
         """
         from napari_dinoad.images.discovery import discover_scans
-        from napari_dinoad.settings import ReadSettings
 
-        reading = ReadSettings()
-        found = discover_scans(self.folder, reading, progress=desk.progress)
+        found = discover_scans(self.folder, self.reading, progress=desk.progress)
         unusable = [item for item in found.skipped if item.is_scan]
         if not found.scans and not unusable:
             raise DinoadError(f"{self.folder}: expected scans in this folder, found none.")
@@ -125,7 +126,7 @@ class ScoreFolderJob:
             scored = score_scans(
                 detector,
                 found.scans,
-                reading,
+                self.reading,
                 self.out,
                 worklist,
                 progress=progress,

@@ -13,10 +13,12 @@ from napari_dinoad.errors import DinoadError, WeightsNotFoundError
 from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
 from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
+from napari_dinoad.gui.parts.folder_images import folder_images_field
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field, without_options
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
+from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +63,13 @@ class FolderScoringDialog(QDialog):
         self._out: Path | None = None
         self._page: Path | None = None
         self._n_scored = 0
-        self._scored: tuple[Path, Path, Path, DetectSettings] | None = None
+        self._scored: ScoreFolderJob | None = None
         self.runner = JobRunner(self)
         self.folder = FileEdit(mode="d", tooltip="Patients' scans; subfolders are looked into as well.")
         self.out = FileEdit(
             mode="d", tooltip="For maps, masks and reports. Files of the same names are replaced."
         )
+        self.stack_folders = folder_images_field()
         name_field(self.folder, "Scans")
         name_field(self.out, "Results")
         self.about = NoteLabel()
@@ -85,6 +88,8 @@ class FolderScoringDialog(QDialog):
     def _build(self) -> None:
         form = QFormLayout()
         form.addRow("Scans", self.folder.native)
+        form.addRow(self.stack_folders.label, self.stack_folders.native)
+        form.labelForField(self.stack_folders.native).setToolTip(self.stack_folders.tooltip)
         form.addRow("Results", self.out.native)
         rows = QVBoxLayout(self)
         rows.addLayout(form)
@@ -103,6 +108,7 @@ class FolderScoringDialog(QDialog):
     def _connect(self) -> None:
         self.job.follow(self.runner)
         self.folder.changed.connect(self.show_state)
+        self.stack_folders.changed.connect(self.show_state)
         self.out.changed.connect(self.show_state)
         self.start_button.clicked.connect(self.start)
         self.page_button.clicked.connect(self._open_page)
@@ -122,25 +128,33 @@ class FolderScoringDialog(QDialog):
 
     def sizeHint(self) -> QSize:
         """Leave room for paths and for what is told."""
-        return QSize(480, 240)
+        return QSize(480, 270)
 
     def start(self) -> None:
         """Start to score with what is chosen now."""
+        job = self._job()
+        if job is None:
+            return
+        self.note.tell("")
+        self._out, self._page, self._n_scored = job.out, None, 0
+        self._last_folder.path = job.out
+        self._scored = job
+        self.runner.start(job, "Scoring a folder")
+        self.show_state()
+
+    def _job(self) -> ScoreFolderJob | None:
+        """Return what is chosen now; None while something is missing."""
         model, settings = self._chosen()
         folder, out = folder_of(self.folder), folder_of(self.out)
         if model is None or folder is None or out is None:
-            return
-        self.note.tell("")
-        self._out, self._page, self._n_scored = out, None, 0
-        self._last_folder.path = out
-        self._scored = (folder, out, model, settings)
-        self.runner.start(ScoreFolderJob(folder, out, model, settings), "Scoring a folder")
-        self.show_state()
+            return None
+        reading = ReadSettings(stack_folders=self.stack_folders.value)
+        return ScoreFolderJob(folder, out, model, settings, reading)
 
     def show_state(self) -> None:
         """Say what is used and what is missing; while scoring, what that began with, which stays as it is."""
         is_idle = not self.runner.is_running
-        for part in (self.folder.native, self.out.native, self.start_button):
+        for part in (self.folder.native, self.stack_folders.native, self.out.native, self.start_button):
             part.setEnabled(is_idle)
         self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
         self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
@@ -165,14 +179,14 @@ class FolderScoringDialog(QDialog):
 
     def _replaced(self) -> str:
         """Return what a run would replace; nothing where it is the one that was made here, once more."""
-        folder, out = folder_of(self.folder), folder_of(self.out)
-        if folder is None or out is None or (folder, out, *self._chosen()) == self._scored:
+        job = self._job()
+        if job is None or job == self._scored:
             return ""
         # Loaded here: the dock opens without what draws pictures.
         from napari_dinoad.maps.pages.worklist import WORKLIST_PAGE
 
         try:
-            is_there = (out / WORKLIST_PAGE).exists()
+            is_there = (job.out / WORKLIST_PAGE).exists()
         except (OSError, ValueError):
             return ""
         return _REPLACED if is_there else ""

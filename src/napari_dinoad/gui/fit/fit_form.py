@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.fit.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
+from napari_dinoad.gui.parts.folder_images import folder_images_field
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
 from napari_dinoad.gui.work.jobs import MeantScans
 from napari_dinoad.settings import (
@@ -61,9 +62,6 @@ _PERSONS = {
     "folder": "those of a folder are a person",
     "name": "a name before a number is a person",
 }
-
-_IMAGES = {False: "a scan each", True: "slices of one scan"}
-"""What the 2D images of a folder are."""
 
 _OWN = 0
 """In the form, the number that means: as the method itself has it."""
@@ -200,13 +198,7 @@ class _AdvancedForm(QWidget):
             "beginning of names and DICOM's PatientID tell it; else the first folder, or a name with a number at its "
             "end (anna_01, anna_02), may.",
         )
-        self.stack_folders = ComboBox(
-            label="Images of a folder",
-            choices=[(title, is_stack) for is_stack, title in _IMAGES.items()],
-            value=False,
-            tooltip="2D images of one folder are a scan each, or the slices of one scan, in the order of their names "
-            "(B-scans of OCT).",
-        )
+        self.stack_folders = folder_images_field()
         self.weights = FileEdit(
             label="Weights file",
             mode="r",

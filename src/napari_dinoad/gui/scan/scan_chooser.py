@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QDialog,
     QDialogButtonBox,
+    QFormLayout,
     QHeaderView,
     QLabel,
     QTreeWidget,
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dinoad.gui.parts.focus_ring import FocusRing
+from napari_dinoad.gui.parts.folder_images import folder_images_field
 from napari_dinoad.machine.file_names import short_paths
 
 if TYPE_CHECKING:
@@ -47,11 +49,17 @@ def _folders(scans: Sequence[ScanFile]) -> list[str]:
     return [str(Path(place).parent) for place in short_paths([folder / "scan" for folder in in_folder])]
 
 
+def _kind_of_scan(scan: ScanFile) -> str:
+    if scan.images:
+        return f"{len(scan.images)} images"
+    return "2D image" if scan.kind == "image" else "volume"
+
+
 def _row(scan: ScanFile, folder: str) -> list[str]:
     series = scan.series
     if series is None:
-        name = scan.path.name
-        kind = _KINDS.get(scan.holding) or ("2D image" if scan.kind == "image" else "volume")
+        name = scan.name if scan.images else scan.path.name
+        kind = _KINDS.get(scan.holding) or _kind_of_scan(scan)
     else:
         number = "" if series.number is None else f"{series.number}: "
         name, kind = f"{number}{series.description or scan.name}", f"DICOM {series.modality}".strip()
@@ -68,29 +76,34 @@ def _found_in_words(scans: Sequence[ScanFile]) -> str:
 
 
 class ScanChooser(QDialog):
-    """Lists scans; those that are chosen are opened."""
+    """Lists scans; those that are chosen are opened.
+
+    Parameters
+    ----------
+    scans : sequence of ScanFile
+    parent : QWidget, optional
+    stacked : sequence of ScanFile
+        What they are where the 2D images of a folder are the slices of one scan; where there are such, that is asked.
+    """
 
     chose = Signal(object)  # tuple of ScanFile
 
-    def __init__(self, scans: Sequence[ScanFile], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, scans: Sequence[ScanFile], parent: QWidget | None = None, stacked: Sequence[ScanFile] = ()
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Open study")
-        # What was found in them comes after the scans, whichever was named first.
-        self._scans = tuple(sorted(scans, key=lambda scan: scan.holding != "scan"))
+        self._found = {False: scans, True: stacked}
+        self._scans: tuple[ScanFile, ...] = ()
+        self.found_label = QLabel()
+        self.stack_folders = folder_images_field()
         self.list = QTreeWidget()
         self.list.setHeaderLabels(_COLUMNS)
         self.list.setRootIsDecorated(False)
         self.list.setUniformRowHeights(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setAccessibleName("Scans found")
-        folders = _folders(self._scans)
-        for scan, folder in zip(self._scans, folders, strict=True):
-            item = QTreeWidgetItem(_row(scan, folder))
-            item.setToolTip(_FOLDER_COLUMN, str(scan.path))
-            self.list.addTopLevelItem(item)
-        self.list.setColumnHidden(_FOLDER_COLUMN, len(set(folders)) == 1)
         self.list.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.list.setCurrentItem(self.list.topLevelItem(self._largest()))
         self.buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel
         )
@@ -98,12 +111,35 @@ class ScanChooser(QDialog):
         self.accepted.connect(self._tell_chosen)
         self.buttons.rejected.connect(self.reject)
         self.list.itemDoubleClicked.connect(self.accept)
+        self.stack_folders.changed.connect(self._list_found)
+        question = QFormLayout()
+        question.addRow(self.stack_folders.label, self.stack_folders.native)
         rows = QVBoxLayout(self)
-        rows.addWidget(QLabel(f"{_found_in_words(self._scans)}. Choose one, or several with Ctrl."))
+        rows.addWidget(self.found_label)
+        rows.addLayout(question)
         rows.addWidget(self.list)
         rows.addWidget(self.buttons)
+        for part in (question.labelForField(self.stack_folders.native), self.stack_folders.native):
+            part.setVisible(bool(stacked))
         FocusRing(self)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._list_found()
+
+    def _list_found(self) -> None:
+        """List the scans as the images of a folder are meant."""
+        # What was found in them comes after the scans, whichever was named first.
+        found = self._found[self.stack_folders.value]
+        self._scans = tuple(sorted(found, key=lambda scan: scan.holding != "scan"))
+        advice = " Choose one, or several with Ctrl." if len(self._scans) > 1 else ""
+        self.found_label.setText(f"{_found_in_words(self._scans)}.{advice}")
+        folders = _folders(self._scans)
+        self.list.clear()
+        for scan, folder in zip(self._scans, folders, strict=True):
+            item = QTreeWidgetItem(_row(scan, folder))
+            item.setToolTip(_FOLDER_COLUMN, str(scan.path))
+            self.list.addTopLevelItem(item)
+        self.list.setColumnHidden(_FOLDER_COLUMN, len(set(folders)) == 1)
+        self.list.setCurrentItem(self.list.topLevelItem(self._largest()))
 
     def _largest(self) -> int:
         """Return the scan with the most voxels: most often the one that is meant. Where there is a scan, no mask."""

@@ -69,7 +69,7 @@ class ScanStep(Step):
         )
         menu = QMenu(self.open_button)
         menu.addAction("Files…").triggered.connect(self.ask_for_files)
-        menu.addAction("DICOM folder…").triggered.connect(self.ask_for_folder)
+        menu.addAction("Folder…").triggered.connect(self.ask_for_folder)
         self.open_button.setMenu(menu)
         self.resample_button = QPushButton("Resample to even slices")
         self.resample_button.setToolTip(

@@ -24,11 +24,11 @@ class StudyOpener(QObject):
     """Opens what it is asked to, in that order; what is asked for while it reads waits its turn.
 
     `scan_read` comes for each scan, with its layer data tuples; `choice_asked` where there are several to choose
-    from, with these. `faulted` says what could not be opened since the user last opened something.
+    from, with what was found. `faulted` says what could not be opened since the user last opened something.
     """
 
     scan_read = Signal(object)
-    choice_asked = Signal(object)  # tuple of ScanFile
+    choice_asked = Signal(object)  # FoundScans
     faulted = Signal(str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -74,15 +74,16 @@ class StudyOpener(QObject):
 
     def _on_done(self, done: object) -> None:
         if isinstance(done, FoundScans):
-            self._on_found(done.scans)
+            self._on_found(done)
             self._tell(*done.faults)
         elif isinstance(done, RefusedScans):
             self._refused += done.scans
             self._tell(*done.faults)
 
-    def _on_found(self, scans: tuple[ScanFile, ...]) -> None:
+    def _on_found(self, found: FoundScans) -> None:
+        scans = found.scans
         if len(scans) > 1 and any(scan.series is not None or scan.images or scan.shape for scan in scans):
-            self.choice_asked.emit(scans)
+            self.choice_asked.emit(found)
         elif scans:
             # Before what waits: it was asked for first.
             self._waiting.appendleft((ReadJob(scans), "Reading"))

@@ -27,6 +27,7 @@ from napari_dinoad.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -61,10 +62,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FoundScans:
-    """The scans that files and folders hold, and why others hold none."""
+    """The scans that files and folders hold, and why others hold none.
+
+    Attributes
+    ----------
+    scans : tuple of ScanFile
+    faults : tuple of str
+    stacked : tuple of ScanFile
+        What they are where the 2D images of a folder are the slices of one scan; empty where that is the same.
+    """
 
     scans: tuple[ScanFile, ...]
     faults: tuple[str, ...] = ()
+    stacked: tuple[ScanFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,15 +88,27 @@ class LookJob:
         from napari_dinoad.gui.reader import scans_at
 
         scans: list[ScanFile] = []
+        stacked: list[ScanFile] = []
         faults: list[str] = []
         for path in self.paths:
             try:
-                scans += scans_at(path, channel.progress)
+                found = scans_at(path, channel.progress)
+                scans += found
+                if _share_a_folder(found):
+                    found = scans_at(path, channel.progress, ReadSettings(stack_folders=True))
+                stacked += found
             except Cancelled:
                 raise
             except DinoadError as error:
                 faults.append(str(error))
-        return FoundScans(tuple(scans), tuple(faults))
+        has_stack = any(scan.images for scan in stacked)
+        return FoundScans(tuple(scans), tuple(faults), tuple(stacked) if has_stack else ())
+
+
+def _share_a_folder(scans: Sequence[ScanFile]) -> bool:
+    """Whether several of them are 2D images in one folder."""
+    folders = [scan.path.parent for scan in scans if scan.kind == "image"]
+    return len(folders) > len(set(folders))
 
 
 @dataclass(frozen=True)
