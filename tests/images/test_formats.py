@@ -369,12 +369,14 @@ def test_a_nrrd_that_itk_cannot_unpack_is_told_as_that(tmp_path, values):
 
 
 @pytest.mark.parametrize("axis", [0, 3])
-@pytest.mark.parametrize("n_frames", [2, 3, 4])
-def test_frames_of_a_nrrd_of_8_bits_are_no_colours(tmp_path, axis, n_frames):
-    """Three or four were taken for red, green, blue and alpha."""
+@pytest.mark.parametrize(("n_frames", "field"), [(2, b"kinds"), (3, b"kinds"), (4, b"kinds"), (3, b"Kinds")])
+def test_frames_of_a_nrrd_of_8_bits_are_no_colours(tmp_path, axis, n_frames, field):
+    """Three or four were taken for red, green, blue and alpha; ITK reads fields in any letters."""
     pytest.importorskip("SimpleITK")
     frames = np.random.default_rng(0).integers(0, 255, (4, 5, 6, n_frames), np.uint8)
-    write_nrrd_of_frames(tmp_path / "a.nrrd", frames, axis, "list")
+    path = tmp_path / "a.nrrd"
+    write_nrrd_of_frames(path, frames, axis, "list")
+    path.write_bytes(path.read_bytes().replace(b"kinds", field, 1))
     for number in range(n_frames):
         volume = read_volume(tmp_path / "a.nrrd", frame=number)
         assert volume.colours is None

@@ -44,7 +44,7 @@ _SPACES = frozenset(
 )
 """Spaces of NRRD that say which sides of the patient their axes run to."""
 
-_KINDS = rb"kinds[ \t]*:"
+_KINDS = rb"(?i:kinds)[ \t]*:"
 _ENCODING = rb"encoding[ \t]*:"
 _BZIP2 = frozenset(("bz2", "bzip2"))
 
