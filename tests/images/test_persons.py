@@ -161,6 +161,8 @@ def test_numbers_that_hardly_count_a_persons_scans_are_nothing_to_tell(names):
 
 def test_the_name_before_a_number_is_the_person_when_asked():
     assert persons_of(NUMBERED, "name").of_scan == (0, 0, 0, 1, 1, 1, 2, 2, 2)
+    by_windows = [f"{name} ({number}).png" for name in ("anna", "ben", "p1") for number in (1, 2, 3)]
+    assert persons_of(by_windows, "name").of_scan == (0, 0, 0, 1, 1, 1, 2, 2, 2)
     names = ["anna01.nii", "anna-2.nii.gz", "b/anna_1.nii", "anna.nii", "7.nii", "8.nii", "sub-1_a.nii"]
     assert persons_of(names, "name").of_scan == (0, 0, 1, 2, 3, 4, 5)
     assert (

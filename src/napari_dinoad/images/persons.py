@@ -24,8 +24,8 @@ MIN_PERSONS = 3
 _SUBJECT = re.compile(r"sub-([^_.]+)")
 """The BIDS entity at the beginning of a folder's or file's name; the label ends at the next entity or the ending."""
 
-_NUMBERED = re.compile(r"(?P<stem>.+?)[-_. ]*(?<!\d)\d+")
-"""A name with a number at its end: what is before it may name the person."""
+_NUMBERED = re.compile(r"(?P<stem>.+?)[-_. (]*(?<!\d)\d+\)?")
+"""A name with a number at its end, on Windows in brackets: what is before it may name the person."""
 
 _KINDS = ("rawdata", "sourcedata", "derivatives")
 """Folders in which BIDS keeps persons; those of derivatives lie in folders of programs there."""
