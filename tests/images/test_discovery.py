@@ -474,6 +474,20 @@ def test_a_stack_is_called_as_what_is_written_of_it(tmp_path):
     assert [scan.read().name for scan in scans] == ["eye.of.anna_6x8", "eye.of.anna_7x8"]
 
 
+def test_slices_of_a_folder_are_pictures_and_no_other_2d_image(tmp_path):
+    """2D NRRD and MetaImage were put into a stack that then could not be read."""
+    sitk = pytest.importorskip("SimpleITK")
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8), dtype=np.uint8)
+    for name in ("a.mha", "b.mha", "c.nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(pixels), tmp_path / name)
+    for name in ("1.png", "2.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    scans = discover_scans(tmp_path, ReadSettings(stack_folders=True)).scans
+    assert {scan.name: scan.read().geometry.shape for scan in scans} == {
+        tmp_path.name: (2, 6, 8), "a": (6, 8), "b": (6, 8), "c": (6, 8)
+    }  # fmt: skip
+
+
 def test_no_reason_tells_a_patient_tag(archive):
     found = discover_scans(archive)
     told = " ".join([item.reason for item in found.skipped] + [scan.name for scan in found.scans])

@@ -218,7 +218,8 @@ def _walk(
     if reading.stack_folders:
         slices: list[ScanFile] = []
         for image in images:
-            (found.scans if is_drawn_result(image.path) else slices).append(image)
+            is_slice = format_of(image.path) == "picture" and not is_drawn_result(image.path)
+            (slices if is_slice else found.scans).append(image)
         images = _stacked(slices, folder, n_unreadable)
     found.scans.extend(images)
 
