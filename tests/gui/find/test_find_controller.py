@@ -576,6 +576,26 @@ def test_two_results_are_seen_side_by_side_in_the_grid(qtbot, ready, viewer, coh
     assert not second.heatmap.visible and not second.mask.visible
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_run_that_begins_leaves_the_result_of_another_scan_as_it_is_shown(
+    qtbot, ready, viewer, cohort, is_first
+):
+    patient = ready.scan.layer
+    (other,) = viewer.open(str(cohort.normal[0]), plugin="napari-dinoad")
+    find(qtbot, ready)
+    ready.scan.choose(patient)
+    if not is_first:
+        find(qtbot, ready, ready.find.slice_button)
+    click(qtbot, ready.find.scan_button)
+    ready.scan.choose(other)
+    shown = []
+    ready.finder.result_changed.connect(lambda: shown.append(ready.finder.found))
+    qtbot.waitUntil(lambda: not ready.finder.runner.is_running, timeout=TIMEOUT_MS)
+    assert shown == []
+    ready.scan.choose(patient)
+    assert ready.finder.result.is_whole
+
+
 def test_of_a_run_that_ends_with_its_dock_the_next_one_says_how_far_it_came(qtbot, ready, viewer, gate):
     click(qtbot, ready.find.scan_button)
     qtbot.waitUntil(

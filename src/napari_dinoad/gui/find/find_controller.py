@@ -59,7 +59,7 @@ class FindController(QObject):
         self.preparation = Preparation(viewer, self)
         self._removal = LayerRemoval(viewer, self)
         self.scoring = ScanScoring(viewer, self._found, self.preparation, self)
-        self.scoring.begun.connect(self._on_begun)
+        self.scoring.begun.connect(self._show_other)
         self.scoring.filled.connect(self._on_filled)
         self.scoring.ended.connect(self._on_ended)
         self.scoring.told.connect(self.told)
@@ -149,13 +149,18 @@ class FindController(QObject):
         self.review()
         self.result_changed.emit()
 
+    def _show_other(self) -> bool:
+        """Show the result that is looked at where it is another than before; else `review`, and return False."""
+        is_other = self._found.shown(self._shown_key, self._viewer.dims.point) is not self._current
+        if is_other:
+            self._show_current()
+        else:
+            self.review()
+        return is_other
+
     def _on_point(self) -> None:
-        if self._current is not None and self._current.scan.frame:
-            if self._found.shown(self._shown_key, self._viewer.dims.point) is self._current:
-                self.review()
-            else:
-                self._show_current()
-                self._measurer.start_soon()
+        if self._current is not None and self._current.scan.frame and self._show_other():
+            self._measurer.start_soon()
 
     def find(self, layer: Layer, model_path: Path, settings: DetectSettings, *, only_shown: bool) -> bool:
         """Start scoring a layer's scan; return False while another job is under way.
@@ -265,12 +270,6 @@ class FindController(QObject):
         self._removal.add(
             *(one for one in self._viewer.layers if is_kept_by_plugin(one) and scan_id_of(one) not in known)
         )
-
-    def _on_begun(self, found: Found) -> None:
-        if found is self._current:
-            self.review()
-        else:
-            self._show_current()
 
     def _on_filled(self, found: Found) -> None:
         if found is self._current:

@@ -47,11 +47,11 @@ class _Request:
 class ScanScoring(QObject):
     """Scores one scan at a time, and adds its result to those that are known.
 
-    `begun` comes when a result has its place among them, or is filled further; `filled` when slices were added to
-    it, and `ended` when its run is over: cancelled or failed it may be empty. `told` is what the user should know.
+    `begun` comes when a result has its place among them, or is filled further; `filled` with it when slices were
+    added, and `ended` when its run is over: cancelled or failed it may be empty. `told` is what the user should know.
     """
 
-    begun = Signal(object)
+    begun = Signal()
     filled = Signal(object)
     ended = Signal(object)
     told = Signal(str)
@@ -135,7 +135,7 @@ class ScanScoring(QObject):
             self._run = self._going_on(known, request, read)
         else:
             self._run = Run(self._added(request, read, known))
-        self.begun.emit(self._run.found)
+        self.begun.emit()
 
     def _added(self, request: _Request, read: ScanRead, known: Found | None) -> Found:
         """Return an empty result, which takes the place of the one that is known."""
