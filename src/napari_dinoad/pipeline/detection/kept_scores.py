@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from napari_dinoad.pipeline.detection.detector import Detector
     from napari_dinoad.settings import ReadSettings, SegSegments
 
-logger = logging.getLogger(__name__)
-
 __all__ = ["KeptScores", "can_be_taken_over", "model_sha256_of"]
 
+logger = logging.getLogger(__name__)
 
 _TOLD = ("p_value", "n_calibration_scans", "n_calibration_persons", "threshold_fpr", "regions")
 """What of a result, with the scan's own score, tells it from another's."""
