@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_dinoad.images.itk.headers import ItkHeader
+from napari_dinoad.images.itk.headers import ItkHeader, has_voxels_apart
 
 VOXELS = b"\n\n\r\n\r\nElementDataFile = LOCAL\n" * 40_000
 """They may hold whatever ends a header."""
@@ -52,3 +52,13 @@ def test_of_a_large_file_little_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", counted)
     ItkHeader.of(path)
     assert 1000 < sum(map(len, read)) <= 2**16
+
+
+@pytest.mark.parametrize("local", ["LOCAL", "Local", "local"])
+def test_voxels_follow_a_header_that_says_so_in_any_of_itks_spellings(tmp_path, local):
+    """Of two of them the voxels were looked for in a file of that name, and damage to them was not."""
+    path = tmp_path / "scan.mha"
+    header = f"ObjectType = Image\nElementDataFile = {local}\n".encode()
+    path.write_bytes(header + bytes(24))
+    assert not has_voxels_apart(path)
+    assert ItkHeader.of(path).text == header

@@ -26,6 +26,9 @@ _MOST_FILES = 2**16
 _PATTERN = re.compile(rb"([^%]*%0?[1-9]?[0-9]?[di][^%]*?)((?:[ \t]+-?\d+){3,4})")
 """Files by number: a name with one place for a number of less than 100 digits; the first, the last, and the step."""
 
+_LOCAL = rb"(?:LOCAL|Local|local)"
+"""What a MetaImage says where its voxels follow."""
+
 _SEGMENT = re.compile(rb"(?m)^Segment(?:\d+|ation)_\w+:=")
 
 
@@ -64,7 +67,7 @@ class ItkHeader:
     @classmethod
     def of(cls, path: Path) -> ItkHeader:
         """Read the header of a file."""
-        local = rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n"
+        local = rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:][ \t]*%b[ \t]*\r?\n" % _LOCAL
         last = re.compile(rb"\r?\n\r?\n" if _is_nrrd(path) else local)
         with path.open("rb") as stream:
             start = stream.read(_USUAL_TEXT_BYTES)
@@ -100,7 +103,7 @@ class ItkHeader:
         found = self._found(rb"data ?file" if self.is_nrrd else rb"ElementDataFile")
         if not found and not self.is_nrrd:
             raise ValueError("its header does not say where the voxels are")
-        if not found or (found[0][1].strip() == b"LOCAL" and not self.is_nrrd):
+        if not found or (re.fullmatch(_LOCAL, found[0][1].strip()) and not self.is_nrrd):
             return None
         name, rest = found[0][1].strip(), self.text[found[0].end() :]
         if name.startswith(b"LIST"):
