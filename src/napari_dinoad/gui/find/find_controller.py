@@ -175,7 +175,8 @@ class FindController(QObject):
         scan = scan_of_layer(layer, self._viewer.dims.point)
         self.look_at(layer)
         self.compare_with(model_path)
-        return self.scoring.start(layer, scan, model_path, settings, only_shown=only_shown)
+        self.scoring.start(layer, scan, model_path, settings, only_shown=only_shown)
+        return True
 
     def set_rate(self, fpr: float) -> None:
         """Move the mask to another false-positive rate at once; the regions follow."""

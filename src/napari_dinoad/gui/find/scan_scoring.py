@@ -80,15 +80,15 @@ class ScanScoring(QObject):
 
     def start(
         self, layer: Layer, scan: LayerScan, model_path: Path, settings: DetectSettings, *, only_shown: bool
-    ) -> bool:
-        """Start scoring a layer's scan, the slice in view first or alone; return False while another is under way."""
+    ) -> None:
+        """Start scoring a layer's scan, the slice in view first or alone; no other may be under way."""
         self._preparation.runner.cancel()
         self._request = _Request(layer, scan, ModelFile.of(model_path), settings)
         before = self._known.scored_before(layer, scan.frame, self._request.model)
         shown = scan.canonical_index(point_in_layer(self._viewer, layer))
         job = DetectJob(scan, model_path, without_mask(settings), shown, only_shown, before)
         title = "Scoring this slice" if only_shown else "Scoring the scan"
-        return self.runner.start(self._preparation.before(job), title)
+        self.runner.start(self._preparation.before(job), title)
 
     def get_ready(self, layer: Layer) -> None:
         """Add the layers that the result will fill, before it is asked for."""
