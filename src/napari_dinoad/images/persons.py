@@ -120,13 +120,14 @@ def _folders_note(scans: Sequence[ScanFile], folder: Path) -> str:
 
 def _names_note(scans: Sequence[ScanFile], folder: Path) -> str:
     """Return that numbered scans of one name each may be of one person; empty where there are no such names."""
-    stems = [stem for stem in (_numbered_stem(scan, folder) for scan in scans) if stem is not None]
-    n_stems = len(set(stems))
-    if n_stems < MIN_PERSONS or len(stems) < 2 * n_stems:
+    stems = [(scan.name, _numbered_stem(scan, folder)) for scan in scans]
+    numbered = [(name, stem) for name, stem in stems if stem is not None]
+    n_stems = len({stem for _, stem in numbered})
+    if n_stems < MIN_PERSONS or len(numbered) < 2 * n_stems:
         return ""
-    first = next(scan.name for scan in scans if _numbered_stem(scan, folder) is not None)
+    first = numbered[0][0]
     return (
-        f"{len(stems)} normal scans have {n_stems} names that are numbered at their end (as {first}), and each "
+        f"{len(numbered)} normal scans have {n_stems} names that are numbered at their end (as {first}), and each "
         "counts as a person of its own. If those of one name are of one person, p-values are too low: fit with "
         "'dinoad fit --persons name'. In napari's window that is “Persons” under “More settings”."
     )
