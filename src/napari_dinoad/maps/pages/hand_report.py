@@ -15,14 +15,12 @@ from napari_dinoad.maps.pages.page_parts import (
     MAX_LISTED,
     RESEARCH_MARK,
     STYLE,
+    chosen_slices,
     model_facts,
     note_on_places,
     on_one_line,
     pair_of_pictures,
-    panel_px,
-    planes_of,
     sides_of,
-    slices_a_plane,
 )
 from napari_dinoad.maps.pictures.panels import (
     MASK_COLOUR,
@@ -32,8 +30,7 @@ from napari_dinoad.maps.pictures.panels import (
     outline,
     scan_panel,
 )
-from napari_dinoad.maps.pictures.slice_choice import marked_loads, most_abnormal_slices
-from napari_dinoad.maps.pictures.slice_view import SliceView
+from napari_dinoad.maps.pictures.slice_choice import marked_loads
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -105,19 +102,14 @@ def _pictures(mask: HandMask, listed: list[Region]) -> Html:
     firsts = marked_loads(marked.values, numbered, 0.0, listed[0].label) if listed else None
     window = grey_window(marked, (mask.card or {}).get("preprocessing"))
     shown = np.where(np.isin(numbered, [region.label for region in listed]), numbered, 0)
-    n_slices = slices_a_plane(volume)
+    last = max((region.label for region in listed), default=0)
     figures = []
-    for plane in planes_of(volume):
-        view = SliceView.of(marked, plane)
-        of_first = None if firsts is None else firsts[view.axis]
-        for index in most_abnormal_slices(loads[view.axis], n_slices, of_first):
-            size_px = panel_px(n_slices)
-            grey = scan_panel(volume, view, index, size_px, window)
-            overlay = in_colours(grey).copy()
-            outline(overlay, view.show(numbered, index, size_px, smooth=False) > 0, MASK_COLOUR)
-            last = max((region.label for region in listed), default=0)
-            labelled = annotate(overlay, view, region_labels=shown, index=index, max_label=last)
-            figures.append(pair_of_pictures(grey, labelled, view, index))
+    for view, index, size_px in chosen_slices(marked, loads, firsts):
+        grey = scan_panel(volume, view, index, size_px, window)
+        overlay = in_colours(grey).copy()
+        outline(overlay, view.show(numbered, index, size_px, smooth=False) > 0, MASK_COLOUR)
+        labelled = annotate(overlay, view, region_labels=shown, index=index, max_label=last)
+        figures.append(pair_of_pictures(grey, labelled, view, index))
     right = "right is the patient's left" if volume.geometry.is_physical else "as stored"
     legend = html.element(
         "p",

@@ -11,27 +11,27 @@ from napari_dinoad import html
 from napari_dinoad.images.foreground.body import find_body
 from napari_dinoad.images.persons import of_persons
 from napari_dinoad.maps.pictures.panels import annotate, as_jpeg, in_colours
+from napari_dinoad.maps.pictures.slice_choice import most_abnormal_slices
+from napari_dinoad.maps.pictures.slice_view import SliceView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_dinoad.html import Html
     from napari_dinoad.images.volume import Volume
-    from napari_dinoad.maps.pictures.slice_view import SliceView
+    from napari_dinoad.maps.anomaly_map import AnomalyMap
     from napari_dinoad.maps.regions import Region
 
 __all__ = [
     "MAX_LISTED",
     "RESEARCH_MARK",
     "STYLE",
+    "chosen_slices",
     "model_facts",
     "note_on_places",
     "on_one_line",
     "pair_of_pictures",
-    "panel_px",
-    "planes_of",
     "sides_of",
-    "slices_a_plane",
 ]
 
 MAX_LISTED = 15
@@ -80,19 +80,29 @@ def on_one_line(words: str) -> Html:
     return html.element("span", words, class_="line")
 
 
-def planes_of(volume: Volume) -> tuple[int | None, ...]:
-    """Return the axes of the planes that are shown; None: that of a 2D scan, or of images without a place."""
-    return (None,) if volume.is_2d or not volume.geometry.is_physical else (0, 1, 2)
+def chosen_slices(
+    anomaly_map: AnomalyMap, loads: Sequence[np.ndarray], firsts: Sequence[np.ndarray] | None
+) -> Iterator[tuple[SliceView, int, int]]:
+    """Yield the slices that are shown: its plane, its number, and the side of its panel in pixels.
 
+    Two of each plane, one of a 2D scan; images without a place in the patient have one plane.
 
-def slices_a_plane(volume: Volume) -> int:
-    """Return how many slices of a plane are shown."""
-    return 1 if volume.is_2d else _SLICES_A_PLANE
-
-
-def panel_px(n_slices: int) -> int:
-    """Return the side of a panel of so many of a plane."""
-    return _SINGLE_PANEL_PX if n_slices == 1 else _PANEL_PX
+    Parameters
+    ----------
+    anomaly_map : AnomalyMap
+    loads, firsts : sequence of numpy.ndarray
+        For each axis what is in each slice, of all and of the first region; see `most_abnormal_slices`.
+    """
+    volume = anomaly_map.source
+    planes: tuple[int | None, ...] = (0, 1, 2)
+    if volume.is_2d or not volume.geometry.is_physical:
+        planes = (None,)
+    n_slices, size_px = (1, _SINGLE_PANEL_PX) if volume.is_2d else (_SLICES_A_PLANE, _PANEL_PX)
+    for plane in planes:
+        view = SliceView.of(anomaly_map, plane)
+        of_first = None if firsts is None else firsts[view.axis]
+        for index in most_abnormal_slices(loads[view.axis], n_slices, of_first):
+            yield view, index, size_px
 
 
 def pair_of_pictures(grey: np.ndarray, marked: Image.Image, view: SliceView, index: int) -> Html:

@@ -23,14 +23,12 @@ from napari_dinoad.maps.pages.page_parts import (
     MAX_LISTED,
     RESEARCH_MARK,
     STYLE,
+    chosen_slices,
     model_facts,
     note_on_places,
     on_one_line,
     pair_of_pictures,
-    panel_px,
-    planes_of,
     sides_of,
-    slices_a_plane,
 )
 from napari_dinoad.maps.pictures.panels import (
     annotate,
@@ -39,8 +37,7 @@ from napari_dinoad.maps.pictures.panels import (
     overlay_panel,
     scan_panel,
 )
-from napari_dinoad.maps.pictures.slice_choice import heat_loads, marked_loads, most_abnormal_slices
-from napari_dinoad.maps.pictures.slice_view import SliceView
+from napari_dinoad.maps.pictures.slice_choice import heat_loads, marked_loads
 from napari_dinoad.settings import FALSE_POSITIVE_RATES, HEATMAP_LIMITS
 
 if TYPE_CHECKING:
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.html import Html
     from napari_dinoad.maps.findings import Findings
+    from napari_dinoad.maps.pictures.slice_view import SliceView
     from napari_dinoad.maps.regions import Region
 
 __all__ = ["MAX_LISTED", "report_page", "save_report_page"]
@@ -127,7 +125,6 @@ def _pictures(findings: Findings) -> Html:
 
     One is that with most of the most unusual region, the other that with most of all above the mask's threshold.
     """
-    volume = findings.volume
     labels = findings.mask.labels
     threshold = -np.log10(findings.mask.fpr)
     values = findings.mask.anomaly_map.values
@@ -137,13 +134,9 @@ def _pictures(findings: Findings) -> Html:
     window = grey_window(findings.mask.anomaly_map, (findings.card or {}).get("preprocessing"))
     regions = findings.mask.regions()
     firsts = marked_loads(values, labels, threshold, regions[0].label) if regions else None
-    figures = []
-    n_slices = slices_a_plane(volume)
-    for plane in planes_of(volume):
-        view = SliceView.of(findings.mask.anomaly_map, plane)
-        of_first = None if firsts is None else firsts[view.axis]
-        for index in most_abnormal_slices(loads[view.axis], n_slices, of_first):
-            figures.append(_figure(findings, view, index, panel_px(n_slices), window))
+    figures = [
+        _figure(findings, *shown, window) for shown in chosen_slices(findings.mask.anomaly_map, loads, firsts)
+    ]
     return html.section(
         "Most abnormal slices", _legend(findings), html.element("div", *figures, class_="pictures")
     )
