@@ -550,6 +550,8 @@ def test_scans_in_formats_that_are_not_read_say_what_to_convert_them_to(tmp_path
         ("a.E2E", "Export it as DICOM or TIFF"),
         ("a.mp4", "Save its frames as PNG"),
         ("a.v", "Convert it to .nii.gz"),
+        ("study.ZIP", "Unpack it, and give the folder"),
+        ("study.tar.gz", "Unpack it, and give the folder"),
     ],
 )
 def test_files_of_kinds_that_are_not_read_say_what_to_do(tmp_path, name, told):

@@ -63,6 +63,8 @@ _UNREAD: dict[tuple[str, ...], str] = {
     (".avi", ".mp4", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".webm"):
         "a film, which is not read. Save its frames as PNG, or export it as DICOM",
     (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"): "a picture of a kind that is not read. Save it as PNG or TIFF",
+    (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".iso"):
+        "an archive, which is not looked into. Unpack it, and give the folder",
 }  # fmt: skip
 """Endings of scans in formats that nobody reads here, what they are, and what to do."""
 
