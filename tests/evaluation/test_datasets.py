@@ -284,6 +284,25 @@ def test_a_mask_of_several_sequences_is_that_of_none(tmp_path):
     assert {path.name for path in found.unmatched} == {"a_seg.nii.gz", "b_seg.nii.gz"}
 
 
+@pytest.mark.parametrize("wanted", ["t1n", "*-t1n"])
+def test_of_several_sequences_the_one_that_is_wanted_has_the_mask_of_its_case(tmp_path, wanted):
+    """As BraTS comes: four sequences and a segmentation of each case."""
+    lay_out(
+        tmp_path, " ".join(f"{c}/{c}-{e}.nii.gz" for c in ("p1", "p2") for e in ("t1n", "t1c", "t2f", "seg"))
+    )
+    with pytest.raises(DinoadError, match="No mask could be told"):
+        find_dataset(tmp_path)
+    found = find_dataset(tmp_path, series=wanted)
+    assert [(one.path.name, one.mask.name, one.fault) for one in found.test] == [
+        ("p1-t1n.nii.gz", "p1-seg.nii.gz", ""),
+        ("p2-t1n.nii.gz", "p2-seg.nii.gz", ""),
+    ]
+    assert {(item.path.name[3:6], item.reason) for item in found.unused} == {
+        ("t1c", "not the series chosen"),
+        ("t2f", "not the series chosen"),
+    }
+
+
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
     lay_out(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")

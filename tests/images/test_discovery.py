@@ -359,6 +359,49 @@ def test_a_series_can_be_chosen_for_all(archive):
     assert "series 3: not the series chosen" in [item.reason for item in found.skipped]
 
 
+def test_a_pattern_chooses_series_of_several_descriptions(archive):
+    found = discover_scans(archive, ReadSettings(series="T?*"))
+    assert sorted(scan.series.description for scan in found.scans) == ["T1 AX", "T2"]
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    """Two persons' T1 and T2 by their names, a mask of one, and a scan that is named otherwise."""
+    names = ("a/sub-1_T1w", "a/sub-1_T2w", "b/sub-2_t1w", "b/sub-2_T2w", "b/sub-2_seg", "other")
+    for seed, name in enumerate(names):
+        path = tmp_path / f"{name}.nii"
+        path.parent.mkdir(exist_ok=True)
+        values = np.random.default_rng(seed).normal(size=(4, 5, 6))
+        nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    return tmp_path
+
+
+def test_sequences_in_names_are_series_to_choose_from(sequences):
+    found = discover_scans(sequences)
+    assert found.series == (("T1w", 2), ("T2w", 2))
+    assert len(found.scans) == 5
+    chosen = discover_scans(sequences, ReadSettings(series="T1w"))
+    assert [scan.name for scan in chosen.scans] == ["sub-1_T1w", "sub-2_t1w"]
+    assert chosen.series == found.series, "what else there is can still be chosen"
+    reasons = {item.path.name: item.reason for item in chosen.skipped}
+    assert reasons == {
+        "other.nii": "not the series chosen",
+        "sub-1_T2w.nii": "not the series chosen",
+        "sub-2_T2w.nii": "not the series chosen",
+        "sub-2_seg.nii": "a mask or result of sub-2",
+    }
+
+
+def test_a_file_that_is_named_itself_is_read_whatever_series_is_meant(sequences):
+    scan = ScanFile.of_file(sequences / "other.nii")
+    assert scan.read(ReadSettings(series="T1w")).values.shape == (6, 5, 4)
+
+
+def test_descriptions_are_series_to_choose_from_without_scouts(archive):
+    assert discover_scans(archive).series == (("T1 AX", 1), ("T2", 1))
+    assert discover_scans(archive, ReadSettings(series="3")).series == (("T1 AX", 1), ("T2", 1))
+
+
 def test_series_of_one_folder_get_names_of_their_own(tmp_path):
     for number in (3, 4, 4):
         rng = np.random.default_rng(len(list(tmp_path.rglob("*"))))

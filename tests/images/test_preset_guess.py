@@ -27,7 +27,7 @@ from napari_dinoad.images.preset_guess import (
 from napari_dinoad.images.slices import prepare_planes
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import ReadSettings, preset
-from small_heads import save_dicom_head
+from small_heads import save_dicom_head, save_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -395,3 +395,41 @@ def test_the_header_counts_more_than_the_values():
     ]
     empty = Volume(trunk(0).transpose(2, 1, 0), geometry)
     assert [look_at(empty, modality).is_ct for modality in ("", "CT")] == [False, True]
+
+
+SEVERAL_SERIES = "fit a model of each kind, chosen by its series. (dinoad fit --series NAME)"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a_T1w", "a_T2w", "b_T1w"), "By their names the scans are 2 × T1, 1 × T2"),
+        (("a-t1n", "a-t1c", "a-t2f"), "By their names the scans are 1 × T1 with contrast, 1 × T1, 1 × FLAIR"),
+        (("a_T1w", "b-t1n", "MNI152"), ""),
+    ],
+)
+def test_sequences_that_names_tell_are_several_kinds(tmp_path, names, told):
+    for seed, name in enumerate(names):
+        save_head(tmp_path / f"{name}.nii.gz", seed)
+    mixed = mixed_in_words(discover_scans(tmp_path))
+    assert mixed == (f"{told}: {SEVERAL_SERIES}" if told else "")
+
+
+@pytest.mark.parametrize(
+    ("series", "told"),
+    [
+        ((("1", "T1"), ("1", "T2"), ("2", "T1"), ("2", "T2"), ("3", "T1")), "2 of the 3 studies hold"),
+        ((("1", "soft"), ("1", "bone")), "1 of the 1 studies holds"),
+        ((("1", "T1"), ("1", "T2"), ("2", "T1"), ("3", "T1")), ""),
+        ((("1", "T1"), ("2", "t1 mprage"), ("3", "T1 SAG")), ""),
+        ((("1", "T1"), ("1", "T1"), ("2", "T1")), ""),
+    ],
+)
+def test_several_series_of_most_studies_are_several_kinds(tmp_path, series, told):
+    """Scanners call one sequence by several names: descriptions alone tell of no mix."""
+    for number, (study, description) in enumerate(series):
+        tags = {"StudyInstanceUID": f"1.2.{study}", "SeriesInstanceUID": f"1.3.{number}"}
+        save_dicom_head(tmp_path / str(number), number, SeriesDescription=description, **tags)
+    mixed = mixed_in_words(discover_scans(tmp_path))
+    assert mixed == (f"{told} several series: {SEVERAL_SERIES}" if told else "")
+    assert "T2" not in mixed, "a description may hold what a person typed"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from napari_dinoad.cli.common_arguments import add_device_argument, add_model_argument
 from napari_dinoad.cli.output import ProgressBars, print_json, require_out_file
+from napari_dinoad.cli.reading import add_series_argument
 from napari_dinoad.errors import DinoadError
 from napari_dinoad.machine.atomic_files import write_json
 from napari_dinoad.machine.temporaries import remove_abandoned
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.protocol,
         help="resolution at which maps and masks are compared (default: %(default)s)",
     )
+    add_series_argument(parser)
     parser.add_argument(
         "--frame", type=int, metavar="N", help="volume of 4D scans, or page of stacks, that is scored, from 0"
     )
@@ -66,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         require_out_file(options.out)
     # Before torch and the model are loaded: a wrong folder is told at once.
     with ProgressBars() as progress:
-        dataset = find_dataset(options.dataset, options.layout, progress)
+        dataset = find_dataset(options.dataset, options.layout, progress, series=options.series)
 
     from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector

@@ -71,7 +71,7 @@ def _in_folder(folder: Path, reading: ReadSettings) -> tuple[tuple[ScanFile, ...
     for line in skipped_lines(found.skipped):
         print(f"dinoad: {line}", file=sys.stderr)
     if not found.scans and not any(item.is_scan for item in found.skipped):
-        raise DinoadError(f"{folder}: expected scans in this folder, found none.")
+        raise DinoadError(f"{folder}: expected scans in this folder, found none.{found.series_in_words}")
     return found.scans, found.skipped
 
 

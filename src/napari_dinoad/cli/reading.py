@@ -9,17 +9,23 @@ from napari_dinoad.settings import ReadSettings
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_reading_arguments", "reading_from"]
+__all__ = ["add_reading_arguments", "add_series_argument", "reading_from"]
+
+
+def add_series_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the option that chooses among several series."""
+    parser.add_argument(
+        "--series",
+        metavar="TEXT",
+        help="of several DICOM series the one with this number, description or end of UID; of other files in folders "
+        "those whose names end so (T1w of sub-01_T1w.nii.gz); with * or ? a pattern ('*mprage*')",
+    )
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is meant where a file or folder could be read in several ways."""
     group = parser.add_argument_group("reading")
-    group.add_argument(
-        "--series",
-        metavar="TEXT",
-        help="of several DICOM series the one with this number, description or end of UID",
-    )
+    add_series_argument(group)
     group.add_argument(
         "--frame", type=int, metavar="N", help="volume of a 4D scan, or page of a stack, from 0"
     )

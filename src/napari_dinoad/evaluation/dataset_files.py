@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from napari_dinoad.images.series_choice import is_of_series
 from napari_dinoad.machine.file_names import MASK_ENDINGS, MASK_FOLDERS, stem_of, without_sequence
 
 if TYPE_CHECKING:
@@ -126,6 +127,15 @@ class DatasetFile:
     def case_stem(self) -> str:
         """The stem without the sequence that a scan is of (``p1_flair`` → ``p1``)."""
         return without_sequence(self.stem)
+
+    @property
+    def series_text(self) -> str:
+        """See `ScanFile.series_text`."""
+        return self.stem if self.series is None else self.series.series_text
+
+    def answers_to(self, wanted: str) -> bool:
+        """See `ScanFile.answers_to`."""
+        return is_of_series(self.stem, wanted) if self.series is None else self.series.answers_to(wanted)
 
 
 def _plain(part: str) -> str:

@@ -17,6 +17,7 @@ from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wr
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+from napari_dinoad.images.series_choice import NOT_CHOSEN, meant_by
 from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES
 from napari_dinoad.machine.files import files_below
 
@@ -110,7 +111,11 @@ class EvaluationSet:
 
 
 def find_dataset(
-    folder: Path, layout: DatasetLayout = "auto", progress: Progress | None = None
+    folder: Path,
+    layout: DatasetLayout = "auto",
+    progress: Progress | None = None,
+    *,
+    series: str | None = None,
 ) -> EvaluationSet:
     """Find the scans of a benchmark with their masks.
 
@@ -125,6 +130,8 @@ def find_dataset(
         a patient's folder may be called test too.
     progress : callable, optional
         Called before the header of each DICOM file is read; may raise `Cancelled`.
+    series : str, optional
+        Which scans are meant; see `ReadSettings.series`. The others are not used.
 
     Raises
     ------
@@ -140,6 +147,9 @@ def find_dataset(
         )
     files, passed_over = _files_in(folder, progress)
     files = with_mask_folders(with_classes_by_neighbours(files, folder), folder)
+    if series is not None:
+        files, others = _of_series(files, series)
+        passed_over += others
     found_splits = {file.split for file in files}
     is_split_asked = layout in ("bmad", "mvtec")
     if is_split_asked and "test" not in found_splits:
@@ -210,6 +220,15 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
     ]
     files.sort(key=lambda file: (file.path, file.name))
     return files, [*results, *(item for item in passed_over if not item.is_scan)]
+
+
+def _of_series(files: Sequence[DatasetFile], wanted: str) -> tuple[list[DatasetFile], list[SkippedFile]]:
+    """Set aside scans of another series, before masks are told to be theirs: a case has one for all its sequences."""
+    scans, _ = _scans_and_masks(files)
+    meant = meant_by(wanted, scans)
+    others = {id(scan) for scan in scans} - {id(scan) for scan in meant}
+    unused = [SkippedFile(file.path, NOT_CHOSEN) for file in files if id(file) in others]
+    return [file for file in files if id(file) not in others], unused
 
 
 def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
@@ -356,4 +375,5 @@ def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...]) -> str:
     return (
         f"{scan.path}: expected one mask that is its own by name and folder, or by the series that a DICOM "
         f"segmentation names, found {told}{more}. Put each mask beside its scan, or into a folder called mask there."
+        f"{'' if scan.case_stem == scan.stem else ' Of several sequences choose one with --series.'}"
     )

@@ -15,6 +15,7 @@ from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
 from napari_dinoad.images.itk.headers import voxels_apart
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
+from napari_dinoad.images.series_choice import NOT_CHOSEN, meant_by
 from napari_dinoad.machine.file_names import (
     MAP_ENDING,
     MASK_ENDINGS,
@@ -57,6 +58,8 @@ The same persons' scans lie there once more: before they were converted, and pre
 
 _HELD = {"mask": "a mask", "map": "a map of −log10 p"}
 
+_MOST_SERIES_TOLD = 8
+
 _DEEPEST = 200
 """Folders within folders; Python's calls end at 1,000."""
 
@@ -78,6 +81,9 @@ class Discovery:
     skipped : tuple of SkippedFile
     results : tuple of ScanFile
         Those of the skipped files that are masks and maps by their header, or masks by their BIDS name or folder.
+    series : tuple of (str, int)
+        The names of series to choose from (`ScanFile.series_name`) and how many scans have each, wanted or not, most
+        first. Scans without such a name are in none.
     persons : Persons, optional
         Whose the scans are, where that was asked (see `find_persons`).
     """
@@ -86,6 +92,7 @@ class Discovery:
     scans: tuple[ScanFile, ...]
     skipped: tuple[SkippedFile, ...]
     results: tuple[ScanFile, ...] = ()
+    series: tuple[tuple[str, int], ...] = ()
     persons: Persons | None = None
 
     @property
@@ -98,6 +105,15 @@ class Discovery:
         """The modality that most scans name (``"CT"``, ``"MR"``, …); empty when most name none."""
         named = Counter(scan.modality for scan in self.scans)
         return named.most_common(1)[0][0] if named else ""
+
+    @property
+    def series_in_words(self) -> str:
+        """The series to choose from, where none of them was chosen: a sentence to follow on what is missing."""
+        if self.scans or not self.series:
+            return ""
+        listed = [f"{name} ({n})" for name, n in self.series[:_MOST_SERIES_TOLD]]
+        n_more = len(self.series) - len(listed)
+        return f" Series to choose from: {', '.join(listed)}{f' and {n_more} more' if n_more else ''}."
 
 
 @dataclass
@@ -112,6 +128,7 @@ class _Found:
     dicom: list[Path] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
     belonging: list[Path] = field(default_factory=list)
+    series: list[str] = field(default_factory=list)
 
 
 def discover_scans(
@@ -160,8 +177,10 @@ def discover_scans(
     _look_into_belonging(reading, found, progress)
     _take_voxels_to_headers(found)
     _set_results_aside(found)
+    _choose_series(reading.series, found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
-    return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results))
+    series = _counted(found.series)
+    return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results), series)
 
 
 def _walk(
@@ -293,6 +312,24 @@ def _set_results_aside(found: _Found) -> None:
     found.scans = scans
 
 
+def _choose_series(wanted: str | None, found: _Found) -> None:
+    """Take what the series of files are called; skip those that are not wanted, as was done with DICOM before."""
+    files = [scan for scan in found.scans if scan.series is None]
+    found.series += [scan.series_name for scan in files]
+    if wanted is None:
+        return
+    meant = {id(scan) for scan in meant_by(wanted, files)}
+    found.scans = [scan for scan in found.scans if scan.series is not None or id(scan) in meant]
+    found.skipped += [SkippedFile(scan.path, NOT_CHOSEN) for scan in files if id(scan) not in meant]
+
+
+def _counted(names: list[str]) -> tuple[tuple[str, int], ...]:
+    """Return names as they are first written, with how often each occurs, most first; capitals make no other name."""
+    written: dict[str, str] = {}
+    counts = Counter(written.setdefault(name.casefold(), name) for name in names if name)
+    return tuple(counts.most_common())
+
+
 def _in_mask_folder(scan: ScanFile) -> bool:
     return scan.series is None and not scan.images and scan.path.parent.name.lower() in MASK_FOLDERS
 
@@ -341,4 +378,5 @@ def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None)
     found.skipped.extend(dicom.skipped)
     found.results.extend(replace(ScanFile.of_file(path), holding="mask") for path in dicom.segmentations)
     found.scans.extend(dicom.scans)
+    found.series.extend(dicom.names)
     found.dicom.clear()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_dinoad.images.dicom.grouping import captures_among, group_series
 from napari_dinoad.images.readers import is_dicom, is_dicom_mask
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+from napari_dinoad.images.series_choice import NOT_CHOSEN, meant_by
 from napari_dinoad.machine.file_names import SCAN_SUFFIXES, stem_of
 from napari_dinoad.progress import report
 
@@ -34,11 +35,14 @@ class FoundSeries:
     skipped : tuple of SkippedFile
         Files, and series by their path, that are no scans; segmentations are among them.
     segmentations : tuple of Path
+    names : tuple of str
+        Of all series that can be scans, wanted or not, the `ScanFile.series_name`.
     """
 
     scans: tuple[ScanFile, ...]
     skipped: tuple[SkippedFile, ...]
     segmentations: tuple[Path, ...]
+    names: tuple[str, ...]
 
 
 def find_series(
@@ -51,8 +55,8 @@ def find_series(
     paths : sequence of Path
         DICOM files, and such as may be damaged ones.
     wanted : str, optional
-        Which series is meant: its number, its description, or the end of its UID. None: all but localisers, and
-        captures beside the scans of their study.
+        Which series is meant; see `ReadSettings.series`. None: all but localisers, and captures beside the scans of
+        their study.
     progress : callable, optional
         Called before each file is read; may raise `Cancelled`.
     """
@@ -61,19 +65,21 @@ def find_series(
     skipped = [SkippedFile(path, reason, path in lost) for path, reason in reasons.items()]
     scans: list[ScanFile] = []
     captures = captures_among(series)
+    meant = {id(one) for one in (series if wanted is None else meant_by(wanted, series))}
     for one in series:
         path = _home_of(one)
         if one.is_localiser:
             skipped.append(_skipped(one, path, "a localiser (scout), not a scan"))
-        elif wanted is not None and not one.answers_to(wanted):
-            skipped.append(_skipped(one, path, "not the series chosen"))
+        elif id(one) not in meant:
+            skipped.append(_skipped(one, path, NOT_CHOSEN))
         elif wanted is None and one in captures:
             kind = "a secondary capture (screenshot, report) beside the scans of its study"
             skipped.append(_skipped(one, path, kind))
         else:
             scans.append(_scan_of(one, path))
     masks = tuple(path for path in reasons if is_dicom_mask(path))
-    return FoundSeries(tuple(_with_own_names(scans)), tuple(skipped), masks)
+    names = tuple(one.description for one in series if not one.is_localiser and one not in captures)
+    return FoundSeries(tuple(_with_own_names(scans)), tuple(skipped), masks, names)
 
 
 def _skipped(series: DicomSeries, path: Path, kind: str) -> SkippedFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.images.values.colours import colourfulness
 from napari_dinoad.images.values.hounsfield import are_hounsfield, coarse, reaches_air
 from napari_dinoad.images.values.intensity import intensity_range, sample_inside
-from napari_dinoad.machine.file_names import format_of
+from napari_dinoad.machine.file_names import format_of, kind_of_sequence
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
 
@@ -293,7 +293,8 @@ def _is_stack_of_pages(scan: ScanFile) -> bool:
 def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:
     """Return a sentence where a folder mixes kinds of scans; else nothing.
 
-    Kinds are told by the modalities in all DICOM headers; scans without one by whether those looked at are CT.
+    Kinds are told by the modalities in all DICOM headers; scans without one by whether those looked at are CT. Of one
+    modality several series of most studies are several kinds, and so are several sequences at the end of names.
     """
     kinds = _kinds(discovery)
     n_ct = sum(look.is_ct for look in looks)
@@ -309,8 +310,30 @@ def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:
             f"{n} of the {len(discovery.scans)} scans {_are(n)} {kind} by the header, those looked at are not"
         )
     else:
-        return ""
+        return _several_series(discovery)
     return f"{told}: fit a model of each kind."
+
+
+def _several_series(discovery: Discovery) -> str:
+    """Return a sentence where a folder holds several series of the same persons; else nothing."""
+    sequences = (scan.series_name for scan in discovery.scans if scan.series is None)
+    named = Counter(kind_of_sequence(sequence) for sequence in sequences if sequence)
+    studies: dict[str, set[str]] = defaultdict(set)
+    for scan in discovery.scans:
+        if scan.series is not None:
+            studies[scan.series.study_uid].add(scan.series.description.casefold())
+    n_several = sum(len(descriptions) > 1 for descriptions in studies.values())
+    if len(named) > 1:
+        told = f"By their names the scans are {', '.join(f'{n} × {kind}' for kind, n in named.most_common())}"
+    elif 2 * n_several > len(studies):
+        told = f"{n_several} of the {len(studies)} studies {_hold(n_several)} several series"
+    else:
+        return ""
+    return f"{told}: fit a model of each kind, chosen by its series. (dinoad fit --series NAME)"
+
+
+def _hold(n: int) -> str:
+    return "holds" if n == 1 else "hold"
 
 
 def _are(n: int) -> str:

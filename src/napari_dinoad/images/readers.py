@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import GeometryError, ScanReadError, SeveralFramesError
+from napari_dinoad.images.series_choice import meant_by
 from napari_dinoad.images.values.colours import with_finite_colours
 from napari_dinoad.images.values.intensity import with_finite_values
 from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, stem_of
@@ -263,7 +264,7 @@ def _choose_series(
             "headers, which make no volume. Export them with their geometry, or name one file to read it alone."
         )
     if wanted is not None:
-        matches = [one for one in found if one.answers_to(wanted)]
+        matches = meant_by(wanted, found)
         if len(matches) != 1:
             raise ScanReadError(
                 f"{folder}: series {wanted!r}: expected to match one of the series by number, description or end of "

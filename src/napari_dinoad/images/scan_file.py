@@ -15,7 +15,8 @@ from napari_dinoad.images.readers import (
     read_volume,
     refuse_special,
 )
-from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, stem_of
+from napari_dinoad.images.series_choice import is_of_series
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, sequence_of, stem_of
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -75,6 +76,23 @@ class ScanFile:
     def body_part(self) -> str:
         """The part of the body in its DICOM header (``"HEAD"``, ``"ABDOMEN"``, …); empty where there is none."""
         return "" if self.series is None else self.series.body_part
+
+    @property
+    def series_name(self) -> str:
+        """What a person's scans of several kinds are told apart by.
+
+        The description of a DICOM series, else the sequence at the end of the name (``T1w``); empty where none is.
+        """
+        return self.series.description if self.series is not None else sequence_of(self.name)
+
+    @property
+    def series_text(self) -> str:
+        """What a pattern is compared with; see `meant_by`."""
+        return self.series.series_text if self.series is not None else self.name
+
+    def answers_to(self, wanted: str) -> bool:
+        """Whether a user's text names its series: see `DicomSeries.answers_to` and `is_of_series`."""
+        return self.series.answers_to(wanted) if self.series is not None else is_of_series(self.name, wanted)
 
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:

@@ -25,7 +25,9 @@ __all__ = [
     "SCAN_SUFFIXES",
     "ScanFormat",
     "format_of",
+    "kind_of_sequence",
     "safe_stem",
+    "sequence_of",
     "short_paths",
     "short_stem",
     "stem_of",
@@ -102,15 +104,30 @@ def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
     return common
 
 
-_SEQUENCE = re.compile(
-    r"(?<=.)[-_](?:t1|t1c|t1ce|t1gd|t1n|t1w|t2|t2f|t2w|flair|pd|pdw|dwi|adc)$", re.IGNORECASE
-)
-"""What sequences of MR are called at the end of names: by BIDS, and by BraTS in all its years."""
+_KIND_OF_SEQUENCE = {
+    "t1": "T1", "t1n": "T1", "t1w": "T1", "t1c": "T1 with contrast", "t1ce": "T1 with contrast",
+    "t1gd": "T1 with contrast", "t2": "T2", "t2w": "T2", "t2f": "FLAIR", "flair": "FLAIR", "t2star": "T2*",
+    "t2starw": "T2*", "pd": "PD", "pdw": "PD", "dwi": "DWI", "adc": "ADC", "swi": "SWI", "mra": "MRA",
+}  # fmt: skip
+"""What sequences of MR are called at the end of names, by BIDS and by BraTS in all its years, and what they are."""
+
+_SEQUENCE = re.compile(rf"(?<=.)[-_]({'|'.join(_KIND_OF_SEQUENCE)})$", re.IGNORECASE)
 
 
 def without_sequence(stem: str) -> str:
     """Return the name of a scan's case: the stem without the sequence at its end, if one is there."""
     return _SEQUENCE.sub("", stem)
+
+
+def sequence_of(stem: str) -> str:
+    """Return the sequence at the end of a scan's name as it is written there (``T1w``); empty where none is."""
+    found = _SEQUENCE.search(stem)
+    return found[1] if found else ""
+
+
+def kind_of_sequence(sequence: str) -> str:
+    """Return what a sequence of `sequence_of` is (``T1`` of ``t1n`` and ``T1w``)."""
+    return _KIND_OF_SEQUENCE[sequence.lower()]
 
 
 _RESERVED = frozenset('<>:"/\\|?*')

@@ -18,7 +18,9 @@ class ReadSettings:
     Attributes
     ----------
     series : str, optional
-        Which DICOM series: its number, its description, or the end of its UID.
+        Which series: of DICOM its number, its description, or the end of its UID; of the other files of a folder
+        what their names end with (``"T1w"`` of ``sub-01_T1w``). With ``*`` or ``?`` a pattern of the whole
+        description, or of the name without its ending (``"*mprage*"``). A file that is named itself is read as it is.
     frame : int, optional
         Which volume of a 4D scan, or page of a stack, from 0; scans with nothing to choose from are read as they are.
     resample : bool
@@ -41,7 +43,7 @@ class ReadSettings:
         """Return what is not the plain reading, a sentence each, for a model's card; nothing that the user typed."""
         said = []
         if self.series is not None:
-            said.append("Of several DICOM series one was chosen.")
+            said.append("Of several series one was chosen.")
         if self.frame is not None:
             said.append(f"Of scans with several frames, frame {self.frame} (from 0) was used.")
         if self.resample:

@@ -623,7 +623,7 @@ def test_every_field_has_a_name_for_screen_readers(qtbot, dock, folder):
     fields = [field for kind in kinds for field in panel.findChildren(kind)]
     own = [field for field in fields if not isinstance(field.parent(), QAbstractSpinBox)]
     assert {field.accessibleName() for field in own} == {
-        "Normal scans", "Kind of scan", "Method", "Backbone", "Save as",
+        "Normal scans", "Series", "Kind of scan", "Method", "Backbone", "Save as",
         "Persons", "Images of a folder", "Weights file", "Plane", "Resolution (0: as usual)",
         "Rounds (0: as usual)", "Device", "Seed",
     }  # fmt: skip
@@ -882,3 +882,53 @@ def test_a_window_opened_while_a_folder_is_looked_into_shows_how_it_is_meant(qtb
         again = open_another(qtbot, dock)
     assert "6 scans of 3 persons" in again.found.text.text()
     assert again.form.settings().calibration.persons == "folder"
+
+
+@pytest.fixture
+def sequences(cohort, tmp_path):
+    """Return a folder with a T1 and a T2 of each of two persons, by their names."""
+    for number, path in enumerate(sorted(cohort.normal_folder.iterdir())[:4]):
+        place = tmp_path / f"sub-{number // 2}"
+        place.mkdir(exist_ok=True)
+        shutil.copy(path, place / f"sub-{number // 2}_{('T1w', 'T2w')[number % 2]}.nii.gz")
+    return tmp_path
+
+
+def enter_series(qtbot, panel, text):
+    field = panel.form.series
+    with qtbot.waitSignal(panel.session.fit.discovered, timeout=TIMEOUT_MS):
+        field.lineEdit().setText(text)
+        field.lineEdit().editingFinished.emit()
+
+
+def test_one_of_several_series_is_chosen(qtbot, dock, sequences):
+    panel = open_panel(qtbot, dock, sequences)
+    field = panel.form.series
+    assert not field.isHidden()
+    assert [field.itemText(i) for i in range(field.count())] == ["all", "T1w (2)", "T2w (2)"]
+    assert "Found 4 volumes" in panel.found.text.text()
+    qtbot.waitUntil(lambda: "2 × T1, 2 × T2" in panel.guess.text(), timeout=TIMEOUT_MS)
+    assert "--series" not in panel.guess.text()
+    with qtbot.waitSignal(panel.session.fit.discovered, timeout=TIMEOUT_MS):
+        field.setCurrentIndex(1)
+        field.activated.emit(1)
+    assert "Found 2 volumes" in panel.found.text.text()
+    assert panel.form.settings().reading.series == "T1w"
+    assert field.currentText() == "T1w (2)" and field.count() == 3
+    assert open_another(qtbot, dock).form.series.wanted == "T1w"
+    enter_series(qtbot, panel, "*t2*")
+    assert {scan.name[-3:] for scan in panel.session.fit.discovery.scans} == {"T2w"}
+    assert field.currentText() == "*t2*"
+    enter_series(qtbot, panel, "")
+    assert len(panel.session.fit.discovery.scans) == 4
+    assert field.currentText() == "all" and panel.form.settings().reading.series is None
+
+
+def test_a_series_is_not_asked_for_where_there_is_one(qtbot, dock, folder, sequences):
+    """Nor is that of another folder kept, where nothing would be left."""
+    panel = open_panel(qtbot, dock, sequences)
+    enter_series(qtbot, panel, "T1w")
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = folder
+    assert panel.form.series.isHidden() and panel.form.series.wanted is None
+    assert len(dock.session.fit.discovery.scans) > 2

@@ -94,7 +94,9 @@ class ScoreFolderJob:
         found = discover_scans(self.folder, self.reading, progress=desk.progress)
         unusable = [item for item in found.skipped if item.is_scan]
         if not found.scans and not unusable:
-            raise DinoadError(f"{self.folder}: expected scans in this folder, found none.")
+            raise DinoadError(
+                f"{self.folder}: expected scans in this folder, found none.{found.series_in_words}"
+            )
         desk.progress(ProgressEvent("Loading the model", 0, 0))
 
         # torch is loaded here, when it is shown what is waited for.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from magicgui.widgets import ComboBox, FileEdit, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
 
 from napari_dinoad.backbones import find_backbone, list_backbones
 from napari_dinoad.errors import SettingError
 from napari_dinoad.gui.fit.fit_costs import backbone_line, fit_duration_in_words, scorer_line, scorer_title
 from napari_dinoad.gui.parts.folder_images import folder_images_field
 from napari_dinoad.gui.parts.parts import NoteLabel, name_field
+from napari_dinoad.gui.parts.series_field import SeriesField
 from napari_dinoad.gui.work.jobs import MeantScans
 from napari_dinoad.settings import (
     PRESETS,
@@ -68,7 +69,7 @@ _OWN = 0
 
 
 class FitForm(QWidget):
-    """Preset with a note on it, scorer and backbone; the rest is in ``advanced``."""
+    """Series where there are several, preset with a note on it, scorer and backbone; the rest is in ``advanced``."""
 
     changed = Signal()
 
@@ -95,7 +96,13 @@ class FitForm(QWidget):
             tooltip="What turns slices into patch embeddings. Only 'embedded' needs no weights.",
         )
         self.kind_note = NoteLabel()
-        _lay_out(self, (self.preset, self.scorer, self.backbone)).insertRow(1, self.kind_note)
+        self.series = SeriesField()
+        self._series_label = QLabel("Series")
+        self._series_label.setToolTip(self.series.toolTip())
+        rows = _lay_out(self, (self.preset, self.scorer, self.backbone))
+        rows.insertRow(1, self.kind_note)
+        rows.insertRow(0, self._series_label, self.series)
+        self.show_series(())
         self.advanced = _AdvancedForm(device)
         for choice in (self.preset, self.scorer, self.backbone, *self.advanced.fields):
             choice.changed.connect(self._on_changed)
@@ -122,14 +129,21 @@ class FitForm(QWidget):
         )
 
     def meant(self) -> MeantScans:
-        """Return whose the scans of the folder are, and what its 2D images are."""
-        return MeantScans(self.advanced.persons.value, self.advanced.stack_folders.value)
+        """Return which scans of the folder are meant, whose they are, and what its 2D images are."""
+        return MeantScans(self.advanced.persons.value, self.advanced.stack_folders.value, self.series.wanted)
+
+    def show_series(self, names: Sequence[tuple[str, int]]) -> None:
+        """Offer the series of a folder, by name and number of scans, where there are several."""
+        self.series.show_series(names)
+        for part in (self.series, self._series_label):
+            part.setVisible(self.series.has_choice)
 
     def show_meant(self, meant: MeantScans) -> None:
-        """Show how the scans of the folder were meant; the two fields tell of no change, the form does."""
+        """Show how the scans of the folder were meant; the fields tell of no change, the form does."""
         persons, stack_folders = self.advanced.persons, self.advanced.stack_folders
         with persons.changed.blocked(), stack_folders.changed.blocked():
             persons.value, stack_folders.value = meant.persons, meant.stack_folders
+        self.series.show_wanted(meant.series)
         self.changed.emit()
 
     def preprocessing(self) -> PreprocessingSettings:
@@ -148,7 +162,8 @@ class FitForm(QWidget):
             advanced.plane.value = "" if chosen.plane == own.plane else chosen.plane
             is_own = chosen.resolution_px == own.resolution_px
             advanced.resolution_px.value = _OWN if is_own else chosen.resolution_px
-        self.show_meant(MeantScans(settings.calibration.persons, settings.reading.stack_folders))
+        reading = settings.reading
+        self.show_meant(MeantScans(settings.calibration.persons, reading.stack_folders, reading.series))
         self.scorer.value = settings.scorer
         self.backbone.value = settings.backbone
         advanced.weights.value = settings.weights
@@ -177,7 +192,7 @@ class FitForm(QWidget):
             backbone=self.backbone.value,
             weights=weights or None,
             preprocessing=self.preprocessing(),
-            reading=ReadSettings(stack_folders=advanced.stack_folders.value),
+            reading=ReadSettings(self.series.wanted, stack_folders=advanced.stack_folders.value),
             calibration=CalibrationSettings(persons=advanced.persons.value),
             epochs=advanced.epochs.value or None,
             device=advanced.device.value,

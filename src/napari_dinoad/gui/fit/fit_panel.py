@@ -20,7 +20,7 @@ from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
-from napari_dinoad.gui.parts.parts import NoteLabel, name_field
+from napari_dinoad.gui.parts.parts import NoteLabel, name_field, without_options
 from napari_dinoad.gui.parts.profile_plot import CurvePlot
 from napari_dinoad.images.preset_guess import suitable_preset
 from napari_dinoad.machine.file_names import MODEL_SUFFIX
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_dinoad.gui.fit.session import Session
+    from napari_dinoad.images.discovery import Discovery
 
 __all__ = ["FitDialog", "FitPanel"]
 
@@ -157,6 +158,7 @@ class FitPanel(QWidget):
         self.form.changed.connect(self._show_notes)
         for choice in (self.form.advanced.persons, self.form.advanced.stack_folders):
             choice.changed.connect(self._on_meant)
+        self.form.series.chosen.connect(self._on_meant)
         self.start_button.clicked.connect(self.start)
         self.pause_button.clicked.connect(fit.pause)
         for part in (self.report.review, self.report.skipped, self.found.skipped, self.advanced):
@@ -220,6 +222,8 @@ class FitPanel(QWidget):
             return
         if not self._out_by_user:
             self.out.value = self.session.library.free_path(folder.name or "normal")
+        # Another folder has other series.
+        self.form.series.show_wanted(None)
         self._look_into(folder)
 
     def _look_into(self, folder: Path) -> None:
@@ -252,11 +256,15 @@ class FitPanel(QWidget):
             self.found.show_nothing(self._fit.message, error=True)
             self.guess.tell("")
         else:
-            self.found.show_discovery(discovery)
-            self.form.show_meant(self._fit.meant)
+            self._show_discovery(discovery)
             self._show_samples()
         self._show_estimate()
         self._show_start()
+
+    def _show_discovery(self, discovery: Discovery) -> None:
+        self.found.show_discovery(discovery)
+        self.form.show_meant(self._fit.meant)
+        self.form.show_series(discovery.series)
 
     def _show_samples(self) -> None:
         """Show pictures of some scans, and the preset that they suggest."""
@@ -270,7 +278,7 @@ class FitPanel(QWidget):
             self.guess.tell("")
             return
         suitable = suitable_preset(discovery, [sample.look for sample in samples])
-        mixed = suitable.mixed
+        mixed = without_options(suitable.mixed)
         if not self._preset_by_user and self._fit.job_under_way is None:
             self.form.preset.value = suitable.name
             self.guess.tell(mixed or f"Kind guessed from the scans: {suitable.why}.", warning=bool(mixed))
@@ -351,8 +359,7 @@ class FitPanel(QWidget):
             self.folder.native.blockSignals(blocked)
             if not self._out_by_user and str(self.out.value).strip() in ("", "."):
                 self.out.value = self.session.library.free_path(fit.discovery.folder.name or "normal")
-            self.found.show_discovery(fit.discovery)
-            self.form.show_meant(fit.meant)
+            self._show_discovery(fit.discovery)
         self._show_job()
         self._show_notes()
         self._show_curves()

@@ -154,10 +154,13 @@ class MeantScans:
         See `CalibrationSettings.persons`.
     stack_folders : bool
         See `ReadSettings.stack_folders`.
+    series : str, optional
+        See `ReadSettings.series`.
     """
 
     persons: PersonGrouping = CalibrationSettings.persons
     stack_folders: bool = False
+    series: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class DiscoverJob:
 
     def __call__(self, channel: JobChannel) -> Discovery:
         """Return what the folder holds, and whose the scans are."""
-        reading = ReadSettings(stack_folders=self.meant.stack_folders)
+        reading = ReadSettings(self.meant.series, stack_folders=self.meant.stack_folders)
         found = discover_scans(self.folder, reading, channel.progress)
         persons = find_persons(found.scans, found.folder, self.meant.persons, channel.progress)
         return replace(found, persons=persons)

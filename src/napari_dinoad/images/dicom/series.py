@@ -256,6 +256,11 @@ class DicomSeries:
             f"UID …{self.uid[-8:]})"
         )
 
+    @property
+    def series_text(self) -> str:
+        """What a pattern is compared with."""
+        return self.description
+
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names this series: its number, its description, or the end of its UID."""
         wanted = wanted.strip().removeprefix("…")

@@ -157,7 +157,7 @@ def fit_folder(
     # Workers need not stand in the same folder.
     found = discover_scans(folder if cluster is None else Path(folder).resolve(), settings.reading)
     if not found.scans:
-        raise _too_few(found.folder, 0, found.skipped)
+        raise _too_few(found.folder, 0, found.skipped, found.series_in_words)
     # Whoever has chosen the preset is told of a mix of kinds too.
     look = guessed_preset if settings.preprocessing is None else choose_preset
     suitable = look(found, settings.reading, progress)
@@ -364,12 +364,16 @@ def _tell_what_was_assumed(fit_report: FitReport, told_before: Collection[str]) 
         logger.warning("%s: %s%s", name, note, others)
 
 
-def _too_few(folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...]) -> ScanReadError:
+def _too_few(
+    folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...], series: str = ""
+) -> ScanReadError:
     reasons = "; ".join(f"{item.path.name}: {item.reason.rstrip('.')}" for item in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     empty = "" if n_usable else " The folder holds no file."
     why = f" Skipped: {reasons}{more}." if skipped else empty
-    return ScanReadError(f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{why}")
+    return ScanReadError(
+        f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{series or why}"
+    )
 
 
 def _nothing_to_add(folder: Path, cohort: Cohort) -> ScanReadError:

@@ -1,0 +1,74 @@
+"""The question which series of a folder are meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SeriesField"]
+
+_ALL = "all"
+
+
+class SeriesField(QComboBox):
+    """A list of the series that a folder holds, in which others, and patterns, can be typed."""
+
+    chosen = Signal()
+    """The user means another series than before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setEditable(True)
+        self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setAccessibleName("Series")
+        self.setToolTip(
+            "Which of several scans of a person are meant: by the description of a DICOM series, or the end of the "
+            "file's name. A pattern can be typed, as *mprage*."
+        )
+        self._wanted: str | None = None
+        self.show_series(())
+        self.activated.connect(self._on_entered)
+        line = self.lineEdit()
+        if line is not None:
+            line.setAccessibleName(self.accessibleName())
+            line.editingFinished.connect(self._on_entered)
+
+    @property
+    def wanted(self) -> str | None:
+        """What is meant, as `ReadSettings.series`; None: all."""
+        return self._wanted
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there are several series, or one of them was chosen."""
+        return self.count() > 2 or self._wanted is not None
+
+    def show_series(self, names: Sequence[tuple[str, int]]) -> None:
+        """List series, by name and number of scans; what is meant stays."""
+        self.clear()
+        self.addItem(_ALL)
+        for name, n_scans in names:
+            self.addItem(f"{name} ({n_scans})", name)
+        self.show_wanted(self._wanted)
+
+    def show_wanted(self, wanted: str | None) -> None:
+        """Show what is meant, without `chosen`."""
+        self._wanted = wanted
+        listed = 0 if wanted is None else self.findData(wanted)
+        self.setCurrentIndex(listed)
+        if listed < 0:
+            self.setEditText(wanted or "")
+
+    def _on_entered(self, *_: object) -> None:
+        text = self.currentText().strip()
+        listed = self.findText(text)
+        wanted = self.itemData(listed) if listed >= 0 else text or None
+        if wanted != self._wanted:
+            self.show_wanted(wanted)
+            self.chosen.emit()
