@@ -168,3 +168,64 @@ def test_of_one_eye_there_is_nothing_to_choose(qtbot, dock, tmp_path):
 
 def test_where_nothing_can_be_stacked_it_is_not_asked(qtbot, dock, cohort):
     assert not ask(qtbot, dock, cohort.normal_folder).stack_folders.native.isVisible()
+
+
+def test_what_the_model_was_fitted_on_is_proposed(qtbot, dock, viewer, eyes, eye_model, model_path):
+    dock.windows.open_folder()
+    dialog = dock.windows.folder
+    assert dialog.stack_folders.value is False
+    dock.normal.choose(eye_model)
+    assert dialog.stack_folders.value is True
+    chooser = ask(qtbot, dock, eyes)
+    assert [item.text(0) for item in rows_of(chooser)] == ["left", "right"]
+    dock.normal.choose(model_path)
+    assert dialog.stack_folders.value is False
+
+
+def test_what_was_chosen_beside_a_model_is_remembered(qtbot, dock, eyes, eye_model, model_path):
+    dock.normal.choose(eye_model)
+    chooser = ask(qtbot, dock, eyes)
+    chooser.stack_folders.value = False
+    chooser.reject()
+    dock.windows.chooser = None
+    assert ask(qtbot, dock, eyes).stack_folders.value is False
+    dock.windows.open_folder()
+    dialog = dock.windows.folder
+    assert dialog.stack_folders.value is False
+    dialog.stack_folders.value = True
+    dock.normal.choose(model_path)
+    assert dialog.stack_folders.value is False
+    dialog.stack_folders.value = True
+    dialog.stack_folders.value = False
+    dock.normal.choose(eye_model)
+    assert dialog.stack_folders.value is True
+
+
+def test_pictures_that_are_named_are_slices_for_a_model_of_such(qtbot, dock, viewer, eyes, eye_model):
+    dock.normal.choose(eye_model)
+    dock.open_files(tuple((eyes / "left").glob("b[0-3].png")))
+    qtbot.waitUntil(lambda: dock.windows.chooser is not None, timeout=TIMEOUT_MS)
+    chooser = dock.windows.chooser
+    assert [[item.text(column) for column in range(3)] for item in rows_of(chooser)] == [
+        ["left", "4 images", "4 × 40 × 48"]
+    ]
+    chooser.stack_folders.value = False
+    assert [item.text(2) for item in rows_of(chooser)] == ["40 × 48"] * 4
+    chooser.stack_folders.value = True
+    open_chosen(qtbot, dock, chooser)
+    assert [layer.data.shape for layer in viewer.layers] == [(4, 40, 48)]
+
+
+def test_pictures_that_are_no_stack_are_opened_without_a_question(qtbot, dock, viewer, eyes, eye_model):
+    paths = (eyes / "left" / "b0.png", eyes / "right" / "b0.png")
+    dock.normal.choose(eye_model)
+    dock.open_files(paths)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2 and not dock.opener.is_busy, timeout=TIMEOUT_MS)
+    assert dock.windows.chooser is None
+
+
+def test_pictures_that_are_named_are_scans_for_other_models(qtbot, dock, viewer, eyes, model_path):
+    dock.normal.choose(model_path)
+    dock.open_files(tuple((eyes / "left").glob("b[0-3].png")))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4 and not dock.opener.is_busy, timeout=TIMEOUT_MS)
+    assert dock.windows.chooser is None

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_dinoad.gui.configuration import Configuration
-    from napari_dinoad.gui.work.jobs import FoundScans
+    from napari_dinoad.gui.models.model_library import ModelSummary
+    from napari_dinoad.gui.scan.study_jobs import FoundScans
 
 __all__ = ["DockWidget"]
 
@@ -255,7 +256,9 @@ class DockWidget(QWidget):
         if not self.opener.is_busy:
             self.scan.clear_fault()
         if scans:
-            self.opener.open(scans)
+            model = self.normal.model
+            of_model = model is not None and model.stacks_folders
+            self.opener.open(scans, stacks_files=self.session.meant_images.proposed(of_model))
 
     def _on_resample_asked(self) -> None:
         self.scan.clear_fault()
@@ -264,10 +267,9 @@ class DockWidget(QWidget):
     def _ask_which(self, found: FoundScans) -> None:
         self.windows.ask_which(found, self.opener.read)
 
-    def _chosen(self) -> tuple[Path | None, DetectSettings]:
+    def _chosen(self) -> tuple[ModelSummary | None, DetectSettings]:
         """Return the model and the settings that are chosen now."""
-        model = self.normal.model
-        return None if model is None else model.path, self._detect_settings()
+        return self.normal.model, self._detect_settings()
 
     def fit_demo_model(self) -> None:
         """Fit the demo model on phantoms, in the background."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
@@ -15,15 +16,15 @@ from napari_dinoad.gui.scan.scan_chooser import ScanChooser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
     from napari_dinoad.errors import WeightsNotFoundError
     from napari_dinoad.gui.fit.session import Session
+    from napari_dinoad.gui.models.model_library import ModelSummary
     from napari_dinoad.gui.parts.last_folder import LastFolder
-    from napari_dinoad.gui.work.jobs import FoundScans
+    from napari_dinoad.gui.scan.study_jobs import FoundScans
     from napari_dinoad.settings import DetectSettings
 
 __all__ = ["DockWindows"]
@@ -42,7 +43,7 @@ class DockWindows(QObject):
         self,
         viewer: Viewer,
         session: Session,
-        chosen: Callable[[], tuple[Path | None, DetectSettings]],
+        chosen: Callable[[], tuple[ModelSummary | None, DetectSettings]],
         last_folder: LastFolder,
         dock: QWidget,
     ) -> None:
@@ -67,7 +68,9 @@ class DockWindows(QObject):
     def open_folder(self) -> None:
         """Show the window in which a folder of scans is scored."""
         if self.folder is None:
-            self.folder = FolderScoringDialog(self._chosen, self._last_folder, self._dock)
+            self.folder = FolderScoringDialog(
+                self._chosen, self._last_folder, self._session.meant_images, self._dock
+            )
         self.folder.show_state()
         _bring_to_front(self.folder)
 
@@ -84,8 +87,13 @@ class DockWindows(QObject):
 
     def ask_which(self, found: FoundScans, read: Callable[..., object]) -> None:
         """Ask which of several scans to read, and have them read."""
-        self.chooser = ScanChooser(found.scans, self._dock, found.stacked)
+        model, meant = self._chosen()[0], self._session.meant_images
+        of_model = model is not None and model.stacks_folders
+        self.chooser = ScanChooser(
+            found.scans, self._dock, found.stacked, stacks_folders=meant.proposed(of_model)
+        )
         self.chooser.chose.connect(read)
+        self.chooser.stack_folders.changed.connect(partial(meant.choose, of_model=of_model))
         self.chooser.open()
 
     def ask_for_weights(self, error: WeightsNotFoundError, go_on: Callable[[], object]) -> None:

@@ -235,11 +235,12 @@ def _walk(
                 continue
             (images if scan.kind == "image" else found.scans).append(scan)
     if reading.stack_folders:
+        from napari_dinoad.images.image_stacks import may_be_slice, stacked
+
         slices: list[ScanFile] = []
         for image in images:
-            is_slice = format_of(image.path) == "picture" and not is_drawn_result(image.path)
-            (slices if is_slice else found.scans).append(image)
-        images = _stacked(slices, folder, n_unreadable)
+            (slices if may_be_slice(image) else found.scans).append(image)
+        images = stacked(slices, folder, n_unreadable)
     found.scans.extend(images)
 
 
@@ -345,27 +346,6 @@ def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
     if scan.holding == "scan" and is_named_so:
         return "mask", "BIDS name"
     return scan.holding, "header" if earlier_result(scan.path) == "scan" else "header or name"
-
-
-def _stacked(images: list[ScanFile], folder: Path, n_unreadable: int) -> list[ScanFile]:
-    """Return the images of one folder as one scan each size; an image alone stays what it is."""
-    from napari_dinoad.images.pictures.reader import in_natural_order
-
-    by_shape: dict[tuple[int, ...], list[ScanFile]] = {}
-    for image in images:
-        by_shape.setdefault(image.shape, []).append(image)
-    told = f"Slices may be missing: {n_unreadable} × an image of this folder that could not be read."
-    scans = []
-    for shape, alike in by_shape.items():
-        if len(alike) == 1:
-            scans.extend(alike)
-            continue
-        paths = tuple(in_natural_order(image.path for image in alike))
-        size = f"_{shape[0]}x{shape[1]}" if len(by_shape) > 1 else ""
-        name = f"{folder.resolve().name}{size}"
-        notes = (told,) if n_unreadable else ()
-        scans.append(ScanFile(folder, "volume", (len(paths), *shape), name=name, images=paths, notes=notes))
-    return scans
 
 
 def _add_series(reading: ReadSettings, found: _Found, progress: Progress | None) -> None:

@@ -32,7 +32,7 @@ from napari_dinoad.settings.choices import (
 from napari_dinoad.settings.demo import DEMO_SCAN_SHAPE, DEMO_SCORER, N_DEMO_SCANS, demo_settings
 from napari_dinoad.settings.fitting import CacheSettings, CalibrationSettings, ClusterSettings, FitSettings
 from napari_dinoad.settings.results import DetectSettings, EvaluationSettings
-from napari_dinoad.settings.scans import PRESETS, PreprocessingSettings, ReadSettings, preset
+from napari_dinoad.settings.scans import PRESETS, STACKED_FOLDERS, PreprocessingSettings, ReadSettings, preset
 from napari_dinoad.settings.scorers import ArCnnSettings, DpmmSettings, MemoryBankSettings, split_scorer_names
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "N_DEMO_SCANS",
     "PRESETS",
     "SCORER_NAMES",
+    "STACKED_FOLDERS",
     "ArCnnContext",
     "ArCnnSettings",
     "BodyMask",

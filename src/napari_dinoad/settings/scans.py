@@ -10,6 +10,9 @@ from napari_dinoad.settings.checks import require, require_choice, require_finit
 from napari_dinoad.settings.choices import ANATOMICAL_PLANES, BodyMask, Intensity, Plane
 from napari_dinoad.settings.kinds import settle
 
+STACKED_FOLDERS = "The 2D images of a folder were one scan."
+"""What a model says of its normal scans where `ReadSettings.stack_folders` held of them."""
+
 
 @dataclass(frozen=True)
 class ReadSettings:
@@ -49,7 +52,7 @@ class ReadSettings:
         if self.resample:
             said.append("Uneven or tilted DICOM series were made even by interpolation.")
         if self.stack_folders:
-            said.append("The 2D images of a folder were one scan.")
+            said.append(STACKED_FOLDERS)
         return tuple(said)
 
 

@@ -21,6 +21,7 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find import folder_job, folder_scoring
 from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
 from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog
+from napari_dinoad.gui.parts.folder_images import MeantImages
 from napari_dinoad.gui.parts.last_folder import LastFolder
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.settings import DetectSettings
@@ -279,7 +280,7 @@ assert not {"torch", "napari"} & set(sys.modules)
 
 
 def test_a_window_without_a_model_starts_nothing(qtbot):
-    dialog = FolderScoringDialog(lambda: (None, DetectSettings()), LastFolder(), None)
+    dialog = FolderScoringDialog(lambda: (None, DetectSettings()), LastFolder(), MeantImages(), None)
     qtbot.addWidget(dialog)
     dialog.start()
     assert not dialog.runner.is_running

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel
 from dock_driver import TIMEOUT_MS, click
 from napari_dinoad.errors import Cancelled, ScanReadError
 from napari_dinoad.gui.scan.scan_chooser import ScanChooser
-from napari_dinoad.gui.work.jobs import LookJob
+from napari_dinoad.gui.scan.study_jobs import LookJob
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.scan_file import ScanFile
 

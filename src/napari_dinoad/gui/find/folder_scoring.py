@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
+    from napari_dinoad.gui.models.model_library import ModelSummary
+    from napari_dinoad.gui.parts.folder_images import MeantImages
     from napari_dinoad.gui.parts.last_folder import LastFolder
     from napari_dinoad.settings import DetectSettings
 
@@ -44,22 +46,26 @@ class FolderScoringDialog(QDialog):
     Parameters
     ----------
     chosen : callable
-        Returns the model's file, or None, and the settings that are chosen now.
+        Returns the model, or None, and the settings that are chosen now.
     last_folder : LastFolder
         Where results are proposed to go.
+    meant_images : MeantImages
+        What the 2D images of a folder are proposed to be.
     parent : QWidget
     """
 
     def __init__(
         self,
-        chosen: Callable[[], tuple[Path | None, DetectSettings]],
+        chosen: Callable[[], tuple[ModelSummary | None, DetectSettings]],
         last_folder: LastFolder,
+        meant_images: MeantImages,
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Score a folder of scans")
         self._chosen = chosen
         self._last_folder = last_folder
+        self._meant_images = meant_images
         self._out: Path | None = None
         self._page: Path | None = None
         self._n_scored = 0
@@ -108,7 +114,7 @@ class FolderScoringDialog(QDialog):
     def _connect(self) -> None:
         self.job.follow(self.runner)
         self.folder.changed.connect(self.show_state)
-        self.stack_folders.changed.connect(self.show_state)
+        self.stack_folders.changed.connect(self._on_images_meant)
         self.out.changed.connect(self.show_state)
         self.start_button.clicked.connect(self.start)
         self.page_button.clicked.connect(self._open_page)
@@ -149,7 +155,7 @@ class FolderScoringDialog(QDialog):
         if model is None or folder is None or out is None:
             return None
         reading = ReadSettings(stack_folders=self.stack_folders.value)
-        return ScoreFolderJob(folder, out, model, settings, reading)
+        return ScoreFolderJob(folder, out, model.path, settings, reading)
 
     def show_state(self) -> None:
         """Say what is used and what is missing; while scoring, what that began with, which stays as it is."""
@@ -159,7 +165,17 @@ class FolderScoringDialog(QDialog):
         self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
         self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
         if is_idle:
+            with self.stack_folders.changed.blocked():
+                self.stack_folders.value = self._meant_images.proposed(self._model_stacks())
             self._show_chosen()
+
+    def _model_stacks(self) -> bool:
+        model, _ = self._chosen()
+        return model is not None and model.stacks_folders
+
+    def _on_images_meant(self, stacks_folders: bool) -> None:
+        self._meant_images.choose(stacks_folders, self._model_stacks())
+        self.show_state()
 
     def _show_chosen(self) -> None:
         model, settings = self._chosen()
@@ -172,7 +188,7 @@ class FolderScoringDialog(QDialog):
             )
             if value is None
         ]
-        used = "" if model is None else f"Model “{model.stem}”, masks at {rate_in_words(settings.fpr)}. "
+        used = "" if model is None else f"Model “{model.name}”, masks at {rate_in_words(settings.fpr)}. "
         words = f"Choose {' and '.join(missing)}." if missing else self._replaced()
         self.about.tell(f"{used}{words}".strip(), warning=bool(words) and not missing)
         self.start_button.setEnabled(not missing)

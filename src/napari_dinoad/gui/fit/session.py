@@ -12,6 +12,7 @@ from napari_dinoad.backbones.weights.store import WEIGHTS_VARIABLE
 from napari_dinoad.gui.configuration import follow_configuration, read_configuration
 from napari_dinoad.gui.fit.fit_controller import FitController
 from napari_dinoad.gui.models.model_library import ModelLibrary
+from napari_dinoad.gui.parts.folder_images import MeantImages
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -35,6 +36,7 @@ class Session(QObject):
             # Worker processes inherit it.
             os.environ[WEIGHTS_VARIABLE] = str(self.configuration.weights_folder)
         self.library = ModelLibrary(self.configuration.model_folder)
+        self.meant_images = MeantImages()
         self.fit = FitController(self)
         self.fit.fitted.connect(self._on_fitted)
 

@@ -20,7 +20,7 @@ from napari_dinoad.machine.file_names import MODEL_SUFFIX, safe_stem
 from napari_dinoad.machine.files import require_readable
 from napari_dinoad.normative_model.cohort_norms import CohortNorms, all_reach_air
 from napari_dinoad.normative_model.format import METADATA_KEY, are_volumes, fault_of_file, require_format
-from napari_dinoad.settings import ANATOMICAL_PLANES
+from napari_dinoad.settings import ANATOMICAL_PLANES, STACKED_FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,8 @@ class ModelSummary:
         How wide the bodies of the normal scans are, of each cohort of which that is known.
     reach_air : frozenset of bool
         See `CohortNorms.reach_air`.
+    stacks_folders : bool
+        Whether 2D images of one folder were the slices of one normal scan; see `ReadSettings.stack_folders`.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class ModelSummary:
     in_colour: bool = False
     widths_mm: tuple[float, ...] = ()
     reach_air: frozenset[bool] = frozenset()
+    stacks_folders: bool = False
 
     @property
     def name(self) -> str:
@@ -141,6 +144,7 @@ def read_model_summary(path: str | Path) -> ModelSummary:
             bool(document["preprocessing"].get("colour", False)),
             tuple(width for width in widths if width is not None),
             all_reach_air(cohorts),
+            STACKED_FOLDERS in provenance.get("reading", ()),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise fault_of_file(path, error) from error

@@ -84,12 +84,19 @@ class ScanChooser(QDialog):
     parent : QWidget, optional
     stacked : sequence of ScanFile
         What they are where the 2D images of a folder are the slices of one scan; where there are such, that is asked.
+    stacks_folders : bool
+        What is proposed.
     """
 
     chose = Signal(object)  # tuple of ScanFile
 
     def __init__(
-        self, scans: Sequence[ScanFile], parent: QWidget | None = None, stacked: Sequence[ScanFile] = ()
+        self,
+        scans: Sequence[ScanFile],
+        parent: QWidget | None = None,
+        stacked: Sequence[ScanFile] = (),
+        *,
+        stacks_folders: bool = False,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Open study")
@@ -97,6 +104,7 @@ class ScanChooser(QDialog):
         self._scans: tuple[ScanFile, ...] = ()
         self.found_label = QLabel()
         self.stack_folders = folder_images_field()
+        self.stack_folders.value = bool(stacked) and stacks_folders
         self.list = QTreeWidget()
         self.list.setHeaderLabels(_COLUMNS)
         self.list.setRootIsDecorated(False)

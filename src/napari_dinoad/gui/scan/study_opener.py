@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_dinoad.gui.work.jobs import FoundScans, LookJob, ReadJob, RefusedScans
+from napari_dinoad.gui.scan.study_jobs import FoundScans, LookJob, ReadJob, RefusedScans
 from napari_dinoad.gui.work.worker import JobRunner
 
 if TYPE_CHECKING:
@@ -47,11 +47,14 @@ class StudyOpener(QObject):
         """Whether something is being opened."""
         return self.runner.is_running
 
-    def open(self, paths: Sequence[Path]) -> None:
-        """Look for the scans in files and folders, and read them; where a folder holds several, ask which."""
+    def open(self, paths: Sequence[Path], *, stacks_files: bool = False) -> None:
+        """Look for the scans in files and folders, and read them; where a folder holds several, ask which.
+
+        With ``stacks_files`` it is asked, too, where pictures are named that may be the slices of one scan.
+        """
         if not self.is_busy:
             self._forget_faults()
-        self._add(LookJob(tuple(paths)), "Looking for scans")
+        self._add(LookJob(tuple(paths), stacks_files), "Looking for scans")
 
     def read(self, scans: Sequence[ScanFile]) -> None:
         """Read these scans."""
@@ -82,7 +85,7 @@ class StudyOpener(QObject):
 
     def _on_found(self, found: FoundScans) -> None:
         scans = found.scans
-        if len(scans) > 1 and any(scan.series is not None or scan.images or scan.shape for scan in scans):
+        if len(scans) > 1 and found.is_choice:
             self.choice_asked.emit(found)
         elif scans:
             # Before what waits: it was asked for first.

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_dinoad.errors import Cancelled, DinoadError
+from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.work.processes import run_in_process
 from napari_dinoad.images.discovery import Discovery, discover_scans
 from napari_dinoad.images.persons import find_persons
@@ -27,7 +27,6 @@ from napari_dinoad.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from napari_dinoad.calibration import NormalPeaks
     from napari_dinoad.gui.work.work_process import Desk
     from napari_dinoad.gui.work.worker import JobChannel
-    from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+    from napari_dinoad.images.scan_file import SkippedFile
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.normative_model.fit_report import FitReport
     from napari_dinoad.normative_model.model import NormativeModel
@@ -47,101 +46,13 @@ __all__ = [
     "DiscoverJob",
     "FitJob",
     "FitOutcome",
-    "FoundScans",
-    "LookJob",
     "MeantScans",
     "NormalRank",
-    "ReadJob",
-    "RefusedScans",
     "ScanRead",
     "SlicesScored",
 ]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FoundScans:
-    """The scans that files and folders hold, and why others hold none.
-
-    Attributes
-    ----------
-    scans : tuple of ScanFile
-    faults : tuple of str
-    stacked : tuple of ScanFile
-        What they are where the 2D images of a folder are the slices of one scan; empty where that is the same.
-    """
-
-    scans: tuple[ScanFile, ...]
-    faults: tuple[str, ...] = ()
-    stacked: tuple[ScanFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class LookJob:
-    """Looks for the scans that files and folders hold."""
-
-    paths: tuple[Path, ...]
-
-    def __call__(self, channel: JobChannel) -> FoundScans:
-        """Return the scans; each file is one, a folder may hold several."""
-        from napari_dinoad.gui.reader import scans_at
-
-        scans: list[ScanFile] = []
-        stacked: list[ScanFile] = []
-        faults: list[str] = []
-        for path in self.paths:
-            try:
-                found = scans_at(path, channel.progress)
-                scans += found
-                if _share_a_folder(found):
-                    found = scans_at(path, channel.progress, ReadSettings(stack_folders=True))
-                stacked += found
-            except Cancelled:
-                raise
-            except DinoadError as error:
-                faults.append(str(error))
-        has_stack = any(scan.images for scan in stacked)
-        return FoundScans(tuple(scans), tuple(faults), tuple(stacked) if has_stack else ())
-
-
-def _share_a_folder(scans: Sequence[ScanFile]) -> bool:
-    """Whether several of them are 2D images in one folder."""
-    folders = [scan.path.parent for scan in scans if scan.kind == "image"]
-    return len(folders) > len(set(folders))
-
-
-@dataclass(frozen=True)
-class RefusedScans:
-    """The scans of several that could not be read, and why."""
-
-    scans: tuple[ScanFile, ...]
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ReadJob:
-    """Reads scans as layer data tuples; one that cannot be read holds up none of the others."""
-
-    scans: tuple[ScanFile, ...]
-    resample: bool = False
-
-    def __call__(self, channel: JobChannel) -> RefusedScans:
-        """Deliver the layer data tuples of each scan as it is read; return those that could not be read."""
-        from napari_dinoad.gui.reader import read_layers
-
-        refused: list[ScanFile] = []
-        faults: list[str] = []
-        for i, scan in enumerate(self.scans):
-            channel.progress(ProgressEvent("Reading", i, len(self.scans)))
-            try:
-                layers = read_layers(scan, resample=self.resample)
-            except DinoadError as error:
-                refused.append(scan)
-                faults.append(str(error))
-            else:
-                channel.deliver(layers)
-        return RefusedScans(tuple(refused), tuple(faults))
 
 
 @dataclass(frozen=True)
