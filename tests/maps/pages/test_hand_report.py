@@ -76,8 +76,12 @@ def test_what_is_drawn_names_no_model_and_an_unknown_author_is_told(head):
 
 
 def test_an_empty_mask_and_many_regions_have_a_page(head):
-    empty = text_of(hand_report_page(HandMask(labels_of(head), head, "corrected"), EXPORTED))
+    page = hand_report_page(HandMask(labels_of(head), head, "corrected"), EXPORTED)
+    empty = text_of(page)
     assert "Nothing is marked." in empty and "Regions" in empty
+    assert "most of the mask" not in empty and "outline" not in empty
+    assert "The middle of the scan, without any mask" in empty
+    assert page.count("<img") == 3, "the middle slice of each plane, where the head is"
     spots = [(1, (2 * i // 20 * 2 + 8, 2 * i % 20 + 14, 20)) for i in range(MAX_LISTED + 4)]
     many = text_of(hand_report_page(HandMask(labels_of(head, *spots), head, "drawn"), EXPORTED))
     assert "4 further regions, smaller, are in the table" in many

@@ -20,6 +20,7 @@ from napari_dinoad.maps.pages.page_parts import (
     note_on_places,
     on_one_line,
     pair_of_pictures,
+    picture_of_slice,
     sides_of,
 )
 from napari_dinoad.maps.pictures.panels import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.html import Html
+    from napari_dinoad.images.volume import Volume
     from napari_dinoad.maps.hand_mask import HandMask
     from napari_dinoad.maps.regions import Region
 
@@ -95,14 +97,16 @@ def _verdict(mask: HandMask, exported: datetime) -> Html:
 
 def _pictures(mask: HandMask, listed: list[Region]) -> Html:
     """Return slices of each plane: the scan, and beside it the mask's outline; those with most of the mask."""
+    if not listed:
+        return _pictures_of_scan(mask)
     volume, numbered = mask.source, mask.numbered
     # In place of a map: what is marked is shown, however dark.
     marked = AnomalyMap((numbered > 0).astype(np.float32), volume)
     loads = marked_loads(marked.values, numbered, 0.0)
-    firsts = marked_loads(marked.values, numbered, 0.0, listed[0].label) if listed else None
+    firsts = marked_loads(marked.values, numbered, 0.0, listed[0].label)
     window = grey_window(marked, (mask.card or {}).get("preprocessing"))
     shown = np.where(np.isin(numbered, [region.label for region in listed]), numbered, 0)
-    last = max((region.label for region in listed), default=0)
+    last = max(region.label for region in listed)
     figures = []
     for view, index, size_px in chosen_slices(marked, loads, firsts):
         grey = scan_panel(volume, view, index, size_px, window)
@@ -110,16 +114,35 @@ def _pictures(mask: HandMask, listed: list[Region]) -> Html:
         outline(overlay, view.show(numbered, index, size_px, smooth=False) > 0, MASK_COLOUR)
         labelled = annotate(overlay, view, region_labels=shown, index=index, max_label=last)
         figures.append(pair_of_pictures(grey, labelled, view, index))
-    right = "right is the patient's left" if volume.geometry.is_physical else "as stored"
     legend = html.element(
         "p",
         html.element("span", html.element("span", class_="swatch"), "mask by hand"),
-        html.element("span", f"Each pair: the scan, and the scan with the mask's outline; {right}."),
+        html.element("span", f"Each pair: the scan, and the scan with the mask's outline; {_sides(volume)}."),
         class_="legend",
     )
     return html.section(
         "Slices with most of the mask", legend, html.element("div", *figures, class_="pictures")
     )
+
+
+def _pictures_of_scan(mask: HandMask) -> Html:
+    """Return the middle slice of each plane, of a scan in which nothing is marked."""
+    volume = mask.source
+    nothing = AnomalyMap(np.zeros(mask.labels.shape, np.float32), volume)
+    window = grey_window(nothing, (mask.card or {}).get("preprocessing"))
+    middles = [(np.arange(n) == n // 2).astype(float) for n in mask.labels.shape]
+    figures = [
+        picture_of_slice(scan_panel(volume, view, index, size_px, window), view, index)
+        for view, index, size_px in chosen_slices(nothing, middles, None)
+    ]
+    legend = html.element(
+        "p", f"The middle of the scan, without any mask; {_sides(volume)}.", class_="legend"
+    )
+    return html.section("The scan", legend, html.element("div", *figures, class_="pictures"))
+
+
+def _sides(volume: Volume) -> str:
+    return "right is the patient's left" if volume.geometry.is_physical else "as stored"
 
 
 def _region_table(mask: HandMask, listed: list[Region]) -> Html:

@@ -31,6 +31,7 @@ __all__ = [
     "note_on_places",
     "on_one_line",
     "pair_of_pictures",
+    "picture_of_slice",
     "sides_of",
 ]
 
@@ -39,6 +40,7 @@ MAX_LISTED = 15
 
 _PANEL_PX = 300
 _SINGLE_PANEL_PX = 560
+_PANEL_GAP_PX = 4
 _SLICES_A_PLANE = 2
 _JPEG_QUALITY = 90
 
@@ -105,16 +107,25 @@ def chosen_slices(
             yield view, index, size_px
 
 
+def picture_of_slice(grey: np.ndarray, view: SliceView, index: int) -> Html:
+    """Return a slice of the scan, as `scan_panel` gives it."""
+    return _picture([annotate(in_colours(grey), view)], view, index)
+
+
 def pair_of_pictures(grey: np.ndarray, marked: Image.Image, view: SliceView, index: int) -> Html:
     """Return a slice of the scan, as `scan_panel` gives it, and beside it what is marked there."""
-    size_px = marked.width
-    pair = Image.new("RGB", (2 * size_px + 4, size_px))
-    pair.paste(annotate(in_colours(grey), view), (0, 0))
-    pair.paste(marked, (size_px + 4, 0))
+    return _picture([annotate(in_colours(grey), view), marked], view, index)
+
+
+def _picture(panels: Sequence[Image.Image], view: SliceView, index: int) -> Html:
+    size_px, n_panels = panels[0].width, len(panels)
+    row = Image.new("RGB", (n_panels * size_px + _PANEL_GAP_PX * (n_panels - 1), size_px))
+    for place, panel in enumerate(panels):
+        row.paste(panel, (place * (size_px + _PANEL_GAP_PX), 0))
     position = view.position(index)
     caption = f"{view.name.capitalize()}{f', {position}' if position else ''}"
-    width = 478 if size_px == _PANEL_PX else 960
-    return html.picture(as_jpeg(pair, _JPEG_QUALITY), caption, width)
+    width = (478 if size_px == _PANEL_PX else 960) * n_panels // 2
+    return html.picture(as_jpeg(row, _JPEG_QUALITY), caption, width)
 
 
 def model_facts(card: Mapping[str, Any], elements: str) -> Html:
