@@ -74,6 +74,33 @@ def test_volumes(tmp_path, background, spacing, lung, name, is_guess):
     assert chosen.why
 
 
+@pytest.mark.parametrize(
+    ("shape", "background", "name"),
+    [
+        ((60, 70, 1), 0, "mr-slices"),
+        ((60, 70), 0, "mr-slices"),
+        ((1, 60, 70), 0, "mr-slices"),
+        ((60, 70, 1), -1000, "ct-head"),
+    ],
+    ids=str,
+)
+def test_single_slices_in_millimetres(tmp_path, shape, background, name):
+    """They were guessed volumes of heads (`mr-brain`)."""
+    for letter in "ab":
+        save(tmp_path / f"{letter}.nii.gz", trunk(background)[..., 6].reshape(shape), 3.5)
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert (chosen.name, chosen.is_guess) == (name, True)
+    assert ("single slices" in chosen.why) == (name == "mr-slices")
+
+
+def test_single_slices_of_mr_by_the_header_are_no_guess(tmp_path):
+    for letter in "ab":
+        slices = trunk(0)[..., 6:7].transpose(2, 1, 0).astype(np.int16)
+        save_all(series_datasets(slices, Modality="MR"), tmp_path / letter)
+    chosen = choose_preset(discover_scans(tmp_path))
+    assert (chosen.name, chosen.is_guess) == ("mr-slices", False)
+
+
 @pytest.mark.parametrize("mask", [False, True], ids=["noise around", "zeros around"])
 def test_a_map_of_phase_is_no_ct(tmp_path, mask):
     """Its lowest values are lower than those of air."""

@@ -109,6 +109,8 @@ class ScanLook:
         Not so where grey is stored as colour, nor where colour is hardly any.
     is_hounsfield : bool
         Of a 2D image whose white is not known: whether its values lie as those of a slice of CT do.
+    is_slice : bool
+        Whether it is a single slice.
     """
 
     is_ct: bool
@@ -117,6 +119,7 @@ class ScanLook:
     brightness: float | None
     is_coloured: bool = False
     is_hounsfield: bool = False
+    is_slice: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ def look_at(volume: Volume, modality: str = "") -> ScanLook:
         _brightness(volume) if volume.is_2d or not geometry.is_physical else None,
         colourfulness(volume.colours, volume.full_scale or 1.0) >= COLOURED,
         volume.is_2d and volume.full_scale is None and are_hounsfield(values),
+        volume.is_2d,
     )
 
 
@@ -237,8 +241,8 @@ def suitable_preset(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCh
     by itself (``mr-slices``). DICOM names OCT (``oct``), and so are stacks of 2D images or of pages taken. Volumes of
     which most are in colour are ``image-colour``; films, and other images of DICOM without a place in the patient,
     are taken as 2D images are. CT is of the chest by how much lung there is, else of head or abdomen by the part of
-    the body in the headers or, where they name neither, its field of view. All others are ``mr-brain``. Slices of CT
-    as pictures say nothing of their field of view.
+    the body in the headers or, where they name neither, its field of view. Of all others volumes are ``mr-brain``,
+    single slices in millimetres ``mr-slices``. Slices of CT as pictures say nothing of their field of view.
 
     Parameters
     ----------
@@ -266,6 +270,11 @@ def _most_suitable(discovery: Discovery, looks: Sequence[ScanLook]) -> PresetCho
         return _of_images(looks, discovery.modality)
     n_ct = len(looks) if discovery.modality == "CT" else sum(look.is_ct for look in looks)
     if 2 * n_ct <= len(looks):
+        if 2 * sum(look.is_slice for look in looks) > len(looks):
+            why = "single slices with no values as low as air in CT; each is scaled by itself"
+            return PresetChoice(
+                "mr-slices", why, is_guess=discovery.modality != "MR", also=(*_OF_IMAGES, *_OF_CT)
+            )
         most = "most volumes have" if n_ct or "CT" in _kinds(discovery) else "volumes with"
         return PresetChoice("mr-brain", f"{most} no values as low as air in CT")
     lung = float(np.median([look.lung_share for look in looks]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dinoad.images.values.hounsfield import are_hounsfield
+from napari_dinoad.images.values.hounsfield import are_hounsfield, modality_note
 
 
 def ct_slice(seed=0):
@@ -38,3 +38,18 @@ def test_a_slice_without_air_without_skin_or_without_tissue_is_no_ct(missing):
     low, high = {"air": (-1200, -900), "skin": (-900, -200), "tissue": (-200, 200)}[missing]
     values[(values > low) & (values < high)] = 3000
     assert not are_hounsfield(values)
+
+
+@pytest.mark.parametrize(
+    ("preset", "of_normals", "is_told"),
+    [
+        ("mr-brain", (), True),
+        ("mr-slices", (), False),
+        ("mr-slices", (False,), True),
+        ("mr-slices", (True,), False),
+        ("mr-slices", (False, True), False),
+    ],
+)
+def test_ct_is_told_where_no_normal_scan_is(preset, of_normals, is_told):
+    """Slices of CT may be fitted by `mr-slices`, too."""
+    assert ("looks like CT" in modality_note(preset, True, of_normals)) == is_told

@@ -29,7 +29,8 @@ _FAR_BELOW_AIR_HU, _MOST_BELOW_AIR = -1500.0, 0.01
 def modality_note(preset_name: str, is_ct: bool, of_normals: Collection[bool] = ()) -> str:
     """Return in a sentence that a scan is no CT and the model is, or the other way round; else nothing.
 
-    Slices of CT as pictures are fitted by ``mr-slices``, too; of heads in CT without skull there is no air.
+    Slices of CT as pictures are fitted by ``mr-slices``, too, of which normal scans must be known; of heads in CT
+    without skull there is no air.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def modality_note(preset_name: str, is_ct: bool, of_normals: Collection[bool] = 
     """
     if is_ct in of_normals:
         return ""
-    if preset_name == "mr-brain" and is_ct:
+    is_of_mr = preset_name == "mr-brain" or (preset_name == "mr-slices" and bool(of_normals))
+    if is_of_mr and is_ct:
         return "The model is of MR, this scan looks like CT (air at −1000)."
     if preset_name.startswith("ct-") and not is_ct:
         return "The model is of CT, this scan has no values of air (−1000)."
