@@ -207,6 +207,26 @@ def test_a_corrected_mask_is_exported_from_step_1_with_its_model(qtbot, ready, v
     assert "Corrected by hand by Dr. Example." in page
 
 
+def test_who_made_the_last_mask_is_proposed(qtbot, ready, viewer, tmp_path):
+    find_planted(qtbot, ready)
+    click(qtbot, ready.result.edit_button)
+    named = open_dialog(qtbot, ready)._author
+    assert named.text() == ""
+    named.setText("Dr. Example")
+    export(qtbot, ready, tmp_path, ("report",))
+    named = open_dialog(qtbot, ready)._author
+    assert named.text() == "Dr. Example"
+    named.clear()
+    ready.masks.export_dialog.reject()
+    click(qtbot, ready.result.export_button)
+    assert ready.result.export_dialog._author.text() == "Dr. Example", "as was exported last"
+    ready.result.export_dialog.reject()
+    named = open_dialog(qtbot, ready)._author
+    named.clear()
+    export(qtbot, ready, tmp_path, ("report",))
+    assert open_dialog(qtbot, ready)._author.text() == ""
+
+
 def test_all_windows_propose_the_folder_that_was_written_into_last(qtbot, ready, viewer, tmp_path):
     drawn_layer(qtbot, ready, viewer).paint((10, 24, 24), 1)
     export(qtbot, ready, tmp_path / "one", ("mask",))

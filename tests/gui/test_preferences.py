@@ -54,3 +54,12 @@ def test_device_and_rate_are_taken_over_where_they_were_changed(qtbot, preferenc
     assert ready._detect_settings().fpr == pytest.approx(0.001)
     ready.result.rate.slider.setValue(2.0)
     assert ready._detect_settings().fpr == pytest.approx(0.01)
+
+
+def test_a_name_for_masks_by_hand_is_proposed(preferences, ready):
+    assert ready._hand_masks.author == ""
+    preferences.author = " Dr. Example "
+    assert ready._hand_masks.author == "Dr. Example"
+    ready._hand_masks.author = "Dr. Other"
+    preferences.device = "cpu"
+    assert ready._hand_masks.author == "Dr. Other", "as was named last"

@@ -39,6 +39,8 @@ class Configuration:
         False-positive rate at which masks are first drawn.
     min_volume_mm3 : float
         Smaller regions are left out.
+    author : str
+        By whom masks by hand are proposed to be; empty where nobody is named.
     """
 
     model_folder: Path
@@ -46,6 +48,7 @@ class Configuration:
     device: Device
     fpr: float
     min_volume_mm3: float
+    author: str = ""
 
 
 def read_configuration() -> Configuration:
@@ -61,6 +64,7 @@ def read_configuration() -> Configuration:
         cast("Device", device) if device in get_args(Device) else defaults.device,
         percent / 100,
         min_volume if math.isfinite(min_volume) else defaults.min_volume_mm3,
+        str(getattr(general, "author", "") or "").strip(),
     )
 
 

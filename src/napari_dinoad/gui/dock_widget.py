@@ -86,7 +86,8 @@ class DockWidget(QWidget):
         self.find = FindStep(self.finder.runner, self.session.configuration.device)
         self.explainer = Explainer(napari_viewer, self.finder, self)
         scan = self.scan
-        hand_masks = HandMasks(napari_viewer, self.finder, lambda: scan.layer)
+        author = self.session.configuration.author
+        self._hand_masks = hand_masks = HandMasks(napari_viewer, self.finder, lambda: scan.layer, author)
         last_folder = LastFolder()
         self.masks = MaskRow(hand_masks, last_folder)
         self.planes = OtherPlanes(napari_viewer, self.finder, hand_masks, self)
@@ -314,6 +315,8 @@ class DockWidget(QWidget):
             self.find.set_device(now.device)
         if now.fpr != before.fpr:
             self.result.set_new_rate(now.fpr)
+        if now.author != before.author:
+            self._hand_masks.author = now.author
         self.finder.set_min_volume(now.min_volume_mm3)
 
     def _on_read(self, layers: list[tuple[Any, dict[str, Any], str]]) -> None:

@@ -152,6 +152,7 @@ class MaskRow(QWidget):
             self,
             layers,
             self._hand_masks.selected(layers),
+            author=self._hand_masks.author,
             has_found=False,
             is_of_another=partial(self._last_folder.is_of_another, scan=identity_of(ground.layer)),
         )

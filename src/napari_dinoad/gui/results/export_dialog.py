@@ -84,6 +84,8 @@ class ExportDialog(QDialog):
         Labels layers that may be exported in place of the found regions.
     selected : HandLayer, optional
         That of them which is chosen at first; None: the found regions are, or the first that can be exported.
+    author : str
+        By whom masks by hand are proposed to be.
     has_found : bool
         Whether there are found regions to export.
     is_of_another : callable, optional
@@ -98,6 +100,7 @@ class ExportDialog(QDialog):
         by_hand: Sequence[HandLayer] = (),
         selected: HandLayer | None = None,
         *,
+        author: str = "",
         has_found: bool = True,
         is_of_another: Callable[[Path], bool] = lambda path: False,
     ) -> None:
@@ -121,11 +124,12 @@ class ExportDialog(QDialog):
         self.makings.currentIndexChanged.connect(self._show_state)
         self.makings.setAccessibleName("Made by")
         self.makings.setToolTip("What the files say of it; in a DICOM-SEG: SEMIAUTOMATIC or MANUAL.")
-        self._author = QLineEdit()
+        self._author = QLineEdit(author)
         self._author.setPlaceholderText("a name for the report, if you like")
         self._author.setAccessibleName("By whom")
         self._author.setToolTip(
-            "Who made this mask: stands in the report (page and JSON), and in no other file."
+            "Who made this mask: stands in the report (page and JSON), and in no other file. It is kept until napari "
+            "is closed; File → Preferences → DINOAD has one to begin with."
         )
         self._author.setMaxLength(_LONGEST_NAME)
         self._found_words = ""

@@ -123,11 +123,18 @@ class HandMasks:
     finder : FindController
     chosen : callable
         Returns the layer that is chosen as scan, or None.
+    author : str
+        By whom masks are proposed to be; then the one who was named last.
     """
 
     def __init__(
-        self, viewer: Viewer, finder: FindController, chosen: Callable[[], Layer | None] = lambda: None
+        self,
+        viewer: Viewer,
+        finder: FindController,
+        chosen: Callable[[], Layer | None] = lambda: None,
+        author: str = "",
     ) -> None:
+        self.author = author
         self._viewer = viewer
         self._finder = finder
         self._chosen = chosen
@@ -176,6 +183,7 @@ class HandMasks:
 
     def mask_of(self, one: HandLayer, making: Making, ground: Ground, author: str = "") -> HandMask:
         """Return what a layer holds now, on the grid of a scan, and who made it; see `hand_mask_of`."""
+        self.author = author
         return replace(hand_mask_of(self._viewer, one.layer, ground, making), author=author)
 
     def start_drawing(self, ground: Ground) -> Labels:

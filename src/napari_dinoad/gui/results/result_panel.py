@@ -277,6 +277,7 @@ class ResultPanel(Step):
             self,
             by_hand,
             corrected,
+            author=self._hand_masks.author,
             is_of_another=partial(self._last_folder.is_of_another, scan=identity_of(ground.layer)),
         )
         dialog.accepted.connect(self._on_export_chosen)
