@@ -147,3 +147,70 @@ def test_a_series_whose_every_image_is_of_another_study_stays_one(tmp_path):
     paths = save_all(datasets, tmp_path)
     assert same_values(read_volume(tmp_path), ct_values())
     assert same_values(read_volume(paths[3]), ct_values())
+
+
+def without_series(datasets, *, is_blank=False):
+    for dataset in datasets:
+        if is_blank:
+            dataset.SeriesInstanceUID = ""
+        else:
+            del dataset.SeriesInstanceUID
+    return datasets
+
+
+@pytest.mark.parametrize("is_blank", [False, True], ids=["missing", "blank"])
+def test_images_that_name_no_series_are_one_of_their_folder(tmp_path, is_blank):
+    values = ct_values()
+    paths = save_all(without_series(series_datasets(values), is_blank=is_blank), tmp_path)
+    for path in (tmp_path, paths[0]):
+        volume = read_volume(path)
+        assert same_values(volume, values)
+        (note,) = [note for note in volume.notes if "names no series" in note]
+        assert "folder, study, series number and description were taken for one" in note
+    (scan,) = discover_scans(tmp_path).scans
+    assert same_values(scan.read(), values)
+
+
+def test_one_image_that_names_no_series_is_read(tmp_path):
+    """It was refused."""
+    values = ct_values(n=1)
+    (path,) = save_all(without_series(series_datasets(values)), tmp_path)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.geometry.to_stored(volume.values), values[0].T)
+    assert any("names no series" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize(
+    "tags", [{"SeriesNumber": 4}, {"SeriesDescription": "T2"}, {"StudyInstanceUID": "1.2.3"}]
+)
+def test_what_names_no_series_is_not_mixed(tmp_path, tags):
+    """Slices of one between those of the other make an even stack."""
+    first, second = ct_values(seed=0), ct_values(seed=1)
+    others = series_datasets(second, origin=(-3, -4, 6), **tags)
+    save_all(without_series([*series_datasets(first), *others]), tmp_path)
+    with pytest.raises(ScanReadError, match="2 series"):
+        read_volume(tmp_path)
+    assert len(discover_scans(tmp_path).scans) == 2
+
+
+def test_an_image_that_names_no_series_beside_one_may_be_its_slice(tmp_path):
+    datasets = series_datasets(ct_values(n=6))
+    without_series(datasets[-1:])
+    paths = save_all(datasets, tmp_path)
+    (scan,) = discover_scans(tmp_path).scans
+    assert len(scan.series.files) == 5
+    assert "names no series" in scan.series.told_unreadable
+    (skipped,) = discover_scans(tmp_path).skipped
+    assert skipped.path == paths[-1]
+    assert "Put it into a folder of its own" in skipped.reason
+
+
+def test_radiographs_that_name_no_series_are_a_scan_each(tmp_path):
+    datasets = [image_dataset(ct_values(n=1, seed=seed)[0], Modality="DX") for seed in range(3)]
+    for number, dataset in enumerate(datasets):
+        assert "SeriesInstanceUID" not in dataset
+        dataset.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    scans = discover_scans(tmp_path).scans
+    assert [scan.kind for scan in scans] == ["image"] * 3
+    assert scans[0].read().notes == read_volume(tmp_path / "0.dcm").notes
+    assert not any("names no series" in note for note in scans[0].read().notes), "nothing to mix up"

@@ -34,7 +34,8 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
     Returns
     -------
     series : list of DicomSeries
-        By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own.
+        By number; a multi-frame file, or an image without a place (an X-ray), is a series of its own. Images that
+        name no series are one where they are of one folder, study, series number and description.
     skipped : dict
         File → reason, for those that are no images or cannot be read, and for copies of the same image. Different
         images with the same UIDs are no copies: in one folder they are images of one series, unless they are of
@@ -57,7 +58,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
             if isinstance(error, UnreadableDicomError):
                 unreadable[path] = skipped[path].removesuffix(f" {EXPORT_AGAIN}").removesuffix(".")
             continue
-        key: _Key = (one.study_uid, one.uid, None)
+        key: _Key = (one.study_uid, one.uid or _stand_in(one), None)
         alike = seen.setdefault((key, one.frames[0].instance_uid), [])
         if any(_is_copy(one, other) for other in alike):
             copies.setdefault(key, []).append(path)
@@ -69,6 +70,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
         if alike[1:] and _is_by_itself(one):
             key = (*key[:2], path)
         parts.setdefault(key, []).append(one)
+    _set_nameless_aside(parts, skipped, unreadable)
     _regroup(parts, copies, split)
     _part_patients(parts, copies, patients)
     placeless = [group[0] for group in parts.values() if not _is_placed(group[0])]
@@ -88,6 +90,29 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], dict[Path, s
 
 _Key = tuple[str, str, "Path | None"]
 """Study, series, and a folder or (first) file where the same UIDs name images of several patients."""
+
+
+def _stand_in(one: DicomSeries) -> str:
+    """Return what stands for the UID of a series that has none."""
+    return "\0".join((str(one.frames[0].path.parent), str(one.number), one.description))
+
+
+def _set_nameless_aside(
+    parts: dict[_Key, list[DicomSeries]], skipped: dict[Path, str], unreadable: dict[Path, str]
+) -> None:
+    """Skip images that name no series where they lie beside some that do, and may be of theirs; in place."""
+    homes = {one.frames[0].path.parent for group in parts.values() for one in group if one.uid}
+    for key, group in list(parts.items()):
+        path = group[0].frames[0].path
+        if group[0].uid or path.parent not in homes:
+            continue
+        for one in parts.pop(key):
+            path = one.frames[0].path
+            unreadable[path] = "a DICOM image that names no series (SeriesInstanceUID)"
+            skipped[path] = (
+                f"{unreadable[path]}, beside some that do. Put it into a folder of its own to read it by itself, or "
+                f"{EXPORT_AGAIN[0].lower()}{EXPORT_AGAIN[1:]}"
+            )
 
 
 def _regroup(parts: dict[_Key, list[DicomSeries]], copies: dict[_Key, list[Path]], split: set[_Key]) -> None:
@@ -172,7 +197,7 @@ def _missing_from(
     reasons += [
         "an image without position, orientation or pixel spacing"
         for one in placeless
-        if one.uid.startswith(f"{first.uid}/")
+        if first.uid and one.uid.startswith(f"{first.uid}/")
     ]
     return tuple(reasons)
 

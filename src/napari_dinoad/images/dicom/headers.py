@@ -74,6 +74,11 @@ GEOMETRY_TAGS = (
 EXPORT_AGAIN = "Export it again."
 """What to do about a file that cannot be read: the last words of such a message."""
 
+_NAMES_NO_SERIES = (
+    "The header names no series (SeriesInstanceUID): images of one folder, study, series number and description were "
+    "taken for one."
+)
+
 _MOST_FRAMES = 100_000
 """A file that claims more frames, or more than it has bytes, is damaged: each takes time to look through."""
 
@@ -156,7 +161,6 @@ def read_header(path: Path) -> tuple[Dataset, bytes | None]:
         sop_class = uid_of(header, "SOPClassUID") or uid_of(header.file_meta, "MediaStorageSOPClassUID")
         is_ours = header.get("Manufacturer") == MANUFACTURER
         has_pixels = bool(header.get("Rows") and header.get("Columns"))
-        has_series = "SeriesInstanceUID" in header
     except DAMAGED as error:
         if isinstance(error, OSError) and error.strerror:
             raise UnreadableDicomError(f"{path}: cannot be opened ({error.strerror}).") from None
@@ -172,10 +176,6 @@ def read_header(path: Path) -> tuple[Dataset, bytes | None]:
         if not sop_class or _IMAGE_STORAGE in kind:
             raise UnreadableDicomError(f"{path}: a DICOM file that is damaged or cut short. {EXPORT_AGAIN}")
         raise ScanReadError(f"{path}: DICOM, but not an image ({kind}).")
-    if not has_series:
-        raise UnreadableDicomError(
-            f"{path}: a DICOM image that names no series (SeriesInstanceUID). {EXPORT_AGAIN}"
-        )
     return header, patient
 
 
@@ -244,6 +244,8 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
     is_multi_frame = len(frames) > 1 or bool(concatenation)
     uid = uid_of(header, "SeriesInstanceUID")
     sop_class = uid_of(header, "SOPClassUID")
+    if not uid and is_placed and not is_multi_frame:
+        assumed = (*assumed, _NAMES_NO_SERIES)
     return DicomSeries(
         uid=f"{uid}/{concatenation or frames[0].instance_uid}" if is_multi_frame or not is_placed else uid,
         number=_series_number(header),

@@ -153,8 +153,8 @@ class DicomSeries:
     Attributes
     ----------
     uid : str
-        SeriesInstanceUID; for a multi-frame file or an image without a place also ``/`` and its SOPInstanceUID, or
-        the ConcatenationUID of its parts.
+        SeriesInstanceUID, empty where the header names none; for a multi-frame file or an image without a place also
+        ``/`` and its SOPInstanceUID, or the ConcatenationUID of its parts.
     number : int, optional
     description, modality : str
         Empty when the header does not say.
