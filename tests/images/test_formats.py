@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from nibabel.affines import voxel_sizes
 
-from detached_headers import META_IMAGE, NRRD
+from detached_headers import META_IMAGE, NRRD, save_with_voxels_apart
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.itk import reader as itk_reader
@@ -313,7 +313,9 @@ def test_files_that_do_not_hold_just_the_voxels_are_refused(tmp_path, voxel_file
     pytest.importorskip("SimpleITK")
     path = tmp_path / f"ct{suffix}"
     path.write_text(DETACHED[suffix].format(fields, named))
-    with pytest.raises(ScanReadError, match=r"ct\.\w+: (damaged or cut short|not a readable)"):
+    is_surplus = re.match(r"LIST\nmore|more%d", named)
+    told = "more than the voxels" if is_surplus else "(damaged or cut short|not a readable)"
+    with pytest.raises(ScanReadError, match=rf"ct\.\w+: {told}"):
         read_volume(path)
 
 
@@ -340,8 +342,30 @@ def test_how_many_bytes_are_there_and_expected_is_told(tmp_path):
     (tmp_path / "all.raw").write_bytes(bytes(2_000_001))
     header = META_IMAGE.replace("4 3 2", "100 100 100").format("", "all.raw\n")
     (tmp_path / "ct.mhd").write_text(header)
-    with pytest.raises(ScanReadError, match=r"\(2000001 bytes of voxels in all\.raw, expected 2000000\)"):
+    with pytest.raises(
+        ScanReadError, match=r"more than the voxels \(2000001 bytes of voxels in all\.raw, expected 2000000\)"
+    ):
         read_volume(tmp_path / "ct.mhd")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "at_end"), [(".mhd", "HeaderSize = -1"), (".nhdr", "byte skip: -1")], ids=str
+)
+def test_what_to_do_with_bytes_beyond_the_voxels_is_told(tmp_path, suffix, at_end):
+    """ITK reads the first ones, whatever they are."""
+    pytest.importorskip("SimpleITK")
+    path, voxels = tmp_path / f"ct{suffix}", np.arange(24)
+    save_with_voxels_apart(path, voxels)
+    whole = read_volume(path)
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(b"a header of some scanner" + raw.read_bytes())
+    with pytest.raises(ScanReadError, match=rf"write “{at_end}” into the header") as refused:
+        read_volume(path)
+    assert "72 bytes of voxels in ct.raw, expected 48" in str(refused.value)
+    assert "damaged" not in str(refused.value)
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([first, at_end, *others]) + "\n")
+    np.testing.assert_array_equal(read_volume(path).values, whole.values)
 
 
 def refused_in_a_process_of_its_own(path, told):

@@ -14,7 +14,12 @@ from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.damage import RENAME_DICOM, is_dicom_inside, naming
 from napari_dinoad.images.frame_choice import require_frame
 from napari_dinoad.images.itk.decimal_points import decimal_points
-from napari_dinoad.images.itk.soundness import require_sound_header, require_whole_voxels, stored_checksum
+from napari_dinoad.images.itk.soundness import (
+    SurplusBytesError,
+    require_sound_header,
+    require_whole_voxels,
+    stored_checksum,
+)
 from napari_dinoad.images.values.colours import grey_and_colours
 from napari_dinoad.images.values.grey import FULL_SCALE
 from napari_dinoad.images.volume import Geometry, Volume
@@ -102,6 +107,8 @@ def _volumes(path: Path, reader: Any, frames: Iterable[int]) -> Iterator[Volume]
         array = sitk.GetArrayViewFromImage(image)
         if checksum is not None and checksum.of(array) != checksum.stored:
             require_whole_voxels(*voxels)
+    except SurplusBytesError as error:
+        raise ScanReadError(f"{path}: {_surplus(path, error)}") from error
     except (RuntimeError, ValueError, EOFError, zlib.error, BadGzipFile) as error:
         told = f"damaged or cut short ({error})" if isinstance(error, ValueError) else "damaged or cut short"
         raise ScanReadError(f"{path}: {_damage(path, told)}") from error
@@ -237,6 +244,14 @@ def _damage(path: Path, told: str) -> str:
             f"{told}, or the file with its voxels is not beside it. Keep both together, or export it again."
         )
     return f"{told}. Export or download it again."
+
+
+def _surplus(path: Path, error: SurplusBytesError) -> str:
+    at_end = "byte skip: -1" if path.suffix.lower() in _NRRD_SUFFIXES else "HeaderSize = -1"
+    return (
+        f"more than the voxels ({error}), of which the header does not say where they begin. Where they are the last "
+        f"of the file, write “{at_end}” into the header; else take out what follows them, or correct size and type."
+    )
 
 
 def _has_unnamed_axis(header: bytes) -> bool:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["VoxelChecksum", "require_sound_header", "require_whole_voxels", "stored_checksum"]
+__all__ = [
+    "SurplusBytesError",
+    "VoxelChecksum",
+    "require_sound_header",
+    "require_whole_voxels",
+    "stored_checksum",
+]
 
 _LONGEST_LINE = 500
 """Bytes of a line: ITK writes a NRRD's into messages that have room for 1000 or so, and beyond."""
@@ -49,6 +55,13 @@ _TRAILER_BYTES = 8
 
 _EITHER = zlib.MAX_WBITS | 32
 """Lets zlib take its own format, or that of gzip, as ITK does in MetaImage."""
+
+
+class SurplusBytesError(ValueError):
+    """A file that a header names holds more bytes than the voxels, which may stand before or behind them.
+
+    ITK reads the first bytes, whatever they are.
+    """
 
 
 def require_sound_header(path: Path) -> None:
@@ -84,7 +97,7 @@ def require_whole_voxels(path: Path, size: Sequence[int], voxel_bytes: int) -> N
 
     Raises
     ------
-    ValueError, OSError, EOFError, zlib.error
+    SurplusBytesError, ValueError, OSError, EOFError, zlib.error
     """
     header = ItkHeader.of(path)
     files, n_bytes = header.voxel_files(), math.prod(size) * voxel_bytes
@@ -159,10 +172,11 @@ def stored_checksum(path: Path, size: Sequence[int], voxel_bytes: int) -> VoxelC
 
 
 class _HeldVoxels(NamedTuple):
-    """How many bytes of voxels a file holds, and whether what is more than wanted is too many."""
+    """How many bytes of voxels a file holds, whether what is more than wanted is too many, and whether unpacked."""
 
     n_bytes: float
     is_exact: bool
+    is_packed: bool = False
 
 
 def _held(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
@@ -182,7 +196,7 @@ def _held_by_nrrd(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
         n_bytes = path.stat().st_size - place
         if encoding != b"raw":
             return _HeldVoxels(_TEXT_BYTES * n_bytes, False)
-    return _HeldVoxels(n_bytes - max(0, skipped), is_exact)
+    return _HeldVoxels(n_bytes - max(0, skipped), is_exact, encoding in _GZIP_NAMES)
 
 
 def _held_by_meta_image(header: ItkHeader, path: Path, place: int) -> _HeldVoxels:
@@ -201,12 +215,16 @@ def _held_by_meta_image(header: ItkHeader, path: Path, place: int) -> _HeldVoxel
     with path.open("rb") as stream:
         stream.seek(place)
         n_bytes = sum(map(len, _of_zlib(stream, header.number(b"CompressedDataSize") or path.stat().st_size)))
-    return _HeldVoxels(n_bytes, not place)
+    return _HeldVoxels(n_bytes, not place, is_packed=True)
 
 
 def _require_bytes(held: _HeldVoxels, n_bytes: float, where: str) -> None:
-    if held.n_bytes < n_bytes or (held.is_exact and held.n_bytes > n_bytes):
-        raise ValueError(f"{held.n_bytes} bytes of voxels{where}, expected {n_bytes:.0f}")
+    told = f"{held.n_bytes} bytes of voxels{where}, expected {n_bytes:.0f}"
+    is_surplus = held.is_exact and held.n_bytes > n_bytes
+    if held.n_bytes < n_bytes or (is_surplus and held.is_packed):
+        raise ValueError(told)
+    if is_surplus:
+        raise SurplusBytesError(told)
 
 
 def _of_gzip(stream: BinaryIO) -> Iterator[bytes]:
