@@ -210,3 +210,62 @@ def test_segments_of_3d_slicer_that_overlap_are_all_marked(tmp_path):
     volume = read_volume(tmp_path / "case.nrrd")
     stored = volume.geometry.to_stored(read_truth(case.mask, volume))
     np.testing.assert_array_equal(stored.T, layers.any(-1))
+
+
+TURNED = (0.0, 0.6, 0.8, -1.0, 0.0, 0.0, 0.0, -0.8, 0.6)
+"""Direction of an oblique scan, stored along other axes than the patient's."""
+
+
+def save_scan_and_segments(folder, n_layers, moved=(0, 0, 0), finer=1):
+    """Write a turned scan and its segments, cropped as 3D Slicer does it; return where these are in it (z, y, x)."""
+    sitk = pytest.importorskip("SimpleITK")
+    rng = np.random.default_rng(0)
+    scan = sitk.GetImageFromArray(rng.random((7, 8, 9), dtype=np.float32))
+    scan.SetSpacing((0.8, 0.9, 2.5))
+    scan.SetOrigin((-41.3, 17.7, 103.1))
+    scan.SetDirection(TURNED)
+    sitk.WriteImage(scan, folder / "case.nrrd")
+    labels = np.zeros((7, 8, 9, n_layers), np.uint8)
+    labels[2:5, 1:4, 3:8] = rng.integers(0, 3, (3, 3, 5, n_layers))
+    labels[2, 1, 3] = labels[4, 3, 7] = 1
+    cropped = labels[2:5, 1:4, 3:8] if n_layers > 1 else labels[2:5, 1:4, 3:8, 0]
+    segments = sitk.GetImageFromArray(cropped, isVector=n_layers > 1)
+    segments.SetSpacing(tuple(step / finer for step in scan.GetSpacing()))
+    place = (np.array((3, 1, 2)) + moved).tolist()
+    segments.SetOrigin(scan.TransformContinuousIndexToPhysicalPoint(place))
+    segments.SetDirection(TURNED)
+    segments.SetMetaData("Segment0_ID", "Segment_1")
+    sitk.WriteImage(segments, folder / "case.seg.nrrd")
+    return labels.any(-1)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_segments_of_3d_slicer_may_be_cropped(tmp_path, n_layers):
+    """They were refused for their shape."""
+    marked = save_scan_and_segments(tmp_path, n_layers)
+    volume = read_volume(tmp_path / "case.nrrd")
+    truth = read_truth(tmp_path / "case.seg.nrrd", volume)
+    np.testing.assert_array_equal(volume.geometry.to_stored(truth).T, marked)
+
+
+@pytest.mark.parametrize(
+    ("moved", "finer", "told"),
+    [
+        ((0.5, 0, 0), 1, "lies on another grid"),
+        ((0, 0, 0), 2, "lies on another grid"),
+        ((0, 5, 0), 1, "reaches beyond its scan"),
+        ((-4, 0, 0), 1, "reaches beyond its scan"),
+    ],
+    ids=str,
+)
+def test_segments_of_3d_slicer_off_the_voxels_of_the_scan_are_refused(tmp_path, moved, finer, told):
+    save_scan_and_segments(tmp_path, 1, moved, finer)
+    with pytest.raises(ScanReadError, match=told):
+        read_truth(tmp_path / "case.seg.nrrd", read_volume(tmp_path / "case.nrrd"))
+
+
+def test_segments_of_3d_slicer_are_no_scan_that_is_read(tmp_path):
+    """`dinoad score` took their numbers for grey values."""
+    save_scan_and_segments(tmp_path, 1)
+    with pytest.raises(ScanReadError, match=r"a segmentation of 3D Slicer, not a scan\. Give the scan"):
+        read_volume(tmp_path / "case.seg.nrrd")

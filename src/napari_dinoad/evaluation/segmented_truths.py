@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.evaluation.placed_segments import mark_in_place
 from napari_dinoad.images.dicom.headers import series_of_file
 from napari_dinoad.images.dicom.segmentations import read_segmentation, segmented_images, unlike_scan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_dinoad.images.dicom.segmentations import LabelledSegments
-    from napari_dinoad.images.volume import Geometry, Volume
+    from napari_dinoad.images.volume import Volume
 
 __all__ = ["read_segmented_truth", "segmented_truth_notes"]
 
@@ -22,9 +22,6 @@ _TOLD_IDENTIFIER = (
     "The segmentation names another PatientID than the scan, though its very images. That is so where one of both "
     "was anonymised; else it may be another person's."
 )
-
-_PLACE_TOLERANCE = 0.1
-"""Voxels by which a segmentation may lie off the scan's: programs round positions."""
 
 
 def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
@@ -39,7 +36,7 @@ def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
     truth = np.zeros(source.geometry.canonical_shape, dtype=bool)
     for one in read_segmentation(path):
         if one.geometry.is_physical and source.geometry.is_physical:
-            _mark(truth, one, source.geometry, path)
+            mark_in_place(truth, one.labels > 0, one.geometry, source.geometry, path)
         elif one.labels.shape == truth.shape:
             truth |= one.labels > 0
         else:
@@ -76,29 +73,3 @@ def _require_same_scan(path: Path, source: Volume) -> None:
         f"{path}: expected a segmentation {expected}, found one that {found}. Give the scan its own, or convert the "
         "segmentation to NIfTI on the scan's grid."
     )
-
-
-def _mark(truth: np.ndarray, segments: LabelledSegments, grid: Geometry, path: Path) -> None:
-    """Set ``truth`` (z, y, x) where segments lie, in place; their grid may hold fewer slices and columns."""
-    marked = segments.labels > 0
-    if not marked.any():
-        return
-    to_scan = np.linalg.inv(grid.canonical_affine) @ segments.geometry.canonical_affine
-    # Over the whole extent of the segments, in voxels: how far their axes part from the scan's.
-    off = np.abs(to_scan[:3, :3] - np.eye(3)) * marked.shape[::-1]
-    is_along = np.diag(off) < _PLACE_TOLERANCE
-    # The distance of slices is told by two of them only, and a segmentation may hold every other one.
-    is_parallel = bool((off[~np.eye(3, dtype=bool)] < _PLACE_TOLERANCE).all()) and is_along.sum() >= 2
-    here, there = [], []
-    for axis in range(3):  # of the array: z, y, x
-        others = tuple(other for other in range(3) if other != axis)
-        indices = np.flatnonzero(marked.any(axis=others))
-        places = to_scan[2 - axis, 2 - axis] * indices + to_scan[2 - axis, 3]
-        nearest = np.rint(places).astype(int)
-        if not is_parallel or np.abs(places - nearest).max() > _PLACE_TOLERANCE:
-            raise ScanReadError(f"{path}: the segmentation lies on another grid than its scan.")
-        if nearest.min() < 0 or nearest.max() >= truth.shape[axis]:
-            raise ScanReadError(f"{path}: the segmentation reaches beyond its scan.")
-        here.append(indices)
-        there.append(nearest)
-    truth[np.ix_(*there)] |= marked[np.ix_(*here)]

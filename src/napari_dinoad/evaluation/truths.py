@@ -9,6 +9,7 @@ from PIL import Image
 
 from napari_dinoad.errors import ScanReadError, SettingError
 from napari_dinoad.evaluation.mask_folders import masks_of_folder
+from napari_dinoad.evaluation.placed_segments import mark_in_place
 from napari_dinoad.images.itk.headers import holds_segments
 from napari_dinoad.images.itk.reader import read_itk, read_itk_frames
 from napari_dinoad.images.nifti_files import is_of_pixels, read_nifti
@@ -52,7 +53,7 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
 
     A mask may be stored in another orientation or format than its scan, if its voxels lie where the scan's do. Pixels
     without a place, and pictures as masks of a DICOM slice, are matched by rows and columns as they are stored. Of a
-    segmentation in DICOM or by 3D Slicer all segments count; slices that one in DICOM does not hold are normal.
+    segmentation in DICOM or by 3D Slicer all segments count; what one does not reach of the scan is normal.
     Pictures are read as scans are: palettes by their colours, which count as marked where red, green or blue is above
     0; an alpha channel is ignored. Of a JPEG only the brighter half counts. A folder is all pictures of masks in it,
     together. Without a mask nothing is abnormal.
@@ -68,9 +69,7 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     if format_of(path) == "nifti":
         return _on_grid(read_nifti(path), geometry, path)
     if format_of(path) == "itk":
-        # 3D Slicer keeps segments that overlap in layers.
-        masks = read_itk_frames(path) if holds_segments(path) else [read_itk(path)]
-        return np.asarray(np.any([_on_grid(mask, geometry, path) for mask in masks], axis=0))
+        return _segments(path, geometry) if holds_segments(path) else _on_grid(read_itk(path), geometry, path)
     if is_dicom_mask(path):
         # highdicom is loaded for these alone.
         from napari_dinoad.evaluation.segmented_truths import read_segmented_truth
@@ -98,6 +97,17 @@ def read_truth(path: Path | None, source: Volume) -> np.ndarray:
     if stored.shape != geometry.shape:
         raise _other_shape(path, geometry.shape, stored.shape)
     return np.ascontiguousarray(geometry.to_canonical(stored))
+
+
+def _segments(path: Path, grid: Geometry) -> np.ndarray:
+    """Return where any segment of 3D Slicer lies, which keeps those that overlap in layers, and may crop all."""
+    truth = np.zeros(grid.canonical_shape, dtype=bool)
+    for layer in read_itk_frames(path):
+        if layer.geometry.is_physical and grid.is_physical:
+            mark_in_place(truth, layer.values > 0, layer.geometry, grid, path)
+        else:
+            truth |= _on_grid(layer, grid, path)
+    return truth
 
 
 def _on_grid(mask: Volume, geometry: Geometry, path: Path) -> np.ndarray:

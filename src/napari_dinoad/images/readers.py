@@ -99,8 +99,9 @@ def read_volume(
     Raises
     ------
     ScanReadError
-        If the scan is missing, of an unknown kind, damaged, 4D without ``frame``, one of several series without
-        ``series``, uneven without ``resample``, or empty (all voxels the same); the message names it.
+        If the scan is missing, of an unknown kind, a segmentation (DICOM, 3D Slicer), damaged, 4D without ``frame``,
+        one of several series without ``series``, uneven without ``resample``, or empty (all voxels the same); the
+        message names it.
     """
     path = Path(path)
     return _with_signal(read_frame(path, frame, series=series, resample=resample), path)
@@ -206,8 +207,14 @@ def _read(path: Path, series: str | None, frame: int | None, resample: bool) -> 
 
         return read_nifti(path, frame)
     if scan_format == "itk":
+        from napari_dinoad.images.itk.headers import holds_segments
         from napari_dinoad.images.itk.reader import read_itk
 
+        if holds_segments(path):
+            raise ScanReadError(
+                f"{path}: a segmentation of 3D Slicer, not a scan. Give the scan that it was drawn on; labels for "
+                "other uses can be exported there (Segmentations, Export to files)."
+            )
         return read_itk(path, frame)
     if scan_format == "picture":
         from napari_dinoad.images.pictures.reader import read_image
