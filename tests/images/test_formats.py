@@ -382,11 +382,12 @@ def refused_in_a_process_of_its_own(path, told):
     assert told in run.stdout
 
 
-def test_a_nrrd_that_itk_cannot_unpack_is_told_as_that(tmp_path, values):
+@pytest.mark.parametrize("named", [b"encoding", b"Encoding"])
+def test_a_nrrd_that_itk_cannot_unpack_is_told_as_that(tmp_path, values, named):
     pytest.importorskip("SimpleITK")
     write_nrrd(tmp_path / "a.nrrd", values, "spacings: 1 2 3")
     head, _, voxels = (tmp_path / "a.nrrd").read_bytes().partition(b"\n\n")
-    packed = head.replace(b"encoding: raw", b"encoding: bzip2") + b"\n\n" + bz2.compress(voxels)
+    packed = head.replace(b"encoding: raw", named + b": bzip2") + b"\n\n" + bz2.compress(voxels)
     (tmp_path / "a.nrrd").write_bytes(packed)
     with pytest.raises(ScanReadError, match=r"a\.nrrd: compressed by bzip2.* gzip or raw\."):
         read_volume(tmp_path / "a.nrrd")
@@ -503,6 +504,22 @@ def test_what_a_header_does_not_say_of_place_and_size_is_told(tmp_path, values):
     head = f"ObjectType = Image\nNDims = 3\nDimSize = {sizes}\nElementType = MET_SHORT\n"
     (tmp_path / "none.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + data)
     assert len(read_volume(tmp_path / "none.mha").notes) == 2
+
+
+@pytest.mark.parametrize("spelt", [str.title, str.upper, str.lower], ids=["Title", "CAPITALS", "small"])
+def test_what_a_nrrd_says_of_place_size_and_unit_may_be_spelt_in_capitals(tmp_path, values, spelt):
+    """ITK takes them, and they were told to be missing."""
+    pytest.importorskip("SimpleITK")
+
+    def notes_of(*fields):
+        named = (field.partition(":") for field in fields)
+        write_nrrd(tmp_path / "a.nrrd", values, *(spelt(name) + ":" + value for name, _, value in named))
+        return [note[:24] for note in read_volume(tmp_path / "a.nrrd").notes]
+
+    directions = "space directions: (1,0,0) (0,2,0) (0,0,3)"
+    assert notes_of("space: RAS", directions) == []
+    assert notes_of("space: RAS", directions, 'space units: "cm" "cm" "cm"') == ["The header's unit is cm,"]
+    assert notes_of("spacings: 1 2 nan") == ["No orientation in the he", "No voxel size along one "]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ _SPACES = frozenset(
 """Spaces of NRRD that say which sides of the patient their axes run to."""
 
 _KINDS = rb"(?i:kinds)[ \t]*:"
-_ENCODING = rb"encoding[ \t]*:"
+_ENCODING = rb"(?i:encoding)[ \t]*:"
+"""Fields of NRRD, which ITK reads in small letters and capitals; those of MetaImage it does not."""
+
 _BZIP2 = frozenset(("bz2", "bzip2"))
 
 _KINDS_OF_SPACE = ("???", "none", "domain", "space", "time")
@@ -160,8 +162,8 @@ def _assumed(path: Path) -> list[str]:
     """Say what of the place of its voxels a header does not say, or says to no avail; ITK assumes it."""
     header = _header_of(path)
     if path.suffix.lower() in _NRRD_SUFFIXES:
-        orientation, size = rb"space(?: dimension)?[ \t]*:", rb"(?:spacings|space directions)[ \t]*:"
-        space, unit = rb"space[ \t]*:", rb"(?:space )?units[ \t]*:"
+        orientation, size = rb"(?i:space(?: dimension)?)[ \t]*:", rb"(?i:spacings|space directions)[ \t]*:"
+        space, unit = rb"(?i:space)[ \t]*:", rb"(?i:(?:space )?units)[ \t]*:"
     else:
         orientation = rb"[ \t]*(?:TransformMatrix|Rotation|Orientation)[ \t]*[=:]"
         size = rb"[ \t]*Element(?:Spacing|Size)[ \t]*[=:]"
@@ -175,7 +177,7 @@ def _assumed(path: Path) -> list[str]:
         )
     if not _values(size, header):
         notes.append("No voxel size in the header: 1 mm along each axis is assumed.")
-    elif "nan" in _told_of_space(rb"spacings[ \t]*:", header):
+    elif "nan" in _told_of_space(rb"(?i:spacings)[ \t]*:", header):
         notes.append(
             "No voxel size along one axis or more in the header (NaN): 1 mm is assumed, as ITK does."
         )
@@ -256,7 +258,7 @@ def _surplus(path: Path, error: SurplusBytesError) -> str:
 
 def _has_unnamed_axis(header: bytes) -> bool:
     """Whether an axis of a NRRD has no direction in space, nor a kind by which ITK tells that it needs none."""
-    return "none" in _told_of_space(rb"space directions[ \t]*:", header)
+    return "none" in _told_of_space(rb"(?i:space directions)[ \t]*:", header)
 
 
 def _told_of_space(field: bytes, header: bytes) -> list[str]:
