@@ -229,3 +229,33 @@ def test_pictures_that_are_named_are_scans_for_other_models(qtbot, dock, viewer,
     dock.open_files(tuple((eyes / "left").glob("b[0-3].png")))
     qtbot.waitUntil(lambda: len(viewer.layers) == 4 and not dock.opener.is_busy, timeout=TIMEOUT_MS)
     assert dock.windows.chooser is None
+
+
+def test_that_the_normal_scans_were_read_otherwise_is_told(dock, eyes, eye_model, model_path, tmp_path):
+    dock.normal.choose(eye_model)
+    dock.windows.open_folder()
+    dialog = dock.windows.folder
+    dialog.folder.value, dialog.out.value = eyes, tmp_path / "results"
+    told = "the images of a folder were slices of one scan"
+    assert told not in dialog.about.text()
+    dialog.stack_folders.value = False
+    assert told in dialog.about.text() and dialog.start_button.isEnabled()
+    dock.normal.choose(model_path)
+    dialog.stack_folders.value = True
+    assert "normal scans were" not in dialog.about.text(), "of volumes it says nothing"
+
+
+@pytest.mark.parametrize(("options", "is_told"), [((), True), (("--stack-folders",), False)], ids=str)
+def test_the_command_line_tells_it_too(eyes, eye_model, tmp_path, capsys, options, is_told):
+    given = [
+        "--model",
+        str(eye_model),
+        "--out",
+        str(tmp_path / "out"),
+        "--save",
+        "regions",
+        "--device",
+        "cpu",
+    ]
+    assert main(["score", str(eyes), *options, *given]) == 0
+    assert ("--stack-folders reads them as there" in capsys.readouterr().err) == is_told

@@ -13,14 +13,16 @@ from napari_dinoad.cli.common_arguments import add_device_argument, add_model_ar
 from napari_dinoad.cli.output import ProgressBars, print_json, print_table
 from napari_dinoad.cli.reading import add_reading_arguments, reading_from
 from napari_dinoad.errors import Cancelled, SettingError
-from napari_dinoad.settings import DetectSettings, SegSegments
+from napari_dinoad.settings import STACKED_FOLDERS, DetectSettings, SegSegments
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from napari_dinoad.cli.given_scans import GivenScans
+    from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline.detection.scan_steps import BatchItem
+    from napari_dinoad.settings import ReadSettings
 
 
 NAME = "score"
@@ -32,6 +34,11 @@ OUTPUTS = ("map", "mask", "regions", "report", "seg", "png", "picture", "dicom-m
 
 
 _GOES_ON = "The same command goes on where it stopped."
+
+_FITTED_ON_STACKS = (
+    "the model was fitted on folders whose 2D images were the slices of one scan; here each is a scan of its own. "
+    "--stack-folders reads them as there"
+)
 
 _TAKING_OVER = (
     "scans that were scored before, with this model and these options, and have not changed are taken over; "
@@ -101,7 +108,10 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinoad.pipeline.detection.results_folder import results_folder
 
     model_sha256 = model_sha256_of(options.model, given.scans)
-    detector = Detector(NormativeModel.load(options.model), settings, options.weights)
+    model = NormativeModel.load(options.model)
+    if _is_read_otherwise(model, reading, given):
+        print(f"dinoad: {_FITTED_ON_STACKS}", file=sys.stderr)
+    detector = Detector(model, settings, options.weights)
     tally = _Tally(options, given)
     try:
         n_scans = len(given.scans)
@@ -134,6 +144,12 @@ def run(options: argparse.Namespace) -> int:
     # Of a single scan the list is an earlier run's, and nothing that was asked for is missing.
     is_listed = page is None or not worklist.not_renewed
     return 0 if is_listed and tally.is_all_done else 2
+
+
+def _is_read_otherwise(model: NormativeModel, reading: ReadSettings, given: GivenScans) -> bool:
+    """Whether 2D images of folders are a scan each, and were slices of one where the model was fitted."""
+    is_of_stacks = STACKED_FOLDERS in model.provenance.reading
+    return is_of_stacks and not reading.stack_folders and any(scan.kind == "image" for scan in given.scans)
 
 
 class _Tally:

@@ -189,9 +189,20 @@ class FolderScoringDialog(QDialog):
             if value is None
         ]
         used = "" if model is None else f"Model “{model.name}”, masks at {rate_in_words(settings.fpr)}. "
-        words = f"Choose {' and '.join(missing)}." if missing else self._replaced()
+        words = (
+            f"Choose {' and '.join(missing)}." if missing else f"{self._read_otherwise()}{self._replaced()}"
+        )
         self.about.tell(f"{used}{words}".strip(), warning=bool(words) and not missing)
         self.start_button.setEnabled(not missing)
+
+    def _read_otherwise(self) -> str:
+        """Return how the normal scans were read, where 2D images are to be read otherwise; else nothing."""
+        model, _ = self._chosen()
+        if model is None or self.stack_folders.value == model.stacks_folders:
+            return ""
+        if model.stacks_folders:
+            return "Of the model's normal scans the images of a folder were slices of one scan. "
+        return "The model's normal scans were single images. " if model.is_2d else ""
 
     def _replaced(self) -> str:
         """Return what a run would replace; nothing where it is the one that was made here, once more."""
