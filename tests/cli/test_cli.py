@@ -742,6 +742,15 @@ def test_an_output_that_cannot_be_written_is_told(model_path, environment):
     assert done.stderr == "dinoad: Cannot write the output: No space left on device.\n"
 
 
+def test_a_working_folder_that_was_removed_is_told(tmp_path, model_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = run_in_shell(f"cd '{gone}' && rmdir '{gone}' && {{dinoad}}", model_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dinoad: The folder that this command was started in is not there any more")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("where", ["> '{out}'", "2> '{out}'", ""])
 def test_a_disk_that_fails_while_a_fit_reads_is_not_taken_for_that_of_the_output(tmp_path, where):
     """What the system says names no file where a file is open already."""

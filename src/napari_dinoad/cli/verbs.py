@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -90,6 +91,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         options = build_parser().parse_args(arguments)
         as_json = options.json
         _log_to_stderr(options.verbose)
+        _require_working_folder()
         code: int = options.run(options)
     except (KeyboardInterrupt, Cancelled) as error:
         return tell_cancelled(error, as_json=as_json)
@@ -114,6 +116,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         _print_failure(f"A fault of dinoad itself: {type(error).__name__}: {first_line(error)}", 1, as_json)
         return 1
     return code
+
+
+def _require_working_folder() -> None:
+    """Refuse to work in a folder that is gone: PyTorch's MKL would end the process while it is loaded."""
+    try:
+        os.getcwd()  # noqa: PTH109  (nothing is done with it)
+    except OSError as error:
+        raise DinoadError(
+            f"The folder that this command was started in is not there any more ({error.strerror}). Change to "
+            "another one (cd) and run the same again."
+        ) from error
 
 
 def _refused(message: str, *, as_json: bool) -> int:
