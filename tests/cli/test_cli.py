@@ -742,6 +742,14 @@ def test_an_output_that_cannot_be_written_is_told(model_path, environment):
     assert done.stderr == "dinoad: Cannot write the output: No space left on device.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_what_is_wrong_is_told_by_the_exit_code_where_no_message_can_be_written(tmp_path):
+    """``2> log`` on a full disk."""
+    done = run_in_shell("{dinoad} --json 2> /dev/full", tmp_path / "none.dinoad")
+    assert done.returncode == 2
+    assert "found no such file" in json.loads(done.stdout)["error"]
+
+
 def test_a_working_folder_that_was_removed_is_told(tmp_path, model_path):
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -25,6 +25,7 @@ _COMMANDS = {
 class _GoingAway(io.TextIOWrapper):
     """A terminal or a pipe whose other end may be closed while a run goes on; what is written then is dropped.
 
+    So are messages that no disk takes.
     Names of files may come from anywhere: a terminal shows what it would do as a command.
     """
 
@@ -81,6 +82,9 @@ def prepare_streams() -> None:
             # A name that the terminal cannot show must not end a run.
             stream.reconfigure(errors="backslashreplace")
             kind = _kind_of(stream)
+            if kind is _OnDisk and name == "stderr":
+                # Nobody could be told; the exit code tells.
+                kind = _GoingAway
             if kind is not None and not isinstance(stream, kind):
                 is_original = getattr(sys, f"__{name}__") is stream
                 encoding, write_through = stream.encoding, stream.write_through
