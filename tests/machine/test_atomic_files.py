@@ -104,6 +104,15 @@ def test_of_a_full_disk_it_is_told_which_has_how_much_room(tmp_path, monkeypatch
     assert f"disk of {tmp_path} " in str(caught.value)
 
 
+def test_too_many_open_files_are_no_fault_of_the_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("os.open", full)
+    with pytest.raises(DinoadError, match=r"Cannot write .*a\.json: .* raise the limit of open files"):
+        write_json(tmp_path / "a.json", {})
+
+
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(DinoadError, match="Cannot write"):
         write_json(tmp_path / "none" / "a.json", {})

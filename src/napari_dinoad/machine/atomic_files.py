@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinoad.errors import DinoadError, FileInUseError
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
+from napari_dinoad.machine.faults import MORE_OPEN_FILES, TOO_MANY_OPEN
 from napari_dinoad.machine.file_names import stem_of
 from napari_dinoad.machine.file_set import current_file_set
 from napari_dinoad.machine.files import is_special
@@ -192,6 +193,8 @@ def _advice(error: OSError, folder: Path) -> str:
         return "Name a file in it."
     if error.errno == errno.ENAMETOOLONG:
         return "Choose a shorter name."
+    if error.errno in TOO_MANY_OPEN:
+        return MORE_OPEN_FILES
     if error.errno in DISK_FULL:
         return "Free disk space or choose another folder."
     if error.errno == errno.EFBIG:

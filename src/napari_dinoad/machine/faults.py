@@ -11,7 +11,7 @@ from pathlib import Path
 from napari_dinoad.errors import DinoadError, first_line
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 
-__all__ = ["MachineError", "fault_of_machine", "is_of_memory"]
+__all__ = ["MORE_OPEN_FILES", "TOO_MANY_OPEN", "MachineError", "fault_of_machine", "is_of_memory"]
 
 _OURS = "napari_dinoad"
 
@@ -49,6 +49,14 @@ _DISK_NAMES = (
 )  # fmt: skip
 _OF_DISK = {getattr(errno, name) for name in _DISK_NAMES if hasattr(errno, name)}
 """What systems say where a disk fails or is full, a drive was taken out, or the server of a network drive is gone."""
+
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
+"""Numbers of errors by which a system says that a process, or all of them, have as many files open as they may."""
+
+MORE_OPEN_FILES = (
+    "Close other programs, or raise the limit of open files under which this one runs (ulimit -n)."
+)
+"""What to do about that."""
 
 _NO_TEMPORARY_FOLDER = re.compile("No usable temporary directory")
 """What Python's `tempfile` says where no usual place can be written, as in a container that is read-only."""
@@ -102,10 +110,8 @@ def _fault_of_disk(error: Exception) -> MachineError | None:
     if not isinstance(error, OSError):
         return None
     what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        advice = (
-            "Close other programs, or raise the limit of open files under which this one runs (ulimit -n)."
-        )
+    if error.errno in TOO_MANY_OPEN:
+        advice = MORE_OPEN_FILES
     elif error.errno == errno.ENAMETOOLONG:
         advice = "Choose a shorter name."
     elif error.errno in _OF_DISK:
