@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.settings import CacheSettings
 
-__all__ = ["VERSION", "WorkFolder", "hash_of", "work_folder"]
+__all__ = ["VERSION", "WHERE_ELSE", "WorkFolder", "hash_of", "work_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -217,16 +217,19 @@ class WorkFolder:
                 lock.remove()
 
 
+WHERE_ELSE = (
+    "A fit keeps its work there: name another place with --cache or the environment variable DINOAD_CACHE."
+)
+"""What to do where that place cannot be written."""
+
+
 @contextmanager
 def _saying_where_else() -> Iterator[None]:
     """Add to what is told of a place that cannot be written how to name another one."""
     try:
         yield
     except DinoadError as error:
-        raise DinoadError(
-            f"{error} A fit keeps its work there: name another place with --cache or the environment variable "
-            "DINOAD_CACHE."
-        ) from error
+        raise DinoadError(f"{error} {WHERE_ELSE}") from error
 
 
 def _lines(path: Path) -> set[str]:

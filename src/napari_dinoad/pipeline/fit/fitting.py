@@ -30,7 +30,7 @@ from napari_dinoad.pipeline.cohort.cohort_notes import coarse_plane_note, colour
 from napari_dinoad.pipeline.cohort.embedding_cache import EmbeddingCache
 from napari_dinoad.pipeline.cohort.preparation import embed_cohort
 from napari_dinoad.pipeline.cohort.scan_embedding import ScanEmbedding
-from napari_dinoad.pipeline.cohort.work_folder import hash_of, work_folder
+from napari_dinoad.pipeline.cohort.work_folder import WHERE_ELSE, hash_of, work_folder
 from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
 from napari_dinoad.pipeline.fit.fitted_cohort import report_of_fit
 from napari_dinoad.pipeline.fit.fitted_planes import cluster_all, fit_and_calibrate, hash_of_mixture
@@ -173,7 +173,7 @@ def fit_folder(
     # Scans, and passes over all of them, take long.
     request = _Request(found, settings, preprocessing, LastTold(progress), cluster, earlier)
     with work_folder(request.key, cache) as work:
-        with _telling_what_it_takes(estimate):
+        with _telling_what_it_takes(estimate, cache):
             model = _fit(request, work, backbone)
         if model.fit_report is not None:
             model = replace(model, fit_report=replace(model.fit_report, mixed=mixed))
@@ -195,8 +195,8 @@ def fit_folder(
 
 
 @contextmanager
-def _telling_what_it_takes(estimate: FitEstimate) -> Iterator[None]:
-    """Add to the message of a full disk, in the block, what the whole fit takes on it."""
+def _telling_what_it_takes(estimate: FitEstimate, cache: CacheSettings | None) -> Iterator[None]:
+    """Add to the message of a full disk, in the block, what the whole fit takes on it, and how to name another."""
     try:
         yield
     except DinoadError as error:
@@ -204,7 +204,8 @@ def _telling_what_it_takes(estimate: FitEstimate) -> Iterator[None]:
         is_of_work = type(error) is DinoadError and is_of_full_disk(error)
         if is_of_work and estimate.n_bytes is not None:
             size = bytes_in_words(estimate.n_bytes)
-            error.args = (f"{error} The embeddings of the whole fit take at most {size} there.",)
+            where_else = "" if cache is None else f" {WHERE_ELSE}"
+            error.args = (f"{error} The embeddings of the whole fit take at most {size} there.{where_else}",)
         raise
 
 
