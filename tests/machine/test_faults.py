@@ -122,6 +122,18 @@ def test_a_disk_that_fails_while_we_work(name):
     )
 
 
+def test_a_name_that_the_locale_cannot_write_is_no_fault_of_ours(monkeypatch):
+    """Names in UTF-8 where the locale is Japanese EUC; an output or a model that is called so elsewhere."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "euc_jp")
+    error = UnicodeEncodeError("euc_jp", "\x82.nii.gz", 0, 1, "illegal multibyte sequence")
+    told = str(fault_of_machine(error))
+    assert r"'\x82.nii.gz' cannot be written in euc_jp" in told
+    assert "PYTHONUTF8=1" in told
+    assert fault_of_machine(UnicodeEncodeError("ascii", "\x82", 0, 1, "ordinal not in range")) is None
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "utf-8")
+    assert fault_of_machine(UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")) is None
+
+
 def test_too_many_open_files():
     fault = fault_of_machine(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "x"))
     assert "ulimit -n" in str(fault)

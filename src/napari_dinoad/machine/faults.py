@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib.metadata
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -70,12 +72,19 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     """Return what to tell of an exception that a machine without memory or with a damaged installation raises.
 
     Whatever a library raises while it is loaded counts: mostly that is ImportError, on Windows OSError, and where
-    memory is short anything. None of any other exception than those and what a system says of its disks.
+    memory is short anything. None of any other exception than those, what a system says of its disks, and a name that
+    the locale has no letters for.
     """
     told, is_short = first_line(error), is_of_memory(error)
     if isinstance(error, FileNotFoundError) and _NO_TEMPORARY_FOLDER.search(str(error)):
         return _caused(
             error, f"{error.strerror}. Name a folder that can be written in the environment variable TMPDIR."
+        )
+    if isinstance(error, UnicodeEncodeError) and _is_of_names(error):
+        return _caused(
+            error,
+            f"The file name {error.object!a} cannot be written in {error.encoding}, the encoding of this system's "
+            "locale. Run the same with the environment variable PYTHONUTF8=1, or rename the file.",
         )
     library = _library_being_loaded(error)
     if library is None and not is_short:
@@ -98,6 +107,12 @@ def fault_of_machine(error: Exception) -> MachineError | None:
             f"pip install --force-reinstall {name}"
         )
     return _caused(error, f"{name} cannot be loaded ({told}): {advice}")
+
+
+def _is_of_names(error: UnicodeEncodeError) -> bool:
+    """Whether a text could not be given to the system as a name; in UTF-8 all can that are names."""
+    names = sys.getfilesystemencoding()
+    return names != "utf-8" and codecs.lookup(error.encoding).name == codecs.lookup(names).name
 
 
 def _caused(error: Exception, told: str) -> MachineError:
