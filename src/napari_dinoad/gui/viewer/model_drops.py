@@ -34,10 +34,15 @@ class ModelDrops(QObject):
         super().__init__(dock)
         self._dock = dock
         self._take = take
+        # Not QTimer.singleShot: PySide6 calls what it was given also after the dock is gone.
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._watch)
 
     def watch_soon(self) -> None:
         """Watch the window that the dock is in, once napari has put it there."""
-        QTimer.singleShot(0, self._watch)
+        self._soon.start()
 
     def _watch(self) -> None:
         owner: QObject | None = self._dock
