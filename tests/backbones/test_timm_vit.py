@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_dinoad.backbones import load_backbone, timm_vit
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import TimmBackbone, import_timm, make_model
 from napari_dinoad.errors import BackboneError
+from napari_dinoad.machine.faults import fault_of_machine
 from pretended_gpu import GpuTensor, pretended_gpu
 from tiny_networks import FAMILIES, randomise
 
@@ -182,11 +184,7 @@ def test_wrong_images_are_refused(images, message, tiny_timm):
         backbone_of("dinov2_vits14")(images)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [RuntimeError("operator torchvision::nms does not exist"), ValueError("no such operator"), ImportError()],
-)
-def test_mismatched_torchvision_says_what_to_install(monkeypatch, fault):
+def let_timm_fail(monkeypatch, fault):
     real_import = builtins.__import__
 
     def failing_import(name, *args, **kwargs):
@@ -195,6 +193,29 @@ def test_mismatched_torchvision_says_what_to_install(monkeypatch, fault):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", failing_import)
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "TMPDIR"),
+        (ImportError("libtorchvision.so: failed to map segment from shared object"), "Memory is used up"),
+    ],
+)
+def test_what_timm_lacks_of_the_machine_is_no_mismatch(monkeypatch, fault, advice):
+    """Nothing that is installed anew would help."""
+    let_timm_fail(monkeypatch, fault)
+    with pytest.raises(type(fault)) as caught:
+        import_timm()
+    assert re.search(advice, str(fault_of_machine(caught.value)))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [RuntimeError("operator torchvision::nms does not exist"), ValueError("no such operator"), ImportError()],
+)
+def test_mismatched_torchvision_says_what_to_install(monkeypatch, fault):
+    let_timm_fail(monkeypatch, fault)
     with pytest.raises(
         BackboneError, match=r'pip install --force-reinstall "torch==\d+\.\d+\.\d+" torchvision timm'
     ):

@@ -14,6 +14,7 @@ from napari_dinoad.backbones.embeddings import Images, PatchEmbeddings, as_image
 from napari_dinoad.backbones.memory import PREFERRED_SLICES, MemoryBatches
 from napari_dinoad.backbones.openvino_forward import has_openvino, openvino_forward
 from napari_dinoad.errors import BackboneError, first_line
+from napari_dinoad.machine.faults import is_of_memory, is_of_temporary_folder
 from napari_dinoad.machine.sending import on_device
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def import_timm() -> ModuleType:
     try:
         import timm
     except (ImportError, RuntimeError, OSError, AttributeError, ValueError) as error:
+        if is_of_memory(error) or is_of_temporary_folder(error):
+            raise
         # PyTorch and torchvision of different builds fail with "operator torchvision::nms does not exist".
         version = torch.__version__.split("+")[0]
         raise BackboneError(

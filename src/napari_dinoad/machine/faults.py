@@ -9,11 +9,20 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import TypeGuard
 
 from napari_dinoad.errors import DinoadError, first_line
 from napari_dinoad.machine.disk_room import DISK_FULL, room_in_words
 
-__all__ = ["MORE_OPEN_FILES", "TOO_MANY_OPEN", "MachineError", "fault_of_machine", "is_of_memory"]
+__all__ = [
+    "MORE_OPEN_FILES",
+    "NAME_A_TEMPORARY_FOLDER",
+    "TOO_MANY_OPEN",
+    "MachineError",
+    "fault_of_machine",
+    "is_of_memory",
+    "is_of_temporary_folder",
+]
 
 _OURS = "napari_dinoad"
 
@@ -63,6 +72,9 @@ MORE_OPEN_FILES = (
 _NO_TEMPORARY_FOLDER = re.compile("No usable temporary directory")
 """What Python's `tempfile` says where no usual place can be written, as in a container that is read-only."""
 
+NAME_A_TEMPORARY_FOLDER = "Name a folder that can be written in the environment variable TMPDIR."
+"""What to do about that."""
+
 
 class MachineError(DinoadError):
     """The machine lacks what is needed: memory, a library that can be loaded, a disk that works."""
@@ -76,10 +88,8 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     the locale has no letters for.
     """
     told, is_short = first_line(error), is_of_memory(error)
-    if isinstance(error, FileNotFoundError) and _NO_TEMPORARY_FOLDER.search(str(error)):
-        return _caused(
-            error, f"{error.strerror}. Name a folder that can be written in the environment variable TMPDIR."
-        )
+    if is_of_temporary_folder(error):
+        return _caused(error, f"{error.strerror}. {NAME_A_TEMPORARY_FOLDER}")
     if isinstance(error, UnicodeEncodeError) and _is_of_names(error):
         return _caused(
             error,
@@ -166,3 +176,8 @@ def is_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, ImportError | OSError | RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def is_of_temporary_folder(error: Exception) -> TypeGuard[FileNotFoundError]:
+    """Whether an exception says that no folder for temporary files can be written."""
+    return isinstance(error, FileNotFoundError) and bool(_NO_TEMPORARY_FOLDER.search(str(error)))
