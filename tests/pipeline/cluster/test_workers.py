@@ -389,6 +389,17 @@ def test_a_system_that_starts_no_process_is_told_without_a_traceback(normal_fold
     assert "Traceback" not in caplog.text
 
 
+def test_workers_that_find_no_place_for_temporary_files_are_told_apart(normal_folder, monkeypatch):
+    def refused(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("distributed.nanny.get_mp_context", lambda: SimpleNamespace(Queue=refused))
+    with pytest.raises(
+        SettingError, match=r"temporary directory found in \['/tmp'\]\. Name a folder .* TMPDIR\.$"
+    ):
+        fit_folder(normal_folder, cluster=ClusterSettings(workers=1))
+
+
 def listening():
     """Return the addresses (IP, port) at which this process and its children can be called."""
     here = psutil.Process()

@@ -22,6 +22,7 @@ from napari_dinoad import __version__
 from napari_dinoad.errors import DinoadError, SettingError
 from napari_dinoad.machine import dask_worker
 from napari_dinoad.machine.dask_logs import dask_without_chatter, silence_dask
+from napari_dinoad.machine.faults import NAME_A_TEMPORARY_FOLDER, is_of_temporary_folder
 from napari_dinoad.machine.interrupts import interrupts_deferred, processes_without_interrupts
 from napari_dinoad.pipeline.cluster import tasks as cluster_tasks
 
@@ -139,10 +140,15 @@ def _local_cluster(workers: int) -> LocalCluster:
     except RuntimeError as error:
         refused = _refused_by_system(error)
         if refused is not None:
+            advice = (
+                NAME_A_TEMPORARY_FOLDER
+                if is_of_temporary_folder(refused)
+                else "They need shared memory (/dev/shm) and room for more processes (ulimit -u): see to that, or "
+                "leave --workers out."
+            )
             raise SettingError(
-                f"Cluster: {workers} worker processes could not be started: the system says {refused.strerror}. They "
-                "need shared memory (/dev/shm) and room for more processes (ulimit -u): see to that, or leave "
-                "--workers out."
+                f"Cluster: {workers} worker processes could not be started: the system says {refused.strerror}. "
+                f"{advice}"
             ) from error
         raise SettingError(
             f"Cluster: {workers} worker processes could not be started ({error}). In a script of your own, what "
