@@ -144,7 +144,7 @@ class ComponentDensities:
         return torch.cat([of_chunk(chunk) for chunk in self.chunks(patches)]).clamp_min(0).sqrt()
 
     def _screened(self, patches: torch.Tensor, constants: torch.Tensor, cutoff: float) -> SparsePairs | None:
-        if patches.device.type != "cpu" or len(patches) == 0 or self._crowded:
+        if patches.device.type != "cpu" or self._crowded:
             return None
         pairs = screened_pairs(self._forms, patches, constants, cutoff)
         # Where components overlap for one chunk they do for the next: no need to screen it for nothing.

@@ -100,7 +100,7 @@ def screened_pairs(
     Parameters
     ----------
     patches : torch.Tensor
-        (n, d), n > 0, at most unit length, on the CPU.
+        (n, d), at most unit length, on the CPU.
     constants : torch.Tensor
         (k,) float64.
     """
