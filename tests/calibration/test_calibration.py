@@ -269,7 +269,18 @@ def test_nothing_to_calibrate_with():
 
 @pytest.mark.parametrize(
     "fault",
-    ["missing", "no peaks", "fewer peaks", "NaN", "shuffled", "shape", "falling", "flat tail", "complex"],
+    [
+        "missing",
+        "no peaks",
+        "fewer peaks",
+        "NaN",
+        "shuffled",
+        "tied",
+        "shape",
+        "falling",
+        "flat tail",
+        "complex",
+    ],
 )
 def test_a_damaged_table_is_refused(fault):
     calibration = calibrated(normal_scans())
@@ -284,6 +295,8 @@ def test_a_damaged_table_is_refused(fault):
         arrays["scan_peaks"] = np.full_like(arrays["scan_peaks"], np.nan)
     elif fault == "shuffled":
         arrays["table_scores"] = arrays["table_scores"][::-1].copy()
+    elif fault == "tied":
+        arrays["table_scores"] = np.append(arrays["table_scores"][:1], arrays["table_scores"][:-1])
     elif fault == "falling":
         arrays["table_neg_log10_p"] = arrays["table_neg_log10_p"].copy()
         arrays["table_neg_log10_p"][-1] = 0.0
