@@ -61,8 +61,31 @@ def test_black_around_a_field_of_view_is_not_scored(field, level):
     assert is_field(find_field_of_view(as_jpeg(photograph(field, level))[np.newaxis])[0], field)
 
 
+@pytest.mark.parametrize("field", [RECTANGLE, RECTANGLE.T])
+def test_a_sharp_field_of_view_is_found_to_the_pixel(field):
+    np.testing.assert_array_equal(find_field_of_view(200.0 * field[np.newaxis])[0], field)
+
+
 def test_text_beside_a_field_of_view_is_not_scored():
     assert is_field(find_field_of_view(as_jpeg(with_text(photograph(DISC)))[np.newaxis])[0], DISC)
+
+
+def test_a_thin_line_across_a_field_of_view_does_not_widen_it():
+    pixels = photograph(DISC)
+    pixels[9:12] = 230  # 1.5 % of the side
+    assert is_field(find_field_of_view(pixels[np.newaxis])[0], DISC)
+
+
+def test_bright_pixels_in_the_very_corners_hide_no_black():
+    pixels = photograph(DISC)
+    pixels[::199, ::199] = 255
+    assert is_field(find_field_of_view(pixels[np.newaxis])[0], DISC)
+
+
+def test_specks_of_black_in_the_corners_are_scored():
+    """They are two thousandths of the picture: nothing is gained without them."""
+    specks = np.minimum(ROWS + COLUMNS, ROWS + 199 - COLUMNS) < 7
+    assert find_field_of_view(photograph(~specks, level=0.0, kind="skin")[np.newaxis]).all()
 
 
 @pytest.mark.parametrize("kind", ["skin", "histology", "fundus"])
@@ -130,6 +153,12 @@ def test_a_large_picture_has_the_field_of_a_small_one(times):
     assert found.shape == wanted.shape
     assert found[wanted].all()
     assert found[~wanted].mean() < 0.15
+
+
+def test_of_a_large_picture_what_is_looked_at_is_told_as_if_there_were_no_more():
+    large = np.kron(photograph(CUT_DISC), np.ones((4, 4, 1), dtype=np.uint8))[np.newaxis]
+    seen = large[:, ::2, ::2]
+    np.testing.assert_array_equal(find_field_of_view(large)[:, ::2, ::2], find_field_of_view(seen))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
