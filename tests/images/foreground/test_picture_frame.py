@@ -60,11 +60,25 @@ def test_one_grey_line_around_a_picture_is_no_body():
     assert is_same(find_body(image[np.newaxis])[0], inside, (slice(None), slice(None)))
 
 
-def test_an_uneven_line_around_a_picture_is_no_body():
+def with_uneven_lines(image, n):
+    """Return the image with so many lines on each side that grow brighter from one end to the other."""
+    image = image.copy()
+    for lines in image[:n], image[-n:], image[:, :n].T, image[:, -n:].T:
+        lines[:] = np.linspace(20, 110, lines.shape[1])
+    return image
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_uneven_lines_around_a_picture_are_no_body(n):
     image, inside = head()
-    for line in image[0], image[-1], image[:, 0], image[:, -1]:
-        line[:] = np.linspace(20, 110, len(line))
-    assert is_same(find_body(image[np.newaxis])[0], inside, (slice(None), slice(None)))
+    framed = with_uneven_lines(image, n)
+    assert within_frame(framed, framed > 15) == (slice(n, SHAPE[0] - n), slice(n, SHAPE[1] - n))
+    assert is_same(find_body(framed[np.newaxis])[0], inside, (slice(None), slice(None)))
+
+
+def test_more_uneven_lines_are_a_picture():
+    image = with_uneven_lines(head()[0], 3)
+    assert within_frame(image, image > 15) is None
 
 
 @pytest.mark.parametrize("stored", [np.asarray, as_jpeg])
@@ -91,6 +105,18 @@ def test_bars_that_end_within_a_block_of_jpeg_belong_to_no_picture(quality, valu
     stored = as_jpeg(np.pad(image, bars, constant_values=value), quality)
     assert within_bars(stored) == box
     assert is_same(find_body(stored[np.newaxis])[0], inside, box)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_blurred_line_between_a_bar_and_its_picture_hides_no_bar(axis):
+    """Its value is between those of both: neither the bar's nor so far from it that the bar ends there."""
+    image, _ = head(air=12.0, noise=6.0)
+    bars, line = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+    bars[axis], line[axis] = (40, 30), (1, 1)
+    shown = np.pad(np.pad(image, line, constant_values=5.0), bars)
+    ends = [slice(0, n) for n in SHAPE]
+    ends[axis] = slice(41, 41 + SHAPE[axis])
+    assert within_bars(shown) == tuple(ends)
 
 
 def test_a_page_around_black_bars_is_no_body_either():
