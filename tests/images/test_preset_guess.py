@@ -460,3 +460,19 @@ def test_several_series_of_most_studies_are_several_kinds(tmp_path, series, told
     mixed = mixed_in_words(discover_scans(tmp_path))
     assert mixed == (f"{told} several series: {SEVERAL_SERIES}" if told else "")
     assert "T2" not in mixed, "a description may hold what a person typed"
+
+
+@pytest.mark.parametrize(
+    ("shape", "field_mm"), [((40, 30, 90), 90.0), ((40, 30, 1), 90.0), ((1, 30, 90), 450.0)]
+)
+def test_the_field_of_view_is_the_longer_side_of_a_slice(shape, field_mm):
+    """However long a volume is: a trunk and a head may be scanned equally far."""
+    volume = Volume(np.zeros(shape[::-1]), Geometry(shape, np.diag([2.0, 3.0, 5.0, 1.0])))
+    assert look_at(volume).field_mm == field_mm
+
+
+@pytest.mark.parametrize(("n_without", "name"), [(1, "image-2d"), (2, "image-2d"), (3, "mr-slices")])
+def test_most_images_say_whether_white_is_known(tmp_path, n_without, name):
+    save_pictures(tmp_path, [200] * 4)
+    looks = [ScanLook(False, 0.0, None, None if n < n_without else 0.8) for n in range(4)]
+    assert suitable_preset(discover_scans(tmp_path), looks).name == name
