@@ -34,6 +34,15 @@ def test_a_sample_is_without_replacement_and_in_bounds(sizes, wanted):
     assert sample.largest_batch == 4 * max(sizes)
 
 
+@pytest.mark.parametrize("n_channels", [1, 16, 37])
+def test_a_sample_is_whole_patches_in_the_order_of_the_batches(n_channels):
+    every = torch.arange(60.0)[:, None] + torch.arange(n_channels) / 100
+    sample = sample_patches(list(every.reshape(15, 2, 2, -1).split(4)), 25, seeded_generator(1)).patches
+    places = sample[:, 0].long()
+    assert len(places) == 25 and bool((places.diff() > 0).all())
+    assert torch.equal(sample, every[places])
+
+
 def test_a_sample_is_uniform_over_all_batches():
     every = torch.arange(400.0).reshape(-1, 2, 2, 1)
     hits = torch.zeros(400)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PatchSample", "sample_patches"]
 
+_COLUMNS = 16
+"""So many channels at a time are put into order: one line of the processor's cache."""
+
 
 @dataclass(frozen=True)
 class PatchSample:
@@ -113,8 +116,12 @@ class _Reservoir:
             tensor[leaving] = new[entering]
 
     def in_order(self) -> torch.Tensor:
-        """Return the patches in the order in which they were met."""
-        return self.rows[self._places[: self._filled].argsort()]
+        """Return the patches in the order in which they were met, in the memory that they lie in."""
+        rows, order = self.rows[: self._filled], self._places[: self._filled].argsort()
+        for begin in range(0, rows.shape[1], _COLUMNS):
+            columns = rows[:, begin : begin + _COLUMNS]
+            columns.copy_(columns[order])
+        return rows
 
 
 def _sample_elsewhere(batches: DistributedBatches, size: int, generator: torch.Generator) -> PatchSample:

@@ -106,13 +106,19 @@ def _sum_of_squares(rows: torch.Tensor) -> float:
 def nearest_centres(patches: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the index of the nearest centre (n,) and the squared distance to it (n,), as matrix products."""
     offset = centres.square().sum(-1)
-    labels, distances = [], []
+    labels = torch.empty(len(patches), dtype=torch.int64, device=patches.device)
+    distances = patches.new_empty(len(patches))
+    first, partial = 0, None
     for chunk in in_chunks(patches, 8 * len(centres), cache_budget(patches.device)):
-        partial = torch.addmm(offset, chunk, centres.T, alpha=-2)
+        # One block of memory for all chunks: anew for each, they leave holes that no other fits.
+        partial = patches.new_empty(len(chunk), len(centres)) if partial is None else partial[: len(chunk)]
+        torch.addmm(offset, chunk, centres.T, alpha=-2, out=partial)
         least, label = _least(partial)
-        labels.append(label)
-        distances.append((least + torch.linalg.vector_norm(chunk, dim=-1).square()).clamp_min(0))
-    return torch.cat(labels), torch.cat(distances)
+        own = slice(first, first + len(chunk))
+        labels[own] = label
+        distances[own] = (least + torch.linalg.vector_norm(chunk, dim=-1).square()).clamp_min(0)
+        first = own.stop
+    return labels, distances
 
 
 def _least(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

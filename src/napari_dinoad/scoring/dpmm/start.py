@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import logging
+import operator
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from napari_dinoad.progress import report
@@ -65,10 +67,7 @@ def start(
     if settings.covariance == "full":
         clusters = _statistics(batches, n_patches, centres.to(device), settings)
     else:
-        x = sample.patches
-        chunks = in_chunks(x, 16 * x.shape[1], cache_budget(x.device))
-        drawn = [chunk[:, None, None] for chunk in chunks]
-        clusters = _statistics(drawn, len(sample.patches), centres, settings)
+        clusters = _statistics_of_sample(sample.patches, centres, settings)
     if settings.merge:
         merged = merge_alike(
             clusters.to("cpu"), settings.covariance, settings.effective_regularisation, n_patches
@@ -138,17 +137,33 @@ def _statistics(
     total = sum_over(batches, _cluster_statistics, centres, settings.covariance)
     if total is None or total.n_patches != n_patches:
         raise changed_data(n_patches, total)
-    return total.reordered((total.responsibilities > 0).nonzero().squeeze(1))
+    return _not_empty(total)
+
+
+def _statistics_of_sample(
+    patches: torch.Tensor, centres: torch.Tensor, settings: DpmmSettings
+) -> SufficientStatistics:
+    """Return the statistics of patches (n, d) of unit length; see `_statistics`."""
+    chunks = in_chunks(patches, 16 * patches.shape[1], cache_budget(patches.device))
+    parts = (_nearest_statistics(chunk, centres, settings.covariance) for chunk in chunks)
+    return _not_empty(reduce(operator.add, parts))
+
+
+def _not_empty(clusters: SufficientStatistics) -> SufficientStatistics:
+    return clusters.reordered((clusters.responsibilities > 0).nonzero().squeeze(1))
 
 
 def _centres(
     batches: Iterable[torch.Tensor], settings: DpmmSettings, progress: Progress | None
 ) -> tuple[torch.Tensor, PatchSample]:
-    """Return the centres (k, d) of k-means clusters of a sample, and the sample."""
+    """Return the centres (k, d) of k-means clusters of a sample, and the sample at unit length."""
     generator = seeded_generator(settings.seed)
     size = settings.n_components * settings.start_patches_per_component
     sample = sample_patches(batches, size, generator, progress)
-    patches = unit_length(sample.patches)
+    patches = sample.patches
+    # It is the largest thing in memory: no second one beside it.
+    for chunk in in_chunks(patches, 8 * patches.shape[1]):
+        chunk.copy_(unit_length(chunk))
     report(progress, CLUSTERING, 1, 3)
     if settings.start == "k-means++":
         seeds = patches[k_means_plus_plus(patches, settings.n_components, generator)]
@@ -165,7 +180,12 @@ def _cluster_statistics(
     batch: torch.Tensor, centres: torch.Tensor, covariance: CovarianceType
 ) -> SufficientStatistics:
     """Return the statistics of a batch's patches, each in the cluster of the nearest centre (k, d)."""
-    x = unit_patches(batch, centres.shape[1], centres.device)
+    return _nearest_statistics(unit_patches(batch, centres.shape[1], centres.device), centres, covariance)
+
+
+def _nearest_statistics(
+    x: torch.Tensor, centres: torch.Tensor, covariance: CovarianceType
+) -> SufficientStatistics:
     labels, _ = nearest_centres(x.to(centres.dtype), centres)
     return hard_statistics(x, labels, len(centres), covariance)
 
