@@ -258,3 +258,25 @@ def test_a_scan_that_comes_while_the_canvas_changes_fills_it_too(qtbot, make_nap
     qtbot.waitUntil(lambda: viewer.canvas.size[1] < width)
     at_rest(qtbot, lambda: seen_of(viewer))
     assert fills_canvas(viewer, layer)
+
+
+@napari_with_canvas
+def test_a_scan_that_is_chosen_while_the_canvas_changes_stays_in_view(qtbot, make_napari_viewer, own_folders):
+    """Of two that were opened together the camera went back to the first, and the larger one was cut off."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 800)
+    viewer.window.add_plugin_dock_widget("napari-dinoad", "Find anomalies")
+    small = add_scan(viewer, shape=(20, 64, 70))
+    at_rest(qtbot, lambda: seen_of(viewer))
+    assert fills_canvas(viewer, small)
+    opened = []
+
+    def open_larger(event):
+        if not opened:
+            opened.append(add_scan(viewer, shape=(20, 96, 105)))
+
+    viewer.canvas.events.size.connect(open_larger)
+    viewer.window.resize(1150, 780)
+    qtbot.waitUntil(lambda: bool(opened))
+    at_rest(qtbot, lambda: seen_of(viewer))
+    assert is_seen(viewer, opened[0])

@@ -96,6 +96,9 @@ class CanvasRoom(QObject):
         window = None if self._window is None else self._window()
         if layer is None or layer not in self._viewer.layers or not _is_shown(window):
             return
+        if not same_layer(layer, self._chosen()):
+            # Another one was chosen meanwhile, and brought into view.
+            return
         if self._was_filled:
             fit_to_canvas(self._viewer, layer)
         elif self._was_whole:
