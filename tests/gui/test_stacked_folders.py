@@ -116,6 +116,7 @@ def test_an_opened_folder_is_found_in_as_by_the_command_line(qtbot, dock, viewer
     open_chosen(qtbot, dock, chooser)
     (layer,) = viewer.layers
     assert layer.name == "left" and layer.data.shape == (N_SLICES, 40, 48)
+    assert viewer.dims.axis_labels == ("z", "y", "x"), "beside the slider, where “-3” stood"
     assert f"{N_SLICES} images of a folder are the slices of this scan." in dock.scan.assumed.text()
     means = layer.data.mean(axis=(1, 2))
     assert np.all(np.diff(means) > 0), "in the order of the numbers in the names"

@@ -112,7 +112,7 @@ def placed(values: np.ndarray, source: ScanSource) -> tuple[np.ndarray, dict[str
         values = np.squeeze(values, n_frame_axes + axis)
     arguments: dict[str, Any] = {"name": source.name, "metadata": {METADATA_KEY: source}}
     spatial = [a for a in range(3) if a != axis]
-    if geometry.is_physical or n_frame_axes:
+    if geometry.is_physical or n_frame_axes or axis is None:
         arguments["axis_labels"] = (_FRAME_LABEL,) * n_frame_axes + tuple(_AXIS_LABELS[a] for a in spatial)
     if geometry.is_physical or geometry.pixel_aspect != 1:
         arguments["affine"] = _display_affine(geometry, spatial, n_frame_axes)
