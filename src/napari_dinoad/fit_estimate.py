@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.errors import SettingError
 from napari_dinoad.machine.disk_room import bytes_in_words
+from napari_dinoad.machine.file_names import format_of
 from napari_dinoad.machine.user_folders import cache_folder, expanded
 
 if TYPE_CHECKING:
@@ -139,4 +140,6 @@ def _most_slices(scan: ScanFile, plane: str) -> int:
     if plane == "acquired" and scan.spacing_mm is not None:
         widest = max(scan.spacing_mm)
         return max(n for n, step in zip(shape, scan.spacing_mm, strict=False) if step == widest)
+    if plane == "acquired" and (scan.images or format_of(scan.path) == "picture"):
+        return shape[0]
     return max(shape)

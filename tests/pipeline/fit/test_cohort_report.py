@@ -301,6 +301,16 @@ def test_slices_are_counted_along_the_plane():
     assert estimate_fit(found, "timm:vit_tiny_patch16_224", preset("oct")).n_bytes is None
 
 
+def test_slices_of_a_stack_are_its_pictures():
+    """The rows of each were counted where these are more."""
+    folder = Path("eye")
+    stack = ScanFile(folder, "volume", (12, 224, 200), images=tuple(folder / f"{i}.png" for i in range(12)))
+    pages = ScanFile(Path("eye.tif"), "volume", (7, 300, 200))
+    pixels = ScanFile(Path("eye.nii.gz"), "volume", (300, 200, 7))
+    found = Discovery("f", (stack, pages, pixels), ())
+    assert estimate_fit(found, "embedded", preset("oct")).n_slices == 12 + 7 + 300
+
+
 def test_what_was_assumed_is_told_once_and_listed(tmp_path, caplog):
     """Two of three scans have forms that disagree: one line in the log, both in the report."""
     (tmp_path / "normals").mkdir()
