@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import datetime
@@ -53,12 +54,13 @@ def test_it_says_who_made_it_and_when_and_of_which_model_it_was(head):
     assert "Exported on 2026-11-30, 06:20." in text
     assert "2 regions, 5.0 cm³ in all." in text
     assert "changed what the program had found: no probability is claimed" in text
-    assert "Model whose mask was corrected" in text and CARD["scorer"] in text
+    assert "<h2>Model whose mask was corrected</h2>" in page and CARD["scorer"] in text
     assert "Resampled &lt;knowingly&gt;." in text
     # The larger one first, with its sides.
     assert (
         text.index("Regions, the largest first") < text.rindex("12 × 16 × 15") < text.rindex("12 × 12 × 15")
     )
+    assert "right is the patient's left" in html.unescape(text)
     for word in ("log10", "p-value", "normal voxels", "Heatmap"):
         assert word not in text
     assert not re.search(r"https?://|<script|<link|url\(|@import", page)
@@ -87,6 +89,26 @@ def test_an_empty_mask_and_many_regions_have_a_page(head):
     assert "4 further regions, smaller, are in the table" in many
 
 
+def test_what_a_label_is_called_changes_no_slice_that_is_shown(head):
+    """The slices with most of the mask are shown, by its voxels."""
+    spot = (slice(20, 21), slice(34, 35), slice(14, 15))
+
+    def captions(last):
+        labels = labels_of(head, (1, RIGHT), (2, LEFT), (last, spot))
+        return re.findall(
+            r"<figcaption>(.*?)</figcaption>", hand_report_page(HandMask(labels, head, "drawn"), EXPORTED)
+        )
+
+    assert len(captions(3)) == 6
+    assert captions(3) == captions(200)
+
+
+def test_one_region_that_is_not_listed_is_told_as_one(head):
+    spots = [(1, (2 * i // 20 * 2 + 8, 2 * i % 20 + 14, 20)) for i in range(MAX_LISTED + 1)]
+    page = hand_report_page(HandMask(labels_of(head, *spots), head, "drawn"), EXPORTED)
+    assert "1 further region, smaller, is in the table" in page
+
+
 def test_the_page_lies_beside_the_table_with_what_it_says(tmp_path, head):
     mask = HandMask(labels_of(head, (1, RIGHT)), head, "corrected", card=CARD, author="Dr. Example")
     written = save_hand_outputs(mask, tmp_path, "scan", ("report",))
@@ -102,6 +124,7 @@ def test_pictures_have_pixels(tmp_path):
     volume = read_volume(tmp_path / "scan.png")
     labels = labels_of(volume, (1, (0, slice(4, 8), slice(10, 16))))
     page = hand_report_page(HandMask(labels, volume, "drawn"), EXPORTED)
+    assert "the mask's outline; as stored." in html.unescape(page)
     assert "24 px" in page and "column 12, row 6" in page
     assert "mm" not in text_of(page).partition("Regions")[2]
     assert page.count("<img") == 1

@@ -16,6 +16,7 @@ from napari_dinoad.maps.pages.page_parts import (
     RESEARCH_MARK,
     STYLE,
     chosen_slices,
+    further_regions,
     model_facts,
     note_on_places,
     on_one_line,
@@ -161,11 +162,8 @@ def _region_table(mask: HandMask, listed: list[Region]) -> Html:
         if region.extent_mm is not None:
             row += [on_one_line(" × ".join(map(in_figures, region.extent_mm))), sides.get(region.label, "–")]
         rows.append([*row, on_one_line(centre_in_words(region))])
-    more = len(mask.measured) - len(listed)
-    parts: list[Html | str] = [html.table(header, rows)]
-    if more > 0:
-        parts.append(f"{more} further regions, smaller, are in the table of regions (CSV).")
-    return html.section("Regions, the largest first", *parts)
+    more = further_regions(len(mask.measured) - len(listed), "smaller")
+    return html.section("Regions, the largest first", html.table(header, rows), *more)
 
 
 def _notes(mask: HandMask) -> Html:

@@ -27,6 +27,7 @@ __all__ = [
     "RESEARCH_MARK",
     "STYLE",
     "chosen_slices",
+    "further_regions",
     "model_facts",
     "note_on_places",
     "on_one_line",
@@ -110,6 +111,14 @@ def chosen_slices(
 def picture_of_slice(grey: np.ndarray, view: SliceView, index: int) -> Html:
     """Return a slice of the scan, as `scan_panel` gives it."""
     return _picture([annotate(in_colours(grey), view)], view, index)
+
+
+def further_regions(n_more: int, how: str) -> list[str]:
+    """Return what is told of so many regions that are not listed, which are ``how``; nothing where there are none."""
+    if n_more < 1:
+        return []
+    are = "region, {}, is" if n_more == 1 else "regions, {}, are"
+    return [f"{n_more} further {are.format(how)} in the table of regions (CSV)."]
 
 
 def pair_of_pictures(grey: np.ndarray, marked: Image.Image, view: SliceView, index: int) -> Html:

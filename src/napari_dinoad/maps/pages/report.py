@@ -24,6 +24,7 @@ from napari_dinoad.maps.pages.page_parts import (
     RESEARCH_MARK,
     STYLE,
     chosen_slices,
+    further_regions,
     model_facts,
     note_on_places,
     on_one_line,
@@ -188,11 +189,8 @@ def _region_table(findings: Findings, sides: dict[int, str]) -> Html:
         header.append("Normal scans that reach it")
     header.append("Peak at, mm" if physical else "Peak at")
     rows = [_region_row(findings, region, sides) for region in regions[:MAX_LISTED]]
-    more = len(regions) - MAX_LISTED
-    parts: list[Html | str] = [html.table(header, rows)]
-    if more > 0:
-        parts.append(f"{more} further regions, of lower peak, are in the table of regions (CSV).")
-    return html.section("Regions, the most unusual first", *parts)
+    more = further_regions(len(regions) - MAX_LISTED, "of lower peak")
+    return html.section("Regions, the most unusual first", html.table(header, rows), *more)
 
 
 def _region_row(findings: Findings, region: Region, sides: dict[int, str]) -> list[object]:
