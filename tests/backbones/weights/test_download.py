@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
+import inspect
 import os
 import re
 import shutil
@@ -84,7 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         self.send_header("Content-Type", self.server.content_type)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        if self.server.tells_length:
+            self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         end = start + self.server.breaks_after if self.server.breaks_after else len(CONTENT)
         with suppress(ConnectionError):  # who is cancelled goes away
@@ -106,7 +108,7 @@ def server(monkeypatch):
     server.requests, server.status, server.resumes, server.breaks_after = [], 200, True, 0
     server.content_type = "application/octet-stream"
     server.announced, server.fault, server.heads, server.tokens, server.store = SHA256, "", [], [], ""
-    server.tunnels = []
+    server.tunnels, server.tells_length = [], True
     server.may_end = threading.Event()
     server.may_end.set()
     server.url = f"http://127.0.0.1:{server.server_port}"
@@ -127,6 +129,15 @@ def test_a_whole_file_comes_with_progress(server, tmp_path):
     assert [p.name for p in target.parent.iterdir()] == ["w.pth"]
     assert {event.stage for event in events} == {"Downloading x"}
     assert (events[0].done, events[-1].done, events[-1].total) == (0, 1, 1)
+
+
+def test_a_server_that_does_not_tell_the_length_of_a_file_sends_it_once(server, tmp_path):
+    server.tells_length = False
+    events = []
+    target = download(f"{server.url}/w.pth", tmp_path / "w.pth", SHA256, events.append)
+    assert target.read_bytes() == CONTENT
+    assert {event.total for event in events} == {0}
+    assert len(server.requests) == 1
 
 
 def test_a_broken_connection_is_made_again_where_it_broke(server, tmp_path):
@@ -410,6 +421,31 @@ def test_what_only_the_client_can_reach_the_client_downloads(online, monkeypatch
 
     monkeypatch.setattr(hub, "download", refuse)
     assert find_weights(find_backbone("dinov3_vits16")).path.read_bytes() == CONTENT
+
+
+def test_a_file_of_which_the_hub_tells_no_sha256_the_client_downloads(online):
+    """Small files have the hash of Git there; it is none of the file alone."""
+    online.announced = "a" * 40
+    spec = find_backbone("dinov3_vits16")
+    assert find_weights(spec).path.read_bytes() == CONTENT
+    assert local_weights(spec).source == "cache"
+    assert len([path for path, _ in online.requests if path.endswith("/model.safetensors")]) == 1
+
+
+@pytest.mark.skipif(
+    "tqdm_class" not in inspect.signature(huggingface_hub.hf_hub_download).parameters,
+    reason="the hub's client before 1.0 tells nothing of a download",
+)
+def test_a_download_by_the_client_can_be_cancelled(online):
+    def cancel(event):
+        if event.done:
+            raise Cancelled
+
+    online.announced = "a" * 40
+    spec = find_backbone("dinov3_vits16")
+    with pytest.raises(Cancelled):
+        find_weights(spec, progress=cancel)
+    assert local_weights(spec) is None, "it was stopped, and not told once all was there"
 
 
 def test_a_file_that_is_not_what_the_hub_announced_is_removed(online, monkeypatch):

@@ -188,6 +188,8 @@ def test_backbones_of_timm_are_known_once_their_weights_were_added(tmp_path):
     assert known_backbones() == list_backbones()
     add_weights(touch(tmp_path / "file.pth"), name)
     assert known_backbones() == (*list_backbones(), find_backbone(name))
+    touch(weights_folder() / "timm_vit_tiny_patch16_224.augreg_in1k.txt")
+    assert known_backbones() == (*list_backbones(), find_backbone(name)), "a note holds no weights"
 
 
 def test_a_checkpoint_of_several_files_is_added_as_one(state, tmp_path):
