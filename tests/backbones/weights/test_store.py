@@ -92,6 +92,7 @@ def test_when_nothing_is_found_places_and_three_ways_are_told():
     for place, part in zip(error.looked_in, (str(weights_folder()), "hub", "torch"), strict=True):
         assert part in place
     assert len(error.ways) == 3
+    assert official_file(SPEC).url in error.ways[1], "who has internet elsewhere needs the address"
     message = str(error)
     for part in (*error.looked_in, *error.ways, "(1)", "(2)", "(3)", "--weights", "embedded", OFFICIAL):
         assert part in message
