@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_dinoad.backbones import load_backbone
-from napari_dinoad.backbones.layouts import layout_of
+from napari_dinoad.backbones.layouts import describe, layout_of
 from napari_dinoad.backbones.registry import find_backbone
 from napari_dinoad.backbones.timm_vit import make_model
 from tiny_networks import FAMILIES, TINY_CONVNEXT, TINY_VIT, randomise, to_meta, to_transformers
@@ -135,3 +135,33 @@ def test_what_transformers_holds_in_memory_are_the_weights_that_it_saves(name, t
     torch.save(model.state_dict(), tmp_path / "state.pth")
     saved, of_state = (load_backbone(name, tmp_path / file, "cpu") for file in ("saved", "state.pth"))
     assert of_state.weights_sha256 == saved.weights_sha256
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "dinov2_vits14",
+            "a vision transformer with embeddings of length 48, 2 blocks, patches of 14 px and 0 ",
+        ),
+        (
+            "dinov2_vits14_reg",
+            "a vision transformer with embeddings of length 48, 2 blocks, patches of 14 px and 4 ",
+        ),
+        (
+            "dinov3_vits16",
+            "a vision transformer with embeddings of length 48, 2 blocks, patches of 16 px and 4 ",
+        ),
+        ("dinov3_convnext_tiny", "a ConvNeXt (32 channels) "),
+    ],
+)
+def test_what_a_file_holds_is_told_in_words_whatever_its_layout(name, told, layout, tiny_timm):
+    words = describe(WRITERS[layout](random_state(name)))
+    assert words == f"{told}{'register tokens ' if 'transformer' in told else ''}in {layout}'s layout"
+
+
+@pytest.mark.parametrize("names", [("cls_token",), ("blocks.0.norm1.weight",), ("layer1.0.conv1.weight",)])
+def test_what_has_no_class_token_or_no_blocks_is_told_as_no_network_of_ours(names):
+    words = describe({name: torch.zeros(1, 1, 48) for name in names})
+    assert words.startswith(f"no vision transformer or ConvNeXt of DINO's (1 tensors such as {names[0]!r}")
