@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from napari_dinoad import NormativeModel
-from napari_dinoad.errors import ModelFileError
+from napari_dinoad.errors import ModelFileError, SettingError
 from napari_dinoad.normative_model import file as model_file
 from napari_dinoad.normative_model.card import stored_card
 from napari_dinoad.pipeline import fit_folder
-from napari_dinoad.settings import DpmmSettings, FitSettings, PreprocessingSettings
+from napari_dinoad.scoring import make_scorer
+from napari_dinoad.settings import DpmmSettings, FitSettings, MemoryBankSettings, PreprocessingSettings
 from refused_files import forbid_removing_open_files, refuse_opening
 
 NO_MODEL = (
@@ -313,3 +314,9 @@ def test_a_file_with_a_right_checksum_that_says_what_no_model_says(tmp_path, mod
     model_file.write_model_file(tmp_path / "m.dinoad", document, tensors)
     with pytest.raises(ModelFileError, match="holds what this version does not know"):
         NormativeModel.load(tmp_path / "m.dinoad")
+
+
+def test_a_scorer_is_replaced_by_one_of_its_kind_alone(model_path):
+    model = NormativeModel.load(model_path)
+    with pytest.raises(SettingError, match="expected another 'dpmm', got 'memory-bank'"):
+        model.with_scorer(make_scorer(MemoryBankSettings()), model.calibration)
