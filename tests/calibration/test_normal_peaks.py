@@ -26,10 +26,13 @@ def test_a_peak_is_compared_with_the_highest_voxel_of_each_normal_scan():
         (level,) = calibration.neg_log10_p(np.array([score]))
         assert peaks.n_reaching(level) == 19 - n_below
         assert peaks.p_value(level) == pytest.approx((1 + 19 - n_below) / 20)
+        assert not peaks.is_beyond(level)
     (beyond,) = calibration.neg_log10_p(highest[-1:] * 1.5)
     assert (peaks.n_reaching(beyond), peaks.p_value(beyond)) == (0, 1 / 20)
+    assert peaks.is_beyond(beyond)
     # A scan's own peak reaches itself.
     assert peaks.n_reaching(peaks.levels.max()) == 1
+    assert not peaks.is_beyond(peaks.levels.max())
     assert (peaks.n_reaching(0.0), peaks.p_value(0.0)) == (19, 1.0)
 
 
