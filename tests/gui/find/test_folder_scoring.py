@@ -73,6 +73,27 @@ def test_all_scans_of_a_folder_are_scored_and_listed(qtbot, dialog, tmp_path, mo
     assert opened == [str(out / "worklist.html"), str(out)]
 
 
+def test_scans_of_one_series_are_scored(qtbot, dialog, patients, tmp_path):
+    (patients / "damaged.nii.gz").unlink()
+    for name, sequence in (("patient", "T1w"), ("normal", "T2w")):
+        (patients / f"{name}.nii.gz").rename(patients / f"{name}_{sequence}.nii.gz")
+
+    def enter(text):
+        dialog.series.lineEdit().setText(text)
+        dialog.series.lineEdit().editingFinished.emit()
+
+    enter("flair")
+    finish(qtbot, dialog)
+    assert dialog.note.text().endswith("found none. Series to choose from: T2w (1), T1w (1).")
+    enter("*t1*")
+    finish(qtbot, dialog)
+    assert dialog.note.text() == "1 scan scored."
+    assert (tmp_path / "results" / "patient_T1w_report.html").is_file()
+    enter("")
+    finish(qtbot, dialog)
+    assert dialog.note.text() == "2 scans scored."
+
+
 def test_what_to_do_with_a_series_of_frames_is_told(qtbot, dialog, patients):
     """In the words of `dinoad score`, without its option."""
     (patients / "damaged.nii.gz").unlink()

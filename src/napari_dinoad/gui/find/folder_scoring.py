@@ -16,6 +16,7 @@ from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folder_images import folder_images_field
 from napari_dinoad.gui.parts.job_row import JobRow
 from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field, without_options
+from napari_dinoad.gui.parts.series_field import SeriesField
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
 from napari_dinoad.settings import ReadSettings
@@ -75,6 +76,7 @@ class FolderScoringDialog(QDialog):
         self.out = FileEdit(
             mode="d", tooltip="For maps, masks and reports. Files of the same names are replaced."
         )
+        self.series = SeriesField()
         self.stack_folders = folder_images_field()
         name_field(self.folder, "Scans")
         name_field(self.out, "Results")
@@ -94,6 +96,8 @@ class FolderScoringDialog(QDialog):
     def _build(self) -> None:
         form = QFormLayout()
         form.addRow("Scans", self.folder.native)
+        form.addRow("Series", self.series)
+        form.labelForField(self.series).setToolTip(self.series.toolTip())
         form.addRow(self.stack_folders.label, self.stack_folders.native)
         form.labelForField(self.stack_folders.native).setToolTip(self.stack_folders.tooltip)
         form.addRow("Results", self.out.native)
@@ -114,6 +118,7 @@ class FolderScoringDialog(QDialog):
     def _connect(self) -> None:
         self.job.follow(self.runner)
         self.folder.changed.connect(self.show_state)
+        self.series.chosen.connect(self.show_state)
         self.stack_folders.changed.connect(self._on_images_meant)
         self.out.changed.connect(self.show_state)
         self.start_button.clicked.connect(self.start)
@@ -134,7 +139,7 @@ class FolderScoringDialog(QDialog):
 
     def sizeHint(self) -> QSize:
         """Leave room for paths and for what is told."""
-        return QSize(480, 270)
+        return QSize(480, 300)
 
     def start(self) -> None:
         """Start to score with what is chosen now."""
@@ -154,13 +159,14 @@ class FolderScoringDialog(QDialog):
         folder, out = folder_of(self.folder), folder_of(self.out)
         if model is None or folder is None or out is None:
             return None
-        reading = ReadSettings(stack_folders=self.stack_folders.value)
+        reading = ReadSettings(self.series.wanted, stack_folders=self.stack_folders.value)
         return ScoreFolderJob(folder, out, model.path, settings, reading)
 
     def show_state(self) -> None:
         """Say what is used and what is missing; while scoring, what that began with, which stays as it is."""
         is_idle = not self.runner.is_running
-        for part in (self.folder.native, self.stack_folders.native, self.out.native, self.start_button):
+        fields = self.folder.native, self.series, self.stack_folders.native, self.out.native
+        for part in (*fields, self.start_button):
             part.setEnabled(is_idle)
         self.page_button.setVisible(is_idle and self._page is not None and self._page.is_file())
         self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
