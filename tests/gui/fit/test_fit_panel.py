@@ -915,10 +915,12 @@ def test_one_of_several_series_is_chosen(qtbot, dock, sequences):
     assert "Found 2 volumes" in panel.found.text.text()
     assert panel.form.settings().reading.series == "T1w"
     assert field.currentText() == "T1w (2)" and field.count() == 3
+    assert panel.out.value.name == f"{sequences.name}-T1w.dinoad"
     assert open_another(qtbot, dock).form.series.wanted == "T1w"
     enter_series(qtbot, panel, "*t2*")
     assert {scan.name[-3:] for scan in panel.session.fit.discovery.scans} == {"T2w"}
     assert field.currentText() == "*t2*"
+    assert panel.out.value.name == f"{sequences.name}-_t2_.dinoad"
     enter_series(qtbot, panel, "")
     assert len(panel.session.fit.discovery.scans) == 4
     assert field.currentText() == "all" and panel.form.settings().reading.series is None

@@ -220,13 +220,18 @@ class FitPanel(QWidget):
             missing = f"{typed}: no such folder. " if typed not in ("", ".") else ""
             self.found.show_nothing(f"{missing}Choose a folder of normal scans.", error=True)
             return
-        if not self._out_by_user:
-            self.out.value = self.session.library.free_path(folder.name or "normal")
         # Another folder has other series.
         self.form.series.show_wanted(None)
         self._look_into(folder)
 
+    def _propose_out(self, folder: Path, series: str | None) -> None:
+        """Propose a name for the model: that of the folder, and of the series that is chosen of it."""
+        if not self._out_by_user:
+            name = folder.name or "normal"
+            self.out.value = self.session.library.free_path(f"{name}-{series}" if series else name)
+
     def _look_into(self, folder: Path) -> None:
+        self._propose_out(folder, self.form.series.wanted)
         self._fit.look_into(folder, self.form.meant())
         self._show_found()
         self.found.show_nothing("Looking into the folder…")
@@ -357,8 +362,8 @@ class FitPanel(QWidget):
             with self.folder.changed.blocked():
                 self.folder.value = fit.discovery.folder
             self.folder.native.blockSignals(blocked)
-            if not self._out_by_user and str(self.out.value).strip() in ("", "."):
-                self.out.value = self.session.library.free_path(fit.discovery.folder.name or "normal")
+            if str(self.out.value).strip() in ("", "."):
+                self._propose_out(fit.discovery.folder, fit.meant.series)
             self._show_discovery(fit.discovery)
         self._show_job()
         self._show_notes()
