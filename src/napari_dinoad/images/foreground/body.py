@@ -190,7 +190,7 @@ def _count(values: np.ndarray, told: Callable[[np.ndarray], np.ndarray]) -> int:
 def _is_tissue_around(values: np.ndarray, body: np.ndarray, levels: GreyLevels) -> bool:
     """Whether what lies around the body is neither dark nor flat nor noise."""
     dark, bright = levels.percentile(_NOT_DARK), levels.percentile(_BRIGHT)
-    if levels.values[0] < 0 or dark <= _DARK_SHARE * bright or body.all():
+    if dark <= _DARK_SHARE * bright or body.all():
         return False
     middle = np.median(values[body])
     outside = values[~body]

@@ -42,7 +42,7 @@ __all__ = ["VERSION", "WHERE_ELSE", "WorkFolder", "hash_of", "work_folder"]
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 10
+CACHE_VERSION = 11
 """Of the layout of what a fit keeps and of what goes into it; raised by what changes it between two releases."""
 
 VERSION = f"{__version__}, cache {CACHE_VERSION}, models {MODEL_FORMAT_VERSION}"
