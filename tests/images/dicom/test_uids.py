@@ -214,3 +214,14 @@ def test_radiographs_that_name_no_series_are_a_scan_each(tmp_path):
     assert [scan.kind for scan in scans] == ["image"] * 3
     assert scans[0].read().notes == read_volume(tmp_path / "0.dcm").notes
     assert not any("names no series" in note for note in scans[0].read().notes), "nothing to mix up"
+
+
+def test_a_picture_that_names_no_series_either_sets_no_slices_aside(tmp_path):
+    values = ct_values()
+    save_all(without_series(series_datasets(values)), tmp_path)
+    picture = image_dataset(ct_values(n=1)[0], Modality="OT")
+    assert "SeriesInstanceUID" not in picture
+    picture.save_as(tmp_path / "picture.dcm", enforce_file_format=True)
+    found = discover_scans(tmp_path)
+    assert [scan.shape for scan in found.scans if scan.kind == "volume"] == [values.shape[::-1]]
+    assert not found.skipped

@@ -101,7 +101,10 @@ def _set_nameless_aside(
     parts: dict[_Key, list[DicomSeries]], skipped: dict[Path, str], unreadable: dict[Path, str]
 ) -> None:
     """Skip images that name no series where they lie beside some that do, and may be of theirs; in place."""
-    homes = {one.frames[0].path.parent for group in parts.values() for one in group if one.uid}
+    # An image by itself has its own UID behind that of the series.
+    homes = {
+        one.frames[0].path.parent for group in parts.values() for one in group if one.uid.partition("/")[0]
+    }
     for key, group in list(parts.items()):
         path = group[0].frames[0].path
         if group[0].uid or path.parent not in homes:
