@@ -230,7 +230,7 @@ def save_scan_and_segments(folder, n_layers, moved=(0, 0, 0), finer=1):
     labels[2, 1, 3] = labels[4, 3, 7] = 1
     cropped = labels[2:5, 1:4, 3:8] if n_layers > 1 else labels[2:5, 1:4, 3:8, 0]
     segments = sitk.GetImageFromArray(cropped, isVector=n_layers > 1)
-    segments.SetSpacing(tuple(step / finer for step in scan.GetSpacing()))
+    segments.SetSpacing((np.array(scan.GetSpacing()) / finer).tolist())
     place = (np.array((3, 1, 2)) + moved).tolist()
     segments.SetOrigin(scan.TransformContinuousIndexToPhysicalPoint(place))
     segments.SetDirection(TURNED)
@@ -253,6 +253,8 @@ def test_segments_of_3d_slicer_may_be_cropped(tmp_path, n_layers):
     [
         ((0.5, 0, 0), 1, "lies on another grid"),
         ((0, 0, 0), 2, "lies on another grid"),
+        ((0, 0, 0), (1, 1, 1 / 3), "lies on another grid"),
+        ((0, 0, 0), (1, 1 / 2, 1), "lies on another grid"),
         ((0, 5, 0), 1, "reaches beyond its scan"),
         ((-4, 0, 0), 1, "reaches beyond its scan"),
     ],

@@ -20,7 +20,13 @@ _PLACE_TOLERANCE = 0.1
 
 
 def mark_in_place(
-    truth: np.ndarray, marked: np.ndarray, geometry: Geometry, grid: Geometry, path: Path
+    truth: np.ndarray,
+    marked: np.ndarray,
+    geometry: Geometry,
+    grid: Geometry,
+    path: Path,
+    *,
+    may_lack_slices: bool = False,
 ) -> None:
     """Set a truth, in place, where segments are marked on a grid that may hold fewer slices, rows and columns.
 
@@ -32,11 +38,14 @@ def mark_in_place(
         Of ``marked``, and of the scan and its ``truth``.
     path : Path
         Of the segmentation.
+    may_lack_slices : bool
+        Whether steps along one axis may be those of slices that are held, of which some between are not; otherwise
+        they are the size of voxels, which must be that of the scan's.
 
     Raises
     ------
     ScanReadError
-        If marked voxels lie between those of the scan, or beyond it.
+        If marked voxels lie between those of the scan, or beyond it, or are of another size or turned.
     """
     if not marked.any():
         return
@@ -44,8 +53,8 @@ def mark_in_place(
     # Over the whole extent of the segments, in voxels: how far their axes part from the scan's.
     off = np.abs(to_scan[:3, :3] - np.eye(3)) * marked.shape[::-1]
     is_along = np.diag(off) < _PLACE_TOLERANCE
-    # The distance of slices is told by two of them only, and a segmentation may hold every other one.
-    is_parallel = bool((off[~np.eye(3, dtype=bool)] < _PLACE_TOLERANCE).all()) and is_along.sum() >= 2
+    n_along = 2 if may_lack_slices else 3
+    is_parallel = bool((off[~np.eye(3, dtype=bool)] < _PLACE_TOLERANCE).all()) and is_along.sum() >= n_along
     here, there = [], []
     for axis in range(3):  # of the array: z, y, x
         others = tuple(other for other in range(3) if other != axis)

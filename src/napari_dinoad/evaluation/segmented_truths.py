@@ -36,7 +36,8 @@ def read_segmented_truth(path: Path, source: Volume) -> np.ndarray:
     truth = np.zeros(source.geometry.canonical_shape, dtype=bool)
     for one in read_segmentation(path):
         if one.geometry.is_physical and source.geometry.is_physical:
-            mark_in_place(truth, one.labels > 0, one.geometry, source.geometry, path)
+            # The distance of slices is told by two of them only, which may be every other one.
+            mark_in_place(truth, one.labels > 0, one.geometry, source.geometry, path, may_lack_slices=True)
         elif one.labels.shape == truth.shape:
             truth |= one.labels > 0
         else:
