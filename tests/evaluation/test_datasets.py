@@ -303,6 +303,21 @@ def test_of_several_sequences_the_one_that_is_wanted_has_the_mask_of_its_case(tm
     }
 
 
+def test_masks_of_another_series_beside_the_scans_are_no_scans(tmp_path):
+    """They were scored as normal ones."""
+    lay_out(tmp_path, "a_t1.nii.gz a_t1_mask.nii.gz a_t2.nii.gz a_t2_mask.nii.gz b_t2.nii.gz b_seg.nii.gz")
+    found = find_dataset(tmp_path, series="t1")
+    assert [(one.path.name, one.mask.name) for one in found.test] == [("a_t1.nii.gz", "a_t1_mask.nii.gz")]
+    assert {path.name for path in found.unmatched} == {"a_t2_mask.nii.gz", "b_seg.nii.gz"}
+
+
+def test_a_series_that_no_scan_is_of_is_told(tmp_path):
+    lay_out(tmp_path, " ".join(f"{case}_t1.nii.gz {case}_mask.nii.gz" for case in "abcde"))
+    told = r"series 'flair', found none among a_t1.nii.gz, b_t1.nii.gz, c_t1.nii.gz and 2 more\."
+    with pytest.raises(DinoadError, match=told):
+        find_dataset(tmp_path, series="flair")
+
+
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
     lay_out(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")

@@ -62,6 +62,8 @@ class DatasetFile:
         Why it cannot be read, as its header shows already; empty otherwise.
     name : str
         Of a series: its folder's or file's, and its number where the folder holds several. Empty otherwise.
+    is_mask : bool
+        Whether it was told to be one by scans beside it, which may be set aside by now.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class DatasetFile:
     segmented: SegmentedImages | None = field(default=None, compare=False, repr=False)
     fault: str = field(default="", compare=False)
     name: str = ""
+    is_mask: bool = field(default=False, compare=False)
 
     @classmethod
     def of(

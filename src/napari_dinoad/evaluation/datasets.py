@@ -42,8 +42,8 @@ _OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of whic
 
 _SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
-_MOST_RIVALS_TOLD = 3
-"""Masks named in the message about a scan whose own mask cannot be told."""
+_MOST_NAMED = 3
+"""Files named in a message: the masks of which none can be told to be a scan's, or scans of other series."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def find_dataset(
     ScanReadError
         If ``folder`` is no folder.
     DinoadError
-        If there is nothing to test on: no scan with a mask nor both normal and abnormal ones by their folders, or no
-        split where the layout asks for it.
+        If there is nothing to test on: no scan with a mask nor both normal and abnormal ones by their folders, no
+        split where the layout asks for it, or no scan of the series.
     """
     if not folder.is_dir():
         raise ScanReadError(
@@ -148,7 +148,7 @@ def find_dataset(
     files, passed_over = _files_in(folder, progress)
     files = with_mask_folders(with_classes_by_neighbours(files, folder), folder)
     if series is not None:
-        files, others = _of_series(files, series)
+        files, others = _of_series(files, series, folder)
         passed_over += others
     found_splits = {file.split for file in files}
     is_split_asked = layout in ("bmad", "mvtec")
@@ -222,13 +222,24 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
     return files, [*results, *(item for item in passed_over if not item.is_scan)]
 
 
-def _of_series(files: Sequence[DatasetFile], wanted: str) -> tuple[list[DatasetFile], list[SkippedFile]]:
+def _of_series(
+    files: Sequence[DatasetFile], wanted: str, folder: Path
+) -> tuple[list[DatasetFile], list[SkippedFile]]:
     """Set aside scans of another series, before masks are told to be theirs: a case has one for all its sequences."""
-    scans, _ = _scans_and_masks(files)
-    meant = meant_by(wanted, scans)
-    others = {id(scan) for scan in scans} - {id(scan) for scan in meant}
-    unused = [SkippedFile(file.path, NOT_CHOSEN) for file in files if id(file) in others]
-    return [file for file in files if id(file) not in others], unused
+    scans, masks = _scans_and_masks(files)
+    meant = {id(scan) for scan in meant_by(wanted, scans)}
+    if scans and not meant:
+        told = ", ".join(scan.path.name for scan in scans[:_MOST_NAMED])
+        more = f" and {len(scans) - _MOST_NAMED} more" if len(scans) > _MOST_NAMED else ""
+        raise DinoadError(
+            f"{folder}: expected scans of the series {wanted!r}, found none among {told}{more}."
+        )
+    # Of which series a damaged file is, is not known.
+    kept = [scan for scan in scans if scan.fault or id(scan) in meant]
+    unused = [
+        SkippedFile(scan.path, NOT_CHOSEN) for scan in scans if not scan.fault and id(scan) not in meant
+    ]
+    return [*kept, *(replace(mask, is_mask=True) for mask in masks)], unused
 
 
 def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
@@ -290,7 +301,8 @@ def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], l
     for file in files:
         # In one folder with its scan, a mask is told by its ending.
         is_mask = (
-            file.segmented is not None
+            file.is_mask
+            or file.segmented is not None
             or file.in_mask_folder
             or (file.scan_stem != file.stem and file.scan_stem in stems)
         )
@@ -370,8 +382,8 @@ def _study_of(scan: LabelledScan) -> str:
 
 
 def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...]) -> str:
-    told = ", ".join(str(mask.path) for mask in rivals[:_MOST_RIVALS_TOLD])
-    more = f" and {len(rivals) - _MOST_RIVALS_TOLD} more" if len(rivals) > _MOST_RIVALS_TOLD else ""
+    told = ", ".join(str(mask.path) for mask in rivals[:_MOST_NAMED])
+    more = f" and {len(rivals) - _MOST_NAMED} more" if len(rivals) > _MOST_NAMED else ""
     return (
         f"{scan.path}: expected one mask that is its own by name and folder, or by the series that a DICOM "
         f"segmentation names, found {told}{more}. Put each mask beside its scan, or into a folder called mask there."
