@@ -149,6 +149,23 @@ def test_labels_of_nnu_net_have_the_names_of_cases_without_channel(tmp_path):
     assert [scan.name for scan in found.scans] == ["a_0000", "a_0001", "b_t1", "a_1"]
 
 
+def test_masks_of_scans_that_cannot_be_used_are_no_scans(tmp_path):
+    """Of tumours in 4D, as in the Medical Segmentation Decathlon, a model was fitted on the outlines."""
+    save_volumes(tmp_path / "labelsTr", "a.nii.gz", "b.nii.gz")
+    (tmp_path / "imagesTr").mkdir()
+    series = nib.Nifti1Image(np.zeros((4, 5, 6, 2), np.float32), np.eye(4))
+    nib.save(series, tmp_path / "imagesTr" / "a.nii.gz")
+    (tmp_path / "imagesTr" / "b.nii.gz").write_bytes(b"cut short")
+    nib.save(series, tmp_path / "c.nii")
+    save_volumes(tmp_path, "c_mask.nii")
+    found = discover_scans(tmp_path)
+    assert found.scans == ()
+    assert {item.reason for item in found.skipped if not item.is_scan} == {
+        "a mask by its folder, labelsTr",
+        "a mask or result of c",
+    }
+
+
 @pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nhdr", ".nrrd"])
 def test_files_with_the_voxels_of_a_scan_are_not_told_to_be_none(tmp_path, suffix):
     """Each was skipped as "not a scan", as if the scan had been read without its voxels."""

@@ -286,11 +286,14 @@ def _is_scan(scan: ScanFile) -> bool:
 def _set_results_aside(found: _Found) -> None:
     """Skip masks of scans that were found, results of them, and what is no scan by its header, name or folder."""
     known = [(scan, *_what_it_holds(scan)) for scan in found.scans]
-    names = {scan.name for scan, holding, _ in known if holding == "scan"}
+    # Masks of scans that cannot be used, as those of several frames, are none, either.
+    unusable = [ScanFile.of_file(item.path) for item in found.skipped if item.is_scan]
+    masked = [*unusable, *(scan for scan, holding, _ in known if holding == "scan")]
+    names = {scan.name for scan in masked}
     places = {
         (scan.path.parent.parent, name)
-        for scan, holding, _ in known
-        if holding == "scan" and not _in_mask_folder(scan)
+        for scan in masked
+        if not _in_mask_folder(scan)
         for name in _names_of_masks(scan.name)
     }
     names |= {without_sequence(name) for name in names}
