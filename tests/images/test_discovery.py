@@ -246,7 +246,34 @@ def save_volumes(folder, *names):
     for place, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(np.arange(120, dtype=np.uint8).reshape(4, 5, 6) + place, np.eye(4)), path)
+        kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
+        nib.save(kind(np.arange(120, dtype=np.uint8).reshape(4, 5, 6) + place, np.eye(4)), path)
+
+
+def test_labels_and_surfaces_of_freesurfer_are_no_scans(tmp_path):
+    """A model was fitted on ``aseg`` and ``ribbon`` beside heads."""
+    labels = ["aparc+aseg.mgz", "aparc.DKTatlas+aseg.nii.gz", "aseg.mgz", "aseg.presurf.mgz", "lh.ribbon.mgz",
+              "ribbon.mgz", "sub-1_aseg.nii.gz", "wm.mgz", "wmparc.mgz"]  # fmt: skip
+    scans = ["T1.mgz", "brain.finalsurfs.mgz", "brain.mgz", "nu.mgz", "wma.nii.gz"]
+    save_volumes(tmp_path / "mri", *labels, *scans)
+    nib.save(nib.MGHImage(np.ones((50, 1, 1), np.float32), np.eye(4)), tmp_path / "lh.thickness.mgh")
+    found = discover_scans(tmp_path)
+    assert [scan.path.name for scan in found.scans] == scans
+    assert sorted(scan.path.name for scan in found.results) == labels
+    reasons = {item.path.name: item.reason for item in found.skipped}
+    assert "as of a surface" in reasons.pop("lh.thickness.mgh")
+    assert reasons == dict.fromkeys(labels, "a mask by its FreeSurfer name, not a scan")
+
+
+def test_masks_that_are_called_so_beside_a_scan_are_no_scans(tmp_path):
+    """Of folders with ``t1`` and ``seg`` of each person, both were fitted as heads."""
+    save_volumes(tmp_path / "1", "t1.nii.gz", "seg.nii.gz")
+    save_volumes(tmp_path / "2", "imaging.nii.gz", "segmentation.nii.gz", "a_tumor_segmentation.nii.gz")
+    save_volumes(tmp_path / "alone", "mask.nii.gz")
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["t1", "imaging", "mask"]
+    assert {item.reason for item in found.skipped} == {"a mask by its name, beside scans"}
+    assert {scan.holding for scan in found.results} == {"mask"}
 
 
 @pytest.mark.parametrize("raw", ["", "rawdata/"])

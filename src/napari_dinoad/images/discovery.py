@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
 from napari_dinoad.images.itk.headers import voxels_apart
+from napari_dinoad.images.mask_names import is_called_mask, mask_naming
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.images.series_choice import NOT_CHOSEN, meant_by
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 _RESULT_ENDINGS = (*MASK_ENDINGS, MAP_ENDING, *PICTURE_ENDINGS)
 """What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan."""
-
-_BIDS_MASKS = ("_mask", "_dseg", "_probseg")
-"""Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
 
 _FRAME = re.compile(r"_frame\d+(-\d+)*$")
 """Of results of one of a scan's frames."""
@@ -297,6 +295,7 @@ def _set_results_aside(found: _Found) -> None:
         for name in _names_of_masks(scan.name)
     }
     names |= {without_sequence(name) for name in names}
+    with_scans = {scan.path.parent for scan in masked if not is_called_mask(scan.name)}
     scans = []
     for scan, holding, known_by in known:
         if holding != "scan":
@@ -309,7 +308,10 @@ def _set_results_aside(found: _Found) -> None:
         elif _in_mask_folder(scan) and (scan.path.parent.parent, scan.name) in places:
             found.results.append(replace(scan, holding="mask"))
             found.skipped.append(SkippedFile(scan.path, f"a mask by its folder, {scan.path.parent.name}"))
-        elif not scan.images and is_drawn_result(scan.path):
+        elif _is_file(scan) and is_called_mask(scan.name) and scan.path.parent in with_scans:
+            found.results.append(replace(scan, holding="mask"))
+            found.skipped.append(SkippedFile(scan.path, "a mask by its name, beside scans"))
+        elif _is_file(scan) and is_drawn_result(scan.path):
             found.skipped.append(SkippedFile(scan.path, "a picture of a result, not a scan"))
         else:
             scans.append(scan)
@@ -334,8 +336,13 @@ def _counted(names: list[str]) -> tuple[tuple[str, int], ...]:
     return tuple(counts.most_common())
 
 
+def _is_file(scan: ScanFile) -> bool:
+    """Whether a scan is a single file, other than DICOM, that is named by what it holds."""
+    return scan.series is None and not scan.images
+
+
 def _in_mask_folder(scan: ScanFile) -> bool:
-    return scan.series is None and not scan.images and scan.path.parent.name.lower() in MASK_FOLDERS
+    return _is_file(scan) and scan.path.parent.name.lower() in MASK_FOLDERS
 
 
 def _names_of_masks(name: str) -> tuple[str, ...]:
@@ -345,9 +352,9 @@ def _names_of_masks(name: str) -> tuple[str, ...]:
 
 def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
     """Return what a file holds, and by what that is known."""
-    is_named_so = scan.series is None and scan.name.startswith("sub-") and scan.name.endswith(_BIDS_MASKS)
-    if scan.holding == "scan" and is_named_so:
-        return "mask", "BIDS name"
+    naming = mask_naming(scan.name) if _is_file(scan) else ""
+    if scan.holding == "scan" and naming:
+        return "mask", f"{naming} name"
     return scan.holding, "header" if earlier_result(scan.path) == "scan" else "header or name"
 
 

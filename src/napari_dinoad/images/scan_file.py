@@ -200,6 +200,8 @@ def _inspect_nifti(path: Path, needs_frame: bool) -> ScanFile:
     shape = tuple(int(n) for n in image.shape)
     if len(shape) < 2 or min(shape) < 1:
         raise ScanReadError(f"{path}: expected a 2D or 3D scan, got shape {shape}")
+    if shape[1:3] == (1, 1):
+        raise ScanReadError(f"{path}: values along one line, as of a surface (shape {shape}), not a scan")
     n_frames = count_frames(image)
     if needs_frame:
         require_frame(path, None, n_frames)

@@ -18,6 +18,7 @@ __all__ = [
     "MAP_ENDING",
     "MASK_ENDINGS",
     "MASK_FOLDERS",
+    "MASK_WORDS",
     "MGH_SUFFIXES",
     "MODEL_SUFFIX",
     "NIFTI_SUFFIXES",
@@ -55,6 +56,11 @@ MASK_ENDINGS = (
     "_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", ".seg", "_truth", "_gt",
 )  # fmt: skip
 """What names of masks have behind the name of their scan, longest first (3D Slicer's ``.seg``); some have nothing."""
+
+MASK_WORDS = frozenset(
+    {*(ending[1:] for ending in MASK_ENDINGS), "labels", "lesion", "lesions", "segmentation"}
+)
+"""What masks are called that lie beside their scan in a folder of its own (``case_1/imaging``, ``segmentation``)."""
 
 MASK_FOLDERS = frozenset(
     {
