@@ -318,6 +318,48 @@ def test_a_series_that_no_scan_is_of_is_told(tmp_path):
         find_dataset(tmp_path, series="flair")
 
 
+def test_of_several_channels_the_one_that_is_wanted_has_the_labels_of_its_case(tmp_path):
+    """As nnU-Net lays them out: no label was that of a scan."""
+    cases = ("p_001", "p_002")
+    lay_out(tmp_path, " ".join(f"imagesTr/{c}_000{n}.nii.gz" for c in cases for n in (0, 1)))
+    lay_out(tmp_path, " ".join(f"labelsTr/{c}.nii.gz" for c in cases))
+    with pytest.raises(DinoadError, match="choose one with --series"):
+        find_dataset(tmp_path)
+    found = find_dataset(tmp_path, series="0001")
+    assert [(one.path.name, one.mask.name, one.fault) for one in found.test] == [
+        (f"{case}_0001.nii.gz", f"{case}.nii.gz", "") for case in cases
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scan", "other", "mask"),
+    [
+        ("t1", "flair", "seg"),
+        ("T1w", "FLAIR", "mask"),
+        ("imaging", "", "segmentation"),
+        ("image", "", "label"),
+    ],
+)
+def test_names_without_a_case_are_of_that_of_their_folder(tmp_path, scan, other, mask):
+    """As KiTS and many data sets of one's own lay them out; a normal one among them has no mask."""
+    for case in ("p1", "p2", "normal_3"):
+        names = [name for name in (scan, other, mask if case != "normal_3" else "") if name]
+        lay_out(tmp_path, " ".join(f"{case}/{name}.nii.gz" for name in names))
+    if other:
+        with pytest.raises(DinoadError, match="choose one with --series"):
+            find_dataset(tmp_path)
+    found = find_dataset(tmp_path, series=scan if other else None)
+    assert [(one.path.parent.name, one.mask and one.mask.name, one.fault) for one in found.test] == [
+        ("normal_3", None, ""),
+        ("p1", f"{mask}.nii.gz", ""),
+        ("p2", f"{mask}.nii.gz", ""),
+    ]
+    (tmp_path / "p1" / f"{scan}.nii.gz").unlink()
+    found = find_dataset(tmp_path, series=scan if other else None)
+    assert [one.mask and one.mask.parent.name for one in found.test] == [None, "p2"]
+    assert [path.parent.name for path in found.unmatched] == ["p1"], "it is of no other person's scan"
+
+
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
     lay_out(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")

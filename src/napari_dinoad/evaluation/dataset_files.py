@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.images.series_choice import is_of_series
-from napari_dinoad.machine.file_names import MASK_ENDINGS, MASK_FOLDERS, stem_of, without_sequence
+from napari_dinoad.machine.file_names import (
+    MASK_ENDINGS,
+    MASK_FOLDERS,
+    MASK_WORDS,
+    case_of,
+    sequence_of,
+    stem_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +37,8 @@ _SPLITS: dict[str, Split] = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 _IMAGES = {
-    "img", "imgs", "image", "images", "imagestr", "imagests", "scan", "scans", "rawdata", "sourcedata", "derivatives",
+    "img", "imgs", "image", "images", "imagestr", "imagests", "imaging", "scan", "scans", "rawdata",
+    "sourcedata", "derivatives",
 }  # fmt: skip
 _NORMAL = {"good", "normal", "normals", "healthy", "ok", "no_tumour", "no_tumor", "notumor"}
 _PUBLISHED = {"public"}
@@ -120,7 +128,9 @@ class DatasetFile:
 
     @property
     def scan_stem(self) -> str:
-        """The stem without the ending that masks have (``p1_mask`` → ``p1``)."""
+        """The stem without the ending that masks have (``p1_mask`` → ``p1``); empty of a plain ``mask``."""
+        if self.stem in MASK_WORDS:
+            return ""
         for ending in MASK_ENDINGS:
             if self.stem.endswith(ending):
                 return self.stem.removesuffix(ending)
@@ -128,8 +138,13 @@ class DatasetFile:
 
     @property
     def case_stem(self) -> str:
-        """The stem without the sequence that a scan is of (``p1_flair`` → ``p1``)."""
-        return without_sequence(self.stem)
+        """The stem without the sequence or channel that a scan is of (``p1_flair`` → ``p1``).
+
+        Empty of a name that says only what kind of file it is (``flair``, ``imaging``): its folder is the case.
+        """
+        if self.stem in _IMAGES or self.stem == sequence_of(self.stem):
+            return ""
+        return case_of(self.path, self.stem)
 
     @property
     def series_text(self) -> str:

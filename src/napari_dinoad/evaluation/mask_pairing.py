@@ -38,8 +38,8 @@ class Pairing:
 def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pairing:
     """Pair scans and masks of one stem that are closest to each other.
 
-    A scan none of whose stem is a mask may have that of its case (``p1_flair`` and ``p1_seg``), if no other sequence
-    of the case is there.
+    A scan none of whose stem is a mask may have that of its case (``p1_flair`` and ``p1_seg``; ``flair`` and ``seg``
+    in a folder of the case), if no other sequence of the case is there.
 
     Closest are those of the same place. Then come places of which one holds all folders of the other
     (``sub-01/anat`` and ``lesions/sub-01/anat``), the fewer more the closer. Where places contradict each other, a
@@ -60,7 +60,11 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
     for stem, alike in scans_of.items():
         for scan in alike.files:
             closest = masks_of[stem].closest_to(scan)
-            if closest is None or _lies_in_folder_of_another(closest, scan, stems):
+            if (
+                closest is None
+                or _lies_in_folder_of_another(closest, scan, stems)
+                or _is_far(stem, closest, scan)
+            ):
                 continue
             if alike.closest_to(closest) is scan:
                 mask_of[scan] = closest
@@ -68,7 +72,11 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
     left = {stem: [mask for mask in alike.files if mask not in paired] for stem, alike in masks_of.items()}
     for stem, alike in scans_of.items():
         for scan in alike.files:
-            rivals = tuple(mask for mask in left[stem] if _distance(scan, mask) is not None)
+            rivals = tuple(
+                mask
+                for mask in left[stem]
+                if _distance(scan, mask) is not None and not _is_far(stem, mask, scan)
+            )
             if scan not in mask_of and rivals:
                 rivals_of[scan] = rivals
     return Pairing(mask_of, rivals_of, tuple(mask for masks in left.values() for mask in masks))
@@ -133,6 +141,12 @@ def _lies_in_folder_of_another(mask: DatasetFile, scan: DatasetFile, stems: Cont
     if distance is None or math.isfinite(distance[0]):
         return False
     return any(place[-1] in stems and place[-1] != scan.stem for place in mask.places if place)
+
+
+def _is_far(stem: str, mask: DatasetFile, scan: DatasetFile) -> bool:
+    """Whether a mask cannot be of a scan since both have no stem, and folders alone say whose they are."""
+    distance = _distance(mask, scan)
+    return not stem and distance is not None and math.isinf(distance[0])
 
 
 def _folders_apart(one: Place, other: Place) -> float:

@@ -25,6 +25,7 @@ __all__ = [
     "PICTURE_ENDINGS",
     "SCAN_SUFFIXES",
     "ScanFormat",
+    "case_of",
     "format_of",
     "kind_of_sequence",
     "safe_stem",
@@ -53,7 +54,8 @@ _SUFFIXES_OF_FORMAT: dict[ScanFormat, tuple[str, ...]] = {
 }
 
 MASK_ENDINGS = (
-    "_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg", "-seg", ".seg", "_truth", "_gt",
+    "_tumor_segmentation", "_segmentation", "_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg",
+    "-seg", ".seg", "_truth", "_gt",
 )  # fmt: skip
 """What names of masks have behind the name of their scan, longest first (3D Slicer's ``.seg``); some have nothing."""
 
@@ -120,13 +122,25 @@ _KIND_OF_SEQUENCE = {
 _SEQUENCE = re.compile(rf"(?<=.)[-_]({'|'.join(_KIND_OF_SEQUENCE)})$", re.IGNORECASE)
 
 
+_CHANNEL = re.compile(r"_\d{4}$")
+_CHANNEL_FOLDERS = ("imagestr", "imagests")
+"""nnU-Net's folders, in which scans are called by their channel: ``case_0000`` beside the labels ``case``."""
+
+
 def without_sequence(stem: str) -> str:
     """Return the name of a scan's case: the stem without the sequence at its end, if one is there."""
     return _SEQUENCE.sub("", stem)
 
 
+def case_of(path: Path, stem: str) -> str:
+    """Return the name of a scan's case, as `without_sequence`; in folders of nnU-Net without the channel."""
+    return _CHANNEL.sub("", stem) if path.parent.name.lower() in _CHANNEL_FOLDERS else without_sequence(stem)
+
+
 def sequence_of(stem: str) -> str:
-    """Return the sequence at the end of a scan's name as it is written there (``T1w``); empty where none is."""
+    """Return the sequence that a scan's name is, or ends with, as it is written there (``T1w``); else nothing."""
+    if stem.lower() in _KIND_OF_SEQUENCE:
+        return stem
     found = _SEQUENCE.search(stem)
     return found[1] if found else ""
 
