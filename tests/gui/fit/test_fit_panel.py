@@ -926,6 +926,23 @@ def test_one_of_several_series_is_chosen(qtbot, dock, sequences):
     assert field.currentText() == "all" and panel.form.settings().reading.series is None
 
 
+def test_a_series_that_was_typed_just_before_fit_is_pressed_is_taken(qtbot, dock, sequences):
+    """Where buttons take no focus, as on macOS, the field is not left."""
+    panel = open_panel(qtbot, dock, sequences)
+    panel.form.series.lineEdit().setText("*t2*")
+    with qtbot.waitSignal(panel.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.start_button.click()
+    assert not panel.session.fit.runner.is_running, "what was found was not seen yet"
+    assert {scan.name[-3:] for scan in panel.session.fit.discovery.scans} == {"T2w"}
+
+
+def test_a_series_field_that_was_emptied_says_all(qtbot, dock, sequences):
+    field = open_panel(qtbot, dock, sequences).form.series
+    field.lineEdit().clear()
+    field.lineEdit().editingFinished.emit()
+    assert field.wanted is None and field.currentText() == "all"
+
+
 def test_a_series_is_not_asked_for_where_there_is_one(qtbot, dock, folder, sequences):
     """Nor is that of another folder kept, where nothing would be left."""
     panel = open_panel(qtbot, dock, sequences)

@@ -177,6 +177,8 @@ class FitPanel(QWidget):
 
     def start(self) -> None:
         """Start the fit with the settings in the form."""
+        # On macOS buttons take no focus: what was typed is not taken yet, and the folder is looked into first.
+        self.form.series.take_typed()
         try:
             settings = self.form.settings()
             out = self._checked_out()

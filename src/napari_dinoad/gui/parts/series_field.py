@@ -33,11 +33,11 @@ class SeriesField(QComboBox):
         )
         self._wanted: str | None = None
         self.show_series(())
-        self.activated.connect(self._on_entered)
+        self.activated.connect(self.take_typed)
         line = self.lineEdit()
         if line is not None:
             line.setAccessibleName(self.accessibleName())
-            line.editingFinished.connect(self._on_entered)
+            line.editingFinished.connect(self.take_typed)
 
     @property
     def wanted(self) -> str | None:
@@ -65,10 +65,12 @@ class SeriesField(QComboBox):
         if listed < 0:
             self.setEditText(wanted or "")
 
-    def _on_entered(self, *_: object) -> None:
+    def take_typed(self, *_: object) -> None:
+        """Take what is shown for what is meant, also where it was typed and the field was not left yet."""
         text = self.currentText().strip()
         listed = self.findText(text)
         wanted = self.itemData(listed) if listed >= 0 else text or None
-        if wanted != self._wanted:
-            self.show_wanted(wanted)
+        is_other = wanted != self._wanted
+        self.show_wanted(wanted)
+        if is_other:
             self.chosen.emit()
