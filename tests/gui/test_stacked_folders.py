@@ -260,3 +260,12 @@ def test_the_command_line_tells_it_too(eyes, eye_model, tmp_path, capsys, option
     ]
     assert main(["score", str(eyes), *options, *given]) == 0
     assert ("--stack-folders reads them as there" in capsys.readouterr().err) == is_told
+
+
+def test_the_command_line_does_not_tell_it_of_what_makes_no_stack(eyes, eye_model, tmp_path, capsys):
+    for image in sorted((eyes / "left").iterdir())[1:]:
+        image.unlink()
+    out = str(tmp_path / "out")
+    given = ["--model", str(eye_model), "--out", out, "--save", "regions", "--device", "cpu"]
+    assert main(["score", str(eyes / "left"), *given]) == 0
+    assert "--stack-folders" not in capsys.readouterr().err

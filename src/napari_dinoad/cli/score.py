@@ -148,8 +148,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _is_read_otherwise(model: NormativeModel, reading: ReadSettings, given: GivenScans) -> bool:
     """Whether 2D images of folders are a scan each, and were slices of one where the model was fitted."""
+    from napari_dinoad.images.image_stacks import are_stackable
+
     is_of_stacks = STACKED_FOLDERS in model.provenance.reading
-    return is_of_stacks and not reading.stack_folders and any(scan.kind == "image" for scan in given.scans)
+    return is_of_stacks and not reading.stack_folders and are_stackable(given.scans)
 
 
 class _Tally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_dinoad.images.earlier_results import is_drawn_result
@@ -10,16 +11,22 @@ from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.file_names import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["may_be_slice", "stacked"]
+__all__ = ["are_stackable", "may_be_slice", "stacked"]
 
 
 def may_be_slice(image: ScanFile) -> bool:
     """Whether a scan may be a slice of another one: a picture that is no result of ours."""
     is_image = image.kind == "image" and format_of(image.path) == "picture"
     return is_image and not is_drawn_result(image.path)
+
+
+def are_stackable(scans: Iterable[ScanFile]) -> bool:
+    """Whether several scans may be slices of one: of one folder and size."""
+    alike = Counter((scan.path.parent, scan.shape) for scan in scans if may_be_slice(scan))
+    return any(n > 1 for n in alike.values())
 
 
 def stacked(images: Sequence[ScanFile], folder: Path, n_unreadable: int = 0) -> list[ScanFile]:

@@ -60,6 +60,7 @@ class LookJob:
     def __call__(self, channel: JobChannel) -> FoundScans:
         """Return the scans; each file is one, a folder may hold several."""
         from napari_dinoad.gui.reader import scans_at
+        from napari_dinoad.images.image_stacks import are_stackable
 
         scans: list[ScanFile] = []
         stacked: list[ScanFile] = []
@@ -68,7 +69,7 @@ class LookJob:
             try:
                 found = scans_at(path, channel.progress)
                 scans += found
-                if _share_a_folder(found):
+                if are_stackable(found):
                     found = scans_at(path, channel.progress, ReadSettings(stack_folders=True))
                 stacked += found
             except Cancelled:
@@ -83,12 +84,6 @@ class LookJob:
         return FoundScans(
             tuple(scans), tuple(faults), tuple(stacked) if has_stack else (), has_stack or is_of_folder
         )
-
-
-def _share_a_folder(scans: Sequence[ScanFile]) -> bool:
-    """Whether several of them are 2D images in one folder."""
-    folders = [scan.path.parent for scan in scans if scan.kind == "image"]
-    return len(folders) > len(set(folders))
 
 
 def _looked_into(scan: ScanFile) -> ScanFile:
