@@ -431,6 +431,7 @@ SEVERAL_SERIES = "fit a model of each kind, chosen by its series. (dinoad fit --
     ("names", "told"),
     [
         (("a_T1w", "a_T2w", "b_T1w"), "By their names the scans are 2 × T1, 1 × T2"),
+        (("a_T1w", "b_T2w", "c", "d"), "By their names the scans are 1 × T1, 1 × T2, 2 × without a sequence"),
         (("a-t1n", "a-t1c", "a-t2f"), "By their names the scans are 1 × T1 with contrast, 1 × T1, 1 × FLAIR"),
         (("a_T1w", "b-t1n", "MNI152"), ""),
     ],

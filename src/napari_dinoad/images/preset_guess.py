@@ -325,15 +325,17 @@ def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:
 
 def _several_series(discovery: Discovery) -> str:
     """Return a sentence where a folder holds several series of the same persons; else nothing."""
-    sequences = (scan.series_name for scan in discovery.scans if scan.series is None)
+    sequences = [scan.series_name for scan in discovery.scans if scan.series is None]
     named = Counter(kind_of_sequence(sequence) for sequence in sequences if sequence)
+    n_unnamed = sequences.count("")
     studies: dict[str, set[str]] = defaultdict(set)
     for scan in discovery.scans:
         if scan.series is not None:
             studies[scan.series.study_uid].add(scan.series.description.casefold())
     n_several = sum(len(descriptions) > 1 for descriptions in studies.values())
     if len(named) > 1:
-        told = f"By their names the scans are {', '.join(f'{n} × {kind}' for kind, n in named.most_common())}"
+        counts = [*named.most_common(), *([("without a sequence", n_unnamed)] if n_unnamed else [])]
+        told = f"By their names the scans are {', '.join(f'{n} × {kind}' for kind, n in counts)}"
     elif 2 * n_several > len(studies):
         told = f"{n_several} of the {len(studies)} studies {_hold(n_several)} several series"
     else:
