@@ -297,6 +297,19 @@ def test_other_series_of_a_patient_with_a_tumour_are_not_normal(tmp_path):
     assert "of a study another series of which has one" in reason
 
 
+def test_a_series_that_is_wanted_is_not_normal_where_another_of_its_study_was_segmented(tmp_path):
+    study = generate_uid()
+    lay_out(tmp_path, "p/t1", StudyInstanceUID=study, SeriesDescription="T1")
+    lay_out(tmp_path, "p/t2", seg=tmp_path / "p/seg.dcm", StudyInstanceUID=study, SeriesDescription="T2")
+    lay_out(tmp_path, "q/t1", seg=tmp_path / "q/seg.dcm", SeriesDescription="T1")
+    lay_out(tmp_path, "r/t1", SeriesDescription="T1")
+    found = find_dataset(tmp_path, series="T1")
+    assert [scan.path.relative_to(tmp_path).as_posix() for scan in found.test] == ["q/t1", "r/t1"]
+    reasons = {item.path.relative_to(tmp_path).as_posix(): item.reason for item in found.unused}
+    assert "of a study another series of which has one" in reasons["p/t1"]
+    assert reasons["p/t2"] == "not the series chosen"
+
+
 def test_splits_and_masks_of_other_formats(tmp_path):
     lay_out(tmp_path, "train/a")
     lay_out(tmp_path, "test/p1", seg=tmp_path / "segmentations/p1.dcm")

@@ -147,7 +147,9 @@ def find_dataset(
         )
     files, passed_over = _files_in(folder, progress)
     files = with_mask_folders(with_classes_by_neighbours(files, folder), folder)
+    segmented: frozenset[str] = frozenset()
     if series is not None:
+        segmented = _segmented_studies(files)
         files, others = _of_series(files, series, folder)
         passed_over += others
     found_splits = {file.split for file in files}
@@ -158,7 +160,7 @@ def find_dataset(
             "Use --layout folder for scans beside their masks."
         )
     is_split = "test" in found_splits and (found_splits != {"test", None} or is_split_asked)
-    found = _by_split(files) if is_split and layout != "folder" else _as_one(files)
+    found = (_by_split if is_split and layout != "folder" else _as_one)(files, segmented)
     found = _without_derivatives(found, folder)
     found = replace(found, unused=(*found.unused, *passed_over))
     if found.is_told_by_folders:
@@ -242,15 +244,21 @@ def _of_series(
     return [*kept, *(replace(mask, is_mask=True) for mask in masks)], unused
 
 
-def _as_one(files: Sequence[DatasetFile]) -> EvaluationSet:
+def _segmented_studies(files: Sequence[DatasetFile]) -> frozenset[str]:
+    """Return the UIDs of the DICOM studies of which a segmentation names a series."""
+    own = segmentations_of(*_scans_and_masks(files))
+    return frozenset(scan.series.series.study_uid for scan in own if scan.series and scan.series.series)
+
+
+def _as_one(files: Sequence[DatasetFile], segmented: frozenset[str]) -> EvaluationSet:
     scans, masks = _scans_and_masks(files)
     own = segmentations_of(scans, masks)
     test, unmatched = _pair(scans, masks, own)
-    test, unused = _without_other_series(test)
+    test, unused = _without_other_series(test, segmented)
     return EvaluationSet("folder", (), test, unmatched, unused)
 
 
-def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
+def _by_split(files: Sequence[DatasetFile], segmented: frozenset[str]) -> EvaluationSet:
     parts: dict[Split | None, tuple[list[DatasetFile], list[DatasetFile]]] = {
         split: _scans_and_masks([file for file in files if file.split == split]) for split in (*_SPLITS, None)
     }
@@ -258,8 +266,8 @@ def _by_split(files: Sequence[DatasetFile]) -> EvaluationSet:
     beside = _into_splits(parts)
     validation, unmatched_validation = _pair(*parts["valid"], own)
     test, unmatched = _pair(*parts["test"], own)
-    validation, others = _without_other_series(validation)
-    test, others_of_test = _without_other_series(test)
+    validation, others = _without_other_series(validation, segmented)
+    test, others_of_test = _without_other_series(test, segmented)
     named = {mask for masks in own.values() for mask in masks}
     unused = [SkippedFile(scan.path, "in the training split") for scan in parts["train"][0]]
     unused += [SkippedFile(scan.path, ABNORMAL_VALIDATION) for scan in validation if scan.is_abnormal]
@@ -334,10 +342,13 @@ def _pair(
 
 
 def _without_other_series(
-    scans: Sequence[LabelledScan],
+    scans: Sequence[LabelledScan], segmented: frozenset[str]
 ) -> tuple[tuple[LabelledScan, ...], tuple[SkippedFile, ...]]:
-    """Set aside the other series of a patient whose tumour was drawn on one: without a mask, they are not normal."""
-    studies = {_study_of(scan) for scan in scans if scan.mask is not None} - {""}
+    """Set aside the other series of a patient whose tumour was drawn on one: without a mask, they are not normal.
+
+    That one need not be among the scans: ``segmented`` are studies (UIDs) with such a series.
+    """
+    studies = segmented.union(_study_of(scan) for scan in scans if scan.mask is not None) - {""}
     kept: list[LabelledScan] = []
     unused: list[SkippedFile] = []
     for scan in scans:
