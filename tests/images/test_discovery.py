@@ -436,6 +436,17 @@ def test_sequences_in_names_are_series_to_choose_from(sequences):
     }
 
 
+def test_series_of_other_ways_to_name_files_can_be_chosen(tmp_path):
+    """Whole names, channels of nnU-Net, volumes of FreeSurfer and references of BIDS were not listed."""
+    save_volumes(tmp_path / "1", "T1.nii.gz", "flair.nii.gz")
+    save_volumes(tmp_path / "imagesTr", "a_0000.nii.gz", "a_0001.nii.gz")
+    save_volumes(tmp_path / "sub-1" / "mri", "T1.mgz", "brain.mgz")
+    save_volumes(tmp_path / "sub-1" / "func", "sub-1_task-rest_sbref.nii.gz")
+    save_volumes(tmp_path / "slices", "a_0000.nii.gz", "a_0001.nii.gz", "brain.nii.gz")
+    named = dict(discover_scans(tmp_path).series)
+    assert named == {"T1": 2, "flair": 1, "0000": 1, "0001": 1, "brain": 1, "sbref": 1}
+
+
 def test_a_file_that_is_named_itself_is_read_whatever_series_is_meant(sequences):
     scan = ScanFile.of_file(sequences / "other.nii")
     assert scan.read(ReadSettings(series="T1w")).values.shape == (6, 5, 4)

@@ -434,10 +434,17 @@ SEVERAL_SERIES = "fit a model of each kind, chosen by its series. (dinoad fit --
         (("a_T1w", "b_T2w", "c", "d"), "By their names the scans are 1 × T1, 1 × T2, 2 × without a sequence"),
         (("a-t1n", "a-t1c", "a-t2f"), "By their names the scans are 1 × T1 with contrast, 1 × T1, 1 × FLAIR"),
         (("a_T1w", "b-t1n", "MNI152"), ""),
+        (("a/t1", "a/flair", "b/t1"), "By their names the scans are 2 × T1, 1 × FLAIR"),
+        (
+            ("imagesTr/a_0000", "imagesTr/a_0001"),
+            "By their names the scans are 1 × channel 0000, 1 × channel 0001",
+        ),
+        (("a_0000", "a_0001"), ""),
     ],
 )
 def test_sequences_that_names_tell_are_several_kinds(tmp_path, names, told):
     for seed, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         save_head(tmp_path / f"{name}.nii.gz", seed)
     mixed = mixed_in_words(discover_scans(tmp_path))
     assert mixed == (f"{told}: {SEVERAL_SERIES}" if told else "")

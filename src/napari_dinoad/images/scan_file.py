@@ -16,7 +16,7 @@ from napari_dinoad.images.readers import (
     refuse_special,
 )
 from napari_dinoad.images.series_choice import is_of_series
-from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, sequence_of, stem_of
+from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, series_in, stem_of
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class ScanFile:
     def series_name(self) -> str:
         """What a person's scans of several kinds are told apart by.
 
-        The description of a DICOM series, else the sequence at the end of the name (``T1w``); empty where none is.
+        The description of a DICOM series, else what `series_in` finds in the name (``T1w``); empty where nothing is.
         """
-        return self.series.description if self.series is not None else sequence_of(self.name)
+        return self.series.description if self.series is not None else series_in(self.path, self.name)
 
     @property
     def series_text(self) -> str:

@@ -45,5 +45,5 @@ def meant_by(wanted: str, scans: Sequence[_Scan]) -> list[_Scan]:
 
 def is_of_series(name: str, wanted: str) -> bool:
     """Whether a file's name (without ending) is what is wanted, or ends with it after a separator: ``sub-01_T1w``."""
-    name, wanted = name.casefold(), wanted.strip().casefold()
+    name, wanted = name.casefold(), wanted.strip().lstrip("-_.").casefold()
     return bool(wanted) and re.search(rf"(?:^|[-_. ]){re.escape(wanted)}$", name) is not None

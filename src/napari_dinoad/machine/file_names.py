@@ -30,6 +30,7 @@ __all__ = [
     "kind_of_sequence",
     "safe_stem",
     "sequence_of",
+    "series_in",
     "short_paths",
     "short_stem",
     "stem_of",
@@ -115,9 +116,12 @@ def _common_parts(all_parts: Sequence[tuple[str, ...]]) -> list[str]:
 _KIND_OF_SEQUENCE = {
     "t1": "T1", "t1n": "T1", "t1w": "T1", "t1c": "T1 with contrast", "t1ce": "T1 with contrast",
     "t1gd": "T1 with contrast", "t2": "T2", "t2w": "T2", "t2f": "FLAIR", "flair": "FLAIR", "t2star": "T2*",
-    "t2starw": "T2*", "pd": "PD", "pdw": "PD", "dwi": "DWI", "adc": "ADC", "swi": "SWI", "mra": "MRA",
+    "t2starw": "T2*", "pd": "PD", "pdw": "PD", "dwi": "DWI", "adc": "ADC", "swi": "SWI", "mra": "MRA", "angio": "MRA",
+    "bold": "BOLD", "sbref": "SBRef", "epi": "EPI", "asl": "ASL", "m0scan": "M0", "mp2rage": "MP2RAGE",
+    "unit1": "UNIT1", "inplanet1": "T1", "inplanet2": "T2", "t1map": "T1 map", "t2map": "T2 map", "pet": "PET",
+    "ct": "CT",
 }  # fmt: skip
-"""What sequences of MR are called at the end of names, by BIDS and by BraTS in all its years, and what they are."""
+"""What sequences are called at the end of names, by BIDS and by BraTS in all its years, and what they are."""
 
 _SEQUENCE = re.compile(rf"(?<=.)[-_]({'|'.join(_KIND_OF_SEQUENCE)})$", re.IGNORECASE)
 
@@ -137,6 +141,18 @@ def case_of(path: Path, stem: str) -> str:
     return _CHANNEL.sub("", stem) if path.parent.name.lower() in _CHANNEL_FOLDERS else without_sequence(stem)
 
 
+def series_in(path: Path, stem: str) -> str:
+    """Return what tells a person's scans of several kinds apart in a file's name, as it is written; else nothing.
+
+    The sequence that the name is, or ends with; nnU-Net's channel (``0001``); what FreeSurfer calls it in ``mri``.
+    """
+    folder = path.parent.name.lower()
+    if folder == "mri" and path.name.lower().endswith(MGH_SUFFIXES):
+        return stem
+    channel = _CHANNEL.search(stem) if folder in _CHANNEL_FOLDERS else None
+    return channel[0][1:] if channel is not None else sequence_of(stem)
+
+
 def sequence_of(stem: str) -> str:
     """Return the sequence that a scan's name is, or ends with, as it is written there (``T1w``); else nothing."""
     if stem.lower() in _KIND_OF_SEQUENCE:
@@ -146,8 +162,9 @@ def sequence_of(stem: str) -> str:
 
 
 def kind_of_sequence(sequence: str) -> str:
-    """Return what a sequence of `sequence_of` is (``T1`` of ``t1n`` and ``T1w``)."""
-    return _KIND_OF_SEQUENCE[sequence.lower()]
+    """Return what a sequence of `series_in` is (``T1`` of ``t1n`` and ``T1w``); itself where it has no other name."""
+    known = _KIND_OF_SEQUENCE.get(sequence.lower(), sequence)
+    return f"channel {known}" if known.isdigit() else known
 
 
 _RESERVED = frozenset('<>:"/\\|?*')
