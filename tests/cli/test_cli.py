@@ -225,6 +225,18 @@ def test_only_bad_scans_is_exit_code_2_and_one_line(tmp_path):
     assert not (tmp_path / "m.dinoad").exists()
 
 
+def test_where_no_scan_can_be_used_the_reasons_of_scans_come_first(tmp_path, capsys):
+    """Hidden files came first, and took the place of why the scans beside them were skipped."""
+    for name in "abcd":
+        series = nib.Nifti1Image(np.zeros((4, 5, 6, 2), np.float32), np.eye(4))
+        nib.save(series, tmp_path / f"{name}.nii.gz")
+        (tmp_path / f"._{name}.nii.gz").write_bytes(b"of macOS")
+    assert main(fit_arguments(tmp_path, tmp_path / "m.dinoad")) == 2
+    told = capsys.readouterr().err
+    assert "got 0. Skipped: a.nii.gz: a series of 2 frames" in told
+    assert told.endswith(" --frame 0 to 1 (and 3 like it); ._a.nii.gz: hidden (and 3 like it).\n")
+
+
 def test_score_tells_sizes_with_their_unit_and_where_the_results_are(
     model_path, patient_path, tmp_path, capsys
 ):

@@ -40,7 +40,7 @@ from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, 
 from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from napari_dinoad.backbones import Backbone
     from napari_dinoad.fit_estimate import FitEstimate
@@ -368,13 +368,24 @@ def _tell_what_was_assumed(fit_report: FitReport, told_before: Collection[str]) 
 def _too_few(
     folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...], series: str = ""
 ) -> ScanReadError:
-    reasons = "; ".join(f"{item.path.name}: {item.reason.rstrip('.')}" for item in skipped[:3])
-    more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    by_kind: dict[str, list[SkippedFile]] = {}
+    for item in sorted(skipped, key=lambda item: not item.is_scan):
+        by_kind.setdefault(item.kind, []).append(item)
+    reasons = "; ".join(map(_first_of, list(by_kind.values())[:3]))
+    n_more = sum(map(len, list(by_kind.values())[3:]))
+    more = f"; and {n_more} more" if n_more else ""
     empty = "" if n_usable else " The folder holds no file."
     why = f" Skipped: {reasons}{more}." if skipped else empty
     return ScanReadError(
         f"{folder}: expected at least {MIN_SCANS} usable normal scans, got {n_usable}.{series or why}"
     )
+
+
+def _first_of(skipped: Sequence[SkippedFile]) -> str:
+    """Return why the first of some files is skipped, which holds for the others."""
+    first, n_others = skipped[0], len(skipped) - 1
+    others = f" (and {n_others} like it)" if n_others else ""
+    return f"{first.path.name}: {first.reason.rstrip('.')}{others}"
 
 
 def _nothing_to_add(folder: Path, cohort: Cohort) -> ScanReadError:
