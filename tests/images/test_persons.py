@@ -54,6 +54,27 @@ def test_bids_names(names, of_scan):
     assert persons.note == ""
 
 
+@pytest.mark.parametrize(
+    "layout",
+    ["{0}_{1}.nii.gz", "{0}/{0}-{1}.nii.gz", "{0}/{1}.nii.gz", "X-{1}/{0}-{1}.nii.gz", "{1}/{0}_{1}.nii.gz"],
+)
+def test_sequences_of_a_case_are_of_one_person(layout):
+    """They were held out from one another's model, and the fit asked whether they are of one person."""
+    names = [layout.format(case, sequence) for case in "abc" for sequence in ("t1", "flair")]
+    assert persons_of(names) == Persons((0, 0, 1, 1, 2, 2))
+    assert persons_of(
+        [f"imagesTr/{name}" for name in ("a_0000.nii", "a_0001.nii", "b_0000.nii", "c_0000.nii")]
+    ) == (Persons((0, 0, 1, 2)))
+    assert persons_of(names, "each-scan").n == 6
+
+
+def test_one_sequence_of_each_case_may_be_of_persons_with_several_cases():
+    """As time points in folders."""
+    persons = persons_of([f"{case}/visit_{n}_t1.nii.gz" for case in "abc" for n in (1, 2)])
+    assert persons.of_scan == (0, 1, 2, 3, 4, 5)
+    assert "6 normal scans lie in 3 folders" in persons.note
+
+
 def test_the_chosen_folder_says_nothing(tmp_path, monkeypatch):
     """Also when it was named in another way than its files are."""
     folder = tmp_path / "sub-7"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from napari_dinoad.machine.file_names import case_of, sequence_of, series_in, without_sequence
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from napari_dinoad.settings import PersonGrouping
 
 __all__ = ["MIN_PERSONS", "Persons", "find_persons", "of_persons"]
+
+_Mark: TypeAlias = "tuple[str, Hashable]"
+"""What scans of one person share: by what that is known, and its value."""
 
 MIN_PERSONS = 3
 """With fewer, a grouping is taken for a mistake: one number for all after anonymisation, folders of sites."""
@@ -80,7 +85,7 @@ def find_persons(
         Where scans share a person, but there are fewer than `MIN_PERSONS` persons, each scan counts as one, and the
         note says so. Of scans that nothing tells the person of, but folders or names might, the note asks for that.
     """
-    marks: list[Hashable] = []
+    marks: list[_Mark] = []
     untold: list[ScanFile] = []
     for place, scan in enumerate(scans):
         if scan.series is not None:
@@ -90,6 +95,12 @@ def find_persons(
             untold.append(scan)
         marks.append(("scan", place) if mark is None else mark)
     persons = Persons.of(marks)
+    if how == "auto":
+        # Several sequences of a case are of one person; whose a case with one alone is, its name does not tell.
+        n_of = Counter(marks)
+        untold += [
+            scan for scan, mark in zip(scans, marks, strict=True) if mark[0] == "case" and n_of[mark] == 1
+        ]
     if persons.n == len(scans) or persons.n >= MIN_PERSONS:
         note = (_folders_note(untold, folder) or _names_note(untold, folder)) if how == "auto" else ""
         return replace(persons, note=note)
@@ -145,7 +156,7 @@ def _parts_of(scan: ScanFile, folder: Path) -> tuple[str, ...]:
     return first.relative_to(folder).parts if first.is_relative_to(folder) else first.parts[-1:]
 
 
-def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | None:
+def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> _Mark | None:
     """Return what scans of one person share; None where nothing is known."""
     if how == "each-scan":
         return None
@@ -160,11 +171,21 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> Hashable | No
     if label is not None:
         return ("sub", label)
     if scan.series is None:
-        return None
+        return _case_mark(scan, parts)
     from napari_dinoad.images.dicom.patient import patient_mark
 
     mark = patient_mark(_first_file(scan))
     return None if mark is None else ("patient", mark)
+
+
+def _case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
+    """Return what sequences of one case share: folders and name without the sequence (``T1/a_T1``, ``T2/a_T2``)."""
+    stem = scan.name
+    sequence = series_in(scan.path, stem)
+    if not sequence:
+        return None
+    folders = [without_sequence(part) for part in parts[:-1] if sequence_of(part) != part]
+    return ("case", (*folders, "" if stem == sequence else case_of(scan.path, stem)))
 
 
 def _folder_of_person(folders: tuple[str, ...], chosen: Path) -> str | None:
