@@ -192,6 +192,16 @@ def test_the_name_before_a_number_is_the_person_when_asked():
     )
 
 
+def test_numbers_before_a_sequence_and_in_folders_of_one_scan_are_of_the_name():
+    """As time points of BraTS: a person's first and second scan were held out from one another's model."""
+    cases = [f"BraTS-GLI-0000{person}-{visit:03}" for person in range(3) for visit in range(2)]
+    names = [f"{case}/{case}-t1n.nii.gz" for case in cases]
+    assert persons_of(names, "name").of_scan == (0, 0, 1, 1, 2, 2)
+    assert "'dinoad fit --persons name'" in persons_of(names).note
+    single = [f"BraTS2021_0000{n}/BraTS2021_0000{n}_t1.nii.gz" for n in range(6)]
+    assert persons_of(single) == Persons((0, 1, 2, 3, 4, 5))
+
+
 def test_folders_of_scans_whose_persons_are_told_otherwise_are_not_asked_for(tmp_path):
     """Sites and years, of patients whose PatientID tells them apart: the fit said that p-values may be too low."""
     for number in range(9):

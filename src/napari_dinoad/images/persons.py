@@ -145,9 +145,18 @@ def _names_note(scans: Sequence[ScanFile], folder: Path) -> str:
 
 
 def _numbered_stem(scan: ScanFile, folder: Path) -> tuple[str, ...] | None:
-    """Return a scan's folders and its name before the number at its end; None where there is none."""
-    match = _NUMBERED.fullmatch(scan.name)
-    return None if match is None else (*_parts_of(scan, folder)[:-1], match["stem"])
+    """Return a scan's folders and its name before the number at its end; None where there is none.
+
+    A sequence may stand behind the number, and a folder may be called like its scan (``a-001/a-001-t1n``).
+    """
+    case = scan.name if scan.series is not None else case_of(scan.path, scan.name)
+    match = _NUMBERED.fullmatch(case)
+    if match is None:
+        return None
+    return (
+        *(match["stem"] if part == case else part for part in _parts_of(scan, folder)[:-1]),
+        match["stem"],
+    )
 
 
 def _parts_of(scan: ScanFile, folder: Path) -> tuple[str, ...]:
