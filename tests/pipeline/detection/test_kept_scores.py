@@ -24,7 +24,7 @@ from napari_dinoad.pipeline.detection.batch import score_scans
 from napari_dinoad.pipeline.detection.kept_scores import model_sha256_of
 from napari_dinoad.settings import ReadSettings
 from refused_files import hold_as_on_windows
-from small_heads import save_dicom_head
+from small_heads import save_dicom_head, save_head
 
 
 @pytest.fixture
@@ -211,6 +211,27 @@ def test_no_folder_is_in_what_is_kept(score, tmp_path):
     score()
     for path in (tmp_path / "out" / "scored").iterdir():
         assert str(tmp_path) not in path.read_text()
+
+
+def test_by_which_series_a_scan_was_chosen_does_not_matter(detector, tmp_path):
+    """Of a folder that was scored as a whole all were scored again where a series was chosen, or a pattern of it."""
+    folder = tmp_path / "scans"
+    for name, seed in (("a_t1.nii.gz", 1), ("a_t2.nii.gz", 2), ("b_t1.nii.gz", 3)):
+        save_head(require_folder(folder) / name, seed)
+    save_dicom_head(require_folder(folder / "series"), 7, SeriesDescription="t1")
+
+    def score(series):
+        reading = ReadSettings(series)
+        scans = discover_scans(folder, reading).scans
+        out = require_folder(tmp_path / "out")
+        with Worklist(out, "m", 0.01) as worklist:
+            scored = score_scans(detector, scans, reading, out, worklist, ("map",), model_sha256="m" * 64)
+            with closing(scored):
+                return {item.name: item.is_taken_over for item in scored}
+
+    assert score("t1") == {"a_t1": False, "b_t1": False, "series": False}
+    assert score(None) == {"a_t1": True, "a_t2": False, "b_t1": True, "series": True}
+    assert score("*t?") == {"a_t1": True, "a_t2": True, "b_t1": True, "series": True}
 
 
 def test_a_series_that_is_named_by_a_file_is_read_each_time(detector, tmp_path, monkeypatch):

@@ -63,7 +63,9 @@ class ScanToEmbed:
 
 
 def scan_sha256(scan: ScanFile, reading: ReadSettings) -> str:
-    """Return a SHA-256 (hex) of what is in a scan's files and of how they are read; file names play no part.
+    """Return a SHA-256 (hex) of what is in a scan's files and of how they are read.
+
+    Neither file names play a part, nor by which series the scan was chosen.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def scan_sha256(scan: ScanFile, reading: ReadSettings) -> str:
             parts = [sha256_of_file(path) for path in scan.images or (scan.path,)]
     except OSError as error:
         raise ScanReadError(f"{scan.path}: cannot be read ({error.strerror or error})") from error
-    return hash_of([*parts, asdict(reading)])
+    return hash_of([*parts, asdict(replace(reading, series=None))])
 
 
 class ScanEmbedding:
