@@ -254,7 +254,7 @@ def test_labels_and_surfaces_of_freesurfer_are_no_scans(tmp_path):
     """A model was fitted on ``aseg`` and ``ribbon`` beside heads."""
     labels = ["aparc+aseg.mgz", "aparc.DKTatlas+aseg.nii.gz", "aseg.mgz", "aseg.presurf.mgz", "lh.ribbon.mgz",
               "ribbon.mgz", "sub-1_aseg.nii.gz", "wm.mgz", "wmparc.mgz"]  # fmt: skip
-    scans = ["T1.mgz", "brain.finalsurfs.mgz", "brain.mgz", "nu.mgz", "wma.nii.gz"]
+    scans = ["T1.mgz", "brain.finalsurfs.mgz", "brain.mgz", "nu.mgz", "wm-001.nii.gz"]
     save_volumes(tmp_path / "mri", *labels, *scans)
     nib.save(nib.MGHImage(np.ones((50, 1, 1), np.float32), np.eye(4)), tmp_path / "lh.thickness.mgh")
     found = discover_scans(tmp_path)

@@ -352,7 +352,7 @@ def _names_of_masks(name: str) -> tuple[str, ...]:
 
 def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:
     """Return what a file holds, and by what that is known."""
-    naming = mask_naming(scan.name) if _is_file(scan) else ""
+    naming = mask_naming(scan.path, scan.name) if _is_file(scan) else ""
     if scan.holding == "scan" and naming:
         return "mask", f"{naming} name"
     return scan.holding, "header" if earlier_result(scan.path) == "scan" else "header or name"
