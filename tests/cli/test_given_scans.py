@@ -54,6 +54,27 @@ def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_pat
     assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
 
 
+def test_results_that_wildcards_find_beside_scans_are_no_scans(model_path, tmp_path, capsys):
+    """Maps and masks of an earlier run into the same folder were scored."""
+    save_head(tmp_path / "head.nii.gz", 1)
+    save_picture(tmp_path / "slice.png")
+    arguments = ["score", str(tmp_path / "*.nii.gz"), str(tmp_path / "*.png"), "--model", str(model_path)]
+    arguments += ["--out", str(tmp_path), "--save", "map,mask,picture,report", "--json"]
+    for has_results in (False, True):
+        assert main(arguments) == 0
+        told = capsys.readouterr()
+        scored = [Path(scan["scan"]).name for scan in json.loads(told.out)["scans"]]
+        assert sorted(scored) == ["head.nii.gz", "slice.png"]
+        assert ("not a scan" in told.err) is has_results
+    assert "head_mask.nii.gz: a mask by its header, not a scan" in told.err
+    assert "head_anomaly.nii.gz: a map of −log10 p by its header, not a scan" in told.err
+    assert "head_picture.png: a picture of a result, not a scan" in told.err
+    results = [str(tmp_path / f"head_{end}.nii.gz") for end in ("mask", "anomaly")]
+    assert main(["score", *results, "--model", str(model_path), "--out", str(tmp_path / "out")]) == 2
+    assert "Expected scans, got results alone." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def save_frames(path, n=3):
     nib.save(nib.Nifti1Image(np.stack([make_head(seed) for seed in range(n)], -1), AFFINE), path)
     return path

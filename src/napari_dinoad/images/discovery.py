@@ -54,7 +54,7 @@ BELONGING_FOLDERS = {
 The same persons' scans lie there once more: before they were converted, and preprocessed.
 """
 
-_HELD = {"mask": "a mask", "map": "a map of −log10 p"}
+HELD = {"mask": "a mask", "map": "a map of −log10 p"}
 
 _MOST_SERIES_TOLD = 8
 
@@ -64,7 +64,7 @@ _DEEPEST = 200
 _SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
 """What a system shows as files there lies on no disk; links in the first lead to every process, and to all disks."""
 
-__all__ = ["BELONGING_FOLDERS", "Discovery", "discover_scans"]
+__all__ = ["BELONGING_FOLDERS", "HELD", "Discovery", "discover_scans"]
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def _set_results_aside(found: _Found) -> None:
         if of in names or _FRAME.sub("", of) in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}", kind=_OF_A_SCAN))
         elif holding != "scan":
-            found.skipped.append(SkippedFile(scan.path, f"{_HELD[holding]} by its {known_by}, not a scan"))
+            found.skipped.append(SkippedFile(scan.path, f"{HELD[holding]} by its {known_by}, not a scan"))
         elif _in_mask_folder(scan) and (scan.path.parent.parent, scan.name) in places:
             found.results.append(replace(scan, holding="mask"))
             found.skipped.append(SkippedFile(scan.path, f"a mask by its folder, {scan.path.parent.name}"))
