@@ -308,7 +308,16 @@ def test_masks_of_another_series_beside_the_scans_are_no_scans(tmp_path):
     lay_out(tmp_path, "a_t1.nii.gz a_t1_mask.nii.gz a_t2.nii.gz a_t2_mask.nii.gz b_t2.nii.gz b_seg.nii.gz")
     found = find_dataset(tmp_path, series="t1")
     assert [(one.path.name, one.mask.name) for one in found.test] == [("a_t1.nii.gz", "a_t1_mask.nii.gz")]
-    assert {path.name for path in found.unmatched} == {"a_t2_mask.nii.gz", "b_seg.nii.gz"}
+    assert found.unmatched == ()
+    unused = {item.path.name for item in found.unused if item.reason == "not the series chosen"}
+    assert unused == {"a_t2.nii.gz", "a_t2_mask.nii.gz", "b_t2.nii.gz", "b_seg.nii.gz"}
+
+
+def test_a_mask_of_several_other_series_is_no_scan(tmp_path):
+    lay_out(tmp_path, "a_t1.nii.gz a_seg.nii.gz b_t2.nii.gz b_t1c.nii.gz b_seg.nii.gz")
+    found = find_dataset(tmp_path, series="t1")
+    assert [one.path.name for one in found.test] == ["a_t1.nii.gz"]
+    assert [path.name for path in found.unmatched] == ["b_seg.nii.gz"]
 
 
 def test_a_series_that_no_scan_is_of_is_told(tmp_path):

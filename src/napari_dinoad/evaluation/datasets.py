@@ -227,7 +227,10 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
 def _of_series(
     files: Sequence[DatasetFile], wanted: str, folder: Path
 ) -> tuple[list[DatasetFile], list[SkippedFile]]:
-    """Set aside scans of another series, before masks are told to be theirs: a case has one for all its sequences."""
+    """Set aside scans of another series, with masks that are theirs alone.
+
+    That is before masks are told to be those of the others: a case has one for all its sequences.
+    """
     scans, masks = _scans_and_masks(files)
     meant = {id(scan) for scan in meant_by(wanted, scans)}
     if scans and not meant:
@@ -238,10 +241,11 @@ def _of_series(
         )
     # Of which series a damaged file is, is not known.
     kept = [scan for scan in scans if scan.fault or id(scan) in meant]
-    unused = [
-        SkippedFile(scan.path, NOT_CHOSEN) for scan in scans if not scan.fault and id(scan) not in meant
-    ]
-    return [*kept, *(replace(mask, is_mask=True) for mask in masks)], unused
+    others = [scan for scan in scans if not scan.fault and id(scan) not in meant]
+    mask_of = pair_masks(scans, [mask for mask in masks if mask.segmented is None]).mask_of
+    theirs = {mask_of[scan]: None for scan in others if scan in mask_of}
+    unused = [SkippedFile(file.path, NOT_CHOSEN) for file in (*others, *theirs)]
+    return [*kept, *(replace(mask, is_mask=True) for mask in masks if mask not in theirs)], unused
 
 
 def _segmented_studies(files: Sequence[DatasetFile]) -> frozenset[str]:
