@@ -225,3 +225,14 @@ def test_a_picture_that_names_no_series_either_sets_no_slices_aside(tmp_path):
     found = discover_scans(tmp_path)
     assert [scan.shape for scan in found.scans if scan.kind == "volume"] == [values.shape[::-1]]
     assert not found.skipped
+
+
+def test_single_images_of_several_studies_that_name_no_series_are_a_scan_each(tmp_path):
+    """They were put together: one study for each image of a series is what de-identifiers leave."""
+    images = []
+    for number in range(3):
+        (image,) = without_series(series_datasets(ct_values(n=1, seed=number), origin=(-3, -4, 2 * number)))
+        del image.FrameOfReferenceUID
+        images.append(image)
+    save_all(images, tmp_path)
+    assert [len(scan.series.files) for scan in discover_scans(tmp_path).scans] == [1, 1, 1]

@@ -155,7 +155,8 @@ def _torn(parts: Mapping[_Key, Sequence[DicomSeries]]) -> list[list[_Key]]:
     """Return the keys of series of which every image claims to be of another study: by a de-identifier's fault."""
     by_series: dict[str, list[_Key]] = {}
     for key, group in parts.items():
-        if not _is_by_itself(group[0]):
+        # Of images that name no series either, nothing says that they are of one.
+        if group[0].uid and not _is_by_itself(group[0]):
             by_series.setdefault(key[1], []).append(key)
     return [
         keys for keys in by_series.values() if len(keys) > 1 and all(len(parts[key]) == 1 for key in keys)
