@@ -227,11 +227,14 @@ def test_a_picture_that_names_no_series_either_sets_no_slices_aside(tmp_path):
     assert not found.skipped
 
 
-def test_single_images_of_several_studies_that_name_no_series_are_a_scan_each(tmp_path):
-    """They were put together: one study for each image of a series is what de-identifiers leave."""
+@pytest.mark.parametrize("tag", ["StudyInstanceUID", "PatientID"])
+def test_single_images_of_several_persons_that_name_no_series_are_a_scan_each(tmp_path, tag):
+    """They were put together: one study, or patient, for each image of a series is what de-identifiers leave."""
     images = []
     for number in range(3):
         (image,) = without_series(series_datasets(ct_values(n=1, seed=number), origin=(-3, -4, 2 * number)))
+        image.StudyInstanceUID, image.PatientID = "1.2.3", "one"
+        setattr(image, tag, f"1.2.3.{number}")
         del image.FrameOfReferenceUID
         images.append(image)
     save_all(images, tmp_path)

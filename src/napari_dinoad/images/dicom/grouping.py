@@ -135,13 +135,14 @@ def _part_patients(
     copies: dict[_Key, list[Path]],
     patients: Mapping[Path, bytes | None],
 ) -> None:
-    """Split series that hold images of several patients, whose UIDs are the same; in place.
+    """Split series that hold images of several patients, whose UIDs are the same or missing; in place.
 
-    Where no patient has two of the images, a de-identifier drew a new PatientID for each file.
+    Where no patient has two of the images that name a series, a de-identifier drew a new PatientID for each file.
     """
     for key, group in list(parts.items()):
         counts = Counter(patients[one.frames[0].path] for one in group)
-        if len(counts.keys() - {None}) < 2 or max(counts.values()) == 1:
+        is_drawn_anew = bool(group[0].uid) and max(counts.values()) == 1
+        if len(counts.keys() - {None}) < 2 or is_drawn_anew:
             continue
         homes: dict[bytes | None, _Key] = {}
         for one in parts.pop(key):
