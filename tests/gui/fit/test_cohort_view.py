@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +20,9 @@ from napari_dinoad.gui.fit.fit_costs import fit_duration_in_words
 from napari_dinoad.gui.models.model_library import read_model_summary
 from napari_dinoad.gui.parts.parts import without_options
 from napari_dinoad.gui.work.jobs import DetectOutcome, DiscoverJob, FitOutcome
+from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.scan_file import ScanFile
+from napari_dinoad.settings import ReadSettings
 
 
 def listed(folder, names):
@@ -38,6 +41,20 @@ def test_a_size_is_the_most_frequent_only_where_some_scans_share_it(tmp_path):
     Image.fromarray(np.eye(50, dtype=np.uint8)[::-1]).save(tmp_path / "d.png")
     found = DiscoverJob(tmp_path)(SimpleNamespace(progress=None))
     assert ", 3 sizes (most often 50 × 50)." in discovery_in_words(found)
+
+
+def test_why_no_scan_of_a_folder_can_be_used(tmp_path):
+    """All was "no scan was found": a folder of 4D images, and a word of the series where its whole name is meant."""
+    assert discovery_in_words(discover_scans(tmp_path)) == "No scan was found in this folder."
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6, 2), np.float32), np.eye(4)), tmp_path / "bold.nii.gz")
+    words = discovery_in_words(discover_scans(tmp_path))
+    assert words.startswith(
+        "No scan in this folder can be used. The first: a series of 2 frames; expected one volume."
+    )
+    assert "--" not in words
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4)), tmp_path / "a_mprage_T1w.nii.gz")
+    words = discovery_in_words(discover_scans(tmp_path, ReadSettings(series="mprage")))
+    assert words == "No scan of this series was found in this folder. A part of a name is meant by *part*."
 
 
 def test_persons_are_counted_in_the_listing(tmp_path):

@@ -21,6 +21,7 @@ from napari_dinoad.gui.parts.folding import Folded
 from napari_dinoad.gui.parts.parts import NoteLabel, without_options
 from napari_dinoad.gui.work.remaining_time import duration_in_words
 from napari_dinoad.images.persons import of_persons
+from napari_dinoad.images.series_choice import NOT_CHOSEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +46,7 @@ MIN_SCANS = 2
 def discovery_in_words(discovery: Discovery) -> str:
     """Return how many scans a folder holds, of which sizes, and of how many persons where some have several."""
     if not discovery.scans:
-        return "No scan was found in this folder."
+        return _nothing_in_words(discovery)
     parts = []
     for kind, title in (("volume", "volume"), ("image", "2D image")):
         scans = [scan for scan in discovery.scans if scan.kind == kind]
@@ -53,6 +54,16 @@ def discovery_in_words(discovery: Discovery) -> str:
             plural = "" if len(scans) == 1 else "s"
             parts.append(f"{len(scans)} {title}{plural}, {_sizes(scans)}{_spacings(scans)}")
     return f"Found {'; '.join(parts)}. {_persons_in_words(discovery)}".rstrip()
+
+
+def _nothing_in_words(discovery: Discovery) -> str:
+    """Return why a folder holds no scan that can be used."""
+    if any(item.kind == NOT_CHOSEN for item in discovery.skipped):
+        return "No scan of this series was found in this folder. A part of a name is meant by *part*."
+    unusable = [item.reason for item in discovery.skipped if item.is_scan]
+    if unusable:
+        return f"No scan in this folder can be used. The first: {without_options(unusable[0])}"
+    return "No scan was found in this folder."
 
 
 def _persons_in_words(discovery: Discovery) -> str:
