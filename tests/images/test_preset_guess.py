@@ -470,6 +470,21 @@ def test_several_series_of_most_studies_are_several_kinds(tmp_path, series, told
     assert "T2" not in mixed, "a description may hold what a person typed"
 
 
+def test_series_without_description_are_told_apart_by_their_numbers(tmp_path):
+    """As anonymisation leaves them: none was offered, and nothing said of several."""
+    for number, (study, series) in enumerate([(1, 3), (1, 4), (2, 3), (2, 4), (3, 3)]):
+        tags = {
+            "StudyInstanceUID": f"1.2.{study}",
+            "SeriesInstanceUID": f"1.3.{number}",
+            "SeriesNumber": series,
+        }
+        save_dicom_head(tmp_path / str(number), number, **tags)
+    found = discover_scans(tmp_path)
+    assert found.series == (("3", 3), ("4", 2))
+    assert mixed_in_words(found) == f"2 of the 3 studies hold several series: {SEVERAL_SERIES}"
+    assert len(discover_scans(tmp_path, ReadSettings(series="3")).scans) == 3
+
+
 @pytest.mark.parametrize(
     ("shape", "field_mm"), [((40, 30, 90), 90.0), ((40, 30, 1), 90.0), ((1, 30, 90), 450.0)]
 )

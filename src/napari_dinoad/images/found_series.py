@@ -78,7 +78,7 @@ def find_series(
         else:
             scans.append(_scan_of(one, path))
     masks = tuple(path for path in reasons if is_dicom_mask(path))
-    names = tuple(one.description for one in series if not one.is_localiser and one not in captures)
+    names = tuple(one.series_name for one in series if not one.is_localiser and one not in captures)
     return FoundSeries(tuple(_with_own_names(scans)), tuple(skipped), masks, names)
 
 

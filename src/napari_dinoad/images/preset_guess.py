@@ -331,7 +331,7 @@ def _several_series(discovery: Discovery) -> str:
     studies: dict[str, set[str]] = defaultdict(set)
     for scan in discovery.scans:
         if scan.series is not None:
-            studies[scan.series.study_uid].add(scan.series.description.casefold())
+            studies[scan.series.study_uid].add(scan.series_name.casefold())
     n_several = sum(len(descriptions) > 1 for descriptions in studies.values())
     if len(named) > 1:
         counts = [*named.most_common(), *([("without a sequence", n_unnamed)] if n_unnamed else [])]

@@ -81,9 +81,10 @@ class ScanFile:
     def series_name(self) -> str:
         """What a person's scans of several kinds are told apart by.
 
-        The description of a DICOM series, else what `series_in` finds in the name (``T1w``); empty where nothing is.
+        The description of a DICOM series, or its number; of a file what `series_in` finds in the name (``T1w``).
+        Empty where nothing is.
         """
-        return self.series.description if self.series is not None else series_in(self.path, self.name)
+        return self.series.series_name if self.series is not None else series_in(self.path, self.name)
 
     @property
     def series_text(self) -> str:

@@ -257,6 +257,11 @@ class DicomSeries:
         )
 
     @property
+    def series_name(self) -> str:
+        """What it is told apart by from others of its study: its description, else its number; empty without both."""
+        return self.description or ("" if self.number is None else str(self.number))
+
+    @property
     def series_text(self) -> str:
         """What a pattern is compared with."""
         return self.description
