@@ -17,6 +17,7 @@ from napari_dinoad.machine.file_names import (
     MASK_WORDS,
     case_of,
     sequence_of,
+    series_in,
     stem_of,
 )
 
@@ -145,6 +146,11 @@ class DatasetFile:
         if self.stem in _IMAGES or self.stem == sequence_of(self.stem):
             return ""
         return case_of(self.path, self.stem)
+
+    @property
+    def series_name(self) -> str:
+        """See `ScanFile.series_name`."""
+        return series_in(self.path, stem_of(self.path)) if self.series is None else self.series.series_name
 
     @property
     def series_text(self) -> str:

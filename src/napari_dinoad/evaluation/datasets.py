@@ -17,7 +17,7 @@ from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wr
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
-from napari_dinoad.images.series_choice import NOT_CHOSEN, meant_by
+from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
 from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES
 from napari_dinoad.machine.files import files_below
 
@@ -234,11 +234,8 @@ def _of_series(
     scans, masks = _scans_and_masks(files)
     meant = {id(scan) for scan in meant_by(wanted, scans)}
     if scans and not meant:
-        told = ", ".join(scan.path.name for scan in scans[:_MOST_NAMED])
-        more = f" and {len(scans) - _MOST_NAMED} more" if len(scans) > _MOST_NAMED else ""
-        raise DinoadError(
-            f"{folder}: expected scans of the series {wanted!r}, found none among {told}{more}."
-        )
+        there = series_in_words(counted(scan.series_name for scan in scans))
+        raise DinoadError(f"{folder}: expected scans of the series {wanted!r}, found none.{there}")
     # Of which series a damaged file is, is not known.
     kept = [scan for scan in scans if scan.fault or id(scan) in meant]
     others = [scan for scan in scans if not scan.fault and id(scan) not in meant]

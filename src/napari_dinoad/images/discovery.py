@@ -16,7 +16,7 @@ from napari_dinoad.images.itk.headers import voxels_apart
 from napari_dinoad.images.mask_names import is_called_mask, mask_naming
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
-from napari_dinoad.images.series_choice import NOT_CHOSEN, meant_by
+from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
 from napari_dinoad.machine.file_names import (
     MAP_ENDING,
     MASK_ENDINGS,
@@ -55,8 +55,6 @@ The same persons' scans lie there once more: before they were converted, and pre
 """
 
 HELD = {"mask": "a mask", "map": "a map of −log10 p"}
-
-_MOST_SERIES_TOLD = 8
 
 _DEEPEST = 200
 """Folders within folders; Python's calls end at 1,000."""
@@ -107,11 +105,7 @@ class Discovery:
     @property
     def series_in_words(self) -> str:
         """The series to choose from, where none of them was chosen: a sentence to follow on what is missing."""
-        if self.scans or not self.series:
-            return ""
-        listed = [f"{name} ({n})" for name, n in self.series[:_MOST_SERIES_TOLD]]
-        n_more = len(self.series) - len(listed)
-        return f" Series to choose from: {', '.join(listed)}{f' and {n_more} more' if n_more else ''}."
+        return "" if self.scans else series_in_words(self.series)
 
 
 @dataclass
@@ -177,7 +171,7 @@ def discover_scans(
     _set_results_aside(found)
     _choose_series(reading.series, found)
     found.scans.sort(key=lambda scan: (scan.path, scan.name))
-    series = _counted(found.series)
+    series = counted(found.series)
     return Discovery(folder, tuple(found.scans), tuple(found.skipped), tuple(found.results), series)
 
 
@@ -327,13 +321,6 @@ def _choose_series(wanted: str | None, found: _Found) -> None:
     meant = {id(scan) for scan in meant_by(wanted, files)}
     found.scans = [scan for scan in found.scans if scan.series is not None or id(scan) in meant]
     found.skipped += [SkippedFile(scan.path, NOT_CHOSEN) for scan in files if id(scan) not in meant]
-
-
-def _counted(names: list[str]) -> tuple[tuple[str, int], ...]:
-    """Return names as they are first written, with how often each occurs, most first; capitals make no other name."""
-    written: dict[str, str] = {}
-    counts = Counter(written.setdefault(name.casefold(), name) for name in names if name)
-    return tuple(counts.most_common())
 
 
 def _is_file(scan: ScanFile) -> bool:

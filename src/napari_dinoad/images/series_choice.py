@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["NOT_CHOSEN", "is_of_series", "meant_by"]
+__all__ = ["NOT_CHOSEN", "counted", "is_of_series", "meant_by", "series_in_words"]
 
 NOT_CHOSEN = "not the series chosen"
 """Why a scan is skipped that is another series than the one wanted."""
+
+_MOST_TOLD = 8
 
 
 class _Named(Protocol):
@@ -47,3 +50,19 @@ def is_of_series(name: str, wanted: str) -> bool:
     """Whether a file's name (without ending) is what is wanted, or ends with it after a separator: ``sub-01_T1w``."""
     name, wanted = name.casefold(), wanted.strip().lstrip("-_.").casefold()
     return bool(wanted) and re.search(rf"(?:^|[-_. ]){re.escape(wanted)}$", name) is not None
+
+
+def counted(names: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Return names as they are first written, with how often each occurs, most first; capitals make no other name."""
+    written: dict[str, str] = {}
+    counts = Counter(written.setdefault(name.casefold(), name) for name in names if name)
+    return tuple(counts.most_common())
+
+
+def series_in_words(series: Sequence[tuple[str, int]]) -> str:
+    """Return which series, as `counted`, there are to choose from: a sentence to follow on what is missing."""
+    if not series:
+        return ""
+    listed = [f"{name} ({n})" for name, n in series[:_MOST_TOLD]]
+    n_more = len(series) - len(listed)
+    return f" Series to choose from: {', '.join(listed)}{f' and {n_more} more' if n_more else ''}."
