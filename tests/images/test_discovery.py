@@ -270,8 +270,9 @@ def test_masks_that_are_called_so_beside_a_scan_are_no_scans(tmp_path):
     save_volumes(tmp_path / "1", "t1.nii.gz", "seg.nii.gz")
     save_volumes(tmp_path / "2", "imaging.nii.gz", "segmentation.nii.gz", "a_tumor_segmentation.nii.gz")
     save_volumes(tmp_path / "alone", "mask.nii.gz")
+    save_volumes(tmp_path / "patients", "healthy.nii.gz", "lesion.nii.gz")
     found = discover_scans(tmp_path)
-    assert [scan.name for scan in found.scans] == ["t1", "imaging", "mask"]
+    assert [scan.name for scan in found.scans] == ["t1", "imaging", "mask", "healthy", "lesion"]
     assert {item.reason for item in found.skipped} == {"a mask by its name, beside scans"}
     assert {scan.holding for scan in found.results} == {"mask"}
 

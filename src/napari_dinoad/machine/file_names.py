@@ -60,9 +60,7 @@ MASK_ENDINGS = (
 )  # fmt: skip
 """What names of masks have behind the name of their scan, longest first (3D Slicer's ``.seg``); some have nothing."""
 
-MASK_WORDS = frozenset(
-    {*(ending[1:] for ending in MASK_ENDINGS), "labels", "lesion", "lesions", "segmentation"}
-)
+MASK_WORDS = frozenset({*(ending[1:] for ending in MASK_ENDINGS), "labels"})
 """What masks are called that lie beside their scan in a folder of its own (``case_1/imaging``, ``segmentation``)."""
 
 MASK_FOLDERS = frozenset(
