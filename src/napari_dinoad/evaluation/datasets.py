@@ -241,6 +241,7 @@ def _of_series(
     others = [scan for scan in scans if not scan.fault and id(scan) not in meant]
     mask_of = pair_masks(scans, [mask for mask in masks if mask.segmented is None]).mask_of
     theirs = {mask_of[scan]: None for scan in others if scan in mask_of}
+    theirs |= {mask: None for masks_of in segmentations_of(others, masks).values() for mask in masks_of}
     unused = [SkippedFile(file.path, NOT_CHOSEN) for file in (*others, *theirs)]
     return [*kept, *(replace(mask, is_mask=True) for mask in masks if mask not in theirs)], unused
 
