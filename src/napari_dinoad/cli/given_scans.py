@@ -92,12 +92,10 @@ def _result_in(path: Path) -> str:
     """Return what a file holds that is a result; nothing of scans, and of what cannot be opened."""
     if is_drawn_result(path):
         return "a picture of a result"
+    if format_of(path) != "nifti":
+        return ""
     try:
-        holding = (
-            inspect_file(path, ReadSettings(), all_frames=True).holding
-            if format_of(path) == "nifti"
-            else "scan"
-        )
+        holding = inspect_file(path, ReadSettings(), all_frames=True).holding
     except (OSError, ScanReadError):
         return ""
     return "" if holding == "scan" else f"{HELD[holding]} by its header"

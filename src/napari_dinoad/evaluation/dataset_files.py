@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.images.series_choice import is_of_series
+from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.file_names import (
     MASK_ENDINGS,
     MASK_FOLDERS,
     MASK_WORDS,
     case_of,
     sequence_of,
-    series_in,
     stem_of,
 )
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.images.dicom.segmentations import SegmentedImages
-    from napari_dinoad.images.scan_file import ScanFile
 
 __all__ = ["DatasetFile", "Place", "Split", "is_of_normals", "is_of_split", "says_nothing"]
 
@@ -147,19 +145,9 @@ class DatasetFile:
             return ""
         return case_of(self.path, self.stem)
 
-    @property
-    def series_name(self) -> str:
-        """See `ScanFile.series_name`."""
-        return series_in(self.path, stem_of(self.path)) if self.series is None else self.series.series_name
-
-    @property
-    def series_text(self) -> str:
-        """See `ScanFile.series_text`."""
-        return self.stem if self.series is None else self.series.series_text
-
-    def answers_to(self, wanted: str) -> bool:
-        """See `ScanFile.answers_to`."""
-        return is_of_series(self.stem, wanted) if self.series is None else self.series.answers_to(wanted)
+    def as_file(self) -> ScanFile:
+        """Return it as what can be read."""
+        return self.series or ScanFile.of_file(self.path)
 
 
 def _plain(part: str) -> str:

@@ -232,9 +232,11 @@ def _of_series(
     That is before masks are told to be those of the others: a case has one for all its sequences.
     """
     scans, masks = _scans_and_masks(files)
-    meant = {id(scan) for scan in meant_by(wanted, scans)}
+    as_files = [scan.as_file() for scan in scans]
+    chosen = {id(file) for file in meant_by(wanted, as_files)}
+    meant = {id(scan) for scan, file in zip(scans, as_files, strict=True) if id(file) in chosen}
     if scans and not meant:
-        there = series_in_words(counted(scan.series_name for scan in scans))
+        there = series_in_words(counted(file.series_name for file in as_files))
         raise DinoadError(f"{folder}: expected scans of the series {wanted!r}, found none.{there}")
     # Of which series a damaged file is, is not known.
     kept = [scan for scan in scans if scan.fault or id(scan) in meant]

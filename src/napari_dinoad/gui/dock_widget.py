@@ -257,9 +257,7 @@ class DockWidget(QWidget):
         if not self.opener.is_busy:
             self.scan.clear_fault()
         if scans:
-            model = self.normal.model
-            of_model = model is not None and model.stacks_folders
-            self.opener.open(scans, stacks_files=self.session.meant_images.proposed(of_model))
+            self.opener.open(scans, stacks_files=self.session.meant_images.proposed(self.normal.model))
 
     def _on_resample_asked(self) -> None:
         self.scan.clear_fault()

@@ -88,12 +88,11 @@ class DockWindows(QObject):
     def ask_which(self, found: FoundScans, read: Callable[..., object]) -> None:
         """Ask which of several scans to read, and have them read."""
         model, meant = self._chosen()[0], self._session.meant_images
-        of_model = model is not None and model.stacks_folders
         self.chooser = ScanChooser(
-            found.scans, self._dock, found.stacked, stacks_folders=meant.proposed(of_model)
+            found.scans, self._dock, found.stacked, stacks_folders=meant.proposed(model)
         )
         self.chooser.chose.connect(read)
-        self.chooser.stack_folders.changed.connect(partial(meant.choose, of_model=of_model))
+        self.chooser.stack_folders.changed.connect(partial(meant.choose, model=model))
         self.chooser.open()
 
     def ask_for_weights(self, error: WeightsNotFoundError, go_on: Callable[[], object]) -> None:

@@ -24,6 +24,7 @@ from napari_dinoad.machine.file_names import (
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
     format_of,
+    without_channel,
     without_sequence,
 )
 from napari_dinoad.machine.files import is_special
@@ -41,9 +42,6 @@ _RESULT_ENDINGS = (*MASK_ENDINGS, MAP_ENDING, *PICTURE_ENDINGS)
 
 _FRAME = re.compile(r"_frame\d+(-\d+)*$")
 """Of results of one of a scan's frames."""
-
-_CHANNEL = re.compile(r"_\d{4}$")
-"""Of nnU-Net's scans: ``case_0000`` beside the labels ``case``."""
 
 BELONGING_FOLDERS = {
     "sourcedata": "source data of the scans beside it",
@@ -334,7 +332,7 @@ def _in_mask_folder(scan: ScanFile) -> bool:
 
 def _names_of_masks(name: str) -> tuple[str, ...]:
     """Return what a scan's mask may be called in a folder beside its own: as it, without sequence, or channel."""
-    return name, without_sequence(name), _CHANNEL.sub("", name)
+    return name, without_sequence(name), without_channel(name)
 
 
 def _what_it_holds(scan: ScanFile) -> tuple[Holding, str]:

@@ -34,6 +34,7 @@ __all__ = [
     "short_paths",
     "short_stem",
     "stem_of",
+    "without_channel",
     "without_sequence",
 ]
 
@@ -123,7 +124,6 @@ _KIND_OF_SEQUENCE = {
 
 _SEQUENCE = re.compile(rf"(?<=.)[-_]({'|'.join(_KIND_OF_SEQUENCE)})$", re.IGNORECASE)
 
-
 _CHANNEL = re.compile(r"_\d{4}$")
 _CHANNEL_FOLDERS = ("imagestr", "imagests")
 """nnU-Net's folders, in which scans are called by their channel: ``case_0000`` beside the labels ``case``."""
@@ -134,9 +134,14 @@ def without_sequence(stem: str) -> str:
     return _SEQUENCE.sub("", stem)
 
 
+def without_channel(stem: str) -> str:
+    """Return the stem without the channel of nnU-Net at its end, if one is there."""
+    return _CHANNEL.sub("", stem)
+
+
 def case_of(path: Path, stem: str) -> str:
     """Return the name of a scan's case, as `without_sequence`; in folders of nnU-Net without the channel."""
-    return _CHANNEL.sub("", stem) if path.parent.name.lower() in _CHANNEL_FOLDERS else without_sequence(stem)
+    return without_channel(stem) if path.parent.name.lower() in _CHANNEL_FOLDERS else without_sequence(stem)
 
 
 def series_in(path: Path, stem: str) -> str:

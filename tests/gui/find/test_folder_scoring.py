@@ -21,7 +21,7 @@ from napari_dinoad.errors import DinoadError
 from napari_dinoad.gui.find import folder_job, folder_scoring
 from napari_dinoad.gui.find.folder_job import FolderOutcome, ScoreFolderJob
 from napari_dinoad.gui.find.folder_scoring import FolderScoringDialog
-from napari_dinoad.gui.parts.folder_images import MeantImages
+from napari_dinoad.gui.models.meant_images import MeantImages
 from napari_dinoad.gui.parts.last_folder import LastFolder
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.settings import DetectSettings

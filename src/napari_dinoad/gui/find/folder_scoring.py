@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
+    from napari_dinoad.gui.models.meant_images import MeantImages
     from napari_dinoad.gui.models.model_library import ModelSummary
-    from napari_dinoad.gui.parts.folder_images import MeantImages
     from napari_dinoad.gui.parts.last_folder import LastFolder
     from napari_dinoad.settings import DetectSettings
 
@@ -172,15 +172,11 @@ class FolderScoringDialog(QDialog):
         self.folder_button.setVisible(is_idle and self._out is not None and self._out.is_dir())
         if is_idle:
             with self.stack_folders.changed.blocked():
-                self.stack_folders.value = self._meant_images.proposed(self._model_stacks())
+                self.stack_folders.value = self._meant_images.proposed(self._chosen()[0])
             self._show_chosen()
 
-    def _model_stacks(self) -> bool:
-        model, _ = self._chosen()
-        return model is not None and model.stacks_folders
-
     def _on_images_meant(self, stacks_folders: bool) -> None:
-        self._meant_images.choose(stacks_folders, self._model_stacks())
+        self._meant_images.choose(stacks_folders, self._chosen()[0])
         self.show_state()
 
     def _show_chosen(self) -> None:

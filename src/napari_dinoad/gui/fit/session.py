@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_dinoad.backbones.weights.store import WEIGHTS_VARIABLE
 from napari_dinoad.gui.configuration import follow_configuration, read_configuration
 from napari_dinoad.gui.fit.fit_controller import FitController
+from napari_dinoad.gui.models.meant_images import MeantImages
 from napari_dinoad.gui.models.model_library import ModelLibrary
-from napari_dinoad.gui.parts.folder_images import MeantImages
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
