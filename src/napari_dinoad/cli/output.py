@@ -98,16 +98,17 @@ def require_out_file(path: Path) -> None:
 
 def skipped_lines(skipped: Sequence[SkippedFile]) -> list[str]:
     """Return what to tell of files that are skipped: of each kind the first few, and how many there are more."""
-    by_kind: dict[str, list[SkippedFile]] = {}
-    for item in skipped:
-        by_kind.setdefault(item.kind, []).append(item)
+    # Loaded here: `dinoad --help` and the verbs without scans go without what reads them.
+    from napari_dinoad.images.scan_file import by_kind
+
+    kinds = by_kind(skipped)
     lines = []
-    for kind, items in list(by_kind.items())[:_REASONS]:
+    for items in kinds[:_REASONS]:
         named = items if len(items) <= _NAMED + 1 else items[:_NAMED]
         lines += [f"skipped {item.path}: {item.reason}" for item in named]
         if len(items) > len(named):
-            lines.append(f"skipped {len(items) - len(named)} more: {kind}")
-    others = list(by_kind.values())[_REASONS:]
+            lines.append(f"skipped {len(items) - len(named)} more: {items[0].kind}")
+    others = kinds[_REASONS:]
     if others:
         lines.append(f"skipped {sum(map(len, others))} more for other reasons; --json lists all.")
     return lines

@@ -20,13 +20,14 @@ from napari_dinoad.machine.file_names import SCAN_SUFFIXES, format_of, series_in
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from napari_dinoad.images.dicom.series import DicomSeries
     from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.volume import Volume
 
-__all__ = ["ScanFile", "SkippedFile", "inspect_file", "without_path"]
+__all__ = ["ScanFile", "SkippedFile", "by_kind", "inspect_file", "without_path"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,14 @@ class SkippedFile:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.kind or self.reason)
+
+
+def by_kind(skipped: Iterable[SkippedFile]) -> list[list[SkippedFile]]:
+    """Return files by the kind of reason why they are skipped, in the order in which the kinds first come."""
+    kinds: dict[str, list[SkippedFile]] = {}
+    for item in skipped:
+        kinds.setdefault(item.kind, []).append(item)
+    return list(kinds.values())
 
 
 def without_path(error: Exception, path: Path) -> str:

@@ -17,6 +17,7 @@ from napari_dinoad.fit_estimate import estimate_fit
 from napari_dinoad.images.discovery import discover_scans
 from napari_dinoad.images.persons import find_persons
 from napari_dinoad.images.preset_guess import choose_preset
+from napari_dinoad.images.scan_file import by_kind
 from napari_dinoad.images.values.grey import COLOUR_AS_GREY
 from napari_dinoad.machine.atomic_files import require_writable
 from napari_dinoad.machine.disk_room import bytes_in_words, is_of_full_disk
@@ -368,11 +369,9 @@ def _tell_what_was_assumed(fit_report: FitReport, told_before: Collection[str]) 
 def _too_few(
     folder: Path, n_usable: int, skipped: tuple[SkippedFile, ...], series: str = ""
 ) -> ScanReadError:
-    by_kind: dict[str, list[SkippedFile]] = {}
-    for item in sorted(skipped, key=lambda item: not item.is_scan):
-        by_kind.setdefault(item.kind, []).append(item)
-    reasons = "; ".join(map(_first_of, list(by_kind.values())[:3]))
-    n_more = sum(map(len, list(by_kind.values())[3:]))
+    kinds = by_kind(sorted(skipped, key=lambda item: not item.is_scan))
+    reasons = "; ".join(map(_first_of, kinds[:3]))
+    n_more = sum(map(len, kinds[3:]))
     more = f"; and {n_more} more" if n_more else ""
     empty = "" if n_usable else " The folder holds no file."
     why = f" Skipped: {reasons}{more}." if skipped else empty
