@@ -141,7 +141,15 @@ def test_the_cohort_that_a_scan_is_least_unlike_is_told(cohort):
     )
 
 
-def test_few_scans_and_unknown_sizes_say_nothing(cohort):
+def test_what_lies_far_outside_of_two_scans_is_told_already(cohort):
+    """A fit of two to four scans kept no figures: nothing was told of a T2 scored with a model of T1."""
+    norms = CohortNorms.of(cohort[:2])
+    assert all(unlike_all([norms], item) == () for item in cohort[2:])
+    t2 = facts(intensity=(10, 180, 270, 400, 1000))
+    assert [said[:16] for said in unlike_all([norms], t2)] == ["Another contrast"]
+
+
+def test_single_scans_and_unknown_sizes_say_nothing(cohort):
     assert CohortNorms.of(cohort[: MIN_SCANS - 1]).figures == {}
     assert unlike_all([], cohort[0]) == ()
     flat = facts(is_physical=False)

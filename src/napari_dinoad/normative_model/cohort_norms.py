@@ -28,8 +28,8 @@ __all__ = [
     "unlike_all",
 ]
 
-MIN_SCANS = 5
-"""With fewer there is no telling who is unlike the others."""
+MIN_SCANS = 2
+"""A fit has no fewer. What lies far outside of both, by the least spread at least, is told already."""
 
 _ALLOWED_SPREADS = 5.0
 """How many robust standard deviations beyond the lowest and highest normal scan are nothing to mention."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoad.normative_model.cohort_norms import AXES, MIN_SCANS, contrast_quartiles, robust_z
+from napari_dinoad.normative_model.cohort_norms import AXES, contrast_quartiles, robust_z
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,9 @@ __all__ = ["OUTLYING_Z", "Outlier", "find_outliers", "grid_unlikeness"]
 
 OUTLYING_Z = 5.0
 """Robust z-scores above this are listed. Of normally distributed figures one in a million is so far off."""
+
+_MIN_SCANS = 5
+"""With fewer there is no telling who is unlike the others."""
 
 _MIN_RELATIVE_SPREAD = 0.02
 """A spread of less than this share of the median is taken for it: scans of one protocol differ by rounding alone."""
@@ -93,7 +96,7 @@ def _compared(
     """Yield each figure that enough scans have: its name, these scans, and their values and robust z-scores."""
     for name in dict.fromkeys(name for item in figures for name in item):
         scans = [i for i, item in enumerate(figures) if name in item]
-        if len(scans) >= MIN_SCANS:
+        if len(scans) >= _MIN_SCANS:
             values = np.array([figures[i][name] for i in scans])
             least = _MIN_RELATIVE_SPREAD * abs(float(np.median(values)))
             yield name, scans, values, robust_z(values, least)

@@ -135,9 +135,9 @@ class Detector:
     def unlike(self, volume: Volume) -> tuple[str, ...]:
         """Return in what a scan is unlike the model's normal scans: kind, voxel size, extent of the body, contrast.
 
-        One sentence each; none where nothing stands out, or fewer than five normal scans are behind the model. That
-        it looks like CT and the model is of MR, or the other way round, and that it is nearly black to the model is
-        told whatever the normal ones were. An abnormal map of such a scan says little. Errors are those of `prepare`.
+        One sentence each; none where nothing stands out. That it looks like CT and the model is of MR, or the other
+        way round, and that it is nearly black to the model is told whatever the normal ones were. An abnormal map of
+        such a scan says little. Errors are those of `prepare`.
         """
         prepared = self.prepare(volume)
         kept = self._unlike
