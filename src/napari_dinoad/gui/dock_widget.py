@@ -124,7 +124,7 @@ class DockWidget(QWidget):
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         rows = self._scroll.rows
         rows.setContentsMargins(6, 4, 6, 4)
-        rows.setSpacing(8)
+        rows.setSpacing(7)
         self.scan.rows.addWidget(self.reading)
         self.scan.rows.addWidget(self.masks)
         self.normal.rows.addWidget(self.fitting)
