@@ -130,8 +130,20 @@ def test_a_name_that_the_locale_cannot_write_is_no_fault_of_ours(monkeypatch):
     assert r"'\x82.nii.gz' cannot be written in euc_jp" in told
     assert "PYTHONUTF8=1" in told
     assert fault_of_machine(UnicodeEncodeError("ascii", "\x82", 0, 1, "ordinal not in range")) is None
+    # What Python calls the encoding of the C library, which is none of its own.
+    assert fault_of_machine(UnicodeEncodeError("locale", "\x82", 0, 1, "encoding error")) is None
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "utf-8")
     assert fault_of_machine(UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")) is None
+
+
+def test_a_name_that_a_locale_of_one_byte_a_letter_cannot_write_is_no_fault_of_ours(monkeypatch):
+    """Greek in a German locale: Python says "charmap", whichever of these encodings it is."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-15")
+    with pytest.raises(UnicodeEncodeError) as raised:
+        "λ.nii.gz".encode("iso8859-15")
+    assert r"'\u03bb.nii.gz' cannot be written in iso8859-15" in str(fault_of_machine(raised.value))
+    can_be_written = UnicodeEncodeError("charmap", "ä.nii.gz", 0, 1, "of another encoding")
+    assert fault_of_machine(can_be_written) is None
 
 
 def test_too_many_open_files():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import importlib.metadata
 import re
@@ -93,8 +92,8 @@ def fault_of_machine(error: Exception) -> MachineError | None:
     if isinstance(error, UnicodeEncodeError) and _is_of_names(error):
         return _caused(
             error,
-            f"The file name {error.object!a} cannot be written in {error.encoding}, the encoding of this system's "
-            "locale. Run the same with the environment variable PYTHONUTF8=1, or rename the file.",
+            f"The file name {error.object!a} cannot be written in {sys.getfilesystemencoding()}, the encoding of "
+            "this system's locale. Run the same with the environment variable PYTHONUTF8=1, or rename the file.",
         )
     library = _library_being_loaded(error)
     if library is None and not is_short:
@@ -122,7 +121,12 @@ def fault_of_machine(error: Exception) -> MachineError | None:
 def _is_of_names(error: UnicodeEncodeError) -> bool:
     """Whether a text could not be given to the system as a name; in UTF-8 all can that are names."""
     names = sys.getfilesystemencoding()
-    return names != "utf-8" and codecs.lookup(error.encoding).name == codecs.lookup(names).name
+    try:
+        error.object.encode(names, sys.getfilesystemencodeerrors())
+    except UnicodeEncodeError as same:
+        # Encodings of one byte a letter all call themselves "charmap" there.
+        return names != "utf-8" and same.encoding == error.encoding
+    return False
 
 
 def _caused(error: Exception, told: str) -> MachineError:
