@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from qtpy.QtWidgets import QLabel
 
 from dock_driver import TIMEOUT_MS, click
@@ -147,3 +149,17 @@ def test_scans_of_the_same_name_are_listed_with_their_folders(qtbot, tmp_path):
     assert folders_of("anna/t1.nii.gz", "berta/late/t1.nii.gz") == ["anna", str(Path("berta/late"))]
     assert folders_of("t1.nii.gz", "berta/t1.nii.gz") == [".", "berta"]
     assert folders_of("anna/t1.nii.gz", "anna/t2.nii.gz") == []
+
+
+def test_a_look_at_pictures_that_were_named_can_be_cancelled(tmp_path):
+    """Of a thousand on a network drive all were opened first, twice."""
+    paths = [tmp_path / f"b{number}.png" for number in range(4)]
+    for path in paths:
+        Image.fromarray(np.zeros((4, 5), np.uint8)).save(path)
+
+    def stop(event):
+        if event.done == 2:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        LookJob(tuple(paths), stacks_files=True)(JobChannel(stop, stop))

@@ -5,12 +5,13 @@ Each is called on a worker thread.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import Cancelled, DinoadError, ScanReadError
 from napari_dinoad.machine.file_names import format_of
-from napari_dinoad.progress import ProgressEvent
+from napari_dinoad.progress import ProgressEvent, report
 from napari_dinoad.settings import ReadSettings
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_dinoad.gui.work.worker import JobChannel
     from napari_dinoad.images.scan_file import ScanFile
+    from napari_dinoad.progress import Progress
 
 __all__ = ["FoundScans", "LookJob", "ReadJob", "RefusedScans"]
 
@@ -78,24 +80,26 @@ class LookJob:
                 faults.append(str(error))
         is_of_folder = any(scan.series is not None or scan.images or scan.shape for scan in scans)
         if self.stacks_files:
-            scans = [_looked_into(scan) for scan in scans]
-            stacked = _with_stacks([_looked_into(scan) for scan in stacked])
+            sized = _looked_into([*scans, *stacked], channel.progress)
+            scans = [sized.get(scan.path, scan) for scan in scans]
+            stacked = _with_stacks([sized.get(scan.path, scan) for scan in stacked])
         has_stack = any(scan.images for scan in stacked)
         return FoundScans(
             tuple(scans), tuple(faults), tuple(stacked) if has_stack else (), has_stack or is_of_folder
         )
 
 
-def _looked_into(scan: ScanFile) -> ScanFile:
-    """Return a picture that was named by itself with its size; what cannot be read is told when it is."""
+def _looked_into(scans: Sequence[ScanFile], progress: Progress) -> dict[Path, ScanFile]:
+    """Return pictures that were named by themselves, with their sizes; what cannot be read is told when it is."""
     from napari_dinoad.images.scan_file import inspect_file
 
-    if scan.shape or format_of(scan.path) != "picture":
-        return scan
-    try:
-        return inspect_file(scan.path, ReadSettings(), all_frames=True)
-    except ScanReadError:
-        return scan
+    named = dict.fromkeys(scan.path for scan in scans if not scan.shape and format_of(scan.path) == "picture")
+    sized = {}
+    for done, path in enumerate(named):
+        report(progress, "Looking for scans", done, len(named))
+        with suppress(ScanReadError):
+            sized[path] = inspect_file(path, ReadSettings(), all_frames=True)
+    return sized
 
 
 def _with_stacks(scans: Sequence[ScanFile]) -> list[ScanFile]:
