@@ -939,6 +939,28 @@ def test_a_series_that_was_typed_just_before_fit_is_pressed_is_taken(qtbot, dock
     assert {scan.name[-3:] for scan in panel.session.fit.discovery.scans} == {"T2w"}
 
 
+def test_what_is_being_typed_stays_when_a_look_ends(qtbot, dock, sequences):
+    panel = open_panel(qtbot, dock, sequences)
+    field, line = panel.form.series, panel.form.series.lineEdit()
+    line.setFocus()
+    line.selectAll()
+    # Qt completes it: the rest is selected behind the cursor.
+    qtbot.keyClicks(line, "T1")
+    completed = line.text(), line.selectedText(), line.cursorPosition()
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.form.advanced.persons.value = "each-scan"
+    assert (line.text(), line.selectedText(), line.cursorPosition()) == completed
+    qtbot.keyClicks(line, "*")
+    assert line.text() == "T1*"
+    assert field.wanted is None and field.count() == 3
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.form.advanced.persons.value = "auto"
+    assert line.text() == "T1*"
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert field.wanted == "T1*" and line.text() == "T1*"
+
+
 def test_a_series_field_that_was_emptied_says_all(qtbot, dock, sequences):
     field = open_panel(qtbot, dock, sequences).form.series
     field.lineEdit().clear()
