@@ -846,14 +846,19 @@ def test_uneven_series_offers_to_be_resampled(qtbot, dock, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(24, 32), (1, 24, 32)])
 def test_a_slice_alone_is_offered_of_volumes_only(dock, viewer, shape):
+    button, whole = dock.find.scan_button, "Find in whole scan"
     assert not dock.find.slice_button.isHidden()
+    assert button.text() == whole and "slice in view first" in button.toolTip()
     rng = np.random.default_rng(0)
     image = viewer.add_image(rng.random(shape))
     dock.scan.choose(image)
     assert dock.find.slice_button.isHidden()
+    assert button.text() == "Find in image" and "slice" not in button.toolTip()
+    assert button.shortcut().toString() == "Ctrl+Return"
     volume = viewer.add_image(rng.random((4, 24, 32)))
     dock.scan.choose(volume)
     assert not dock.find.slice_button.isHidden()
+    assert button.text() == whole and button.shortcut().toString() == "Ctrl+Return"
     dock.scan.choose(image)
     assert dock.find.slice_button.isHidden()
 

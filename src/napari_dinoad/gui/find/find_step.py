@@ -29,11 +29,7 @@ class FindStep(Step):
     def __init__(self, runner: JobRunner, device: Device) -> None:
         super().__init__("3  Find")
         self._runner = runner
-        self.scan_button = QPushButton("Find in whole scan")
-        self.scan_button.setToolTip(
-            "Score the slice in view first, then the others, outwards from it. (Ctrl+Return)"
-        )
-        self.scan_button.setShortcut("Ctrl+Return")
+        self.scan_button = QPushButton()
         self.slice_button = QPushButton("This slice only")
         self.slice_button.setToolTip("Score the slice in view alone.")
         self.devices = QComboBox()
@@ -65,6 +61,7 @@ class FindStep(Step):
         runner.failed.connect(self.note.tell_error)
         runner.finished.connect(self._show_enabled)
         self._missing = ""
+        self.set_is_single(False)
         self._show_enabled()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
@@ -100,6 +97,11 @@ class FindStep(Step):
     def set_is_single(self, is_single: bool) -> None:
         """Say whether the scan is a single image, of which one slice is all that there is."""
         self.slice_button.setVisible(not is_single)
+        self.scan_button.setText("Find in image" if is_single else "Find in whole scan")
+        # Qt takes it away with the text.
+        self.scan_button.setShortcut("Ctrl+Return")
+        order = "the image" if is_single else "the slice in view first, then the others, outwards from it"
+        self.scan_button.setToolTip(f"Score {order}. (Ctrl+Return)")
 
     def tell_whose(self, other: str) -> None:
         """Say the name of another scan than the chosen one while that is being scored; else empty."""
