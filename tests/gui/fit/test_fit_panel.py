@@ -703,7 +703,7 @@ def looked_into(monkeypatch):
 
     def look(folder, reading=None, progress=None):
         folders.append(folder)
-        while folder.name == "endless":
+        while folder.name == "endless" and not any(folder.iterdir()):
             progress(jobs.ProgressEvent("Looking for scans", 0, 0))
             threading.Event().wait(0.01)
         return real(folder, reading, progress)
@@ -763,6 +763,27 @@ def test_a_look_is_given_up_for_another_folder_or_by_its_cancel(qtbot, dock, fol
     assert "Stopped" in panel.found.text.text()
     assert not panel.start_button.isEnabled()
     assert not panel.looking.isVisible()
+
+
+def test_a_look_is_left_with_the_window_and_begun_again_with_it(qtbot, dock, folder, endless, looked_into):
+    dock.normal.fit_button.click()
+    panel = dock.windows.fit.panel
+    panel.folder.value = endless
+    qtbot.waitUntil(lambda: looked_into == [endless], timeout=TIMEOUT_MS)
+    dock.windows.fit.close()
+    qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
+    dock.normal.fit_button.click()
+    assert panel.found.text.text() == "Looking into the folder…"
+    dock.windows.fit.close()
+    shutil.copytree(folder, endless, dirs_exist_ok=True)
+    qtbot.waitUntil(lambda: not dock.session.fit.scout.is_running, timeout=TIMEOUT_MS)
+    looked_into.clear()
+    dock.normal.fit_button.click()
+    qtbot.waitUntil(is_shown(dock, endless), timeout=TIMEOUT_MS)
+    assert "4 volumes" in panel.found.text.text()
+    dock.windows.fit.close()
+    dock.normal.fit_button.click()
+    assert looked_into == [endless], "what is known is not looked for again"
 
 
 def test_a_folder_that_does_not_exist_cannot_be_fitted(qtbot, dock, folder):

@@ -68,6 +68,7 @@ class FitController(QObject):
         self.meant = MeantScans()
         self._wanted_folder: Path | None = None
         self._must_look_again = False
+        self._is_left = False
         self._sampler = JobRunner(self, in_activity_dock=False)
         self._sampler.delivered.connect(self._on_sample)
         self._sampler.finished.connect(self._sample)
@@ -112,6 +113,19 @@ class FitController(QObject):
         self.samples = []
         self._sampler.cancel()
         self.scout.cancel()
+
+    def leave_look(self) -> None:
+        """Look into the folder no further, until `return_to_look`."""
+        self._is_left, self._must_look_again = self.scout.is_running, False
+        self.scout.cancel()
+
+    def return_to_look(self) -> bool:
+        """Look into the folder again where that was left before it was done; return whether it was."""
+        is_left, self._is_left = self._is_left, False
+        if not is_left or self.discovery is not None or self._wanted_folder is None:
+            return False
+        self.look_into(self._wanted_folder)
+        return True
 
     def start(self, folder: Path, settings: FitSettings, out: Path) -> bool:
         """Start to fit, or go on with the same fit; return False while another fit is under way."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import napari.viewer
+    from qtpy.QtGui import QHideEvent, QShowEvent
 
     from napari_dinoad.gui.fit.session import Session
     from napari_dinoad.images.discovery import Discovery
@@ -235,8 +236,16 @@ class FitPanel(QWidget):
     def _look_into(self, folder: Path) -> None:
         self._propose_out(folder, self.form.series.wanted)
         self._fit.look_into(folder, self.form.meant())
+        self._show_looking()
+
+    def _show_looking(self) -> None:
         self._show_found()
         self.found.show_nothing("Looking into the folder…")
+
+    def return_to_look(self) -> None:
+        """Go on with a look that was left with the window."""
+        if self._fit.return_to_look():
+            self._show_looking()
 
     def _on_meant(self) -> None:
         """Look into the folder again, where its scans or persons are meant otherwise than they were taken."""
@@ -398,11 +407,12 @@ def _folder_named(text: str) -> Path | None:
 
 
 class FitDialog(QDialog):
-    """The fit panel in a window of its own; closing it does not stop the fit."""
+    """The fit panel in a window of its own; closing it does not stop the fit, but a look into the folder."""
 
     def __init__(self, viewer: napari.viewer.Viewer, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Fit a model of normal")
+        self._fit = session.fit
         self.panel = FitPanel(viewer, session)
         rows = QVBoxLayout(self)
         rows.addWidget(self.panel)
@@ -416,6 +426,18 @@ class FitDialog(QDialog):
         screen = self.screen()
         if screen is not None:
             self.resize(self.sizeHint().boundedTo(screen.availableSize() * _SHARE_OF_SCREEN))
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Go on with a look into the folder that was left."""
+        super().showEvent(event)
+        if event is not None and not event.spontaneous():
+            self.panel.return_to_look()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Leave a look into the folder: nobody waits for it. A window that is made small is hidden by the system."""
+        super().hideEvent(event)
+        if event is not None and not event.spontaneous():
+            self._fit.leave_look()
 
     def sizeHint(self) -> QSize:
         """Leave room for as many letters, whatever their size."""
