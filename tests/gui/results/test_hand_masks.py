@@ -17,12 +17,14 @@ from napari_dinoad import read_volume
 from napari_dinoad.errors import GeometryError
 from napari_dinoad.gui.find.found import Found, ModelFile
 from napari_dinoad.gui.find.result import ScanResult
+from napari_dinoad.gui.parts.folding import ScrolledColumn
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.gui.results.hand_masks import Ground, HandLayer, HandMasks, hand_mask_of
 from napari_dinoad.gui.viewer.layer_marks import is_kept_by_plugin
 from napari_dinoad.gui.viewer.layers import layer_of_volume, scan_of_layer
 from napari_dinoad.images.volume import Geometry, Volume
 from napari_dinoad.settings import DetectSettings
+from patience import at_rest
 from small_heads import save_dicom_head
 
 
@@ -219,6 +221,15 @@ def test_what_is_painted_stays_above_what_is_found(qtbot, ready, viewer):
     assert list(viewer.layers) == [ready.scan.layer, heatmap, mask, drawn, corrected]
 
 
+def assert_nothing_scrolls(qtbot, dialog):
+    """In the style of the viewer parts are higher, and what scrolls has a frame."""
+    qtbot.waitExposed(dialog)
+    column = dialog.findChild(ScrolledColumn)
+    at_rest(qtbot, lambda: (dialog.size(), column.verticalScrollBar().maximum()))
+    assert column.verticalScrollBar().maximum() == 0
+    assert column.viewport().height() == column.content.sizeHint().height(), "nor is there room for nothing"
+
+
 def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbot, ready, viewer, tmp_path):
     find(qtbot, ready)
     click(qtbot, ready.result.export_button)
@@ -226,6 +237,7 @@ def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbo
     assert [dialog.masks.itemText(i) for i in range(dialog.masks.count())] == ["found regions"]
     assert dialog.by_hand is None
     assert dialog.makings.isHidden()
+    assert_nothing_scrolls(qtbot, dialog)
     dialog.reject()
 
     viewer.layers.selection.active = ready.scan.layer
@@ -236,6 +248,7 @@ def test_the_dialog_offers_the_selected_layer_and_what_can_be_written_of_it(qtbo
     assert dialog.by_hand.layer is viewer.layers.selection.active
     assert dialog.making == "corrected"
     assert not dialog.makings.isHidden()
+    assert_nothing_scrolls(qtbot, dialog)
     assert "map" not in dialog.outputs
     assert dialog.choices["map"].isHidden()
     assert "without probabilities" in dialog.regions.text()

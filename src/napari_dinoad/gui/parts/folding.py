@@ -154,7 +154,8 @@ class ScrolledColumn(QScrollArea):
     def least_width(self) -> int:
         """Return the width at which none of the content is cut off, with the bar beside it."""
         bar = self.verticalScrollBar()
-        return int(self.content.minimumSizeHint().width() + (0 if bar is None else bar.sizeHint().width()))
+        beside = 2 * self.frameWidth() + (0 if bar is None else bar.sizeHint().width())
+        return int(self.content.minimumSizeHint().width() + beside)
 
 
 class _Content(QWidget):

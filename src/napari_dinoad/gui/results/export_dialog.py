@@ -64,7 +64,8 @@ class _Choices(ScrolledColumn):
 
     def sizeHint(self) -> QSize:
         """Return the size in which nothing scrolls, where there is room for it."""
-        return self.content.sizeHint().expandedTo(self.minimumSizeHint())
+        edges = 2 * self.frameWidth()
+        return (self.content.sizeHint() + QSize(edges, edges)).expandedTo(self.minimumSizeHint())
 
     def minimumSizeHint(self) -> QSize:
         """Return the least width, whatever the height."""
@@ -205,6 +206,9 @@ class ExportDialog(QDialog):
     def _room(self) -> QSize:
         """Return the size that is wanted and that the screen has; Qt itself takes no more than two thirds of one."""
         screen = self.screen()
+        # Qt puts off what the style of the viewer, or another mask, has made higher.
+        self._choices.rows.activate()
+        self._choices.updateGeometry()
         wanted = self.sizeHint()
         return wanted if screen is None else wanted.boundedTo(screen.availableSize() * _SHARE_OF_SCREEN)
 
