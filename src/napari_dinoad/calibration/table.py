@@ -45,11 +45,14 @@ def choose_knots(neg_log10_p: np.ndarray) -> np.ndarray:
         return np.arange(n)
     p = 10.0**-neg_log10_p
     n_each = _TABLE_KNOTS // 2
+    spacing = 1 / (n_each - 1)
     tail = np.searchsorted(neg_log10_p, np.linspace(0, neg_log10_p[-1], n_each))
     ranks = np.searchsorted(-p, -np.linspace(1, 0, n_each))
-    jumps = np.flatnonzero((np.diff(neg_log10_p) > neg_log10_p[-1] / n_each) | (-np.diff(p) > 1 / n_each))
-    chosen = np.concatenate([tail, ranks, jumps, jumps + 1, [0, n - 1]])
-    return np.unique(np.clip(chosen, 0, n - 1))
+    # Behind a jump the evenly spaced ones have a knot; before it they need not.
+    jumps = (np.diff(neg_log10_p) > spacing * neg_log10_p[-1]) | (-np.diff(p) > spacing)
+    chosen = np.concatenate([tail, ranks, np.flatnonzero(jumps)])
+    # No p is 0: the last rank lies beyond the end.
+    return np.unique(np.minimum(chosen, n - 1))
 
 
 def tail_slope(values: np.ndarray, neg_log10_p: np.ndarray) -> float:
