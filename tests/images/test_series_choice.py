@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from napari_dinoad.images.series_choice import is_of_series, meant_by
+from napari_dinoad.images.series_choice import is_of_series, meant_by, series_in_words
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ from napari_dinoad.images.series_choice import is_of_series, meant_by
         ("sub-01_T1w", "T1", False),
         ("sub-01_T1w_brain", "T1w", False),
         ("sub-01_T1w", "", False),
+        ("sub-01_", "", False),
         ("a_.*", ".*", True),
         ("a_t1", ".*", False),
     ],
@@ -49,12 +50,21 @@ class Scan:
         ("*mprage*", ["T1 MPRAGE", "t1_mprage_sag"]),
         (" T? TSE ", ["T2 TSE"]),
         ("T2* GRE", ["T2* GRE"]),
-        ("T2* *", ["T2* GRE", "T2 TSE"]),
+        ("T2* *", ["T2* GRE", "T2 sag GRE", "T2 TSE"]),
         ("[T]2*", []),
+        ("[cor] *", ["[cor] PD"]),
         ("mprage", []),
     ],
 )
 def test_patterns_are_of_the_whole_text_and_after_what_answers(wanted, meant):
     """T2* is a sequence of its own, and no pattern where a series is called so."""
-    scans = [Scan(text) for text in ("T1 MPRAGE", "t1_mprage_sag", "T2* GRE", "T2 TSE")]
+    texts = ("T1 MPRAGE", "t1_mprage_sag", "T2* GRE", "T2 sag GRE", "T2 TSE", "[cor] PD")
+    scans = [Scan(text) for text in texts]
     assert [scan.series_text for scan in meant_by(wanted, scans)] == meant
+
+
+def test_of_many_series_the_first_are_told_and_how_many_more():
+    assert series_in_words([]) == ""
+    series = [(f"series{place}", 20 - place) for place in range(8)]
+    assert series_in_words(series).endswith("series6 (14), series7 (13).")
+    assert series_in_words([*series, ("T1", 2), ("T2", 1)]).endswith("series7 (13) and 2 more.")
