@@ -235,6 +235,12 @@ def test_constant_scores_do_not_break_it(value):
     assert calibration.neg_log10_p(np.array([value + 5], np.float32)) > 2, "nothing normal is as high"
 
 
+@pytest.mark.parametrize(("value", "size"), [(0.0, 1e-6), (0.3, 0.3), (-4.0, 4.0)])
+def test_above_constant_scores_one_by_their_size_higher_is_ten_times_as_rare(value, size):
+    calibration = calibrated([np.full(100, value, np.float32)])
+    assert calibration.neg_log10_p(np.array([value + size])) == pytest.approx(1, rel=1e-3)
+
+
 def test_a_single_part_is_left_as_it_is():
     scores = normal_scans(n_scans=1)[0]
     assert fused_scores([scores], [calibrated(normal_scans())]) is scores
