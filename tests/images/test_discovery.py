@@ -123,6 +123,17 @@ def test_a_mask_of_all_sequences_of_a_case_is_no_scan(tmp_path):
     assert {item.kind for item in found.skipped} == {"a mask or result of another scan"}
 
 
+def test_masks_are_known_by_their_names_in_capitals_too(tmp_path):
+    """Of MSLesSeg, whose masks are called ``P1_T1_MASK``, these were fitted as heads."""
+    save_volumes(
+        tmp_path, "P1_T1_FLAIR.nii.gz", "P1_T1_MASK.nii.gz", "P1_T1_T1.nii.gz", "p2.nii", "p2-Seg.nii"
+    )
+    save_volumes(tmp_path / "3", "T1.nii.gz", "Seg.nii.gz", "a_Segmentation.nii.gz")
+    save_volumes(tmp_path / "mri", "brain.MGZ", "ribbon.MGZ")
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["T1", "P1_T1_FLAIR", "P1_T1_T1", "brain", "p2"]
+
+
 @pytest.mark.parametrize(
     ("images", "masks"), [("imagesTr", "labelsTr"), ("image", "mask"), ("good", "ground_truth")]
 )

@@ -292,7 +292,8 @@ def _set_results_aside(found: _Found) -> None:
     for scan, holding, known_by in known:
         if holding != "scan":
             found.results.append(replace(scan, holding=holding))
-        of = next((scan.name.removesuffix(end) for end in _RESULT_ENDINGS if scan.name.endswith(end)), "")
+        plain = scan.name.lower()
+        of = next((scan.name[: -len(end)] for end in _RESULT_ENDINGS if plain.endswith(end)), "")
         if of in names or _FRAME.sub("", of) in names:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}", kind=_OF_A_SCAN))
         elif holding != "scan":
