@@ -251,7 +251,7 @@ def _fetch_blob(
     # The hub refers to its store by a signed address, which is for anyone who has it.
     is_hub = urlsplit(url).netloc == urlsplit(constants.ENDPOINT).netloc
     try:
-        return download(url, blob, sha256, progress, stage, (get_token() or None) if is_hub else None)
+        return download(url, blob, sha256, progress, stage, get_token() if is_hub else None)
     except WeightsError as error:
         if isinstance(error, NoPlaceError) or part_of(blob).is_file():
             raise WeightsError(f"{repository}: {error}") from error
