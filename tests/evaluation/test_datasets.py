@@ -372,6 +372,41 @@ def test_names_without_a_case_are_of_that_of_their_folder(tmp_path, scan, other,
     assert bool(found.unmatched) is not bool(other)
 
 
+PUBLISHED_CASES = {
+    "ATLAS": (
+        "sub-{n}/ses-1/anat/sub-{n}_ses-1_space-MNI152NLin2009aSym_T1w",
+        "sub-{n}/ses-1/anat/sub-{n}_ses-1_space-MNI152NLin2009aSym_label-L_desc-T1lesion_mask",
+    ),
+    "ISLES 2022": (
+        "rawdata/sub-strokecase{n}/ses-1/dwi/sub-strokecase{n}_ses-1_dwi",
+        "derivatives/sub-strokecase{n}/ses-1/sub-strokecase{n}_ses-1_msk",
+    ),
+    "lesions of BIDS": (
+        "sub-{n}/anat/sub-{n}_T1w",
+        "derivatives/lesions/sub-{n}/anat/sub-{n}_space-orig_label-lesion_mask",
+    ),
+    "region of interest": ("sub-{n}/anat/sub-{n}_acq-a_FLAIR", "sub-{n}/anat/sub-{n}_acq-a_FLAIR_roi"),
+    "WMH challenge": ("Utrecht/{n}/pre/FLAIR", "Utrecht/{n}/wmh"),
+    "OpenMS": ("patient{n}/FLAIR", "patient{n}/consensus_gt"),
+    "MSLesSeg": ("train/P{n}/T1/P{n}_T1_FLAIR", "train/P{n}/T1/P{n}_T1_MASK"),
+    "UPENN-GBM": ("images_structural/U-{n}_11/U-{n}_11_FLAIR", "images_segm/U-{n}_11_segm"),
+    "3D Slicer": ("{n}", "{n}-label"),
+    "of one's own": ("{n}_t1", "{n}_t1_lesion_mask"),
+}
+"""Scan and mask of a case, by how data sets name them."""
+
+
+@pytest.mark.parametrize(("scan", "mask"), PUBLISHED_CASES.values(), ids=PUBLISHED_CASES)
+def test_masks_of_published_data_sets_are_their_scans(tmp_path, scan, mask):
+    """They were normal scans, or masks of none."""
+    cases = [[f"{name.format(n=n)}.nii.gz" for name in (scan, mask)] for n in ("001", "002")]
+    lay_out(tmp_path, " ".join(name for case in cases for name in case))
+    found = find_dataset(tmp_path, "folder")
+    told = [[path.relative_to(tmp_path).as_posix() for path in (one.path, one.mask)] for one in found.test]
+    assert sorted(told) == cases
+    assert not found.unmatched
+
+
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
     lay_out(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")

@@ -246,9 +246,12 @@ def test_masks_by_their_bids_names_are_no_scans(tmp_path):
         nib.save(nib.Nifti1Image(values, np.eye(4)), path)
     found = discover_scans(tmp_path)
     assert {scan.path for scan in found.scans} == set(scans)
-    assert {item.path.name: item.reason for item in found.skipped} == dict.fromkeys(
-        masks, "a mask by its BIDS name, not a scan"
-    )
+    by_name = "a mask by its BIDS name, not a scan"
+    assert {item.path.name: item.reason for item in found.skipped} == {
+        masks[0]: "a mask or result of sub-01",
+        masks[1]: by_name,
+        masks[2]: by_name,
+    }
     assert sorted(scan.path.name for scan in found.results) == sorted(masks)
     assert {scan.holding for scan in found.results} == {"mask"}
 
@@ -286,6 +289,38 @@ def test_masks_that_are_called_so_beside_a_scan_are_no_scans(tmp_path):
     assert [scan.name for scan in found.scans] == ["t1", "imaging", "mask", "healthy", "lesion"]
     assert {item.reason for item in found.skipped} == {"a mask by its name, beside scans"}
     assert {scan.holding for scan in found.results} == {"mask"}
+
+
+@pytest.mark.parametrize(
+    ("scan", "mask"),
+    [
+        ("P1/T1/P1_T1_FLAIR", "P1/T1/P1_T1_MASK"),
+        ("p1", "p1_lesion_mask"),
+        ("p1", "p1-label"),
+        ("p1_t1", "p1_t1_brain_mask"),
+        ("sub-1_ses-1_dwi", "sub-1_ses-1_msk"),
+        ("sub-1_space-MNI_T1w", "sub-1_space-MNI_label-L_desc-T1lesion_mask"),
+        ("sub-1_acq-a_FLAIR", "sub-1_acq-a_FLAIR_roi"),
+        ("p1/FLAIR", "p1/consensus_gt"),
+        ("p1/FLAIR", "p1/brainmask"),
+        ("100/pre/FLAIR", "100/wmh"),
+    ],
+)
+def test_masks_by_the_names_of_published_data_sets_are_no_scans(tmp_path, scan, mask):
+    """Of MSLesSeg, ISLES, ATLAS, OpenMS, the WMH challenge and others; outlines were fitted as heads."""
+    save_volumes(tmp_path, f"{scan}.nii.gz", f"{mask}.nii.gz", "other/heads/p9.nii.gz")
+    found = discover_scans(tmp_path)
+    assert [one.path.relative_to(tmp_path).as_posix() for one in found.scans] == [
+        *sorted(("other/heads/p9.nii.gz", f"{scan}.nii.gz"))
+    ]
+    assert {item.reason.split(",")[0][:16] for item in found.skipped} <= {
+        "a mask or result", "a mask by its na", "a mask by its BI",
+    }  # fmt: skip
+
+
+def test_a_scan_without_its_skull_is_none_by_freesurfers_name_for_it(tmp_path):
+    save_volumes(tmp_path / "mri", "T1.mgz", "brainmask.mgz")
+    assert [scan.name for scan in discover_scans(tmp_path).scans] == ["T1", "brainmask"]
 
 
 @pytest.mark.parametrize("raw", ["", "rawdata/"])

@@ -10,15 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from napari_dinoad.images.mask_names import masked_names
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.machine.file_names import (
-    MASK_ENDINGS,
-    MASK_FOLDERS,
-    MASK_WORDS,
-    case_of,
-    sequence_of,
-    stem_of,
-)
+from napari_dinoad.machine.file_names import MASK_FOLDERS, case_of, sequence_of, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,14 +120,12 @@ class DatasetFile:
         return (self.name or stem_of(self.path)).lower()
 
     @property
-    def scan_stem(self) -> str:
-        """The stem without the ending that masks have (``p1_mask`` → ``p1``); empty of a plain ``mask``."""
-        if self.stem in MASK_WORDS:
-            return ""
-        for ending in MASK_ENDINGS:
-            if self.stem.endswith(ending):
-                return self.stem.removesuffix(ending)
-        return self.stem
+    def scan_stems(self) -> tuple[str, ...]:
+        """What its scan may be called, the likeliest first, if it is a mask; see `masked_names`.
+
+        Its own stem where that does not end as those of masks do: then its folder may say that it is one.
+        """
+        return masked_names(self.stem) or (self.stem,)
 
     @property
     def case_stem(self) -> str:

@@ -294,7 +294,7 @@ def _into_splits(parts: dict[Split | None, tuple[list[DatasetFile], list[Dataset
     scans: list[DatasetFile] = []
     for split in parts:
         own = () if split is None else parts[split][1]
-        stems = {stem for mask in own for stem in (mask.stem, mask.scan_stem)}
+        stems = {stem for mask in own for stem in (mask.stem, *mask.scan_stems)}
         scans += [scan for scan in parts[split][0] if stems.isdisjoint((scan.stem, scan.case_stem))]
     pairing = pair_masks(scans, [mask for mask in outside if mask.segmented is None])
     split_of = {mask: scan.split for scan, masks in pairing.rivals_of.items() for mask in masks}
@@ -316,7 +316,7 @@ def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], l
             file.is_mask
             or file.segmented is not None
             or file.in_mask_folder
-            or (file.scan_stem != file.stem and file.scan_stem in stems)
+            or any(stem != file.stem and stem in stems for stem in file.scan_stems)
         )
         (masks if is_mask else scans).append(file)
     return scans, masks

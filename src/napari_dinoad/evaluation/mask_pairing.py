@@ -51,8 +51,10 @@ def pair_masks(scans: Iterable[DatasetFile], masks: Iterable[DatasetFile]) -> Pa
     masks_of: dict[str, _Namesakes] = defaultdict(_Namesakes)
     scans = list(scans)
     stems = {scan.stem for scan in scans}
+    known = stems.union(scan.case_stem for scan in scans)
     for mask in masks:
-        masks_of[mask.stem if mask.stem in stems else mask.scan_stem].add(mask)
+        of = (stem for stem in mask.scan_stems if stem in known)
+        masks_of[mask.stem if mask.stem in stems else next(of, mask.scan_stems[0])].add(mask)
     for scan in scans:
         scans_of[scan.stem if scan.stem in masks_of else scan.case_stem].add(scan)
     mask_of: dict[DatasetFile, DatasetFile] = {}

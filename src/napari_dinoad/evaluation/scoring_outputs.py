@@ -6,9 +6,9 @@ import glob
 from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import ScanReadError
+from napari_dinoad.images.mask_names import masked_names
 from napari_dinoad.machine.file_names import (
     MAP_ENDING,
-    MASK_ENDINGS,
     NIFTI_SUFFIXES,
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
@@ -35,7 +35,7 @@ def what_scoring_wrote(path: Path) -> str:
 
 def _is_mask(path: Path) -> bool:
     """Whether a file is a mask, by its name as of one and by its mark."""
-    if not stem_of(path).lower().endswith(MASK_ENDINGS):
+    if not masked_names(stem_of(path)):
         return False
     from napari_dinoad.images.found_masks import is_found_mask
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from napari_dinoad.errors import ScanReadError
 from napari_dinoad.images.earlier_results import earlier_result, is_drawn_result
 from napari_dinoad.images.itk.headers import voxels_apart
-from napari_dinoad.images.mask_names import is_called_mask, mask_naming
+from napari_dinoad.images.mask_names import is_called_mask, is_of_tissue, mask_naming, masked_names
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file, without_path
 from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
 from napari_dinoad.machine.file_names import (
     MAP_ENDING,
-    MASK_ENDINGS,
     MASK_FOLDERS,
     PICTURE_ENDINGS,
     SCAN_SUFFIXES,
@@ -33,12 +32,14 @@ from napari_dinoad.settings import ReadSettings
 from napari_dinoad.settings.checks import require_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from napari_dinoad.images.nifti_files import Holding
     from napari_dinoad.images.persons import Persons
     from napari_dinoad.progress import Progress
 
-_RESULT_ENDINGS = (*MASK_ENDINGS, MAP_ENDING, *PICTURE_ENDINGS)
-"""What names of masks, and of what ``dinoad score`` writes, have behind the name of their scan."""
+_RESULT_ENDINGS = (MAP_ENDING, *PICTURE_ENDINGS)
+"""What names of maps and pictures have behind the name of their scan."""
 
 _FRAME = re.compile(r"_frame\d+(-\d+)*$")
 """Of results of one of a scan's frames."""
@@ -286,22 +287,27 @@ def _set_results_aside(found: _Found) -> None:
         if not _in_mask_folder(scan)
         for name in _names_of_masks(scan.name)
     }
-    names |= {without_sequence(name) for name in names}
-    with_scans = {scan.path.parent for scan in masked if not is_called_mask(scan.name)}
+    names = {name.casefold() for name in names | set(map(without_sequence, names))}
+    # Also where they lie in a folder beside the mask.
+    with_scans = {
+        folder
+        for scan in masked
+        if not _is_named_mask(scan)
+        for folder in (scan.path.parent, scan.path.parent.parent)
+    }
     scans = []
     for scan, holding, known_by in known:
         if holding != "scan":
             found.results.append(replace(scan, holding=holding))
-        plain = scan.name.lower()
-        of = next((scan.name[: -len(end)] for end in _RESULT_ENDINGS if plain.endswith(end)), "")
-        if of in names or _FRAME.sub("", of) in names:
+        of = _scan_of_result(scan.name, names)
+        if of:
             found.skipped.append(SkippedFile(scan.path, f"a mask or result of {of}", kind=_OF_A_SCAN))
         elif holding != "scan":
             found.skipped.append(SkippedFile(scan.path, f"{HELD[holding]} by its {known_by}, not a scan"))
         elif _in_mask_folder(scan) and (scan.path.parent.parent, scan.name) in places:
             found.results.append(replace(scan, holding="mask"))
             found.skipped.append(SkippedFile(scan.path, f"a mask by its folder, {scan.path.parent.name}"))
-        elif _is_file(scan) and is_called_mask(scan.name) and scan.path.parent in with_scans:
+        elif _is_file(scan) and _is_named_mask(scan) and scan.path.parent in with_scans:
             found.results.append(replace(scan, holding="mask"))
             found.skipped.append(SkippedFile(scan.path, "a mask by its name, beside scans"))
         elif _is_file(scan) and is_drawn_result(scan.path):
@@ -309,6 +315,20 @@ def _set_results_aside(found: _Found) -> None:
         else:
             scans.append(scan)
     found.scans = scans
+
+
+def _scan_of_result(name: str, names: Container[str]) -> str:
+    """Return of which of the scans (in small letters) a mask or result is by its name; nothing where of none."""
+    plain = name.lower()
+    results = (name[: -len(ending)] for ending in _RESULT_ENDINGS if plain.endswith(ending))
+    for of in (*masked_names(name), *results):
+        if of.casefold() in names or _FRAME.sub("", of).casefold() in names:
+            return of
+    return ""
+
+
+def _is_named_mask(scan: ScanFile) -> bool:
+    return is_called_mask(scan.name) or is_of_tissue(scan.path, scan.name)
 
 
 def _choose_series(wanted: str | None, found: _Found) -> None:

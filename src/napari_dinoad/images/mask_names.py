@@ -1,18 +1,26 @@
-"""Masks that their own name tells: by BIDS, by FreeSurfer, and files that are called ``seg`` beside scans."""
+"""Masks that their name tells: by endings behind a scan's name, by BIDS, by FreeSurfer, and files called ``seg``."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.machine.file_names import MASK_WORDS, MGH_SUFFIXES
+from napari_dinoad.machine.file_names import MGH_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["is_called_mask", "mask_naming"]
+__all__ = ["is_called_mask", "is_of_tissue", "mask_naming", "masked_names"]
 
-_BIDS = re.compile(r"sub-.*_(mask|dseg|probseg)")
+_KIND = r"(?:mask|msk|labels?|seg|segm|segmentation|truth|gt|roi|wmh)"
+_OUTLINED = r"(?:brain(?:_parenchyma)?|lesions?|tumou?r|stroke|infarct|wmh|consensus|anomaly|by_hand)"
+"""What may stand before the kind: what is outlined, and by whom."""
+
+_ENDING = re.compile(rf"(?:^|[-_.]){_KIND}$", re.IGNORECASE)
+_BEFORE = re.compile(rf"(?:(?:^|[-_.]){_OUTLINED}|_(?:label|desc)-[^-_.]+|_space-orig)$", re.IGNORECASE)
+"""Between the scan's name and that ending: words, and BIDS entities that the scan does not have."""
+
+_BIDS = re.compile(r"sub-.*_(mask|dseg|probseg|roi)")
 """Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
 
 _FREESURFER = re.compile(r"(.*_)?(aseg|aparc|wmparc)([.+_].*)?")
@@ -22,6 +30,24 @@ _FREESURFER_MGH = re.compile(
     r"([lr]h\.)?(ribbon|filled|wm|ctrl_pts|entowm|hippoAmygLabels|ThalamicNuclei|brainstemSsLabels)([.-].*)?"
 )
 """More of them, and volumes of tissue, in FreeSurfer's own format: in others it may be a person who is called so."""
+
+_BRAIN = re.compile(r"(?:.*[-_.])?(?:brain|bet)(?:_parenchyma)?[-_.]?(?:mask|segmentation)", re.IGNORECASE)
+_TISSUE = re.compile(r"sub-.*_(dseg|probseg)")
+_LESION = re.compile(r"lesion|tumou?r|wmh|stroke|infarct", re.IGNORECASE)
+
+
+def masked_names(name: str) -> tuple[str, ...]:
+    """Return what the scan of a mask may be called, by the mask's name (without ending), the likeliest first.
+
+    ``p1_lesion_mask`` may be of ``p1_lesion`` and of ``p1``, ``sub-1_label-L_desc-T1lesion_mask`` of ``sub-1``. Empty
+    text of a name that says no more than that it is a mask (``lesion_mask``); nothing of names that do not say so.
+    """
+    found = _ENDING.search(name)
+    names = []
+    while found is not None:
+        names.append(name[: found.start()])
+        found = _BEFORE.search(names[-1])
+    return tuple(names)
 
 
 def mask_naming(path: Path, name: str) -> Literal["BIDS", "FreeSurfer", ""]:
@@ -35,5 +61,13 @@ def mask_naming(path: Path, name: str) -> Literal["BIDS", "FreeSurfer", ""]:
 
 def is_called_mask(name: str) -> bool:
     """Whether a file's name (without ending) is that of a mask and no more, or ends in ``segmentation``."""
-    last = re.split(r"[-_. ]", name.lower())[-1]
-    return name.lower() in MASK_WORDS or last == "segmentation"
+    return "" in masked_names(name) or re.split(r"[-_. ]", name.lower())[-1] == "segmentation"
+
+
+def is_of_tissue(path: Path, name: str) -> bool:
+    """Whether a mask outlines the brain or its tissues, by its name (without ending), and no lesion."""
+    if mask_naming(path, name) == "FreeSurfer":
+        return True
+    # FreeSurfer's own brainmask is the brain itself.
+    is_tissue = _TISSUE.fullmatch(name) or _BRAIN.fullmatch(name)
+    return bool(is_tissue) and not _LESION.search(name) and not path.name.lower().endswith(MGH_SUFFIXES)

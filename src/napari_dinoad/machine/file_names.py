@@ -16,9 +16,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "ITK_SUFFIXES",
     "MAP_ENDING",
-    "MASK_ENDINGS",
     "MASK_FOLDERS",
-    "MASK_WORDS",
     "MGH_SUFFIXES",
     "MODEL_SUFFIX",
     "NIFTI_SUFFIXES",
@@ -55,19 +53,10 @@ _SUFFIXES_OF_FORMAT: dict[ScanFormat, tuple[str, ...]] = {
     "picture": IMAGE_SUFFIXES,
 }
 
-MASK_ENDINGS = (
-    "_tumor_segmentation", "_segmentation", "_by_hand_mask", "_anomaly_mask", "_mask", "-mask", "_label", "_seg",
-    "-seg", ".seg", "_truth", "_gt",
-)  # fmt: skip
-"""What names of masks have behind the name of their scan, longest first (3D Slicer's ``.seg``); some have nothing."""
-
-MASK_WORDS = frozenset({*(ending[1:] for ending in MASK_ENDINGS), "labels"})
-"""What masks are called that lie beside their scan in a folder of its own (``case_1/imaging``, ``segmentation``)."""
-
 MASK_FOLDERS = frozenset(
     {
         "label", "labels", "labelstr", "labelsts", "mask", "masks", "anomaly_mask", "anomaly_masks", "ground_truth",
-        "gt", "truth", "truths", "seg", "segmentation", "segmentations",
+        "gt", "truth", "truths", "seg", "segm", "segmentation", "segmentations", "msk",
     }
 )  # fmt: skip
 """What folders of masks are called, in small letters; they have the names of the scans that lie in another folder."""
