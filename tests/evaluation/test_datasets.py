@@ -407,6 +407,45 @@ def test_masks_of_published_data_sets_are_their_scans(tmp_path, scan, mask):
     assert not found.unmatched
 
 
+def test_a_mask_in_another_space_is_of_no_scan(tmp_path):
+    lay_out(tmp_path, "sub-1_T1w.nii sub-1_space-MNI_label-lesion_mask.nii sub-2_T1w.nii sub-2_T1w_mask.nii")
+    found = find_dataset(tmp_path)
+    assert {one.path.name: one.mask and one.mask.name for one in found.test} == {
+        "sub-1_T1w.nii": None,
+        "sub-2_T1w.nii": "sub-2_T1w_mask.nii",
+    }
+    assert [path.name for path in found.unmatched] == ["sub-1_space-MNI_label-lesion_mask.nii"]
+
+
+def test_outlines_of_the_brain_are_neither_scans_nor_truth(tmp_path):
+    """As UCSF-PDGM, fMRIPrep and FreeSurfer leave them; they were normal scans, or a scan's truth."""
+    lay_out(
+        tmp_path,
+        "a/a_FLAIR.nii.gz a/a_brain_segmentation.nii.gz a/a_brain_parenchyma_segmentation.nii.gz "
+        "a/a_tumor_segmentation.nii.gz a/a_other_segmentation.nii.gz sub-1_desc-brain_T1w.nii.gz "
+        "sub-1_desc-brain_mask.nii.gz sub-1_dseg.nii.gz mri/T1.mgz mri/brainmask.mgz mri/aseg.mgz mri/wm.mgz",
+    )
+    found = find_dataset(tmp_path)
+    assert {one.path.name: one.mask and one.mask.name for one in found.test} == {
+        "a_FLAIR.nii.gz": "a_tumor_segmentation.nii.gz",
+        "sub-1_desc-brain_T1w.nii.gz": None,
+        "T1.mgz": None,
+        "brainmask.mgz": None,
+    }
+    assert [path.name for path in found.unmatched] == ["a_other_segmentation.nii.gz"]
+    assert {item.path.name: item.reason for item in found.unused} == dict.fromkeys(
+        (
+            "a_brain_segmentation.nii.gz",
+            "a_brain_parenchyma_segmentation.nii.gz",
+            "sub-1_desc-brain_mask.nii.gz",
+            "sub-1_dseg.nii.gz",
+            "aseg.mgz",
+            "wm.mgz",
+        ),
+        "the brain or its tissues by its name, no outline of a lesion",
+    )
+
+
 def test_pictures_of_results_beside_the_images_that_they_are_of_are_no_scans(tmp_path):
     """As ``dinoad score --save png,picture`` leaves them."""
     lay_out(tmp_path, "a.png a_mask.png a_heatmap.png a_picture.png b_picture.png c[1].png c[1]_heatmap.png")

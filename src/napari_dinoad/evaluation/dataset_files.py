@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.images.mask_names import masked_names
+from napari_dinoad.images.mask_names import mask_naming, masked_names
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.file_names import MASK_FOLDERS, case_of, sequence_of, stem_of
 
@@ -126,6 +126,13 @@ class DatasetFile:
         Its own stem where that does not end as those of masks do: then its folder may say that it is one.
         """
         return masked_names(self.stem) or (self.stem,)
+
+    @property
+    def is_named_mask(self) -> bool:
+        """Whether its name says that it is a mask, whatever lies beside it: by BIDS, or ``…segmentation``."""
+        return self.series is None and bool(
+            mask_naming(self.path, stem_of(self.path)) or self.stem.endswith("segmentation")
+        )
 
     @property
     def case_stem(self) -> str:

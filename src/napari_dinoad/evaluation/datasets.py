@@ -15,10 +15,11 @@ from napari_dinoad.evaluation.mask_folders import with_mask_folders
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
+from napari_dinoad.images.mask_names import is_of_tissue
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile
 from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
-from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES
+from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES, stem_of
 from napari_dinoad.machine.files import files_below
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _OF_NO_CLASS = "neither normal nor abnormal by its folders, where no scan has a 
 
 _OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of which has one"
 """Why a series is not used: it is not known to be normal."""
+
+_OF_TISSUE = "the brain or its tissues by its name, no outline of a lesion"
+"""Why a mask is not used."""
 
 _SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -198,7 +202,10 @@ def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile
         if written:
             results.append(SkippedFile(path, written))
         elif is_named_so and not path.name.lower().endswith(DICOM_SUFFIXES):
-            files.append(DatasetFile.of(path, folder))
+            if is_of_tissue(path, stem_of(path)):
+                results.append(SkippedFile(path, _OF_TISSUE))
+            else:
+                files.append(DatasetFile.of(path, folder))
         elif is_named_so or may_be_dicom(path):
             dicom.append(path)
     if not dicom:
@@ -316,6 +323,7 @@ def _scans_and_masks(files: Sequence[DatasetFile]) -> tuple[list[DatasetFile], l
             file.is_mask
             or file.segmented is not None
             or file.in_mask_folder
+            or file.is_named_mask
             or any(stem != file.stem and stem in stems for stem in file.scan_stems)
         )
         (masks if is_mask else scans).append(file)
