@@ -22,7 +22,8 @@ from napari_dinoad.errors import (
     SettingError,
 )
 from napari_dinoad.evaluation.benchmark import evaluate_dataset
-from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan, find_dataset
+from napari_dinoad.evaluation.datasets import find_dataset
+from napari_dinoad.evaluation.labelled_scans import EvaluationSet, LabelledScan
 from napari_dinoad.evaluation.metrics import dice
 from napari_dinoad.evaluation.truths import at_protocol, read_truth
 from napari_dinoad.images import scans_ahead

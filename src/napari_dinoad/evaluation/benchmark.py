@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from napari_dinoad.evaluation.datasets import EvaluationSet, LabelledScan
+    from napari_dinoad.evaluation.labelled_scans import EvaluationSet, LabelledScan
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import EvaluationSettings

@@ -5,19 +5,20 @@ No pixel is read here: the names of files and folders decide, and of DICOM files
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.class_folders import with_classes_by_neighbours
 from napari_dinoad.evaluation.dataset_files import DatasetFile
+from napari_dinoad.evaluation.labelled_scans import EvaluationSet, LabelledScan
+from napari_dinoad.evaluation.left_out import of_known_classes, without_derivatives, without_other_series
 from napari_dinoad.evaluation.mask_folders import with_mask_folders
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
-from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.mask_names import is_of_tissue
 from napari_dinoad.images.readers import may_be_dicom
-from napari_dinoad.images.scan_file import ScanFile, SkippedFile
+from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
 from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES, stem_of
 from napari_dinoad.machine.files import files_below
@@ -30,16 +31,10 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import DatasetLayout
 
-__all__ = ["ABNORMAL_VALIDATION", "EvaluationSet", "LabelledScan", "find_dataset"]
+__all__ = ["ABNORMAL_VALIDATION", "find_dataset"]
 
 ABNORMAL_VALIDATION = "abnormal; only normal validation scans set thresholds"
 """Why a validation scan is not used."""
-
-_OF_NO_CLASS = "neither normal nor abnormal by its folders, where no scan has a mask"
-"""Why a scan is not used."""
-
-_OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of which has one"
-"""Why a series is not used: it is not known to be normal."""
 
 _OF_TISSUE = "the brain or its tissues by its name, no outline of a lesion"
 """Why a mask is not used."""
@@ -48,70 +43,6 @@ _SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 _MOST_NAMED = 3
 """Files named in a message: the masks of which none can be told to be a scan's, or scans of other series."""
-
-
-@dataclass(frozen=True)
-class LabelledScan:
-    """A scan of a benchmark.
-
-    Attributes
-    ----------
-    path : Path
-        Of a DICOM series in several files the folder that holds them.
-    mask : Path, optional
-        Where the truth is; None when there is none (a normal scan, usually). A folder: all masks in it together.
-    is_abnormal : bool, optional
-        As its folder says; None when only the mask tells.
-    fault : str
-        Why it cannot be used: which of several masks is its own cannot be told, or it is damaged. Empty otherwise.
-    series : ScanFile, optional
-        The DICOM series that it is.
-    """
-
-    path: Path
-    mask: Path | None
-    is_abnormal: bool | None
-    fault: str = ""
-    series: ScanFile | None = None
-
-    def as_file(self) -> ScanFile:
-        """Return it as what can be read."""
-        return self.series or ScanFile.of_file(self.path)
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """What a folder holds for evaluation.
-
-    Attributes
-    ----------
-    layout : {"bmad", "mvtec", "folder"}
-        With split folders, with masks beside these, or without.
-    validation : tuple of LabelledScan
-        Scans of the validation split that may be normal: thresholds come from those that are.
-    test : tuple of LabelledScan
-    unmatched : tuple of Path
-        Masks that belong to no scan, or not to one alone.
-    unused : tuple of SkippedFile
-        Scans that the layout leaves out.
-    """
-
-    layout: Literal["bmad", "mvtec", "folder"]
-    validation: tuple[LabelledScan, ...]
-    test: tuple[LabelledScan, ...]
-    unmatched: tuple[Path, ...] = ()
-    unused: tuple[SkippedFile, ...] = ()
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether a test scan has a mask."""
-        return any(scan.mask is not None for scan in self.test)
-
-    @property
-    def is_told_by_folders(self) -> bool:
-        """Whether folders alone tell which test scans are abnormal: there is no mask that could belong to one."""
-        classes = {scan.is_abnormal for scan in self.test if not scan.fault}
-        return not self.has_masks and not self.unmatched and {True, False} <= classes
 
 
 def find_dataset(
@@ -165,10 +96,10 @@ def find_dataset(
         )
     is_split = "test" in found_splits and (found_splits != {"test", None} or is_split_asked)
     found = (_by_split if is_split and layout != "folder" else _as_one)(files, segmented)
-    found = _without_derivatives(found, folder)
+    found = without_derivatives(found, folder)
     found = replace(found, unused=(*found.unused, *passed_over))
     if found.is_told_by_folders:
-        return _of_known_classes(found)
+        return of_known_classes(found)
     if not found.has_masks:
         faults = [scan.fault for scan in found.test if scan.fault]
         if faults:
@@ -182,13 +113,6 @@ def find_dataset(
             "good and bad."
         )
     return found
-
-
-def _of_known_classes(found: EvaluationSet) -> EvaluationSet:
-    """Set aside scans of which neither a mask nor a folder tells the class."""
-    unused = [SkippedFile(scan.path, _OF_NO_CLASS) for scan in found.test if scan.is_abnormal is None]
-    test = tuple(scan for scan in found.test if scan.is_abnormal is not None)
-    return replace(found, test=test, unused=(*found.unused, *unused))
 
 
 def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile], list[SkippedFile]]:
@@ -265,7 +189,7 @@ def _as_one(files: Sequence[DatasetFile], segmented: frozenset[str]) -> Evaluati
     scans, masks = _scans_and_masks(files)
     own = segmentations_of(scans, masks)
     test, unmatched = _pair(scans, masks, own)
-    test, unused = _without_other_series(test, segmented)
+    test, unused = without_other_series(test, segmented)
     return EvaluationSet("folder", (), test, unmatched, unused)
 
 
@@ -277,8 +201,8 @@ def _by_split(files: Sequence[DatasetFile], segmented: frozenset[str]) -> Evalua
     beside = _into_splits(parts)
     validation, unmatched_validation = _pair(*parts["valid"], own)
     test, unmatched = _pair(*parts["test"], own)
-    validation, others = _without_other_series(validation, segmented)
-    test, others_of_test = _without_other_series(test, segmented)
+    validation, others = without_other_series(validation, segmented)
+    test, others_of_test = without_other_series(test, segmented)
     named = {mask for masks in own.values() for mask in masks}
     unused = [SkippedFile(scan.path, "in the training split") for scan in parts["train"][0]]
     unused += [SkippedFile(scan.path, ABNORMAL_VALIDATION) for scan in validation if scan.is_abnormal]
@@ -351,57 +275,6 @@ def _pair(
         path = None if mask is None or rivals else mask.path
         labelled.append(LabelledScan(scan.path, path, scan.is_abnormal, fault, scan.series))
     return tuple(labelled), tuple(mask.path for mask in pairing.unmatched)
-
-
-def _without_other_series(
-    scans: Sequence[LabelledScan], segmented: frozenset[str]
-) -> tuple[tuple[LabelledScan, ...], tuple[SkippedFile, ...]]:
-    """Set aside the other series of a patient whose tumour was drawn on one: without a mask, they are not normal.
-
-    That one need not be among the scans: ``segmented`` are studies (UIDs) with such a series.
-    """
-    studies = segmented.union(_study_of(scan) for scan in scans if scan.mask is not None) - {""}
-    kept: list[LabelledScan] = []
-    unused: list[SkippedFile] = []
-    for scan in scans:
-        may_be_normal = scan.is_abnormal is False or _study_of(scan) not in studies
-        if scan.mask is not None or scan.fault or may_be_normal:
-            kept.append(scan)
-        else:
-            unused.append(SkippedFile(scan.path, _OF_SEGMENTED_STUDY))
-    return tuple(kept), tuple(unused)
-
-
-def _without_derivatives(found: EvaluationSet, folder: Path) -> EvaluationSet:
-    """Set aside what BIDS keeps of the scans once more: without masks there, preprocessed patients are not normal."""
-    scans = (*found.validation, *found.test)
-    belonging = {scan.path: _belonging_folder(scan.path, folder) for scan in scans}
-    own = {parent for path, within in belonging.items() if within is None for parent in path.parents}
-    unused = []
-
-    def without(part: Sequence[LabelledScan]) -> tuple[LabelledScan, ...]:
-        kept = []
-        for scan in part:
-            within = belonging[scan.path]
-            if within is None or within.parent not in own or scan.mask is not None:
-                kept.append(scan)
-            else:
-                unused.append(SkippedFile(scan.path, BELONGING_FOLDERS[within.name.lower()]))
-        return tuple(kept)
-
-    validation, test = without(found.validation), without(found.test)
-    return replace(found, validation=validation, test=test, unused=(*found.unused, *unused))
-
-
-def _belonging_folder(path: Path, folder: Path) -> Path | None:
-    """Return the innermost folder of derivatives or source data that a scan lies in, below ``folder``."""
-    parents = [parent for parent in path.parents if parent != folder and parent.is_relative_to(folder)]
-    return next((parent for parent in parents if parent.name.lower() in BELONGING_FOLDERS), None)
-
-
-def _study_of(scan: LabelledScan) -> str:
-    series = None if scan.series is None else scan.series.series
-    return "" if series is None else series.study_uid
 
 
 def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...]) -> str:
