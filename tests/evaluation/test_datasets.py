@@ -320,6 +320,41 @@ def test_a_mask_of_several_other_series_is_no_scan(tmp_path):
     assert [path.name for path in found.unmatched] == ["b_seg.nii.gz"]
 
 
+@pytest.mark.parametrize("place", ["{c}_{s}", "{c}/{s}", "images/{s}/{c}_{s}", "patients/{c}/{c}-{s}"])
+def test_another_sequence_of_a_case_with_a_mask_is_not_known_to_be_normal(tmp_path, place):
+    """It was a normal scan, silently."""
+    names = [place.format(c=c, s=s) for c in ("a", "b") for s in ("t1", "t2", "t2_mask")]
+    lay_out(tmp_path, " ".join(f"{name}.nii" for name in names) + " c_t1.nii normal/d/t1.nii normal/d/t2.nii")
+    found = find_dataset(tmp_path)
+    masks = {one.path.relative_to(tmp_path).as_posix(): one.mask and one.mask.name for one in found.test}
+    expected = {
+        f"{place.format(c=c, s='t2')}.nii": place.split("/")[-1].format(c=c, s="t2_mask") + ".nii"
+        for c in "ab"
+    }
+    assert masks == expected | {"c_t1.nii": None, "normal/d/t1.nii": None, "normal/d/t2.nii": None}
+    assert {item.reason for item in found.unused} == {
+        "without a mask, of a case another sequence of which has one"
+    }
+    assert {item.path for item in found.unused} == {
+        tmp_path / f"{place.format(c=c, s='t1')}.nii" for c in "ab"
+    }
+
+
+def test_where_masks_are_of_each_sequence_one_without_may_be_a_time_point(tmp_path):
+    lay_out(tmp_path, "a_t1.nii a_t2.nii a_t2_mask.nii b_t1.nii b_t1_mask.nii b_t2.nii")
+    assert len(find_dataset(tmp_path).test) == 4
+
+
+@pytest.mark.parametrize("labels", ["", "labelsTs/d.nii"])
+def test_patients_whose_labels_are_not_published_are_not_normal(tmp_path, labels):
+    """As in the Medical Segmentation Decathlon: they were normal scans."""
+    lay_out(tmp_path, f"imagesTr/a.nii labelsTr/a.nii imagesTs/d.nii imagesTs/e.nii normal/n.nii {labels}")
+    found = find_dataset(tmp_path)
+    names = {one.path.name for one in found.test}
+    assert names == {"a.nii", "n.nii"} | ({"d.nii", "e.nii"} if labels else set())
+    assert {item.reason for item in found.unused} == (set() if labels else {"without labels, in imagesTs"})
+
+
 def test_a_series_that_no_scan_is_of_is_told(tmp_path):
     lay_out(tmp_path, " ".join(f"{case}_t1.nii.gz {case}_mask.nii.gz" for case in "abcde"))
     told = r"series 'flair', found none\. Series to choose from: t1 \(5\)\."

@@ -12,7 +12,13 @@ from napari_dinoad.errors import DinoadError, ScanReadError
 from napari_dinoad.evaluation.class_folders import with_classes_by_neighbours
 from napari_dinoad.evaluation.dataset_files import DatasetFile
 from napari_dinoad.evaluation.labelled_scans import EvaluationSet, LabelledScan
-from napari_dinoad.evaluation.left_out import of_known_classes, without_derivatives, without_other_series
+from napari_dinoad.evaluation.left_out import (
+    of_known_classes,
+    without_derivatives,
+    without_other_sequences,
+    without_other_series,
+    without_test_split,
+)
 from napari_dinoad.evaluation.mask_folders import with_mask_folders
 from napari_dinoad.evaluation.mask_pairing import pair_masks, segmentations_of
 from napari_dinoad.evaluation.scoring_outputs import FOUND_MASK, what_scoring_wrote
@@ -96,7 +102,7 @@ def find_dataset(
         )
     is_split = "test" in found_splits and (found_splits != {"test", None} or is_split_asked)
     found = (_by_split if is_split and layout != "folder" else _as_one)(files, segmented)
-    found = without_derivatives(found, folder)
+    found = without_other_sequences(without_derivatives(found, folder), folder)
     found = replace(found, unused=(*found.unused, *passed_over))
     if found.is_told_by_folders:
         return of_known_classes(found)
@@ -112,7 +118,7 @@ def find_dataset(
             f"{ours} For figures of whole images, without masks, put normal and abnormal ones into folders called "
             "good and bad."
         )
-    return found
+    return without_test_split(found)
 
 
 def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile], list[SkippedFile]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import PersonGrouping
 
-__all__ = ["MIN_PERSONS", "Persons", "find_persons", "of_persons"]
+__all__ = ["MIN_PERSONS", "Persons", "case_mark", "find_persons", "of_persons"]
 
 _Mark: TypeAlias = "tuple[str, Hashable]"
 """What scans of one person share: by what that is known, and its value."""
@@ -114,6 +114,19 @@ def of_persons(n_scans: int, n_persons: int | None) -> str:
     return f" of {n_persons} person{'' if n_persons == 1 else 's'}"
 
 
+def case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
+    """Return what sequences of one case share: folders and name without the sequence (``T1/a_T1``, ``T2/a_T2``).
+
+    None of names without a sequence. ``parts`` are those of the path below the chosen folder.
+    """
+    stem = scan.name
+    sequence = series_in(scan.path, stem)
+    if not sequence:
+        return None
+    folders = [without_sequence(part) for part in parts[:-1] if sequence_of(part) != part]
+    return ("case", (*folders, "" if stem == sequence else case_of(scan.path, stem)))
+
+
 def _folders_note(scans: Sequence[ScanFile], folder: Path) -> str:
     """Return that folders of several scans each may be persons; empty where there are no such folders."""
     holders = [_folder_of_person(_parts_of(scan, folder)[:-1], folder) for scan in scans]
@@ -180,21 +193,11 @@ def _mark_of(scan: ScanFile, folder: Path, how: PersonGrouping) -> _Mark | None:
     if label is not None:
         return ("sub", label)
     if scan.series is None:
-        return _case_mark(scan, parts)
+        return case_mark(scan, parts)
     from napari_dinoad.images.dicom.patient import patient_mark
 
     mark = patient_mark(_first_file(scan))
     return None if mark is None else ("patient", mark)
-
-
-def _case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
-    """Return what sequences of one case share: folders and name without the sequence (``T1/a_T1``, ``T2/a_T2``)."""
-    stem = scan.name
-    sequence = series_in(scan.path, stem)
-    if not sequence:
-        return None
-    folders = [without_sequence(part) for part in parts[:-1] if sequence_of(part) != part]
-    return ("case", (*folders, "" if stem == sequence else case_of(scan.path, stem)))
 
 
 def _folder_of_person(folders: tuple[str, ...], chosen: Path) -> str | None:
