@@ -87,7 +87,7 @@ def test_dicom_series_with_their_segmentations_have_the_figures_of_nifti(
     for number, seed in enumerate((100, 101)):
         paths = save_dicom_head(export / str(seed), seed, lesion=True, **needed_tags())
         save_seg(export / "contours" / f"{number}.dcm", [pydicom.dcmread(path) for path in paths], marks)
-    save_dicom_head(export / "50", 50)
+    save_dicom_head(export / "normal" / "50", 50)
     figures = {}
     for folder in (dataset, export):
         assert main(["evaluate", str(folder), "--model", str(model_path), "--json"]) == 0
@@ -133,6 +133,23 @@ def test_what_is_to_be_known_of_masks_is_told_once(model_path, dataset, capsys):
     assert all(item["note"].startswith("More than half of its pixels") for item in notes)
     (line,) = captured.err.strip().splitlines()
     assert line.endswith(": " + ", ".join(scans))
+
+
+def test_scans_that_count_as_normal_since_they_have_no_mask_are_told(model_path, dataset, capsys):
+    """One whose mask is called otherwise was a normal one, silently; those in a folder of normals need no mask."""
+    for number in (1, 2):
+        save_head(dataset / f"{number}.nii.gz", number)
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    told = {item["scan"]: item["note"] for item in json.loads(captured.out)["notes"]}
+    paths = [str(dataset / f"{number}.nii.gz") for number in (1, 2)]
+    assert told == dict.fromkeys(
+        paths, "Without a mask, and no folder says of which class it is: counted as normal."
+    )
+    assert captured.err == (
+        "dinoad: Without a mask, and no folder says of which class it is: counted as normal: "
+        f"{', '.join(paths)}\n"
+    )
 
 
 def test_a_scan_that_cannot_be_used_is_exit_code_2_and_the_others_count(model_path, dataset, capsys):

@@ -455,6 +455,18 @@ def test_without_masks_there_are_figures_of_whole_images(benchmark):
     assert set(of_scans) == {(True, None, None), (False, SHAPE[0] * SHAPE[1], 0)}
 
 
+def test_validation_scans_that_count_as_normal_without_a_mask_are_told(benchmark):
+    """Their folder says no class; thresholds come from them."""
+    found = find_dataset(benchmark)
+    n_before = len(evaluate_dataset(found, brightness, EvaluationSettings()).notes)
+    image = next(scan.path for scan in found.validation)
+    (benchmark / "valid" / image.name).write_bytes(image.read_bytes())
+    notes = evaluate_dataset(find_dataset(benchmark), brightness, EvaluationSettings()).notes
+    assert len(notes) == n_before + 1
+    (note,) = [note for path, note in notes if path == benchmark / "valid" / image.name]
+    assert note.endswith("counted as normal.")
+
+
 def test_masks_that_contradict_their_folder_are_told(benchmark):
     normal, abnormal = benchmark / "test/good/label/0.png", benchmark / "test/Ungood/label/3.png"
     normal_pixels, abnormal_pixels = normal.read_bytes(), abnormal.read_bytes()

@@ -45,6 +45,8 @@ _EMPTY_MASK = (
 _OF_ONE_SCAN = (ScanReadError, SettingError, ScorerError, GeometryError)
 """Errors of one scan, which hold up none of the others."""
 
+_UNMARKED = "Without a mask, and no folder says of which class it is: counted as normal."
+
 _MARKED_NORMAL = (
     "Normal by its folder, with something marked in its mask: normal as an image, abnormal in these pixels."
 )
@@ -184,6 +186,7 @@ def evaluate_dataset(
                     continue
                 normal.add(of_scan)
                 n_normal += 1
+                notes += [(scan.path, note) for note in _notes_on_class(scan, has_marks=False)]
         thresholds = _thresholds(normal.total() if n_normal else None, settings)
         reads = _reads(reader, dataset.test, settings, needs_no_mask=by_folders)
         for i, scan in enumerate(dataset.test):
@@ -262,7 +265,7 @@ def _count(
     scores, truth = at_protocol(score(volume), truth, settings.protocol)
     is_known = not (is_abnormal and by_folders)
     sums.add(scan, scores, truth if is_known else None, is_abnormal, thresholds, settings.top_fraction)
-    return (*truth_notes(scan.mask, truth, volume), *_contradictions(scan, truth))
+    return (*truth_notes(scan.mask, truth, volume), *_notes_on_class(scan, has_marks=bool(truth.any())))
 
 
 @contextmanager
@@ -291,9 +294,11 @@ def _read(
     return volume, read_truth(scan.mask, volume)
 
 
-def _contradictions(scan: LabelledScan, truth: np.ndarray) -> tuple[str, ...]:
-    """Return what is to be known where a scan's folder and its mask, at the protocol's resolution, disagree."""
-    if scan.mask is None or scan.is_abnormal is None or scan.is_abnormal == truth.any():
+def _notes_on_class(scan: LabelledScan, *, has_marks: bool) -> tuple[str, ...]:
+    """Return what is to be known where folder and mask (at the protocol's resolution) disagree, or both lack."""
+    if scan.mask is None:
+        return (_UNMARKED,) if scan.is_abnormal is None else ()
+    if scan.is_abnormal is None or scan.is_abnormal == has_marks:
         return ()
     return (_EMPTY_MASK,) if scan.is_abnormal else (_MARKED_NORMAL,)
 
