@@ -290,7 +290,9 @@ def test_of_several_sequences_the_one_that_is_wanted_has_the_mask_of_its_case(tm
     lay_out(
         tmp_path, " ".join(f"{c}/{c}-{e}.nii.gz" for c in ("p1", "p2") for e in ("t1n", "t1c", "t2f", "seg"))
     )
-    with pytest.raises(DinoadError, match="No mask could be told"):
+    with pytest.raises(
+        DinoadError, match=r"No mask could be told .*; choose one with --series: t1c, t1n, t2f\."
+    ):
         find_dataset(tmp_path)
     found = find_dataset(tmp_path, series=wanted)
     assert [(one.path.name, one.mask.name, one.fault) for one in found.test] == [
@@ -301,6 +303,13 @@ def test_of_several_sequences_the_one_that_is_wanted_has_the_mask_of_its_case(tm
         ("t1c", "not the series chosen"),
         ("t2f", "not the series chosen"),
     }
+
+
+def test_no_series_is_advised_where_that_tells_no_scans_apart(tmp_path):
+    """As in the WMH challenge, with its scans before and after preprocessing."""
+    lay_out(tmp_path, "1/orig/FLAIR.nii 1/pre/FLAIR.nii 1/pre/T1.nii 1/wmh.nii")
+    with pytest.raises(DinoadError, match=r"Put each mask beside its scan, .* called mask there\.$"):
+        find_dataset(tmp_path, series="FLAIR")
 
 
 def test_masks_of_another_series_beside_the_scans_are_no_scans(tmp_path):
@@ -367,7 +376,7 @@ def test_of_several_channels_the_one_that_is_wanted_has_the_labels_of_its_case(t
     cases = ("p_001", "p_002")
     lay_out(tmp_path, " ".join(f"imagesTr/{c}_000{n}.nii.gz" for c in cases for n in (0, 1)))
     lay_out(tmp_path, " ".join(f"labelsTr/{c}.nii.gz" for c in cases))
-    with pytest.raises(DinoadError, match="choose one with --series"):
+    with pytest.raises(DinoadError, match=r"choose one with --series: 0000, 0001\."):
         find_dataset(tmp_path)
     found = find_dataset(tmp_path, series="0001")
     assert [(one.path.name, one.mask.name, one.fault) for one in found.test] == [

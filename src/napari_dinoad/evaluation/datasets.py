@@ -5,6 +5,7 @@ No pixel is read here: the names of files and folders decide, and of DICOM files
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -268,6 +269,10 @@ def _pair(
     """Return scans with their masks, and masks that are left; ``own`` are those that name a series themselves."""
     named = {mask for masks in own.values() for mask in masks}
     pairing = pair_masks(scans, [mask for mask in masks if mask not in named])
+    sequences_of: dict[DatasetFile, list[str]] = defaultdict(list)
+    for scan, of_several in pairing.rivals_of.items():
+        for one in of_several:
+            sequences_of[one].append(scan.as_file().series_name)
     labelled = []
     for scan in scans:
         mask = pairing.mask_of.get(scan)
@@ -277,17 +282,23 @@ def _pair(
         # A scan that its folder calls normal needs none.
         is_clear = mask is not None and len(candidates) == 1
         rivals = () if is_clear or (scan.is_abnormal is False and mask is None) else candidates
-        fault = scan.fault or (_fault(scan, rivals) if rivals else "")
+        sequences = counted(name for one in rivals for name in sequences_of[one])
+        fault = scan.fault or (_fault(scan, rivals, [name for name, _ in sequences]) if rivals else "")
         path = None if mask is None or rivals else mask.path
         labelled.append(LabelledScan(scan.path, path, scan.is_abnormal, fault, scan.series))
     return tuple(labelled), tuple(mask.path for mask in pairing.unmatched)
 
 
-def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...]) -> str:
+def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...], sequences: Sequence[str]) -> str:
+    """Return why a scan has none of the masks that may be its own, and those of these sequences, too."""
     told = ", ".join(str(mask.path) for mask in rivals[:_MOST_NAMED])
     more = f" and {len(rivals) - _MOST_NAMED} more" if len(rivals) > _MOST_NAMED else ""
+    if sequences[1:]:
+        return (
+            f"{scan.path}: expected a mask of its own, found {told}{more} for several sequences of its case; choose "
+            f"one with --series: {', '.join(sequences)}."
+        )
     return (
         f"{scan.path}: expected one mask that is its own by name and folder, or by the series that a DICOM "
         f"segmentation names, found {told}{more}. Put each mask beside its scan, or into a folder called mask there."
-        f"{'' if scan.case_stem == scan.stem else ' Of several sequences choose one with --series.'}"
     )
