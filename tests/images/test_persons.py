@@ -68,6 +68,16 @@ def test_sequences_of_a_case_are_of_one_person(layout):
     assert persons_of(names, "each-scan").n == 6
 
 
+def test_scans_that_freesurfer_was_given_are_of_the_person_that_it_made_others_of():
+    """Each was a person of its own."""
+    names = [
+        f"{person}/mri/{name}.mgz" for person in "abc" for name in ("T1", "brain", "orig/001", "orig/002")
+    ]
+    assert persons_of(names) == Persons((0,) * 4 + (1,) * 4 + (2,) * 4)
+    alone = persons_of([f"{person}/mri/orig/{name}.mgz" for person in "abc" for name in ("001", "002")])
+    assert alone == Persons((0, 0, 1, 1, 2, 2))
+
+
 def test_one_sequence_of_each_case_may_be_of_persons_with_several_cases():
     """As time points in folders."""
     persons = persons_of([f"{case}/visit_{n}_t1.nii.gz" for case in "abc" for n in (1, 2)])

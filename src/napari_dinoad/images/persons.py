@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from napari_dinoad.machine.file_names import case_of, sequence_of, series_in, without_sequence
+from napari_dinoad.machine.file_names import MGH_SUFFIXES, case_of, sequence_of, series_in, without_sequence
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -119,12 +119,15 @@ def case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
 
     None of names without a sequence. ``parts`` are those of the path below the chosen folder.
     """
-    stem = scan.name
+    stem, folders = scan.name, parts[:-1]
     sequence = series_in(scan.path, stem)
+    if folders[-2:] == ("mri", "orig") and scan.path.name.lower().endswith(MGH_SUFFIXES):
+        # FreeSurfer's scans as they were given (001), beside what was made of them.
+        sequence, folders = stem, folders[:-1]
     if not sequence:
         return None
-    folders = [without_sequence(part) for part in parts[:-1] if sequence_of(part) != part]
-    return ("case", (*folders, "" if stem == sequence else case_of(scan.path, stem)))
+    case = "" if stem == sequence else case_of(scan.path, stem)
+    return ("case", (*(without_sequence(part) for part in folders if sequence_of(part) != part), case))
 
 
 def _folders_note(scans: Sequence[ScanFile], folder: Path) -> str:
