@@ -151,6 +151,19 @@ def test_folders_that_may_be_persons_are_asked_for():
     assert persons_of(names, "each-scan").note == "", "that is what was asked for"
 
 
+def test_folders_of_persons_in_a_folder_that_holds_all_are_asked_for(tmp_path):
+    """As ADNI comes: two visits of three persons counted as six persons, unsaid."""
+    names = [f"ADNI/{person}/MPRAGE/{visit}/a.nii" for person in "abc" for visit in (1, 2)]
+    persons = persons_of(names, folder=tmp_path)
+    assert "6 normal scans lie in 3 folders" in persons.note
+    assert "fit ADNI with 'dinoad fit --persons folder'" in persons.note
+    below = [name.removeprefix("ADNI/") for name in names]
+    assert persons_of(below, "folder", tmp_path / "ADNI") == Persons((0, 0, 1, 1, 2, 2))
+    assert "too low: fit with 'dinoad" in persons_of(below, folder=tmp_path / "ADNI").note
+    apart = [*names, "other/x.nii"]
+    assert persons_of(apart, folder=tmp_path).note == "", "then its subfolders are no persons of one data set"
+
+
 @pytest.mark.parametrize(
     "names",
     [

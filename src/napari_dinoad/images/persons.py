@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_dinoad.machine.file_names import MGH_SUFFIXES, case_of, sequence_of, series_in, without_sequence
@@ -12,7 +14,6 @@ from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
-    from pathlib import Path
 
     from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.progress import Progress
@@ -102,7 +103,8 @@ def find_persons(
             scan for scan, mark in zip(scans, marks, strict=True) if mark[0] == "case" and n_of[mark] == 1
         ]
     if persons.n == len(scans) or persons.n >= MIN_PERSONS:
-        note = (_folders_note(untold, folder) or _names_note(untold, folder)) if how == "auto" else ""
+        home = _home_of(scans, folder)
+        note = (_folders_note(untold, home, folder) or _names_note(untold, folder)) if how == "auto" else ""
         return replace(persons, note=note)
     return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
 
@@ -130,18 +132,30 @@ def case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
     return ("case", (*(without_sequence(part) for part in folders if sequence_of(part) != part), case))
 
 
-def _folders_note(scans: Sequence[ScanFile], folder: Path) -> str:
-    """Return that folders of several scans each may be persons; empty where there are no such folders."""
-    holders = [_folder_of_person(_parts_of(scan, folder)[:-1], folder) for scan in scans]
+def _home_of(scans: Sequence[ScanFile], folder: Path) -> Path:
+    """Return the innermost folder that holds all scans, the chosen one or below it (``ADNI/<person>/…``)."""
+    parents = [_first_file(scan).parent for scan in scans]
+    if not scans or not all(parent.is_relative_to(folder) for parent in parents):
+        return folder
+    return Path(os.path.commonpath(parents))
+
+
+def _folders_note(scans: Sequence[ScanFile], home: Path, folder: Path) -> str:
+    """Return that folders of several scans each may be persons; empty where there are no such folders.
+
+    ``home`` is the one that holds them all, in the ``folder`` that was chosen.
+    """
+    holders = [_folder_of_person(_parts_of(scan, home)[:-1], home) for scan in scans]
     within = [holder for holder in holders if holder is not None]
     n_folders = len(set(within))
     if n_folders < MIN_PERSONS or len(within) < 2 * n_folders:
         return ""
+    chosen = "" if home == folder else f" {home.relative_to(folder)}"
     return (
         f"{len(within)} normal scans lie in {n_folders} folders, and each counts as a person of its own. If those in "
-        "a folder are of one person, p-values are too low: fit with 'dinoad fit --persons folder' or, where they are "
-        "the slices of one scan, --stack-folders. In napari's window these are “Persons” and “Images of a folder” "
-        "under “More settings”."
+        f"a folder are of one person, p-values are too low: fit{chosen} with 'dinoad fit --persons folder' or, where "
+        "they are the slices of one scan, --stack-folders. In napari's window these are “Persons” and “Images of a "
+        "folder” under “More settings”."
     )
 
 
