@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from pydicom.uid import generate_uid
 
 from detached_headers import save_with_voxels_apart
 from dicom_files import PATIENT_TAGS, as_one_series, ct_values, image_dataset, save_all, series_datasets
@@ -453,6 +454,37 @@ def test_a_series_can_be_chosen_for_all(archive):
 def test_a_pattern_chooses_series_of_several_descriptions(archive):
     found = discover_scans(archive, ReadSettings(series="T?*"))
     assert sorted(scan.series.description for scan in found.scans) == ["T1 AX", "T2"]
+
+
+def test_ct_series_of_one_description_are_told_apart_by_their_kernel(tmp_path):
+    """Soft tissue and bone could be told apart by their numbers alone, which differ from study to study."""
+    for study in range(3):
+        uid = generate_uid()
+        for number, kernel in enumerate((["Br40f", "3"], "BONE"), start=2 + study):
+            tags = {"SeriesDescription": "Head", "StudyInstanceUID": uid, "SeriesNumber": number}
+            save_all(
+                series_datasets(ct_values(seed=study), ConvolutionKernel=kernel, **tags),
+                tmp_path / str(study) / str(number),
+            )
+    found = discover_scans(tmp_path)
+    assert found.series == (("Head Br40f", 3), ("Head BONE", 3))
+    for wanted in ("bone", "Head BONE"):
+        scans = discover_scans(tmp_path, ReadSettings(series=wanted)).scans
+        assert [scan.series.kernel for scan in scans] == ["BONE"] * 3
+    assert len(discover_scans(tmp_path, ReadSettings(series="Head")).scans) == 6
+    with pytest.raises(
+        ScanReadError, match=r"series 2 'Head' \(CT, 6 images, kernel Br40f, UID .* kernel BONE"
+    ):
+        read_volume(tmp_path / "0")
+    assert read_volume(tmp_path / "0", series="bone").values.shape == (6, 10, 12)
+
+
+@pytest.mark.parametrize("description", ["HeadSeq 4.8 H31s", ""])
+def test_a_kernel_is_not_said_twice_or_alone(tmp_path, description):
+    tags = {"SeriesDescription": description, "ConvolutionKernel": "h31S", "SeriesNumber": 4}
+    save_all(series_datasets(ct_values(), **tags), tmp_path)
+    assert discover_scans(tmp_path).series == ((description or "4", 1),)
+    assert len(discover_scans(tmp_path, ReadSettings(series="H31s")).scans) == 1
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ def add_series_argument(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     parser.add_argument(
         "--series",
         metavar="TEXT",
-        help="of several DICOM series the one with this number, description or end of UID; of other files in folders "
-        "those whose names end so (T1w of sub-01_T1w.nii.gz); with * or ? a pattern ('*mprage*')",
+        help="of several DICOM series the one with this number, description, kernel (CT) or end of UID; of other "
+        "files in folders those whose names end so (T1w of sub-01_T1w.nii.gz); with * or ? a pattern ('*mprage*')",
     )
 
 

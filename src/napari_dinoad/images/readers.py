@@ -84,7 +84,7 @@ def read_volume(
         series beside it are read with it). A folder: one with a DICOM series, or with 2D images of one size, which
         are slices of one scan.
     series : str, optional
-        Which series of a DICOM folder with several: its number, its description, or the end of its UID.
+        Which series of a DICOM folder with several: its number, description, kernel (CT), or the end of its UID.
     frame : int, optional
         Which volume of a 4D scan (or page of a TIFF) to take, from 0.
     resample : bool
@@ -274,8 +274,8 @@ def _choose_series(
         matches = meant_by(wanted, found)
         if len(matches) != 1:
             raise ScanReadError(
-                f"{folder}: series {wanted!r}: expected to match one of the series by number, description or end of "
-                f"UID, matched {len(matches)}. There are: {told}.{_advice_on(matches)}"
+                f"{folder}: series {wanted!r}: expected to match one of the series by number, description, kernel or "
+                f"end of UID, matched {len(matches)}. There are: {told}.{_advice_on(matches)}"
             )
         return matches[0], ()
     from napari_dinoad.images.dicom.grouping import captures_among
@@ -284,8 +284,8 @@ def _choose_series(
     scans = [one for one in found if not one.is_localiser and one not in captures] or list(found)
     if len(scans) > 1:
         raise ScanReadError(
-            f"{folder}: {len(scans)} series; expected one. Choose with --series (number, description or end of "
-            f"UID): {told}.{_advice_on(scans)}"
+            f"{folder}: {len(scans)} series; expected one. Choose with --series (number, description, kernel or "
+            f"end of UID): {told}.{_advice_on(scans)}"
         )
     n_localisers = sum(one.is_localiser for one in found if one not in scans)
     notes = [f"{n_localisers} localiser series of the folder were left out."] if n_localisers else []

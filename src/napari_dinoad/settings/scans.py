@@ -21,8 +21,8 @@ class ReadSettings:
     Attributes
     ----------
     series : str, optional
-        Which series: of DICOM its number, its description, or the end of its UID; of the other files of a folder
-        what their names end with (``"T1w"`` of ``sub-01_T1w``). With ``*`` or ``?`` a pattern of the whole
+        Which series: of DICOM its number, description, kernel (CT), or the end of its UID; of the other files of a
+        folder what their names end with (``"T1w"`` of ``sub-01_T1w``). With ``*`` or ``?`` a pattern of the whole
         description, or of the name without its ending (``"*mprage*"``). A file that is named itself is read as it is.
     frame : int, optional
         Which volume of a 4D scan, or page of a stack, from 0; scans with nothing to choose from are read as they are.

@@ -62,7 +62,7 @@ def _row(scan: ScanFile, folder: str) -> list[str]:
         kind = _KINDS.get(scan.holding) or _kind_of_scan(scan)
     else:
         number = "" if series.number is None else f"{series.number}: "
-        name, kind = f"{number}{series.description or scan.name}", f"DICOM {series.modality}".strip()
+        name, kind = f"{number}{series.described or scan.name}", f"DICOM {series.modality}".strip()
     return [name, kind, " × ".join(map(str, scan.shape)), spacing_in_words(scan.spacing_mm), folder]
 
 

@@ -60,7 +60,7 @@ __all__ = [
 
 GEOMETRY_TAGS = (
     "SOPClassUID", "Manufacturer", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "SeriesNumber", "SeriesDescription", "Modality", "BodyPartExamined", "ImageType",
+    "SeriesNumber", "SeriesDescription", "Modality", "BodyPartExamined", "ConvolutionKernel", "ImageType",
     "InstanceNumber", "AcquisitionNumber",
     "ConcatenationUID", "InConcatenationTotalNumber", "TemporalPositionIdentifier", "FrameReferenceTime", "EchoTime",
     "DiffusionBValue", "DiffusionGradientOrientation", "TriggerTime", "Rows", "Columns", "NumberOfFrames",
@@ -252,6 +252,7 @@ def _series_of(header: Dataset, path: Path) -> DicomSeries:
         description=plain_text(header.get("SeriesDescription")),
         modality=plain_text(header.get("Modality")),
         body_part=plain_text(header.get("BodyPartExamined")).upper(),
+        kernel=_kernel(header),
         frames=tuple(frames),
         is_multi_frame=is_multi_frame,
         windows=_windows(header),
@@ -353,6 +354,13 @@ def _pixel_size_of(look: Lookup) -> tuple[str, float, float] | None:
         if size is not None and min(size) > 0:
             return keyword, size[0], size[1]
     return None
+
+
+def _kernel(header: Dataset) -> str:
+    """Return the kernel of a CT; of several values the first, which is its name."""
+    own = first_item(header, "PerFrameFunctionalGroupsSequence")
+    look = Lookup(header, first_item(header, "SharedFunctionalGroupsSequence"), own)
+    return plain_text(next(iter(listed(look.value("CTReconstructionSequence", "ConvolutionKernel"))), ""))
 
 
 def _windows(header: Dataset) -> tuple[DisplayWindow, ...]:

@@ -178,6 +178,8 @@ class DicomSeries:
         Whether it is a picture of a screen or a page (secondary capture) without a place in the patient.
     body_part : str
         As the header calls it (BodyPartExamined), in capitals; empty when it does not say.
+    kernel : str
+        With which a CT was reconstructed (ConvolutionKernel: ``"H31s"``, ``"BONE"``); empty when it does not say.
     assumed : tuple of str
         What its header leaves open of where the images lie, and what was assumed: a sentence each.
     """
@@ -197,6 +199,7 @@ class DicomSeries:
     is_film: bool = False
     is_capture: bool = False
     body_part: str = ""
+    kernel: str = ""
     assumed: tuple[str, ...] = ()
 
     @property
@@ -250,16 +253,24 @@ class DicomSeries:
 
     def __str__(self) -> str:
         named = f" {self.description!r}" if self.description else ""
-        kind = ", localiser" if self.is_localiser else ""
+        kind = f", kernel {self.kernel}" if self.kernel else ""
+        kind += ", localiser" if self.is_localiser else ""
         return (
             f"{self.label}{named} ({self.modality or 'no modality'}, {len(self.frames)} images{kind}, "
             f"UID …{self.uid[-8:]})"
         )
 
     @property
+    def described(self) -> str:
+        """Its description, with the kernel where that is not part of it; empty without a description."""
+        if not self.kernel or self.kernel.casefold() in self.description.casefold():
+            return self.description
+        return f"{self.description} {self.kernel}" if self.description else ""
+
+    @property
     def series_name(self) -> str:
-        """What it is told apart by from others of its study: its description, else its number; empty without both."""
-        return self.description or ("" if self.number is None else str(self.number))
+        """What it is told apart by from others of its study: as described, else its number; empty without both."""
+        return self.described or ("" if self.number is None else str(self.number))
 
     @property
     def series_text(self) -> str:
@@ -267,8 +278,9 @@ class DicomSeries:
         return self.description
 
     def answers_to(self, wanted: str) -> bool:
-        """Whether a user's text names this series: its number, its description, or the end of its UID."""
+        """Whether a user's text names this series: its number, description, kernel or both, or the end of its UID."""
         wanted = wanted.strip().removeprefix("…")
-        if wanted and wanted.casefold() in (str(self.number), self.description.casefold()):
+        texts = (str(self.number), self.description, self.kernel, self.described)
+        if wanted and wanted.casefold() in map(str.casefold, texts):
             return True
         return len(wanted) >= _SHORTEST_UID_END and self.uid.endswith(wanted)
