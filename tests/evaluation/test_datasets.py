@@ -318,8 +318,14 @@ def test_masks_of_another_series_beside_the_scans_are_no_scans(tmp_path):
     found = find_dataset(tmp_path, series="t1")
     assert [(one.path.name, one.mask.name) for one in found.test] == [("a_t1.nii.gz", "a_t1_mask.nii.gz")]
     assert found.unmatched == ()
-    unused = {item.path.name for item in found.unused if item.reason == "not the series chosen"}
-    assert unused == {"a_t2.nii.gz", "a_t2_mask.nii.gz", "b_t2.nii.gz", "b_seg.nii.gz"}
+    reasons = {item.path.name: item.reason for item in found.unused}
+    assert reasons == dict.fromkeys(("a_t2.nii.gz", "b_t2.nii.gz"), "not the series chosen") | dict.fromkeys(
+        ("a_t2_mask.nii.gz", "b_seg.nii.gz"), "a mask of a series that is not chosen"
+    )
+    (tmp_path / "a_t1_mask.nii.gz").unlink()
+    told = r"found 1 scans and no mask that belongs to one\. 2 masks are of series that are not chosen\."
+    with pytest.raises(DinoadError, match=told):
+        find_dataset(tmp_path, series="t1")
 
 
 def test_a_mask_of_several_other_series_is_no_scan(tmp_path):

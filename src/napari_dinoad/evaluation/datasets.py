@@ -46,6 +46,9 @@ ABNORMAL_VALIDATION = "abnormal; only normal validation scans set thresholds"
 _OF_TISSUE = "the brain or its tissues by its name, no outline of a lesion"
 """Why a mask is not used."""
 
+_OF_OTHER_SERIES = "a mask of a series that is not chosen"
+"""Why a mask is not used."""
+
 _SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 _MOST_NAMED = 3
@@ -111,8 +114,11 @@ def find_dataset(
         faults = [scan.fault for scan in found.test if scan.fault]
         if faults:
             raise DinoadError(f"No mask could be told to be a scan's own; the first reason: {faults[0]}")
-        n_ours = sum(item.reason == FOUND_MASK for item in passed_over)
+        n_ours, n_others = (
+            sum(item.reason == reason for item in passed_over) for reason in (FOUND_MASK, _OF_OTHER_SERIES)
+        )
         ours = f" {n_ours} masks that napari-dinoad found itself are no truth." if n_ours else ""
+        ours += f" {n_others} masks are of series that are not chosen." if n_others else ""
         raise DinoadError(
             f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or "
             f"DICOM series with their segmentations, found {len(found.test)} scans and no mask that belongs to one."
@@ -182,7 +188,8 @@ def _of_series(
     mask_of = pair_masks(scans, [mask for mask in masks if mask.segmented is None]).mask_of
     theirs = {mask_of[scan]: None for scan in others if scan in mask_of}
     theirs |= {mask: None for masks_of in segmentations_of(others, masks).values() for mask in masks_of}
-    unused = [SkippedFile(file.path, NOT_CHOSEN) for file in (*others, *theirs)]
+    unused = [SkippedFile(file.path, NOT_CHOSEN) for file in others]
+    unused += [SkippedFile(mask.path, _OF_OTHER_SERIES) for mask in theirs]
     return [*kept, *(replace(mask, is_mask=True) for mask in masks if mask not in theirs)], unused
 
 
