@@ -102,6 +102,27 @@ def test_dicom_series_with_their_segmentations_have_the_figures_of_nifti(
         assert ours[name] == pytest.approx(expected[name], abs=0.03)
 
 
+def test_of_dicom_studies_the_series_is_evaluated_that_is_chosen(model_path, tmp_path, capsys):
+    """With the segmentations that name it, and those series alone whose study is not of a patient."""
+    marks = lesion_of_head().transpose(2, 1, 0)[:, ::-1].astype(np.uint8)
+    for seed, place in ((100, "patient"), (50, "normal/control")):
+        tags = needed_tags()
+        for number, description in ((2, "T1 mprage"), (4, "FLAIR")):
+            folder = tmp_path / place / str(number)
+            named = {"SeriesNumber": number, "SeriesDescription": description}
+            paths = save_dicom_head(folder, seed + number, lesion=place == "patient", **(tags | named))
+            if (place, number) == ("patient", 4):
+                save_seg(tmp_path / "drawn.dcm", [pydicom.dcmread(path) for path in paths], marks)
+    command = ["evaluate", str(tmp_path), "--model", str(model_path), "--json"]
+    assert main([*command, "--series", "flair"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(scan["name"], scan["is_abnormal"]) for scan in document["scans"]] == [("4", False), ("4", True)]
+    assert document["pixel_auroc"] > 0.9
+    assert {item["reason"] for item in document["unused"]} == {"not the series chosen"}
+    assert main([*command, "--series", "T1*"]) == 2
+    assert "Masks of series that are not chosen: 1." in capsys.readouterr().err
+
+
 def test_scans_outside_the_splits_are_named(model_path, dataset, capsys):
     for name, split in (("patients", "test"), ("truth", "test_label"), ("normal", "train")):
         (dataset / name).rename(dataset / split)

@@ -323,7 +323,7 @@ def test_masks_of_another_series_beside_the_scans_are_no_scans(tmp_path):
         ("a_t2_mask.nii.gz", "b_seg.nii.gz"), "a mask of a series that is not chosen"
     )
     (tmp_path / "a_t1_mask.nii.gz").unlink()
-    told = r"found 1 scans and no mask that belongs to one\. 2 masks are of series that are not chosen\."
+    told = r"found 1 scans and no mask that belongs to one\. Masks of series that are not chosen: 2\."
     with pytest.raises(DinoadError, match=told):
         find_dataset(tmp_path, series="t1")
 

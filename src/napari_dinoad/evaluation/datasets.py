@@ -118,7 +118,7 @@ def find_dataset(
             sum(item.reason == reason for item in passed_over) for reason in (FOUND_MASK, _OF_OTHER_SERIES)
         )
         ours = f" {n_ours} masks that napari-dinoad found itself are no truth." if n_ours else ""
-        ours += f" {n_others} masks are of series that are not chosen." if n_others else ""
+        ours += f" Masks of series that are not chosen: {n_others}." if n_others else ""
         raise DinoadError(
             f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or "
             f"DICOM series with their segmentations, found {len(found.test)} scans and no mask that belongs to one."

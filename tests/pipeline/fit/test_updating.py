@@ -174,6 +174,20 @@ def test_update_on_the_command_line(folders, earlier_path, tmp_path, capsys):
     assert NormativeModel.load(replaced).provenance.n_scans == 6
 
 
+def test_an_update_takes_the_series_that_is_chosen(folders, earlier_path, tmp_path, capsys):
+    """Not the other sequences of the persons, which would be as many normal scans of another kind."""
+    scans = sorted(folders[1].iterdir())
+    for number, scan in enumerate(scans):
+        for sequence, seen in (("T1w", scan), ("T2w", scans[number - 1])):
+            (tmp_path / f"sub-{number}_{sequence}.nii.gz").symlink_to(seen.resolve())
+    options = f"--update {earlier_path} --epochs 1 --series t1w --json"
+    assert main(["fit", str(tmp_path), *options.split(), "--out", str(tmp_path / "new.dinoad")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["n_scans"], document["n_persons"]) == (6, 6)
+    assert {item["reason"] for item in document["skipped"]} == {"not the series chosen"}
+    assert len(document["skipped"]) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
