@@ -123,6 +123,27 @@ def test_of_dicom_studies_the_series_is_evaluated_that_is_chosen(model_path, tmp
     assert "Masks of series that are not chosen: 1." in capsys.readouterr().err
 
 
+def test_several_series_are_told(model_path, dataset, capsys):
+    """Of patients and normal persons alike: all were scored by a model of one kind, without a word."""
+    for number, sequence in enumerate(("t1", "t2")):
+        save_head(dataset / "normal" / f"n_{sequence}.nii.gz", 60 + number)
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--series", "t1"]) == 2
+    assert "found 1 scans and no mask" in capsys.readouterr().err
+    assert main(["evaluate", str(dataset), "--model", str(model_path)]) == 0
+    assert capsys.readouterr().err == (
+        "dinoad: By their names the scans are 1 × T1, 1 × T2, 3 × without a sequence: choose those of the model's "
+        "kind with --series\n"
+    )
+
+
+def test_of_dicom_studies_several_series_are_told(model_path, dataset, capsys):
+    tags = needed_tags()
+    for number in (1, 2):
+        save_dicom_head(dataset / "normal" / "d" / str(number), 70 + number, SeriesNumber=number, **tags)
+    assert main(["evaluate", str(dataset), "--model", str(model_path)]) == 0
+    assert "dinoad: 1 of the 1 studies holds several series: choose those" in capsys.readouterr().err
+
+
 def test_scans_outside_the_splits_are_named(model_path, dataset, capsys):
     for name, split in (("patients", "test"), ("truth", "test_label"), ("normal", "train")):
         (dataset / name).rename(dataset / split)

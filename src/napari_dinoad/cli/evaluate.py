@@ -63,12 +63,17 @@ def run(options: argparse.Namespace) -> int:
     """Score the benchmark and print the figures; scans that cannot be used are named, and the exit code is 2 then."""
     from napari_dinoad.evaluation.benchmark import evaluate_dataset
     from napari_dinoad.evaluation.datasets import find_dataset
+    from napari_dinoad.images.series_mix import several_series
 
     if options.out is not None:
         require_out_file(options.out)
     # Before torch and the model are loaded: a wrong folder is told at once.
     with ProgressBars() as progress:
         dataset = find_dataset(options.dataset, options.layout, progress, series=options.series)
+    scans = [scan.as_file() for scan in (*dataset.validation, *dataset.test) if not scan.fault]
+    several = several_series(scans, least_share=0.0)
+    if several:
+        print(f"dinoad: {several}: choose those of the model's kind with --series", file=sys.stderr)
 
     from napari_dinoad.normative_model.model import NormativeModel
     from napari_dinoad.pipeline import Detector

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_dinoad.errors import DinoadError, SettingError
+from napari_dinoad.images.series_mix import several_series
 from napari_dinoad.images.values.colours import colourfulness
 from napari_dinoad.images.values.hounsfield import are_hounsfield, coarse, reaches_air
 from napari_dinoad.images.values.intensity import intensity_range, sample_inside
-from napari_dinoad.machine.file_names import format_of, kind_of_sequence
+from napari_dinoad.machine.file_names import format_of
 from napari_dinoad.progress import report
 from napari_dinoad.settings import COLOURED, preset
 
@@ -319,32 +320,10 @@ def mixed_in_words(discovery: Discovery, looks: Sequence[ScanLook] = ()) -> str:
             f"{n} of the {len(discovery.scans)} scans {_are(n)} {kind} by the header, those looked at are not"
         )
     else:
-        return _several_series(discovery)
+        several = several_series(discovery.scans)
+        advice = ": fit a model of each kind, chosen by its series. (dinoad fit --series NAME)"
+        return several and several + advice
     return f"{told}: fit a model of each kind."
-
-
-def _several_series(discovery: Discovery) -> str:
-    """Return a sentence where a folder holds several series of the same persons; else nothing."""
-    sequences = [scan.series_name for scan in discovery.scans if scan.series is None]
-    named = Counter(kind_of_sequence(sequence) for sequence in sequences if sequence)
-    n_unnamed = sequences.count("")
-    studies: dict[str, set[str]] = defaultdict(set)
-    for scan in discovery.scans:
-        if scan.series is not None:
-            studies[scan.series.study_uid].add(scan.series_name.casefold())
-    n_several = sum(len(descriptions) > 1 for descriptions in studies.values())
-    if len(named) > 1:
-        counts = [*named.most_common(), *([("without a sequence", n_unnamed)] if n_unnamed else [])]
-        told = f"By their names the scans are {', '.join(f'{n} × {kind}' for kind, n in counts)}"
-    elif 2 * n_several > len(studies):
-        told = f"{n_several} of the {len(studies)} studies {_hold(n_several)} several series"
-    else:
-        return ""
-    return f"{told}: fit a model of each kind, chosen by its series. (dinoad fit --series NAME)"
-
-
-def _hold(n: int) -> str:
-    return "holds" if n == 1 else "hold"
 
 
 def _are(n: int) -> str:
