@@ -441,6 +441,9 @@ PUBLISHED_CASES = {
     "MSLesSeg": ("train/P{n}/T1/P{n}_T1_FLAIR", "train/P{n}/T1/P{n}_T1_MASK"),
     "UPENN-GBM": ("images_structural/U-{n}_11/U-{n}_11_FLAIR", "images_segm/U-{n}_11_segm"),
     "3D Slicer": ("{n}", "{n}-label"),
+    "LiTS": ("volume-{n}", "segmentation-{n}"),
+    "BTCV": ("img/img{n}", "label/label{n}"),
+    "the kind first": ("images/image_{n}", "masks/mask_{n}"),
     "of one's own": ("{n}_t1", "{n}_t1_lesion_mask"),
 }
 """Scan and mask of a case, by how data sets name them."""

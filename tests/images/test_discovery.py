@@ -305,6 +305,10 @@ def test_masks_that_are_called_so_beside_a_scan_are_no_scans(tmp_path):
         ("p1/FLAIR", "p1/consensus_gt"),
         ("p1/FLAIR", "p1/brainmask"),
         ("100/pre/FLAIR", "100/wmh"),
+        ("volume-0", "segmentation-0"),
+        ("images/image_01", "masks/mask_01"),
+        ("img/img0001", "label/label0001"),
+        ("sub-1_T1w", "sub-1_mod-T1w_defacemask"),
     ],
 )
 def test_masks_by_the_names_of_published_data_sets_are_no_scans(tmp_path, scan, mask):

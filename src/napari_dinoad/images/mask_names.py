@@ -20,7 +20,11 @@ _ENDING = re.compile(rf"(?:^|[-_.]){_KIND}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"(?:(?:^|[-_.]){_OUTLINED}|_(?:label|desc)-[^-_.]+|_space-orig)$", re.IGNORECASE)
 """Between the scan's name and that ending: words, and BIDS entities that the scan does not have."""
 
-_BIDS = re.compile(r"sub-.*_(mask|dseg|probseg|roi)")
+_KIND_FIRST = re.compile(rf"{_KIND}(?P<rest>[-_.].+|\d.*)", re.IGNORECASE)
+_SCANS_FIRST = ("image", "img", "volume", "scan", "ct")
+"""Where the kind stands before the number, what stands there in names of scans (``volume-0``, ``segmentation-0``)."""
+
+_BIDS = re.compile(r"sub-.*_(mask|dseg|probseg|roi|defacemask)")
 """Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
 
 _FREESURFER = re.compile(r"(.*_)?(aseg|aparc|wmparc)([.+_].*)?")
@@ -32,17 +36,22 @@ _FREESURFER_MGH = re.compile(
 """More of them, and volumes of tissue, in FreeSurfer's own format: in others it may be a person who is called so."""
 
 _BRAIN = re.compile(r"(?:.*[-_.])?(?:brain|bet)(?:_parenchyma)?[-_.]?(?:mask|segmentation)", re.IGNORECASE)
-_TISSUE = re.compile(r"sub-.*_(dseg|probseg)")
+_TISSUE = re.compile(r"sub-.*_(dseg|probseg|defacemask)")
 _LESION = re.compile(r"lesion|tumou?r|wmh|stroke|infarct", re.IGNORECASE)
 
 
 def masked_names(name: str) -> tuple[str, ...]:
     """Return what the scan of a mask may be called, by the mask's name (without ending), the likeliest first.
 
-    ``p1_lesion_mask`` may be of ``p1_lesion`` and of ``p1``, ``sub-1_label-L_desc-T1lesion_mask`` of ``sub-1``. Empty
-    text of a name that says no more than that it is a mask (``lesion_mask``); nothing of names that do not say so.
+    ``p1_lesion_mask`` may be of ``p1_lesion`` and of ``p1``, ``sub-1_label-L_desc-T1lesion_mask`` of ``sub-1``,
+    ``mask_01`` of ``image_01``. Empty text of a name that says no more than that it is a mask (``lesion_mask``);
+    nothing of names that do not say so.
     """
     found = _ENDING.search(name)
+    first = _KIND_FIRST.fullmatch(name)
+    if found is None and first is not None:
+        rest = first["rest"]
+        return (*(f"{kind}{rest}" for kind in _SCANS_FIRST), rest.lstrip("-_."))
     names = []
     while found is not None:
         names.append(name[: found.start()])
