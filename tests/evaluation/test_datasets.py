@@ -564,6 +564,15 @@ def test_nothing_to_test_on_is_told(tmp_path, listing, layout, message):
         find_dataset(lay_out(tmp_path, listing), layout)
 
 
+def test_where_masks_are_of_the_training_split_alone_that_is_told(tmp_path):
+    """As of challenges, which keep the truth of their test split."""
+    lay_out(tmp_path, "Training/a_T1w.nii Training/a_label-L_mask.nii Training/b_T1w.nii Testing/c_T1w.nii")
+    told = r"2 scans of the training split are not read; name its folder itself to evaluate it\."
+    with pytest.raises(DinoadError, match=told):
+        find_dataset(tmp_path)
+    assert len(find_dataset(tmp_path / "Training").test) == 2
+
+
 def test_no_folder_is_told(tmp_path):
     with pytest.raises(ScanReadError, match="found nothing"):
         find_dataset(tmp_path / "none")

@@ -5,7 +5,7 @@ No pixel is read here: the names of files and folders decide, and of DICOM files
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,9 @@ _OF_TISSUE = "the brain or its tissues by its name, no outline of a lesion"
 
 _OF_OTHER_SERIES = "a mask of a series that is not chosen"
 """Why a mask is not used."""
+
+_OF_TRAINING = "in the training split"
+"""Why a scan is not used."""
 
 _SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -111,21 +114,27 @@ def find_dataset(
     if found.is_told_by_folders:
         return of_known_classes(found)
     if not found.has_masks:
-        faults = [scan.fault for scan in found.test if scan.fault]
-        if faults:
-            raise DinoadError(f"No mask could be told to be a scan's own; the first reason: {faults[0]}")
-        n_ours, n_others = (
-            sum(item.reason == reason for item in passed_over) for reason in (FOUND_MASK, _OF_OTHER_SERIES)
-        )
-        ours = f" {n_ours} masks that napari-dinoad found itself are no truth." if n_ours else ""
-        ours += f" Masks of series that are not chosen: {n_others}." if n_others else ""
-        raise DinoadError(
-            f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or "
-            f"DICOM series with their segmentations, found {len(found.test)} scans and no mask that belongs to one."
-            f"{ours} For figures of whole images, without masks, put normal and abnormal ones into folders called "
-            "good and bad."
-        )
+        raise _without_masks(found, folder)
     return without_test_split(found)
+
+
+def _without_masks(found: EvaluationSet, folder: Path) -> DinoadError:
+    """Return why no scan has a mask, and what to do."""
+    faults = [scan.fault for scan in found.test if scan.fault]
+    if faults:
+        return DinoadError(f"No mask could be told to be a scan's own; the first reason: {faults[0]}")
+    n_of = Counter(item.reason for item in found.unused)
+    told = {
+        FOUND_MASK: "{} masks that napari-dinoad found itself are no truth.",
+        _OF_OTHER_SERIES: "Masks of series that are not chosen: {}.",
+        _OF_TRAINING: "{} scans of the training split are not read; name its folder itself to evaluate it.",
+    }
+    more = "".join(f" {text.format(n_of[reason])}" for reason, text in told.items() if n_of[reason])
+    return DinoadError(
+        f"{folder}: expected scans with masks of the same name in a folder called label, mask or the like, or DICOM "
+        f"series with their segmentations, found {len(found.test)} scans and no mask that belongs to one.{more} For "
+        "figures of whole images, without masks, put normal and abnormal ones into folders called good and bad."
+    )
 
 
 def _files_in(folder: Path, progress: Progress | None) -> tuple[list[DatasetFile], list[SkippedFile]]:
@@ -218,7 +227,7 @@ def _by_split(files: Sequence[DatasetFile], segmented: frozenset[str]) -> Evalua
     validation, others = without_other_series(validation, segmented)
     test, others_of_test = without_other_series(test, segmented)
     named = {mask for masks in own.values() for mask in masks}
-    unused = [SkippedFile(scan.path, "in the training split") for scan in parts["train"][0]]
+    unused = [SkippedFile(scan.path, _OF_TRAINING) for scan in parts["train"][0]]
     unused += [SkippedFile(scan.path, ABNORMAL_VALIDATION) for scan in validation if scan.is_abnormal]
     unused += [SkippedFile(scan.path, "outside the folders train, valid and test") for scan in parts[None][0]]
     return EvaluationSet(
