@@ -179,6 +179,17 @@ def test_folders_that_are_hardly_persons_are_nothing_to_tell(names):
 NUMBERED = [f"{name}_{number:02}.png" for name in ("anna", "ben", "p1") for number in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("name", ["{}_T1{}", "{0}/T1{1}", "p{}{}"])
+def test_scans_that_are_there_once_more_are_asked_about(name):
+    """With their skull and without, as FSL and HD-BET leave them: each was two persons, unsaid."""
+    names = [f"{name.format(n, end)}.nii.gz" for n in range(4) for end in ("", "_brain")]
+    note = persons_of(names).note
+    assert note.startswith("4 normal scans have the name of another one and more behind it (as ")
+    assert "_brain of " in note
+    assert persons_of([one for one in names if "_brain" in one]).note == ""
+    assert persons_of(names[:4]).note == "", "too few to be a way of naming"
+
+
 def test_numbered_names_that_may_be_persons_are_asked_for():
     """`anna_01.png, anna_02.png, ben_01.png` were as many persons, and nothing was said."""
     persons = persons_of(NUMBERED)

@@ -33,6 +33,8 @@ _SUBJECT = re.compile(r"sub-([^_.]+)")
 _NUMBERED = re.compile(r"(?P<stem>.+?)[-_. (]*(?<!\d)\d+\)?")
 """A name with a number at its end, on Windows in brackets: what is before it may name the person."""
 
+_SEPARATOR = re.compile(r"[-_. ]")
+
 _KINDS = ("rawdata", "sourcedata", "derivatives")
 """Folders in which BIDS keeps persons; those of derivatives lie in folders of programs there."""
 
@@ -104,7 +106,11 @@ def find_persons(
         ]
     if persons.n == len(scans) or persons.n >= MIN_PERSONS:
         home = _home_of(scans, folder)
-        note = (_folders_note(untold, home, folder) or _names_note(untold, folder)) if how == "auto" else ""
+        note = ""
+        if how == "auto":
+            note = (
+                _prepared_note(untold) or _folders_note(untold, home, folder) or _names_note(untold, folder)
+            )
         return replace(persons, note=note)
     return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
 
@@ -156,6 +162,25 @@ def _folders_note(scans: Sequence[ScanFile], home: Path, folder: Path) -> str:
         f"a folder are of one person, p-values are too low: fit{chosen} with 'dinoad fit --persons folder' or, where "
         "they are the slices of one scan, --stack-folders. In napari's window these are “Persons” and “Images of a "
         "folder” under “More settings”."
+    )
+
+
+def _prepared_note(scans: Sequence[ScanFile]) -> str:
+    """Return that scans beside others of their name may be these once more (``a_brain`` of ``a``); else nothing."""
+    names = {(scan.path.parent, scan.name) for scan in scans if scan.series is None}
+    of = {
+        (folder, name): name[: end.start()]
+        for folder, name in sorted(names)
+        for end in _SEPARATOR.finditer(name)
+        if (folder, name[: end.start()]) in names
+    }
+    if len(of) < MIN_PERSONS or 3 * len(of) < len(scans):
+        return ""
+    (_, name), first = next(iter(of.items()))
+    return (
+        f"{len(of)} normal scans have the name of another one and more behind it (as {name} of {first}), and "
+        "each counts as a person of its own. If they are the same scans, prepared otherwise, p-values are too low: "
+        "fit on one kind, in a folder of its own or chosen by its series."
     )
 
 
