@@ -48,6 +48,19 @@ def test_figures_of_a_model(model_path, dataset, tmp_path, capsys):
     assert document["failed"] == document["unmatched_masks"] == document["unused"] == []
 
 
+def test_scans_that_the_model_has_seen_are_counted_and_told(model_path, dataset, normal_folder, capsys):
+    command = ["evaluate", str(dataset), "--model", str(model_path), "--json"]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["n_behind_model"], "behind the model" in told.err) == (0, False)
+    for path in sorted(normal_folder.glob("*.nii.gz"))[:2]:
+        nib.save(nib.load(path), dataset / "normal" / f"again_{path.name.removesuffix('.gz')}")
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["n_behind_model"] == 2
+    assert "dinoad: 2 of 5 scans are behind the model, which has seen them" in told.err
+
+
 def test_without_masks_figures_are_of_whole_images(model_path, dataset, capsys):
     for mask in (dataset / "truth").iterdir():
         mask.unlink()
@@ -179,12 +192,12 @@ def test_what_is_to_be_known_of_masks_is_told_once(model_path, dataset, capsys):
 
 def test_scans_that_count_as_normal_since_they_have_no_mask_are_told(model_path, dataset, capsys):
     """One whose mask is called otherwise was a normal one, silently; those in a folder of normals need no mask."""
-    for number in (1, 2):
+    for number in (51, 52):
         save_head(dataset / f"{number}.nii.gz", number)
     assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
     captured = capsys.readouterr()
     told = {item["scan"]: item["note"] for item in json.loads(captured.out)["notes"]}
-    paths = [str(dataset / f"{number}.nii.gz") for number in (1, 2)]
+    paths = [str(dataset / f"{number}.nii.gz") for number in (51, 52)]
     assert told == dict.fromkeys(
         paths, "Without a mask, and no folder says of which class it is: counted as normal."
     )

@@ -177,8 +177,8 @@ def test_a_grey_picture_is_scored_in_colour_and_it_is_told(models, pictures, tmp
     detection = detect(grey, models["image-colour"])
     assert any(note.startswith(GREY_NOTE) for note in detection.unlike)
     coloured = read_volume(pictures / "normal_0.png")
-    assert not Detector(models["image-colour"]).unlike(coloured)
-    assert not any("colour" in note for note in Detector(models["image-2d"]).unlike(grey))
+    for model, scan in (("image-colour", coloured), ("image-2d", grey)):
+        assert not any("colour" in note for note in Detector(models[model]).unlike(scan))
 
 
 def test_grey_normal_pictures_may_be_fitted_in_colour(pictures, tmp_path):

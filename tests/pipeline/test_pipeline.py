@@ -226,7 +226,8 @@ def test_heads_in_ct_without_skull_are_told_to_have_no_air_only_where_the_normal
         SMALL, scorer="memory-bank", preprocessing=replace(preset("ct-head"), resolution_px=64)
     )
     detector = Detector(fit_folder(tmp_path, settings))
-    stripped = read_volume(tmp_path / "0.nii")
+    nib.save(nib.Nifti1Image(make_head(6), np.diag([5.0, 5.0, 8.0, 1.0])), tmp_path / "new.nii")
+    stripped = read_volume(tmp_path / "new.nii")
     assert detector.unlike(stripped) == ()
     fitted_with_air = replace(
         detector.model, cohorts=(CohortNorms({"reaches_air": FigureNorm(6, 1, 0, 1, 1)}),)

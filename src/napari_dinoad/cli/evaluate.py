@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    import numpy as np
+
+    from napari_dinoad.images.volume import Volume
+
 NAME = "evaluate"
 HELP = "Compare a model's maps with masks of a benchmark: AUROC, AUPR, AUPRO, Dice."
 EXAMPLE = "dinoad evaluate BraTS2021_slice/ --model brats.dinoad --protocol ar240"
@@ -81,15 +85,21 @@ def run(options: argparse.Namespace) -> int:
     model = NormativeModel.load(options.model)
     settings = EvaluationSettings(options.protocol, top_fraction=model.scan_top_fraction, frame=options.frame)
     detector = Detector(model, DetectSettings(device=options.device), options.weights)
+    n_behind = 0
+
+    def score(volume: Volume) -> np.ndarray:
+        nonlocal n_behind
+        n_behind += detector.has_seen(volume)
+        return detector.detect(volume).anomaly_map.values
+
     started = time.perf_counter()
     with ProgressBars() as progress:
-        figures = evaluate_dataset(
-            dataset, lambda volume: detector.detect(volume).anomaly_map.values, settings, progress
-        )
+        figures = evaluate_dataset(dataset, score, settings, progress)
     document: dict[str, Any] = {
         "dataset": options.dataset.name or str(options.dataset),
         "model": str(options.model),
         **figures.values,
+        "n_behind_model": n_behind,
         "scans": list(figures.scans),
         "failed": [{"scan": str(path), "reason": reason} for path, reason in figures.failed],
         "unmatched_masks": [str(path) for path in dataset.unmatched],
@@ -103,6 +113,12 @@ def run(options: argparse.Namespace) -> int:
     _tell_by_reason((note.removesuffix("."), path) for path, note in figures.notes)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
+    if n_behind:
+        print(
+            f"dinoad: {n_behind} of {len(scans)} scans are behind the model, which has seen them: of new ones the "
+            "figures would be worse. Evaluate on scans that it was not fitted on",
+            file=sys.stderr,
+        )
     is_written = options.out is None or _write(options.out, document)
     # Also when the disk is full by now: hours of scoring may be in the figures.
     if options.json:

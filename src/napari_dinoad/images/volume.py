@@ -340,9 +340,10 @@ class Volume:
         aspect = self.geometry.pixel_aspect
         more = (*(() if aspect == 1 else (aspect,)), *self.patient_parts)
         digest = hashlib.sha256(repr((*place, *more)).encode())
-        digest.update(np.ascontiguousarray(self.values, dtype=np.float32).data)
-        if in_colour and self.colours is not None:
-            digest.update(np.ascontiguousarray(self.colours, dtype=np.float32).data)
+        for part in (self.values, self.colours if in_colour else None):
+            for plane in () if part is None else part:
+                # Plane by plane: of what is turned or mirrored in memory no second copy is made.
+                digest.update(np.ascontiguousarray(plane, dtype=np.float32).data)
         return digest.hexdigest()
 
     def seen(self, in_colour: bool) -> Volume:

@@ -1,4 +1,4 @@
-"""Fingerprints of the normal scans behind a model, by which one that is there already is not added once more.
+"""Fingerprints of the normal scans behind a model, by which these are known again.
 
 A fingerprint is the beginning of a SHA-256 of a scan's voxels and of where they lie (`Volume.content_sha256`), the
 same in every format and under every name. Nothing of a scan can be told from it, but who has the scan can tell

@@ -64,7 +64,7 @@ class NormativeModel:
     fit_report : FitReport, optional
         Only on a model that was just fitted, not on a loaded one.
     fingerprints : tuple of int
-        Of the normal scans behind a model that scans can be added to; see `fingerprint_of`.
+        Of the normal scans behind the model; see `fingerprint_of`.
     path : Path, optional
         The file that it was loaded from, which messages name.
     """

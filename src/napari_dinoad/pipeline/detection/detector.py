@@ -23,6 +23,7 @@ from napari_dinoad.images.volume import require_volume
 from napari_dinoad.machine.faults import is_of_memory
 from napari_dinoad.maps import AnomalyMap
 from napari_dinoad.normative_model.cohort_norms import all_reach_air, unlike_all
+from napari_dinoad.normative_model.fingerprints import fingerprint_of
 from napari_dinoad.normative_model.format import are_volumes
 from napari_dinoad.normative_model.model import NormativeModel, require_model
 from napari_dinoad.pipeline.detection.detection import Detection
@@ -51,6 +52,8 @@ _NOT_COMPARABLE = {
     False: "It is a volume and the normal scans are single images: nothing can be said about a whole scan.",
 }
 """By whether a scan is a single slice."""
+
+_SEEN = "It is one of the normal scans behind this model, which has seen it: a new one would look less normal."
 
 OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
@@ -135,9 +138,9 @@ class Detector:
     def unlike(self, volume: Volume) -> tuple[str, ...]:
         """Return in what a scan is unlike the model's normal scans: kind, voxel size, extent of the body, contrast.
 
-        One sentence each; none where nothing stands out. That it looks like CT and the model is of MR, or the other
-        way round, and that it is nearly black to the model is told whatever the normal ones were. An abnormal map of
-        such a scan says little. Errors are those of `prepare`.
+        One sentence each; none where nothing stands out. That it is one of them (see `has_seen`), that it looks like
+        CT and the model is of MR, or the other way round, and that it is nearly black to the model is told whatever
+        the normal ones were. The map of such a scan says little. Errors are those of `prepare`.
         """
         prepared = self.prepare(volume)
         kept = self._unlike
@@ -149,8 +152,20 @@ class Detector:
             words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, facts))
             if not self._is_comparable(volume):
                 words = (_NOT_COMPARABLE[volume.is_2d], *words)
+            if self.has_seen(volume):
+                words = (_SEEN, *words)
             kept = self._unlike = prepared, words
         return kept[1]
+
+    def has_seen(self, volume: Volume) -> bool:
+        """Return whether a scan is one of the normal scans behind the model, voxel for voxel.
+
+        Those that were held out to calibrate it count, too. Other images of the same persons are not known.
+        """
+        behind = self.model.fingerprints
+        return (
+            bool(behind) and fingerprint_of(volume.content_sha256(self.model.preprocessing.colour)) in behind
+        )
 
     def _is_comparable(self, volume: Volume) -> bool:
         """Whether a scan's own score can be compared with the normal ones: a slice's cannot with whole volumes'."""

@@ -35,7 +35,7 @@ from napari_dinoad.pipeline.cohort.work_folder import WHERE_ELSE, hash_of, work_
 from napari_dinoad.pipeline.fit.cohort_report import fit_notes, report_path, write_cohort_report
 from napari_dinoad.pipeline.fit.fitted_cohort import report_of_fit
 from napari_dinoad.pipeline.fit.fitted_planes import cluster_all, fit_and_calibrate, hash_of_mixture
-from napari_dinoad.pipeline.fit.merging import is_mixture, require_mixture, with_earlier_counts
+from napari_dinoad.pipeline.fit.merging import require_mixture, with_earlier_counts
 from napari_dinoad.progress import LastTold, report
 from napari_dinoad.settings import CacheSettings, ClusterSettings, FitSettings, preset
 from napari_dinoad.settings.checks import require_kind
@@ -266,7 +266,7 @@ def _fresh_model(
 ) -> NormativeModel:
     """Return the model of the scans of this folder alone."""
     settings = request.settings
-    fresh = NormativeModel(
+    return NormativeModel(
         fitted.planes,
         identity,
         request.preprocessing,
@@ -282,10 +282,8 @@ def _fresh_model(
         ),
         (CohortNorms.of([scan.facts for scan in fit_report.scans]),),
         fit_report,
+        cohort.fingerprints,
     )
-    if is_mixture(fresh):
-        return replace(fresh, fingerprints=cohort.fingerprints)
-    return fresh
 
 
 def _require_same(out: Path, before: object) -> None:
