@@ -27,7 +27,7 @@ def require_scorer(state: ScorerState, name: str) -> None:
 def saved_value(state: ScorerState, key: str, kind: type[S]) -> S:
     """Return the scalar ``key`` of the state's settings as ``kind``."""
     value: Any = state.settings.get(key)
-    if kind is float and isinstance(value, int):
+    if kind is float and type(value) is int:
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ModelFileError(
