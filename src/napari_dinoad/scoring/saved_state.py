@@ -51,10 +51,8 @@ def saved_settings(state: ScorerState, kind: type[S]) -> S:
             f"scorer {state.name!r}: expected only known settings, got {', '.join(unknown)}; "
             "the model was made by a newer version."
         )
-    # JSON has no tuples.
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
     try:
-        return kind(**values)
+        return kind(**saved)
     except (SettingError, TypeError) as error:
         raise ModelFileError(f"scorer {state.name!r}: its saved settings are not valid: {error}") from error
 
