@@ -15,6 +15,7 @@ from napari_dinoad.gui.scan.scan_chooser import ScanChooser
 from napari_dinoad.gui.scan.study_jobs import LookJob
 from napari_dinoad.gui.work.worker import JobChannel
 from napari_dinoad.images.scan_file import ScanFile
+from small_heads import save_dicom_head
 
 
 @pytest.fixture
@@ -111,6 +112,15 @@ def test_scans_chosen_from_a_folder_wait_for_what_is_being_read(qtbot, dock, vie
     click(qtbot, dock.windows.chooser.buttons.button(dock.windows.chooser.buttons.StandardButton.Open))
     wait_until_open(qtbot, dock)
     assert len(viewer.layers) == 2
+
+
+def test_folders_of_one_scan_each_are_opened_without_a_question(qtbot, dock, viewer, cohort, tmp_path):
+    """Of two patients' folders that were dropped together the second was not chosen in the list."""
+    folders = [save_dicom_head(tmp_path / name, seed)[0].parent for seed, name in enumerate("ab")]
+    dock.open_files((*folders, cohort.normal[0]))
+    wait_until_open(qtbot, dock)
+    assert dock.windows.chooser is None
+    assert names(viewer) == ["a", "b", "normal_01"]
 
 
 def test_of_scans_and_results_the_scan_comes_first_and_is_chosen(qtbot):

@@ -36,7 +36,7 @@ class FoundScans:
     stacked : tuple of ScanFile
         What they are where the 2D images of a folder are the slices of one scan; empty where that is the same.
     is_choice : bool
-        Whether it is a question which of them are meant: not where each was named by itself.
+        Whether it is a question which of them are meant: not where each file or folder that was named holds one.
     """
 
     scans: tuple[ScanFile, ...]
@@ -67,10 +67,12 @@ class LookJob:
         scans: list[ScanFile] = []
         stacked: list[ScanFile] = []
         faults: list[str] = []
+        is_choice = False
         for path in self.paths:
             try:
                 found = scans_at(path, channel.progress)
                 scans += found
+                is_choice |= len(found) > 1
                 if are_stackable(found):
                     found = scans_at(path, channel.progress, ReadSettings(stack_folders=True))
                 stacked += found
@@ -78,14 +80,13 @@ class LookJob:
                 raise
             except DinoadError as error:
                 faults.append(str(error))
-        is_of_folder = any(scan.series is not None or scan.images or scan.shape for scan in scans)
         if self.stacks_files:
             sized = _looked_into([*scans, *stacked], channel.progress)
             scans = [sized.get(scan.path, scan) for scan in scans]
             stacked = _with_stacks([sized.get(scan.path, scan) for scan in stacked])
         has_stack = any(scan.images for scan in stacked)
         return FoundScans(
-            tuple(scans), tuple(faults), tuple(stacked) if has_stack else (), has_stack or is_of_folder
+            tuple(scans), tuple(faults), tuple(stacked) if has_stack else (), has_stack or is_choice
         )
 
 
