@@ -24,6 +24,8 @@ _THRESHOLD = QColor(220, 220, 220)
 _HERE = QColor("#00f2ff")
 _CURVES = (QColor("#00c2d1"), QColor("#ff9d3b"), QColor("#b48ead"), QColor("#a3be8c"))
 
+_POINT_PX = 5.0
+"""How large a curve of one value is."""
 
 _LEVEL_SHARE = 0.02
 """A last step of less than this share of the whole range is none."""
@@ -196,7 +198,12 @@ class CurvePlot(QWidget):
             x_text = 4
             for (name, values), colour in zip(self._curves.items(), _CURVES * 4, strict=False):
                 painter.setPen(QPen(colour, 1.5))
-                painter.drawPolyline(self._polygon(values, low, (high - low) or 1.0, text_height))
+                polygon = self._polygon(values, low, (high - low) or 1.0, text_height)
+                painter.drawPolyline(polygon)
+                if len(values) == 1:
+                    painter.setPen(QPen(colour, _POINT_PX, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+                    painter.drawPoints(polygon)
+                    painter.setPen(colour)
                 label = f"{name} {trend_in_words(values)}"
                 painter.drawText(x_text, painter.fontMetrics().ascent() + 1, label)
                 x_text += painter.fontMetrics().horizontalAdvance(label) + 12
