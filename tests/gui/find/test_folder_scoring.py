@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.settings import get_settings
 
 from dock_driver import TIMEOUT_MS, click
 from napari_dinoad.cli.main import main
@@ -325,3 +326,14 @@ def test_what_is_being_scored_is_shown_until_it_is_done(qtbot, dock, dialog, mon
     assert dialog.about.text() == "Model “phantom”, masks at 0.1 %."
     assert dialog.folder.native.isEnabled()
     assert dialog.out.native.isEnabled()
+
+
+@pytest.mark.parametrize("points", [9, 14])
+def test_there_is_room_for_paths_whatever_the_size_of_letters(qtbot, dock, viewer, monkeypatch, points):
+    """With letters of 13 points the end of a path was all that could be seen: “w/data/cp”."""
+    viewer.show()
+    monkeypatch.setattr(get_settings().appearance, "font_size", points)
+    dock.windows.open_folder()
+    line = dock.windows.folder.folder.line_edit.native
+    qtbot.waitUntil(lambda: line.fontInfo().pointSize() == points)
+    assert line.width() >= line.fontMetrics().averageCharWidth() * 24

@@ -15,7 +15,7 @@ from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folder_images import folder_images_field
 from napari_dinoad.gui.parts.job_row import JobRow
-from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, name_field, without_options
+from napari_dinoad.gui.parts.parts import NoteLabel, folder_of, letter_scale, name_field, without_options
 from napari_dinoad.gui.parts.series_field import SeriesField
 from napari_dinoad.gui.work.worker import JobRunner
 from napari_dinoad.maps.finding_words import rate_in_words
@@ -139,7 +139,7 @@ class FolderScoringDialog(QDialog):
 
     def sizeHint(self) -> QSize:
         """Leave room for paths and for what is told."""
-        return QSize(480, 300)
+        return QSize(480, 300) * letter_scale(self.about)
 
     def start(self) -> None:
         """Start to score with what is chosen now."""

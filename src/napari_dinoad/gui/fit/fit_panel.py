@@ -20,7 +20,7 @@ from napari_dinoad.gui.models.weights_dialog import WeightsDialog
 from napari_dinoad.gui.parts.focus_ring import FocusRing
 from napari_dinoad.gui.parts.folding import Folded, ScrolledColumn
 from napari_dinoad.gui.parts.job_row import FIT_STOPS, STOPS, JobRow
-from napari_dinoad.gui.parts.parts import NoteLabel, name_field, without_options
+from napari_dinoad.gui.parts.parts import NoteLabel, letter_scale, name_field, without_options
 from napari_dinoad.gui.parts.profile_plot import CurvePlot
 from napari_dinoad.images.preset_guess import suitable_preset
 from napari_dinoad.machine.file_names import MODEL_SUFFIX
@@ -41,9 +41,6 @@ _TYPING_MS = 600
 
 N_THUMBNAILS = 5
 """Of more scans that were looked at, the first ones' pictures are shown; these are from all over the folder."""
-
-_USUAL_POINTS = 9.0
-"""Of letters in napari's windows, if the user does not want another size."""
 
 _LOOK_SHOWN_MS = 400
 """How far a look into a folder is, and its Cancel, are shown when it takes longer."""
@@ -422,7 +419,6 @@ class FitDialog(QDialog):
         self.panel.folder.line_edit.native.setFocus()
         # Qt itself takes no more than two thirds of a screen, on a laptop too little for the form.
         self.ensurePolished()
-        self.panel.notes.ensurePolished()
         screen = self.screen()
         if screen is not None:
             self.resize(self.sizeHint().boundedTo(screen.availableSize() * _SHARE_OF_SCREEN))
@@ -441,5 +437,4 @@ class FitDialog(QDialog):
 
     def sizeHint(self) -> QSize:
         """Leave room for as many letters, whatever their size."""
-        points = self.panel.notes.fontInfo().pointSizeF()
-        return super().sizeHint() * max(1.0, points / _USUAL_POINTS)
+        return super().sizeHint() * letter_scale(self.panel.notes)

@@ -22,10 +22,14 @@ __all__ = [
     "Step",
     "WrappedLabel",
     "folder_of",
+    "letter_scale",
     "name_field",
     "take_letter_size",
     "without_options",
 ]
+
+_USUAL_POINTS = 9.0
+"""Of letters in napari's windows, if the user does not want another size."""
 
 _Kind = Literal["plain", "warning", "error"]
 
@@ -142,6 +146,12 @@ def take_letter_size(widget: QWidget) -> None:
     label.deleteLater()
     if font != widget.font():
         widget.setFont(font)
+
+
+def letter_scale(label: QWidget) -> float:
+    """Return how many times as large as usual the letters of a label are that is not shown yet; 1 of smaller ones."""
+    label.ensurePolished()
+    return max(1.0, float(label.fontInfo().pointSizeF()) / _USUAL_POINTS)
 
 
 def without_options(reason: str) -> str:
