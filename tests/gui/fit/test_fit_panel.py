@@ -142,6 +142,21 @@ def test_a_second_fit_does_not_replace_the_first(qtbot, dock, folder, quick):
     assert first != second
 
 
+def test_what_was_fitted_before_is_not_taken_for_another_folder(qtbot, dock, folder, quick, tmp_path):
+    panel = open_panel(qtbot, dock, folder)
+    fit(qtbot, panel)
+    assert panel.report.text.text().startswith("Done in")
+    dock.session.fit.curves = {"train_loss": [2.0, 1.0]}
+    dock.session.fit.curves_changed.emit()
+    assert not panel.curves.isHidden()
+    other = shutil.copytree(folder, tmp_path / "other")
+    with qtbot.waitSignal(dock.session.fit.discovered, timeout=TIMEOUT_MS):
+        panel.folder.value = other
+    assert panel.report.text.text().startswith("Of the fit before: Done in")
+    assert "Least normal" in panel.report.review.text()
+    assert panel.curves.isHidden()
+
+
 def test_a_fit_tells_what_it_does_before_there_is_a_process_for_it(
     folder, fast_settings, tmp_path, monkeypatch
 ):

@@ -192,9 +192,9 @@ class CohortView(QWidget):
         self._show_skipped(discovery.skipped, discovery.folder)
         self.review.show_rows("", ())
 
-    def show_outcome(self, outcome: FitOutcome) -> None:
-        """Show how a fit ended."""
-        self.text.tell(outcome_in_words(outcome))
+    def show_outcome(self, outcome: FitOutcome, *, is_earlier: bool = False) -> None:
+        """Show how a fit ended, or one before what is to be fitted now."""
+        self.text.tell(f"{'Of the fit before: ' if is_earlier else ''}{outcome_in_words(outcome)}")
         self.notes.tell("\n".join(outcome.notes), warning=True)
         self._page = outcome.page
         self.page_button.setVisible(outcome.page is not None)

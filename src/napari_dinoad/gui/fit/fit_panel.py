@@ -252,9 +252,12 @@ class FitPanel(QWidget):
             self._look_into(folder)
 
     def _forget_ending(self) -> None:
-        """Take back how a fit of another folder ended without a model: there is nothing to resume here."""
+        """Take back how a fit of another folder ended without a model; with one, say that it was that fit."""
+        self.curves.hide()
         if self._fit.outcome is None:
             self.report.show_nothing()
+        else:
+            self.report.show_outcome(self._fit.outcome, is_earlier=True)
 
     def _on_out_edited(self) -> None:
         self._out_by_user = True
