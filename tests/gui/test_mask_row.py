@@ -119,6 +119,16 @@ def test_without_a_mask_it_is_said_how_to_make_one_and_why_another_is_none(qtbot
     assert dock.masks.note.isHidden()
 
 
+def test_a_mask_of_another_scan_is_not_named_where_this_one_has_none(qtbot, dock, viewer):
+    rng = np.random.default_rng(0)
+    viewer.add_image(rng.random((4, 5, 6)), name="one")
+    drawn_layer(qtbot, dock, viewer)
+    viewer.add_image(rng.random((4, 5, 6)), name="two", translate=(0, 0, 0.5))
+    assert dock.scan.layer.name == "two"
+    click(qtbot, dock.masks.export_button)
+    assert dock.masks.note.text().startswith("No mask by hand to export")
+
+
 def test_where_something_was_found_it_is_said_what_exports_that(qtbot, ready):
     click(qtbot, ready.masks.export_button)
     assert ready.result.export_button.text() not in ready.masks.note.text()

@@ -15,6 +15,7 @@ from napari_dinoad.gui.parts.job_row import STOPS, JobRow
 from napari_dinoad.gui.planes.other_planes import has_planes
 from napari_dinoad.gui.results.export_dialog import ExportDialog
 from napari_dinoad.gui.results.written_note import WrittenNote
+from napari_dinoad.gui.viewer.layer_marks import scan_id_of
 from napari_dinoad.gui.viewer.layer_scan import identity_of
 from napari_dinoad.gui.work.worker import JobRunner
 
@@ -125,7 +126,9 @@ class MaskRow(QWidget):
             return
         layers = self._hand_masks.layers(ground)
         if all(one.fault for one in layers):
-            words = [one.fault for one in layers[:1]] or [_NOTHING]
+            # Why a mask of another scan is none of this one goes without saying.
+            meant = (one.fault for one in layers if scan_id_of(one.layer) in (None, ground.layer.unique_id))
+            words = [next(meant, _NOTHING)]
             if self._hand_masks.of_result() is not None:
                 words.append(_BUT_FOUND)
             self.note.tell(" ".join(words), warning=True)
