@@ -14,6 +14,7 @@ from PIL import Image
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.errors import DinoadError
+from napari_dinoad.gui.find import known_results
 from napari_dinoad.gui.reader import read_layers
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
@@ -240,6 +241,33 @@ def test_results_of_several_frames_are_kept_with_what_was_unticked(qtbot, dock, 
     assert dock.finder.found is second
     qtbot.waitUntil(lambda: first.overlay.heatmap not in viewer.layers)
     assert "Frame 0 is shown" in dock.result.standing.text()
+
+
+def test_results_of_many_frames_do_not_fill_the_memory(qtbot, dock, viewer, series, monkeypatch):
+    """Each takes 9 bytes a voxel, and what napari keeps of a colour bar."""
+    volume = series.data[0]
+    series.data = np.stack([volume, volume + 1, volume + 2])
+
+    def find_in(frame):
+        viewer.dims.set_current_step(0, frame)
+        find(qtbot, dock, dock.find.slice_button)
+        return dock.finder.found
+
+    first, second = find_in(0), find_in(1)
+    each = first.result.n_bytes + known_results._BAR_BYTES
+    assert first.result.n_bytes == 9 * volume.size
+    monkeypatch.setattr(known_results, "_MOST_BYTES", 2 * each)
+    viewer.dims.set_current_step(0, 0)
+    assert dock.finder.found is first
+    third = find_in(2)
+    assert "To save memory the result of frame 1 was dropped" in dock.find.note.text()
+    qtbot.waitUntil(lambda: second.overlay.heatmap not in viewer.layers)
+    assert first.overlay.is_whole and third.overlay.is_whole
+    viewer.dims.set_current_step(0, 0)
+    assert dock.finder.found is first
+    monkeypatch.setattr(known_results, "_MOST_BYTES", 0)
+    assert find_in(1) in dock.finder._found, "the last one stays, however large it is"
+    assert len(list(dock.finder._found)) == 1
 
 
 def test_results_of_several_frames_outlive_the_dock(qtbot, dock, viewer, series):

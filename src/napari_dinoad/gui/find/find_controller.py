@@ -14,6 +14,7 @@ from napari_dinoad.gui.find.preparation import Preparation
 from napari_dinoad.gui.find.scan_scoring import ScanScoring
 from napari_dinoad.gui.viewer.layer_marks import is_kept_by_plugin, scan_id_of
 from napari_dinoad.gui.viewer.layer_removal import LayerRemoval
+from napari_dinoad.gui.viewer.layer_scan import frame_in_words
 from napari_dinoad.gui.viewer.layers import scan_of_layer
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
 
@@ -284,6 +285,16 @@ class FindController(QObject):
             self.map_changed.emit()
             self.regions_changed.emit()
             self._measurer.start()
+        self._drop_too_many(found.layer)
+
+    def _drop_too_many(self, layer: Layer) -> None:
+        """Drop what was found in frames that were not looked at for long, where memory is lacking for all."""
+        gone = self._found.take_too_many(layer)
+        for found in gone:
+            self._forget(found)
+        if gone:
+            frames = " and ".join(frame_in_words(found.scan.frame) for found in reversed(gone))
+            self.told.emit(f"To save memory the result of frame {frames} was dropped; Find brings it back.")
 
     def _drop(self, found: Found) -> None:
         self._found.remove(found)

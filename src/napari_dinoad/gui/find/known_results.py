@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["KnownResults"]
 
+_MOST_BYTES = 2 * 2**30
+"""That the results of all frames of a layer may take, but for the last one."""
+
+_BAR_BYTES = 25 * 2**20
+"""What napari keeps of each heatmap beside its values: for the text of a colour bar, also of one that is hidden."""
+
 
 class KnownResults:
-    """Results, the latest last; they stay until their layers leave the viewer, or that frame is scored anew."""
+    """Results, the one that was looked at last behind the others.
+
+    They stay until their layers leave the viewer, that frame is scored anew, or `take_too_many`.
+    """
 
     def __init__(self) -> None:
         self._found: list[Found] = []
@@ -42,7 +51,12 @@ class KnownResults:
             frame = scan_of_layer(latest.layer, point).frame
         except DinoadError:
             return latest
-        return self.of(latest.layer, frame) or latest
+        found = self.of(latest.layer, frame)
+        if found is None:
+            return latest
+        self._found.remove(found)
+        self._found.append(found)
+        return found
 
     def scored_before(self, layer: Layer, frame: tuple[int, ...], model: ModelFile) -> ScoredBefore | None:
         """Return what a model has scored of a frame of a layer before."""
@@ -65,6 +79,20 @@ class KnownResults:
     def clear(self) -> None:
         """Keep none any more."""
         self._found = []
+
+    def take_too_many(self, layer: Layer) -> list[Found]:
+        """Keep those of a layer's frames no more that memory is lacking for; return them.
+
+        Those are taken that were not looked at for longest.
+        """
+        n_bytes, gone = 0, []
+        of_layer = [found for found in self._found if found.layer.unique_id == layer.unique_id]
+        for found in reversed(of_layer):
+            n_bytes += found.result.n_bytes + _BAR_BYTES
+            if n_bytes > _MOST_BYTES and found is not of_layer[-1]:
+                gone.append(found)
+        self._found = [found for found in self._found if found not in gone]
+        return gone
 
     def take_resting_on(self, layer: Layer) -> list[Found]:
         """Keep those no more that rest on a layer; return them."""

@@ -163,6 +163,13 @@ class ScanResult:
         return self._version
 
     @property
+    def n_bytes(self) -> int:
+        """How much memory the scan takes here, and what was found in it."""
+        colours = self.volume.colours
+        arrays = [self.volume.values, self.values, self.mask, *([] if colours is None else [colours])]
+        return sum(array.nbytes for array in arrays)
+
+    @property
     def normal_peaks(self) -> NormalPeaks | None:
         """The highest −log10 p of each normal scan; None while the whole scan is not scored, or not comparable."""
         return None if self.outcome is None else self.outcome.normal_peaks
