@@ -54,6 +54,20 @@ def test_scans_of_one_name_in_one_folder_are_told_apart_by_their_endings(tmp_pat
     assert sorted(names_of([tmp_path])) == ["head_nii_gz", "head_png"]
 
 
+def test_several_series_in_a_folder_are_told(tmp_path, capsys):
+    """All were scored by a model of one kind, without a word."""
+    for number in range(2):
+        for sequence in ("t1", "flair"):
+            save_head(tmp_path / f"p{number}_{sequence}.nii.gz", number)
+    assert len(given_scans([tmp_path], ReadSettings()).scans) == 4
+    assert capsys.readouterr().err == (
+        f"dinoad: {tmp_path}: By their names the scans are 2 × FLAIR, 2 × T1: choose those of the model's kind with "
+        "--series\n"
+    )
+    assert len(given_scans([tmp_path], ReadSettings(series="t1")).scans) == 2
+    assert "By their names" not in capsys.readouterr().err
+
+
 def test_results_that_wildcards_find_beside_scans_are_no_scans(model_path, tmp_path, capsys):
     """Maps and masks of an earlier run into the same folder were scored."""
     save_head(tmp_path / "head.nii.gz", 1)

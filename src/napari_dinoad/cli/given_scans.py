@@ -15,6 +15,7 @@ from napari_dinoad.images.discovery import HELD, discover_scans
 from napari_dinoad.images.earlier_results import is_drawn_result
 from napari_dinoad.images.readers import is_dicom
 from napari_dinoad.images.scan_file import ScanFile, SkippedFile, inspect_file
+from napari_dinoad.images.series_mix import several_series
 from napari_dinoad.machine.file_names import format_of
 from napari_dinoad.machine.files import resolved
 from napari_dinoad.settings import ReadSettings
@@ -85,6 +86,9 @@ def _in_folder(folder: Path, reading: ReadSettings) -> tuple[tuple[ScanFile, ...
     _tell(found.skipped)
     if not found.scans and not any(item.is_scan for item in found.skipped):
         raise DinoadError(f"{folder}: expected scans in this folder, found none.{found.series_in_words}")
+    several = several_series(found.scans)
+    if several:
+        print(f"dinoad: {folder}: {several}: choose those of the model's kind with --series", file=sys.stderr)
     return found.scans, found.skipped
 
 
