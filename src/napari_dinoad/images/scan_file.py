@@ -88,9 +88,9 @@ class ScanFile:
         return self.series.series_name if self.series is not None else series_in(self.path, self.name)
 
     @property
-    def series_text(self) -> str:
+    def series_texts(self) -> tuple[str, ...]:
         """What a pattern is compared with; see `meant_by`."""
-        return self.series.series_text if self.series is not None else self.name
+        return self.series.series_texts if self.series is not None else (self.name,)
 
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names its series: see `DicomSeries.answers_to` and `is_of_series`."""

@@ -20,7 +20,7 @@ _MOST_TOLD = 8
 
 class _Named(Protocol):
     @property
-    def series_text(self) -> str: ...
+    def series_texts(self) -> tuple[str, ...]: ...
 
     def answers_to(self, wanted: str) -> bool: ...
 
@@ -34,16 +34,18 @@ def meant_by(wanted: str, scans: Sequence[_Scan]) -> list[_Scan]:
     Parameters
     ----------
     wanted : str
-        What some of them answer to; else, with ``*`` or ``?`` in it, a pattern of the whole of their text
-        (description, or name without ending). Capitals and small letters are alike.
+        What some of them answer to; else, with ``*`` or ``?`` in it, a pattern of the whole of a text
+        of theirs (description, or name without ending). Capitals and small letters are alike.
     scans : sequence
-        Those to choose from, with ``answers_to`` and ``series_text``.
+        Those to choose from, with ``answers_to`` and ``series_texts``.
     """
     exact = [scan for scan in scans if scan.answers_to(wanted)]
     if exact or not re.search(r"[*?]", wanted):
         return exact
     pattern = wanted.strip().casefold().replace("[", "[[]")
-    return [scan for scan in scans if fnmatchcase(scan.series_text.casefold(), pattern)]
+    return [
+        scan for scan in scans if any(fnmatchcase(text.casefold(), pattern) for text in scan.series_texts)
+    ]
 
 
 def is_of_series(name: str, wanted: str) -> bool:

@@ -273,9 +273,9 @@ class DicomSeries:
         return self.described or ("" if self.number is None else str(self.number))
 
     @property
-    def series_text(self) -> str:
-        """What a pattern is compared with."""
-        return self.description
+    def series_texts(self) -> tuple[str, ...]:
+        """What a pattern is compared with: its description, with and without the kernel."""
+        return self.description, self.described
 
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names this series: its number, description, kernel or both, or the end of its UID."""
