@@ -395,6 +395,7 @@ def test_of_several_channels_the_one_that_is_wanted_has_the_labels_of_its_case(t
     [
         ("t1", "flair", "seg"),
         ("T1w", "FLAIR", "mask"),
+        ("mprage", "T1post", "mask"),
         ("imaging", "", "segmentation"),
         ("image", "", "label"),
     ],

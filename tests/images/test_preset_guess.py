@@ -440,6 +440,11 @@ SEVERAL_SERIES = "fit a model of each kind, chosen by its series. (dinoad fit --
             "By their names the scans are 1 × channel 0000, 1 × channel 0001",
         ),
         (("a_0000", "a_0001"), ""),
+        (("a/mprage", "a/T1pre", "b/3DT1", "b/T1W"), ""),
+        (
+            ("a/T1W", "a/T1WKS", "b_ncct", "b_cta"),
+            "By their names the scans are 1 × T1, 1 × T1 with contrast, 1 × CTA, 1 × CT",
+        ),
     ],
 )
 def test_sequences_that_names_tell_are_several_kinds(tmp_path, names, told):

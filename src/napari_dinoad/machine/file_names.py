@@ -107,9 +107,10 @@ _KIND_OF_SEQUENCE = {
     "t2starw": "T2*", "pd": "PD", "pdw": "PD", "dwi": "DWI", "adc": "ADC", "swi": "SWI", "mra": "MRA", "angio": "MRA",
     "bold": "BOLD", "sbref": "SBRef", "epi": "EPI", "asl": "ASL", "m0scan": "M0", "mp2rage": "MP2RAGE",
     "unit1": "UNIT1", "inplanet1": "T1", "inplanet2": "T2", "t1map": "T1 map", "t2map": "T2 map", "pet": "PET",
-    "ct": "CT",
+    "ct": "CT", "ncct": "CT", "cta": "CTA", "mprage": "T1", "3dt1": "T1", "t1pre": "T1", "t1post": "T1 with contrast",
+    "t1wks": "T1 with contrast",
 }  # fmt: skip
-"""What sequences are called at the end of names, by BIDS and by BraTS in all its years, and what they are."""
+"""What sequences are called at the end of names, by BIDS, BraTS in all its years and others, and what they are."""
 
 _SEQUENCE = re.compile(rf"(?<=.)[-_]({'|'.join(_KIND_OF_SEQUENCE)})$", re.IGNORECASE)
 
