@@ -56,7 +56,14 @@ def test_bids_names(names, of_scan):
 
 @pytest.mark.parametrize(
     "layout",
-    ["{0}_{1}.nii.gz", "{0}/{0}-{1}.nii.gz", "{0}/{1}.nii.gz", "X-{1}/{0}-{1}.nii.gz", "{1}/{0}_{1}.nii.gz"],
+    [
+        "{1}/{0}.nii.gz",
+        "{0}_{1}.nii.gz",
+        "{0}/{0}-{1}.nii.gz",
+        "{0}/{1}.nii.gz",
+        "X-{1}/{0}-{1}.nii.gz",
+        "{1}/{0}_{1}.nii.gz",
+    ],
 )
 def test_sequences_of_a_case_are_of_one_person(layout):
     """They were held out from one another's model, and the fit asked whether they are of one person."""

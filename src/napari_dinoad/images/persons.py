@@ -125,17 +125,19 @@ def of_persons(n_scans: int, n_persons: int | None) -> str:
 def case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
     """Return what sequences of one case share: folders and name without the sequence (``T1/a_T1``, ``T2/a_T2``).
 
-    None of names without a sequence. ``parts`` are those of the path below the chosen folder.
+    None where neither name nor a folder is called by a sequence. ``parts`` are those of the path below the chosen
+    folder.
     """
     stem, folders = scan.name, parts[:-1]
     sequence = series_in(scan.path, stem)
     if folders[-2:] == ("mri", "orig") and scan.path.name.lower().endswith(MGH_SUFFIXES):
         # FreeSurfer's scans as they were given (001), beside what was made of them.
         sequence, folders = stem, folders[:-1]
-    if not sequence:
+    others = [without_sequence(part) for part in folders if sequence_of(part) != part]
+    if not sequence and len(others) == len(folders):
         return None
     case = "" if stem == sequence else case_of(scan.path, stem)
-    return ("case", (*(without_sequence(part) for part in folders if sequence_of(part) != part), case))
+    return ("case", (*others, case))
 
 
 def _home_of(scans: Sequence[ScanFile], folder: Path) -> Path:
