@@ -79,15 +79,17 @@ def test_patients_whose_scans_have_one_name_keep_their_own_masks(model_path, dat
         for path in (scan, dataset / "truth" / f"{patient.name}_mask.nii.gz"):
             (patient / path.parent.name).mkdir(parents=True, exist_ok=True)
             path.rename(patient / path.parent.name / "T1w.nii.gz")
-    stray = dataset / "p999" / "truth" / "T1w.nii.gz"
-    stray.parent.mkdir(parents=True)
-    stray.write_bytes((dataset / "p100" / "truth" / "T1w.nii.gz").read_bytes())
+    strays = [dataset / f"p{number}" / "truth" / "T1w.nii.gz" for number in range(991, 998)]
+    for stray in strays:
+        stray.parent.mkdir(parents=True)
+        stray.write_bytes((dataset / "p100" / "truth" / "T1w.nii.gz").read_bytes())
     assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert (document["n_test"], document["n_test_abnormal"]) == (3, 2)
-    assert document["unmatched_masks"] == [str(stray)]
-    assert f"{stray}: a mask that belongs to no scan" in captured.err
+    assert document["unmatched_masks"] == list(map(str, strays))
+    (line,) = [line for line in captured.err.splitlines() if "a mask that belongs to no scan" in line]
+    assert line.endswith(f": {', '.join(map(str, strays[:5]))} and 2 more (--json lists all)")
 
 
 def test_dicom_series_with_their_segmentations_have_the_figures_of_nifti(

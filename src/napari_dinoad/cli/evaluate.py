@@ -107,8 +107,9 @@ def run(options: argparse.Namespace) -> int:
         "notes": [{"scan": str(path), "note": note} for path, note in figures.notes],
         "seconds": round(time.perf_counter() - started, 3),
     }
-    for path in dataset.unmatched:
-        print(f"dinoad: {path}: a mask that belongs to no scan, or not to one alone", file=sys.stderr)
+    _tell_by_reason(
+        ("a mask that belongs to no scan, or not to one alone", path) for path in dataset.unmatched
+    )
     _tell_by_reason((f"not evaluated, {item.reason}", item.path) for item in figures.unused)
     _tell_by_reason((note.removesuffix("."), path) for path, note in figures.notes)
     for _, reason in figures.failed:
