@@ -189,6 +189,7 @@ def test_contradicting_folders_count_where_a_name_is_unique(tmp_path):
     ("listing", "n_rivals"),
     [
         ("p/a.png p/a_mask.png p/a_seg.png", 2),
+        ("p/a.png p/a_mask.png p/a_mask_1.png", 2),
         ("p/ses1/a.png p/ses2/a.png p/mask/a.png", 1),
         ("p/a.png p/a.jpg p/a_mask.png", 1),
         ("one/a.png north_masks/a.png south_masks/a.png", 2),

@@ -16,7 +16,9 @@ _KIND = r"(?:mask|msk|labels?|seg|segm|segmentation|truth|gt|roi|wmh)"
 _OUTLINED = r"(?:brain(?:_parenchyma)?|lesions?|tumou?r|stroke|infarct|wmh|consensus|anomaly|by_hand)"
 """What may stand before the kind: what is outlined, and by whom."""
 
-_ENDING = re.compile(rf"(?:^|[-_.]){_KIND}$", re.IGNORECASE)
+_ENDING = re.compile(rf"(?:^|[-_.]){_KIND}$|[-_.]{_KIND}[-_]?\d{{1,2}}$", re.IGNORECASE)
+"""Also of several masks of a scan that are numbered."""
+
 _BEFORE = re.compile(rf"(?:(?:^|[-_.]){_OUTLINED}|_(?:label|desc)-[^-_.]+|_space-orig)$", re.IGNORECASE)
 """Between the scan's name and that ending: words, and BIDS entities that the scan does not have."""
 
