@@ -531,6 +531,14 @@ def test_series_of_other_ways_to_name_files_can_be_chosen(tmp_path):
     assert named == {"T1": 2, "flair": 1, "0000": 1, "0001": 1, "brain": 1, "sbref": 1}
 
 
+@pytest.mark.parametrize("wanted", ["nu", "NU ", "brain"])
+def test_of_freesurfers_volumes_one_is_chosen(tmp_path, wanted):
+    """``orig_nu`` and ``antsdn.brain`` end so, too: a fit was made on two volumes of each person."""
+    save_volumes(tmp_path / "mri", "nu.mgz", "orig_nu.mgz", "brain.mgz", "antsdn.brain.mgz")
+    (scan,) = discover_scans(tmp_path, ReadSettings(series=wanted)).scans
+    assert scan.name == wanted.strip().lower()
+
+
 def test_a_file_that_is_named_itself_is_read_whatever_series_is_meant(sequences):
     scan = ScanFile.of_file(sequences / "other.nii")
     assert scan.read(ReadSettings(series="T1w")).values.shape == (6, 5, 4)

@@ -93,8 +93,15 @@ class ScanFile:
         return self.series.series_texts if self.series is not None else (self.name,)
 
     def answers_to(self, wanted: str) -> bool:
-        """Whether a user's text names its series: see `DicomSeries.answers_to` and `is_of_series`."""
-        return self.series.answers_to(wanted) if self.series is not None else is_of_series(self.name, wanted)
+        """Whether a user's text names its series: see `DicomSeries.answers_to` and `is_of_series`.
+
+        Where all of a file's name is that of its series, all is meant: FreeSurfer's ``orig_nu`` is no ``nu``.
+        """
+        if self.series is not None:
+            return self.series.answers_to(wanted)
+        if self.series_name == self.name:
+            return self.name.casefold() == wanted.strip().casefold()
+        return is_of_series(self.name, wanted)
 
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:
