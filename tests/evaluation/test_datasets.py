@@ -356,6 +356,20 @@ def test_another_sequence_of_a_case_with_a_mask_is_not_known_to_be_normal(tmp_pa
     }
 
 
+def test_sequences_of_a_bids_session_are_those_of_a_case(tmp_path):
+    """Of cortical dysplasias, drawn on FLAIR: the T1 were normal scans. Another session may be normal."""
+    name = "sub-1/{}/sub-1_{}_acq-{}".format
+    scans = [
+        name("ses-1", "ses-1", "iso_T1w"),
+        name("ses-1", "ses-1", "tse_FLAIR"),
+        name("ses-2", "ses-2", "iso_T1w"),
+    ]
+    lay_out(tmp_path, " ".join(f"{scan}.nii" for scan in [*scans, f"{scans[1]}_roi"]))
+    found = find_dataset(tmp_path)
+    assert [one.path for one in found.test] == [tmp_path / f"{scan}.nii" for scan in scans[1:]]
+    assert [item.path for item in found.unused] == [tmp_path / f"{scans[0]}.nii"]
+
+
 def test_where_masks_are_of_each_sequence_one_without_may_be_a_time_point(tmp_path):
     lay_out(tmp_path, "a_t1.nii a_t2.nii a_t2_mask.nii b_t1.nii b_t1_mask.nii b_t2.nii")
     assert len(find_dataset(tmp_path).test) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ _OF_SEGMENTED_STUDY = "without a segmentation, of a study another series of whic
 
 _OF_MASKED_CASE = "without a mask, of a case another sequence of which has one"
 """Why a scan is not used."""
+
+_BIDS_CASE = re.compile(r"sub-[^_.]+(_ses-[^_.]+)?")
 
 _OF_TEST_SPLIT = "without labels, in imagesTs"
 """Why a scan is not used: what nnU-Net and the Decathlon keep there are patients whose labels are not published."""
@@ -88,6 +91,10 @@ def _may_be_abnormal(scan: LabelledScan) -> bool:
 
 
 def _case_of(scan: LabelledScan, folder: Path) -> Hashable:
+    """Return what the sequences of a case share: by BIDS person and session, else see `case_mark`."""
+    bids = _BIDS_CASE.match(scan.path.name)
+    if bids is not None and _sequence_of(scan):
+        return bids[0]
     return case_mark(scan.as_file(), scan.path.relative_to(folder).parts)
 
 
