@@ -297,6 +297,34 @@ def test_other_series_of_a_patient_with_a_tumour_are_not_normal(tmp_path):
     assert "of a study another series of which has one" in reason
 
 
+@pytest.mark.parametrize(
+    ("places", "mask"),
+    [
+        (("{}/002", "{}/003"), "{}/mask.nii.gz"),
+        (("{}/study/T1", "{}/study/FLAIR"), "{}/lesion_mask.nii.gz"),
+        (("{0}/{0}_T1", "{0}/{0}_FLAIR"), "{0}/{0}_seg.nii.gz"),
+        (("{}", "{}"), "{}_mask.nii.gz"),
+        (("dicom/{}", "dicom/{}"), "masks/{}.nii.gz"),
+    ],
+)
+def test_one_mask_in_nifti_of_several_series_is_that_of_the_chosen_one(tmp_path, places, mask):
+    """As ITK-SNAP saves it beside a study: it was that of none, and the series was a normal scan."""
+    for person in ("p1", "p2"):
+        for number, place in enumerate(places):
+            tags = {"SeriesNumber": number, "SeriesDescription": ("T1", "FLAIR")[number]}
+            save_all(sources(**tags), tmp_path / place.format(person), np.random.default_rng(number))
+        path = tmp_path / mask.format(person)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with pytest.raises(DinoadError, match=r"choose one with --series: (T1, FLAIR|FLAIR, T1)\."):
+        find_dataset(tmp_path)
+    found = find_dataset(tmp_path, series="flair")
+    assert [(one.series.series.description, one.mask) for one in found.test] == [
+        ("FLAIR", tmp_path / mask.format(person)) for person in ("p1", "p2")
+    ]
+    assert not found.unmatched
+
+
 def test_a_series_that_is_wanted_is_not_normal_where_another_of_its_study_was_segmented(tmp_path):
     study = generate_uid()
     lay_out(tmp_path, "p/t1", StudyInstanceUID=study, SeriesDescription="T1")

@@ -7,6 +7,7 @@ left of the folders is the place: a patient's or a session's, that tells apart f
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +39,10 @@ _PUBLISHED = {"public"}
 _ABNORMAL = {
     "ungood", "bad", "ko", "abnormal", "anomaly", "anomalous", "tumour", "tumor", "lesion", "patient", "patients",
 }  # fmt: skip
+
+
+_NUMBERED = re.compile(r"_series\d+(_\d+)?$")
+"""What a series has behind the name of its folder, where that holds several."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +143,15 @@ class DatasetFile:
     def case_stem(self) -> str:
         """The stem without the sequence or channel that a scan is of (``p1_flair`` → ``p1``).
 
-        Empty of a name that says only what kind of file it is (``flair``, ``imaging``): its folder is the case.
+        Empty of a name that says only what kind of file it is (``flair``, ``imaging``): its folder is the case. So it
+        is of a DICOM series in a folder of its own within one; one of several in a folder has that folder's name.
         """
         if self.stem in _IMAGES or self.stem == sequence_of(self.stem):
             return ""
-        return case_of(self.path, self.stem)
+        if self.series is None:
+            return case_of(self.path, self.stem)
+        case = case_of(self.path, _NUMBERED.sub("", self.stem))
+        return "" if case == self.stem and self.places[0] else case
 
     def as_file(self) -> ScanFile:
         """Return it as what can be read."""
