@@ -323,6 +323,17 @@ def test_masks_by_the_names_of_published_data_sets_are_no_scans(tmp_path, scan, 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("place", ["p1", "p1/003", "p1/study/003"])
+def test_a_mask_beside_the_files_of_a_dicom_series_is_no_scan(tmp_path, place):
+    """As ITK-SNAP saves it: it was fitted as a scan where it lay among the files of the series."""
+    save_all(series_datasets(ct_values()), tmp_path / place)
+    save_volumes(tmp_path / place, "mask.nii.gz", "lesion_seg.nii.gz")
+    save_volumes(tmp_path / "p1", "segmentation.nii.gz")
+    found = discover_scans(tmp_path)
+    assert [scan.path for scan in found.scans] == [tmp_path / place]
+    assert {item.reason for item in found.skipped} == {"a mask by its name, beside scans"}
+
+
 def test_a_scan_without_its_skull_is_none_by_freesurfers_name_for_it(tmp_path):
     save_volumes(tmp_path / "mri", "T1.mgz", "brainmask.mgz")
     assert [scan.name for scan in discover_scans(tmp_path).scans] == ["T1", "brainmask"]

@@ -288,12 +288,12 @@ def _set_results_aside(found: _Found) -> None:
         for name in _names_of_masks(scan.name)
     }
     names = {name.casefold() for name in names | set(map(without_sequence, names))}
-    # Also where they lie in a folder beside the mask.
+    # Also where they lie in a folder beside the mask, or are a series that fills the mask's folder.
     with_scans = {
         folder
         for scan in masked
         if not _is_named_mask(scan)
-        for folder in (scan.path.parent, scan.path.parent.parent)
+        for folder in (scan.path, scan.path.parent, scan.path.parent.parent)
     }
     scans = []
     for scan, holding, known_by in known:
