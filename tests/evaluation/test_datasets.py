@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -306,11 +308,29 @@ def test_of_several_sequences_the_one_that_is_wanted_has_the_mask_of_its_case(tm
     }
 
 
+@pytest.mark.parametrize(
+    ("scans", "mask", "told", "wanted"),
+    [
+        (("{}/orig/FLAIR", "{}/pre/FLAIR", "{}/pre/T1"), "{}/wmh", "orig/FLAIR, pre/FLAIR", "Pre/flair"),
+        (("FLAIR/{}", "T1/{}"), "masks/{}", "'FLAIR/*', 'T1/*'", "t1/*"),
+    ],
+)
+def test_of_scans_of_one_name_folders_are_told_to_choose_from(tmp_path, scans, mask, told, wanted):
+    """As in the WMH challenge, with its scans before and after preprocessing: no choice was possible."""
+    cases = ("1", "2")
+    lay_out(tmp_path, " ".join(f"{name.format(case)}.nii" for case in cases for name in (*scans, mask)))
+    with pytest.raises(DinoadError, match=rf"choose one with --series: {re.escape(told)}\.$"):
+        find_dataset(tmp_path, series="FLAIR" if "/wmh" in mask else None)
+    found = find_dataset(tmp_path, series=wanted)
+    assert [(one.path, one.mask) for one in found.test] == [
+        (tmp_path / f"{scans[1].format(case)}.nii", tmp_path / f"{mask.format(case)}.nii") for case in cases
+    ]
+
+
 def test_no_series_is_advised_where_that_tells_no_scans_apart(tmp_path):
-    """As in the WMH challenge, with its scans before and after preprocessing."""
-    lay_out(tmp_path, "1/orig/FLAIR.nii 1/pre/FLAIR.nii 1/pre/T1.nii 1/wmh.nii")
+    lay_out(tmp_path, "1/first/FLAIR_x.nii 1/second/FLAIR_x.nii 1/FLAIR_x_mask.nii")
     with pytest.raises(DinoadError, match=r"Put each mask beside its scan, .* called mask there\.$"):
-        find_dataset(tmp_path, series="FLAIR")
+        find_dataset(tmp_path)
 
 
 def test_masks_of_another_series_beside_the_scans_are_no_scans(tmp_path):

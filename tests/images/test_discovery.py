@@ -550,6 +550,23 @@ def test_of_freesurfers_volumes_one_is_chosen(tmp_path, wanted):
     assert scan.name == wanted.strip().lower()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ("a/t1", ["a/T1"]),
+        ("?/t1", ["a/T1", "b/T1"]),
+        ("b/*", ["b/T1", "b/x"]),
+        ("*b*", []),
+        ("b", []),
+        ("/x", []),
+    ],
+)
+def test_with_a_slash_the_folder_of_a_file_counts(tmp_path, wanted, names):
+    save_volumes(tmp_path, "a/T1.nii", "b/T1.nii", "b/x.nii")
+    found = discover_scans(tmp_path, ReadSettings(series=wanted)).scans
+    assert [f"{scan.path.parent.name}/{scan.name}" for scan in found] == names
+
+
 def test_a_file_that_is_named_itself_is_read_whatever_series_is_meant(sequences):
     scan = ScanFile.of_file(sequences / "other.nii")
     assert scan.read(ReadSettings(series="T1w")).values.shape == (6, 5, 4)

@@ -27,7 +27,7 @@ from napari_dinoad.images.mask_names import is_of_tissue
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
-from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES, stem_of
+from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES, sequence_of, stem_of
 from napari_dinoad.machine.files import files_below
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dinoad.evaluation.dataset_files import Split
+    from napari_dinoad.images.scan_file import ScanFile
     from napari_dinoad.progress import Progress
     from napari_dinoad.settings import DatasetLayout
 
@@ -285,10 +286,10 @@ def _pair(
     """Return scans with their masks, and masks that are left; ``own`` are those that name a series themselves."""
     named = {mask for masks in own.values() for mask in masks}
     pairing = pair_masks(scans, [mask for mask in masks if mask not in named])
-    sequences_of: dict[DatasetFile, list[str]] = defaultdict(list)
+    claiming: dict[DatasetFile, list[ScanFile]] = defaultdict(list)
     for scan, of_several in pairing.rivals_of.items():
         for one in of_several:
-            sequences_of[one].append(scan.as_file().series_name)
+            claiming[one].append(scan.as_file())
     labelled = []
     for scan in scans:
         mask = pairing.mask_of.get(scan)
@@ -298,11 +299,31 @@ def _pair(
         # A scan that its folder calls normal needs none.
         is_clear = mask is not None and len(candidates) == 1
         rivals = () if is_clear or (scan.is_abnormal is False and mask is None) else candidates
-        sequences = counted(name for one in rivals for name in sequences_of[one])
-        fault = scan.fault or (_fault(scan, rivals, [name for name, _ in sequences]) if rivals else "")
+        sequences = _to_choose_from([file for one in rivals for file in claiming[one]])
+        fault = scan.fault or (_fault(scan, rivals, sequences) if rivals else "")
         path = None if mask is None or rivals else mask.path
         labelled.append(LabelledScan(scan.path, path, scan.is_abnormal, fault, scan.series))
     return tuple(labelled), tuple(mask.path for mask in pairing.unmatched)
+
+
+def _to_choose_from(scans: Sequence[ScanFile]) -> list[str]:
+    """Return the texts of ``--series`` that tell scans apart, by their series or else folders; perhaps none."""
+    for texts in ((scan.series_name for scan in scans), map(_folder_to_choose, scans)):
+        different = [text for text, _ in counted(texts)]
+        if different[1:]:
+            return different
+    return []
+
+
+def _folder_to_choose(scan: ScanFile) -> str:
+    """Return what chooses a scan by its folder (``pre/FLAIR``, ``T1/*``); nothing where neither is a sequence."""
+    if scan.series is not None:
+        return ""
+    folder, _, name = scan.series_place.rpartition("/")
+    if sequence_of(name) == name:
+        return scan.series_place
+    # In quotes, or a shell may take it for files.
+    return f"'{folder}/*'" if sequence_of(folder) == folder else ""
 
 
 def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...], sequences: Sequence[str]) -> str:

@@ -92,6 +92,11 @@ class ScanFile:
         """What a pattern is compared with; see `meant_by`."""
         return self.series.series_texts if self.series is not None else (self.name,)
 
+    @property
+    def series_place(self) -> str:
+        """Folder and name of a file: ``pre/FLAIR``; of DICOM nothing."""
+        return "" if self.series is not None else f"{self.path.parent.name}/{self.name}"
+
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names its series: see `DicomSeries.answers_to` and `is_of_series`.
 
@@ -99,9 +104,10 @@ class ScanFile:
         """
         if self.series is not None:
             return self.series.answers_to(wanted)
+        whole = wanted.strip().lstrip("-_.").casefold()
         if self.series_name == self.name:
-            return self.name.casefold() == wanted.strip().casefold()
-        return is_of_series(self.name, wanted)
+            return whole in (self.name.casefold(), self.series_place.casefold())
+        return is_of_series(self.name, wanted) or whole == self.series_place.casefold()
 
     @classmethod
     def of_file(cls, path: Path) -> ScanFile:

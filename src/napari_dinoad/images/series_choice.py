@@ -22,6 +22,9 @@ class _Named(Protocol):
     @property
     def series_texts(self) -> tuple[str, ...]: ...
 
+    @property
+    def series_place(self) -> str: ...
+
     def answers_to(self, wanted: str) -> bool: ...
 
 
@@ -34,18 +37,22 @@ def meant_by(wanted: str, scans: Sequence[_Scan]) -> list[_Scan]:
     Parameters
     ----------
     wanted : str
-        What some of them answer to; else, with ``*`` or ``?`` in it, a pattern of the whole of a text
-        of theirs (description, or name without ending). Capitals and small letters are alike.
+        What some of them answer to; else, with ``*`` or ``?`` in it, a pattern of the whole of a text of theirs
+        (description, or name without ending; with ``/`` in it also folder and name). Capitals and small letters are
+        alike.
     scans : sequence
-        Those to choose from, with ``answers_to`` and ``series_texts``.
+        Those to choose from.
     """
     exact = [scan for scan in scans if scan.answers_to(wanted)]
     if exact or not re.search(r"[*?]", wanted):
         return exact
     pattern = wanted.strip().casefold().replace("[", "[[]")
-    return [
-        scan for scan in scans if any(fnmatchcase(text.casefold(), pattern) for text in scan.series_texts)
-    ]
+
+    def is_meant(scan: _Scan) -> bool:
+        texts = (*scan.series_texts, *((scan.series_place,) if "/" in pattern else ()))
+        return any(fnmatchcase(text.casefold(), pattern) for text in texts)
+
+    return [scan for scan in scans if is_meant(scan)]
 
 
 def is_of_series(name: str, wanted: str) -> bool:

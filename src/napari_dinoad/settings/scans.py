@@ -23,7 +23,8 @@ class ReadSettings:
     series : str, optional
         Which series: of DICOM its number, description, kernel (CT), or the end of its UID; of the other files of a
         folder what their names end with (``"T1w"`` of ``sub-01_T1w``). With ``*`` or ``?`` a pattern of the whole
-        description, or of the name without its ending (``"*mprage*"``). A file that is named itself is read as it is.
+        description, or of the name without its ending (``"*mprage*"``); with ``/`` of a file's folder and name. A
+        file that is named itself is read as it is.
     frame : int, optional
         Which volume of a 4D scan, or page of a stack, from 0; scans with nothing to choose from are read as they are.
     resample : bool

@@ -277,6 +277,11 @@ class DicomSeries:
         """What a pattern is compared with: its description, with and without the kernel."""
         return self.description, self.described
 
+    @property
+    def series_place(self) -> str:
+        """Nothing: folders of DICOM files say nothing."""
+        return ""
+
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names this series: its number, description, kernel or both, or the end of its UID."""
         wanted = wanted.strip().removeprefix("…")
