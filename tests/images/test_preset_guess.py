@@ -440,6 +440,8 @@ SEVERAL_SERIES = "fit a model of each kind, chosen by its series. (dinoad fit --
             "By their names the scans are 1 × channel 0000, 1 × channel 0001",
         ),
         (("a_0000", "a_0001"), ""),
+        (("T1/a", "T1/b", "FLAIR/a"), "By their folders the scans are 2 × T1/*, 1 × FLAIR/*"),
+        (("T1/a", "T1w/a", "FLAIR/c"), ""),
         (("a/mprage", "a/T1pre", "b/3DT1", "b/T1W"), ""),
         (
             ("a/T1W", "a/T1WKS", "b_ncct", "b_cta"),

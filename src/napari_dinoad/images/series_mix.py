@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from napari_dinoad.machine.file_names import kind_of_sequence
+from napari_dinoad.machine.file_names import kind_of_sequence, sequence_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,9 @@ def several_series(scans: Sequence[ScanFile], least_share: float = 0.5) -> str:
     if len(named) > 1:
         counts = [*named.most_common(), *([("without a sequence", n_unnamed)] if n_unnamed else [])]
         return f"By their names the scans are {', '.join(f'{n} × {kind}' for kind, n in counts)}"
+    in_folders = _sequence_folders(scans)
+    if in_folders:
+        return f"By their folders the scans are {', '.join(f'{n} × {name}/*' for name, n in in_folders)}"
     studies: dict[str, set[str]] = defaultdict(set)
     for scan in scans:
         if scan.series is not None:
@@ -39,3 +42,21 @@ def several_series(scans: Sequence[ScanFile], least_share: float = 0.5) -> str:
         hold = "holds" if n_several == 1 else "hold"
         return f"{n_several} of the {len(studies)} studies {hold} several series"
     return ""
+
+
+def _sequence_folders(scans: Sequence[ScanFile]) -> list[tuple[str, int]]:
+    """Return folders called by sequences, with how many scans each has, where scans of one name lie in several."""
+    folder_of = [
+        (scan.name, scan.path.parent.name)
+        for scan in scans
+        if scan.series is None and not scan.series_name and _is_sequence(scan.path.parent.name)
+    ]
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for name, folder in folder_of:
+        kinds[name].add(kind_of_sequence(folder))
+    is_shared = any(len(of_name) > 1 for of_name in kinds.values())
+    return Counter(folder for _, folder in folder_of).most_common() if is_shared else []
+
+
+def _is_sequence(folder: str) -> bool:
+    return bool(folder) and sequence_of(folder) == folder
