@@ -53,7 +53,9 @@ _NOT_COMPARABLE = {
 }
 """By whether a scan is a single slice."""
 
-_SEEN = "It is one of the normal scans behind this model, which has seen it: a new one would look less normal."
+_SEEN = (
+    "It is one of the normal scans behind this model, which has seen it: a new one would look less normal."
+)
 
 OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
