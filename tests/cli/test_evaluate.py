@@ -52,13 +52,27 @@ def test_scans_that_the_model_has_seen_are_counted_and_told(model_path, dataset,
     command = ["evaluate", str(dataset), "--model", str(model_path), "--json"]
     assert main(command) == 0
     told = capsys.readouterr()
-    assert (json.loads(told.out)["n_behind_model"], "behind the model" in told.err) == (0, False)
+    document = json.loads(told.out)
+    assert (document["n_behind_model"], document["n_unlike"], told.err) == (0, 0, "")
     for path in sorted(normal_folder.glob("*.nii.gz"))[:2]:
         nib.save(nib.load(path), dataset / "normal" / f"again_{path.name.removesuffix('.gz')}")
     assert main(command) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["n_behind_model"] == 2
     assert "dinoad: 2 of 5 scans are behind the model, which has seen them" in told.err
+
+
+def test_scans_unlike_the_normal_ones_are_counted_and_the_first_is_told(model_path, dataset, capsys):
+    """All scans of another contrast had low figures, and nothing said why."""
+    for path in sorted(dataset.glob("patients/*.nii.gz")):
+        head = nib.load(path)
+        values = head.get_fdata()
+        nib.save(nib.Nifti1Image(np.where(values > 20, 2000 - values, 0), head.affine), path)
+    assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["n_unlike"] == 2
+    assert "dinoad: 2 of 3 scans are unlike the normal scans behind the model, which makes" in told.err
+    assert "the first, p100: Another contrast than the normal scans" in told.err
 
 
 def test_without_masks_figures_are_of_whole_images(model_path, dataset, capsys):

@@ -22,11 +22,12 @@ from napari_dinoad.settings import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
 
     from napari_dinoad.images.volume import Volume
+    from napari_dinoad.pipeline import Detector
 
 NAME = "evaluate"
 HELP = "Compare a model's maps with masks of a benchmark: AUROC, AUPR, AUPRO, Dice."
@@ -85,21 +86,16 @@ def run(options: argparse.Namespace) -> int:
     model = NormativeModel.load(options.model)
     settings = EvaluationSettings(options.protocol, top_fraction=model.scan_top_fraction, frame=options.frame)
     detector = Detector(model, DetectSettings(device=options.device), options.weights)
-    n_behind = 0
-
-    def score(volume: Volume) -> np.ndarray:
-        nonlocal n_behind
-        n_behind += detector.has_seen(volume)
-        return detector.detect(volume).anomaly_map.values
-
+    scored = _Scored(detector)
     started = time.perf_counter()
     with ProgressBars() as progress:
-        figures = evaluate_dataset(dataset, score, settings, progress)
+        figures = evaluate_dataset(dataset, scored, settings, progress)
     document: dict[str, Any] = {
         "dataset": options.dataset.name or str(options.dataset),
         "model": str(options.model),
         **figures.values,
-        "n_behind_model": n_behind,
+        "n_behind_model": scored.n_behind,
+        "n_unlike": len(scored.unlike),
         "scans": list(figures.scans),
         "failed": [{"scan": str(path), "reason": reason} for path, reason in figures.failed],
         "unmatched_masks": [str(path) for path in dataset.unmatched],
@@ -114,12 +110,8 @@ def run(options: argparse.Namespace) -> int:
     _tell_by_reason((note.removesuffix("."), path) for path, note in figures.notes)
     for _, reason in figures.failed:
         print(f"dinoad: {' '.join(reason.split())}", file=sys.stderr)
-    if n_behind:
-        print(
-            f"dinoad: {n_behind} of {len(scans)} scans are behind the model, which has seen them: of new ones the "
-            "figures would be worse. Evaluate on scans that it was not fitted on",
-            file=sys.stderr,
-        )
+    for line in scored.told():
+        print(f"dinoad: {line}", file=sys.stderr)
     is_written = options.out is None or _write(options.out, document)
     # Also when the disk is full by now: hours of scoring may be in the figures.
     if options.json:
@@ -127,6 +119,40 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_figures(document)
     return 2 if figures.failed or not is_written else 0
+
+
+class _Scored:
+    """The maps of a detector, and how many of the scans it has seen, or are of another kind than its normal ones."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._n = 0
+        self.n_behind = 0
+        self.unlike: list[str] = []
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """Return the map of a scan."""
+        from napari_dinoad.pipeline.detection.detector import SEEN
+
+        detection = self._detector.detect(volume)
+        unlike = [words for words in detection.unlike if words != SEEN]
+        self._n += 1
+        self.n_behind += len(unlike) < len(detection.unlike)
+        self.unlike += [f"{volume.name}: {words}" for words in unlike[:1]]
+        return detection.anomaly_map.values
+
+    def told(self) -> Iterator[str]:
+        """Yield what is to be known of the scans all together."""
+        if self.n_behind:
+            yield (
+                f"{self.n_behind} of {self._n} scans are behind the model, which has seen them: of new ones the "
+                "figures would be worse. Evaluate on scans that it was not fitted on"
+            )
+        if self.unlike:
+            yield (
+                f"{len(self.unlike)} of {self._n} scans are unlike the normal scans behind the model, which makes "
+                f"the figures worse; the first, {self.unlike[0]}"
+            )
 
 
 def _write(path: Path, document: dict[str, Any]) -> bool:

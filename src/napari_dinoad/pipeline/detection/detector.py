@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
 
-__all__ = ["Detector", "OnSlices", "detect"]
+__all__ = ["SEEN", "Detector", "OnSlices", "detect"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,8 @@ _NOT_COMPARABLE = {
 }
 """By whether a scan is a single slice."""
 
-_SEEN = (
-    "It is one of the normal scans behind this model, which has seen it: a new one would look less normal."
-)
+SEEN = "It is one of the normal scans behind this model, which has seen it: a new one would look less normal."
+"""Told of a scan that is one of the normal scans behind the model; see `Detector.has_seen`."""
 
 OnSlices = Callable[[int, list[int], np.ndarray], None]
 """Called after each batch with (axis, slice indices, −log10 p (n, …) of these slices of the canonical array)."""
@@ -155,7 +154,7 @@ class Detector:
             if not self._is_comparable(volume):
                 words = (_NOT_COMPARABLE[volume.is_2d], *words)
             if self.has_seen(volume):
-                words = (_SEEN, *words)
+                words = (SEEN, *words)
             kept = self._unlike = prepared, words
         return kept[1]
 
