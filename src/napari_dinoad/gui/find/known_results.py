@@ -34,7 +34,8 @@ class KnownResults:
         self._found: list[Found] = []
 
     def __iter__(self) -> Iterator[Found]:
-        return iter(self._found)
+        # What is done with one may bring another to the end.
+        return iter(tuple(self._found))
 
     def of(self, layer: Layer, frame: tuple[int, ...]) -> Found | None:
         """Return what was found in a frame of a layer, () where it has none."""
