@@ -14,7 +14,8 @@ from PIL import Image
 from dock_driver import TIMEOUT_MS, click, find, find_planted, overlays
 from napari_dinoad import NormativeModel
 from napari_dinoad.errors import DinoadError
-from napari_dinoad.gui.find import known_results
+from napari_dinoad.gui.find import explanation, known_results
+from napari_dinoad.gui.find.scan_jobs import Explanation
 from napari_dinoad.gui.reader import read_layers
 from napari_dinoad.gui.viewer.layer_marks import is_overlay
 from napari_dinoad.gui.viewer.viewer_parts import grid_of, show_index
@@ -748,6 +749,24 @@ def test_all_layers_can_be_deleted_at_any_time(qtbot, ready, viewer, gate, notif
     assert len(viewer.layers) == 0
     assert ready.finder.result is None
     assert notifications == []
+
+
+def test_components_are_named_also_of_a_layer_that_comes_in_3d(qtbot, ready, viewer, monkeypatch):
+    """napari failed, "len() of unsized object", where the pointer rested on the canvas."""
+    viewer.dims.ndisplay = 3
+    viewer.mouse_over_canvas = True
+    find(qtbot, ready, ready.find.slice_button)
+    values = np.ones(ready.scan.layer.data.shape[1:], np.int32)
+    explained = (Explanation("dpmm", 0, 3, values, ("component 1 (100 % of normal)",)),)
+    monkeypatch.setattr(explanation, "ExplainJob", lambda *request: lambda channel: explained)
+    ready.result.explain_box.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=TIMEOUT_MS)
+    assert "component" in ready.result.explain_note.text()
+    viewer.dims.ndisplay = 2
+    ready.finder.jump_to_slice(3)
+    layer = next(layer for layer in viewer.layers if "components" in layer.name)
+    told = layer.get_status(layer.data_to_world((3, 5, 5)), world=True)["coordinates"]
+    assert told.endswith(": 1; explained by: component 1 (100 % of normal)")
 
 
 def test_explain_layers_are_saved_on_the_scans_own_grid(qtbot, dock, viewer, model_path, tmp_path):

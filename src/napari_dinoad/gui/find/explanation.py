@@ -140,11 +140,7 @@ class Explainer(QObject):
         }
         layer: Layer
         if explanation.names:
-            features = {
-                "index": list(range(len(explanation.names) + 1)),
-                "component": ["", *explanation.names],
-            }
-            layer = Labels(data, features=features, **kinds_look(), **arguments)
+            layer = Labels(data, **kinds_look(), **arguments)
         else:
             layer = Image(data, contrast_limits=(0.0, _LEAST_SCORE), **unlike_look(), **arguments)
             self._limits[explanation.scorer] = list(layer.contrast_limits)
@@ -152,6 +148,10 @@ class Explainer(QObject):
         selected = list(self._viewer.layers.selection)
         self._viewer.layers.insert(self._viewer.layers.index(found.layer) + 1, layer)
         self._viewer.layers.selection = set(selected)
+        if explanation.names:
+            # In 3D napari fails over those of the selected layer, as a new one is, until the pointer has moved.
+            numbers = range(len(explanation.names) + 1)
+            layer.features = {"index": list(numbers), "explained by": ["", *explanation.names]}
         return layer
 
     def _forget(self) -> None:
