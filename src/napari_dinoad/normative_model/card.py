@@ -87,10 +87,7 @@ def _in_order(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def stored_preprocessing(stored: Mapping[str, Any]) -> PreprocessingSettings:
     """Rebuild the preprocessing that a model file tells."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-    }
-    return PreprocessingSettings(**values)
+    return PreprocessingSettings(**stored)
 
 
 def stored_card(path: Path) -> dict[str, Any] | None:
