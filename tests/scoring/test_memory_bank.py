@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from napari_dinoad.errors import ScorerError
 from napari_dinoad.scoring import memory_bank
 from napari_dinoad.scoring.memory_bank import MemoryBankScorer, nearest_similarities
 from napari_dinoad.settings import MemoryBankSettings
@@ -17,6 +18,9 @@ from napari_dinoad.settings import MemoryBankSettings
     n_neighbours=st.integers(1, 8),
     seed=st.integers(0, 1000),
 )
+@example(n_queries=9, n_bank=3, n_neighbours=8, seed=0)
+@example(n_queries=9, n_bank=2003, n_neighbours=8, seed=0)
+@example(n_queries=9, n_bank=2500, n_neighbours=1, seed=0)  # in several blocks, as a bank of default size
 def test_blockwise_search_is_exact(n_queries, n_bank, n_neighbours, seed):
     generator = torch.Generator().manual_seed(seed)
     queries, bank = (
@@ -26,6 +30,11 @@ def test_blockwise_search_is_exact(n_queries, n_bank, n_neighbours, seed):
     found = nearest_similarities(queries, bank, n_neighbours)
     wanted = (queries @ bank.T).topk(min(n_neighbours, n_bank), dim=1).values
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bank_without_patches_is_refused():
+    with pytest.raises(ScorerError, match="at least one stored patch"):
+        nearest_similarities(torch.ones(1, 6), torch.ones(0, 6), 1)
 
 
 def test_score_is_the_mean_cosine_distance_to_the_nearest(make_clustered):
@@ -43,6 +52,10 @@ def test_the_bank_keeps_to_its_budget(reduction, make_clustered):
     bank = MemoryBankScorer(chosen).fit(list(maps.split(3))).bank
     assert bank.shape == (50, 8)
     torch.testing.assert_close(torch.linalg.vector_norm(bank, dim=1), torch.ones(50))
+    stored = torch.nn.functional.normalize(maps.reshape(-1, 8), dim=1)
+    is_a_patch = (bank @ stored.T).amax(1) > 1 - 1e-6
+    # Means of clusters are none, unless of a patch alone.
+    assert bool(is_a_patch.all()) is (reduction != "k-means")
 
 
 def test_a_coreset_covers_the_sample_better_than_chance(make_clustered):
