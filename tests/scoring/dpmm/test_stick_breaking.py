@@ -107,3 +107,20 @@ def test_components_are_sorted_by_size():
     assert update.order.tolist() == [1, 2, 0]
     weights = log_weights(update.sticks).exp()
     assert bool((weights[:-1] >= weights[1:]).all())
+
+
+def test_a_component_has_no_weight_exactly_where_it_holds_nothing():
+    s = torch.tensor([0.7, 1e-300, 0.3, 0.0, 0.0], dtype=torch.float64)
+    sticks = stick_weights(s, 2.0, 100.0)
+    assert (sticks > 0).tolist() == [True, True, True, False, True]
+    assert sticks[-1] == 1
+    assert torch.isneginf(log_weights(sticks)).tolist() == [False, False, False, True, False]
+
+
+def test_without_sticks_to_keep_to_the_concentration_is_renewed_too():
+    s = torch.tensor([0.1, 0.6, 0.3], dtype=torch.float64)
+    update = update_sticks(s, 100.0, 2.0)
+    ordered = s[[1, 2, 0]]
+    assert update.order.tolist() == [1, 2, 0]
+    assert torch.equal(update.sticks, stick_weights(ordered, 2.0, 100.0))
+    assert update.alpha == concentration(ordered, 2.0, 100.0) != 2.0
