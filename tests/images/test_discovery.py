@@ -323,6 +323,20 @@ def test_masks_by_the_names_of_published_data_sets_are_no_scans(tmp_path, scan, 
     }  # fmt: skip
 
 
+def test_scans_that_fsl_cropped_are_scans_unless_others_lie_beside_them(tmp_path):
+    """Its ending for them is BIDS's one of a region of interest: nothing was left to fit on."""
+    for n in (1, 2):
+        save_volumes(tmp_path / f"sub-{n}", f"sub-{n}_T1w_roi.nii.gz", f"sub-{n}_desc-lesion_roi.nii.gz")
+    save_volumes(tmp_path / "sub-3", "sub-3_T1w.nii.gz", "sub-3_FLAIR_roi.nii.gz")
+    found = discover_scans(tmp_path)
+    assert [scan.name for scan in found.scans] == ["sub-1_T1w_roi", "sub-2_T1w_roi", "sub-3_T1w"]
+    assert {item.path.name: item.reason for item in found.skipped} == {
+        "sub-1_desc-lesion_roi.nii.gz": "a mask by its BIDS name, not a scan",
+        "sub-2_desc-lesion_roi.nii.gz": "a mask by its BIDS name, not a scan",
+        "sub-3_FLAIR_roi.nii.gz": "a mask by its name, beside scans",
+    }
+
+
 @pytest.mark.parametrize("place", ["p1", "p1/003", "p1/study/003"])
 def test_a_mask_beside_the_files_of_a_dicom_series_is_no_scan(tmp_path, place):
     """As ITK-SNAP saves it: it was fitted as a scan where it lay among the files of the series."""

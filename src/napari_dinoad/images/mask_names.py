@@ -26,8 +26,13 @@ _KIND_FIRST = re.compile(rf"{_KIND}(?P<rest>[-_.].+|\d.*)", re.IGNORECASE)
 _SCANS_FIRST = ("image", "img", "volume", "scan", "ct")
 """Where the kind stands before the number, what stands there in names of scans (``volume-0``, ``segmentation-0``)."""
 
-_BIDS = re.compile(r"sub-.*_(mask|dseg|probseg|roi|defacemask)")
-"""Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan."""
+_BIDS = re.compile(r"sub-.*_(mask|dseg|probseg|defacemask)|sub-[^_]+(_[^-_]+-[^_]+)*_roi")
+"""Suffixes by which names of BIDS (``sub-01_desc-brain_mask``) say that a file holds a mask or tissue, not a scan.
+
+Of ``sub-01_T1w_roi`` they do not: so FSL calls a scan that it cropped.
+"""
+
+_CALLED = re.compile(r"(.*[-_. ])?segmentation|sub-.*_roi", re.IGNORECASE)
 
 _FREESURFER = re.compile(r"(.*_)?(aseg|aparc|wmparc)([.+_].*)?")
 """Volumes of labels in ``mri`` of FreeSurfer and FastSurfer, beside ``T1`` and ``brain``, also in another format."""
@@ -71,8 +76,11 @@ def mask_naming(path: Path, name: str) -> Literal["BIDS", "FreeSurfer", ""]:
 
 
 def is_called_mask(name: str) -> bool:
-    """Whether a file's name (without ending) is that of a mask and no more, or ends in ``segmentation``."""
-    return "" in masked_names(name) or re.split(r"[-_. ]", name.lower())[-1] == "segmentation"
+    """Whether beside scans a file's name (without ending) is that of a mask.
+
+    It says that and no more, or ends in ``segmentation``, or is one of BIDS with ``_roi`` behind it.
+    """
+    return "" in masked_names(name) or _CALLED.fullmatch(name) is not None
 
 
 def is_of_tissue(path: Path, name: str) -> bool:
