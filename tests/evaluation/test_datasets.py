@@ -390,6 +390,14 @@ def test_sequences_of_a_bids_session_are_those_of_a_case(tmp_path):
     assert [item.path for item in found.unused] == [tmp_path / f"{scans[0]}.nii"]
 
 
+@pytest.mark.parametrize("name", ["label", "wmh", "lesion_mask", "b_segmentation", "bSegmentation"])
+def test_a_file_called_as_masks_are_is_no_normal_scan(tmp_path, name):
+    lay_out(tmp_path, f"a.nii a_mask.nii b/{name}.nii")
+    found = find_dataset(tmp_path)
+    assert [scan.path.name for scan in found.test] == ["a.nii"]
+    assert found.unmatched == (tmp_path / "b" / f"{name}.nii",)
+
+
 def test_where_masks_are_of_each_sequence_one_without_may_be_a_time_point(tmp_path):
     lay_out(tmp_path, "a_t1.nii a_t2.nii a_t2_mask.nii b_t1.nii b_t1_mask.nii b_t2.nii")
     assert len(find_dataset(tmp_path).test) == 4

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from napari_dinoad.images.mask_names import mask_naming, masked_names
+from napari_dinoad.images.mask_names import is_called_mask, mask_naming, masked_names
 from napari_dinoad.images.scan_file import ScanFile
 from napari_dinoad.machine.file_names import MASK_FOLDERS, case_of, sequence_of, stem_of
 
@@ -134,9 +134,9 @@ class DatasetFile:
 
     @property
     def is_named_mask(self) -> bool:
-        """Whether its name says that it is a mask, whatever lies beside it: by BIDS, or ``…segmentation``."""
+        """Whether its name says that it is a mask, whatever lies beside it; see `mask_naming`, `is_called_mask`."""
         return self.series is None and bool(
-            mask_naming(self.path, stem_of(self.path)) or self.stem.endswith("segmentation")
+            mask_naming(self.path, stem_of(self.path)) or is_called_mask(self.stem)
         )
 
     @property

@@ -32,7 +32,7 @@ _BIDS = re.compile(r"sub-.*_(mask|dseg|probseg|defacemask)|sub-[^_]+(_[^-_]+-[^_
 Of ``sub-01_T1w_roi`` they do not: so FSL calls a scan that it cropped.
 """
 
-_CALLED = re.compile(r"(.*[-_. ])?segmentation|sub-.*_roi", re.IGNORECASE)
+_CALLED = re.compile(r".*segmentation|sub-.*_roi", re.IGNORECASE)
 
 _FREESURFER = re.compile(r"(.*_)?(aseg|aparc|wmparc)([.+_].*)?")
 """Volumes of labels in ``mri`` of FreeSurfer and FastSurfer, beside ``T1`` and ``brain``, also in another format."""
