@@ -10,11 +10,12 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from napari_dinoad.cli.main import main
 from napari_dinoad.errors import DinoadError
 from segmentation_files import needed_tags, save_seg
-from small_heads import AFFINE, lesion_of_head, save_dicom_head, save_head
+from small_heads import AFFINE, lesion_of_head, make_head, save_dicom_head, save_head
 
 
 @pytest.fixture
@@ -73,6 +74,18 @@ def test_scans_unlike_the_normal_ones_are_counted_and_the_first_is_told(model_pa
     assert json.loads(told.out)["n_unlike"] == 2
     assert "dinoad: 2 of 3 scans are unlike the normal scans behind the model, which makes" in told.err
     assert "the first, p100: Another contrast than the normal scans" in told.err
+
+
+def test_slices_are_not_unlike_the_volumes_behind_a_model(model_path, tmp_path, capsys):
+    """It was said of all that this makes the figures worse, and what did was not."""
+    lesion = lesion_of_head()[:, :, 8]
+    for name, values in (("img/p", make_head(100)[:, :, 12]), ("mask/p", 255 * lesion)):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir()
+        Image.fromarray(values.clip(0, 255).astype(np.uint8).T).save(path)
+    assert main(["evaluate", str(tmp_path), "--model", str(model_path), "--json"]) == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["n_unlike"], told.err) == (0, "")
 
 
 def test_without_masks_figures_are_of_whole_images(model_path, dataset, capsys):

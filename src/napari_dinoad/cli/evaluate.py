@@ -132,12 +132,14 @@ class _Scored:
 
     def __call__(self, volume: Volume) -> np.ndarray:
         """Return the map of a scan."""
-        from napari_dinoad.pipeline.detection.detector import SEEN
+        from napari_dinoad.pipeline.detection.detector import NOT_COMPARABLE, SEEN
 
         detection = self._detector.detect(volume)
-        unlike = [words for words in detection.unlike if words != SEEN]
+        # Slices are evaluated by a model of volumes as well as any: no figure is of the p-value of a whole scan.
+        of_no_kind = (SEEN, *NOT_COMPARABLE.values())
+        unlike = [words for words in detection.unlike if words not in of_no_kind]
         self._n += 1
-        self.n_behind += len(unlike) < len(detection.unlike)
+        self.n_behind += SEEN in detection.unlike
         self.unlike += [f"{volume.name}: {words}" for words in unlike[:1]]
         return detection.anomaly_map.values
 

@@ -40,18 +40,18 @@ if TYPE_CHECKING:
     from napari_dinoad.images.volume import Volume
     from napari_dinoad.progress import Progress
 
-__all__ = ["SEEN", "Detector", "OnSlices", "detect"]
+__all__ = ["NOT_COMPARABLE", "SEEN", "Detector", "OnSlices", "detect"]
 
 logger = logging.getLogger(__name__)
 
 _LESS = 4
 """Where a GPU's memory ran out, a batch has so many times fewer slices."""
 
-_NOT_COMPARABLE = {
+NOT_COMPARABLE = {
     True: "It is a single slice and the normal scans are volumes: nothing can be said about a whole scan.",
     False: "It is a volume and the normal scans are single images: nothing can be said about a whole scan.",
 }
-"""By whether a scan is a single slice."""
+"""Told of a single slice where the normal scans are volumes, or the other way round; by whether it is one."""
 
 SEEN = "It is one of the normal scans behind this model, which has seen it: a new one would look less normal."
 """Told of a scan that is one of the normal scans behind the model; see `Detector.has_seen`."""
@@ -152,7 +152,7 @@ class Detector:
             dark = darkness_note(volume, prepared[0].intensity)
             words = (*filter(None, [kind, dark]), *unlike_all(self.model.cohorts, facts))
             if not self._is_comparable(volume):
-                words = (_NOT_COMPARABLE[volume.is_2d], *words)
+                words = (NOT_COMPARABLE[volume.is_2d], *words)
             if self.has_seen(volume):
                 words = (SEEN, *words)
             kept = self._unlike = prepared, words
