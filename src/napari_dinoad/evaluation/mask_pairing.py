@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from napari_dinoad.evaluation.dataset_files import DatasetFile, Place
     from napari_dinoad.images.dicom.series import DicomSeries
@@ -110,21 +110,38 @@ class _Namesakes:
     def __init__(self) -> None:
         self.files: list[DatasetFile] = []
         self._of_place: dict[Place, list[DatasetFile]] = defaultdict(list)
+        self._of_folder: dict[str, list[DatasetFile]] = defaultdict(list)
 
     def add(self, file: DatasetFile) -> None:
         self.files.append(file)
         self._of_place[file.places[0]].append(file)
+        for folder in _folders_of(file):
+            self._of_folder[folder].append(file)
 
     def closest_to(self, other: DatasetFile) -> DatasetFile | None:
         """Return the one file that is closest; None when none can belong to ``other``, or several are as close."""
-        # Of the same place are few, and nothing is closer: not all need be compared in a large tree of one name.
-        for candidates in (self._of_place.get(other.places[0], ()), self.files):
+        for candidates in self._likely_first(other):
             distances = [(distance, file) for file in candidates if (distance := _distance(file, other))]
-            if distances:
-                least = min(distance for distance, _ in distances)
+            least = min((distance for distance, _ in distances), default=(math.inf, True))
+            if math.isfinite(least[0]) or (distances and candidates is self.files):
                 closest = [file for distance, file in distances if distance == least]
                 return closest[0] if len(closest) == 1 else None
         return None
+
+    def _likely_first(self, other: DatasetFile) -> Iterator[Sequence[DatasetFile]]:
+        """Yield files among which the closest may be, at last all: not all are compared in a large tree of one name.
+
+        Nothing is closer than the same place, and what is not far shares a folder at least.
+        """
+        yield self._of_place.get(other.places[0], ())
+        sharing = (file for folder in _folders_of(other) for file in self._of_folder.get(folder, ()))
+        yield list(dict.fromkeys(sharing))
+        yield self.files
+
+
+def _folders_of(file: DatasetFile) -> set[str]:
+    """Return the folders of all its places; of a place without any, empty text."""
+    return {folder for place in file.places for folder in place or ("",)}
 
 
 def _distance(one: DatasetFile, other: DatasetFile) -> tuple[float, bool] | None:
