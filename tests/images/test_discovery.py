@@ -509,7 +509,20 @@ def test_ct_series_of_one_description_are_told_apart_by_their_kernel(tmp_path):
     assert read_volume(tmp_path / "0", series="bone").values.shape == (6, 10, 12)
 
 
-@pytest.mark.parametrize("description", ["HeadSeq 4.8 H31s", ""])
+def test_kernels_of_one_letter_are_no_part_of_a_word_in_the_description(tmp_path):
+    """As Philips has them: both series were called by the description alone."""
+    for number, kernel in enumerate("AB"):
+        tags = {"SeriesDescription": "ABDOMEN", "ConvolutionKernel": kernel, "SeriesNumber": number}
+        save_all(series_datasets(ct_values(), **tags), tmp_path / kernel)
+    assert [name for name, _ in discover_scans(tmp_path).series] == ["ABDOMEN A", "ABDOMEN B"]
+
+
+def test_no_series_answers_to_a_number_that_it_lacks(tmp_path):
+    save_all(series_datasets(ct_values(), SeriesNumber=None), tmp_path)
+    assert not discover_scans(tmp_path, ReadSettings(series="none")).scans
+
+
+@pytest.mark.parametrize("description", ["HeadSeq 4.8 H31s", "Head_H31s_5mm", ""])
 def test_a_kernel_is_not_said_twice_or_alone(tmp_path, description):
     tags = {"SeriesDescription": description, "ConvolutionKernel": "h31S", "SeriesNumber": 4}
     save_all(series_datasets(ct_values(), **tags), tmp_path)

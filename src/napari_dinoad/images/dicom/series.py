@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import product
@@ -262,15 +263,20 @@ class DicomSeries:
 
     @property
     def described(self) -> str:
-        """Its description, with the kernel where that is not part of it; empty without a description."""
-        if not self.kernel or self.kernel.casefold() in self.description.casefold():
-            return self.description
-        return f"{self.description} {self.kernel}" if self.description else ""
+        """Its description, with the kernel where that is no word of it; empty without a description."""
+        # Philips' kernels are letters (A, B).
+        of_kernel = re.compile(rf"(?<![^\W_]){re.escape(self.kernel)}(?![^\W_])", re.IGNORECASE)
+        is_said = not (self.description and self.kernel) or of_kernel.search(self.description)
+        return self.description if is_said else f"{self.description} {self.kernel}"
 
     @property
     def series_name(self) -> str:
         """What it is told apart by from others of its study: as described, else its number; empty without both."""
-        return self.described or ("" if self.number is None else str(self.number))
+        return self.described or self._number_text
+
+    @property
+    def _number_text(self) -> str:
+        return "" if self.number is None else str(self.number)
 
     @property
     def series_texts(self) -> tuple[str, ...]:
@@ -285,7 +291,7 @@ class DicomSeries:
     def answers_to(self, wanted: str) -> bool:
         """Whether a user's text names this series: its number, description, kernel or both, or the end of its UID."""
         wanted = wanted.strip().removeprefix("…")
-        texts = (str(self.number), self.description, self.kernel, self.described)
+        texts = (self._number_text, self.description, self.kernel, self.described)
         if wanted and wanted.casefold() in map(str.casefold, texts):
             return True
         return len(wanted) >= _SHORTEST_UID_END and self.uid.endswith(wanted)
