@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,24 @@ def test_folders_that_are_hardly_persons_are_nothing_to_tell(names):
 
 
 NUMBERED = [f"{name}_{number:02}.png" for name in ("anna", "ben", "p1") for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("{0}/{2}/{1}.png", "lie in 3 folders"),
+        ("{0}/{0}_{1}_{2}.png", "lie in 3 folders"),
+        ("{2}/{0}_{1}.png", "have 3 names that are numbered at their end (as a_0)"),
+        ("{0}_{1}_{2}.png", "have 3 names that are numbered at their end (as a_0_T1)"),
+    ],
+)
+def test_whose_cases_of_several_sequences_are_is_asked_for(name, what):
+    """Slices of three persons in two sequences counted as twelve persons, unsaid."""
+    persons = persons_of([name.format(*one) for one in product("abc", range(4), ("T1", "T2"))])
+    assert persons.n == 12
+    assert persons.note.startswith(f"12 cases of normal scans {what}")
+    one_each = persons_of([name.format(person, 0, kind) for person in "abc" for kind in ("T1", "T2")])
+    assert one_each == Persons((0, 0, 1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("name", ["{}_T1{}", "{0}/T1{1}", "p{}{}"])

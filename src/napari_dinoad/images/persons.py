@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -99,17 +98,20 @@ def find_persons(
         marks.append(("scan", place) if mark is None else mark)
     persons = Persons.of(marks)
     if how == "auto":
-        # Several sequences of a case are of one person; whose a case with one alone is, its name does not tell.
-        n_of = Counter(marks)
-        untold += [
-            scan for scan, mark in zip(scans, marks, strict=True) if mark[0] == "case" and n_of[mark] == 1
-        ]
+        # Sequences of a case are of one person; whether other cases are of that one, too, their names do not tell.
+        first_of: dict[_Mark, ScanFile] = {}
+        for mark, scan in zip(marks, scans, strict=True):
+            first_of.setdefault(mark, scan)
+        untold += [scan for mark, scan in first_of.items() if mark[0] == "case"]
     if persons.n == len(scans) or persons.n >= MIN_PERSONS:
         home = _home_of(scans, folder)
+        what = "normal scans" if persons.n == len(scans) else "cases of normal scans"
         note = ""
         if how == "auto":
             note = (
-                _prepared_note(untold) or _folders_note(untold, home, folder) or _names_note(untold, folder)
+                _prepared_note(untold)
+                or _folders_note(untold, home, folder, what)
+                or _names_note(untold, folder, what)
             )
         return replace(persons, note=note)
     return Persons(tuple(range(len(scans))), _too_few(persons.n, len(scans), how))
@@ -148,7 +150,7 @@ def _home_of(scans: Sequence[ScanFile], folder: Path) -> Path:
     return Path(os.path.commonpath(parents))
 
 
-def _folders_note(scans: Sequence[ScanFile], home: Path, folder: Path) -> str:
+def _folders_note(scans: Sequence[ScanFile], home: Path, folder: Path, what: str) -> str:
     """Return that folders of several scans each may be persons; empty where there are no such folders.
 
     ``home`` is the one that holds them all, in the ``folder`` that was chosen.
@@ -160,7 +162,7 @@ def _folders_note(scans: Sequence[ScanFile], home: Path, folder: Path) -> str:
         return ""
     chosen = "" if home == folder else f" {home.relative_to(folder)}"
     return (
-        f"{len(within)} normal scans lie in {n_folders} folders, and each counts as a person of its own. If those in "
+        f"{len(within)} {what} lie in {n_folders} folders, and each counts as a person of its own. If those in "
         f"a folder are of one person, p-values are too low: fit{chosen} with 'dinoad fit --persons folder' or, where "
         "they are the slices of one scan, --stack-folders. In napari's window these are “Persons” and “Images of a "
         "folder” under “More settings”."
@@ -186,7 +188,7 @@ def _prepared_note(scans: Sequence[ScanFile]) -> str:
     )
 
 
-def _names_note(scans: Sequence[ScanFile], folder: Path) -> str:
+def _names_note(scans: Sequence[ScanFile], folder: Path, what: str) -> str:
     """Return that numbered scans of one name each may be of one person; empty where there are no such names."""
     stems = [(scan.name, _numbered_stem(scan, folder)) for scan in scans]
     numbered = [(name, stem) for name, stem in stems if stem is not None]
@@ -195,7 +197,7 @@ def _names_note(scans: Sequence[ScanFile], folder: Path) -> str:
         return ""
     first = numbered[0][0]
     return (
-        f"{len(numbered)} normal scans have {n_stems} names that are numbered at their end (as {first}), and each "
+        f"{len(numbered)} {what} have {n_stems} names that are numbered at their end (as {first}), and each "
         "counts as a person of its own. If those of one name are of one person, p-values are too low: fit with "
         "'dinoad fit --persons name'. In napari's window that is “Persons” under “More settings”."
     )
