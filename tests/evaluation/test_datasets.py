@@ -398,6 +398,16 @@ def test_a_file_called_as_masks_are_is_no_normal_scan(tmp_path, name):
     assert found.unmatched == (tmp_path / "b" / f"{name}.nii",)
 
 
+def test_sequences_told_by_folders_are_those_of_a_case_too(tmp_path):
+    """The T1 of a patient whose lesion was drawn on FLAIR counted as a normal scan."""
+    lay_out(tmp_path, "T1/a.nii FLAIR/a.nii FLAIR/a_mask.nii T1/b.nii FLAIR/c.nii")
+    found = find_dataset(tmp_path)
+    assert [scan.path.relative_to(tmp_path).as_posix() for scan in found.test] == [
+        "FLAIR/a.nii", "FLAIR/c.nii", "T1/b.nii",
+    ]  # fmt: skip
+    assert [item.path for item in found.unused] == [tmp_path / "T1" / "a.nii"]
+
+
 def test_where_masks_are_of_each_sequence_one_without_may_be_a_time_point(tmp_path):
     lay_out(tmp_path, "a_t1.nii a_t2.nii a_t2_mask.nii b_t1.nii b_t1_mask.nii b_t2.nii")
     assert len(find_dataset(tmp_path).test) == 4
