@@ -72,7 +72,7 @@ def test_scans_unlike_the_normal_ones_are_counted_and_the_first_is_told(model_pa
     assert main(["evaluate", str(dataset), "--model", str(model_path), "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["n_unlike"] == 2
-    assert "dinoad: 2 of 3 scans are unlike the normal scans behind the model, which makes" in told.err
+    assert "dinoad: 2 of 3 scans are unlike the normal scans behind the model, which can make" in told.err
     assert "the first, p100: Another contrast than the normal scans" in told.err
 
 

@@ -152,7 +152,7 @@ class _Scored:
             )
         if self.unlike:
             yield (
-                f"{len(self.unlike)} of {self._n} scans are unlike the normal scans behind the model, which makes "
+                f"{len(self.unlike)} of {self._n} scans are unlike the normal scans behind the model, which can make "
                 f"the figures worse; the first, {self.unlike[0]}"
             )
 
