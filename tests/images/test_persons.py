@@ -201,6 +201,8 @@ def test_whose_cases_of_several_sequences_are_is_asked_for(name, what):
     persons = persons_of([name.format(*one) for one in product("abc", range(4), ("T1", "T2"))])
     assert persons.n == 12
     assert persons.note.startswith(f"12 cases of normal scans {what}")
+    how = "name" if "numbered" in what else "folder"
+    assert persons_of([name.format(*one) for one in product("abc", range(4), ("T1", "T2"))], how).n == 3
     one_each = persons_of([name.format(person, 0, kind) for person in "abc" for kind in ("T1", "T2")])
     assert one_each == Persons((0, 0, 1, 1, 2, 2))
 

@@ -135,11 +135,16 @@ def case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
     if folders[-2:] == ("mri", "orig") and scan.path.name.lower().endswith(MGH_SUFFIXES):
         # FreeSurfer's scans as they were given (001), beside what was made of them.
         sequence, folders = stem, folders[:-1]
-    others = [without_sequence(part) for part in folders if sequence_of(part) != part]
+    others = _without_sequences(folders)
     if not sequence and len(others) == len(folders):
         return None
     case = "" if stem == sequence else case_of(scan.path, stem)
     return ("case", (*others, case))
+
+
+def _without_sequences(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Return folders without those that are called by a sequence, and without one behind the name of others."""
+    return tuple(without_sequence(part) for part in folders if sequence_of(part) != part)
 
 
 def _home_of(scans: Sequence[ScanFile], folder: Path) -> Path:
@@ -206,16 +211,15 @@ def _names_note(scans: Sequence[ScanFile], folder: Path, what: str) -> str:
 def _numbered_stem(scan: ScanFile, folder: Path) -> tuple[str, ...] | None:
     """Return a scan's folders and its name before the number at its end; None where there is none.
 
-    A sequence may stand behind the number, and a folder may be called like its scan (``a-001/a-001-t1n``).
+    Folders called by sequences are left out. A sequence may stand behind the number, and a folder may be called like
+    its scan (``a-001/a-001-t1n``).
     """
     case = scan.name if scan.series is not None else case_of(scan.path, scan.name)
     match = _NUMBERED.fullmatch(case)
     if match is None:
         return None
-    return (
-        *(match["stem"] if part == case else part for part in _parts_of(scan, folder)[:-1]),
-        match["stem"],
-    )
+    folders = _without_sequences(_parts_of(scan, folder)[:-1])
+    return (*(match["stem"] if part == case else part for part in folders), match["stem"])
 
 
 def _parts_of(scan: ScanFile, folder: Path) -> tuple[str, ...]:
