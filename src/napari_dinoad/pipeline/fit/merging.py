@@ -20,7 +20,7 @@ from napari_dinoad.settings.checks import require
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["is_mixture", "merge_models", "require_mixture", "with_earlier_counts"]
+__all__ = ["merge_models", "require_mixture", "with_earlier_counts"]
 
 
 def merge_models(models: Sequence[NormativeModel]) -> NormativeModel:
@@ -151,7 +151,7 @@ def _readings(models: Sequence[NormativeModel]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(told for model in models for told in model.provenance.reading))
 
 
-def is_mixture(model: NormativeModel) -> bool:
+def _is_mixture(model: NormativeModel) -> bool:
     """Return whether a model is a Dirichlet-process mixture alone: scans can be added without those before."""
     is_one = len(model.planes) == 1 and len(model.planes[0].members) == 1
     return is_one and isinstance(model.scorer, DpmmScorer)
@@ -166,7 +166,7 @@ def require_mixture(model: NormativeModel, done: str) -> DpmmScorer:
     done : str
         What should be done with it: ``"merged"`` or ``"updated"``.
     """
-    if not is_mixture(model):
+    if not _is_mixture(model):
         planes = [plane.plane for plane in model.planes]
         of = "" if model.path is None else f" of {model.path}"
         in_planes = f" in the planes {', '.join(planes)}" if len(planes) > 1 else ""
