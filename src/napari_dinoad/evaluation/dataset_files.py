@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_dinoad.images.mask_names import is_called_mask, mask_naming, masked_names
 from napari_dinoad.images.scan_file import ScanFile
-from napari_dinoad.machine.file_names import MASK_FOLDERS, case_of, sequence_of, stem_of
+from napari_dinoad.machine.file_names import MASK_FOLDERS, case_of, is_sequence, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +146,7 @@ class DatasetFile:
         Empty of a name that says only what kind of file it is (``flair``, ``imaging``): its folder is the case. So it
         is of a DICOM series in a folder of its own within one; one of several in a folder has that folder's name.
         """
-        if self.stem in _IMAGES or self.stem == sequence_of(self.stem):
+        if self.stem in _IMAGES or is_sequence(self.stem):
             return ""
         if self.series is None:
             return case_of(self.path, self.stem)

@@ -27,7 +27,7 @@ from napari_dinoad.images.mask_names import is_of_tissue
 from napari_dinoad.images.readers import may_be_dicom
 from napari_dinoad.images.scan_file import SkippedFile
 from napari_dinoad.images.series_choice import NOT_CHOSEN, counted, meant_by, series_in_words
-from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES, sequence_of, stem_of
+from napari_dinoad.machine.file_names import DICOM_SUFFIXES, SCAN_SUFFIXES, is_sequence, stem_of
 from napari_dinoad.machine.files import files_below
 
 if TYPE_CHECKING:
@@ -320,10 +320,10 @@ def _folder_to_choose(scan: ScanFile) -> str:
     if scan.series is not None:
         return ""
     folder, _, name = scan.series_place.rpartition("/")
-    if sequence_of(name) == name:
+    if is_sequence(name):
         return scan.series_place
     # In quotes, or a shell may take it for files.
-    return f"'{folder}/*'" if sequence_of(folder) == folder else ""
+    return f"'{folder}/*'" if is_sequence(folder) else ""
 
 
 def _fault(scan: DatasetFile, rivals: tuple[DatasetFile, ...], sequences: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_dinoad.images.discovery import BELONGING_FOLDERS
 from napari_dinoad.images.persons import case_mark
 from napari_dinoad.images.scan_file import SkippedFile
-from napari_dinoad.machine.file_names import sequence_of
+from napari_dinoad.machine.file_names import is_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -102,7 +102,7 @@ def _case_of(scan: LabelledScan, folder: Path) -> Hashable:
 def _sequence_of(scan: LabelledScan) -> str:
     """Return the sequence in a scan's name, or else that its folder is called by; else nothing."""
     folder = scan.path.parent.name
-    return (scan.as_file().series_name or (folder if sequence_of(folder) == folder else "")).casefold()
+    return (scan.as_file().series_name or (folder if is_sequence(folder) else "")).casefold()
 
 
 def without_derivatives(found: EvaluationSet, folder: Path) -> EvaluationSet:

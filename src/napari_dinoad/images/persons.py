@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from napari_dinoad.machine.file_names import MGH_SUFFIXES, case_of, sequence_of, series_in, without_sequence
+from napari_dinoad.machine.file_names import MGH_SUFFIXES, case_of, is_sequence, series_in, without_sequence
 from napari_dinoad.progress import report
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def case_mark(scan: ScanFile, parts: tuple[str, ...]) -> _Mark | None:
 
 def _without_sequences(folders: tuple[str, ...]) -> tuple[str, ...]:
     """Return folders without those that are called by a sequence, and without one behind the name of others."""
-    return tuple(without_sequence(part) for part in folders if sequence_of(part) != part)
+    return tuple(without_sequence(part) for part in folders if not is_sequence(part))
 
 
 def _home_of(scans: Sequence[ScanFile], folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from napari_dinoad.machine.file_names import kind_of_sequence, sequence_of
+from napari_dinoad.machine.file_names import is_sequence, kind_of_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,14 +49,10 @@ def _sequence_folders(scans: Sequence[ScanFile]) -> list[tuple[str, int]]:
     folder_of = [
         (scan.name, scan.path.parent.name)
         for scan in scans
-        if scan.series is None and not scan.series_name and _is_sequence(scan.path.parent.name)
+        if scan.series is None and not scan.series_name and is_sequence(scan.path.parent.name)
     ]
     kinds: dict[str, set[str]] = defaultdict(set)
     for name, folder in folder_of:
         kinds[name].add(kind_of_sequence(folder))
     is_shared = any(len(of_name) > 1 for of_name in kinds.values())
     return Counter(folder for _, folder in folder_of).most_common() if is_shared else []
-
-
-def _is_sequence(folder: str) -> bool:
-    return bool(folder) and sequence_of(folder) == folder

@@ -25,6 +25,7 @@ __all__ = [
     "ScanFormat",
     "case_of",
     "format_of",
+    "is_sequence",
     "kind_of_sequence",
     "safe_stem",
     "sequence_of",
@@ -148,10 +149,15 @@ def series_in(path: Path, stem: str) -> str:
 
 def sequence_of(stem: str) -> str:
     """Return the sequence that a scan's name is, or ends with, as it is written there (``T1w``); else nothing."""
-    if stem.lower() in _KIND_OF_SEQUENCE:
+    if is_sequence(stem):
         return stem
     found = _SEQUENCE.search(stem)
     return found[1] if found else ""
+
+
+def is_sequence(name: str) -> bool:
+    """Whether a whole name, of a file without ending or of a folder, is that of a sequence (``T1w``)."""
+    return name.lower() in _KIND_OF_SEQUENCE
 
 
 def kind_of_sequence(sequence: str) -> str:
